@@ -1,0 +1,1 @@
+"""Everything of Zhufu that is not a page."""

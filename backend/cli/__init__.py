@@ -1,0 +1,41 @@
+"""The command line: everything the pages do, for scripts. One file a group of commands.
+
+Every command takes `--json` (one object on stdout, messages on stderr) and exits 0 (done), 1 (ran, but
+something failed: said in the object) or 2 (wrong use or bad input: one sentence).
+"""
+
+import importlib
+import sys
+
+import typer
+from sqlalchemy.exc import OperationalError
+
+from backend.cli.output import fail
+from backend.errors import UserError
+
+app = typer.Typer(
+    name="python -m backend",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Zhufu: greetings, labels, judges and training from the command line.",
+)
+
+GROUPS = ("corpus_commands", "agreement_commands", "house_commands")
+for group in GROUPS:
+    importlib.import_module(f"backend.cli.{group}").register(app)
+
+
+def main() -> None:
+    """Run one command; every foreseen error ends as one sentence and exit code 2."""
+    from backend.db.engine import unreachable
+
+    try:
+        app()
+    except UserError as error:
+        fail(error)
+    except OperationalError as error:
+        fail(unreachable(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

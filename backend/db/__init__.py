@@ -1,0 +1,1 @@
+"""Tables, engine and transactions: the one source of truth."""

@@ -1,0 +1,244 @@
+"""The tables. Labels (Verdict, Comparison, Review) are append-only: a change is a new revision."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from backend.db.base import Base, UtcDateTime, enum_of, now
+from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
+
+
+class Prompt(Base):
+    """A request for a greeting. Its split is fixed at creation, so splits never share a prompt."""
+
+    __tablename__ = "prompts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    text_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    occasion: Mapped[str | None] = mapped_column(String(40))
+    recipient: Mapped[str | None] = mapped_column(String(40))
+    style: Mapped[str | None] = mapped_column(String(40))
+    split: Mapped[Split] = mapped_column(enum_of(Split), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class Greeting(Base):
+    """A text written for a prompt."""
+
+    __tablename__ = "greetings"
+    __table_args__ = (UniqueConstraint("prompt_id", "text_hash"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"))
+    text: Mapped[str] = mapped_column(Text)
+    text_hash: Mapped[str] = mapped_column(String(64), index=True)
+    source: Mapped[Source] = mapped_column(enum_of(Source))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+    prompt: Mapped[Prompt] = relationship()
+
+
+class Dataset(Base):
+    """A named body of imported rows; re-importing under the same name adds what is new."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(120), unique=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class DatasetEntry(Base):
+    """Membership of a prompt, or of a prompt's greeting, in a data set."""
+
+    __tablename__ = "dataset_entries"
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "prompt_id", "greeting_id"),
+        Index(
+            "uq_dataset_entries_prompt_only",
+            "dataset_id",
+            "prompt_id",
+            unique=True,
+            sqlite_where=text("greeting_id IS NULL"),
+            postgresql_where=text("greeting_id IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"))
+    greeting_id: Mapped[int | None] = mapped_column(ForeignKey("greetings.id"), index=True)
+
+
+class Rater(Base):
+    """A human, the labels of a data set, or a judge at one exact version (hash of its config)."""
+
+    __tablename__ = "raters"
+    __table_args__ = (UniqueConstraint("kind", "name", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[RaterKind] = mapped_column(enum_of(RaterKind))
+    name: Mapped[str] = mapped_column(String(120))
+    version: Mapped[str] = mapped_column(String(64), default="")
+    config: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class PreferencePair(Base):
+    """Chosen over rejected for one prompt, with where it came from; the split is the prompt's."""
+
+    __tablename__ = "preference_pairs"
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "chosen_id", "rejected_id"),
+        CheckConstraint("chosen_id <> rejected_id", name="different"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), index=True)
+    chosen_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"))
+    rejected_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"))
+    origin: Mapped[str] = mapped_column(String(40))
+    flaw: Mapped[str | None] = mapped_column(String(40))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class Campaign(Base):
+    """A round of annotation: what, by how many raters an item, with which instructions."""
+
+    __tablename__ = "campaigns"
+    __table_args__ = (CheckConstraint("k >= 1", name="k_positive"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(120), unique=True)
+    kind: Mapped[CampaignKind] = mapped_column(enum_of(CampaignKind))
+    k: Mapped[int] = mapped_column(Integer, default=1)
+    instructions: Mapped[str] = mapped_column(Text, default="")
+    rubric: Mapped[bool] = mapped_column(default=False)
+    closed: Mapped[bool] = mapped_column(default=False)
+    seed: Mapped[int] = mapped_column(Integer, default=0)
+    judge_id: Mapped[int | None] = mapped_column(ForeignKey("raters.id"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class Item(Base):
+    """One question of a campaign: greetings A and B in canonical (random) order, or A alone."""
+
+    __tablename__ = "items"
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "greeting_a_id", "greeting_b_id"),
+        UniqueConstraint("campaign_id", "position"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"))
+    position: Mapped[int] = mapped_column(Integer)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"))
+    greeting_a_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"), index=True)
+    greeting_b_id: Mapped[int | None] = mapped_column(ForeignKey("greetings.id"), index=True)
+
+
+class Lease(Base):
+    """Slot `slot` of an item, held by a rater until it expires or is done.
+
+    The two unique constraints make "never more than k holders" a fact of the database.
+    """
+
+    __tablename__ = "leases"
+    __table_args__ = (UniqueConstraint("item_id", "slot"), UniqueConstraint("item_id", "rater_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    rater_id: Mapped[int] = mapped_column(ForeignKey("raters.id"), index=True)
+    slot: Mapped[int] = mapped_column(Integer)
+    done: Mapped[bool] = mapped_column(default=False)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Verdict(Base):
+    """A rater on one greeting. `value` is null where the rater gave none: unscored is not zero."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (
+        UniqueConstraint("rater_id", "item_id", "revision"),
+        Index(
+            "uq_verdicts_outside_campaigns",
+            "rater_id",
+            "greeting_id",
+            "revision",
+            unique=True,
+            sqlite_where=text("item_id IS NULL"),
+            postgresql_where=text("item_id IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    rater_id: Mapped[int] = mapped_column(ForeignKey("raters.id"))
+    greeting_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"), index=True)
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("items.id"), index=True)
+    value: Mapped[float | None] = mapped_column(Float)
+    scale: Mapped[Scale] = mapped_column(enum_of(Scale))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    dimensions: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    withdrawn: Mapped[bool] = mapped_column(default=False)
+    revision: Mapped[int] = mapped_column(Integer, default=0)
+    supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("verdicts.id"), unique=True)
+    request_id: Mapped[str | None] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class Comparison(Base):
+    """A rater on two greetings, the sides as shown: outcome A means the left one."""
+
+    __tablename__ = "comparisons"
+    __table_args__ = (
+        UniqueConstraint("rater_id", "item_id", "revision"),
+        CheckConstraint("left_id <> right_id", name="different"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    rater_id: Mapped[int] = mapped_column(ForeignKey("raters.id"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), index=True)
+    left_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"))
+    right_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"))
+    outcome: Mapped[Outcome] = mapped_column(enum_of(Outcome))
+    reasons: Mapped[list[str]] = mapped_column(JSON, default=list)
+    seconds: Mapped[float | None] = mapped_column(Float)
+    revision: Mapped[int] = mapped_column(Integer, default=0)
+    supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id"), unique=True)
+    request_id: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class Review(Base):
+    """A rater on a judge's verdict, given after the rater's own blind verdict on the same item."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (UniqueConstraint("rater_id", "item_id", "revision"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    rater_id: Mapped[int] = mapped_column(ForeignKey("raters.id"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), index=True)
+    verdict_id: Mapped[int] = mapped_column(ForeignKey("verdicts.id"))
+    agrees: Mapped[bool | None] = mapped_column()
+    reason: Mapped[str] = mapped_column(Text, default="")
+    withdrawn: Mapped[bool] = mapped_column(default=False)
+    revision: Mapped[int] = mapped_column(Integer, default=0)
+    supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("reviews.id"), unique=True)
+    request_id: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

@@ -1,0 +1,44 @@
+"""Every setting, read once from `ZHUFU_*` and `.env`, then passed in and never changed."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backend.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings of one process; build with `Settings.load()` in a main only."""
+
+    model_config = SettingsConfigDict(env_prefix="ZHUFU_", env_file=".env", frozen=True, extra="ignore")
+
+    home: Path = Field(Path("var"), description="Folder of the database, runs and artifacts.")
+    database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite at HOME/zhufu.db.")
+    host: str = Field("127.0.0.1", description="Address the server listens on.")
+    port: int = Field(7860, ge=0, le=65535, description="Port the server listens on.")
+    lease_seconds: int = Field(600, ge=5, description="How long an annotator holds an item, in seconds.")
+    llm_base_url: str = Field("", description="Base URL of the default OpenAI-compatible endpoint.")
+    llm_api_key: SecretStr = Field(SecretStr(""), description="Key of the default endpoint.")
+    llm_model: str = Field("", description="Model name at the default endpoint.")
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment. Raises UserError naming the variable that is wrong."""
+        try:
+            return cls()  # type: ignore[call-arg]
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "ZHUFU_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise UserError(
+                f"{name} is not usable ({first['msg']}); correct it in the environment or in .env.",
+                f"{name} 的值不可用（{first['msg']}），请在环境变量或 .env 中改正。",
+            ) from error
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'zhufu.db'}"
