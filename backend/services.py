@@ -4,10 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from backend.annotation.service import AnnotationService
+from backend.board import BoardService
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
+from backend.records import CampaignSpec
+from backend.scoring import ScoringService
 from backend.settings import Settings
+from backend.vocabulary import CampaignKind
+
+SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,24 @@ class Services:
     settings: Settings
     database: Database
     corpus: CorpusService
+    annotation: AnnotationService
+    scoring: ScoringService
+    board: BoardService
+
+    def first_start(self) -> bool:
+        """Whether nothing was ever stored here."""
+        return not self.corpus.datasets()
+
+    def prepare(self) -> None:
+        """Fill an empty house: seed corpus, the trivial judges' verdicts, something to annotate."""
+        self.corpus.load_seed()
+        self.board.board(SEED)
+        for spec in _starter_campaigns():
+            self.annotation.create_campaign(spec)
+
+    def close(self) -> None:
+        """Give back what is open."""
+        self.database.close()
 
 
 def build_services(settings: Settings) -> Services:
@@ -24,7 +49,15 @@ def build_services(settings: Settings) -> Services:
     settings.home.mkdir(parents=True, exist_ok=True)
     database = Database(settings.url)
     migrate(database)
-    return Services(settings=settings, database=database, corpus=CorpusService(database))
+    scoring = ScoringService(database)
+    return Services(
+        settings=settings,
+        database=database,
+        corpus=CorpusService(database),
+        annotation=AnnotationService(database, settings.lease_seconds),
+        scoring=scoring,
+        board=BoardService(database, scoring),
+    )
 
 
 @contextmanager
@@ -34,4 +67,37 @@ def open_services() -> Iterator[Services]:
     try:
         yield services
     finally:
-        services.database.close()
+        services.close()
+
+
+def _starter_campaigns() -> list[CampaignSpec]:
+    return [
+        CampaignSpec(
+            name="哪条更好 · 试标",
+            kind=CampaignKind.COMPARE,
+            k=3,
+            instructions="想象你要把它发给那个人：你更愿意发哪一条？凭感觉选，不必多想。",
+            rubric=False,
+            datasets=(SEED,),
+            occasion=None,
+            recipient=None,
+            style=None,
+            limit=100,
+            seed=1,
+            judge=None,
+        ),
+        CampaignSpec(
+            name="裁判可信吗 · 试标",
+            kind=CampaignKind.VALIDATE,
+            k=3,
+            instructions="先说你自己的看法：这条祝福优秀吗？然后会看到裁判的评判，再说你同不同意。",
+            rubric=False,
+            datasets=(SEED,),
+            occasion=None,
+            recipient=None,
+            style=None,
+            limit=60,
+            seed=2,
+            judge="ngram",
+        ),
+    ]

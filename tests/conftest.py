@@ -16,6 +16,28 @@ from backend.settings import ROOT, Settings
 SHARED = ROOT.parent / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--strict-skips`: a skipped browser or database test fails the run."""
+    parser.addoption("--strict-skips", action="store_true", help="fail when such a test was skipped")
+
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Remember skipped tests that must never be skipped where everything is installed."""
+    skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
+    if skipped and any(item.get_closest_marker(name) for name in ("browser", "database")):
+        _skipped.append(item.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Turn forbidden skips into a failure of the run."""
+    if _skipped and exitstatus == 0 and session.config.getoption("--strict-skips"):
+        print(f"\nskipped although they must run: {', '.join(_skipped)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _loopback_only() -> Iterator[None]:
     real = socket.socket.connect

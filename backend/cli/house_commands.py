@@ -22,7 +22,10 @@ def migrate(as_json: Json = False) -> None:
     from backend.db.migrate import current
 
     with open_services() as services:
-        result = {"url": services.database.engine.url.render_as_string(), "revision": current(services.database)}
+        result = {
+            "url": services.database.engine.url.render_as_string(),
+            "revision": current(services.database),
+        }
     emit(result, as_json, lambda r: f"{r['url']} is at revision {r['revision']}")
 
 
@@ -32,7 +35,9 @@ def doctor(as_json: Json = False) -> None:
         settings = services.settings
         result: dict[str, Any] = {
             "python": platform.python_version(),
-            "packages": {name: version(name) for name in ("gradio", "torch", "transformers", "trl", "sqlalchemy")},
+            "packages": {
+                name: version(name) for name in ("gradio", "torch", "transformers", "trl", "sqlalchemy")
+            },
             "home": str(settings.home.resolve()),
             "disk_free_gb": round(shutil.disk_usage(settings.home.resolve()).free / 1e9, 1),
             "database": services.database.engine.url.render_as_string(),

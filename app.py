@@ -1,0 +1,52 @@
+"""Zhufu's web application: settings → database → services → pages → server."""
+
+import socket
+import sys
+
+import uvicorn
+
+from backend.errors import UserError
+from backend.services import Services, build_services
+from backend.settings import Settings
+from ui.shell import build_app
+
+
+def main() -> None:
+    """Start the server; whatever a person can mend ends as one sentence."""
+    try:
+        settings = Settings.load()
+        _port_is_free(settings)
+        services = build_services(settings)
+        serve(services)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def serve(services: Services) -> None:
+    """Prepare a first start, then serve until stopped."""
+    settings = services.settings
+    if services.first_start():
+        print("First start: loading the seed corpus and its judges …", flush=True)
+        services.prepare()
+    app = build_app(services)
+    print(f"祝福 Zhufu: http://{settings.host}:{settings.port}", flush=True)
+    try:
+        uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning")
+    finally:
+        services.close()
+
+
+def _port_is_free(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise UserError(
+                f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}); set ZHUFU_PORT.",
+                f"无法监听 {settings.host}:{settings.port}，请用 ZHUFU_PORT 换一个端口。",
+            ) from error
+
+
+if __name__ == "__main__":
+    main()

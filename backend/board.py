@@ -1,0 +1,290 @@
+"""The agreement board: a human reference, every judge beside it, and where they part."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased
+
+from backend import text
+from backend.agreement.board import JudgeRow, alpha_row, judge_row
+from backend.agreement.figures import Figure
+from backend.db.engine import Database
+from backend.db.tables import Rater, Verdict
+from backend.errors import UserError
+from backend.records import Board, Disagreement, OccasionCell, Point, ReferenceInfo, Said
+from backend.reference import Floats, Reference, Unit, read_reference, references
+from backend.scoring import TRIVIAL, ScoringService
+from backend.vocabulary import RUBRIC_EXCELLENT, RaterKind, Scale
+
+WORST = 30
+POINTS = 2000
+
+
+class BoardService:
+    """Reads references and verdicts, lets `backend.agreement` do the statistics."""
+
+    def __init__(self, database: Database, scoring: ScoringService) -> None:
+        self._database = database
+        self._scoring = scoring
+
+    def references(self) -> list[ReferenceInfo]:
+        """Human references that have labels, the best candidate first."""
+        with self._database.read() as session:
+            return references(session)
+
+    def board(
+        self,
+        reference: str | None = None,
+        judges: Sequence[str] | None = None,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> Board:
+        """The board for a reference (default: the first of `references()`).
+
+        `judges` limits the rows to those names; the trivial judges stay on the board. Raises UserError
+        where there is no reference with labels, or no such judge.
+        """
+        with self._database.read() as session:
+            name = reference or _default(references(session))
+            data = read_reference(session, name)
+        self._scoring.ensure_trivial(_greetings(data), progress)
+        with self._database.read() as session:
+            raters = _judges(
+                session, data, judges, {judge.name: judge.version for judge in self._scoring.trivial()}
+            )
+            values = {rater.id: _margins(session, data, rater.id) for rater in raters}
+        return _assemble(data, raters, values)
+
+    def said_of(self, greeting_id: int) -> list[Said]:
+        """Every current verdict on a greeting: people, data sets, judges at each version."""
+        newer = aliased(Verdict)
+        with self._database.read() as session:
+            rows = session.execute(
+                select(Rater.name, Rater.kind, Rater.version, Verdict.value, Verdict.reason)
+                .join(Verdict, Verdict.rater_id == Rater.id)
+                .outerjoin(newer, newer.supersedes_id == Verdict.id)
+                .where(Verdict.greeting_id == greeting_id, Verdict.withdrawn.is_(False), newer.id.is_(None))
+                .order_by(Rater.kind, Rater.id)
+            )
+            return [
+                Said(f"{name} {version[:8]}".strip(), kind.value, value, reason)
+                for name, kind, version, value, reason in rows
+            ]
+
+
+def _default(found: Sequence[ReferenceInfo]) -> str:
+    if not found:
+        raise UserError(
+            "There are no human labels yet; import labelled greetings or annotate a campaign first.",
+            "还没有人工标签，请先导入带标签的祝福，或完成一些标注。",
+        )
+    return found[0].name
+
+
+def _greetings(data: Reference) -> list[int]:
+    return [identity for unit in data.units for identity in (unit.a_id, unit.b_id) if identity is not None]
+
+
+def _judges(
+    session: Session, data: Reference, wanted: Sequence[str] | None, trivial: dict[str, str]
+) -> list[Rater]:
+    """Trivial judges at their present version, others at the newest version that judged this reference."""
+    rows = session.execute(
+        select(Rater, func.count(Verdict.id))
+        .join(Verdict, Verdict.rater_id == Rater.id)
+        .where(Rater.kind == RaterKind.JUDGE)
+        .group_by(Rater.id)
+        .order_by(Rater.id)
+    ).all()
+    newest = {
+        rater.name: rater for rater, _ in rows if trivial.get(rater.name, rater.version) == rater.version
+    }
+    unknown = [name for name in wanted or () if name not in newest]
+    if unknown:
+        raise UserError(
+            f"No verdicts of a judge named “{unknown[0]}” are stored; known: {', '.join(newest)}.",
+            f"没有名为“{unknown[0]}”的裁判的评判结果，已有：{'、'.join(newest)}。",
+        )
+    order = [*TRIVIAL, *(name for name in newest if name not in TRIVIAL)]
+    keep = [
+        name for name in order if name in newest and (wanted is None or name in wanted or name in TRIVIAL)
+    ]
+    present = set(_greetings(data))
+    return [newest[name] for name in keep if name in TRIVIAL or _touches(session, newest[name], present)]
+
+
+def _touches(session: Session, rater: Rater, greetings: set[int]) -> bool:
+    judged = session.scalars(select(Verdict.greeting_id).where(Verdict.rater_id == rater.id))
+    return any(greeting_id in greetings for greeting_id in judged)
+
+
+def _margins(session: Session, data: Reference, rater_id: int) -> tuple[Floats, dict[int, str]]:
+    """The judge's value per unit (A minus B for pairs; nan where unscored), and its reasons by greeting."""
+    rows = session.execute(
+        select(Verdict.greeting_id, Verdict.value, Verdict.reason).where(
+            Verdict.rater_id == rater_id, Verdict.item_id.is_(None)
+        )
+    ).all()
+    value = {greeting_id: np.nan if score is None else score for greeting_id, score, _ in rows}
+    reason = {greeting_id: why for greeting_id, _, why in rows}
+    first = np.array([value.get(unit.a_id, np.nan) for unit in data.units], dtype=float)
+    if data.paired:
+        second = [np.nan if unit.b_id is None else value.get(unit.b_id, np.nan) for unit in data.units]
+        first = first - np.array(second, dtype=float)
+    return first, reason
+
+
+def _lengths(data: Reference) -> Floats:
+    def one(unit: Unit) -> float:
+        own = text.length(unit.a)
+        return float(own - text.length(unit.b)) if unit.b is not None else float(own)
+
+    return np.array([one(unit) for unit in data.units], dtype=float)
+
+
+def _assemble(
+    data: Reference, raters: Sequence[Rater], values: dict[int, tuple[Floats, dict[int, str]]]
+) -> Board:
+    human, lengths = data.majority(), _lengths(data)
+    groups = np.array([unit.prompt_id for unit in data.units])
+    board = Board(
+        reference=data.name,
+        kind=data.kind,
+        items=int((~np.isnan(human)).sum()),
+        raters=len(data.matrix),
+        alpha=alpha_row(data.matrix),
+        rows=(),
+        confusions={},
+        points={},
+        occasions={},
+        worst={},
+    )
+    rows = []
+    for rater in raters:
+        margin, reasons = values[rater.id]
+        scale = Scale(rater.config.get("scale", Scale.SCORE))
+        row = judge_row(
+            rater.name, rater.version, human, margin, groups, lengths, scale, paired=data.paired, seed=0
+        )
+        rows.append(row)
+        decision = decide(margin, scale, row, paired=data.paired)
+        board.confusions[rater.name] = _confusion(human, decision)
+        board.points[rater.name] = _points(human, margin)
+        board.occasions[rater.name] = _occasions(data, human, decision)
+        board.worst[rater.name] = _worst(data, human, margin, decision, reasons)
+    return replace(board, rows=tuple(rows))
+
+
+def decide(value: Floats, scale: Scale, row: JudgeRow, *, paired: bool) -> Floats:
+    """The judge's yes (1), no (0) or tie (.5) per unit; nan where unscored or without a threshold."""
+    if paired:
+        return np.where(np.isnan(value), np.nan, (np.sign(value) + 1) / 2)
+    fixed = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
+    limit = fixed.get(scale, row.threshold.value)
+    if limit is None:
+        return np.full(len(value), np.nan)
+    return np.where(np.isnan(value), np.nan, (value >= limit).astype(float))
+
+
+def _confusion(human: Floats, decision: Floats) -> dict[str, dict[str, int]]:
+    """Counts by what people said and what the judge decided; “unscored” is a column of its own."""
+    sides, columns = {1.0: "1", 0.5: "tie", 0.0: "0"}, ("1", "tie", "0", "unscored")
+    table = {side: dict.fromkeys(columns, 0) for side in sides.values()}
+    for said, decided in zip(human, decision, strict=True):
+        if not np.isnan(said):
+            table[sides[said]]["unscored" if np.isnan(decided) else sides[decided]] += 1
+    return table
+
+
+def _points(human: Floats, value: Floats) -> tuple[Point, ...]:
+    both = np.flatnonzero(~np.isnan(human) & ~np.isnan(value))
+    if len(both) > POINTS:
+        both = np.random.default_rng(0).choice(both, POINTS, replace=False)
+    return tuple(Point(float(human[i]), float(value[i])) for i in both)
+
+
+def _occasions(data: Reference, human: Floats, decision: Floats) -> tuple[OccasionCell, ...]:
+    hits: dict[str, list[float]] = defaultdict(list)
+    for unit, said, decided in zip(data.units, human, decision, strict=True):
+        if said in (0.0, 1.0) and not np.isnan(decided):
+            hits[unit.occasion or ""].append(1.0 - abs(said - decided))
+    cells = [OccasionCell(name, len(seen), float(np.mean(seen))) for name, seen in hits.items()]
+    return tuple(sorted(cells, key=lambda cell: (-cell.n, cell.occasion)))
+
+
+def _worst(
+    data: Reference, human: Floats, value: Floats, decision: Floats, reasons: dict[int, str]
+) -> tuple[Disagreement, ...]:
+    """Units decided against the people, ordered by how sure the judge was (rank of its value)."""
+    both = np.flatnonzero(~np.isnan(human) & ~np.isnan(value))
+    if len(both) == 0:
+        return ()
+    rank = np.full(len(value), np.nan)
+    rank[both] = rankdata(value[both]) / len(both)
+    gap = np.where(np.abs(decision - human) >= 0.5, np.abs(rank - human), np.nan)
+    order = [int(i) for i in np.argsort(-np.nan_to_num(gap, nan=-1.0), kind="stable") if not np.isnan(gap[i])]
+    return tuple(_disagreement(data.units[i], human[i], value[i], gap[i], reasons) for i in order[:WORST])
+
+
+def _disagreement(
+    unit: Unit, human: float, value: float, gap: float, reasons: dict[int, str]
+) -> Disagreement:
+    said = [reasons.get(identity, "") for identity in (unit.a_id, unit.b_id) if identity is not None]
+    return Disagreement(
+        item_id=unit.item_id,
+        greeting_id=unit.a_id,
+        prompt=unit.prompt,
+        a=unit.a,
+        b=unit.b,
+        human=float(human),
+        judge=float(value),
+        reason=" / ".join(part for part in said if part),
+        gap=float(gap),
+    )
+
+
+FIGURES = ("spearman", "kendall", "accuracy", "kappa", "ac1", "auc", "matched_auc", "base_rate", "threshold")
+
+
+def flat(row: JudgeRow) -> dict[str, Any]:
+    """A row as plain values, for JSON and CSV; undefined figures are None and `why` says why."""
+    out: dict[str, Any] = {"judge": row.judge, "version": row.version, "n": row.n, "unscored": row.unscored}
+    why = {}
+    for name in FIGURES:
+        figure: Figure = getattr(row, name)
+        out[name] = figure.value
+        if figure.low is not None:
+            out[f"{name}_low"], out[f"{name}_high"] = figure.low, figure.high
+        if figure.why is not None:
+            why[name] = figure.why.en
+    out["why"] = why
+    return out
+
+
+def board_csv(board: Board) -> str:
+    """The board as CSV: the judges' rows, alpha among people in columns of its own."""
+    rows = [flat(row) for row in board.rows]
+    columns = list(dict.fromkeys(key for row in rows for key in row if key != "why"))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, ["reference", "items", "raters", "alpha", *columns, "why"])
+    writer.writeheader()
+    for row in rows:
+        why = "; ".join(f"{name}: {reason}" for name, reason in row.pop("why").items())
+        alpha = board.alpha.ordinal.value
+        writer.writerow(
+            {
+                "reference": board.reference,
+                "items": board.items,
+                "raters": board.raters,
+                "alpha": alpha,
+                **row,
+                "why": why,
+            }
+        )
+    return stream.getvalue()

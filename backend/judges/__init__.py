@@ -1,0 +1,1 @@
+"""Automatic judges, one file each. They know no database: a service around them stores."""

@@ -1,0 +1,172 @@
+"""Everything that can go wrong with a call: a flat vocabulary, one sentence each, typed."""
+
+from enum import StrEnum
+
+from backend.errors import UserError
+
+
+class Kind(StrEnum):
+    """What went wrong. The ledger stores it, tests and reports count by it."""
+
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    UNAUTHORISED = "unauthorised"
+    FORBIDDEN = "forbidden"
+    NO_CREDIT = "no_credit"
+    UNKNOWN_MODEL = "unknown_model"
+    NOT_FOUND = "not_found"
+    BAD_REQUEST = "bad_request"
+    TOO_LONG = "too_long"
+    FILTERED = "filtered"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CUT_OFF = "cut_off"
+    NOT_JSON = "not_json"
+    EMPTY = "empty"
+    ERROR_BODY = "error_body"
+    BUDGET = "budget"
+    CANCELLED = "cancelled"
+
+
+FATAL = frozenset(
+    {
+        Kind.UNAUTHORISED,
+        Kind.FORBIDDEN,
+        Kind.NO_CREDIT,
+        Kind.UNKNOWN_MODEL,
+        Kind.NOT_FOUND,
+        Kind.BAD_REQUEST,
+    }
+)
+"""No retry and no other item can cure these: the whole run stops with the sentence."""
+
+RETRYABLE = frozenset(
+    {
+        Kind.REFUSED,
+        Kind.UNREACHABLE,
+        Kind.RATE_LIMITED,
+        Kind.SERVER_ERROR,
+        Kind.TIMEOUT,
+        Kind.CUT_OFF,
+        Kind.NOT_JSON,
+        Kind.EMPTY,
+        Kind.ERROR_BODY,
+    }
+)
+
+_SENTENCES: dict[Kind, tuple[str, str]] = {
+    Kind.REFUSED: (
+        "{where} refuses connections; is the server running at that address?",
+        "{where} 拒绝连接，请确认该地址的服务已经启动。",
+    ),
+    Kind.UNREACHABLE: (
+        "{where} cannot be reached; check the host name and the network.",
+        "无法连接 {where}，请检查主机名和网络。",
+    ),
+    Kind.UNAUTHORISED: (
+        "{where} does not accept the API key (401); enter a valid key.",
+        "{where} 不接受该 API 密钥（401），请填写有效的密钥。",
+    ),
+    Kind.FORBIDDEN: (
+        "{where} forbids this key to use the model (403); ask its provider or use another key.",
+        "{where} 不允许该密钥使用此模型（403），请联系服务商或更换密钥。",
+    ),
+    Kind.NO_CREDIT: (
+        "{where} says the account has no credit left; top it up or use another endpoint.",
+        "{where} 表示账户余额不足，请充值或改用其他端点。",
+    ),
+    Kind.UNKNOWN_MODEL: (
+        "{where} does not know the model; correct its name.",
+        "{where} 没有这个模型，请改正模型名。",
+    ),
+    Kind.NOT_FOUND: (
+        "{where} has no chat API at this address (404); the base URL usually ends in /v1.",
+        "{where} 的这个地址没有对话接口（404），基础地址通常以 /v1 结尾。",
+    ),
+    Kind.BAD_REQUEST: (
+        "{where} says the request is malformed; correct the model's parameters.",
+        "{where} 认为请求格式有误，请改正模型参数。",
+    ),
+    Kind.TOO_LONG: (
+        "The text is too long for the model at {where}.",
+        "文本超出了 {where} 的模型所能处理的长度。",
+    ),
+    Kind.FILTERED: (
+        "The content filter of {where} rejected the text.",
+        "{where} 的内容过滤拒绝了这段文本。",
+    ),
+    Kind.RATE_LIMITED: (
+        "{where} is still too busy (429) after every attempt; lower the concurrency or wait.",
+        "多次尝试后 {where} 仍然限流（429），请降低并发或稍后再试。",
+    ),
+    Kind.SERVER_ERROR: (
+        "{where} failed on its side in every attempt; try again later.",
+        "{where} 多次出现服务器错误，请稍后再试。",
+    ),
+    Kind.TIMEOUT: (
+        "{where} did not answer in time; raise the timeout or lower the concurrency.",
+        "{where} 未在时限内答复，请延长超时或降低并发。",
+    ),
+    Kind.CUT_OFF: (
+        "{where} cut the connection in the middle of its reply; try again.",
+        "{where} 在答复途中断开了连接，请重试。",
+    ),
+    Kind.NOT_JSON: (
+        "{where} does not answer in the form of the OpenAI API; check the base URL (it usually ends in /v1).",
+        "{where} 的答复不是 OpenAI 接口的格式，请检查基础地址（通常以 /v1 结尾）。",
+    ),
+    Kind.EMPTY: (
+        "The model at {where} gave an empty reply.",
+        "{where} 的模型给出了空的答复。",
+    ),
+    Kind.ERROR_BODY: (
+        "{where} answered 200 with an error inside; try again or look at its log.",
+        "{where} 返回 200 但内容是错误信息，请重试或查看其日志。",
+    ),
+    Kind.BUDGET: (
+        "The budget of this run is used up; raise it to go on where it stopped.",
+        "本次运行的预算已用完，提高预算后可从中断处继续。",
+    ),
+    Kind.CANCELLED: (
+        "The run was cancelled.",
+        "运行已取消。",
+    ),
+}
+
+
+class LLMError(UserError):
+    """A call that gave no completion. `detail` holds the server's own words, shortened, without the key.
+
+    `fatal` errors end the whole run; all others concern one item, which becomes unscored.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        where: str = "",
+        detail: str = "",
+        *,
+        fatal: bool | None = None,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        en, zh = (sentence.format(where=where) for sentence in _SENTENCES[kind])
+        super().__init__(en + (f" ({detail})" if detail else ""), zh + (f"（{detail}）" if detail else ""))
+        self.kind = kind
+        self.detail = detail
+        self.fatal = kind in FATAL if fatal is None else fatal
+        self.retryable = kind in RETRYABLE if retryable is None else retryable
+        self.retry_after = retry_after
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether no further call of the run makes sense."""
+        return self.fatal or self.kind in (Kind.BUDGET, Kind.CANCELLED)
+
+
+class BudgetReached(LLMError):
+    """The run's budget is used up. Calls already in flight are finished and kept."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(Kind.BUDGET, detail=detail)

@@ -1,0 +1,75 @@
+"""The ledger's protocol: every call is recorded, successful ones are the cache and the resume point."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from backend.llm.messages import Completion, Usage
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """One attempt at one call, with its reply or the kind of its error."""
+
+    key: str
+    scope: str
+    call_id: str
+    endpoint: str
+    model: str
+    messages: list[dict[str, str]]
+    params: dict[str, Any]
+    created_at: datetime
+    attempt: int = 1
+    reply: str | None = None
+    finish_reason: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    cost: float = 0.0
+    latency_s: float = 0.0
+    error: str | None = None
+    error_detail: str | None = None
+
+    def completion(self) -> Completion:
+        """The stored reply, as a cached completion that costs nothing now."""
+        return Completion(
+            text=self.reply or "",
+            call_id=self.call_id,
+            usage=self.usage,
+            latency_s=self.latency_s,
+            finish_reason=self.finish_reason or "stop",
+            cached=True,
+        )
+
+
+class Ledger(Protocol):
+    """Where calls are recorded and looked up by their request hash."""
+
+    def lookup(self, key: str) -> Completion | None:
+        """The newest successful reply to this request, None where there is none."""
+
+    def record(self, call: CallRecord) -> None:
+        """Take note of one attempt; returns at once, storing happens in the background."""
+
+    def flush(self) -> None:
+        """Wait until everything recorded so far is stored. Raises UserError where it cannot be."""
+
+
+class MemoryLedger:
+    """A ledger for tests and for one-off calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[CallRecord] = []
+        self._good: dict[str, CallRecord] = {}
+
+    def lookup(self, key: str) -> Completion | None:
+        """The newest successful reply to this request."""
+        call = self._good.get(key)
+        return call.completion() if call else None
+
+    def record(self, call: CallRecord) -> None:
+        """Keep the call."""
+        self.calls.append(call)
+        if call.error is None:
+            self._good[call.key] = call
+
+    def flush(self) -> None:
+        """Nothing is ever pending."""

@@ -1,0 +1,251 @@
+"""The agreement page: a human reference, every judge beside it, and the worst disagreements."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from backend.board import board_csv
+from backend.errors import UserError
+from backend.records import Board, Disagreement
+from backend.services import Services
+from ui.board_view import board_table, judge_name, kind_name
+from ui.say import Say
+from ui.unit_view import unit_detail
+from ui.widgets import empty, esc, figure, note, polite, table, title
+
+BINS = 10
+
+
+def build(services: Services, say: Say) -> None:
+    """Reference → board → one judge in detail → one disagreement."""
+    gr.HTML(
+        title(
+            say("一致性", "Agreement"),
+            say(
+                "选一个人工参照，看每个裁判和人有多一致。字数、表面特征、n-gram 三条基线始终在场："
+                "赢不过它们的裁判，多半只是在数字数。",
+                "Choose a human reference and see every judge beside it. Three baselines are always there: "
+                "a judge that does not beat them is probably counting characters.",
+            ),
+        ),
+        padding=False,
+    )
+    with gr.Row(equal_height=True):
+        reference = gr.Dropdown(
+            label=say("人工参照", "Human reference"), choices=[], scale=3, elem_id="zf-reference"
+        )
+        refresh = gr.Button(say("刷新", "Refresh"), scale=1, min_width=100, elem_id="zf-agreement-refresh")
+        download = gr.DownloadButton(
+            say("下载 CSV", "Download CSV"), scale=1, min_width=120, elem_id="zf-agreement-csv"
+        )
+    board_html = gr.HTML(padding=False, elem_id="zf-board")
+    judge = gr.Dropdown(
+        label=say("细看一个裁判", "One judge in detail"), choices=[], visible=False, elem_id="zf-judge"
+    )
+    with gr.Row():
+        curve = gr.BarPlot(
+            x="bin",
+            y="share",
+            title=say("人的评价 随 裁判分数", "People's view by judge score"),
+            x_title=say("裁判分数（由低到高分十组）", "judge score, tenths from low to high"),
+            y_title=say("人说好的比例", "share people call good"),
+            y_lim=[0, 1],
+            height=260,
+            visible=False,
+            sort=None,
+        )
+        occasions = gr.BarPlot(
+            x="occasion",
+            y="accuracy",
+            title=say("各场合的准确率", "Accuracy by occasion"),
+            x_title="",
+            y_title=say("准确率", "accuracy"),
+            y_lim=[0, 1],
+            height=260,
+            visible=False,
+            sort="-y",
+        )
+    confusion = gr.HTML(padding=False, elem_id="zf-confusion")
+    worst = gr.Dataframe(
+        label=say("分歧最大的条目（点一行看详情）", "Worst disagreements (click a row for details)"),
+        headers=_worst_head(say),
+        interactive=False,
+        wrap=True,
+        visible=False,
+        elem_id="zf-worst",
+    )
+    detail = gr.HTML(padding=False, elem_id="zf-detail")
+
+    @polite(say)
+    def load() -> Any:
+        choices = [
+            (f"{info.name} · {kind_name(say, info.kind)} · {info.labels}", info.name)
+            for info in services.board.references()
+        ]
+        return gr.Dropdown(choices=choices, value=choices[0][1] if choices else None)
+
+    @polite(say)
+    def show(name: str | None, progress: gr.Progress = gr.Progress()) -> list[Any]:
+        try:
+            board = services.board.board(name, progress=lambda share, what: progress(share, desc=what))
+        except UserError as error:
+            return [
+                empty(say.of(error)),
+                gr.Dropdown(choices=[], visible=False),
+                gr.DownloadButton(visible=False),
+            ]
+        names = [(judge_name(say, row.judge), row.judge) for row in board.rows]
+        return [
+            _summary(say, board) + board_table(say, board) + _remarks(say, board),
+            gr.Dropdown(choices=names, value=names[-1][1], visible=True),
+            gr.DownloadButton(value=str(_csv_file(services, board)), visible=True),
+        ]
+
+    @polite(say)
+    def explain(name: str | None, chosen: str | None) -> list[Any]:
+        hidden = [gr.BarPlot(visible=False), gr.BarPlot(visible=False), "", gr.Dataframe(visible=False), ""]
+        if not name or not chosen:
+            return hidden
+        board = services.board.board(name)
+        if chosen not in board.points:
+            return hidden
+        cells = [cell for cell in board.occasions[chosen] if cell.occasion]
+        return [
+            gr.BarPlot(value=_bins(board, chosen), visible=bool(board.points[chosen])),
+            gr.BarPlot(
+                value=pd.DataFrame(
+                    {"occasion": c.occasion, "accuracy": c.accuracy, "n": c.n} for c in cells[:16]
+                ),
+                visible=bool(cells),
+            ),
+            _confusion(say, board, chosen),
+            gr.Dataframe(value=_worst_rows(say, board, chosen), visible=bool(board.worst[chosen])),
+            "",
+        ]
+
+    @polite(say)
+    def open_item(name: str | None, chosen: str | None, event: gr.SelectData) -> str:
+        if not name or not chosen:
+            return ""
+        found = services.board.board(name).worst.get(chosen, ())
+        index = event.index[0] if isinstance(event.index, list | tuple) else event.index
+        return unit_detail(services, say, found[index]) if 0 <= index < len(found) else ""
+
+    gr.on(None, load, None, reference, queue=False)
+    reference.change(show, reference, [board_html, judge, download])
+    refresh.click(show, reference, [board_html, judge, download])
+    gr.on(
+        [judge.change, board_html.change],
+        explain,
+        [reference, judge],
+        [curve, occasions, confusion, worst, detail],
+        trigger_mode="always_last",
+    )
+    worst.select(open_item, [reference, judge], detail, queue=False)
+
+
+def _summary(say: Say, board: Board) -> str:
+    alpha = figure(say, board.alpha.ordinal)
+    cells = (
+        (str(board.items), say("有人工标签的条目", "items with human labels")),
+        (str(board.raters), say("标注者", "raters")),
+        (alpha, say("标注者之间 Krippendorff α（有序）", "Krippendorff α among raters (ordinal)")),
+    )
+    inside = "".join(f"<div><b>{value}</b><span>{esc(name)}</span></div>" for value, name in cells)
+    return f'<div class="zf-figures">{inside}</div>'
+
+
+def _remarks(say: Say, board: Board) -> str:
+    """Sentences about what the table alone would hide."""
+    told = []
+    by_name = {row.judge: row for row in board.rows}
+    length = by_name.get("length")
+    if length and length.auc.value is not None and max(length.auc.value, 1 - length.auc.value) >= 0.7:
+        told.append(
+            say(
+                f"只数字数，AUC 就有 {length.auc.value:.2f}：长短几乎泄露了答案，请看“等长 AUC”。",
+                f"Counting characters alone reaches AUC {length.auc.value:.2f}: length gives these "
+                "labels away; look at the length-matched AUC.",
+            )
+        )
+    missing = [row for row in board.rows if row.unscored]
+    if missing:
+        names = "、".join(f"{judge_name(say, row.judge)} {row.unscored}" for row in missing)
+        told.append(
+            say(
+                f"有裁判没给出评判（未评 ≠ 0 分）：{names} 条。",
+                f"Some judges gave no verdict (unscored is not zero): {names}.",
+            )
+        )
+    if board.reference == "seed":
+        told.append(
+            say(
+                "自带语料的标签是作者写作时的意图，不是读者投票。",
+                "Labels of the built-in corpus are its authors' intent, not readers' votes.",
+            )
+        )
+    return "".join(note(text) for text in told)
+
+
+def _csv_file(services: Services, board: Board) -> Path:
+    folder = services.settings.home / "exports"
+    folder.mkdir(parents=True, exist_ok=True)
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in board.reference)
+    path = folder / f"agreement-{safe[:60]}.csv"
+    path.write_text(board_csv(board), encoding="utf-8-sig")
+    return path
+
+
+def _bins(board: Board, judge: str) -> pd.DataFrame:
+    """Mean human value by tenths of the judge's score; equal scores stay in one bin."""
+    frame = pd.DataFrame(
+        {"judge": [p.judge for p in board.points[judge]], "human": [p.human for p in board.points[judge]]}
+    )
+    if frame.empty:
+        return pd.DataFrame({"bin": [], "share": []})
+    rank = frame["judge"].rank(method="average", pct=True)
+    frame["bin"] = (rank * BINS).clip(upper=BINS - 1e-9).astype(int) + 1
+    grouped = frame.groupby("bin", as_index=False)["human"].mean()
+    return pd.DataFrame({"bin": grouped["bin"].astype(str), "share": grouped["human"]})
+
+
+def _confusion(say: Say, board: Board, judge: str) -> str:
+    names = {
+        "1": say("A 更好", "A better") if board.kind == "compare" else say("好", "good"),
+        "tie": say("平", "tie"),
+        "0": say("B 更好", "B better") if board.kind == "compare" else say("不好", "bad"),
+        "unscored": say("未评", "unscored"),
+    }
+    counts = board.confusions[judge]
+    rows = [
+        [esc(names[side]), *(str(counts[side][column]) for column in names)]
+        for side in counts
+        if any(counts[side].values())
+    ]
+    head = [say("人 ＼ 裁判", "people \\ judge"), *(esc(name) for name in names.values())]
+    return f"<h3>{say('混淆表', 'Confusion')}</h3>{table(head, rows)}"
+
+
+def _worst_head(say: Say) -> list[str]:
+    return [
+        say("请求", "Prompt"),
+        "A",
+        "B",
+        say("人", "People"),
+        say("裁判", "Judge"),
+        say("裁判理由", "Judge's reason"),
+    ]
+
+
+def _worst_rows(say: Say, board: Board, judge: str) -> list[list[str]]:
+    return [_worst_row(say, board.kind, entry) for entry in board.worst[judge]]
+
+
+def _worst_row(say: Say, kind: str, entry: Disagreement) -> list[str]:
+    if kind == "compare":
+        people = {1.0: "A", 0.0: "B"}.get(entry.human, say("平", "tie"))
+    else:
+        people = {1.0: say("好", "good"), 0.0: say("不好", "bad")}.get(entry.human, say("平", "tie"))
+    return [entry.prompt, entry.a, entry.b or "", people, f"{entry.judge:.2f}", entry.reason]

@@ -1,0 +1,50 @@
+"""The two languages of the pages, and the names of closed vocabularies in both."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.errors import Message, UserError
+from backend.vocabulary import CampaignKind, Flaw, Outcome
+
+Lang = Literal["zh", "en"]
+
+
+@dataclass(frozen=True)
+class Say:
+    """Picks the reader's language: `say("中文", "English")`."""
+
+    lang: Lang
+
+    def __call__(self, zh: str, en: str) -> str:
+        """The one of the two that the reader chose."""
+        return zh if self.lang == "zh" else en
+
+    def of(self, told: Message | UserError) -> str:
+        """The sentence of a message or an error."""
+        return told.text(self.lang)
+
+
+FLAWS = {
+    Flaw.CLICHE: ("套话", "Cliché"),
+    Flaw.VAGUE: ("空泛", "Vague"),
+    Flaw.WRONG_RELATIONSHIP: ("身份不合", "Wrong relationship"),
+    Flaw.WRONG_OCCASION: ("场合不对", "Wrong occasion"),
+    Flaw.IGNORED_DETAIL: ("没回应要求", "Ignored detail"),
+    Flaw.TABOO: ("犯忌讳", "Taboo"),
+    Flaw.PRESSURE: ("给压力", "Pressure"),
+    Flaw.GRAMMAR: ("语病", "Grammar"),
+    Flaw.STIFF: ("生硬", "Stiff"),
+    Flaw.OFF_LENGTH: ("长短不合", "Off length"),
+}
+OUTCOMES = {
+    Outcome.A: ("A 更好", "A is better"),
+    Outcome.B: ("B 更好", "B is better"),
+    Outcome.BOTH_GOOD: ("都好", "Both good"),
+    Outcome.BOTH_BAD: ("都不好", "Both bad"),
+    Outcome.SKIP: ("跳过", "Skipped"),
+    Outcome.WITHDRAWN: ("已撤销", "Withdrawn"),
+}
+KINDS = {
+    CampaignKind.COMPARE: ("两条对比", "Compare"),
+    CampaignKind.VALIDATE: ("验证裁判", "Validate"),
+}

@@ -1,0 +1,146 @@
+"""The application around the pages: languages by URL, navigation, theme, assets, error answers."""
+
+import hashlib
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+
+from backend.services import Services
+from ui import agreement_page, annotate_page, annotation_api, campaigns_page, corpus_page, home_page
+from ui.say import Lang, Say
+
+ASSETS = Path(__file__).parent / "assets"
+LANGS: tuple[Lang, ...] = ("zh", "en")
+LANG_COOKIE = "zhufu_lang"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: its path below the language, its name in both, and what builds it."""
+
+    path: str
+    zh: str
+    en: str
+    build: Callable[[Services, Say], None]
+
+
+PAGES = (
+    Page("", "首页", "Home", home_page.build),
+    Page("annotate", "标注", "Annotate", annotate_page.build),
+    Page("campaigns", "任务", "Campaigns", campaigns_page.build),
+    Page("corpus", "语料", "Corpus", corpus_page.build),
+    Page("agreement", "一致性", "Agreement", agreement_page.build),
+)
+
+
+def build_app(services: Services) -> FastAPI:
+    """The whole web application around the services."""
+    app = FastAPI(title="Zhufu", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(annotation_api.router(services))
+    app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
+    app.add_api_route("/", _front, include_in_schema=False)
+    app.add_api_route("/favicon.ico", _favicon, include_in_schema=False)
+    for lang in LANGS:
+        app = gr.mount_gradio_app(
+            app,
+            _blocks(services, Say(lang)),
+            path=f"/{lang}",
+            theme=_theme(),
+            head=_head(),
+            favicon_path=str(ASSETS / "favicon.svg"),
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            max_file_size="200mb",
+            allowed_paths=[str(services.settings.home.resolve() / "exports")],
+        )
+    return app
+
+
+def _blocks(services: Services, say: Say) -> gr.Blocks:
+    title = say("祝福 · 写好祝福，也信得过评判", "Zhufu · greetings, and judges you can check")
+    first, *others = PAGES
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as blocks:
+        _page(services, say, first)
+    for page in others:
+        with blocks.route(say(page.zh, page.en), page.path, show_in_navbar=False):
+            _page(services, say, page)
+    return blocks
+
+
+def _page(services: Services, say: Say, page: Page) -> None:
+    gr.Navbar(visible=False)
+    gr.HTML(_header(say, page), elem_id="zf-header", padding=False)
+    page.build(services, say)
+
+
+def _header(say: Say, here: Page) -> str:
+    links = "".join(
+        f'<a href="/{say.lang}/{page.path}"{current(page is here)}>{html.escape(say(page.zh, page.en))}</a>'
+        for page in PAGES
+    )
+    other: Lang = "en" if say.lang == "zh" else "zh"
+    return (
+        f'<div class="zf-bar"><a class="zf-brand" href="/{say.lang}/"><span class="zf-seal">福</span>'
+        f"{say('祝福', 'Zhufu')}</a>"
+        f'<nav class="zf-nav" aria-label="{say("主导航", "Main navigation")}">{links}</nav>'
+        f'<div class="zf-tools"><button type="button" data-zf-theme '
+        f'aria-label="{say("切换深色模式", "Toggle dark mode")}">◐</button>'
+        f'<a data-zf-lang="{other}" href="/{other}/{here.path}" lang="{"en" if other == "en" else "zh-CN"}">'
+        f"{'EN' if other == 'en' else '中文'}</a></div></div>"
+    )
+
+
+def current(is_here: bool) -> str:
+    """The attribute that marks the link of the page one is on."""
+    return ' aria-current="page"' if is_here else ""
+
+
+def _theme() -> gr.themes.Base:
+    # Named system fonts only: a web font would be fetched from outside at every first visit.
+    fonts = ["PingFang SC", "Noto Sans CJK SC", "Microsoft YaHei", "system-ui", "sans-serif"]
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.red,
+        neutral_hue=gr.themes.colors.stone,
+        font=fonts,
+        font_mono=["ui-monospace", "Noto Sans Mono CJK SC", "monospace"],
+        radius_size=gr.themes.sizes.radius_md,
+    ).set(
+        body_background_fill="#faf7f2",
+        body_background_fill_dark="#171412",
+        block_background_fill="#ffffff",
+        block_background_fill_dark="#211d1a",
+        button_primary_background_fill="#b8322a",
+        button_primary_background_fill_hover="#9c2821",
+        button_primary_background_fill_dark="#c8463d",
+        button_primary_text_color="#ffffff",
+        color_accent="#b8322a",
+    )
+
+
+def _head() -> str:
+    styles = "".join(
+        f'<link rel="stylesheet" href="{_asset(name)}">' for name in ("zhufu.css", "annotate.css")
+    )
+    scripts = "".join(f'<script defer src="{_asset(name)}"></script>' for name in ("shell.js", "annotate.js"))
+    return f'<meta name="viewport" content="width=device-width, initial-scale=1">{styles}{scripts}'
+
+
+def _asset(name: str) -> str:
+    stamp = hashlib.sha256((ASSETS / name).read_bytes()).hexdigest()[:10]
+    return f"/assets/{name}?v={stamp}"
+
+
+def _front(request: Request) -> RedirectResponse:
+    lang = request.cookies.get(LANG_COOKIE)
+    return RedirectResponse(f"/{lang if lang in LANGS else 'zh'}/")
+
+
+def _favicon() -> FileResponse:
+    return FileResponse(ASSETS / "favicon.svg", media_type="image/svg+xml")

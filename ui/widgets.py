@@ -1,0 +1,85 @@
+"""Small pieces that every page uses: escaped HTML, figures, tables, and handlers that fail politely."""
+
+import functools
+import html
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from backend.agreement.figures import Figure
+from backend.errors import UserError
+from ui.say import Say
+
+log = logging.getLogger(__name__)
+
+
+def esc(value: object) -> str:
+    """Text made safe inside HTML."""
+    return html.escape(str(value), quote=True)
+
+
+def title(heading: str, lead: str) -> str:
+    """A page's heading and the sentence under it."""
+    return f'<div class="zf-title"><h1>{esc(heading)}</h1><p>{esc(lead)}</p></div>'
+
+
+def note(text: str, kind: str = "warn") -> str:
+    """A coloured remark; kind is "warn", "bad" or "ok"."""
+    return f'<div class="zf-{kind}" role="status">{esc(text)}</div>'
+
+
+def empty(text: str) -> str:
+    """What stands where there is nothing yet, with what to do."""
+    return f'<div class="zf-empty">{esc(text)}</div>'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> str:
+    """An HTML table; cells are ready HTML. `classes` gives a class per column ("zf-text" for prose)."""
+    mark = [f' class="{name}"' if name else "" for name in classes] + [""] * (len(head) - len(classes))
+    top = "".join(f"<th{kind}>{cell}</th>" for cell, kind in zip(head, mark, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, mark, strict=True)) + "</tr>"
+        for row in rows
+    )
+    inside = f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="zf-scroll"><table class="zf-table">{inside}</table></div>'
+
+
+def figure(say: Say, value: Figure, digits: int = 2) -> str:
+    """A figure with its interval below; an undefined one is “–” with the reason on hover and below."""
+    if value.value is None:
+        why = say.of(value.why) if value.why else ""
+        return f'<span title="{esc(why)}">–</span><small>{esc(why)}</small>'
+    shown = f"{value.value:.{digits}f}"
+    if value.low is None or value.high is None:
+        return shown
+    return f"{shown}<small>{value.low:.{digits}f} – {value.high:.{digits}f}</small>"
+
+
+def polite(say: Say) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A handler whose foreseen errors become a sentence for people, and whose others are logged too."""
+
+    def wrap(handler: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(handler)
+        def safe(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return handler(*args, **kwargs)
+            except UserError as error:
+                raise gr.Error(
+                    say.of(error), print_exception=False, title=say("请看一下", "Please check")
+                ) from error
+            except gr.Error:
+                raise
+            except Exception as error:
+                log.exception("%s failed", handler.__name__)
+                told = say(
+                    "程序内部出错了，已写入日志，没有保存任何内容。请重试；若再次出现，请把日志交给维护者。",
+                    "Something broke inside; it was logged and nothing was saved. Please try again.",
+                )
+                raise gr.Error(told, print_exception=False, title=say("出错了", "Error")) from error
+
+        return safe
+
+    return wrap
