@@ -1,0 +1,108 @@
+"""The real application in a process of its own, and a real browser: what the journeys stand on."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from backend.settings import ROOT
+from tests.browser_setup import find_browser
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass
+class App:
+    """A running application."""
+
+    url: str
+    home: Path
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+def free_port() -> int:
+    """A port nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(home: Path, port: int | None = None, wait: float = 90) -> App:
+    """Start `app.py` on loopback and wait for its first page."""
+    port = port or free_port()
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ZHUFU_")}
+    env |= {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(port)}
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "server.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=log, stderr=log)
+    app = App(f"http://127.0.0.1:{port}", home, process)
+    deadline = time.monotonic() + wait
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{app.url}/zh/", timeout=5) as reply:
+                if reply.status == 200:
+                    return app
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.1)
+    process.kill()
+    process.wait(10)
+    raise AssertionError(f"the application did not start:\n{(home / 'server.log').read_text()[-3000:]}")
+
+
+@contextmanager
+def running(home: Path) -> Iterator[App]:
+    """The application for the length of a block."""
+    app = start(home)
+    try:
+        yield app
+    finally:
+        if app.process.poll() is None:
+            app.process.terminate()
+            try:
+                app.process.wait(15)
+            except subprocess.TimeoutExpired:
+                app.kill()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One headless Chromium for all browser tests."""
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chromium is installed; run make browser")
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """A freshly started application with the seed corpus, shared by tests that only look."""
+    with running(tmp_path_factory.mktemp("app") / "home") as made:
+        yield made
