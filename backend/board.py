@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from backend import text
-from backend.agreement.board import JudgeRow, alpha_row, judge_row
+from backend.agreement.board import JudgeRow, alpha_row, decide, judge_row
 from backend.agreement.figures import Figure
 from backend.db.engine import Database
 from backend.db.tables import Rater, Verdict
@@ -21,7 +20,7 @@ from backend.errors import UserError
 from backend.records import Board, Disagreement, OccasionCell, Point, ReferenceInfo, Said
 from backend.reference import Floats, Reference, Unit, read_reference, references
 from backend.scoring import TRIVIAL, ScoringService
-from backend.vocabulary import RUBRIC_EXCELLENT, RaterKind, Scale
+from backend.vocabulary import RaterKind, Scale
 
 WORST = 30
 POINTS = 2000
@@ -173,23 +172,12 @@ def _assemble(
             rater.name, rater.version, human, margin, groups, lengths, scale, paired=data.paired, seed=0
         )
         rows.append(row)
-        decision = decide(margin, scale, row, paired=data.paired)
+        decision = decide(human, margin, groups, scale, paired=data.paired)
         board.confusions[rater.name] = _confusion(human, decision)
         board.points[rater.name] = _points(human, margin)
         board.occasions[rater.name] = _occasions(data, human, decision)
         board.worst[rater.name] = _worst(data, human, margin, decision, reasons)
     return replace(board, rows=tuple(rows))
-
-
-def decide(value: Floats, scale: Scale, row: JudgeRow, *, paired: bool) -> Floats:
-    """The judge's yes (1), no (0) or tie (.5) per unit; nan where unscored or without a threshold."""
-    if paired:
-        return np.where(np.isnan(value), np.nan, (np.sign(value) + 1) / 2)
-    fixed = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
-    limit = fixed.get(scale, row.threshold.value)
-    if limit is None:
-        return np.full(len(value), np.nan)
-    return np.where(np.isnan(value), np.nan, (value >= limit).astype(float))
 
 
 def _confusion(human: Floats, decision: Floats) -> dict[str, dict[str, int]]:
@@ -222,6 +210,8 @@ def _worst(
     data: Reference, human: Floats, value: Floats, decision: Floats, reasons: dict[int, str]
 ) -> tuple[Disagreement, ...]:
     """Units decided against the people, ordered by how sure the judge was (rank of its value)."""
+    from scipy.stats import rankdata  # a slow import, kept off the start of the server
+
     both = np.flatnonzero(~np.isnan(human) & ~np.isnan(value))
     if len(both) == 0:
         return ()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from backend.errors import Message
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 Groups = NDArray[Any]
 
 
@@ -35,8 +36,35 @@ NO_ITEMS = Message("No item has both a human and a judge value.", "没有同时�
 TOO_FEW_ITEMS = Message("Fewer than 3 items have both values.", "同时具有两种取值的条目少于 3 条。")
 CONSTANT_HUMAN = Message("All human values are the same.", "人工取值全部相同。")
 CONSTANT_JUDGE = Message("All judge values are the same.", "评审取值全部相同。")
+CONSTANT_LENGTH = Message("All lengths are the same.", "长度全部相同。")
+LENGTH_DECIDES = Message(
+    "Length alone fixes the order, so nothing is left once it is held fixed.",
+    "仅凭长度就已决定次序，排除长度后没有剩余信息。",
+)
 ONE_CLASS = Message(
     "People put all items into one class; both good and bad ones are needed.",
     "人工把所有条目归为同一类，需要好、坏两类都有。",
 )
-ONLY_TIES = Message("People are evenly split on every item.", "每个条目的人工意见都是平手。")
+ONLY_TIES = Message("Every item is a tie for people or for the judge.", "每个条目在人工或评审一方都是平手。")
+NO_FOLDS = Message(
+    "A threshold needs good and bad items in at least two requests of different folds.",
+    "确定阈值需要好、坏两类条目都出现在至少两个不同折的请求中。",
+)
+NO_MATCH = Message(
+    "No good and bad items are within 2 characters of each other's length.",
+    "没有长度相差不超过 2 个字的好、坏条目。",
+)
+NO_PAIRS = Message(
+    "No request has two items that people judged differently.", "没有哪个请求含有两条人工评价不同的条目。"
+)
+NO_RATERS = Message("No item was rated by two raters.", "没有被两位评分者共同评价的条目。")
+NO_VARIATION = Message("All ratings are the same.", "所有评分都相同。")
+FEW_GROUPS = Message("Fewer than 10 requests: too few for an interval.", "请求少于 10 个，不足以给出区间。")
+NO_SPREAD = Message(
+    "Every resample gives the same figure, so no interval can be given.",
+    "每次重抽样的结果都相同，无法给出区间。",
+)
+UNSTABLE = Message(
+    "The figure is undefined in too many resamples for an interval.",
+    "过多的重抽样中该指标无定义，无法给出区间。",
+)

@@ -4,9 +4,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from enum import StrEnum
+from typing import Any, Protocol
 
 from backend.vocabulary import Scale
+
+
+class PairOutcome(StrEnum):
+    """What a judge says of two greetings: the first, the second, or neither is better."""
+
+    A = "a"
+    B = "b"
+    TIE = "tie"
 
 
 @dataclass(frozen=True)
@@ -18,6 +27,15 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class PairSample:
+    """Two greetings for the same request."""
+
+    prompt: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
 class Draft:
     """A judge's verdict on one sample. `value` None means unscored, and `reason` then says why."""
 
@@ -26,7 +44,6 @@ class Draft:
     details: dict[str, Any] | None = None
 
 
-@runtime_checkable
 class Judge(Protocol):
     """An automatic judge at one exact version; it knows no database."""
 
@@ -46,10 +63,43 @@ class Judge(Protocol):
         """One draft per sample, in the order of the batch. Never raises for one item: that is unscored."""
 
 
+@dataclass(frozen=True)
+class PairDraft:
+    """Which of two greetings a judge prefers; `outcome` None means unscored, and `reasons` then say why.
+
+    `flip` is true where the two orders of asking gave opposite winners, so that the place decided.
+    """
+
+    outcome: PairOutcome | None
+    flip: bool
+    reasons: tuple[str, ...]
+    details: dict[str, Any] | None = None
+
+
+class PairJudge(Protocol):
+    """A judge of two greetings for one request, at one exact version; it knows no database."""
+
+    @property
+    def name(self) -> str:
+        """Short stable name, such as "pairwise"."""
+
+    @property
+    def version(self) -> str:
+        """Hash of everything that decides its verdicts, see `version_of`."""
+
+    async def compare(self, prompt: str, first: str, second: str) -> PairDraft:
+        """Which of the two is better. Raises only what ends the whole run."""
+
+
 def version_of(config: Mapping[str, Any]) -> str:
     """First 16 hex digits of the SHA-256 over the canonical JSON of `config`."""
     canonical = json.dumps(config, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def unscored(reason: str) -> Draft:
+    """No verdict, and why."""
+    return Draft(None, reason)
 
 
 EMPTY = Draft(None, "祝福语为空，无法评分")

@@ -1,20 +1,18 @@
 """The trivial judge: longer is better. Whoever agrees with people no better than this has no taste."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from backend.judges.base import EMPTY, Draft, Sample, version_of
 from backend.text import length
 from backend.vocabulary import Scale
 
 
-@dataclass(frozen=True)
 class LengthJudge:
     """Counts the characters without white space."""
 
-    name: str = "length"
-    version: str = version_of({"judge": "length", "revision": 1})
-    scale: Scale = Scale.SCORE
+    name = "length"
+    version = version_of({"judge": "length", "revision": 1})
+    scale = Scale.SCORE
 
     async def score(self, batch: Sequence[Sample]) -> list[Draft]:
         """Characters of each greeting; an empty greeting is unscored."""

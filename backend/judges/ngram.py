@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,33 +42,45 @@ class Ngrams:
 
     def explain(self, contributions: Matrix, total: float) -> Draft:
         """Names the n-grams that speak most for and most against the greeting."""
-        known = sorted(zip(contributions.data, contributions.indices, strict=True))
+        parts = zip(contributions.data, contributions.indices, strict=True)
+        known = sorted((float(part), self.grams[i]) for part, i in parts if part)
         if not known:
             return UNKNOWN
-        up = [(self.grams[i], float(part)) for part, i in reversed(known[-SHOWN:]) if part > 0]
-        down = [(self.grams[i], float(part)) for part, i in known[:SHOWN] if part < 0]
+        up = [(gram, part) for part, gram in reversed(known[-SHOWN:]) if part > 0]
+        down = [(gram, part) for part, gram in known[:SHOWN] if part < 0]
         said = [_named("加分", up), _named("减分", down)]
         return Draft(total, "；".join(filter(None, said)), {"up": up, "down": down})
 
 
 def fit_ngram(pool: TrainingPool) -> CrossFitJudge:
     """Cross-fit the n-gram judge on the pool (about 5 s for 6,000 pairs on two cores)."""
-    grams: tuple[str, ...] = ()
-    if any(pool.texts):
-        grams = tuple(_counter().fit(pool.texts).get_feature_names_out())
     config = {"revision": 1, "orders": ORDERS, "min_texts": MIN_TEXTS}
-    return crossfit("ngram", config, pool, Ngrams(grams), _tfidf)
+    return crossfit("ngram", config, pool, Ngrams(_repeated(pool.texts)), _tfidf)
 
 
-def _counter(grams: Sequence[str] | None = None):  # type: ignore[no-untyped-def]
+def _repeated(texts: Sequence[str]) -> tuple[str, ...]:
+    """N-grams of at least MIN_TEXTS texts; all of them where none is (CountVectorizer needs one)."""
+    if not texts:
+        return ()
+    counter = _counter()
+    found = _document_frequency(counter.fit_transform(texts))
+    names = counter.get_feature_names_out()
+    return tuple(map(str, names[found >= MIN_TEXTS] if (found >= MIN_TEXTS).any() else names))
+
+
+def _counter(grams: Sequence[str] | None = None) -> Any:
     from sklearn.feature_extraction.text import CountVectorizer
 
     return CountVectorizer(analyzer="char", ngram_range=ORDERS, lowercase=False, vocabulary=grams)
 
 
 def _tfidf(raw: Matrix) -> Tfidf:
-    texts, found = raw.shape[0], np.asarray((raw > 0).sum(axis=0)).ravel()
+    texts, found = raw.shape[0], _document_frequency(raw)
     return Tfidf(np.where(found >= MIN_TEXTS, 1 + np.log((1 + texts) / (1 + found)), 0.0))
+
+
+def _document_frequency(raw: Matrix) -> Floats:
+    return np.asarray((raw > 0).sum(axis=0), dtype=float).ravel()
 
 
 def _named(title: str, grams: Sequence[tuple[str, float]]) -> str:

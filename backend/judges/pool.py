@@ -36,8 +36,8 @@ def fold_of(prompt: str) -> int:
 class TrainingPool:
     """Pairs and labels in one canonical order, without white space and repeats.
 
-    Two pools with the same content are equal whatever the order they were built in. A pair of two equal
-    texts says nothing and is dropped.
+    Two pools with the same content are equal whatever the order they were built in. Empty greetings and
+    pairs of two equal texts say nothing and are dropped.
     """
 
     pairs: Sequence[Pair] = ()
@@ -46,8 +46,9 @@ class TrainingPool:
     def __post_init__(self) -> None:
         pairs = {Pair(squeeze(p.prompt), squeeze(p.chosen), squeeze(p.rejected)) for p in self.pairs}
         labels = {Label(squeeze(one.prompt), squeeze(one.greeting), one.good) for one in self.labels}
-        object.__setattr__(self, "pairs", tuple(sorted(p for p in pairs if p.chosen != p.rejected)))
-        object.__setattr__(self, "labels", tuple(sorted(labels)))
+        telling = (p for p in pairs if p.chosen and p.rejected and p.chosen != p.rejected)
+        object.__setattr__(self, "pairs", tuple(sorted(telling)))
+        object.__setattr__(self, "labels", tuple(sorted(one for one in labels if one.greeting)))
 
     @cached_property
     def digest(self) -> str:
@@ -57,11 +58,6 @@ class TrainingPool:
         return digest(str(len(self.pairs)), *pairs, *labels)
 
     @cached_property
-    def prompts(self) -> frozenset[str]:
-        """Every request, without white space."""
-        return frozenset(item.prompt for item in (*self.pairs, *self.labels))
-
-    @cached_property
     def texts(self) -> tuple[str, ...]:
         """Every greeting once, without white space, sorted."""
         compared = {text for pair in self.pairs for text in (pair.chosen, pair.rejected)}
@@ -69,13 +65,14 @@ class TrainingPool:
 
     def without(self, fold: int) -> "TrainingPool":
         """What the model of `fold` may learn from: no request of the fold, and no text that occurs in it."""
-        pairs = [p for p in self.pairs if fold_of(p.prompt) == fold]
-        labels = [one for one in self.labels if fold_of(one.prompt) == fold]
-        held = TrainingPool(pairs, labels)
-        texts = set(held.texts)
+        inside = TrainingPool(
+            [pair for pair in self.pairs if fold_of(pair.prompt) == fold],
+            [label for label in self.labels if fold_of(label.prompt) == fold],
+        )
+        held, pairs, labels = set(inside.texts), set(inside.pairs), set(inside.labels)
         return TrainingPool(
-            [p for p in self.pairs if p.prompt not in held.prompts and not {p.chosen, p.rejected} & texts],
-            [o for o in self.labels if o.prompt not in held.prompts and o.greeting not in texts],
+            [p for p in self.pairs if p not in pairs and not {p.chosen, p.rejected} & held],
+            [one for one in self.labels if one not in labels and one.greeting not in held],
         )
 
     def shortage(self, needed: int) -> str:

@@ -77,7 +77,7 @@ def measure(text: str) -> tuple[float, ...]:
         sum(text.count(mark) for mark in "！!"),
         sum(1 for part in _SENTENCE.split(text) if part),
         len(_EMOJI.findall(text)),
-        len(set(text)) / max(len(text), 1),
+        len(set(text)) / len(text),
         sum(1 for clause in clauses if _FOUR.fullmatch(clause)) / max(len(clauses), 1),
         float(_ADDRESS.match(text) is not None),
         len(_SIMILE.findall(text)),
