@@ -8,22 +8,27 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from backend import text
 from backend.agreement.board import JudgeRow, alpha_row, decide, judge_row
 from backend.agreement.figures import Figure
+from backend.corpus.occasion import occasion_of
 from backend.db.engine import Database
-from backend.db.tables import Rater, Verdict
+from backend.db.tables import Comparison, PreferencePair, Rater, Verdict
 from backend.errors import UserError
 from backend.records import Board, Disagreement, OccasionCell, Point, ReferenceInfo, Said
 from backend.reference import Floats, Reference, Unit, read_reference, references
 from backend.scoring import TRIVIAL, ScoringService
+from backend.scoring.readings import reading, touched
 from backend.vocabulary import RaterKind, Scale
 
 WORST = 30
 POINTS = 2000
+KEPT = 16
+
+_Key = tuple[str, tuple[str, ...], tuple[int, ...]]
 
 
 class BoardService:
@@ -32,6 +37,7 @@ class BoardService:
     def __init__(self, database: Database, scoring: ScoringService) -> None:
         self._database = database
         self._scoring = scoring
+        self._kept: dict[_Key, Board] = {}
 
     def references(self) -> list[ReferenceInfo]:
         """Human references that have labels, the best candidate first."""
@@ -49,16 +55,28 @@ class BoardService:
         `judges` limits the rows to those names; the trivial judges stay on the board. Raises UserError
         where there is no reference with labels, or no such judge.
         """
+        wanted = tuple(judges or ())
         with self._database.read() as session:
             name = reference or _default(references(session))
-            data = read_reference(session, name)
-        self._scoring.ensure_trivial(_greetings(data), progress)
+            kept = self._kept.get((name, wanted, _stamp(session)))
+            if kept is not None:
+                return kept
+            greetings = _greetings(read_reference(session, name))
+        self._scoring.ensure_trivial(greetings, progress)
+        present = {judge.name: judge.version for judge in self._scoring.trivial()}
         with self._database.read() as session:
-            raters = _judges(
-                session, data, judges, {judge.name: judge.version for judge in self._scoring.trivial()}
-            )
-            values = {rater.id: _margins(session, data, rater.id) for rater in raters}
-        return _assemble(data, raters, values)
+            stamp = _stamp(session)
+            data = read_reference(session, name)
+            raters = _judges(session, data, judges, present)
+            values = {rater.id: reading(session, data, rater.id) for rater in raters}
+        board = _assemble(data, raters, values)
+        self._keep((name, wanted, stamp), board)
+        return board
+
+    def _keep(self, key: _Key, board: Board) -> None:
+        while len(self._kept) >= KEPT:
+            self._kept.pop(next(iter(self._kept)), None)
+        self._kept[key] = board
 
     def said_of(self, greeting_id: int) -> list[Said]:
         """Every current verdict on a greeting: people, data sets, judges at each version."""
@@ -86,6 +104,12 @@ def _default(found: Sequence[ReferenceInfo]) -> str:
     return found[0].name
 
 
+def _stamp(session: Session) -> tuple[int, ...]:
+    """Changes whenever a label or a verdict is added: labels are append-only."""
+    tables = (Verdict, Comparison, PreferencePair)
+    return tuple(session.scalar(select(func.max(table.id))) or 0 for table in tables)
+
+
 def _greetings(data: Reference) -> list[int]:
     return [identity for unit in data.units for identity in (unit.a_id, unit.b_id) if identity is not None]
 
@@ -94,49 +118,30 @@ def _judges(
     session: Session, data: Reference, wanted: Sequence[str] | None, trivial: dict[str, str]
 ) -> list[Rater]:
     """Trivial judges at their present version, others at the newest version that judged this reference."""
-    rows = session.execute(
-        select(Rater, func.count(Verdict.id))
-        .join(Verdict, Verdict.rater_id == Rater.id)
-        .where(Rater.kind == RaterKind.JUDGE)
-        .group_by(Rater.id)
+    rows = session.scalars(
+        select(Rater)
+        .where(
+            Rater.kind == RaterKind.JUDGE,
+            exists().where(Verdict.rater_id == Rater.id) | exists().where(Comparison.rater_id == Rater.id),
+        )
         .order_by(Rater.id)
     ).all()
-    newest = {
-        rater.name: rater for rater, _ in rows if trivial.get(rater.name, rater.version) == rater.version
-    }
-    unknown = [name for name in wanted or () if name not in newest]
+    present = [rater for rater in rows if trivial.get(rater.name, rater.version) == rater.version]
+    known = list(dict.fromkeys(rater.name for rater in present))
+    unknown = [name for name in wanted or () if name not in known]
     if unknown:
         raise UserError(
-            f"No verdicts of a judge named “{unknown[0]}” are stored; known: {', '.join(newest)}.",
-            f"没有名为“{unknown[0]}”的裁判的评判结果，已有：{'、'.join(newest)}。",
+            f"No verdicts of a judge named “{unknown[0]}” are stored; known: {', '.join(known)}.",
+            f"没有名为“{unknown[0]}”的裁判的评判结果，已有：{'、'.join(known)}。",
         )
+    keep = {*TRIVIAL, *(known if wanted is None else wanted)}
+    newest = {
+        rater.name: rater
+        for rater in present
+        if rater.name in keep and (rater.name in TRIVIAL or touched(session, data, rater.id))
+    }
     order = [*TRIVIAL, *(name for name in newest if name not in TRIVIAL)]
-    keep = [
-        name for name in order if name in newest and (wanted is None or name in wanted or name in TRIVIAL)
-    ]
-    present = set(_greetings(data))
-    return [newest[name] for name in keep if name in TRIVIAL or _touches(session, newest[name], present)]
-
-
-def _touches(session: Session, rater: Rater, greetings: set[int]) -> bool:
-    judged = session.scalars(select(Verdict.greeting_id).where(Verdict.rater_id == rater.id))
-    return any(greeting_id in greetings for greeting_id in judged)
-
-
-def _margins(session: Session, data: Reference, rater_id: int) -> tuple[Floats, dict[int, str]]:
-    """The judge's value per unit (A minus B for pairs; nan where unscored), and its reasons by greeting."""
-    rows = session.execute(
-        select(Verdict.greeting_id, Verdict.value, Verdict.reason).where(
-            Verdict.rater_id == rater_id, Verdict.item_id.is_(None)
-        )
-    ).all()
-    value = {greeting_id: np.nan if score is None else score for greeting_id, score, _ in rows}
-    reason = {greeting_id: why for greeting_id, _, why in rows}
-    first = np.array([value.get(unit.a_id, np.nan) for unit in data.units], dtype=float)
-    if data.paired:
-        second = [np.nan if unit.b_id is None else value.get(unit.b_id, np.nan) for unit in data.units]
-        first = first - np.array(second, dtype=float)
-    return first, reason
+    return [newest[name] for name in order if name in newest]
 
 
 def _lengths(data: Reference) -> Floats:
@@ -201,7 +206,7 @@ def _occasions(data: Reference, human: Floats, decision: Floats) -> tuple[Occasi
     hits: dict[str, list[float]] = defaultdict(list)
     for unit, said, decided in zip(data.units, human, decision, strict=True):
         if said in (0.0, 1.0) and not np.isnan(decided):
-            hits[unit.occasion or ""].append(1.0 - abs(said - decided))
+            hits[unit.occasion or occasion_of(unit.prompt) or ""].append(1.0 - abs(said - decided))
     cells = [OccasionCell(name, len(seen), float(np.mean(seen))) for name, seen in hits.items()]
     return tuple(sorted(cells, key=lambda cell: (-cell.n, cell.occasion)))
 

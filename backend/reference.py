@@ -80,7 +80,8 @@ def references(session: Session) -> list[ReferenceInfo]:
             select(Campaign.name, func.count(func.distinct(Item.id)), func.max(table.id))
             .join(Item, Item.campaign_id == Campaign.id)
             .join(table, table.item_id == Item.id)
-            .where(Campaign.kind == kind)
+            .join(Rater, Rater.id == table.rater_id)
+            .where(Campaign.kind == kind, Rater.kind != RaterKind.JUDGE)
             .group_by(Campaign.name)
         )
         found += [(ReferenceInfo(name=name, kind=kind.value, labels=n), (1, last)) for name, n, last in rows]
@@ -151,8 +152,14 @@ def _comparisons(session: Session, campaign_id: int) -> Iterable[tuple[int, int,
             Item.greeting_a_id,
         )
         .join(Item, Item.id == Comparison.item_id)
+        .join(Rater, Rater.id == Comparison.rater_id)
         .outerjoin(newer, newer.supersedes_id == Comparison.id)
-        .where(Item.campaign_id == campaign_id, newer.id.is_(None), Comparison.outcome.in_(_OUTCOMES))
+        .where(
+            Item.campaign_id == campaign_id,
+            Rater.kind != RaterKind.JUDGE,
+            newer.id.is_(None),
+            Comparison.outcome.in_(_OUTCOMES),
+        )
     )
     for item_id, rater_id, outcome, left_id, a_id in rows:
         if outcome in (Outcome.BOTH_GOOD, Outcome.BOTH_BAD):

@@ -9,6 +9,9 @@ from backend.board import BoardService
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
+from backend.jobs.options import JobOptions
+from backend.jobs.service import JobService
+from backend.llm.service import EndpointService
 from backend.records import CampaignSpec
 from backend.scoring import ScoringService
 from backend.settings import Settings
@@ -25,6 +28,8 @@ class Services:
     database: Database
     corpus: CorpusService
     annotation: AnnotationService
+    endpoints: EndpointService
+    jobs: JobService
     scoring: ScoringService
     board: BoardService
 
@@ -41,6 +46,7 @@ class Services:
 
     def close(self) -> None:
         """Give back what is open."""
+        self.endpoints.close()
         self.database.close()
 
 
@@ -49,12 +55,16 @@ def build_services(settings: Settings) -> Services:
     settings.home.mkdir(parents=True, exist_ok=True)
     database = Database(settings.url)
     migrate(database)
-    scoring = ScoringService(database)
+    endpoints = EndpointService(database, settings.home, settings)
+    jobs = JobService(database, settings.home, JobOptions.load())
+    scoring = ScoringService(database, endpoints, jobs)
     return Services(
         settings=settings,
         database=database,
         corpus=CorpusService(database),
         annotation=AnnotationService(database, settings.lease_seconds),
+        endpoints=endpoints,
+        jobs=jobs,
         scoring=scoring,
         board=BoardService(database, scoring),
     )

@@ -8,19 +8,19 @@ import pandas as pd
 
 from backend.board import board_csv
 from backend.errors import UserError
-from backend.records import Board, Disagreement
+from backend.records import Board
 from backend.services import Services
 from ui.board_view import board_table, judge_name, kind_name
 from ui.say import Say
-from ui.unit_view import unit_detail
-from ui.widgets import empty, esc, figure, note, polite, table, title
+from ui.unit_view import worst_list
+from ui.widgets import empty, esc, figure, html_block, note, polite, table, title
 
 BINS = 10
 
 
 def build(services: Services, say: Say) -> None:
-    """Reference → board → one judge in detail → one disagreement."""
-    gr.HTML(
+    """Reference → board → one judge in detail → its worst disagreements."""
+    html_block(
         title(
             say("一致性", "Agreement"),
             say(
@@ -30,9 +30,8 @@ def build(services: Services, say: Say) -> None:
                 "a judge that does not beat them is probably counting characters.",
             ),
         ),
-        padding=False,
     )
-    with gr.Row(equal_height=True):
+    with gr.Row(elem_classes="zf-tools-row"):
         reference = gr.Dropdown(
             label=say("人工参照", "Human reference"), choices=[], scale=3, elem_id="zf-reference"
         )
@@ -40,7 +39,7 @@ def build(services: Services, say: Say) -> None:
         download = gr.DownloadButton(
             say("下载 CSV", "Download CSV"), scale=1, min_width=120, elem_id="zf-agreement-csv"
         )
-    board_html = gr.HTML(padding=False, elem_id="zf-board")
+    board_html = html_block(elem_id="zf-board")
     judge = gr.Dropdown(
         label=say("细看一个裁判", "One judge in detail"), choices=[], visible=False, elem_id="zf-judge"
     )
@@ -53,30 +52,25 @@ def build(services: Services, say: Say) -> None:
             y_title=say("人说好的比例", "share people call good"),
             y_lim=[0, 1],
             height=260,
+            min_width=320,
             visible=False,
-            sort=None,
+            sort=[str(number + 1) for number in range(BINS)],
         )
         occasions = gr.BarPlot(
             x="occasion",
             y="accuracy",
             title=say("各场合的准确率", "Accuracy by occasion"),
-            x_title="",
+            x_title=" ",
+            x_label_angle=-40,
             y_title=say("准确率", "accuracy"),
             y_lim=[0, 1],
             height=260,
+            min_width=320,
             visible=False,
             sort="-y",
         )
-    confusion = gr.HTML(padding=False, elem_id="zf-confusion")
-    worst = gr.Dataframe(
-        label=say("分歧最大的条目（点一行看详情）", "Worst disagreements (click a row for details)"),
-        headers=_worst_head(say),
-        interactive=False,
-        wrap=True,
-        visible=False,
-        elem_id="zf-worst",
-    )
-    detail = gr.HTML(padding=False, elem_id="zf-detail")
+    confusion = html_block(elem_id="zf-confusion")
+    worst = html_block(elem_id="zf-worst")
 
     @polite(say)
     def load() -> Any:
@@ -105,7 +99,7 @@ def build(services: Services, say: Say) -> None:
 
     @polite(say)
     def explain(name: str | None, chosen: str | None) -> list[Any]:
-        hidden = [gr.BarPlot(visible=False), gr.BarPlot(visible=False), "", gr.Dataframe(visible=False), ""]
+        hidden = [gr.BarPlot(visible=False), gr.BarPlot(visible=False), "", ""]
         if not name or not chosen:
             return hidden
         board = services.board.board(name)
@@ -116,22 +110,13 @@ def build(services: Services, say: Say) -> None:
             gr.BarPlot(value=_bins(board, chosen), visible=bool(board.points[chosen])),
             gr.BarPlot(
                 value=pd.DataFrame(
-                    {"occasion": c.occasion, "accuracy": c.accuracy, "n": c.n} for c in cells[:16]
+                    {"occasion": c.occasion, "accuracy": c.accuracy, "n": c.n} for c in cells[:12]
                 ),
                 visible=bool(cells),
             ),
             _confusion(say, board, chosen),
-            gr.Dataframe(value=_worst_rows(say, board, chosen), visible=bool(board.worst[chosen])),
-            "",
+            worst_list(services, say, board, chosen),
         ]
-
-    @polite(say)
-    def open_item(name: str | None, chosen: str | None, event: gr.SelectData) -> str:
-        if not name or not chosen:
-            return ""
-        found = services.board.board(name).worst.get(chosen, ())
-        index = event.index[0] if isinstance(event.index, list | tuple) else event.index
-        return unit_detail(services, say, found[index]) if 0 <= index < len(found) else ""
 
     gr.on(None, load, None, reference, queue=False)
     reference.change(show, reference, [board_html, judge, download])
@@ -140,10 +125,9 @@ def build(services: Services, say: Say) -> None:
         [judge.change, board_html.change],
         explain,
         [reference, judge],
-        [curve, occasions, confusion, worst, detail],
+        [curve, occasions, confusion, worst],
         trigger_mode="always_last",
     )
-    worst.select(open_item, [reference, judge], detail, queue=False)
 
 
 def _summary(say: Say, board: Board) -> str:
@@ -225,27 +209,4 @@ def _confusion(say: Say, board: Board, judge: str) -> str:
         if any(counts[side].values())
     ]
     head = [say("人 ＼ 裁判", "people \\ judge"), *(esc(name) for name in names.values())]
-    return f"<h3>{say('混淆表', 'Confusion')}</h3>{table(head, rows)}"
-
-
-def _worst_head(say: Say) -> list[str]:
-    return [
-        say("请求", "Prompt"),
-        "A",
-        "B",
-        say("人", "People"),
-        say("裁判", "Judge"),
-        say("裁判理由", "Judge's reason"),
-    ]
-
-
-def _worst_rows(say: Say, board: Board, judge: str) -> list[list[str]]:
-    return [_worst_row(say, board.kind, entry) for entry in board.worst[judge]]
-
-
-def _worst_row(say: Say, kind: str, entry: Disagreement) -> list[str]:
-    if kind == "compare":
-        people = {1.0: "A", 0.0: "B"}.get(entry.human, say("平", "tie"))
-    else:
-        people = {1.0: say("好", "good"), 0.0: say("不好", "bad")}.get(entry.human, say("平", "tie"))
-    return [entry.prompt, entry.a, entry.b or "", people, f"{entry.judge:.2f}", entry.reason]
+    return f"<h3 class='zf-h'>{say('混淆表', 'Confusion')}</h3>{table(head, rows)}"

@@ -5,11 +5,12 @@ from typing import Any
 
 import gradio as gr
 
+from backend.corpus.service import ImportRefused
 from backend.errors import UserError
-from backend.records import ImportReport
+from backend.records import ImportReport, Page, PromptRow
 from backend.services import Services
 from ui.say import Say
-from ui.widgets import empty, esc, note, polite, table, title
+from ui.widgets import empty, esc, fill, html_block, note, polite, table, title
 
 PAGE = 20
 FIELDS = ("prompt", "greeting", "label", "chosen", "rejected")
@@ -18,7 +19,7 @@ FORMATS = ("trl", "sharegpt", "csv", "parquet")
 
 def build(services: Services, say: Say) -> None:
     """Three tabs: browse, import, export."""
-    gr.HTML(
+    html_block(
         title(
             say("语料", "Corpus"),
             say(
@@ -27,9 +28,9 @@ def build(services: Services, say: Say) -> None:
                 "the same file twice adds nothing.",
             ),
         ),
-        padding=False,
     )
-    sets = gr.HTML(lambda: _datasets(services, say), padding=False, elem_id="zf-datasets")
+    sets = html_block(elem_id="zf-datasets")
+    fill(polite(say)(lambda: _datasets(services, say)), sets)
     with gr.Tabs():
         with gr.Tab(say("浏览", "Browse"), id="browse"):
             _browse(services, say)
@@ -67,7 +68,7 @@ def _browse(services: Services, say: Say) -> None:
         recipient = gr.Dropdown(label=say("对象", "Recipient"), choices=[(every, "")], value="")
         style = gr.Dropdown(label=say("风格", "Style"), choices=[(every, "")], value="")
         search = gr.Textbox(label=say("包含文字", "Contains"), elem_id="zf-search")
-    rows = gr.HTML(padding=False, elem_id="zf-browse")
+    rows = html_block(elem_id="zf-browse")
     page = gr.State(0)
     with gr.Row():
         back = gr.Button(say("上一页", "Previous"), min_width=100)
@@ -112,24 +113,38 @@ def _browse(services: Services, say: Say) -> None:
     forth.click(lambda n, *a: show(n + 1, *a), [page, *filters], [rows, page], queue=False)
 
 
-def _rows(say: Say, found: Any, number: int, last: int) -> str:
+def _rows(say: Say, found: Page, number: int, last: int) -> str:
     if not found.rows:
         return empty(say("没有符合条件的祝福，换个条件试试。", "Nothing matches; try other filters."))
-    head = [say("请求", "Prompt"), say("祝福", "Greeting"), say("标签", "Tags"), say("字数", "Chars")]
+    head = [say("请求", "Prompt"), say("祝福", "Greetings"), say("标签", "Tags")]
     body = [
         [
-            esc(row.prompt),
-            esc(row.greeting or "–"),
+            esc(row.text),
+            _greetings(say, row),
             esc(" · ".join(tag for tag in (row.occasion, row.recipient, row.style) if tag)),
-            str(len(row.greeting or "")),
         ]
         for row in found.rows
     ]
     count = say(
-        f"共 {found.total:,} 条，第 {number + 1} / {last + 1} 页",
-        f"{found.total:,} rows, page {number + 1} of {last + 1}",
+        f"共 {found.total:,} 个请求，第 {number + 1} / {last + 1} 页",
+        f"{found.total:,} prompts, page {number + 1} of {last + 1}",
     )
-    return table(head, body, ("zf-text", "zf-text", "zf-text")) + f'<p class="zf-note">{esc(count)}</p>'
+    return (
+        table(head, body, ("zf-text", "zf-text zf-wide", "zf-text")) + f'<p class="zf-note">{esc(count)}</p>'
+    )
+
+
+def _greetings(say: Say, row: PromptRow) -> str:
+    marks = {1.0: say("好", "good"), 0.0: say("弱", "weak")}
+    lines = [
+        f'<p><span class="zf-mark">{esc(marks.get(greeting.label, "·"))}</span>{esc(greeting.text)}'
+        f' <small class="zf-count">{len(greeting.text)}</small></p>'
+        for greeting in row.greetings
+    ]
+    more = row.greeting_count - len(row.greetings)
+    if more > 0:
+        lines.append(f"<p><small>{esc(say(f'还有 {more} 条', f'{more} more'))}</small></p>")
+    return "".join(lines) or "–"
 
 
 def _import(services: Services, say: Say, sets: gr.HTML) -> None:
@@ -140,7 +155,7 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
         ),
         elem_id="zf-upload",
     )
-    preview = gr.HTML(padding=False)
+    preview = html_block()
     with gr.Row():
         name = gr.Textbox(
             label=say("数据集名称（可不填，默认用文件名）", "Data set name (default: the file's name)"),
@@ -156,7 +171,7 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
     with gr.Accordion(mapping_title, open=False), gr.Row():
         columns = [gr.Dropdown(label=field, choices=[""], value="") for field in FIELDS]
     go = gr.Button(say("导入", "Import"), variant="primary", elem_id="zf-import")
-    report = gr.HTML(padding=False, elem_id="zf-import-report")
+    report = html_block(elem_id="zf-import-report")
 
     @polite(say)
     def look(path: str | None) -> list[Any]:
@@ -199,6 +214,8 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
                 mapping=mapping or None,
                 progress=lambda share, what: progress(share, desc=what),
             )
+        except ImportRefused as refused:
+            return [note(say.of(refused), "bad") + _rejected(say, refused.report), gr.skip()]
         except UserError as error:
             return [note(say.of(error), "bad"), gr.skip()]
         return [_report(say, done), _datasets(services, say)]
@@ -215,10 +232,14 @@ def _report(say: Say, done: ImportReport) -> str:
         f"{done.duplicate:,} duplicate, {done.rejected:,} rejected.",
     )
     kind = "ok" if not done.rejected else ("warn" if done.added or done.duplicate else "bad")
+    return note(summary, kind) + _rejected(say, done)
+
+
+def _rejected(say: Say, done: ImportReport) -> str:
     if not done.errors:
-        return note(summary, kind)
+        return ""
     rows = [[str(error.line), esc(say.of(error.reason))] for error in done.errors[:200]]
-    return note(summary, kind) + table([say("行", "Line"), say("原因", "Reason")], rows, ("", "zf-text"))
+    return table([say("行", "Line"), say("原因", "Reason")], rows, ("", "zf-text"))
 
 
 def _export(services: Services, say: Say) -> None:
@@ -231,7 +252,7 @@ def _export(services: Services, say: Say) -> None:
         fmt = gr.Radio(label=say("格式", "Format"), choices=list(FORMATS), value="trl")
         source = gr.Dropdown(label=say("来源", "From"), choices=[(say("全部", "Everything"), "")], value="")
     go = gr.Button(say("导出", "Export"), variant="primary", elem_id="zf-export")
-    report = gr.HTML(padding=False, elem_id="zf-export-report")
+    report = html_block(elem_id="zf-export-report")
     file = gr.File(label=say("文件", "File"), interactive=False, visible=False, elem_id="zf-export-file")
 
     @polite(say)

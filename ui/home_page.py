@@ -1,22 +1,26 @@
 """The first page: what is here, and what to do next for each kind of user."""
 
-import gradio as gr
-
 from backend.errors import UserError
 from backend.records import Board
 from backend.services import Services
 from ui.board_view import board_table
 from ui.say import Say
-from ui.widgets import empty, esc, note
+from ui.widgets import empty, esc, fill, html_block, note, polite
 
 
 def build(services: Services, say: Say) -> None:
     """Figures, three ways in, and the newest agreement board."""
-    gr.HTML(_hero(say), padding=False)
-    gr.HTML(lambda: _figures(services, say), padding=False, elem_id="zf-home-figures")
-    gr.HTML(_roles(say), padding=False)
-    gr.HTML(f"<h2>{say('裁判和人有多一致', 'How far judges agree with people')}</h2>", padding=False)
-    gr.HTML(lambda: _board(services, say), padding=False, elem_id="zf-home-board")
+    html_block(_hero(say))
+    figures = html_block(elem_id="zf-home-figures")
+    html_block(_roles(say))
+    html_block(f'<h2 class="zf-h">{say("裁判和人有多一致", "How far judges agree with people")}</h2>')
+    board = html_block(_waiting(say), elem_id="zf-home-board")
+    fill(polite(say)(lambda: _figures(services, say)), figures)
+    fill(polite(say)(lambda: _board(services, say)), board)
+
+
+def _waiting(say: Say) -> str:
+    return f'<p class="zf-note">{esc(say("正在计算……", "Computing …"))}</p>'
 
 
 def _hero(say: Say) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import html
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from backend.services import Services
 from ui import agreement_page, annotate_page, annotation_api, campaigns_page, corpus_page, home_page
 from ui.say import Lang, Say
+from ui.widgets import html_block
 
 ASSETS = Path(__file__).parent / "assets"
 LANGS: tuple[Lang, ...] = ("zh", "en")
@@ -46,6 +48,8 @@ def build_app(services: Services) -> FastAPI:
     app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
     app.add_api_route("/", _front, include_in_schema=False)
     app.add_api_route("/favicon.ico", _favicon, include_in_schema=False)
+    # Gradio says at every start that several pages rule out server-side rendering, which is off anyway.
+    warnings.filterwarnings("ignore", message="SSR mode is not supported", category=UserWarning)
     for lang in LANGS:
         app = gr.mount_gradio_app(
             app,
@@ -53,7 +57,6 @@ def build_app(services: Services) -> FastAPI:
             path=f"/{lang}",
             theme=_theme(),
             head=_head(),
-            favicon_path=str(ASSETS / "favicon.svg"),
             footer_links=[],
             run_history=False,
             ssr_mode=False,
@@ -76,7 +79,7 @@ def _blocks(services: Services, say: Say) -> gr.Blocks:
 
 def _page(services: Services, say: Say, page: Page) -> None:
     gr.Navbar(visible=False)
-    gr.HTML(_header(say, page), elem_id="zf-header", padding=False)
+    html_block(_header(say, page), elem_id="zf-header")
     page.build(services, say)
 
 
@@ -121,6 +124,15 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_dark="#c8463d",
         button_primary_text_color="#ffffff",
         color_accent="#b8322a",
+        body_text_color_subdued="#6b625a",
+        body_text_color_subdued_dark="#b3a89d",
+        button_secondary_background_fill="#ffffff",
+        button_secondary_background_fill_hover="#f5efe6",
+        button_secondary_background_fill_dark="#2b2622",
+        button_secondary_border_color="#ddd4c8",
+        button_secondary_border_color_dark="#463e37",
+        button_border_width="1px",
+        button_large_text_weight="500",
     )
 
 

@@ -1,31 +1,84 @@
-"""One unit opened for the researcher: the texts, every rater's answer and its history."""
+"""The worst disagreements of a judge; each opens to the texts and to who said what of them."""
 
-from backend.records import Disagreement
+from backend.records import Board, Disagreement, HistoryEntry
 from backend.services import Services
-from ui.say import Say
-from ui.widgets import esc, table
+from backend.vocabulary import CampaignKind, Outcome
+from ui.board_view import judge_name
+from ui.say import OUTCOMES, Say
+from ui.widgets import empty, esc, table
 
 
-def unit_detail(services: Services, say: Say, entry: Disagreement) -> str:
-    """HTML of a unit: prompt, greetings, and who said what of it."""
-    texts = f'<div class="zf-card"><p>{esc(entry.a)}</p></div>'
-    if entry.b is not None:
-        texts += f'<div class="zf-card"><p>{esc(entry.b)}</p></div>'
-    verdicts = [
-        [esc(said.rater), esc(said.kind), _value(say, said.value), esc(said.reason)]
+def worst_list(services: Services, say: Say, board: Board, judge: str) -> str:
+    """Every listed disagreement as a line that opens to its item."""
+    found = board.worst[judge]
+    heading = say("分歧最大的条目", "Worst disagreements")
+    lead = say(
+        "点一行，看全文、每位评判者的说法和标注记录。",
+        "Open a line for the texts, every rater's word and the history.",
+    )
+    if not found:
+        return f'<h3 class="zf-h">{esc(heading)}</h3>' + empty(
+            say("人和这个裁判没有分歧。", "People and this judge do not disagree on anything.")
+        )
+    entries = "".join(_entry(services, say, board, judge, entry) for entry in found)
+    return f'<h3 class="zf-h">{esc(heading)}</h3><p class="zf-note">{esc(lead)}</p>{entries}'
+
+
+def _entry(services: Services, say: Say, board: Board, judge: str, entry: Disagreement) -> str:
+    people = _side(say, board.kind, entry.human)
+    told = say(
+        f"人：{people} · {judge_name(say, judge)}：{entry.judge:.2f}",
+        f"people: {people} · {judge_name(say, judge)}: {entry.judge:.2f}",
+    )
+    return (
+        f'<details class="zf-entry"><summary><b>{esc(entry.prompt)}</b><span>{esc(told)}</span></summary>'
+        f"{_texts(entry)}"
+        f'<p class="zf-note">{esc(say("裁判理由：", "Judge: "))}{esc(entry.reason)}</p>'
+        f"{_verdicts(services, say, entry)}{_history(services, say, entry)}</details>"
+    )
+
+
+def _texts(entry: Disagreement) -> str:
+    texts = [("A", entry.a)] if entry.b is None else [("A", entry.a), ("B", entry.b)]
+    cards = "".join(
+        f'<div class="zf-card"><small>{mark if entry.b is not None else ""}</small>{esc(text)}</div>'
+        for mark, text in texts
+    )
+    return f'<div class="zf-cards">{cards}</div>'
+
+
+def _side(say: Say, kind: str, human: float) -> str:
+    if human == 0.5:
+        return say("平", "tie")
+    if kind == CampaignKind.COMPARE:
+        return "A" if human > 0.5 else "B"
+    return say("好", "good") if human > 0.5 else say("不好", "bad")
+
+
+def _verdicts(services: Services, say: Say, entry: Disagreement) -> str:
+    rows = [
+        [esc(said.rater), _value(say, said.value), esc(said.reason)]
         for said in services.board.said_of(entry.greeting_id)
     ]
-    head = [
-        say("评判者", "Rater"),
-        say("类别", "Kind"),
-        say("对 A 的评判", "Verdict on A"),
-        say("理由", "Reason"),
-    ]
-    return (
-        f"<h3>{esc(entry.prompt)}</h3>"
-        f'<div class="zf-cards">{texts}</div>'
-        f"{table(head, verdicts, ('zf-text', '', '', 'zf-text'))}"
-    )
+    head = [say("评判者", "Rater"), say("对 A 的评判", "Verdict on A"), say("理由", "Reason")]
+    return table(head, rows, ("", "", "zf-text"))
+
+
+def _history(services: Services, say: Say, entry: Disagreement) -> str:
+    if entry.item_id is None:
+        return ""
+    rows = [_row(say, given) for given in services.annotation.history(entry.item_id)]
+    head = [say("标注者", "Rater"), say("回答", "Answer"), say("时间", "When"), say("状态", "State")]
+    return table(head, rows)
+
+
+def _row(say: Say, given: HistoryEntry) -> list[str]:
+    known = {outcome.value: names for outcome, names in OUTCOMES.items()}
+    answer = say(*known[given.answer]) if given.answer in known else given.answer
+    if given.answer in (Outcome.A, Outcome.B) and given.prefers:
+        answer = say(f"选 {given.prefers}", f"prefers {given.prefers}")
+    state = say("已被取代", "superseded") if given.superseded else say("有效", "current")
+    return [esc(given.rater), esc(answer), f"{given.created_at:%Y-%m-%d %H:%M}", esc(state)]
 
 
 def _value(say: Say, value: float | None) -> str:

@@ -15,6 +15,16 @@ from ui.say import Say
 log = logging.getLogger(__name__)
 
 
+def html_block(value: str = "", **options: Any) -> gr.HTML:
+    """A piece of our own HTML, free of Gradio's prose styles and paddings."""
+    return gr.HTML(value, padding=False, apply_default_css=False, **options)
+
+
+def fill(handler: Callable[[], Any], *blocks: gr.components.Component) -> None:
+    """Fill blocks when the page opens, without a progress overlay."""
+    gr.on(None, handler, None, list(blocks), queue=False, show_progress="hidden")
+
+
 def esc(value: object) -> str:
     """Text made safe inside HTML."""
     return html.escape(str(value), quote=True)

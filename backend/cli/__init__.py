@@ -21,7 +21,14 @@ app = typer.Typer(
     help="Zhufu: greetings, labels, judges and training from the command line.",
 )
 
-GROUPS = ("corpus_commands", "agreement_commands", "house_commands")
+GROUPS = (
+    "corpus_commands",
+    "agreement_commands",
+    "score_commands",
+    "endpoint_commands",
+    "job_commands",
+    "house_commands",
+)
 for group in GROUPS:
     importlib.import_module(f"backend.cli.{group}").register(app)
 

@@ -1,0 +1,1 @@
+"""Campaigns, the lease queue, labels and their undo."""

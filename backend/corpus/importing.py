@@ -1,0 +1,277 @@
+"""One file into the database: look, parse and check everything, then store in one transaction.
+
+Checked rows wait in a temporary file, so that the database's write lock is held only while inserting, a
+file that turns out bad at its last line has touched nothing, and memory stays flat however long the file.
+"""
+
+import itertools
+import pickle
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy.orm import Session
+
+from backend.corpus import store
+from backend.corpus.detect import detect, empty
+from backend.corpus.facts import Target
+from backend.corpus.readers import Item, read
+from backend.corpus.rows import Rejected, Row
+from backend.corpus.shapes import Shape, shape_for
+from backend.db.engine import Database
+from backend.errors import Message, UserError
+from backend.records import FilePreview, ImportReport, RowError
+from backend.text import clean, has_control
+
+MAX_ERRORS = 1_000
+_SAMPLE = 50
+_SHEETS = ("csv", "xlsx")
+_PARSING = 0.5  # share of the work that is over when everything is checked
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the importer was asked for."""
+
+    path: Path
+    dataset: str | None = None
+    kind: str | None = None
+    skip_bad: bool = False
+    mapping: dict[str, str] = field(default_factory=dict)
+
+
+class ImportRefused(UserError):
+    """Nothing of the file was stored; the report says why, row by row."""
+
+    def __init__(self, message: Message, report: ImportReport) -> None:
+        super().__init__(message.en, message.zh)
+        self.report = report
+
+
+@dataclass
+class Tally:
+    """Counts of a running import."""
+
+    wish: Wish
+    dataset: str
+    kind: str | None = None
+    read: int = 0
+    added: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    bad: int = 0
+    first_bad: RowError | None = None
+    errors: list[RowError] = field(default_factory=list)
+
+    def reject(self, line: int, reason: Message, *, harmless: bool = False) -> None:
+        """Count a row that is left out."""
+        error = RowError(line, reason)
+        self.rejected += 1
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(error)
+        if not harmless:
+            self.bad += 1
+            self.first_bad = self.first_bad or error
+
+    def report(self) -> ImportReport:
+        """The counts so far."""
+        return ImportReport(
+            path=str(self.wish.path),
+            kind=self.kind,
+            dataset=self.dataset,
+            read=self.read,
+            added=self.added,
+            duplicate=self.duplicate,
+            rejected=self.rejected,
+            errors=tuple(self.errors),
+        )
+
+    def refuse(self, message: Message) -> ImportRefused:
+        """The refusal of the whole file: nothing was added, whatever was counted so far."""
+        self.added = self.duplicate = 0
+        return ImportRefused(message, self.report())
+
+
+def import_file(database: Database, wish: Wish, progress: Progress | None = None) -> ImportReport:
+    """See CorpusService.import_file."""
+    say = progress or _silent
+    tally = Tally(wish, dataset="")
+    with _refusing(tally), tempfile.TemporaryFile(prefix="zhufu-import-") as spool:
+        tally.dataset = dataset_name(wish)
+        shape = _check(tally, spool, say)
+        _judge(tally)
+        spool.seek(0)
+        with database.write() as session:
+            _store(session, tally, shape, _spooled(spool), say)
+            _judge(tally)
+    say(1.0, f"{wish.path.name}: {tally.added:,} rows added")
+    return tally.report()
+
+
+def _silent(_share: float, _text: str) -> None:
+    """Nobody listens."""
+
+
+@contextmanager
+def _refusing(tally: Tally) -> Iterator[None]:
+    """Whatever goes wrong with the file becomes a refusal with a report."""
+    path = tally.wish.path
+    try:
+        yield
+    except ImportRefused:
+        raise
+    except UserError as error:
+        tally.errors.insert(0, RowError(None, error.message))
+        raise tally.refuse(error.message) from error
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        message = Message(f"{path.name} cannot be read ({why}).", f"无法读取 {path.name}（{why}）。")
+        tally.errors.insert(0, RowError(None, message))
+        raise tally.refuse(message) from error
+
+
+def dataset_name(wish: Wish) -> str:
+    """The wished name, else the file's stem made neat. Raises UserError for an unusable one."""
+    if wish.dataset is None or not wish.dataset.strip():
+        return re.sub(r"[\s\x00-\x1f]+", "_", clean(wish.path.stem))[:120] or "import"
+    name = clean(wish.dataset)
+    if len(name) > 120 or has_control(name) or "\n" in name:
+        raise UserError(
+            "The name of a data set has at most 120 printable characters on one line.",
+            "数据集名称最多 120 个可见字符，且不能换行。",
+        )
+    return name
+
+
+def _check(tally: Tally, spool: IO[bytes], say: Progress) -> Shape:
+    wish = tally.wish
+    name = wish.path.name
+    form = detect(wish.path, table=bool(wish.mapping) or wish.kind == "table", prompts=wish.kind == "prompts")
+    items = read(wish.path, form, lambda share: say(share * _PARSING, f"{name}: checking"))
+    head = list(itertools.islice(items, _SAMPLE))
+    if not head:
+        raise empty(wish.path)
+    sample = [value for _, value in head if not isinstance(value, Message)]
+    if not sample:
+        _count_unreadable(tally, itertools.chain(head, items))
+        raise _nothing_usable(tally)
+    shape = shape_for(name, sample, wish.kind, wish.mapping, sheet=form.container in _SHEETS)
+    tally.kind = shape.kind
+    for chunk in _chunks(_good(tally, shape, itertools.chain(head, items))):
+        pickle.dump(chunk, spool, pickle.HIGHEST_PROTOCOL)
+    return shape
+
+
+def _count_unreadable(tally: Tally, items: Iterable[Item]) -> None:
+    for line, value in items:
+        tally.read += 1
+        tally.reject(line, value if isinstance(value, Message) else Message("unreadable", "无法读取"))
+
+
+def _good(tally: Tally, shape: Shape, items: Iterable[Item]) -> Iterator[Row]:
+    for line, value in items:
+        tally.read += 1
+        if isinstance(value, Message):
+            tally.reject(line, value)
+            continue
+        try:
+            row = shape.row(line, value)
+        except Rejected as rejected:
+            tally.reject(line, rejected.message, harmless=rejected.harmless)
+        else:
+            yield row
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while chunk := list(itertools.islice(rows, store.CHUNK)):
+        yield chunk
+
+
+def _spooled(spool: IO[bytes]) -> Iterator[list[Row]]:
+    # Only this process wrote the file, and it has no name: unpickling it is safe.
+    while True:
+        try:
+            yield pickle.load(spool)
+        except EOFError:
+            return
+
+
+def _store(session: Session, tally: Tally, shape: Shape, chunks: Iterator[list[Row]], say: Progress) -> None:
+    target: Target | None = None
+    good, done = tally.read - tally.rejected, 0
+    for rows in chunks:
+        if target is None or target.rater is None:
+            labelled = any(row.labels for row in rows)
+            target = store.target(session, tally.dataset, shape.kind, shape.source, labelled=labelled)
+        outcome = store.store(session, target, rows)
+        tally.added += outcome.added
+        tally.duplicate += outcome.duplicate
+        for line, reason in outcome.denied:
+            tally.reject(line, reason)
+        done += len(rows)
+        say(_PARSING + (1 - _PARSING) * done / good, f"{tally.wish.path.name}: storing")
+
+
+def _judge(tally: Tally) -> None:
+    """Raise the refusal if the file must not be stored."""
+    if tally.bad and not tally.wish.skip_bad:
+        raise tally.refuse(_why(tally, tally.bad))
+    if tally.rejected == tally.read:
+        raise _nothing_usable(tally)
+
+
+def _nothing_usable(tally: Tally) -> ImportRefused:
+    if not tally.wish.skip_bad and tally.bad:
+        return tally.refuse(_why(tally, tally.bad))
+    first, name = tally.errors[0], tally.wish.path.name
+    return tally.refuse(
+        Message(
+            f"{name}: none of its {tally.read:,} rows can be used; line {first.line}: {first.reason.en}.",
+            f"{name}：{tally.read:,} 行数据都不可用；第 {first.line} 行：{first.reason.zh}。",
+        )
+    )
+
+
+def _why(tally: Tally, bad: int) -> Message:
+    first, name = tally.first_bad, tally.wish.path.name
+    assert first is not None
+    more_en = f" (and {bad - 1:,} more bad rows)" if bad > 1 else ""
+    more_zh = f"（另有 {bad - 1:,} 行有问题）" if bad > 1 else ""
+    return Message(
+        f"{name}, line {first.line}: {first.reason.en}{more_en}; nothing was stored. "
+        "Correct the file, or skip bad rows (--skip-bad).",
+        f"{name} 第 {first.line} 行：{first.reason.zh}{more_zh}，没有存入任何内容。"
+        "请改正文件，或选择“跳过有问题的行”。",
+    )
+
+
+def preview(path: Path, kind: str | None = None) -> FilePreview:
+    """See CorpusService.preview."""
+    try:
+        form = detect(path, table=kind == "table", prompts=kind == "prompts")
+        head = [value for _, value in itertools.islice(read(path, form), 5) if not isinstance(value, Message)]
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"{path.name} cannot be read ({error}).", f"无法读取 {path.name}（{error}）。"
+        ) from error
+    rows = [value if isinstance(value, dict) else {"prompt": value} for value in head]
+    columns = dict.fromkeys(str(key) for row in rows for key in row)
+    return FilePreview(
+        _likely_kind(path, head, kind, sheet=form.container in _SHEETS),
+        tuple(columns),
+        tuple(rows),
+        form.encoding,
+    )
+
+
+def _likely_kind(path: Path, head: list[Any], kind: str | None, *, sheet: bool) -> str | None:
+    try:
+        return shape_for(path.name, head, kind, {}, sheet=sheet).kind
+    except UserError:
+        return None

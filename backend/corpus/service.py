@@ -1,0 +1,94 @@
+"""The corpus as pages and commands see it; the work is in the modules beside this one."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from backend.corpus import browse, export, importing, seed
+from backend.corpus.importing import ImportRefused
+from backend.db.engine import Database
+from backend.records import DatasetInfo, ExportReport, Facets, FilePreview, ImportReport, Page
+
+__all__ = ["CorpusService", "ImportRefused"]
+
+Progress = Callable[[float, str], None]
+
+
+class CorpusService:
+    """Imports, exports and looks at prompts, greetings, pairs and labels. Data sets go by name."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def import_file(
+        self,
+        path: str | Path,
+        *,
+        dataset: str | None = None,
+        kind: str | None = None,
+        skip_bad: bool = False,
+        mapping: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> ImportReport:
+        """Store a file's rows, all or (with `skip_bad`) the good ones. Raises ImportRefused, with a report.
+
+        `mapping` says which column holds which field (prompt, response, label, chosen, rejected, …).
+        `progress` is called with the share done and one sentence in English.
+        """
+        wish = importing.Wish(Path(path), dataset, kind, skip_bad, dict(mapping or {}))
+        return importing.import_file(self._database, wish, progress)
+
+    def preview(self, path: str | Path, *, kind: str | None = None) -> FilePreview:
+        """The first rows of a file and the kind it would be taken for. Raises UserError if unreadable."""
+        return importing.preview(Path(path), kind)
+
+    def export(
+        self,
+        what: str,
+        fmt: str,
+        path: str | Path,
+        *,
+        dataset: str | None = None,
+        campaign: str | None = None,
+    ) -> ExportReport:
+        """Write "pairs" or "labels" as "trl", "sharegpt", "csv" or "parquet".
+
+        A path with a suffix becomes one file, one without a folder with a file a split. Without
+        `dataset` and `campaign` everything is written, else only what those hold.
+        """
+        wish = export.Wish(what, fmt, Path(path), dataset, campaign)
+        with self._database.read() as session:
+            return export.export(session, wish)
+
+    def load_seed(self, folder: Path = seed.FOLDER) -> ImportReport | None:
+        """Bring the seed corpus in as data set "seed"; None when nothing was to do."""
+        return seed.load(self._database, folder)
+
+    def datasets(self) -> list[DatasetInfo]:
+        """Every data set, the newest first."""
+        with self._database.read() as session:
+            return browse.datasets(session)
+
+    def facets(self, dataset: str | None = None) -> Facets:
+        """Tags of the prompts (of one data set)."""
+        with self._database.read() as session:
+            return browse.facets(session, dataset)
+
+    def counts(self) -> dict[str, int]:
+        """How many prompts, greetings, pairs, data sets, labels, comparisons and verdicts there are."""
+        with self._database.read() as session:
+            return browse.counts(session)
+
+    def browse(
+        self,
+        dataset: str | None = None,
+        occasion: str | None = None,
+        recipient: str | None = None,
+        style: str | None = None,
+        search: str = "",
+        page: int = 0,
+        size: int = 50,
+    ) -> Page:
+        """One page of prompts with their greetings; `search` looks into both."""
+        wish = browse.Filter(dataset, occasion, recipient, style, search)
+        with self._database.read() as session:
+            return browse.browse(session, wish, page, size)
