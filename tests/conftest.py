@@ -13,6 +13,8 @@ from backend.db.migrate import migrate
 from backend.services import Services, build_services
 from backend.settings import ROOT, Settings
 
+pytest_plugins = ["tests.llm_fixtures"]
+
 SHARED = ROOT.parent / "shared" / "data"
 
 

@@ -156,15 +156,21 @@ class Item(Base):
 class Lease(Base):
     """Slot `slot` of an item, held by a rater until it expires or is done.
 
-    The two unique constraints make "never more than k holders" a fact of the database.
+    The two unique constraints make "never more than k holders" a fact of the database. `campaign_id` is
+    the item's, which never changes: with it one index finds what is in hand and counts what is done.
     """
 
     __tablename__ = "leases"
-    __table_args__ = (UniqueConstraint("item_id", "slot"), UniqueConstraint("item_id", "rater_id"))
+    __table_args__ = (
+        UniqueConstraint("item_id", "slot"),
+        UniqueConstraint("item_id", "rater_id"),
+        Index("ix_leases_campaign_id_done_rater_id", "campaign_id", "done", "rater_id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"))
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
-    rater_id: Mapped[int] = mapped_column(ForeignKey("raters.id"), index=True)
+    rater_id: Mapped[int] = mapped_column(ForeignKey("raters.id"))
     slot: Mapped[int] = mapped_column(Integer)
     done: Mapped[bool] = mapped_column(default=False)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from backend.vocabulary import Scale
 
@@ -76,6 +76,7 @@ class PairDraft:
     details: dict[str, Any] | None = None
 
 
+@runtime_checkable
 class PairJudge(Protocol):
     """A judge of two greetings for one request, at one exact version; it knows no database."""
 

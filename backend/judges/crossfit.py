@@ -5,6 +5,7 @@ scores the requests of its fold.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from backend.judges.pool import FOLDS, Label, Pair, TrainingPool, fold_of
 from backend.text import squeeze
 from backend.vocabulary import Scale
 
-__all__ = ["CrossFitJudge", "Features", "Label", "Pair", "Scaling", "TrainingPool", "crossfit"]
+__all__ = ["CrossFitJudge", "Features", "Label", "LazyJudge", "Pair", "Scaling", "TrainingPool", "crossfit"]
 
 NEEDED = 20
 REGULARISATION = 10.0
@@ -105,8 +106,34 @@ def crossfit(
     """Fit one model per fold of `pool`. `config` is what of the features decides verdicts."""
     raw = features.raw(pool.texts) if pool.texts else None
     models = tuple(_fit_fold(pool, raw, fold, scaling) for fold in range(FOLDS))
-    version = version_of({"judge": name, **CONFIG, **config, "pool": pool.digest})
-    return CrossFitJudge(name, version, features, models)
+    return CrossFitJudge(name, version(name, config, pool), features, models)
+
+
+def version(name: str, config: Mapping[str, Any], pool: TrainingPool) -> str:
+    """The version that `crossfit` will give, known before any fitting."""
+    return version_of({"judge": name, **CONFIG, **config, "pool": pool.digest})
+
+
+class LazyJudge:
+    """A judge whose version is known at once and whose fit waits until there is something to score."""
+
+    def __init__(self, name: str, version: str, fit: Callable[[], CrossFitJudge]) -> None:
+        self.name = name
+        self.version = version
+        self.scale = Scale.SCORE
+        self._fit = fit
+        self._lock = threading.Lock()
+        self._fitted: CrossFitJudge | None = None
+
+    async def score(self, batch: Sequence[Sample]) -> list[Draft]:
+        """As the fitted judge; the first call fits it."""
+        return await (await asyncio.to_thread(self._ready)).score(batch)
+
+    def _ready(self) -> CrossFitJudge:
+        with self._lock:
+            if self._fitted is None:
+                self._fitted = self._fit()
+            return self._fitted
 
 
 def _fit_fold(

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from backend.judges.base import Draft
-from backend.judges.crossfit import CrossFitJudge, Floats, Matrix, TrainingPool, crossfit
+from backend.judges.crossfit import CrossFitJudge, Floats, LazyJudge, Matrix, TrainingPool, crossfit, version
 
 ORDERS = (1, 3)
 MIN_TEXTS = 2
 SHOWN = 3
+CONFIG = {"revision": 1, "orders": ORDERS, "min_texts": MIN_TEXTS}
 UNKNOWN = Draft(None, "没有一个字词在训练数据中出现过，无法评分")
 
 
@@ -54,8 +55,12 @@ class Ngrams:
 
 def fit_ngram(pool: TrainingPool) -> CrossFitJudge:
     """Cross-fit the n-gram judge on the pool (about 5 s for 6,000 pairs on two cores)."""
-    config = {"revision": 1, "orders": ORDERS, "min_texts": MIN_TEXTS}
-    return crossfit("ngram", config, pool, Ngrams(_repeated(pool.texts)), _tfidf)
+    return crossfit("ngram", CONFIG, pool, Ngrams(_repeated(pool.texts)), _tfidf)
+
+
+def lazy_ngram(pool: TrainingPool) -> LazyJudge:
+    """The same judge, fitted when it first scores."""
+    return LazyJudge("ngram", version("ngram", CONFIG, pool), lambda: fit_ngram(pool))
 
 
 def _repeated(texts: Sequence[str]) -> tuple[str, ...]:

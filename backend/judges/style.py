@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.judges.base import Draft
-from backend.judges.crossfit import CrossFitJudge, Floats, Matrix, TrainingPool, crossfit
+from backend.judges.crossfit import CrossFitJudge, Floats, LazyJudge, Matrix, TrainingPool, crossfit, version
 
 NAMES = (
     "字数",
@@ -25,6 +25,7 @@ NAMES = (
     "祝",
 )
 SHOWN = 2
+CONFIG = {"revision": 1, "features": NAMES}
 _EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
 _CLAUSE = re.compile(r"[，,、；;：:。！!？?…~～.]+")
 _SENTENCE = re.compile(r"[。！!？?…~～]+")
@@ -88,7 +89,12 @@ def measure(text: str) -> tuple[float, ...]:
 
 def fit_style(pool: TrainingPool) -> CrossFitJudge:
     """Cross-fit the style judge on the pool."""
-    return crossfit("style", {"revision": 1, "features": NAMES}, pool, Style(), _standard)
+    return crossfit("style", CONFIG, pool, Style(), _standard)
+
+
+def lazy_style(pool: TrainingPool) -> LazyJudge:
+    """The same judge, fitted when it first scores."""
+    return LazyJudge("style", version("style", CONFIG, pool), lambda: fit_style(pool))
 
 
 def _standard(raw: Matrix) -> Standard:

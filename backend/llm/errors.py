@@ -97,12 +97,12 @@ _SENTENCES: dict[Kind, tuple[str, str]] = {
         "{where} 的内容过滤拒绝了这段文本。",
     ),
     Kind.RATE_LIMITED: (
-        "{where} is still too busy (429) after every attempt; lower the concurrency or wait.",
-        "多次尝试后 {where} 仍然限流（429），请降低并发或稍后再试。",
+        "{where} is too busy (429); lower the concurrency or wait.",
+        "{where} 正在限流（429），请降低并发或稍后再试。",
     ),
     Kind.SERVER_ERROR: (
-        "{where} failed on its side in every attempt; try again later.",
-        "{where} 多次出现服务器错误，请稍后再试。",
+        "{where} failed on its side; try again later.",
+        "{where} 出现服务器错误，请稍后再试。",
     ),
     Kind.TIMEOUT: (
         "{where} did not answer in time; raise the timeout or lower the concurrency.",

@@ -1,10 +1,18 @@
 """What goes to a model and what comes back."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
 Role = Literal["system", "user", "assistant"]
+
+
+def storable(text: str) -> str:
+    """The text with NUL and lone surrogates made visible: neither UTF-8 nor PostgreSQL takes them."""
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 @dataclass(frozen=True)

@@ -279,11 +279,15 @@ def upgrade() -> None:
     op.create_table(
         "leases",
         sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("campaign_id", sa.Integer(), nullable=False),
         sa.Column("item_id", sa.Integer(), nullable=False),
         sa.Column("rater_id", sa.Integer(), nullable=False),
         sa.Column("slot", sa.Integer(), nullable=False),
         sa.Column("done", sa.Boolean(), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["campaign_id"], ["campaigns.id"], name=op.f("fk_leases_campaign_id_campaigns")
+        ),
         sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_leases_item_id_items")),
         sa.ForeignKeyConstraint(["rater_id"], ["raters.id"], name=op.f("fk_leases_rater_id_raters")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_leases")),
@@ -291,7 +295,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("item_id", "slot", name=op.f("uq_leases_item_id_slot")),
     )
     with op.batch_alter_table("leases", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_leases_rater_id"), ["rater_id"], unique=False)
+        batch_op.create_index(
+            "ix_leases_campaign_id_done_rater_id", ["campaign_id", "done", "rater_id"], unique=False
+        )
 
     op.create_table(
         "verdicts",
@@ -392,7 +398,7 @@ def downgrade() -> None:
 
     op.drop_table("verdicts")
     with op.batch_alter_table("leases", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_leases_rater_id"))
+        batch_op.drop_index("ix_leases_campaign_id_done_rater_id")
 
     op.drop_table("leases")
     with op.batch_alter_table("comparisons", schema=None) as batch_op:

@@ -1,0 +1,22 @@
+"""Why a queued job has not started."""
+
+from collections.abc import Sequence
+
+from backend.errors import Message
+from backend.jobs.records import WorkerInfo
+
+
+def why_waiting(slots: int, workers: Sequence[WorkerInfo]) -> Message:
+    """One sentence, from what the living workers offer."""
+    if not workers:
+        return Message(
+            "No worker is running; start the application or `python -m backend worker`.",
+            "没有正在运行的工作进程，请启动应用或运行 `python -m backend worker`。",
+        )
+    most = max(len(worker.devices) for worker in workers)
+    if slots > most:
+        return Message(
+            f"The job wants {slots} slots, the largest worker has {most}; submit it with fewer.",
+            f"任务需要 {slots} 个算力槽，最大的工作进程只有 {most} 个，请减少后重新提交。",
+        )
+    return Message("Waiting for its turn.", "正在排队。")

@@ -1,0 +1,128 @@
+"""From a spec to a judge: the one table of kinds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from backend.errors import UserError
+from backend.judges.asking import Model, Sampling
+from backend.judges.base import Judge, PairJudge
+from backend.judges.pairwise import PairwiseJudge
+from backend.judges.panel import Agents, NoExamples, PanelJudge, Retriever
+from backend.judges.principle import PrincipleJudge
+from backend.judges.principles import parse_principles, starting_principles
+from backend.judges.reward_model import MAX_LENGTH, RewardModelJudge
+from backend.judges.rubric import RubricJudge
+from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.llm.endpoint import Endpoint
+from backend.llm.messages import LLMClient
+
+AskingJudge = PrincipleJudge | RubricJudge | PairwiseJudge | PanelJudge
+AnyJudge = Judge | PairJudge
+
+
+class House(Protocol):
+    """What judges are made from and only the house around them knows."""
+
+    def endpoint(self, name: str | None) -> Endpoint:
+        """The endpoint of that name, or the default one. Raises UserError."""
+
+    def client(self, endpoint: Endpoint, scope: str) -> LLMClient:
+        """A client for one judge at one version."""
+
+    def fence_key(self) -> bytes:
+        """The key that fences are derived with."""
+
+    def fitted(self, name: str) -> Judge:
+        """The baseline of that name, fitted to the corpus."""
+
+
+def build(
+    spec: JudgeSpec, house: House, *, variant: str = "", retriever: Retriever | None = None
+) -> AnyJudge:
+    """The judge of a spec, ready to score. Raises UserError for a spec that cannot work.
+
+    `variant` asks again what the ledger already knows.
+    """
+    judge = describe(spec, house, retriever)
+    if not isinstance(judge, AskingJudge):
+        return judge
+    client = house.client(house.endpoint(spec.endpoint), judge.version)
+    return replace(judge, model=replace(judge.model, client=client, variant=variant))
+
+
+def describe(spec: JudgeSpec, house: House, retriever: Retriever | None = None) -> AnyJudge:
+    """The judge of a spec with its version and prompts; nothing is connected yet. Raises UserError."""
+    return _BUILDERS[spec.kind](_Parts(spec, house, retriever or NoExamples()))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    spec: JudgeSpec
+    house: House
+    retriever: Retriever
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.spec.config
+
+    def model(self) -> Model:
+        endpoint = self.house.endpoint(self.spec.endpoint)
+        sampling = Sampling(
+            temperature=_number(self.config, "temperature", 0.0, 0, 2),
+            max_tokens=int(_number(self.config, "max_tokens", 1024, 16, 32_768)),
+            seed=None if self.config.get("seed") is None else int(_number(self.config, "seed", 0, 0, 2**31)),
+        )
+        return Model(endpoint.base_url, endpoint.model, sampling, self.house.fence_key())
+
+
+def _principle(parts: _Parts) -> PrincipleJudge:
+    rules = parts.config.get("principles")
+    found = starting_principles() if rules is None else parse_principles("\n".join(_texts(rules)))
+    return PrincipleJudge(parts.model(), found, parts.spec.name)
+
+
+def _panel(parts: _Parts) -> PanelJudge:
+    switches = {name: bool(parts.config.get(name, True)) for name in ("positive", "negative", "reflect")}
+    return PanelJudge(parts.model(), Agents(**switches), parts.retriever, parts.spec.name)
+
+
+def _reward_model(parts: _Parts) -> RewardModelJudge:
+    path = parts.config.get("path")
+    if not isinstance(path, str) or not path:
+        raise UserError("Name the folder of the trained model.", "请填写训练好的模型所在的文件夹。")
+    longest = int(_number(parts.config, "max_length", MAX_LENGTH, 8, 1_000_000))
+    return RewardModelJudge(Path(path), parts.spec.name, max_length=longest)
+
+
+def _fitted(parts: _Parts) -> Judge:
+    return parts.house.fitted(parts.spec.kind)
+
+
+_BUILDERS: dict[JudgeKind, Callable[[_Parts], AnyJudge]] = {
+    JudgeKind.LENGTH: _fitted,
+    JudgeKind.STYLE: _fitted,
+    JudgeKind.NGRAM: _fitted,
+    JudgeKind.PRINCIPLE: _principle,
+    JudgeKind.RUBRIC: lambda parts: RubricJudge(parts.model(), parts.spec.name),
+    JudgeKind.PAIRWISE: lambda parts: PairwiseJudge(parts.model(), parts.spec.name),
+    JudgeKind.PANEL: _panel,
+    JudgeKind.REWARD_MODEL: _reward_model,
+}
+
+
+def _number(config: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise UserError(
+            f"“{name}” must be a number from {low:g} to {high:g}.",
+            f"“{name}”必须是 {low:g} 到 {high:g} 的数。",
+        )
+    return value
+
+
+def _texts(rules: Any) -> list[str]:
+    if isinstance(rules, list) and all(isinstance(rule, str) for rule in rules):
+        return rules
+    raise UserError("Principles are a list of texts.", "原则应是文字的列表。")

@@ -1,0 +1,5 @@
+"""Programs run as `python -m backend.training.X`; the only room with torch. Nobody imports it."""
+
+from backend.training.environment import tidy
+
+tidy()

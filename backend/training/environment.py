@@ -1,0 +1,35 @@
+"""What must be settled before torch is loaded. Standard library only."""
+
+import ctypes
+import os
+import platform
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+}
+
+
+def tidy() -> None:
+    """No telemetry, no progress bars in logs, no forking tokenizers, no page-fault storms."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory: a step frees and takes the same large blocks again and again."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def rank() -> int:
+    """Which of several processes of one training this is (`accelerate launch` says so)."""
+    return int(os.environ.get("RANK", "0"))

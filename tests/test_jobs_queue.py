@@ -1,0 +1,141 @@
+"""One job, one run: two workers on one queue, order, slots, refusals."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.db.engine import Database
+from backend.errors import Conflict, NotFound, UserError
+from backend.jobs import queue
+from backend.jobs.options import JobOptions
+from backend.jobs.queue import Owner
+from backend.jobs.service import JobService
+from backend.jobs.vocabulary import EventKind, JobStatus
+from backend.jobs.worker import Worker
+from tests.job_helpers import statuses, sweep, worker
+
+pytestmark = pytest.mark.database
+
+ME = Owner("me", "here")
+
+
+@pytest.fixture
+def service(database: Database, home: Path) -> Iterator[JobService]:
+    yield JobService(database, home)
+    sweep(database)
+
+
+def _claim(database: Database, devices: list[str], *, light: bool = True, owner: Owner = ME) -> int | None:
+    with database.write() as session:
+        held = queue.claim(session, owner, devices, light=light)
+    return held.job_id if held else None
+
+
+def test_two_workers_never_take_one_job(service: JobService, home: Path) -> None:
+    ids = [service.submit("selftest", {"steps": 1}).id for _ in range(30)]
+    with worker(home, "--once", "--name", "a") as first, worker(home, "--once", "--name", "b") as second:
+        assert first.wait(50) == 0
+        assert second.wait(50) == 0
+    done = [service.job(job_id) for job_id in ids]
+    assert {job.status for job in done} == {JobStatus.SUCCEEDED}
+    assert {job.attempt for job in done} == {1}
+    assert {job.worker for job in done} == {"a", "b"}
+    for job in done:
+        assert statuses(service, job.id) == ["queued", "running", "succeeded"]
+        starts = service.events(job.id, kinds=[EventKind.LOG])
+        assert len(starts) == 1, "the program ran once"
+
+
+def test_priority_goes_first_then_age(service: JobService, database: Database) -> None:
+    low, first, second = (service.submit("selftest", {}, priority=p).id for p in (0, 5, 5))
+    assert [_claim(database, []) for _ in range(4)] == [first, second, low, None]
+
+
+def test_a_device_is_never_given_away_twice_on_one_host(service: JobService, database: Database) -> None:
+    big = service.submit("selftest", {}, slots=3).id
+    pair, single, other = (service.submit("selftest", {}, slots=n).id for n in (2, 1, 1))
+    assert _claim(database, ["0", "1"]) == pair
+    assert service.job(pair).devices == ("0", "1")
+    assert _claim(database, ["0", "1"]) is None
+    assert _claim(database, ["0", "1"], owner=Owner("sibling", "here")) is None
+    assert _claim(database, ["0", "1"], owner=Owner("stranger", "there")) == single
+    assert service.job(other).status is JobStatus.QUEUED
+    assert service.job(big).status is JobStatus.QUEUED
+
+
+def test_a_full_worker_still_takes_jobs_with_slots(service: JobService, database: Database) -> None:
+    service.submit("selftest", {}, priority=1)
+    with_slot = service.submit("selftest", {}, slots=1).id
+    assert _claim(database, ["0"], light=False) == with_slot
+    assert _claim(database, ["0"], light=False) is None
+
+
+def test_only_the_holder_has_the_last_word(service: JobService, database: Database) -> None:
+    service.submit("selftest", {})
+    with database.write() as session:
+        held = queue.claim(session, ME, [], light=True)
+    assert held is not None
+    succeeded = lambda _status: (JobStatus.SUCCEEDED, None)  # noqa: E731
+    with database.write() as session:
+        assert not queue.finish(session, Owner("other", "here"), held, succeeded)
+        assert queue.finish(session, ME, held, succeeded)
+        assert not queue.finish(session, ME, held, succeeded)
+    assert service.job(held.job_id).progress == 1.0
+
+
+def test_submit_refuses_what_cannot_work(service: JobService, database: Database, home: Path) -> None:
+    with pytest.raises(UserError, match="no kind of job called “sing”"):
+        service.submit("sing", {})
+    with pytest.raises(UserError, match="cannot be stored"):
+        service.submit("selftest", {"steps": float("nan")})
+    with pytest.raises(UserError, match="slots"):
+        service.submit("selftest", {}, slots=-1)
+    with pytest.raises(NotFound, match="no job 99"):
+        service.submit("selftest", {}, parent=99)
+    full = JobService(database, home, JobOptions.model_construct(min_free_disk_mb=10**12))
+    with pytest.raises(UserError, match="MB of disk are free") as refused:
+        full.submit("selftest", {})
+    assert "磁盘" in refused.value.text("zh")
+    assert service.jobs() == []
+
+
+def test_a_worker_refuses_to_start_on_a_full_disk(
+    service: JobService, database: Database, home: Path
+) -> None:
+    job = service.submit("selftest", {})
+    Worker(database, home, options=JobOptions.model_construct(min_free_disk_mb=10**12)).run(once=True)
+    failed = service.job(job.id)
+    assert failed.status is JobStatus.FAILED
+    assert failed.error is not None and "MB of disk are free" in failed.error.en
+    assert failed.pid is None
+
+
+def test_steering_an_ended_job_says_so(service: JobService, database: Database) -> None:
+    job = service.submit("selftest", {}).id
+    assert service.cancel(job).status is JobStatus.CANCELLED
+    assert service.cancel(job).status is JobStatus.CANCELLED
+    with pytest.raises(Conflict, match="nothing to stop"):
+        service.pause(job)
+    assert service.resume(job).status is JobStatus.QUEUED
+    with pytest.raises(Conflict, match="can be resumed"):
+        service.resume(job)
+    assert service.pause(job).status is JobStatus.PAUSED
+    assert _claim(database, []) is None
+    again = service.run_again(job)
+    assert (again.parent_id, again.kind, again.status) == (job, "selftest", JobStatus.QUEUED)
+
+
+def test_a_queued_job_says_what_it_waits_for(service: JobService) -> None:
+    waiting = service.submit("selftest", {}).waiting
+    assert waiting is not None and "No worker is running" in waiting.en
+
+
+def test_a_second_worker_of_the_same_name_is_refused(home: Path, database: Database) -> None:
+    from tests.job_helpers import until
+
+    service = JobService(database, home)
+    with worker(home, "--name", "twin"):
+        until(service.workers)
+        with pytest.raises(Conflict, match="already running"):
+            Worker(database, home, name="twin").run(once=True)

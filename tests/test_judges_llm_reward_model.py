@@ -1,0 +1,155 @@
+"""The reward model judge: a real tiny model behind its pipes, and programs that misbehave."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.errors import UserError
+from backend.judges.base import EMPTY, Draft, Sample
+from backend.judges.reward_model import TOO_LONG, RewardModelJudge
+from backend.settings import ROOT
+from tests.tiny_models import build
+
+TEXTS = ["祝您生日快乐", "新年好", "福" * 30, "祝您福如东海，寿比南山！", "好"]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny trained model."""
+    return build(tmp_path_factory.mktemp("reward"), "reward")
+
+
+@pytest.fixture(scope="module")
+def judge(artifact: Path) -> Iterator[RewardModelJudge]:
+    """Its judge, with one process for all tests."""
+    made = RewardModelJudge(artifact)
+    yield made
+    made.close()
+
+
+def score(judge: RewardModelJudge, texts: list[str]) -> list[Draft]:
+    return asyncio.run(judge.score([Sample("给奶奶", text) for text in texts]))
+
+
+def test_scores_do_not_depend_on_batch_or_order(judge: RewardModelJudge):
+    together = [draft.value for draft in score(judge, TEXTS)]
+    alone = [score(judge, [text])[0].value for text in TEXTS]
+    backwards = [draft.value for draft in score(judge, TEXTS[::-1])][::-1]
+    assert all(isinstance(value, float) for value in together)
+    assert together == pytest.approx(alone, abs=1e-5) == pytest.approx(backwards, abs=1e-5)
+    assert len(set(together)) == len(TEXTS)
+
+
+def test_scores_are_those_of_the_model_loaded_by_hand(judge: RewardModelJudge, artifact: Path):
+    code = (
+        "import sys, json, torch\n"
+        "from transformers import AutoModelForSequenceClassification as M, PreTrainedTokenizerFast as T\n"
+        "t = T.from_pretrained(sys.argv[1]); m = M.from_pretrained(sys.argv[1], dtype=torch.float32).eval()\n"
+        "e = t('给奶奶' + sys.argv[2] + t.eos_token, return_tensors='pt')\n"
+        "print(json.dumps(m(**e).logits[0, 0].item()))\n"
+    )
+    command = [sys.executable, "-c", code, str(artifact), TEXTS[0]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert score(judge, [TEXTS[0]])[0].value == pytest.approx(json.loads(done.stdout), abs=1e-5)
+
+
+def test_empty_is_unscored_and_too_long_too(judge: RewardModelJudge):
+    assert score(judge, ["", "福" * 5_000, "好"])[:2] == [EMPTY, TOO_LONG]
+    assert score(judge, []) == []
+
+
+def test_a_killed_process_is_started_again(artifact: Path):
+    judge = RewardModelJudge(artifact)
+    try:
+        before = score(judge, TEXTS)
+        running = judge._pipe._running
+        assert running is not None
+        running.kill()
+        running._process.wait()
+        assert score(judge, TEXTS) == before
+    finally:
+        judge.close()
+
+
+def test_the_version_is_the_content_of_the_folder(tmp_path: Path, artifact: Path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in artifact.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    version = RewardModelJudge(artifact).version
+    assert RewardModelJudge(copy).version == version != RewardModelJudge(copy, max_length=8).version
+    (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
+    assert RewardModelJudge(copy).version != version
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path):
+    with pytest.raises(UserError) as caught:
+        RewardModelJudge(tmp_path)
+    assert "config.json" in caught.value.text("zh")
+
+
+def test_the_web_process_does_not_load_torch_for_it():
+    code = "import backend.judges.reward_model, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+MISBEHAVING = {
+    "exits at once": ("import sys; sys.exit('cuda is gone')", "cuda is gone"),
+    "says an error": ('print(\'{"error": "no such head"}\')', "no such head"),
+    "talks nonsense": ("print('hello')", "JSON"),
+    "is silent": ("import time; time.sleep(60)", "no reply"),
+    "dies at the first batch": ("print('{\"ready\": true}', flush=True); input()", "exit code 0"),
+    "answers another question": (
+        "print('{\"ready\": true}', flush=True)\nwhile input(): print('{\"id\": -1}', flush=True)",
+        "another request",
+    ),
+    "gives too few scores": (
+        "import json\nprint('{\"ready\": true}', flush=True)\n"
+        "while True: print(json.dumps({'id': json.loads(input())['id'], 'scores': []}), flush=True)",
+        "格式不对",
+    ),
+    "fails at the batch": (
+        "import json\nprint('{\"ready\": true}', flush=True)\n"
+        "while True: print(json.dumps({'id': json.loads(input())['id'], 'error': 'oom'}), flush=True)",
+        "oom",
+    ),
+    "gives no number": (
+        "import json\nprint('{\"ready\": true}', flush=True)\n"
+        "while True: print(json.dumps({'id': json.loads(input())['id'], 'scores': [float('nan')]}), flush=True)",
+        "不是有效的数",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "told"), MISBEHAVING.values(), ids=MISBEHAVING.keys())
+def test_whatever_the_process_does_the_items_are_unscored_with_the_reason(
+    artifact: Path, code: str, told: str
+):
+    judge = RewardModelJudge(artifact, timeout_s=0.7, command=[sys.executable, "-c", code])
+    try:
+        draft = score(judge, ["好"])[0]
+        assert draft.value is None and told in draft.reason
+    finally:
+        judge.close()
+
+
+def test_closing_ends_a_request_that_hangs(artifact: Path):
+    hangs = "print('{\"ready\": true}', flush=True)\nimport time; time.sleep(60)"
+    judge = RewardModelJudge(artifact, timeout_s=30, command=[sys.executable, "-c", hangs])
+
+    async def run() -> list[Draft]:
+        task = asyncio.create_task(judge.score([Sample("给奶奶", "好")]))
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(judge.close)
+        return await task
+
+    began = time.monotonic()
+    assert asyncio.run(run())[0].value is None
+    assert time.monotonic() - began < 10

@@ -1,0 +1,177 @@
+"""Adaptive concurrency and pauses, on a clock of our own."""
+
+import asyncio
+import email.utils
+import time
+
+import pytest
+
+from backend.llm.errors import Kind, LLMError
+from backend.llm.limiter import AdaptiveLimiter, Outcome
+from backend.llm.retry import RetryPolicy, retry_after
+
+
+class Clock:
+    """Time that moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def _round(limiter: AdaptiveLimiter, clock: Clock, outcomes: list[Outcome]) -> None:
+    started = [await limiter.acquire() for _ in outcomes]
+    clock.now += 1
+    for begun, outcome in zip(started, outcomes, strict=True):
+        limiter.release(begun, outcome)
+
+
+def test_halves_once_per_round_trip_and_never_below_one():
+    async def run() -> list[int]:
+        clock = Clock()
+        limiter = AdaptiveLimiter(64, clock)
+        limits = []
+        for _ in range(8):
+            await _round(limiter, clock, [Outcome.OVERLOADED] * limiter.limit)
+            limits.append(limiter.limit)
+        return limits
+
+    assert asyncio.run(run()) == [32, 16, 8, 4, 2, 1, 1, 1]
+
+
+def test_creeps_up_by_one_per_window_and_never_above_the_ceiling():
+    async def run() -> list[int]:
+        clock = Clock()
+        limiter = AdaptiveLimiter(8, clock)
+        await _round(limiter, clock, [Outcome.OVERLOADED] * 8)
+        limits = [limiter.limit]
+        for _ in range(6):
+            await _round(limiter, clock, [Outcome.SUCCESS] * limiter.limit)
+            limits.append(limiter.limit)
+        return limits
+
+    assert asyncio.run(run()) == [4, 5, 6, 7, 8, 8, 8]
+
+
+def test_other_failures_change_nothing():
+    async def run() -> int:
+        clock = Clock()
+        limiter = AdaptiveLimiter(8, clock)
+        await _round(limiter, clock, [Outcome.NEUTRAL] * 8)
+        return limiter.limit
+
+    assert asyncio.run(run()) == 8
+
+
+def test_a_simulated_server_with_a_limit_is_driven_near_it():
+    async def run() -> float:
+        clock, capacity, used = Clock(), 10, []
+        limiter = AdaptiveLimiter(64, clock)
+        for _ in range(200):
+            n = limiter.limit
+            used.append(min(n, capacity))
+            fine = [Outcome.SUCCESS] * min(n, capacity)
+            await _round(limiter, clock, fine + [Outcome.OVERLOADED] * (n - len(fine)))
+        return sum(used[20:]) / len(used[20:]) / capacity
+
+    assert asyncio.run(run()) > 0.7
+
+
+def test_slots_are_never_exceeded_and_cancelled_waiters_give_theirs_back():
+    async def run() -> tuple[int, int]:
+        limiter = AdaptiveLimiter(2)
+        most = 0
+
+        async def work() -> None:
+            nonlocal most
+            started = await limiter.acquire()
+            most = max(most, limiter.active)
+            try:
+                await asyncio.sleep(0.002)
+            finally:
+                limiter.release(started, Outcome.SUCCESS)
+
+        tasks = [asyncio.create_task(work()) for _ in range(30)]
+        await asyncio.sleep(0.003)
+        for task in tasks[::3]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return most, limiter.active
+
+    assert asyncio.run(run()) == (2, 0)
+
+
+def test_retries_go_ahead_of_new_work():
+    async def run() -> list[str]:
+        limiter = AdaptiveLimiter(1)
+        first = await limiter.acquire()
+        order: list[str] = []
+
+        async def work(name: str, ahead: bool) -> None:
+            started = await limiter.acquire(ahead=ahead)
+            order.append(name)
+            limiter.release(started, Outcome.SUCCESS)
+
+        new = asyncio.create_task(work("new", False))
+        await asyncio.sleep(0)
+        again = asyncio.create_task(work("again", True))
+        await asyncio.sleep(0)
+        limiter.release(first, Outcome.SUCCESS)
+        await asyncio.gather(new, again)
+        return order
+
+    assert asyncio.run(run()) == ["again", "new"]
+
+
+def test_two_event_loops_share_one_limiter():
+    limiter = AdaptiveLimiter(1)
+    order: list[str] = []
+
+    async def work(name: str) -> None:
+        for _ in range(20):
+            started = await limiter.acquire()
+            order.append(name)
+            await asyncio.sleep(0.0005)
+            limiter.release(started, Outcome.SUCCESS)
+
+    async def both() -> None:
+        await asyncio.gather(asyncio.to_thread(asyncio.run, work("thread")), work("here"))
+
+    asyncio.run(asyncio.wait_for(both(), 10))
+    assert sorted(order) == ["here"] * 20 + ["thread"] * 20 and limiter.active == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "3"}, 3.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+        ({}, None),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
+    ],
+)
+def test_retry_after(headers, seconds):
+    assert retry_after(headers) == seconds
+
+
+def test_retry_after_as_a_date():
+    wait = retry_after({"retry-after": email.utils.formatdate(time.time() + 30, usegmt=True)})
+    assert wait is not None and 28 <= wait <= 31
+
+
+def test_pauses_are_jittered_bounded_and_never_shorter_than_asked():
+    policy = RetryPolicy(base_s=1, cap_s=4, retry_after_cap_s=10)
+    plain = LLMError(Kind.SERVER_ERROR)
+    for attempt, most in ((1, 1), (2, 2), (3, 4), (9, 4)):
+        pauses = [policy.pause(attempt, plain) for _ in range(300)]
+        assert 0 <= min(pauses) < most / 4 and most * 3 / 4 < max(pauses) <= most
+    asked = [policy.pause(1, LLMError(Kind.RATE_LIMITED, retry_after=2.0)) for _ in range(50)]
+    assert min(asked) >= 2 and max(asked) <= 2.5
+    assert 10 <= policy.pause(1, LLMError(Kind.RATE_LIMITED, retry_after=9_999.0)) <= 11

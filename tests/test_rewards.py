@@ -1,0 +1,252 @@
+"""Rewards: what they give, what a failure costs, and what TRL makes of None."""
+
+import math
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import pytest
+
+from backend.errors import UserError
+from backend.judges.base import Draft, Judge, Sample
+from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.llm.client import OpenAIClient
+from backend.llm.endpoint import Endpoint
+from backend.llm.errors import Kind, LLMError
+from backend.settings import ROOT
+from backend.training.rewards import (
+    FormatReward,
+    JudgeReward,
+    LengthBandReward,
+    MixedReward,
+    RepetitionReward,
+    Reward,
+    RewardModelReward,
+    Values,
+)
+from backend.vocabulary import Scale
+from tests.fake_llm import quality
+from tests.llm_fixtures import FAST, FakeLLM
+
+PRINCIPLE = JudgeSpec(JudgeKind.PRINCIPLE, "principle")
+TEXTS = [f"第{n}条：愿你平安喜乐，万事顺遂。" for n in range(20)]
+REQUESTS = ["新年祝福"] * len(TEXTS)
+
+
+@dataclass
+class Fixed:
+    """A judge that says what it was told to say."""
+
+    values: Sequence[float | None]
+    scale: Scale = Scale.SCORE
+    name: str = "fixed"
+    version: str = "1"
+
+    async def score(self, batch: Sequence[Sample]) -> list[Draft]:
+        return [Draft(value, "" if value is not None else "无法评分") for value in self.values[: len(batch)]]
+
+
+@dataclass
+class FakeHouse:
+    """Endpoint of the fake server, a ledger in memory, and one fitted judge; opens itself."""
+
+    endpoint_: Endpoint | None = None
+    judge: Judge | None = None
+    clients: list[OpenAIClient] = field(default_factory=list)
+
+    def __call__(self) -> "FakeHouse":
+        return self
+
+    def endpoint(self, name: str | None) -> Endpoint:
+        assert name is None and self.endpoint_ is not None
+        return self.endpoint_
+
+    def client(self, endpoint: Endpoint, scope: str) -> OpenAIClient:
+        self.clients.append(OpenAIClient(endpoint, scope=scope, policy=FAST))
+        return self.clients[-1]
+
+    async def close(self) -> None:
+        for client in self.clients:
+            await client.close()
+
+    def fence_key(self) -> bytes:
+        return b"k" * 32
+
+    def fitted(self, name: str) -> Judge:
+        assert name == "ngram" and self.judge is not None
+        return self.judge
+
+
+@pytest.fixture
+def asking(fake_llm: FakeLLM) -> Iterator[Callable[..., JudgeReward]]:
+    made: list[JudgeReward] = []
+
+    def make(**endpoint: object) -> JudgeReward:
+        made.append(JudgeReward(PRINCIPLE, FakeHouse(fake_llm.endpoint(**endpoint))))
+        return made[-1]
+
+    yield make
+    for reward in made:
+        reward.close()
+
+
+class Broken(Reward):
+    name = "broken"
+
+    def __init__(self, error: Exception | None = None, values: Values | None = None) -> None:
+        super().__init__()
+        self.error, self.values = error, values
+
+    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:  # noqa: ARG002
+        if self.error:
+            raise self.error
+        return self.values or []
+
+
+def test_a_judge_scores_a_batch_at_once(asking: Callable[..., JudgeReward], fake_llm: FakeLLM) -> None:
+    fake_llm.script(latency_s=0.2)
+    reward = asking(concurrency=20)
+    assert reward(prompts=REQUESTS, completions=TEXTS) == [quality(text) for text in TEXTS]
+    assert fake_llm.state()["most_active"] >= 10
+    assert reward(prompts=REQUESTS, completions=TEXTS) == [quality(text) for text in TEXTS]
+    assert sum(fake_llm.state()["asked"].values()) == len(TEXTS), "the second time comes from the ledger"
+
+
+def test_conversations_and_the_request_column_are_read(
+    asking: Callable[..., JudgeReward], fake_llm: FakeLLM
+) -> None:
+    prompts = [[{"role": "user", "content": "模板：新年祝福"}]]
+    completions = [[{"role": "assistant", "content": TEXTS[0]}]]
+    assert asking()(prompts=prompts, completions=completions, request=["新年祝福"]) == [quality(TEXTS[0])]
+    assert "模板" not in str(fake_llm.state()["bodies"])
+
+
+def test_what_a_judge_cannot_score_stays_none_and_is_counted(
+    asking: Callable[..., JudgeReward], fake_llm: FakeLLM
+) -> None:
+    fake_llm.script(reply="chatter")
+    said: dict[str, float] = {}
+    reward = asking()
+    assert reward(prompts=REQUESTS, completions=TEXTS, log_metric=said.__setitem__) == [None] * len(TEXTS)
+    assert said == {"unscored": 1.0}
+    assert sum(reward.failures.values()) == len(TEXTS)
+
+
+def test_a_refused_key_ends_the_run_with_its_sentence(
+    asking: Callable[..., JudgeReward], fake_llm: FakeLLM
+) -> None:
+    fake_llm.script(api_key="right")
+    with pytest.raises(UserError, match="401"):
+        asking(api_key="wrong")(prompts=REQUESTS, completions=TEXTS)
+
+
+def test_a_budget_used_up_ends_the_run() -> None:
+    with pytest.raises(UserError, match="budget"):
+        Broken(LLMError(Kind.BUDGET))(prompts=REQUESTS, completions=TEXTS)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [Broken(RuntimeError("CUDA out of memory")), Broken(values=[1.0]), Broken(ZeroDivisionError())],
+)
+def test_any_other_failure_costs_its_batch_only(broken: Reward, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        assert broken(prompts=REQUESTS, completions=TEXTS) == [None] * len(TEXTS)
+    assert list(broken.failures.values()) == [3]
+    assert len(caplog.records) == 1, "said once"
+
+
+def test_values_that_are_no_numbers_are_unscored() -> None:
+    reward = Broken(values=[math.nan, math.inf, 1, None])
+    assert reward(prompts=REQUESTS[:4], completions=TEXTS[:4]) == [None, None, 1.0, None]
+
+
+@pytest.mark.parametrize(
+    ("scale", "values", "expected"),
+    [
+        (Scale.SCORE, [-0.1, 0.0, None], [0.0, 1.0, None]),
+        (Scale.RUBRIC, [1.9, 2.0, 3.0], [0.0, 1.0, 1.0]),
+        (Scale.BINARY, [0.0, 1.0, None], [0.0, 1.0, None]),
+    ],
+)
+def test_a_fitted_judge_can_say_yes_or_no(scale: Scale, values: Values, expected: Values) -> None:
+    house = FakeHouse(judge=Fixed(values, scale))
+    spec = JudgeSpec(JudgeKind.NGRAM, "ngram")
+    with closing(JudgeReward(spec, house)) as plain, closing(JudgeReward(spec, house, binary=True)) as binary:
+        assert plain(prompts=REQUESTS[:3], completions=TEXTS[:3]) == values
+        assert binary(prompts=REQUESTS[:3], completions=TEXTS[:3]) == expected
+
+
+def test_a_judge_of_pairs_is_no_reward() -> None:
+    endpoint = Endpoint("fake", "http://127.0.0.1:9/v1", "fake")
+    with pytest.raises(UserError, match="pairs"):
+        JudgeReward(JudgeSpec(JudgeKind.PAIRWISE, "pairwise"), FakeHouse(endpoint)).prepare()
+
+
+@pytest.mark.parametrize(
+    ("count", "value"), [(0, 0), (5, 0), (10, 0), (15, 0.5), (20, 1), (60, 1), (75, 0.5), (90, 0), (500, 0)]
+)
+def test_length_band(count: int, value: float) -> None:
+    assert LengthBandReward(20, 60)(prompts=["祝福"], completions=["福" * count]) == [pytest.approx(value)]
+
+
+def test_repetition_is_free_up_to_a_point() -> None:
+    texts = ["岁岁平安，万事如意。", "ABCABC", "ABXAB", ""]
+    assert RepetitionReward(0.2)(prompts=REQUESTS[:4], completions=texts) == pytest.approx([1, 0, 0.25, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("妈妈，生日快乐！", 1),
+        ("春风得意，\n万事如意。", 1),
+        ("", 0),
+        ("1. 生日快乐！\n2. 万事如意！", 0),
+        ("一、生日快乐！", 0),
+        ("生日快乐！\n\n万事如意！", 0),
+        ("好的，这是一条祝福：生日快乐！", 0),
+        ("祝福语：生日快乐！", 0),
+        ("送给妈妈的 生日祝福语，生日快乐！", 0),
+        ("<|assistant|>生日快乐！", 0),
+    ],
+)
+def test_format(text: str, value: float) -> None:
+    assert FormatReward()(prompts=["送给妈妈的生日祝福语"], completions=[text]) == [value]
+
+
+def test_a_mix_is_a_weighted_sum_and_none_where_a_part_is_none() -> None:
+    parts = [(1.0, Broken(values=[1.0, None, 0.0])), (0.5, LengthBandReward(2, 4)), (0.0, Broken(KeyError()))]
+    said: dict[str, float] = {}
+    values = MixedReward(parts)(
+        prompts=REQUESTS[:3], completions=["福福", "福福", "福"], log_metric=said.__setitem__
+    )
+    assert values == [1.5, None, 0.0]
+    assert said == {"unscored": pytest.approx(1 / 3), "part/broken": 0.5, "part/length": pytest.approx(2 / 3)}
+
+
+def test_rewards_are_named_and_picklable() -> None:
+    house = FakeHouse(judge=Fixed([1.0, 0.0]))
+    with closing(JudgeReward(JudgeSpec(JudgeKind.NGRAM, "ngram"), house)) as judge:
+        before = judge(prompts=REQUESTS[:2], completions=TEXTS[:2])
+    mixed = MixedReward([(1, judge), (1, FormatReward()), (1, RewardModelReward(ROOT / "nothing"))])
+    again = pickle.loads(pickle.dumps(mixed))
+    assert [part.__name__ for _, part in again.parts] == ["ngram", "format", "reward_model"]
+    with closing(again.parts[0][1]) as ngram:
+        assert ngram(prompts=REQUESTS[:2], completions=TEXTS[:2]) == before
+
+
+def test_a_missing_reward_model_is_unscored_not_a_crash() -> None:
+    reward = RewardModelReward(ROOT / "nothing-here")
+    assert reward(prompts=REQUESTS[:2], completions=TEXTS[:2]) == [None, None]
+    assert len(reward.failures) == 1
+    with pytest.raises(UserError, match="cannot be loaded"):
+        reward.prepare()
+
+
+def test_rewards_need_no_torch_until_a_model_is_loaded() -> None:
+    code = "import sys, backend.training.rewards; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
