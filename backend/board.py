@@ -78,6 +78,12 @@ class BoardService:
             self._kept.pop(next(iter(self._kept)), None)
         self._kept[key] = board
 
+    def judge_names(self) -> list[str]:
+        """Names of the judges that have stored verdicts."""
+        with self._database.read() as session:
+            known = select(Rater.name).where(Rater.kind == RaterKind.JUDGE).distinct().order_by(Rater.name)
+            return list(session.scalars(known))
+
     def said_of(self, greeting_id: int) -> list[Said]:
         """Every current verdict on a greeting: people, data sets, judges at each version."""
         newer = aliased(Verdict)

@@ -198,9 +198,8 @@ def check_base(base: str) -> None:
     if base in (STARTER, LATEST) or base.startswith(ARTIFACT):
         return
     path = Path(base).expanduser()
-    is_path = path.is_absolute() or base.startswith((".", "~")) or base.count("/") != 1 or path.exists()
-    holds = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
-    if is_path and base.count("/") + path.exists() > 0 and not holds:
+    local = path.is_absolute() or path.exists() or base.startswith((".", "~")) or base.count("/") > 1
+    if local and not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise UserError(
             f"base “{base}” holds no model (config.json is missing); give a model folder or a hub id.",
             f"base “{base}” 中没有模型（缺少 config.json），请填写模型文件夹或 Hub 上的模型名。",

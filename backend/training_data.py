@@ -9,6 +9,7 @@ occurs in two splits.
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -37,6 +38,9 @@ FILES = ("sft", "pairs", "labels", "prompts")
 TEXTS = ("completion", "chosen", "rejected", "greeting")
 BINS = (0, 2, 5, 10, 20, 40)
 """Upper ends of the bins of |length difference| within which longer and shorter choices are balanced."""
+NAMED = 16
+"""Digits of the hash in the name of the folder."""
+_HASH = re.compile("[0-9a-f]{6,64}")
 _RANK = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
 
 
@@ -90,7 +94,9 @@ def export_snapshot(database: Database, home: Path, options: SnapshotOptions) ->
 
 def open_snapshot(home: Path, name: str) -> Snapshot:
     """A snapshot by its hash (or the start of it) or by its folder. Raises UserError where there is none."""
-    candidates = [Path(name).expanduser(), *sorted((home / "snapshots").glob(f"{name}*"))]
+    candidates = [Path(name).expanduser()]
+    if _HASH.fullmatch(name):
+        candidates += sorted((home / "snapshots").glob(f"{name[:NAMED]}*"))
     for folder in candidates:
         if (folder / "manifest.json").is_file():
             return Snapshot(folder.resolve(), json.loads((folder / "manifest.json").read_text("utf-8")))
@@ -230,10 +236,11 @@ def _write(home: Path, rows: Rows, options: SnapshotOptions, dropped: Counter[st
         "options": asdict(options),
         "dropped": {name: count for name, count in sorted(dropped.items()) if count},
         "files": {
-            name: {**files[name], "rows": Counter(row["split"] for row in rows[name])} for name in FILES
+            name: {**files[name], "rows": {split.value: _count(rows[name], split) for split in Split}}
+            for name in FILES
         },
     }
-    folder = home.resolve() / "snapshots" / manifest["hash"][:16]
+    folder = home.resolve() / "snapshots" / manifest["hash"][:NAMED]
     if not (folder / "manifest.json").is_file():
         texts |= {"manifest": json.dumps(manifest, ensure_ascii=False, indent=1).encode()}
         _place(folder, texts)
@@ -258,6 +265,10 @@ def _place(folder: Path, texts: Mapping[str, bytes]) -> None:
 def _ordered(rows: list[Row]) -> list[Row]:
     unique = {_line(row): row for row in rows}
     return [unique[line] for line in sorted(unique)]
+
+
+def _count(rows: list[Row], split: Split) -> int:
+    return sum(row["split"] == split for row in rows)
 
 
 def _line(row: Row) -> str:

@@ -48,3 +48,10 @@ KINDS = {
     CampaignKind.COMPARE: ("两条对比", "Compare"),
     CampaignKind.VALIDATE: ("验证裁判", "Validate"),
 }
+DIMENSIONS = {
+    "language": ("语言", "Language"),
+    "creativity": ("创意", "Creativity"),
+    "emotion": ("情感", "Emotion"),
+    "culture": ("文化", "Culture"),
+    "richness": ("丰富", "Richness"),
+}

@@ -1,10 +1,11 @@
 """The worst disagreements of a judge; each opens to the texts and to who said what of them."""
 
-from backend.records import Board, Disagreement, HistoryEntry
+from backend.records import Board, Disagreement
 from backend.services import Services
-from backend.vocabulary import CampaignKind, Outcome
+from backend.vocabulary import CampaignKind
 from ui.board_view import judge_name
-from ui.say import OUTCOMES, Say
+from ui.item_view import history_html
+from ui.say import Say
 from ui.widgets import empty, esc, table
 
 
@@ -67,18 +68,10 @@ def _verdicts(services: Services, say: Say, entry: Disagreement) -> str:
 def _history(services: Services, say: Say, entry: Disagreement) -> str:
     if entry.item_id is None:
         return ""
-    rows = [_row(say, given) for given in services.annotation.history(entry.item_id)]
-    head = [say("标注者", "Rater"), say("回答", "Answer"), say("时间", "When"), say("状态", "State")]
-    return table(head, rows)
-
-
-def _row(say: Say, given: HistoryEntry) -> list[str]:
-    known = {outcome.value: names for outcome, names in OUTCOMES.items()}
-    answer = say(*known[given.answer]) if given.answer in known else given.answer
-    if given.answer in (Outcome.A, Outcome.B) and given.prefers:
-        answer = say(f"选 {given.prefers}", f"prefers {given.prefers}")
-    state = say("已被取代", "superseded") if given.superseded else say("有效", "current")
-    return [esc(given.rater), esc(answer), f"{given.created_at:%Y-%m-%d %H:%M}", esc(state)]
+    number = say(f"标注记录（第 {entry.item_id} 题）", f"Annotation history (item {entry.item_id})")
+    return f'<p class="zf-note">{esc(number)}</p>' + history_html(
+        say, services.annotation.history(entry.item_id)
+    )
 
 
 def _value(say: Say, value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import html
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -28,6 +29,11 @@ def fill(handler: Callable[[], Any], *blocks: gr.components.Component) -> None:
 def esc(value: object) -> str:
     """Text made safe inside HTML."""
     return html.escape(str(value), quote=True)
+
+
+def data_island(value: Any) -> str:
+    """JSON for an HTML attribute that a script reads."""
+    return esc(json.dumps(value, ensure_ascii=False))
 
 
 def title(heading: str, lead: str) -> str:

@@ -54,6 +54,10 @@ class Desk:
         raise AssertionError("unreachable")
 
 
+class UnknownRater(NotFound):
+    """Nobody, or somebody whom this database does not know."""
+
+
 @dataclass(frozen=True)
 class Round:
     """What the hot paths need of a campaign, read in one go with the check of the rater."""
@@ -135,9 +139,9 @@ def question_of(session: Session, campaign: Round, item_id: int) -> Question:
     return Question(*row)
 
 
-def unknown_person() -> NotFound:
+def unknown_person() -> UnknownRater:
     """The sentence for somebody who has not entered a name, or whose database is gone."""
-    return NotFound("We do not know you yet; enter your name first.", "还不认识你，请先填写名字。")
+    return UnknownRater("We do not know you yet; enter your name first.", "还不认识你，请先填写名字。")
 
 
 def current(table: Any) -> ColumnElement[bool]:

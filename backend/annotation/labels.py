@@ -1,4 +1,9 @@
-"""Answers: checked, tied to a lease, stored once however often they are sent."""
+"""Answers: checked, tied to a lease, stored once however often they are sent.
+
+Each function checks what it can at once and returns the work for a write transaction.
+"""
+
+from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
@@ -16,8 +21,8 @@ ANSWERS = (Outcome.A, Outcome.B, Outcome.BOTH_GOOD, Outcome.BOTH_BAD, Outcome.SK
 _REASON = 2_000
 
 
-def compare(desk: Desk, given: ComparisonInput, rater_id: int) -> Saved:
-    """Store an answer to a compare item, the sides as this rater saw them."""
+def comparing(desk: Desk, given: ComparisonInput, rater_id: int) -> Callable[[Session], Saved]:
+    """What stores an answer to a compare item, the sides as this rater saw them."""
     check_request_id(given.request_id)
     check_seconds(given.seconds)
     one_of(given.outcome, ANSWERS, "outcome", "outcome ")
@@ -47,11 +52,11 @@ def compare(desk: Desk, given: ComparisonInput, rater_id: int) -> Saved:
             request_id=given.request_id,
         )
 
-    return desk.write(store)
+    return store
 
 
-def judge_blind(desk: Desk, given: VerdictInput, rater_id: int) -> Judged:
-    """Store a blind verdict, then show what the judge said."""
+def judging(desk: Desk, given: VerdictInput, rater_id: int) -> Callable[[Session], Judged]:
+    """What stores a blind verdict, and then shows what the judge said."""
     check_request_id(given.request_id)
     _check_verdict(given)
 
@@ -65,11 +70,11 @@ def judge_blind(desk: Desk, given: VerdictInput, rater_id: int) -> Judged:
             return Judged(saved, None)
         return Judged(saved, reveal_of(judge_verdict(session, campaign, question)))
 
-    return desk.write(store)
+    return store
 
 
-def review(desk: Desk, given: ReviewInput, rater_id: int) -> Saved:
-    """Store what the rater says of the judge's verdict, after the rater's own."""
+def reviewing(given: ReviewInput, rater_id: int) -> Callable[[Session], Saved]:
+    """What stores the rater's word on the judge's verdict, after the rater's own."""
     check_request_id(given.request_id)
     reason = check_prose(given.reason, _REASON, "The reason", "理由")
 
@@ -98,7 +103,7 @@ def review(desk: Desk, given: ReviewInput, rater_id: int) -> Saved:
             request_id=given.request_id,
         )
 
-    return desk.write(store)
+    return store
 
 
 def _store_verdict(

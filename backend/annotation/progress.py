@@ -4,6 +4,8 @@ An item is finished when all its k leases are done. Leases in hand are few, so "
 index) minus the few such items with one in hand gives the finished ones without touching every lease.
 """
 
+import time
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, func, select
@@ -25,6 +27,31 @@ def progress_of(session: Session, campaign: Round, rater_id: int) -> Progress:
     finished = full - full_in_hand
     left = total - finished - answered_open - skipped_open
     return Progress(done=finished, mine=mine, left_for_me=left, total=total)
+
+
+class Bars:
+    """Bars for the labelling path: one that took time t to count is shown again for 20 t.
+
+    Small campaigns are so counted after every answer; at 10,000 items (8 ms a count) a flood of answers
+    counts each rater's bar some six times a second. What the rater did is always exact.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int], tuple[float, Progress]] = {}
+
+    def of(self, session: Session, campaign: Round, rater_id: int) -> Progress:
+        """The rater's bar."""
+        key = (campaign.id, rater_id)
+        begun = time.perf_counter()
+        until, kept = self._kept.get(key, (0.0, None))
+        if kept is not None and begun < until:
+            mine = session.scalar(_MINE, {"campaign": campaign.id, "rater": rater_id}) or 0
+            left = kept.left_for_me + kept.mine - mine
+            return replace(kept, mine=mine, left_for_me=max(left, 0))
+        counted = progress_of(session, campaign, rater_id)
+        ended = time.perf_counter()
+        self._kept[key] = (ended + 20 * (ended - begun), counted)
+        return counted
 
 
 def campaign_infos(session: Session) -> list[CampaignInfo]:
@@ -92,6 +119,11 @@ def _progress(kind: CampaignKind) -> Any:
     return select(*(count.scalar_subquery() for count in counts))
 
 
+_MINE = select(func.count()).where(
+    Lease.campaign_id == bindparam("campaign"),
+    Lease.done.is_(True),
+    Lease.rater_id == bindparam("rater"),
+)
 _PROGRESS = {kind: _progress(kind) for kind in CampaignKind}
 _CAMPAIGNS = (
     select(Campaign, Rater.name).outerjoin(Rater, Rater.id == Campaign.judge_id).order_by(Campaign.id.desc())

@@ -45,24 +45,23 @@ def _first_open(kind: CampaignKind) -> Any:
     answer, skipped = standing_skips(kind)
     mine, other = aliased(Lease), aliased(Lease)
     rater: Any = bindparam("rater")
-    for_rater = (
-        select(Item.id, Item.position)
-        .where(
-            Item.campaign_id == bindparam("campaign"),
-            ~exists().where(mine.item_id == Item.id, mine.rater_id == rater),
-            ~exists().where(answer.rater_id == rater, answer.item_id == Item.id, skipped),
-        )
-        .order_by(Item.position)
-        .limit(1)
+    new_to_rater = (
+        ~exists(1).where(mine.item_id == Item.id, mine.rater_id == rater),
+        ~exists(1).where(answer.rater_id == rater, answer.item_id == Item.id, skipped),
     )
+    first = select(Item.id, Item.position).order_by(Item.position).limit(1)
     holders = select(func.count()).where(other.item_id == Item.id).scalar_subquery()
-    free = for_rater.where(holders < bindparam("k")).subquery()
+    # Full items are the many: that they are full is asked first, of one covering index.
+    free = first.where(
+        Item.campaign_id == bindparam("campaign"), holders < bindparam("k"), *new_to_rater
+    ).subquery()
     stale = (
-        for_rater.join(Lease, Lease.item_id == Item.id)
+        first.join(Lease, Lease.item_id == Item.id)
         .where(
             Lease.campaign_id == bindparam("campaign"),
             Lease.done.is_(False),
             Lease.expires_at <= bindparam("moment"),
+            *new_to_rater,
         )
         .subquery()
     )

@@ -9,6 +9,7 @@ from backend.annotation import queue
 from backend.annotation.answers import reused
 from backend.annotation.checks import check_request_id
 from backend.annotation.desk import Desk, Round, current, open_round
+from backend.annotation.progress import Bars
 from backend.annotation.views import own_review, view
 from backend.db.tables import Comparison, Item, Review, Verdict
 from backend.errors import UserError
@@ -16,7 +17,7 @@ from backend.records import ItemView
 from backend.vocabulary import CampaignKind, Outcome
 
 
-def undo(desk: Desk, campaign_id: int, rater_id: int, request_id: str) -> ItemView:
+def undo(desk: Desk, bars: Bars, campaign_id: int, rater_id: int, request_id: str) -> ItemView:
     """Withdraw the rater's latest standing answer in the campaign and hand the item back."""
     check_request_id(request_id)
 
@@ -25,7 +26,7 @@ def undo(desk: Desk, campaign_id: int, rater_id: int, request_id: str) -> ItemVi
         item_id = _replayed(session, campaign, rater_id, request_id)
         if item_id is None:
             item_id = _withdraw_latest(desk, session, campaign, rater_id, request_id)
-        return view(session, campaign, item_id, rater_id)
+        return view(session, campaign, item_id, rater_id, bars)
 
     return desk.write(withdraw)
 

@@ -6,7 +6,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session, aliased
 
 from backend.annotation.desk import Question, Round, current, sides
-from backend.annotation.progress import progress_of
+from backend.annotation.progress import Bars
 from backend.db.tables import Greeting, Item, Prompt, Review, Verdict
 from backend.records import ItemReveal, ItemView
 from backend.vocabulary import CampaignKind
@@ -27,7 +27,7 @@ _SHOWN = (
 )
 
 
-def view(session: Session, campaign: Round, item_id: int, rater_id: int) -> ItemView:
+def view(session: Session, campaign: Round, item_id: int, rater_id: int, bars: Bars) -> ItemView:
     """The item as this rater sees it; nothing in it tells where a greeting comes from."""
     row = session.execute(_SHOWN, {"item": item_id}).one()
     question = Question(item_id, row.greeting_a_id, row.greeting_b_id)
@@ -40,7 +40,7 @@ def view(session: Session, campaign: Round, item_id: int, rater_id: int) -> Item
         left=row.b if swapped else row.a,
         right=row.a if swapped else row.b,
         rubric=campaign.rubric,
-        progress=progress_of(session, campaign, rater_id),
+        progress=bars.of(session, campaign, rater_id),
         reveal=_open_review(session, campaign, question, rater_id),
     )
 

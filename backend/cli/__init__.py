@@ -27,6 +27,7 @@ GROUPS = (
     "score_commands",
     "endpoint_commands",
     "job_commands",
+    "train_commands",
     "house_commands",
 )
 for group in GROUPS:

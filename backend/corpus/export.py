@@ -4,7 +4,7 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,10 +154,13 @@ class _Files:
                 stale.unlink(missing_ok=True)
         for target, (part, _) in self._open.items():
             part.replace(target)
+        self._open = {}
 
     def abandon(self) -> None:
         """Leave no trace of an export that failed."""
-        for part, _ in self._open.values():
+        for part, out in self._open.values():
+            with suppress(OSError, ValueError):
+                out.close()
             part.unlink(missing_ok=True)
 
 

@@ -6,16 +6,15 @@ known fact is refused. Only the facts that a chunk touches are looked up, so mem
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from sqlalchemy import Table, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from backend.corpus import split_of
 from backend.corpus.facts import GreetingKey, Keyed, Target, greeting_ids, keyed, known, prompt_ids
 from backend.corpus.rows import Row
+from backend.db.insert import insert_ignore
 from backend.db.tables import Dataset, DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.errors import Message
 from backend.vocabulary import RaterKind, Scale, Source
@@ -69,13 +68,13 @@ def store(session: Session, target: Target, rows: Sequence[Row]) -> Outcome:
 
 
 def _insert(session: Session, target: Target, items: Sequence[Keyed]) -> None:
-    _insert_new(session, Prompt, [_prompt_values(item) for item in items])
+    insert_ignore(session, Prompt, [_prompt_values(item) for item in items])
     _tag(session, items)
     prompts = prompt_ids(session, {item.prompt for item in items})
-    _insert_new(session, Greeting, list(_greeting_values(target, items, prompts)))
+    insert_ignore(session, Greeting, list(_greeting_values(target, items, prompts)))
     greetings = greeting_ids(session, prompts, {key for item in items for key in item.greetings})
     entries = [(item.prompt, key) for item in items for key in item.greetings or (None,)]
-    _insert_new(
+    insert_ignore(
         session,
         DatasetEntry,
         [
@@ -87,8 +86,8 @@ def _insert(session: Session, target: Target, items: Sequence[Keyed]) -> None:
             for prompt, key in entries
         ],
     )
-    _insert_new(session, PreferencePair, list(_pair_values(target, items, prompts, greetings)))
-    _insert_new(session, Verdict, list(_verdict_values(target, items, greetings)))
+    insert_ignore(session, PreferencePair, list(_pair_values(target, items, prompts, greetings)))
+    insert_ignore(session, Verdict, list(_verdict_values(target, items, greetings)))
 
 
 def _prompt_values(item: Keyed) -> dict[str, Any]:
@@ -146,17 +145,6 @@ def _verdict_values(
                 "scale": Scale.BINARY,
                 "reason": item.row.reason or (item.row.flaw or "" if label == 0 else ""),
             }
-
-
-def _insert_new(session: Session, table: type[Any], values: list[dict[str, Any]]) -> None:
-    """Insert what violates no unique constraint: another import may have been there in the meantime."""
-    if not values:
-        return
-    dialect = session.get_bind().dialect.name
-    statement = (postgresql_insert if dialect == "postgresql" else sqlite_insert)(
-        cast(Table, table.__table__)
-    )
-    session.execute(statement.on_conflict_do_nothing(), values)
 
 
 def _tag(session: Session, items: Sequence[Keyed]) -> None:

@@ -138,6 +138,34 @@ class JudgeInfo:
     spec: JudgeSpec | None
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """What one judge said of a greeting."""
+
+    value: float | None
+    reason: str
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Two judges on one greeting."""
+
+    greeting_id: int
+    prompt: str
+    greeting: str
+    first: Opinion
+    second: Opinion
+
+
+@dataclass(frozen=True)
+class BesidePage:
+    """One page of them, and how many there are in all."""
+
+    total: int
+    rows: tuple[Beside, ...]
+
+
 def clock(seconds: float) -> str:
     """Hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)

@@ -18,10 +18,11 @@ from backend.judges.spec import ASKING, JudgeSpec
 from backend.llm.budget import Budget, estimate
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
+from backend.scoring.beside import beside
 from backend.scoring.catalog import JudgeCatalog
 from backend.scoring.fitted import FittedJudges
 from backend.scoring.house import ScoringHouse
-from backend.scoring.records import RunEstimate, ScoreProgress, ScoreRequest
+from backend.scoring.records import BesidePage, RunEstimate, ScoreProgress, ScoreRequest
 from backend.scoring.run import ScoreRun, release, shape_of
 from backend.scoring.store import rater_of, store
 from backend.scoring.targets import GreetingSource, PairSource, Target, Work, WorkSource
@@ -133,6 +134,13 @@ class ScoringService:
     def judge_one(self, spec: JudgeSpec, sample: Sample | PairSample) -> Draft | PairDraft:
         """One verdict, shown but not stored; calls go through the ledger as always. Raises UserError."""
         return asyncio.run(self._judge_one(spec, sample))
+
+    def beside(
+        self, first: int, second: int, *, differ: bool, offset: int = 0, limit: int = 10
+    ) -> BesidePage:
+        """What two judges (by id) said of the same greetings; with `differ` only where they part."""
+        with self._database.read() as session:
+            return beside(session, first, second, differ=differ, offset=offset, limit=limit)
 
     async def _judge_one(self, spec: JudgeSpec, sample: Sample | PairSample) -> Draft | PairDraft:
         house = self._house()

@@ -1,5 +1,6 @@
 """What happens during training: stop when asked, say how it goes, answer fixed requests."""
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from backend.jobs.report import JobReport
 
 RENAMED = {"learning_rate": "lr", "eval_mean_token_accuracy": "eval_token_accuracy"}
-SILENT = {"total_flos", "num_input_tokens_seen", "train_runtime", "train_samples_per_second"}
+SILENT = re.compile(r"total_flos|num_input_tokens_seen|(train|eval)_(runtime|\w+_per_second)")
 
 
 class StopWhenAsked(TrainerCallback):
@@ -63,7 +64,9 @@ class Progress(TrainerCallback):
         if not state.is_world_process_zero:
             return
         values = {
-            RENAMED.get(name, name): value for name, value in (logs or {}).items() if name not in SILENT
+            RENAMED.get(name, name): value
+            for name, value in (logs or {}).items()
+            if not SILENT.fullmatch(name)
         }
         if "loss" in values:
             values |= self._speed(int(values.get("num_tokens") or state.num_input_tokens_seen))

@@ -15,8 +15,8 @@ from sqlalchemy import select
 from backend.db.base import now
 from backend.db.engine import Database
 from backend.db.job_tables import Artifact
+from backend.jobs.artifacts import sha256_of
 from backend.jobs.vocabulary import ArtifactKind
-from backend.judges.reward_model import folder_hash
 from backend.training_data import Snapshot
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _register(run: "Run[Any]", kind: Kind, facts: dict[str, Any]) -> None:
                 kind=kind,
                 name=facts["name"][:120],
                 path=str(run.artifact),
-                sha256=folder_hash(run.artifact),
+                sha256=sha256_of(run.artifact),
                 parent_id=run.parent_artifact,
                 job_id=run.job_id,
                 data_hash=run.snapshot.hash,

@@ -19,28 +19,16 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from backend.errors import UserError
-from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.settings import Settings
 from backend.text import length, squeeze
 from backend.training import models
 from backend.training.card import Kind
 from backend.training.collapse import CollapseMonitor
 from backend.training.environment import rank
-from backend.training.gold import GOLD_HALF, REWARD_HALF, WHOLE, Gold, RewardHouse, fit_snapshot
 from backend.training.monitor import HeldOut, Watch
-from backend.training.program import Run, Stopped, main
-from backend.training.rewards import (
-    FormatReward,
-    JudgeReward,
-    LengthBandReward,
-    MixedReward,
-    RepetitionReward,
-    Reward,
-    RewardModelReward,
-)
-from backend.training_config import ARTIFACT, LATEST
+from backend.training.program import Run, main
+from backend.training.reward_setup import gold_of, reward_of
+from backend.training.rewards import Reward
 from backend.training_config_grpo import GrpoSettings
-from backend.training_data import open_snapshot
 from backend.vocabulary import Split
 
 POLL_SECONDS = 0.5
@@ -49,13 +37,14 @@ POLL_SECONDS = 0.5
 def train(run: Run[GrpoSettings]) -> None:
     """Load policy and reward, train under the monitor, keep the best checkpoint."""
     if run.settings.processes > 1 and "WORLD_SIZE" not in os.environ:
-        return _spread(run)
+        _spread(run)
+        return
     chosen, snapshot = run.settings, run.snapshot
     base = models.base_of(run, models.texts_of(snapshot.rows("sft", Split.TRAIN), "prompt", "completion"))
     tokenizer = models.load_tokenizer(base, chosen.revision)
     tokenizer.padding_side = "left"
     requests = _requests(run, tokenizer)
-    reward = _reward(run)
+    reward = reward_of(run)
     reward.prepare()
     trainer = GRPOTrainer(
         model=models.load_policy(run, base),
@@ -71,6 +60,8 @@ def train(run: Run[GrpoSettings]) -> None:
         metrics = run.fit(trainer, [watch])
     finally:
         reward.close()
+    if watch.sharded:
+        run.save(trainer)
     if rank() == 0:
         _finish(run, watch, metrics)
 
@@ -119,46 +110,13 @@ def _vllm(run: Run[GrpoSettings]) -> dict[str, Any]:
     wish, there = run.settings.vllm, importlib.util.find_spec("vllm") is not None
     if wish in ("colocate", "server") and not there:
         raise UserError(
-            f"vllm = {wish}, but vLLM is not installed; install it (pip install 'trl[vllm]') or set vllm=off.",
-            f"vllm = {wish}，但没有安装 vLLM，请安装（pip install 'trl[vllm]'）或设为 off。",
+            f"vllm = {wish}, but vLLM is not installed; install “trl[vllm]” or set vllm=off.",
+            f"vllm = {wish}，但没有安装 vLLM，请安装 trl[vllm] 或设为 off。",
         )
     if wish == "off" or (wish == "auto" and not (there and run.device == "cuda")):
         return {"use_vllm": False}
     mode = "server" if wish == "server" else "colocate"
     return {"use_vllm": True, "vllm_mode": mode, "vllm_gpu_memory_utilization": run.settings.vllm_memory}
-
-
-def _reward(run: Run[GrpoSettings]) -> Reward:
-    """The main reward and the terms of form; alone where they have no weight."""
-    chosen = run.settings
-    terms: list[tuple[float, Reward]] = [
-        (chosen.length_weight, LengthBandReward(chosen.length_low, chosen.length_high)),
-        (chosen.repetition_weight, RepetitionReward()),
-        (chosen.format_weight, FormatReward()),
-    ]
-    if chosen.reward_weight:
-        terms.insert(0, (chosen.reward_weight, _main_reward(run)))
-    used = [(weight, part) for weight, part in terms if weight]
-    return used[0][1] if len(used) == 1 else MixedReward(used)
-
-
-def _main_reward(run: Run[GrpoSettings]) -> Reward:
-    chosen = run.settings
-    if chosen.reward == "reward_model":
-        return RewardModelReward(_reward_folder(run), binary=chosen.binary)
-    kind = JudgeKind(chosen.reward)
-    half = REWARD_HALF if kind is JudgeKind.NGRAM else WHOLE
-    settings = Settings.load()
-    house = RewardHouse(settings, run.snapshot.folder, half, chosen.max_calls)
-    spec = JudgeSpec(kind, kind.value, chosen.endpoint, chosen.judge)
-    return JudgeReward(spec, house, binary=chosen.binary)
-
-
-def _reward_folder(run: Run[GrpoSettings]) -> Path:
-    wish = run.settings.reward_artifact
-    if wish == LATEST or wish.startswith(ARTIFACT):
-        return models.find_artifact(run, wish, Kind.REWARD_MODEL)[1]
-    return Path(wish).expanduser()
 
 
 def _watch(run: Run[GrpoSettings], trainer: GRPOTrainer, reward: Reward, tokenizer: Any) -> Watch:
@@ -173,7 +131,7 @@ def _watch(run: Run[GrpoSettings], trainer: GRPOTrainer, reward: Reward, tokeniz
     return Watch(
         monitor=CollapseMonitor(chosen.monitor, usual),
         held_out=HeldOut(_held_out(run), tokenizer, chosen.max_new_tokens, chosen.seed),
-        gold=_gold(run),
+        gold=gold_of(run),
         reward=reward,
         report=run.report,
         folder=run.out,
@@ -193,26 +151,12 @@ def _held_out(run: Run[GrpoSettings]) -> list[str]:
     return random.Random(run.settings.seed).sample(known, min(run.settings.eval_prompts, len(known)))
 
 
-def _gold(run: Run[GrpoSettings]) -> Gold | None:
-    chosen = run.settings
-    if chosen.gold == "off" or rank() > 0:
-        return None
-    named = chosen.gold_snapshot
-    snapshot = open_snapshot(run.home, named) if named else run.snapshot
-    shared = chosen.reward == "ngram" and snapshot.hash == run.snapshot.hash
-    return Gold(fit_snapshot(snapshot, GOLD_HALF if shared else WHOLE))
-
-
 def _finish(run: Run[GrpoSettings], watch: Watch, metrics: dict[str, Any]) -> None:
-    shutil.rmtree(run.artifact, ignore_errors=True)
-    shutil.copytree(watch.best, run.artifact)
-    last = next(reading for reading in reversed(watch.readings) if reading["best"])
-    first = watch.readings[0]
-    kept = {name: None if math.isnan(value) else value for name, value in last.items() if name != "best"}
-    start = {
-        f"start/{name}": None if math.isnan(first[name]) else first[name] for name in kept if name != "step"
-    }
-    run.finish(Kind.POLICY, metrics | kept | {"best_step": last["step"], "stopped": watch.stopped} | start)
+    if watch.readings:
+        shutil.rmtree(run.artifact, ignore_errors=True)
+        watch.best.rename(run.artifact)
+        metrics |= watch.summary()
+    run.finish(Kind.POLICY, metrics)
     if watch.stopped:
         run.report.progress(1.0, watch.stopped)
 

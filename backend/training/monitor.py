@@ -44,7 +44,7 @@ class HeldOut:
         return texts
 
 
-@dataclass
+@dataclass(eq=False)
 class Watch(TrainerCallback):
     """Reads before the first step, then every `every` steps and at the end.
 
@@ -63,6 +63,8 @@ class Watch(TrainerCallback):
     save: Callable[[Path], None]
     readings: list[dict[str, Any]] = field(default_factory=list)
     stopped: str | None = None
+    sharded: bool = False
+    """Parts of the policy lie on several devices, which no reading can answer with: the monitor is off."""
     _logged: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _told: set[str] = field(default_factory=set)
 
@@ -80,8 +82,11 @@ class Watch(TrainerCallback):
         **_: Any,
     ) -> None:
         """The start, or what was known before an interruption."""
-        if state.global_step and (self.folder / STATE).is_file():
-            self._restore()
+        self.sharded = bool(args.fsdp or args.deepspeed)
+        if self.sharded:
+            self.report.log("监测已关闭：模型分散在多个设备上 | monitor off: the model is sharded")
+        elif state.global_step and (self.folder / STATE).is_file():
+            self._restore(state.global_step)
         else:
             self._read(args, state, control, model)
 
@@ -112,9 +117,22 @@ class Watch(TrainerCallback):
         model: Any = None,
         **_: Any,
     ) -> None:
-        """A reading when one is due."""
-        if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
+        """A reading when one is due; what the first process decides holds for all."""
+        due = state.global_step % self.every == 0 or state.global_step >= state.max_steps
+        if due and not self.sharded:
             self._read(args, state, control, model)
+        if args.world_size > 1:
+            wish = [control.should_training_stop, control.should_save]
+            broadcast_object_list(wish)
+            control.should_training_stop, control.should_save = wish
+
+    def summary(self) -> dict[str, Any]:
+        """Figures of the checkpoint that is kept, beside those of the start."""
+        kept = next(reading for reading in reversed(self.readings) if reading["best"])
+        figures = {name: value for name, value in kept.items() if name not in ("best", "step")}
+        start = {f"start/{name}": self.readings[0][name] for name in figures}
+        known = {name: None if math.isnan(value) else value for name, value in (figures | start).items()}
+        return {**known, "best_step": kept["step"], "stopped": self.stopped}
 
     def _read(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any
@@ -177,10 +195,12 @@ class Watch(TrainerCallback):
         draft.write_text(json.dumps(state), "utf-8")
         draft.replace(self.folder / STATE)
 
-    def _restore(self) -> None:
+    def _restore(self, step: int) -> None:
         state = json.loads((self.folder / STATE).read_text("utf-8"))
         self.monitor.restore(state["monitor"])
-        self.readings, self.stopped = state["readings"], state["stopped"]
+        # Readings after the checkpoint come again, unless one of them is what is kept.
+        kept = max((reading["step"] for reading in state["readings"] if reading["best"]), default=0)
+        self.readings = [reading for reading in state["readings"] if reading["step"] <= max(step, kept)]
 
     def _mean(self, name: str) -> float:
         return fmean(self._logged[name]) if self._logged[name] else math.nan

@@ -135,7 +135,7 @@ class Run(Generic[S]):
             "seed": chosen.seed,
             "bf16": self.bf16,
             "use_cpu": self.device == "cpu",
-            "gradient_checkpointing": chosen.gradient_checkpointing,
+            "activation_checkpointing": chosen.gradient_checkpointing,
             "logging_steps": chosen.log_every,
             "logging_first_step": True,
             "save_strategy": "steps",

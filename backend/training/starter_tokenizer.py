@@ -10,6 +10,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = 4_000
+MIN_FREQUENCY = 10  # a token seen less often in a small corpus is hardly learnt
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 PAD, USER, BOT, END = "<|pad|>", "<|user|>", "<|bot|>", "<|end|>"
 SPECIAL = (PAD, USER, BOT, END)
@@ -30,7 +31,7 @@ def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\p{P}\p{S}]"), "isolated")
     trainer = BpeTrainer(
         vocab_size=VOCABULARY - len(BYTES),
-        min_frequency=2,
+        min_frequency=MIN_FREQUENCY,
         special_tokens=list(SPECIAL),
         max_token_length=4,
         show_progress=False,

@@ -1,0 +1,179 @@
+"""Several GRPO runs in one process, for their tests: python -m tests.grpo_runs OUT."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+
+from backend.db.engine import Database
+from backend.errors import UserError
+from backend.jobs.report import JobReport
+from backend.settings import Settings
+from backend.training import grpo
+from backend.training.program import Run, Stopped
+from backend.training.rewards import Reward, Values
+from backend.training_config_grpo import GrpoSettings
+
+TINY: dict[str, Any] = {
+    "prompts": 4,
+    "generations": 4,
+    "batch_size": 16,
+    "max_new_tokens": 12,
+    "max_length": 60,
+    "max_steps": 4,
+    "eval_every": 2,
+    "eval_prompts": 8,
+    "save_every": 2,
+    "sample_every": 2,
+    "samples": 2,
+    "learning_rate": 0.01,
+    "scheduler": "constant",
+    "warmup": 0.0,
+    "log_every": 1,
+    "dtype": "float32",
+}
+
+
+class Told(JobReport):
+    """Keeps what a job would store, and asks to stop at a step."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        super().__init__(None, None)
+        self.metrics: list[dict[str, Any]] = []
+        self.logs: list[str] = []
+        self.samples: list[dict[str, Any]] = []
+        self._stop_at = stop_at
+
+    def metric(self, step: int, **values: Any) -> None:
+        self.metrics.append({"step": step, **values})
+
+    def sample(self, step: int, prompt: str, text: str) -> None:
+        self.samples.append({"step": step, "prompt": prompt, "text": text})
+
+    def log(self, text: str) -> None:
+        self.logs.append(text)
+
+    def stop_requested(self) -> bool:
+        steps = [row["step"] for row in self.metrics if "loss" in row]
+        return self._stop_at is not None and bool(steps) and steps[-1] >= self._stop_at - 1
+
+
+class Odd(Reward):
+    """A reward of the tests."""
+
+    name = "odd"
+
+    def __init__(self, values: Callable[[Sequence[str]], Values]) -> None:
+        super().__init__()
+        self.values = values
+
+    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:  # noqa: ARG002
+        return self.values(texts)
+
+
+def run(
+    out: Path,
+    stop_at: int | None = None,
+    reward: Reward | None = None,
+    judged_by: str = "reward_model",
+    **changes: Any,
+) -> dict[str, Any]:
+    """One run; what it told, how it ended, and whether its weights moved."""
+    house = Settings.load()
+    base = {
+        "base": str(house.home / "policy"),
+        "reward_artifact": str(house.home / "rm"),
+        "reward": judged_by,
+    }
+    settings = GrpoSettings(**TINY | base | {"snapshot": _snapshot(house)} | changes)
+    told, database = Told(stop_at), Database(house.url)
+    out.mkdir(parents=True, exist_ok=True)
+    usual = grpo.reward_of
+    if reward is not None:
+        grpo.reward_of = lambda _run: reward
+    ended = "done"
+    try:
+        torch.manual_seed(settings.seed)
+        grpo.train(Run("grpo", settings, out, house.home, told, lambda: database, None))
+    except Stopped:
+        ended = "stopped"
+    except UserError as error:
+        ended = f"error: {error}"
+    except Exception:
+        ended = traceback.format_exc()
+    finally:
+        grpo.reward_of = usual
+        told.close()
+        database.close()
+    return {
+        "ended": ended,
+        "metrics": told.metrics,
+        "logs": told.logs,
+        "samples": told.samples,
+        "files": sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()),
+        "card": _card(out),
+    }
+
+
+def _snapshot(house: Settings) -> str:
+    return str(json.loads((house.home / "tiny.json").read_text())["snapshot"])
+
+
+def _card(out: Path) -> Any:
+    path = out / "artifact" / "artifact.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+
+def _fail(_texts: Sequence[str]) -> Values:
+    raise RuntimeError("the judge fell over")
+
+
+def contract(out: Path) -> list[float]:
+    """The advantages that TRL gives to rewards with None among them."""
+    seen: list[float] = []
+    usual = GRPOTrainer._generate_and_score_completions
+
+    def spy(trainer: GRPOTrainer, inputs: Any) -> Any:
+        made = usual(trainer, inputs)
+        seen.extend(made["advantages"].tolist())
+        return made
+
+    values: Values = [1.0, None, 0.0, 1.0, *[None] * 4, *[0.5] * 4, 2.0, 0.0, 0.0, 0.0]
+    GRPOTrainer._generate_and_score_completions = spy
+    try:
+        ended = run(out, reward=Odd(lambda _texts: values), max_steps=1, gold="off")
+    finally:
+        GRPOTrainer._generate_and_score_completions = usual
+    assert ended["ended"] == "done", ended["ended"]
+    return seen
+
+
+def main(out: Path) -> dict[str, Any]:
+    """Every scenario by name."""
+    quick = {"max_steps": 2, "gold": "off", "beta": 0.0}
+    return {
+        "whole": run(out / "whole"),
+        "interrupted": run(out / "resumed", stop_at=2),
+        "resumed": run(out / "resumed"),
+        "lora": run(out / "lora", lora_rank=2, lora_dropout=0.0, max_steps=2, gold="off"),
+        "failing": run(out / "failing", reward=Odd(_fail), **quick),
+        "ngram": run(out / "ngram", judged_by="ngram", binary=True, max_steps=2, beta=0.0),
+        "constant": run(
+            out / "constant", reward=Odd(lambda texts: [1.0] * len(texts)), **quick | {"max_steps": 20}
+        ),
+        "unauthorised": run(out / "unauthorised", judged_by="principle", **quick),
+        "vllm": run(out / "vllm", vllm="colocate", **quick),
+        "missing_rm": run(out / "missing_rm", reward_artifact=str(out), **quick),
+        "too_many": run(out / "too_many", prompts=600, batch_size=600, **quick),
+        "contract": contract(out / "contract"),
+    }
+
+
+if __name__ == "__main__":
+    results = main(Path(sys.argv[1]))
+    (Path(sys.argv[1]) / "results.json").write_text(json.dumps(results), "utf-8")

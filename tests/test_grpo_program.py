@@ -1,0 +1,176 @@
+"""The GRPO program on tiny models: trains, resumes, survives a bad reward, keeps the best."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+
+from backend.db.engine import Database
+from backend.jobs.service import JobService
+from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
+from backend.settings import ROOT
+from tests.grpo_fixtures import TinyHome, make_tiny_home
+from tests.job_helpers import members, sweep, until, worker
+from tests.llm_fixtures import running
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture(scope="module")
+def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> TinyHome:
+    return make_tiny_home(tmp_path_factory.getbasetemp())
+
+
+JOB = {
+    "prompts": 2,
+    "generations": 2,
+    "batch_size": 4,
+    "max_new_tokens": 8,
+    "max_length": 60,
+    "max_steps": 2,
+    "log_every": 1,
+    "eval_prompts": 4,
+    "gold": "off",
+}
+
+
+@pytest.fixture(scope="module")
+def results(tiny_home: TinyHome, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("grpo")
+    with running() as fake:
+        fake.script(api_key="right")
+        environment = os.environ | {
+            "ZHUFU_HOME": str(tiny_home.home),
+            "ZHUFU_LLM_BASE_URL": fake.base_url,
+            "ZHUFU_LLM_MODEL": "fake",
+            "ZHUFU_LLM_API_KEY": "wrong",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, "-m", "tests.grpo_runs", str(out)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads((out / "results.json").read_text("utf-8"))
+    return found
+
+
+def steps(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in result["metrics"] if "loss" in row]
+
+
+def test_a_run_leaves_a_policy_and_its_curves(results: dict[str, Any]) -> None:
+    whole = results["whole"]
+    assert whole["ended"] == "done"
+    assert [row["step"] for row in steps(whole)] == [1, 2, 3, 4]
+    last = steps(whole)[-1]
+    for name in ("reward", "reward_std", "kl", "completions/mean_length", "frac_reward_zero_std", "unscored"):
+        assert math.isfinite(last[name]), name
+    assert last["kl"] > 0, "beta above 0 compares with the start"
+    readings = [row for row in whole["metrics"] if "gold" in row]
+    assert [row["step"] for row in readings] == [0, 2, 4]
+    assert all(
+        math.isfinite(row[f"held_out/{name}"]) for row in readings for name in ("distinct_2", "self_bleu_4")
+    )
+    assert [row["step"] for row in whole["samples"]] == [0, 0, 2, 2, 4, 4]
+    assert len({row["prompt"] for row in whole["samples"]}) == 2, "the same requests each time"
+    assert {"artifact/model.safetensors", "artifact/artifact.json"} <= set(whole["files"])
+    card = whole["card"]["metrics"]
+    assert card["best_step"] in (0, 2, 4) and card["stopped"] is None and "start/gold" in card
+
+
+def test_resume_gives_the_curve_of_an_uninterrupted_run(results: dict[str, Any]) -> None:
+    assert results["interrupted"]["ended"] == "stopped" and results["resumed"]["ended"] == "done"
+    parts = steps(results["interrupted"]) + steps(results["resumed"])
+    for name in ("loss", "reward", "kl", "completions/mean_length"):
+        assert [row[name] for row in parts] == pytest.approx(
+            [row[name] for row in steps(results["whole"])], rel=1e-3
+        )
+    readings = [
+        row for part in ("interrupted", "resumed") for row in results[part]["metrics"] if "gold" in row
+    ]
+    whole = [row for row in results["whole"]["metrics"] if "gold" in row]
+    assert [row["gold"] for row in readings] == pytest.approx([row["gold"] for row in whole])
+
+
+def test_an_adapter_is_kept_as_one(results: dict[str, Any]) -> None:
+    assert results["lora"]["ended"] == "done"
+    assert "artifact/adapter_model.safetensors" in results["lora"]["files"]
+
+
+def test_a_failing_reward_does_not_kill_the_training(results: dict[str, Any]) -> None:
+    failing = results["failing"]
+    assert failing["ended"] == "done"
+    assert [(row["unscored"], row["reward"], row["loss"]) for row in steps(failing)] == [(1.0, None, 0.0)] * 2
+    assert [line for line in failing["logs"] if "the judge fell over" in line] == [
+        "unscored by odd: RuntimeError: the judge fell over"
+    ]
+
+
+def test_what_trl_makes_of_none(results: dict[str, Any]) -> None:
+    """An unscored row moves nothing: advantage 0, and no part in its group's mean and spread."""
+    rows = [results["contract"][i : i + 4] for i in range(0, 16, 4)]
+    scored = [1.0, 0.0, 1.0]
+    expected = [(value - fmean(scored)) / (stdev(scored) + 1e-4) for value in scored]
+    assert rows[0] == pytest.approx([expected[0], 0.0, expected[1], expected[2]], abs=1e-4)
+    assert rows[1] == rows[2] == [0.0] * 4
+    assert rows[3][0] > 0 and rows[3][1] == rows[3][2] == rows[3][3] < 0
+
+
+def test_a_fitted_judge_as_reward_has_a_gold_that_learnt_from_others(results: dict[str, Any]) -> None:
+    assert results["ngram"]["ended"] == "done"
+    assert all(0 <= row["reward"] <= 1 for row in steps(results["ngram"]))
+    assert any("gold" in row for row in results["ngram"]["metrics"])
+
+
+def test_the_monitor_ends_a_run_and_says_why(results: dict[str, Any]) -> None:
+    constant = results["constant"]
+    assert constant["ended"] == "done" and steps(constant)[-1]["step"] == 4
+    told = [line for line in constant["logs"] if "stops the run" in line]
+    assert len(told) == 1 and "equal rewards" in told[0] and "奖励完全相同" in told[0]
+    card = constant["card"]["metrics"]
+    assert card["best_step"] == 0 and "equal rewards" in card["stopped"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("unauthorised", "does not accept the API key (401)"),
+        ("vllm", "vLLM is not installed"),
+        ("missing_rm", "cannot be loaded"),
+        ("too_many", "at least 600 are needed"),
+    ],
+)
+def test_what_cannot_work_is_one_sentence(results: dict[str, Any], name: str, words: str) -> None:
+    assert results[name]["ended"].startswith("error: ") and words in results[name]["ended"]
+
+
+def test_end_to_end_as_a_job(tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("ZHUFU_")]:
+        monkeypatch.delenv(name)
+    database = Database(f"sqlite:///{tiny_home.home / 'zhufu.db'}")
+    service = JobService(database, tiny_home.home)
+    config = JOB | {
+        "base": str(tiny_home.policy),
+        "reward_artifact": str(tiny_home.rm),
+        "snapshot": tiny_home.snapshot,
+    }
+    try:
+        with worker(tiny_home.home, OMP_NUM_THREADS="1"):
+            job_id = service.submit("grpo", config).id
+            until(lambda: service.job(job_id).ended, 90)
+        job = service.job(job_id)
+        assert job.status is JobStatus.SUCCEEDED, service.log_tail(job_id)
+        assert members(database, job) == []
+        assert (
+            len([event for event in service.events(job_id, kinds=[EventKind.METRIC]) if "loss" in event.data])
+            == 2
+        )
+        artifact = service.artifacts(ArtifactKind.POLICY)[0]
+        assert artifact.job_id == job_id and (artifact.path / "model.safetensors").is_file()
+    finally:
+        sweep(database)
+        database.close()

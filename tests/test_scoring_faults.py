@@ -1,0 +1,86 @@
+"""Two thousand greetings, a third of the calls failing in mixed ways, and a run killed in the middle."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from backend.db.llm_tables import LLMCall
+from backend.db.tables import Rater, Verdict
+from backend.llm.database_ledger import BATCH
+from backend.llm.retry import RetryPolicy
+from backend.scoring.records import RunState
+from backend.scoring.service import ScoringService
+from backend.settings import ROOT
+from backend.vocabulary import RaterKind
+from tests.fake_llm import quality
+from tests.llm_fixtures import FakeLLM
+from tests.scoring_helpers import greeting, house, request, verdicts
+
+ITEMS = 2_000
+MIXED = {"rate_limit": 0.03, "server_error": 0.08, "hang": 0.01, "cut": 0.06, "bad_json": 0.06, "drop": 0.06}
+CONCURRENCY = 32
+
+
+def test_two_thousand_items_with_thirty_percent_faults(home: Path, fake_llm: FakeLLM):
+    assert abs(sum(MIXED.values()) - 0.3) < 1e-9
+    fake_llm.script(faults=MIXED, seed=7)
+    policy = RetryPolicy(attempts=4, base_s=0.01, cap_s=0.05)
+    with house(fake_llm, ITEMS, concurrency=CONCURRENCY, timeout_s=1) as services:
+        scoring = ScoringService(services.database, services.endpoints, policy=policy)
+        began = time.monotonic()
+        final = scoring.run(request(services))
+        seconds = time.monotonic() - began
+        stored = verdicts(services)
+        again = scoring.run(request(services))
+    assert final.state is RunState.DONE and final.scored + final.unscored == ITEMS
+    assert set(stored) == {greeting(n) for n in range(ITEMS)}
+    assert all(len(rows) == 1 for rows in stored.values()), "none twice"
+    for text, (row,) in stored.items():
+        assert row.value == quality(text) if row.value is not None else row.reason
+    # Four attempts at 30 % leave 0.8 % of the items.
+    assert 0 < final.unscored <= ITEMS * 0.03
+    state = fake_llm.state()
+    assert max(state["asked"].values()) <= 4 and max(state["answered"].values()) == 1
+    assert len(state["asked"]) == ITEMS and sum(state["faults"].values()) > ITEMS * 0.3
+    assert final.calls == sum(state["asked"].values()) and again.calls == 0
+    print(f"{ITEMS} items, {final.calls} calls, {final.unscored} unscored, {seconds:.1f} s")
+    assert seconds < 60
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "backend", "score", "--judge", "principle", *arguments, "--json"]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_after_a_kill_the_next_run_repeats_at_most_one_batch(home: Path, fake_llm: FakeLLM):
+    fake_llm.script(latency_s=0.04)
+    items, concurrency = 800, 16
+    with house(fake_llm, items, concurrency=concurrency) as services:
+        first = start("--dataset", "data")
+        end = time.monotonic() + 60
+        while sum(fake_llm.state()["answered"].values()) < 250 and time.monotonic() < end:
+            time.sleep(0.02)
+        first.kill()
+        first.communicate()
+        time.sleep(0.2)
+        answered = sum(fake_llm.state()["answered"].values())
+        with services.database.read() as session:
+            kept = session.scalar(select(func.count(LLMCall.id)).where(LLMCall.error.is_(None)))
+            judged = session.scalar(
+                select(func.count(Verdict.id)).join(Rater).where(Rater.kind == RaterKind.JUDGE)
+            )
+        assert 250 <= answered < items and kept is not None and judged is not None
+        fake_llm.script()
+        final = services.scoring.run(request(services))
+        assert all(len(rows) == 1 for rows in verdicts(services).values())
+    assert (final.state, final.scored) == (RunState.DONE, items)
+    again = fake_llm.state()["asked"]
+    repeated = sum(again.values()) - (items - answered)
+    print(f"answered {answered}, in the ledger {kept}, verdicts {judged}, repeated {repeated}")
+    assert max(again.values()) == 1 and 0 <= repeated <= BATCH + concurrency

@@ -1,0 +1,94 @@
+"""Settings of the programs: presets, and one sentence that names the field for whatever is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.errors import UserError
+from backend.training_config import (
+    SETTINGS,
+    RewardModelSettings,
+    assignments,
+    checker,
+    parse,
+    presets,
+    settings_for,
+)
+
+NAMES = ("starter_cpu", "one_small_gpu", "one_big_gpu", "published")
+
+
+@pytest.mark.parametrize("program", SETTINGS)
+@pytest.mark.parametrize("preset", NAMES)
+def test_presets_are_usable_and_survive_storage(program: str, preset: str) -> None:
+    settings = settings_for(program, preset, {})
+    assert parse(program, settings.model_dump(mode="json")) == settings
+    assert tuple(presets(program)) == NAMES
+
+
+def test_published_reward_model() -> None:
+    settings = settings_for("reward_model", "published", {})
+    assert isinstance(settings, RewardModelSettings)
+    assert (settings.lora_rank, settings.learning_rate, settings.epochs) == (16, 2e-4, 5)
+    assert (settings.batch_size, settings.accumulation) == (16, 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"learning_rate": 3}, "learning_rate"),
+        ({"learning_rate": "fast"}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"max_length": 1}, "max_length"),
+        ({"packing": "tight"}, "packing"),
+        ({"lora_rank": -1}, "lora_rank"),
+        ({"learning_rat": 1e-3}, "learning_rat"),
+        ({"base": "/nowhere/at/all"}, "base"),
+        ({"base": ""}, "base"),
+    ],
+)
+def test_what_is_wrong_is_named_before_the_start(values: dict[str, Any], names: str) -> None:
+    with pytest.raises(UserError) as caught:
+        settings_for("sft", None, values)
+    assert names in str(caught.value) and names in caught.value.text("zh")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError):
+        checker("sft")(values)
+
+
+def test_bases(tmp_path: Path) -> None:
+    for base in ("starter", "latest", "artifact:3", "Qwen/Qwen2.5-7B-Instruct", "gpt2"):
+        assert parse("sft", {"base": base}).base == base
+    with pytest.raises(UserError, match="holds no model"):
+        parse("sft", {"base": str(tmp_path)})
+    (tmp_path / "config.json").write_text("{}")
+    assert parse("sft", {"base": str(tmp_path)})
+
+
+def test_assignments() -> None:
+    given = assignments(
+        "sft", ["epochs=3", "base=1", "datasets=a,b", 'exclude=["c"]', "name=", "packing=bfd"]
+    )
+    assert given == {
+        "epochs": 3,
+        "base": "1",
+        "datasets": ["a", "b"],
+        "exclude": ["c"],
+        "name": None,
+        "packing": "bfd",
+    }
+    assert settings_for("sft", None, given).datasets == ("a", "b")
+    with pytest.raises(UserError, match="not key=value"):
+        assignments("sft", ["epochs"])
+    with pytest.raises(UserError, match="no setting “epoch”"):
+        assignments("sft", ["epoch=1"])
+
+
+def test_unknown_program_and_preset() -> None:
+    with pytest.raises(UserError, match="no training program"):
+        settings_for("dpo", None, {})
+    with pytest.raises(UserError, match="no preset"):
+        settings_for("sft", "huge", {})

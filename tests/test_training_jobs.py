@@ -1,0 +1,90 @@
+"""Training through the real queue and worker, started as a person would: `python -m backend train …`."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from backend.cli import train_commands
+from backend.db.engine import Database
+from backend.errors import UserError
+from backend.jobs.service import JobService
+from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
+from tests.job_helpers import QUICK, ended, members, sweep, worker
+from tests.training_helpers import TINY, snapshot, within
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture
+def service(
+    database: Database, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[JobService]:
+    """The job room of a home with a little data; nothing is left running."""
+    for name, value in (QUICK | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}).items():
+        monkeypatch.setenv(name, value)
+    snapshot(database, home, tmp_path)
+    yield JobService(database, home)
+    sweep(database)
+
+
+def train(*arguments: str, **values: Any) -> tuple[int, dict[str, Any]]:
+    """Exit code and object of `train … --json`."""
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    train_commands.register(app)
+    sets = [f"--set={name}={value}" for name, value in (TINY | values).items()]
+    result = CliRunner().invoke(app, ["train", *arguments, *sets, "--json"], catch_exceptions=False)
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_policy_then_reward_model(service: JobService) -> None:
+    code, policy = train("sft", "--wait", max_steps=3, sample_every=3, name="first")
+    assert code == 0, policy
+    assert set(policy) == {"job", "status", "artifact", "path", "metrics", "error"}
+    assert policy["status"] == "succeeded" and policy["metrics"]["steps"] == 3
+    events = service.events(policy["job"])
+    assert {EventKind.METRIC, EventKind.SAMPLE, EventKind.LOG} <= {event.kind for event in events}
+    assert any("loss" in event.data and event.step == 3 for event in events if event.kind == EventKind.METRIC)
+    code, rewards = train("reward_model", "--wait", max_steps=2, max_length=128)
+    assert code == 0, rewards
+    made = {artifact.kind: artifact for artifact in service.artifacts()}
+    assert made[ArtifactKind.REWARD_MODEL].parent_id == made[ArtifactKind.POLICY].id == policy["artifact"]
+    assert made[ArtifactKind.POLICY].name == "first"
+    hashes = {artifact.data_hash for artifact in made.values()}
+    assert len(hashes) == 1 and made[ArtifactKind.DATASET_SNAPSHOT].sha256 in hashes
+
+
+def test_cancelled_and_resumed(service: JobService, database: Database, home: Path) -> None:
+    code, told = train("sft", max_steps=40)
+    assert code == 0 and told["status"] == "queued" and told["artifact"] is None
+    job = told["job"]
+    with worker(home, ZHUFU_JOB_GRACE_SECONDS="60"):
+        within(60, lambda: service.events(job, kinds=[EventKind.METRIC]))
+        service.cancel(job)
+        stopped = within(60, lambda: (info := service.job(job)).ended and info)
+        assert stopped.status is JobStatus.CANCELLED and members(database, stopped) == []
+        assert list((stopped.folder / "checkpoints").glob("checkpoint-*"))
+        service.resume(job)
+        within(90, lambda: service.job(job).ended)
+    assert ended(service, job).status is JobStatus.SUCCEEDED, service.log_tail(job)
+    steps = [event.step for event in service.events(job, kinds=[EventKind.METRIC]) if "loss" in event.data]
+    assert steps == list(range(1, 41))
+    assert any("going on from" in line for line in service.log_tail(job))
+
+
+def test_a_failure_is_said(service: JobService) -> None:
+    code, told = train("reward_model", "--wait")
+    assert code == 1 and told["status"] == "failed"
+    assert told["error"] == "There is no policy “latest”; train one first, or give a hub id or a folder."
+
+
+def test_bad_settings_never_become_a_job(service: JobService) -> None:
+    with pytest.raises(UserError, match="learning_rate"):
+        train("sft", learning_rate=7)
+    assert service.jobs() == [] and "ZHUFU_HOME" in os.environ

@@ -1,0 +1,82 @@
+"""What needs torch but not a process for each case; tests start this with `python -m`.
+
+training_probe look ARTIFACT SNAPSHOT     JSON: texts that a tokenizer loses, one loss by both trainers
+training_probe runs < LINES               each line the JSON arguments of one run of SFT; JSON: exit codes
+"""
+
+import contextlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig, SFTTrainer
+
+from backend.training.program import main
+from backend.training.sft import LeanSFTTrainer, _chats, train
+from backend.training_data import open_snapshot
+from backend.vocabulary import Split
+
+STRANGE = (
+    "",
+    " ",
+    "\n",
+    "\u3000",
+    "龘𠮷𪚥",
+    "🎂👨‍👩‍👧",
+    "hello, world",
+    "ﷺ",
+    "祝您生日快乐！",
+    "\u200d",
+    "0",
+)
+
+
+def look(artifact: str, data: str) -> None:
+    """Texts that encode to nothing or come back changed; the loss of one batch by both trainers."""
+    tokenizer = AutoTokenizer.from_pretrained(artifact)
+    lost = [
+        text
+        for text in STRANGE
+        if text and (not (ids := tokenizer(text)["input_ids"]) or tokenizer.decode(ids) != text)
+    ]
+    rows = open_snapshot(Path("/nowhere"), data).rows("sft", Split.TRAIN)[:8]
+    with tempfile.TemporaryDirectory() as folder:
+        values = {
+            kind.__name__: loss(kind, artifact, tokenizer, rows, folder)
+            for kind in (SFTTrainer, LeanSFTTrainer)
+        }
+    print(json.dumps({"lost": lost, "trl": values["SFTTrainer"], "lean": values["LeanSFTTrainer"]}))
+
+
+def loss(kind: type[SFTTrainer], artifact: str, tokenizer, rows, folder: str) -> float:  # type: ignore[no-untyped-def]
+    trainer = kind(
+        model=AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32),
+        args=SFTConfig(
+            output_dir=folder, use_cpu=True, bf16=False, report_to=[], activation_checkpointing=False
+        ),
+        train_dataset=_chats(rows),
+        processing_class=tokenizer,
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    with torch.no_grad():
+        return float(trainer.compute_loss(trainer.model.eval(), dict(batch)))
+
+
+def runs() -> None:
+    """Exit code of each run; what they say goes to standard error."""
+    codes = []
+    for line in sys.stdin.read().splitlines():
+        sys.argv[1:] = json.loads(line)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                main("sft", train)
+        except SystemExit as ended:
+            codes.append(ended.code)
+    print(json.dumps(codes))
+
+
+if __name__ == "__main__":
+    look(*sys.argv[2:]) if sys.argv[1] == "look" else runs()
