@@ -6,6 +6,7 @@ import sys
 import uvicorn
 
 from backend.errors import UserError
+from backend.jobs.keeper import WorkerKeeper
 from backend.services import Services, build_services
 from backend.settings import Settings
 from ui.shell import build_app
@@ -29,10 +30,13 @@ def serve(services: Services) -> None:
         print("First start: loading the seed corpus and its judges …", flush=True)
         services.prepare()
     app = build_app(services)
+    keeper = WorkerKeeper(settings, services.database)
+    keeper.start()
     print(f"祝福 Zhufu: http://{settings.host}:{settings.port}", flush=True)
     try:
         uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning")
     finally:
+        keeper.close()
         services.close()
 
 

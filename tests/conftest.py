@@ -13,7 +13,7 @@ from backend.db.migrate import migrate
 from backend.services import Services, build_services
 from backend.settings import ROOT, Settings
 
-pytest_plugins = ["tests.llm_fixtures"]
+pytest_plugins = ["tests.llm_fixtures", "tests.real_app"]
 
 SHARED = ROOT.parent / "shared" / "data"
 

@@ -1,6 +1,5 @@
 """Short ways to judges that ask the fake server."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ from backend.judges.principle import PrincipleJudge
 from backend.judges.principles import starting_principles
 from backend.judges.rubric import RubricJudge
 from backend.llm.client import OpenAIClient
+from backend.scoring.blocking import blocking
 from tests.llm_fixtures import FAST, FakeLLM
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ def with_model(fake: FakeLLM, work: Callable[[Model], Awaitable[T]], **endpoint:
         async with OpenAIClient(given, policy=FAST) as client:
             return await work(Model(given.base_url, given.model, key=KEY, client=client))
 
-    return asyncio.run(run())
+    return blocking(run())
 
 
 def score(

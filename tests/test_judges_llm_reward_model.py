@@ -13,6 +13,7 @@ import pytest
 from backend.errors import UserError
 from backend.judges.base import EMPTY, Draft, Sample
 from backend.judges.reward_model import TOO_LONG, RewardModelJudge
+from backend.scoring.blocking import blocking
 from backend.settings import ROOT
 from tests.tiny_models import build
 
@@ -34,7 +35,7 @@ def judge(artifact: Path) -> Iterator[RewardModelJudge]:
 
 
 def score(judge: RewardModelJudge, texts: list[str]) -> list[Draft]:
-    return asyncio.run(judge.score([Sample("给奶奶", text) for text in texts]))
+    return blocking(judge.score([Sample("给奶奶", text) for text in texts]))
 
 
 def test_scores_do_not_depend_on_batch_or_order(judge: RewardModelJudge):
@@ -148,5 +149,5 @@ def test_closing_ends_a_request_that_hangs(artifact: Path):
         return await task
 
     began = time.monotonic()
-    assert asyncio.run(run())[0].value is None
+    assert blocking(run())[0].value is None
     assert time.monotonic() - began < 10

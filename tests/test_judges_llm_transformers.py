@@ -1,6 +1,5 @@
 """The same code against a real server: `transformers serve` with a tiny model of random weights."""
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint
 from backend.llm.ledger import MemoryLedger
 from backend.llm.probe import probe
+from backend.scoring.blocking import blocking
 from tests.judging import ASKED, KEY
 from tests.llm_fixtures import FAST
 from tests.real_app import free_port
@@ -58,7 +58,7 @@ def until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None
 
 
 def test_judges_against_a_real_server(server: Endpoint):
-    asyncio.run(judged(server))
+    blocking(judged(server))
 
 
 async def judged(server: Endpoint) -> None:

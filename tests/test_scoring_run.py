@@ -7,6 +7,7 @@ import pytest
 from backend.errors import NotFound, UserError
 from backend.judges.base import Draft, Sample
 from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.scoring.blocking import blocking
 from backend.scoring.records import RunState, ScoreProgress, ScoreRequest, clock
 from backend.scoring.service import ScoringService
 from backend.scoring.stream import Stream
@@ -277,5 +278,5 @@ def test_memory_stays_the_same_however_long_the_run():
         waiting -= len(results)
 
     stream: Stream[int, int] = Stream(fetch, work, store, batch=1, lanes=16)
-    asyncio.run(stream.run(lambda: None))
+    blocking(stream.run(lambda: None))
     assert waiting == 0 and most <= 500 + 500 + 2 * 16 + 16 + 200

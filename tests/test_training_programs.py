@@ -1,6 +1,5 @@
 """The programs end to end, by hand: what they leave behind, stopping, going on, adapters, sentences."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -8,8 +7,6 @@ import pytest
 
 from backend.db.engine import Database
 from backend.db.migrate import migrate
-from backend.judges.base import Sample
-from backend.judges.reward_model import RewardModelJudge
 from backend.training.debias import Debias
 from tests.training_helpers import arguments, card, interrupted, losses, probe, run, snapshot
 
@@ -80,14 +77,6 @@ def test_adapters_all_the_way(policy: tuple[Path, str], data: str, tmp_path: Pat
     assert facts["metrics"]["held_out"] == "test" and facts["metrics"]["all_pairs"] > 0
     assert facts["metrics"]["all_unscored"] == 0
     assert Debias.load(rewards / "artifact") is not None
-    judge = RewardModelJudge(rewards / "artifact")
-    try:
-        drafts = asyncio.run(
-            judge.score([Sample("给奶奶的生日祝福", "奶奶，生日快乐！"), Sample("冬至", "祝好")])
-        )
-    finally:
-        judge.close()
-    assert all(draft.value is not None for draft in drafts), drafts
 
 
 def test_what_cannot_work_is_one_sentence(policy: tuple[Path, str], data: str, tmp_path: Path) -> None:

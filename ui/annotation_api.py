@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend.annotation.desk import unknown_person
 from backend.annotation.service import AnnotationService
 from backend.records import (
     CampaignInfo,
@@ -24,7 +23,7 @@ from backend.records import (
 )
 from backend.services import Services
 from backend.signing import Signer
-from ui.guarded_route import GuardedRoute
+from ui.polite_route import PoliteRoute, Unknown
 
 COOKIE = "zhufu_rater"
 _YEAR = 365 * 24 * 3600
@@ -95,15 +94,14 @@ class UndoBody(_Body):
 
 def router(services: Services) -> APIRouter:
     """The routes under /api/annotation. Who answers comes from the signed cookie, never from a body."""
-    routes = APIRouter(
-        prefix="/api/annotation", route_class=GuardedRoute, default_response_class=JSONResponse
-    )
+    routes = APIRouter(prefix="/api/annotation", route_class=PoliteRoute, default_response_class=JSONResponse)
     signer = Signer(services.settings.home, "zhufu-rater")
 
     def rater_id(request: Request) -> int:
         value = signer.read(request.cookies.get(COOKIE, ""))
-        if type(value) is not int:
-            raise unknown_person()
+        # A cookie may outlive its database; the page must then ask for the name again (401).
+        if type(value) is not int or services.annotation.find_rater(value) is None:
+            raise Unknown("We do not know you yet; enter your name first.", "还不认识你，请先填写名字。")
         return value
 
     _add_people(routes, services.annotation, signer)
@@ -142,8 +140,7 @@ def _add_people(routes: APIRouter, annotation: AnnotationService, signer: Signer
 
 def _add_questions(routes: APIRouter, annotation: AnnotationService, rater_id: Any) -> None:
     @routes.get("/campaigns")
-    def campaigns(rater: Annotated[int, Depends(rater_id)]) -> JSONResponse:
-        annotation.rater(rater)
+    def campaigns(_rater: Annotated[int, Depends(rater_id)]) -> JSONResponse:
         return JSONResponse({"campaigns": [_campaign(info) for info in annotation.campaigns()]})
 
     @routes.post("/next")

@@ -250,7 +250,12 @@ def _export(services: Services, say: Say) -> None:
             value="pairs",
         )
         fmt = gr.Radio(label=say("格式", "Format"), choices=list(FORMATS), value="trl")
-        source = gr.Dropdown(label=say("来源", "From"), choices=[(say("全部", "Everything"), "")], value="")
+        source = gr.Dropdown(
+            label=say("来源", "From"),
+            choices=[(say("全部", "Everything"), "")],
+            value="",
+            elem_id="zf-export-source",
+        )
     go = gr.Button(say("导出", "Export"), variant="primary", elem_id="zf-export")
     report = html_block(elem_id="zf-export-report")
     file = gr.File(label=say("文件", "File"), interactive=False, visible=False, elem_id="zf-export-file")

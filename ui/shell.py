@@ -13,7 +13,15 @@ from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from backend.services import Services
-from ui import agreement_page, annotate_page, annotation_api, campaigns_page, corpus_page, home_page
+from ui import (
+    agreement_page,
+    annotate_page,
+    annotation_api,
+    campaigns_page,
+    corpus_page,
+    home_page,
+    judges_page,
+)
 from ui.say import Lang, Say
 from ui.widgets import html_block
 
@@ -37,6 +45,7 @@ PAGES = (
     Page("annotate", "标注", "Annotate", annotate_page.build),
     Page("campaigns", "任务", "Campaigns", campaigns_page.build),
     Page("corpus", "语料", "Corpus", corpus_page.build),
+    Page("judges", "裁判", "Judges", judges_page.build),
     Page("agreement", "一致性", "Agreement", agreement_page.build),
 )
 

@@ -17,6 +17,8 @@ from backend.db.tables import Campaign, Item, Lease, Rater
 from backend.records import CampaignInfo, Progress
 from backend.vocabulary import CampaignKind
 
+_LARGE = 2_000
+
 
 def progress_of(session: Session, campaign: Round, rater_id: int) -> Progress:
     """The bar of one rater in one campaign."""
@@ -30,10 +32,10 @@ def progress_of(session: Session, campaign: Round, rater_id: int) -> Progress:
 
 
 class Bars:
-    """Bars for the labelling path: one that took time t to count is shown again for 20 t.
+    """Bars for the labelling path: in a large campaign one that took time t to count is shown for 20 t.
 
-    Small campaigns are so counted after every answer; at 10,000 items (8 ms a count) a flood of answers
-    counts each rater's bar some six times a second. What the rater did is always exact.
+    At 10,000 items (8 ms a count) a flood of answers then counts each rater's bar a few times a second
+    instead of after every answer. What the rater labelled is always exact, and small campaigns wholly.
     """
 
     def __init__(self) -> None:
@@ -50,7 +52,8 @@ class Bars:
             return replace(kept, mine=mine, left_for_me=max(left, 0))
         counted = progress_of(session, campaign, rater_id)
         ended = time.perf_counter()
-        self._kept[key] = (ended + 20 * (ended - begun), counted)
+        if counted.total >= _LARGE:
+            self._kept[key] = (ended + 20 * (ended - begun), counted)
         return counted
 
 

@@ -1,6 +1,5 @@
 """Scoring as pages, commands and jobs see it."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import select
@@ -19,6 +18,7 @@ from backend.llm.budget import Budget, estimate
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
 from backend.scoring.beside import beside
+from backend.scoring.blocking import blocking
 from backend.scoring.catalog import JudgeCatalog
 from backend.scoring.fitted import FittedJudges
 from backend.scoring.house import ScoringHouse
@@ -76,7 +76,7 @@ class ScoringService:
         missing = [greeting_id for greeting_id in greeting_ids if greeting_id not in known]
         for start in range(0, len(missing), BATCH):
             work = self._work(missing[start : start + BATCH])
-            drafts = asyncio.run(judge.score([one.sample for one in work if isinstance(one.sample, Sample)]))
+            drafts = blocking(judge.score([one.sample for one in work if isinstance(one.sample, Sample)]))
             store(self._database, rater_id, judge.scale, list(zip(work, drafts, strict=True)))
         return len(missing)
 
@@ -117,7 +117,7 @@ class ScoringService:
         budget = Budget(request.max_calls, request.max_tokens, request.max_cost)
         if used is not None:
             budget.calls, budget.tokens, budget.cost = used.calls, used.tokens, used.cost
-        return asyncio.run(self._run(request, budget, report, stopped))
+        return blocking(self._run(request, budget, report, stopped))
 
     def submit(self, request: ScoreRequest) -> JobInfo:
         """Queue the run as a job; what cannot work is refused first. Raises UserError."""
@@ -133,7 +133,7 @@ class ScoringService:
 
     def judge_one(self, spec: JudgeSpec, sample: Sample | PairSample) -> Draft | PairDraft:
         """One verdict, shown but not stored; calls go through the ledger as always. Raises UserError."""
-        return asyncio.run(self._judge_one(spec, sample))
+        return blocking(self._judge_one(spec, sample))
 
     def beside(
         self, first: int, second: int, *, differ: bool, offset: int = 0, limit: int = 10

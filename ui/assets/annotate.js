@@ -141,7 +141,7 @@
     function head() {
       return h("div", { class: "zf-ahead" },
         h("span", { class: "zf-me" }, fill(T.who, { name: state.rater.name }), " ",
-          h("button", { type: "button", class: "zf-link", on: { click: () => guarded(async () => { await call("POST", "leave", {}); state.rater = null; location.hash = ""; showName(); }) } }, T.leave)),
+          h("button", { type: "button", class: "zf-link", on: { click: () => guarded(async () => { await call("POST", "leave", {}); state.rater = null; history.replaceState(null, "", location.pathname); showName(); }) } }, T.leave)),
         state.campaign && h("button", { type: "button", class: "zf-link", on: { click: () => guarded(showPick) } }, T.back));
     }
 
@@ -193,7 +193,8 @@
 
     async function begin(campaign) {
       state.campaign = campaign;
-      history.replaceState(null, "", `#c=${campaign.id}`);
+      // Spelled out: Gradio sets a base address, which a bare hash would be resolved against.
+      history.replaceState(null, "", `${location.pathname}${location.search}#c=${campaign.id}`);
       banner(null);
       await following();
     }

@@ -1,0 +1,310 @@
+"""The method in miniature on the research data: can a judge teach, and does the monitor see a collapse?
+
+    python -m bench.mini_experiment [--seeds 1 2] [--runs rm_collapse rm_kl judge] [--smoke]
+
+A mediocre policy (SFT on one third of the chosen and all rejected greetings) learns by GRPO from a reward
+model without KL, from the reward model with KL, and from a binary judge with a term for length. All of it are
+the programs of `backend.training`, started as anybody would. Requests are divided: reward model and binary
+judge learn from one half, gold and its length-matched twin from the other; the requests of the test split are
+in no training. A broken-off experiment goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.diversity import profile
+from backend.judges.ngram import fit_ngram
+from backend.judges.pool import Label, TrainingPool
+from backend.settings import ROOT
+from backend.text import bucket, digest, length, squeeze
+from backend.training.gold import Gold, half_of
+from backend.vocabulary import Split
+
+Row = dict[str, Any]
+REWARD, GOLD = 0, 1
+BIN = 4
+GOOD_LENGTH = 75
+FORMED = {"length_weight": 0.0, "repetition_weight": 0.0, "format_weight": 0.0}
+RUNS: dict[str, dict[str, Any]] = {
+    "rm_collapse": {"reward": "reward_model", "learning_rate": 3e-4, "beta": 0.0, **FORMED},
+    "rm_kl": {"reward": "reward_model", "learning_rate": 1e-4, "beta": 0.04, **FORMED},
+    "judge": {
+        "reward": "ngram",
+        "binary": True,
+        "learning_rate": 1e-4,
+        "beta": 0.02,
+        **FORMED,
+        "length_weight": 1.0,
+        "length_high": 70,
+    },
+}
+SMOKE_RUNS = ["rm_collapse", "judge"]
+TINY = {
+    "sft": {"max_steps": 3, "batch_size": 8},
+    "reward_model": {"max_steps": 2, "batch_size": 8},
+    "grpo": {
+        "max_steps": 2,
+        "prompts": 2,
+        "generations": 4,
+        "batch_size": 8,
+        "max_new_tokens": 16,
+        "eval_prompts": 8,
+        "eval_every": 1,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One seed's experiment."""
+
+    seed: int
+    out: Path
+    smoke: bool
+
+    @property
+    def held_out(self) -> int:
+        """Requests of the final evaluation."""
+        return 16 if self.smoke else 256
+
+
+def main() -> None:
+    """Every seed in turn, a table and a JSON file at the end."""
+    options = _options()
+    runs = options.runs or (SMOKE_RUNS if options.smoke else list(RUNS))
+    pairs = _pairs(options.data)
+    results = []
+    for seed in options.seeds:
+        plan = Plan(seed, options.out / f"seed-{seed}{'-smoke' if options.smoke else ''}", options.smoke)
+        results.append(experiment(plan, pairs[:600] if options.smoke else pairs, runs))
+        print(table(results[-1]), flush=True)
+    path = options.out / "results.json"
+    path.write_text(json.dumps(results, ensure_ascii=False, indent=1), "utf-8")
+    print(f"figures: {path}")
+
+
+def experiment(plan: Plan, pairs: Sequence[Row], runs: Sequence[str]) -> dict[str, Any]:
+    """All programs of one seed, and what the policies write for held-out requests."""
+    plan.out.mkdir(parents=True, exist_ok=True)
+    data = _snapshots(plan, pairs)
+    judges = _judges(pairs)
+    requests = _requests(plan, pairs)
+    began = time.monotonic()
+    sft = _program(plan, "sft", "sft", snapshot=data["policy"])
+    rm = _program(plan, "reward_model", "reward_model", snapshot=data["reward"], base=str(sft))
+    measured = {"before": _measured(plan, sft, requests, judges)}
+    for name in runs:
+        settings = {"base": str(sft), "snapshot": data["reward"], "gold_snapshot": data["gold"]} | RUNS[name]
+        kept = _program(plan, "grpo", name, **settings, reward_artifact=str(rm))
+        card = json.loads((kept / "artifact.json").read_text("utf-8"))
+        told = {key: card["metrics"].get(key) for key in ("steps", "best_step", "stopped", "train_seconds")}
+        measured[name] = _measured(plan, kept, requests, judges) | told
+        measured[name]["distinct_2_at_stop"] = _last_distinct(plan.out / name)
+    return {
+        "seed": plan.seed,
+        "smoke": plan.smoke,
+        "requests": len(requests),
+        "seconds": round(time.monotonic() - began),
+        "policies": measured,
+        "targets": {} if plan.smoke else _targets(measured),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures of one seed for people."""
+    columns = ("excellence", "length_matched", "length", "distinct_2", "self_bleu_4", "repetition", "fit")
+    lines = [f"seed {result['seed']}, {result['requests']} held-out requests, {result['seconds']} s"]
+    lines.append(f"{'policy':14s}" + "".join(f"{name:>16s}" for name in columns) + "   steps  kept")
+    for name, row in result["policies"].items():
+        figures = "".join(f"{row[column]:16.3f}" for column in columns)
+        lines.append(
+            f"{name:14s}{figures}   {row.get('steps', '-')!s:>5s}  {row.get('best_step', '-')!s:>4s}"
+        )
+        if row.get("stopped"):
+            lines.append(f"  stopped: {row['stopped']}")
+    lines += [f"{'reached' if ok else 'MISSED '}  {target}" for target, ok in result["targets"].items()]
+    return "\n".join(lines)
+
+
+def _targets(measured: dict[str, Row]) -> dict[str, bool]:
+    before, found = measured["before"], {}
+    if "judge" in measured:
+        judge = measured["judge"]
+        found = {
+            "judge: length-matched excellence >= .90": judge["length_matched"] >= 0.90,
+            f"judge: mean length <= {GOOD_LENGTH}": judge["length"] <= GOOD_LENGTH,
+            "judge: self-BLEU-4 no worse than before": judge["self_bleu_4"] <= before["self_bleu_4"],
+            "judge: distinct-2 no worse than before": judge["distinct_2"] >= before["distinct_2"],
+            "judge: fit above before": judge["fit"] > before["fit"],
+            "judge: the monitor never stops it": not judge["stopped"],
+        }
+    if "rm_collapse" in measured:
+        collapse = measured["rm_collapse"]
+        found |= {
+            "rm, lr 3e-4, no KL: the monitor stops it": bool(collapse["stopped"]),
+            "rm, lr 3e-4, no KL: before distinct-2 halves": collapse["distinct_2_at_stop"] > 0.5,
+        }
+    return found
+
+
+def _last_distinct(folder: Path) -> float:
+    """distinct-2 of the last reading over that of the first."""
+    readings = json.loads((folder / "monitor.json").read_text("utf-8"))["readings"]
+    return float(readings[-1]["held_out/distinct_2"] / readings[0]["held_out/distinct_2"])
+
+
+def _measured(plan: Plan, policy: Path, requests: list[str], judges: dict[str, Gold]) -> Row:
+    from transformers import AutoModelForCausalLM
+
+    from backend.training.callbacks import generate
+    from backend.training.models import load_tokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype="float32")
+    texts = generate(model, load_tokenizer(str(policy)), requests, 16 if plan.smoke else 128, plan.seed)
+    figures = profile(requests, texts)
+    return {
+        "excellence": judges["gold"].read(requests, texts).excellence,
+        "length_matched": judges["length_matched"].read(requests, texts).excellence,
+        **{name: getattr(figures, name) for name in figures.__dataclass_fields__},
+        "examples": [f"{request} → {text}" for request, text in list(zip(requests, texts, strict=True))[:8]],
+    }
+
+
+def _program(plan: Plan, kind: str, name: str, **settings: Any) -> Path:
+    """Run a program of backend.training, or go on with it; the folder of its artifact."""
+    out = plan.out / name
+    if (out / "artifact" / "artifact.json").is_file():
+        return out / "artifact"
+    config = plan.out / f"{name}.json"
+    values = settings | {"seed": plan.seed} | (TINY[kind] if plan.smoke else {})
+    config.write_text(json.dumps(values, ensure_ascii=False), "utf-8")
+    command = [sys.executable, "-m", f"backend.training.{kind}", "--preset", "starter_cpu", "--resume"]
+    environment = os.environ | {"ZHUFU_HOME": str(plan.out / "home")}
+    print(f"{kind} → {out}", flush=True)
+    with (plan.out / f"{name}.log").open("a", encoding="utf-8") as log:
+        done = subprocess.run(
+            [*command, "--out", str(out), "--config", str(config)],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    if done.returncode:
+        sys.exit(f"{name} failed with code {done.returncode}: see {plan.out / name}.log")
+    return out / "artifact"
+
+
+def _snapshots(plan: Plan, pairs: Sequence[Row]) -> dict[str, str]:
+    """Names of the three bodies of data, in the form that the programs read."""
+    mediocre = []
+    for row in pairs:
+        taken = [row["rejected"]] + ([row["chosen"]] if bucket(row["prompt"], 3, salt="third") == 0 else [])
+        mediocre += [{"split": row["split"], "prompt": row["prompt"], "completion": text} for text in taken]
+    good = [{"split": row["split"], "prompt": row["prompt"], "completion": row["chosen"]} for row in pairs]
+    prompts = [{"split": row["split"], "prompt": row["prompt"]} for row in pairs]
+    halves = {half: [row for row in pairs if half_of(row["prompt"]) == half] for half in (REWARD, GOLD)}
+    return {
+        "policy": _write(plan, {"sft": mediocre, "prompts": prompts}),
+        "reward": _write(plan, {"sft": good, "pairs": halves[REWARD], "prompts": prompts}),
+        "gold": _write(plan, {"pairs": halves[GOLD], "prompts": prompts}),
+    }
+
+
+def _write(plan: Plan, rows: dict[str, list[Row]]) -> str:
+    texts = {
+        name: "".join(
+            sorted({json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows.get(name, [])})
+        )
+        for name in ("sft", "pairs", "labels", "prompts")
+    }
+    name = digest(*texts.values())
+    folder = plan.out / "home" / "snapshots" / name[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():
+        (folder / f"{file}.jsonl").write_text(text, "utf-8")
+    files = {
+        file: {"sha256": digest(text), "rows": {"all": text.count("\n")}} for file, text in texts.items()
+    }
+    manifest = {"revision": 1, "hash": name, "options": {}, "dropped": {}, "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    return name
+
+
+def _judges(pairs: Sequence[Row]) -> dict[str, Gold]:
+    labels = [
+        Label(row["prompt"], row[side], side == "chosen")
+        for row in pairs
+        if half_of(row["prompt"]) == GOLD
+        for side in ("chosen", "rejected")
+    ]
+    return {
+        "gold": Gold(fit_ngram(TrainingPool(labels=labels))),
+        "length_matched": Gold(fit_ngram(TrainingPool(labels=_matched(labels)))),
+    }
+
+
+def _matched(labels: Iterable[Label]) -> list[Label]:
+    """As many good as bad ones in every bin of lengths, so that length says nothing."""
+    bins: dict[int, dict[bool, list[Label]]] = defaultdict(lambda: {True: [], False: []})
+    for label in sorted(set(labels), key=lambda one: digest(one.prompt, one.greeting)):
+        bins[length(label.greeting) // BIN][label.good].append(label)
+    kept: list[Label] = []
+    for sides in bins.values():
+        size = min(map(len, sides.values()))
+        kept += sides[True][:size] + sides[False][:size]
+    return kept
+
+
+def _requests(plan: Plan, pairs: Sequence[Row]) -> list[str]:
+    known = sorted({row["prompt"] for row in pairs if row["split"] == Split.TEST})
+    return random.Random(plan.seed).sample(known, min(plan.held_out, len(known)))
+
+
+def _pairs(data: Path) -> list[Row]:
+    """Every pair with its split by request, repeats left out."""
+    path = data / "reward_data_train.json"
+    if not path.is_file():
+        sys.exit(f"{path} is missing; give the folder of the research data with --data.")
+    found = {}
+    for row in json.loads(path.read_text("utf-8")):
+        prompt, chosen, rejected = (
+            row["conversations"][0]["value"],
+            row["chosen"]["value"],
+            row["rejected"]["value"],
+        )
+        place = bucket(prompt, 10, salt="mini")
+        split = Split.TEST if place == 0 else Split.VALIDATION if place == 1 else Split.TRAIN
+        key = (squeeze(prompt), squeeze(chosen), squeeze(rejected))
+        found[key] = {
+            "split": split,
+            "prompt": prompt.strip(),
+            "chosen": chosen.strip(),
+            "rejected": rejected.strip(),
+        }
+    return list(found.values())
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--out", type=Path, default=ROOT / "var" / "mini_experiment")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--runs", nargs="+", choices=list(RUNS), help="default: all; smoke: two")
+    parser.add_argument("--smoke", action="store_true", help="tiny data and few steps: does everything work?")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

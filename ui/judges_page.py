@@ -1,0 +1,35 @@
+"""The page of judges: what there is, make one, compare two, let one score, and the endpoints they ask."""
+
+import gradio as gr
+
+from backend.services import Services
+from ui import judges_editor, judges_endpoints, judges_list, judges_runs
+from ui.say import Say
+from ui.widgets import html_block, title
+
+
+def build(services: Services, say: Say) -> None:
+    """Five tabs, each in a file of its own."""
+    html_block(
+        title(
+            say("裁判", "Judges"),
+            say(
+                "接一个模型，写下原则，它就成了裁判。先拿几条祝福试试，再让它评一个数据集，"
+                "最后到“一致性”看它和人有多像。没给出评判的叫“未评”，从不当作 0 分。",
+                "Connect a model, write down principles, and it is a judge. Try it on a few greetings, let "
+                "it score a data set, then see under Agreement how close it is to people. What it leaves "
+                "open is “unscored”, never 0.",
+            ),
+        )
+    )
+    with gr.Tabs():
+        with gr.Tab(say("全部裁判", "All judges"), id="all"):
+            judges_list.build(services, say)
+        with gr.Tab(say("新建与试用", "Make and try"), id="edit"):
+            judges_editor.build(services, say)
+        with gr.Tab(say("并排看理由", "Side by side"), id="beside"):
+            judges_list.build_beside(services, say)
+        with gr.Tab(say("评判任务", "Scoring runs"), id="runs"):
+            judges_runs.build(services, say)
+        with gr.Tab(say("模型端点", "Endpoints"), id="endpoints"):
+            judges_endpoints.build(services, say)

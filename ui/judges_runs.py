@@ -1,0 +1,209 @@
+"""Scoring runs: choose target and judge, see what it takes, start it, watch, pause, resume, cancel."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from backend.errors import UserError
+from backend.jobs.records import JobInfo
+from backend.jobs.vocabulary import JobStatus
+from backend.scoring.records import ScoreRequest, clock
+from backend.scoring.service import JOB_KIND
+from backend.scoring.targets import Target, TargetKind
+from backend.services import Services
+from ui.judges_words import KINDS, endpoint_choices
+from ui.say import Say
+from ui.widgets import empty, esc, fill, html_block, note, polite, table
+
+SHOWN = 10
+POLL_S = 2.5
+STATUS = {
+    JobStatus.QUEUED: ("排队中", "queued"),
+    JobStatus.RUNNING: ("进行中", "running"),
+    JobStatus.PAUSING: ("正在暂停", "pausing"),
+    JobStatus.PAUSED: ("已暂停", "paused"),
+    JobStatus.CANCELLING: ("正在取消", "cancelling"),
+    JobStatus.CANCELLED: ("已取消", "cancelled"),
+    JobStatus.FAILED: ("出错", "failed"),
+    JobStatus.SUCCEEDED: ("完成", "done"),
+    JobStatus.LOST: ("失联", "lost"),
+}
+
+
+def build(services: Services, say: Say) -> None:
+    """What to run above, what runs below."""
+    asked, estimate, start = _form(say)
+    told = html_block(elem_id="zf-run-told")
+    listed, which, buttons = _watched(say)
+
+    def request(judge: str, endpoint: str, target: str, cost: Any, calls: Any, retry: bool) -> ScoreRequest:
+        if not judge or not target:
+            raise UserError("Choose a judge and a target.", "请选择裁判和评判对象。")
+        kind, _, name = target.partition(":")
+        return ScoreRequest(
+            services.scoring.catalog.resolve(judge, endpoint or None),
+            Target(TargetKind(kind), name),
+            max_calls=int(calls) if calls else None,
+            max_cost=float(cost) if cost else None,
+            retry_unscored=bool(retry),
+        )
+
+    @polite(say)
+    def load() -> list[Any]:
+        return [
+            gr.Dropdown(choices=_judges(services, say)),
+            gr.Dropdown(choices=endpoint_choices(services, say)),
+            gr.Dropdown(choices=_targets(services, say)),
+        ]
+
+    @polite(say)
+    def rough(*given: Any) -> str:
+        try:
+            return _estimate(services, say, request(*given))
+        except UserError as error:
+            return note(say.of(error), "bad")
+
+    @polite(say)
+    def begin(*given: Any) -> list[Any]:
+        try:
+            job = services.scoring.submit(request(*given))
+        except UserError as error:
+            return [note(say.of(error), "bad"), gr.skip(), gr.skip()]
+        started = say(f"已加入队列，任务 {job.id}。", f"Queued as job {job.id}.")
+        return [note(started, "ok"), *_watch(services, say, job.id)]
+
+    fill(load, *asked[:3])
+    for box in asked[:3]:
+        box.focus(load, None, asked[:3], queue=False, show_progress="hidden")
+    estimate.click(rough, asked, told)
+    start.click(begin, asked, [told, listed, which])
+    _steer(services, say, told, listed, which, buttons)
+
+
+def _form(say: Say) -> tuple[list[Any], gr.Button, gr.Button]:
+    with gr.Row():
+        judge = gr.Dropdown(label=say("裁判", "Judge"), choices=[], elem_id="zf-run-judge")
+        endpoint = gr.Dropdown(label=say("模型端点", "Endpoint"), choices=[("", "")], value="")
+        target = gr.Dropdown(label=say("评判对象", "What to judge"), choices=[], elem_id="zf-run-target")
+    with gr.Row():
+        cost = gr.Number(label=say("花费上限（0 为不限）", "Cap on cost (0: none)"), minimum=0, value=0)
+        calls = gr.Number(
+            label=say("调用上限（0 为不限）", "Cap on calls (0: none)"), minimum=0, precision=0, value=0
+        )
+        retry = gr.Checkbox(label=say("重试未评的", "Ask again what is unscored"))
+    with gr.Row():
+        estimate = gr.Button(say("先估算", "Estimate first"), elem_id="zf-run-estimate")
+        start = gr.Button(say("开始评判", "Start"), variant="primary", elem_id="zf-run-start")
+    return [judge, endpoint, target, cost, calls, retry], estimate, start
+
+
+def _watched(say: Say) -> tuple[gr.HTML, gr.Dropdown, list[gr.Button]]:
+    listed = html_block(elem_id="zf-runs")
+    with gr.Row():
+        which = gr.Dropdown(label=say("任务", "Run"), choices=[], elem_id="zf-run-which")
+        pause = gr.Button(say("暂停", "Pause"), min_width=90, elem_id="zf-run-pause")
+        resume = gr.Button(say("继续", "Resume"), min_width=90, elem_id="zf-run-resume")
+        cancel = gr.Button(say("取消", "Cancel"), variant="stop", min_width=90, elem_id="zf-run-cancel")
+    return listed, which, [pause, resume, cancel]
+
+
+def _steer(
+    services: Services, say: Say, told: gr.HTML, listed: gr.HTML, which: gr.Dropdown, buttons: list[gr.Button]
+) -> None:
+    def steering(act: Callable[[int], JobInfo]) -> Callable[[int | None], list[Any]]:
+        @polite(say)
+        def steer(job_id: int | None) -> list[Any]:
+            if not job_id:
+                return [note(say("请先选一个任务。", "Choose a run first.")), gr.skip()]
+            try:
+                act(int(job_id))
+            except UserError as error:
+                return [note(say.of(error), "bad"), _runs(services, say)]
+            return ["", _runs(services, say)]
+
+        return steer
+
+    @polite(say)
+    def poll() -> str:
+        return _runs(services, say)
+
+    acts = (services.jobs.pause, services.jobs.resume, services.jobs.cancel)
+    for button, act in zip(buttons, acts, strict=True):
+        button.click(steering(act), which, [told, listed], queue=False)
+    fill(lambda: _watch(services, say, None), listed, which)
+    which.focus(
+        lambda: _watch(services, say, None), None, [listed, which], queue=False, show_progress="hidden"
+    )
+    gr.Timer(POLL_S).tick(poll, None, listed, queue=False, show_progress="hidden")
+
+
+def _judges(services: Services, say: Say) -> list[tuple[str, str]]:
+    stored = [info.name for info in services.scoring.catalog.judges() if info.newest and info.spec]
+    kinds = [(say(*name), kind.value) for kind, name in KINDS.items() if kind.value not in stored]
+    return [*((name, name) for name in stored), *kinds]
+
+
+def _targets(services: Services, say: Say) -> list[tuple[str, str]]:
+    sets = [
+        (f"{say('数据集', 'data set')} · {info.name} · {info.greetings:,}", f"dataset:{info.name}")
+        for info in services.corpus.datasets()
+    ]
+    rounds = [
+        (f"{say('任务', 'campaign')} · {info.name} · {info.items:,}", f"campaign:{info.name}")
+        for info in services.annotation.campaigns()
+    ]
+    return [*sets, *rounds]
+
+
+def _estimate(services: Services, say: Say, request: ScoreRequest) -> str:
+    rough = services.scoring.estimate(request)
+    if not rough.missing:
+        return note(say("没有要评的了，全部已评过。", "Nothing is left to judge."), "ok")
+    return note(
+        say(
+            f"{rough.items:,} 条中还有 {rough.missing:,} 条要评：大约 {rough.calls:,} 次调用、"
+            f"{rough.tokens:,} 个 token、花费 {rough.cost:.4f}、用时 {clock(rough.seconds)}（粗略估计）。",
+            f"{rough.missing:,} of {rough.items:,} are left: about {rough.calls:,} calls, {rough.tokens:,} "
+            f"tokens, cost {rough.cost:.4f}, {clock(rough.seconds)} (a rough estimate).",
+        ),
+        "ok",
+    )
+
+
+def _watch(services: Services, say: Say, chosen: int | None) -> list[Any]:
+    known = services.jobs.jobs(SHOWN, JOB_KIND)
+    names = [(f"{job.id} · {_what(job)}", job.id) for job in known]
+    value = chosen or (known[0].id if known else None)
+    return [_runs(services, say), gr.Dropdown(choices=names, value=value)]
+
+
+def _runs(services: Services, say: Say) -> str:
+    known = services.jobs.jobs(SHOWN, JOB_KIND)
+    if not known:
+        return empty(say("还没有评判任务。", "No runs yet."))
+    head = [
+        say("编号", "No."),
+        say("裁判 → 对象", "Judge → target"),
+        say("状态", "Status"),
+        say("进度", "Progress"),
+        say("详情", "Details"),
+    ]
+    return table(head, [_row(say, job) for job in known], ("", "zf-text", "", "", "zf-text"))
+
+
+def _row(say: Say, job: JobInfo) -> list[str]:
+    told = job.error or job.waiting
+    details = (say.of(told) if told else "") or job.progress_text
+    return [
+        str(job.id),
+        esc(_what(job)),
+        esc(say(*STATUS[job.status])),
+        f'<progress max="1" value="{job.progress:.4f}"></progress> {job.progress:.0%}',
+        esc(details),
+    ]
+
+
+def _what(job: JobInfo) -> str:
+    judge, target = job.config.get("judge") or {}, job.config.get("target") or {}
+    return f"{judge.get('name', '?')} → {target.get('name', '?')}"
