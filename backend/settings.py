@@ -11,8 +11,25 @@ from backend.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Settings(BaseSettings):
-    """Settings of one process; build with `Settings.load()` in a main only."""
+class Environment(BaseSettings):
+    """What is read from the environment and `.env`; build with `.load()` in a main only."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment. Raises UserError naming the variable that is wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(cls.model_config["env_prefix"]) + "_".join(str(part) for part in first["loc"]).upper()
+            raise UserError(
+                f"{name} is not usable ({first['msg']}); correct it in the environment or in .env.",
+                f"{name} 的值不可用（{first['msg']}），请在环境变量或 .env 中改正。",
+            ) from error
+
+
+class Settings(Environment):
+    """Settings of one process."""
 
     model_config = SettingsConfigDict(env_prefix="ZHUFU_", env_file=".env", frozen=True, extra="ignore")
 
@@ -24,19 +41,6 @@ class Settings(BaseSettings):
     llm_base_url: str = Field("", description="Base URL of the default OpenAI-compatible endpoint.")
     llm_api_key: SecretStr = Field(SecretStr(""), description="Key of the default endpoint.")
     llm_model: str = Field("", description="Model name at the default endpoint.")
-
-    @classmethod
-    def load(cls) -> Self:
-        """Read the environment. Raises UserError naming the variable that is wrong."""
-        try:
-            return cls()  # type: ignore[call-arg]
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = "ZHUFU_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise UserError(
-                f"{name} is not usable ({first['msg']}); correct it in the environment or in .env.",
-                f"{name} 的值不可用（{first['msg']}），请在环境变量或 .env 中改正。",
-            ) from error
 
     @property
     def url(self) -> str:

@@ -1,6 +1,7 @@
 """The real application in a process of its own, and a real browser: what the journeys stand on."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from backend.settings import ROOT
+from backend.services import build_services
+from backend.settings import ROOT, Settings
 from tests.browser_setup import find_browser
 
 FLAGS = (
@@ -102,7 +104,23 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home as the first start leaves it, to be copied: one fit of the judges for all tests."""
+    home = tmp_path_factory.mktemp("prepared") / "home"
+    services = build_services(Settings(home=home))
+    services.prepare()
+    services.close()
+    return home
+
+
+@pytest.fixture
+def fresh_home(prepared: Path, tmp_path: Path) -> Path:
+    """A home of one's own, as the first start leaves it."""
+    return Path(shutil.copytree(prepared, tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def app(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """A freshly started application with the seed corpus, shared by tests that only look."""
-    with running(tmp_path_factory.mktemp("app") / "home") as made:
+    with running(Path(shutil.copytree(prepared, tmp_path_factory.mktemp("app") / "home"))) as made:
         yield made

@@ -57,9 +57,8 @@ def compare_campaign(client: httpx.Client) -> int:
     return next(int(campaign["id"]) for campaign in found if campaign["kind"] == "compare")
 
 
-def test_acknowledged_labels_survive_sigkill(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    app = start(home)
+def test_acknowledged_labels_survive_sigkill(fresh_home: Path) -> None:
+    app = start(fresh_home)
     raters = [Rater(app, number) for number in range(CLIENTS)]
     try:
         for rater in raters:
@@ -72,9 +71,9 @@ def test_acknowledged_labels_survive_sigkill(tmp_path: Path) -> None:
     for rater in raters:
         rater.join(25)
 
-    again = start(home)
+    again = start(fresh_home)
     try:
-        database = Database(Settings(home=home).url)
+        database = Database(Settings(home=fresh_home).url)
         with database.read() as session:
             stored = {
                 row.id: (row.request_id, row.outcome.value) for row in session.scalars(select(Comparison))

@@ -157,8 +157,8 @@ def export_in_the_page(page: Page, app: App, folder: Path) -> Path:
     return path
 
 
-def test_import_annotate_agree_export(browser: Browser, tmp_path: Path) -> None:
-    with running(tmp_path / "home") as app:
+def test_import_annotate_agree_export(browser: Browser, fresh_home: Path, tmp_path: Path) -> None:
+    with running(fresh_home) as app:
         researcher = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
         researcher.set_default_timeout(SLOW)
         file = labels_file(tmp_path)
@@ -207,8 +207,8 @@ def test_import_annotate_agree_export(browser: Browser, tmp_path: Path) -> None:
         assert f"重复 {len(rows)}" in import_in_the_page(researcher, app, exported, "再导入")
 
 
-def test_ten_instant_presses_store_one_label_each_item(browser: Browser, tmp_path: Path) -> None:
-    with running(tmp_path / "home") as app:
+def test_ten_instant_presses_store_one_label(browser: Browser, fresh_home: Path) -> None:
+    with running(fresh_home) as app:
         page = browser.new_context().new_page()
         page.set_default_timeout(SLOW)
         open_page(page, app, "annotate")

@@ -35,6 +35,7 @@ def tab(page: Page, name: str) -> None:
 
 def pick(page: Page, box: str, option: str) -> None:
     page.locator(f"#{box} input").click()
+    page.wait_for_timeout(300)
     page.get_by_role("option", name=option).first.click()
 
 
@@ -112,6 +113,7 @@ def test_two_judges_side_by_side_in_english(app: App, browser: Browser):
     page.set_default_timeout(WAIT)
     page.goto(f"{app.url}/en/judges")
     expect(page.locator("#zf-judges")).to_contain_text("Principles")
+    expect(page.locator("#zf-judges")).to_contain_text("Agreement with: data")
     tab(page, "Side by side")
     pick(page, "zf-beside-first", "principle ·")
     pick(page, "zf-beside-second", "principle ·")

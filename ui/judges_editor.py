@@ -33,7 +33,7 @@ _OUTCOMES = {
 OTHER = "祝奶奶福如东海，寿比南山，身体健康，万事如意！"
 
 
-def build(services: Services, say: Say) -> None:
+def build(services: Services, say: Say, tab: gr.Tab) -> None:
     """Settings left; sample, verdict and preview right."""
     with gr.Row():
         with gr.Column():
@@ -57,7 +57,7 @@ def build(services: Services, say: Say) -> None:
                 raw = html_block(elem_id="zf-try-raw")
             with gr.Accordion(say("实际发送的提示词", "The prompt exactly as it is sent"), open=True):
                 preview = html_block(elem_id="zf-judge-preview")
-    _choosing(services, say, fork, setup, sample)
+    _choosing(services, say, tab, fork, setup, sample)
     _previewing(services, say, [*setup, *sample], told, preview)
     _keeping(services, say, setup, save, [told, fork])
     _trying(services, say, [*setup, *sample], go, [result, raw])
@@ -108,7 +108,9 @@ def _samples(say: Say) -> list[Any]:
     return [prompt, greeting, second]
 
 
-def _choosing(services: Services, say: Say, fork: gr.Dropdown, setup: list[Any], sample: list[Any]) -> None:
+def _choosing(
+    services: Services, say: Say, tab: gr.Tab, fork: gr.Dropdown, setup: list[Any], sample: list[Any]
+) -> None:
     kind, name, endpoint, principles, agents, path, *_ = setup
 
     @polite(say)
@@ -132,8 +134,7 @@ def _choosing(services: Services, say: Say, fork: gr.Dropdown, setup: list[Any],
         ]
 
     fill(load, fork, endpoint)
-    for box in (fork, endpoint):
-        box.focus(load, None, [fork, endpoint], queue=False, show_progress="hidden")
+    tab.select(load, None, [fork, endpoint], queue=False, show_progress="hidden")
     fork.change(take, fork, setup, queue=False, show_progress="hidden")
     shown = [name, principles, agents, path, sample[2], endpoint]
     kind.change(fit, [kind, name], shown, queue=False, show_progress="hidden")

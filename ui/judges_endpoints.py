@@ -18,7 +18,7 @@ from ui.widgets import empty, esc, fill, html_block, note, polite, table
 NEW = ""
 
 
-def build(services: Services, say: Say) -> None:
+def build(services: Services, say: Say, tab: gr.Tab) -> None:
     """The list, and one form for adding and changing."""
     listed = html_block(elem_id="zf-endpoints")
     which = gr.Dropdown(
@@ -79,6 +79,7 @@ def build(services: Services, say: Say) -> None:
         return [note(say(f"已删除“{chosen}”。", f"Deleted “{chosen}”."), "ok"), *load()]
 
     fill(load, listed, which)
+    tab.select(load, which, [listed, which], queue=False, show_progress="hidden")
     which.change(pick, which, form, queue=False, show_progress="hidden")
     save.click(store, form, [told, listed, which, form[3]], queue=False)
     test.click(try_out, which, told)

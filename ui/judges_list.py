@@ -18,7 +18,7 @@ from ui.widgets import empty, esc, figure, fill, html_block, note, polite, table
 PAGE = 5
 
 
-def build(services: Services, say: Say) -> None:
+def build(services: Services, say: Say, tab: gr.Tab) -> None:
     """The list: at once without agreement, which may have to be computed, then with it."""
     with gr.Row():
         older = gr.Checkbox(label=say("也显示旧版本", "Show older versions too"), elem_id="zf-judges-older")
@@ -40,7 +40,7 @@ def build(services: Services, say: Say) -> None:
     gr.on(None, at_once, older, listed, queue=False, show_progress="hidden").then(
         with_agreement, older, listed, show_progress="hidden"
     )
-    gr.on([refresh.click, older.change], with_agreement, older, listed, show_progress="hidden")
+    gr.on([refresh.click, older.change, tab.select], with_agreement, older, listed, show_progress="hidden")
 
 
 def _shown(services: Services, with_older: bool) -> list[JudgeInfo]:
@@ -84,7 +84,7 @@ def _row(say: Say, info: JudgeInfo, row: JudgeRow | None) -> list[str]:
     ]
 
 
-def build_beside(services: Services, say: Say) -> None:
+def build_beside(services: Services, say: Say, tab: gr.Tab) -> None:
     """Two judges' explanations of the same greetings."""
     with gr.Row(equal_height=True):
         first = gr.Dropdown(label=say("裁判一", "First judge"), choices=[], elem_id="zf-beside-first")
@@ -122,8 +122,7 @@ def build_beside(services: Services, say: Say) -> None:
 
     asked = [first, second, differ]
     fill(load, first, second)
-    for box in (first, second):
-        box.focus(load, None, [first, second], queue=False, show_progress="hidden")
+    tab.select(load, None, [first, second], queue=False, show_progress="hidden")
     gr.on([item.change for item in asked], lambda *a: show(0, *a), asked, [shown, page], queue=False)
     back.click(lambda n, *a: show(max(0, n - 1), *a), [page, *asked], [shown, page], queue=False)
     forth.click(lambda n, *a: show(n + 1, *a), [page, *asked], [shown, page], queue=False)

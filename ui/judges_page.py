@@ -23,13 +23,13 @@ def build(services: Services, say: Say) -> None:
         )
     )
     with gr.Tabs():
-        with gr.Tab(say("全部裁判", "All judges"), id="all"):
-            judges_list.build(services, say)
-        with gr.Tab(say("新建与试用", "Make and try"), id="edit"):
-            judges_editor.build(services, say)
-        with gr.Tab(say("并排看理由", "Side by side"), id="beside"):
-            judges_list.build_beside(services, say)
-        with gr.Tab(say("评判任务", "Scoring runs"), id="runs"):
-            judges_runs.build(services, say)
-        with gr.Tab(say("模型端点", "Endpoints"), id="endpoints"):
-            judges_endpoints.build(services, say)
+        with gr.Tab(say("全部裁判", "All judges"), id="all") as tab:
+            judges_list.build(services, say, tab)
+        with gr.Tab(say("新建与试用", "Make and try"), id="edit") as tab:
+            judges_editor.build(services, say, tab)
+        with gr.Tab(say("并排看理由", "Side by side"), id="beside") as tab:
+            judges_list.build_beside(services, say, tab)
+        with gr.Tab(say("评判任务", "Scoring runs"), id="runs") as tab:
+            judges_runs.build(services, say, tab)
+        with gr.Tab(say("模型端点", "Endpoints"), id="endpoints") as tab:
+            judges_endpoints.build(services, say, tab)

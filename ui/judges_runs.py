@@ -31,7 +31,7 @@ STATUS = {
 }
 
 
-def build(services: Services, say: Say) -> None:
+def build(services: Services, say: Say, tab: gr.Tab) -> None:
     """What to run above, what runs below."""
     asked, estimate, start = _form(say)
     told = html_block(elem_id="zf-run-told")
@@ -74,11 +74,13 @@ def build(services: Services, say: Say) -> None:
         return [note(started, "ok"), *_watch(services, say, job.id)]
 
     fill(load, *asked[:3])
-    for box in asked[:3]:
-        box.focus(load, None, asked[:3], queue=False, show_progress="hidden")
+    tab.select(load, None, asked[:3], queue=False, show_progress="hidden")
     estimate.click(rough, asked, told)
     start.click(begin, asked, [told, listed, which])
     _steer(services, say, told, listed, which, buttons)
+    tab.select(
+        lambda: _watch(services, say, None), None, [listed, which], queue=False, show_progress="hidden"
+    )
 
 
 def _form(say: Say) -> tuple[list[Any], gr.Button, gr.Button]:

@@ -1,15 +1,13 @@
 """Settings of the job room (`ZHUFU_JOB_*`), read once in a main and passed in."""
 
-from typing import Self
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from backend.errors import UserError
+from backend.settings import Environment
 
 
-class JobOptions(BaseSettings):
-    """How jobs are started, watched and ended; build with `JobOptions.load()` in a main only."""
+class JobOptions(Environment):
+    """How jobs are started, watched and ended."""
 
     model_config = SettingsConfigDict(env_prefix="ZHUFU_JOB_", env_file=".env", frozen=True, extra="ignore")
 
@@ -33,19 +31,6 @@ class JobOptions(BaseSettings):
     min_free_memory_mb: int = Field(
         default=300, ge=0, description="Free memory below which no job is started, in MB."
     )
-
-    @classmethod
-    def load(cls) -> Self:
-        """Read the environment. Raises UserError naming the variable that is wrong."""
-        try:
-            return cls()
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = "ZHUFU_JOB_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise UserError(
-                f"{name} is not usable ({first['msg']}); correct it in the environment or in .env.",
-                f"{name} 的值不可用（{first['msg']}），请在环境变量或 .env 中改正。",
-            ) from error
 
 
 DEFAULTS = JobOptions.model_construct()

@@ -78,6 +78,7 @@ def _arguments(run: Run[SftSettings], evaluated: bool) -> SFTConfig:
         prediction_loss_only=True,
         eval_strategy="steps" if evaluated else "no",
         eval_steps=chosen.eval_every,
+        train_sampling_strategy="random" if packed else "group_by_length",
         include_num_input_tokens_seen="non_padding",
     )
 

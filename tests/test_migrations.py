@@ -1,0 +1,123 @@
+"""Migrations and models say the same, both ways, and the database itself refuses what must not be."""
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
+
+from backend.db import job_tables, llm_tables  # noqa: F401  (fill the metadata)
+from backend.db.base import Base
+from backend.db.engine import Database
+from backend.db.migrate import current, migrate, move
+from backend.db.tables import Campaign, Comparison, Greeting, Item, Prompt, Rater, Verdict
+from backend.errors import UserError
+from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
+
+pytestmark = pytest.mark.database
+
+
+def difference(database: Database) -> list[object]:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, Base.metadata))
+
+
+def test_models_and_migrations_agree(database: Database) -> None:
+    assert difference(database) == []
+
+
+def test_up_down_up(database: Database) -> None:
+    move(database, "base", up=False)
+    assert [name for name in inspect(database.engine).get_table_names() if name != "alembic_version"] == []
+    migrate(database)
+    assert difference(database) == []
+
+
+def test_every_single_step_goes_down_and_up_again(database: Database) -> None:
+    for _ in range(3):
+        move(database, "-1", up=False)
+    assert current(database) is None or current(database) != "head"
+    migrate(database)
+    assert difference(database) == []
+
+
+def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(UserError, match="newer version"):
+        migrate(database)
+
+
+def test_sqlite_is_safe_and_checked(database: Database) -> None:
+    with database.read() as session:
+        pragmas = {
+            name: session.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 15000}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO prompts (text, text_hash, split, created_at) VALUES ('a', 'b', 'holdout', '2026-01-01')",
+        "INSERT INTO greetings (prompt_id, text, text_hash, source, created_at)"
+        " VALUES (999, 'a', 'b', 'human', '2026-01-01')",
+        "INSERT INTO campaigns (name, kind, k, instructions, rubric, closed, seed, created_at)"
+        " VALUES ('a', 'compare', 0, '', 0, 0, 0, '2026-01-01')",
+        "INSERT INTO raters (kind, name, version, config, created_at)"
+        " VALUES ('robot', 'a', '', '{}', '2026-01-01')",
+    ],
+)
+def test_the_database_refuses_bad_rows(database: Database, statement: str) -> None:
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.execute(text(statement))
+
+
+def test_a_revision_cannot_be_stored_twice(database: Database) -> None:
+    with database.write() as session:
+        prompt = Prompt(text="p", text_hash="p", split=Split.TRAIN)
+        rater = Rater(kind=RaterKind.HUMAN, name="r")
+        session.add_all([prompt, rater])
+        session.flush()
+        pair = [
+            Greeting(prompt_id=prompt.id, text=name, text_hash=name, source=Source.HUMAN)
+            for name in ("a", "b")
+        ]
+        campaign = Campaign(name="c", kind=CampaignKind.COMPARE)
+        session.add_all([*pair, campaign])
+        session.flush()
+        item = Item(
+            campaign_id=campaign.id,
+            position=0,
+            prompt_id=prompt.id,
+            greeting_a_id=pair[0].id,
+            greeting_b_id=pair[1].id,
+        )
+        session.add(item)
+        session.flush()
+        known = {"rater_id": rater.id, "item_id": item.id}
+        sides = {"left_id": pair[0].id, "right_id": pair[1].id}
+        greeting = pair[0].id
+    for request in ("one", "two"):
+        row = Comparison(**known, **sides, outcome=Outcome.A, revision=0, request_id=request)
+        if request == "one":
+            with database.write() as session:
+                session.add(row)
+        else:
+            with pytest.raises(IntegrityError), database.write() as session:
+                session.add(row)
+    verdict = {"rater_id": known["rater_id"], "greeting_id": greeting, "scale": Scale.BINARY, "value": None}
+    with database.write() as session:
+        session.add(Verdict(**verdict))
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(Verdict(**verdict))
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="ZHUFU_HOME"):
+        Database(f"sqlite:///{tmp_path}/file/below/zhufu.db")
