@@ -19,13 +19,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from backend.corpus.browse import current_verdict, dataset_id
 from backend.corpus.collect import Scope, labels, pairs
 from backend.db.engine import Database
-from backend.db.tables import DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
+from backend.db.tables import Dataset, DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.errors import UserError
 from backend.text import digest, length, squeeze
 from backend.vocabulary import RaterKind, Source, Split
@@ -146,23 +146,33 @@ def _accepted(
 
 
 def _examples(session: Session, members: ColumnElement[bool] | None) -> list[tuple[str, str, str]]:
-    """Imported greetings that nobody compared or labelled: somebody gave them as what to write."""
-    compared = exists().where(
-        (PreferencePair.chosen_id == Greeting.id) | (PreferencePair.rejected_id == Greeting.id)
-    )
-    judged = (
-        exists()
-        .where(Verdict.greeting_id == Greeting.id, Rater.id == Verdict.rater_id)
-        .where(Rater.kind.in_((RaterKind.DATASET, RaterKind.HUMAN)), current_verdict())
-    )
+    """Imported greetings that their data set neither compares nor labels: given as what to write."""
     query = (
-        select(Prompt.text, Greeting.text, Prompt.split)
-        .join(Greeting, Greeting.prompt_id == Prompt.id)
-        .join(DatasetEntry, DatasetEntry.greeting_id == Greeting.id)
-        .where(Greeting.source != Source.MODEL, ~compared, ~judged)
+        select(DatasetEntry.dataset_id, Greeting.id, Prompt.text, Greeting.text, Prompt.split)
+        .join(Greeting, Greeting.id == DatasetEntry.greeting_id)
+        .join(Prompt, Prompt.id == Greeting.prompt_id)
+        .where(Greeting.source != Source.MODEL)
     )
-    rows = session.execute(query if members is None else query.where(members))
-    return [(prompt, text, split.value) for prompt, text, split in rows]
+    rows = session.execute(query if members is None else query.where(members)).all()
+    told = _told(session) if rows else set()
+    return [
+        (prompt, text, split.value)
+        for dataset, greeting, prompt, text, split in rows
+        if (dataset, greeting) not in told
+    ]
+
+
+def _told(session: Session) -> set[tuple[int, int]]:
+    """Which greetings a data set itself compares or labels."""
+    pair_sides = (PreferencePair.chosen_id, PreferencePair.rejected_id)
+    compared = [select(PreferencePair.dataset_id, side) for side in pair_sides]
+    labelled = (
+        select(Dataset.id, Verdict.greeting_id)
+        .join(Rater, Rater.id == Verdict.rater_id)
+        .join(Dataset, Dataset.name == Rater.name)
+        .where(Rater.kind == RaterKind.DATASET, current_verdict())
+    )
+    return {(row[0], row[1]) for query in (*compared, labelled) for row in session.execute(query)}
 
 
 def _prompts(session: Session, members: ColumnElement[bool] | None) -> list[Row]:

@@ -43,12 +43,13 @@ def test_what_is_accepted(database: Database, home: Path, tmp_path: Path) -> Non
     bring_in(database, tmp_path, "pairs", [pair(train, "好甲", "坏甲"), pair(train, "两可", "坏乙")])
     label = [{"query": train, "response": text, "label": good} for text, good in (("好乙", 1), ("两可", 0))]
     bring_in(database, tmp_path, "labels", label)
-    bring_in(database, tmp_path, "examples", [{"instruction": train, "input": "", "output": "好丙"}])
+    example = [{"instruction": train, "input": "", "output": text} for text in ("好丙", "好甲", "坏甲")]
+    bring_in(database, tmp_path, "examples", example)
     found = export_snapshot(database, home, SnapshotOptions())
     assert {row["completion"] for row in found.rows("sft", Split.TRAIN)} == {"好甲", "好乙", "好丙"}
-    assert found.manifest["dropped"] == {"accepted_and_refused": 1}
+    assert found.manifest["dropped"] == {"accepted_and_refused": 2}
     only = export_snapshot(database, home, SnapshotOptions(datasets=("examples",)))
-    assert {row["completion"] for row in only.rows("sft", Split.TRAIN)} == {"好丙"}
+    assert {row["completion"] for row in only.rows("sft", Split.TRAIN)} == {"好丙", "好甲", "坏甲"}
     assert only.rows("pairs", Split.TRAIN) == []
     with pytest.raises(NotFound):
         export_snapshot(database, home, SnapshotOptions(datasets=("nothing",)))

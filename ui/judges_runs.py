@@ -134,9 +134,6 @@ def _steer(
     for button, act in zip(buttons, acts, strict=True):
         button.click(steering(act), which, [told, listed], queue=False)
     fill(lambda: _watch(services, say, None), listed, which)
-    which.focus(
-        lambda: _watch(services, say, None), None, [listed, which], queue=False, show_progress="hidden"
-    )
     gr.Timer(POLL_S).tick(poll, None, listed, queue=False, show_progress="hidden")
 
 

@@ -1,8 +1,8 @@
 """`python -m backend.training.grpo`: learning from rewards (GRPO), watched for collapse.
 
-On several GPUs set `processes`: the program starts itself again under `accelerate launch`. By hand the same:
-`accelerate launch --num_processes 4 -m backend.training.grpo --job N` (FSDP and DeepSpeed by accelerate's own
-configuration file; the monitor's readings need whole models, so it is off under these two).
+On several GPUs set `processes`: the program starts itself again under `accelerate launch`. By hand the same is
+`accelerate launch --num_processes 4 -m backend.training.grpo --job N`, with accelerate's own configuration
+file for FSDP and DeepSpeed; the monitor reads whole models only, and is off under these two.
 """
 
 import importlib.util
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
@@ -30,8 +31,6 @@ from backend.training.reward_setup import gold_of, reward_of
 from backend.training.rewards import Reward
 from backend.training_config_grpo import GrpoSettings
 from backend.vocabulary import Split
-
-POLL_SECONDS = 0.5
 
 
 def train(run: Run[GrpoSettings]) -> None:
@@ -162,20 +161,17 @@ def _finish(run: Run[GrpoSettings], watch: Watch, metrics: dict[str, Any]) -> No
 
 
 def _spread(run: Run[GrpoSettings]) -> None:
-    """One process a GPU. This one waits, and passes on how they ended."""
-    launcher = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--num_processes",
-        str(run.settings.processes),
-    ]
-    program = subprocess.Popen([*launcher, "-m", "backend.training.grpo", *sys.argv[1:]])
-    while program.poll() is None:
-        try:
-            program.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
+    """One process a GPU. This one waits, and passes on how they ended. Raises UserError for too few GPUs."""
+    wanted, there = run.settings.processes, torch.cuda.device_count() if run.device == "cuda" else 0
+    if there < wanted:
+        raise UserError(
+            f"processes = {wanted}, but {there} GPUs can be used here; lower processes or give the job more.",
+            f"processes = {wanted}，但这里只有 {there} 个可用的 GPU，请减小 processes 或为任务分配更多 GPU。",
+        )
+    shape = {"num_processes": wanted, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+    options = [part for name, value in shape.items() for part in (f"--{name}", str(value))]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *options]
+    program = subprocess.run([*launcher, "-m", "backend.training.grpo", *sys.argv[1:]], check=False)
     if program.returncode:
         run.stop_if_asked()
         raise SystemExit(program.returncode)
