@@ -8,7 +8,6 @@ from backend.agreement.board import AlphaRow, JudgeRow
 from backend.errors import Message
 from backend.vocabulary import CampaignKind, Scale
 
-
 # --- agreement -------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint
 from backend.llm.errors import Kind, LLMError
 from backend.settings import ROOT
+from backend.training.debias import Debias
 from backend.training.rewards import (
     FormatReward,
     JudgeReward,
@@ -244,6 +245,18 @@ def test_a_missing_reward_model_is_unscored_not_a_crash() -> None:
     assert len(reward.failures) == 1
     with pytest.raises(UserError, match="cannot be loaded"):
         reward.prepare()
+
+
+def test_a_debiased_reward_model_does_not_pay_for_length() -> None:
+    class Counter:
+        def score(self, items: list[list[str]]) -> Values:
+            return [None if "长" in text else float(len(text)) for _, text in items]
+
+    reward = RewardModelReward(ROOT / "nothing")
+    reward._model, reward._debias = Counter(), Debias(slope=1.0, mean=2.0)
+    assert reward.score(["祝福"] * 4, ["福", "福福福", "", "长"]) == [2.0, 2.0, None, None]
+    reward._debias = None
+    assert reward.score(["祝福"] * 2, ["福", "福福福"]) == [1.0, 3.0]
 
 
 def test_rewards_need_no_torch_until_a_model_is_loaded() -> None:

@@ -132,3 +132,19 @@ def test_endpoints_are_added_tested_and_removed_without_showing_the_key(
     code, out, _ = cli("endpoints", "test", "mine", "--json")
     assert code == 1 and not json.loads(out)["ok"] and "401" in json.loads(out)["message"]
     assert cli("endpoints", "remove", "mine")[0] == 0
+
+
+def test_judges_are_made_listed_and_tried(cli: Cli, home: Path, fake_llm: FakeLLM):
+    rules = home / "rules.txt"
+    rules.write_text("真诚\n具体", encoding="utf-8")
+    add = ("judges", "add", "我的裁判", "--kind", "principle", "--principles", str(rules), "--json")
+    made = json.loads(cli(*add)[1])
+    assert json.loads(cli(*add)[1]) == made and (made["name"], made["newest"]) == ("我的裁判", True)
+    assert [row["name"] for row in json.loads(cli("judges", "--json")[1])["judges"]] == ["我的裁判"]
+    sample = ("--prompt", "给奶奶", "--greeting", "第1条祝福")
+    code, out, _ = cli("judges", "try", "我的裁判", *sample, "--json")
+    assert code == 0 and json.loads(out)["value"] == 1.0
+    fake_llm.script(reply="tests.judge_replies:better")
+    code, out, _ = cli("judges", "try", "pairwise", *sample, "--second", "第2条祝福", "--json")
+    assert code == 0 and json.loads(out)["outcome"] == "a" and not json.loads(out)["flip"]
+    assert cli("judges", "add", "x", "--kind", "reward_model")[0] == 2

@@ -9,7 +9,6 @@ from pydantic import SecretStr
 from backend.errors import UserError
 from backend.llm.checks import EndpointInput
 from backend.llm.endpoint import SchemaMode
-from backend.llm.probe import probe
 from backend.llm.service import EndpointInfo
 from backend.services import Services
 from ui.say import Say
@@ -62,7 +61,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
         if not chosen:
             return note(say("请先保存，再选中要测试的端点。", "Save it first, then choose the one to test."))
         try:
-            found = asyncio.run(probe(services.endpoints.get(chosen)))
+            found = asyncio.run(services.endpoints.probe(chosen))
         except UserError as error:
             return note(say.of(error), "bad")
         return note(say.of(found.message), "ok" if found.ok else "bad")

@@ -24,6 +24,7 @@ app = typer.Typer(
 GROUPS = (
     "corpus_commands",
     "agreement_commands",
+    "judge_commands",
     "score_commands",
     "endpoint_commands",
     "job_commands",

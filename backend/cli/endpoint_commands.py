@@ -12,7 +12,6 @@ from backend.cli.output import Json, emit
 from backend.errors import UserError
 from backend.llm.checks import EndpointInput
 from backend.llm.endpoint import SchemaMode
-from backend.llm.probe import probe
 from backend.llm.service import EndpointInfo
 from backend.services import open_services
 
@@ -74,7 +73,7 @@ def remove(name: Name, as_json: Json = False) -> None:
 def try_out(name: Name, as_json: Json = False) -> None:
     """Ask for one word and say in one sentence what works or what is wrong."""
     with open_services() as services:
-        found = asyncio.run(probe(services.endpoints.get(name)))
+        found = asyncio.run(services.endpoints.probe(name))
     emit(
         {"endpoint": name, "ok": found.ok, "message": found.message.en}, as_json, lambda r: str(r["message"])
     )

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from backend.cli.output import Json, emit
+from backend.cli.principles_file import read_principles
 from backend.errors import UserError
-from backend.judges.principles import parse_principles
 from backend.scoring.job import run_job
 from backend.scoring.records import RunState, ScoreProgress, ScoreRequest, clock
 from backend.scoring.targets import Target, TargetKind
@@ -56,7 +56,10 @@ def score(
         if judge is None:
             raise UserError("Name a judge with --judge.", "请用 --judge 指定裁判。")
         spec = services.scoring.catalog.resolve(
-            judge, endpoint, principles=_rules(principles), path=str(artifact) if artifact else None
+            judge,
+            endpoint,
+            principles=read_principles(principles) if principles else None,
+            path=str(artifact) if artifact else None,
         )
         target = _target(services, file, dataset, campaign)
         request = ScoreRequest(spec, target, max_calls, max_tokens, max_cost, retry_unscored)
@@ -82,17 +85,6 @@ def _target(services: Services, file: Path | None, dataset: str | None, campaign
         return Target(TargetKind.DATASET, dataset)
     assert campaign is not None
     return Target(TargetKind.CAMPAIGN, campaign)
-
-
-def _rules(path: Path | None) -> list[str] | None:
-    if path is None:
-        return None
-    try:
-        return list(parse_principles(path.read_text(encoding="utf-8-sig")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} cannot be read as UTF-8 text ({error}).", f"无法把 {path} 读作 UTF-8 文本（{error}）。"
-        ) from error
 
 
 def _estimate(services: Services, request: ScoreRequest, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -12,12 +13,15 @@ from backend.db.llm_tables import EndpointRow
 from backend.errors import NotFound, UserError
 from backend.llm.budget import Budget
 from backend.llm.checks import EndpointInput, check
-from backend.llm.client import OpenAIClient
 from backend.llm.database_ledger import DatabaseLedger
 from backend.llm.endpoint import Endpoint, SchemaMode
 from backend.llm.keys import KeyStore, fence_key
 from backend.llm.retry import RetryPolicy
 from backend.settings import Settings
+
+if TYPE_CHECKING:
+    from backend.llm.client import OpenAIClient
+    from backend.llm.probe import Probe
 
 DEFAULT = "default"
 
@@ -99,6 +103,12 @@ class EndpointService:
                 raise _unknown(name)
         self._keys.put(name, SecretStr(""))
 
+    async def probe(self, name: str) -> "Probe":
+        """Ask the endpoint for one word; says in one sentence what works or what is wrong."""
+        from backend.llm.probe import probe
+
+        return await probe(self.get(name))
+
     def client(
         self,
         name: str,
@@ -106,8 +116,10 @@ class EndpointService:
         *,
         budget: Budget | None = None,
         policy: RetryPolicy | None = None,
-    ) -> OpenAIClient:
+    ) -> "OpenAIClient":
         """A client for one run; close it. Raises NotFound, or LLMError for a key that cannot be one."""
+        from backend.llm.client import OpenAIClient  # the SDK is a slow import, kept off every start
+
         return OpenAIClient(self.get(name), scope=scope, ledger=self.ledger, budget=budget, policy=policy)
 
     def fence_key(self) -> bytes:

@@ -1,14 +1,17 @@
 """What judges are built from in this house: its endpoints, its ledger, its fitted baselines."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from backend.errors import UserError
 from backend.judges.base import Judge
 from backend.llm.budget import Budget
-from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import DEFAULT, EndpointService
+
+if TYPE_CHECKING:
+    from backend.llm.client import OpenAIClient
 
 NO_ENDPOINT = UserError(
     "No endpoint is set up; add one on the page “Judges” or set ZHUFU_LLM_BASE_URL and ZHUFU_LLM_MODEL.",
@@ -50,7 +53,7 @@ class ScoringHouse:
             )
         return service.get(DEFAULT if DEFAULT in names else names[0])
 
-    def client(self, endpoint: Endpoint, scope: str) -> OpenAIClient:
+    def client(self, endpoint: Endpoint, scope: str) -> "OpenAIClient":
         """A client for one judge at one version."""
         made = self._known().client(endpoint.name, scope, budget=self.budget, policy=self._policy)
         self._clients.append(made)

@@ -1,7 +1,7 @@
 """`python -m backend.training.grpo`: learning from rewards (GRPO), watched for collapse.
 
-On several GPUs set `processes`: the program starts itself again under `accelerate launch`. By hand the same is
-`accelerate launch --num_processes 4 -m backend.training.grpo --job N`, with accelerate's own configuration
+On several GPUs set `processes`: the program starts itself again under `accelerate launch`. By hand the same
+is `accelerate launch --num_processes 4 -m backend.training.grpo --job N`, with accelerate's own configuration
 file for FSDP and DeepSpeed; the monitor reads whole models only, and is off under these two.
 """
 
@@ -171,7 +171,9 @@ def _spread(run: Run[GrpoSettings]) -> None:
     shape = {"num_processes": wanted, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
     options = [part for name, value in shape.items() for part in (f"--{name}", str(value))]
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *options]
-    program = subprocess.run([*launcher, "-m", "backend.training.grpo", *sys.argv[1:]], check=False)
+    # Of several processes that start in one folder only the first finds it empty.
+    again = ["--resume"] if run.job_id is None and "--resume" not in sys.argv else []
+    program = subprocess.run([*launcher, "-m", "backend.training.grpo", *sys.argv[1:], *again], check=False)
     if program.returncode:
         run.stop_if_asked()
         raise SystemExit(program.returncode)
