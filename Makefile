@@ -24,7 +24,7 @@ format: $(DEV_STAMP) ## Format the code
 	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
 
 bench: $(DEV_STAMP) ## Run the measurements in bench/ (long)
-	@for file in bench/*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
+	@for file in bench/[a-z]*.py; do echo "== $$file"; $(PY) -m bench.$$(basename $$file .py) || exit 1; done
 
 browser: $(DEV_STAMP) ## Make sure that a Chromium and a Chinese font are there for the tests
 	@$(PY) tests/browser_setup.py

@@ -161,7 +161,7 @@ def measure(steps: int, repeats: int) -> dict[str, float]:
 def main() -> None:
     """Print the figures; exit 1 beyond a bound."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--bare", nargs=4, metavar=("KIND", "MODEL", "DATA", "STEPS"), help=argparse.SUPPRESS)

@@ -55,7 +55,7 @@ def compared(fake: FakeLLM, first: str, second: str) -> PairDraft:
 
 
 def test_the_better_one_wins_in_both_places(fake_llm: FakeLLM):
-    fake_llm.script(reply="tests.judge_replies:better")
+    fake_llm.script(reply="tests.judge_replies:better", latency_s=0.1)
     assert compared(fake_llm, GOOD, BAD).outcome is PairOutcome.A
     assert compared(fake_llm, BAD, GOOD).outcome is PairOutcome.B
     draft = compared(fake_llm, GOOD, GOOD_TOO)

@@ -1,7 +1,6 @@
 """The reward model judge: a real tiny model behind its pipes, and programs that misbehave."""
 
 import asyncio
-import json
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from backend.judges.base import EMPTY, Draft, Sample
 from backend.judges.reward_model import TOO_LONG, RewardModelJudge
 from backend.scoring.blocking import blocking
 from backend.settings import ROOT
-from tests.tiny_models import build
+from tests.tiny_models import EXPECTED, SAMPLE, build
 
 TEXTS = ["祝您生日快乐", "新年好", "福" * 30, "祝您福如东海，寿比南山！", "好"]
 
@@ -48,17 +47,9 @@ def test_scores_do_not_depend_on_batch_or_order(judge: RewardModelJudge):
     assert len(set(together)) == len(TEXTS)
 
 
-def test_scores_are_those_of_the_model_loaded_by_hand(judge: RewardModelJudge, artifact: Path):
-    code = (
-        "import sys, json, torch\n"
-        "from transformers import AutoModelForSequenceClassification as M, PreTrainedTokenizerFast as T\n"
-        "t = T.from_pretrained(sys.argv[1]); m = M.from_pretrained(sys.argv[1], dtype=torch.float32).eval()\n"
-        "e = t('给奶奶' + sys.argv[2] + t.eos_token, return_tensors='pt')\n"
-        "print(json.dumps(m(**e).logits[0, 0].item()))\n"
-    )
-    command = [sys.executable, "-c", code, str(artifact), TEXTS[0]]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert score(judge, [TEXTS[0]])[0].value == pytest.approx(json.loads(done.stdout), abs=1e-5)
+def test_scores_are_those_of_the_model_computed_by_hand(judge: RewardModelJudge, artifact: Path):
+    draft = blocking(judge.score([Sample(*SAMPLE)]))[0]
+    assert draft.value == pytest.approx(float((artifact / EXPECTED).read_text()), abs=1e-5)
 
 
 def test_empty_is_unscored_and_too_long_too(judge: RewardModelJudge):

@@ -228,6 +228,12 @@ def test_a_mix_is_a_weighted_sum_and_none_where_a_part_is_none() -> None:
     assert said == {"unscored": pytest.approx(1 / 3), "part/broken": 0.5, "part/length": pytest.approx(2 / 3)}
 
 
+def test_a_mix_knows_the_failures_of_its_parts() -> None:
+    mixed = MixedReward([(1, Broken(RuntimeError("one"))), (1, Broken(RuntimeError("two")))])
+    assert mixed(prompts=REQUESTS, completions=TEXTS) == [None] * len(TEXTS)
+    assert mixed.reasons() == {"RuntimeError: one": 1, "RuntimeError: two": 1}
+
+
 def test_rewards_are_named_and_picklable() -> None:
     house = FakeHouse(judge=Fixed([1.0, 0.0]))
     with closing(JudgeReward(JudgeSpec(JudgeKind.NGRAM, "ngram"), house)) as judge:

@@ -13,6 +13,8 @@ LINES = [
     "判定 理由 verdict 0 1",
     "user assistant",
 ]
+SAMPLE = ("给奶奶", "祝您生日快乐")
+EXPECTED = "expected.txt"
 CHAT = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 CHAT += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
@@ -47,8 +49,20 @@ def main(folder: Path, kind: str) -> None:
     )
     torch.manual_seed(0)
     model = (Qwen3ForCausalLM if kind == "chat" else Qwen3ForSequenceClassification)(config)
+    if kind == "reward":
+        (folder / EXPECTED).write_text(str(_score(model, tokenizer)), encoding="utf-8")
     # Half precision on disk, as training leaves it: the server must compute in single precision on CPU.
     model.half().save_pretrained(folder)
+
+
+def _score(model, tokenizer) -> float:  # type: ignore[no-untyped-def]
+    """What the saved model says of `SAMPLE`, computed by hand in single precision."""
+    import torch
+
+    rounded = model.half().float().eval()
+    ids = tokenizer("".join(SAMPLE) + tokenizer.eos_token, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        return float(rounded(input_ids=ids).logits[0, 0])
 
 
 def tokenizer_of(template: str | None):  # type: ignore[no-untyped-def]

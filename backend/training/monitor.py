@@ -22,6 +22,7 @@ from backend.training.rewards import Reward
 
 STATE, BEST = "monitor.json", "best"
 UNKNOWN = GoldReading(math.nan, math.nan, math.nan, math.nan)
+MOST_REASONS = 20
 WATCHED = ("reward", "kl", "frac_reward_zero_std")
 
 
@@ -105,7 +106,7 @@ class Watch(TrainerCallback):
                 self._logged[name].append(value)
                 if name == "reward":
                     self.monitor.first_reward(value)
-        for reason in self.reward.failures.keys() - self._told:
+        for reason in sorted(self.reward.reasons().keys() - self._told)[: MOST_REASONS - len(self._told)]:
             self._told.add(reason)
             self.report.log(f"unscored by {self.reward.name}: {reason}")
 

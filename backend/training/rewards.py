@@ -57,6 +57,10 @@ class Reward:
     def close(self) -> None:
         """Give back what is open."""
 
+    def reasons(self) -> Counter[str]:
+        """Why texts were left unscored so far, and how often."""
+        return self.failures
+
     def guarded(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
         """`score`, with every failure turned into None. Raises UserError only."""
         try:
@@ -289,6 +293,10 @@ class MixedReward(Reward):
         """Close every part."""
         for _, part in self.parts:
             part.close()
+
+    def reasons(self) -> Counter[str]:
+        """Those of every part."""
+        return sum((part.reasons() for _, part in self.parts), Counter(self.failures))
 
     def figures(self, values: Values) -> dict[str, float]:
         """The mean of every part as well."""
