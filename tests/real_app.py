@@ -91,9 +91,12 @@ def running(home: Path) -> Iterator[App]:
                 app.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One headless Chromium for all browser tests."""
+    """One headless Chromium for the tests of a file.
+
+    Not for the whole run: Playwright keeps an event loop in this thread, beside which asyncio.run fails.
+    """
     path = find_browser()
     if path is None:
         pytest.skip("no Chromium is installed; run make browser")

@@ -127,7 +127,9 @@ def counts(session: Session) -> dict[str, int]:
     )
     found["labels"] = verdicts.get(RaterKind.HUMAN, 0) + verdicts.get(RaterKind.DATASET, 0)
     found["comparisons"] = session.scalar(
-        select(func.count()).select_from(Comparison).where(current_comparison())
+        select(func.count(Comparison.id))
+        .join(Rater, Rater.id == Comparison.rater_id)
+        .where(Rater.kind == RaterKind.HUMAN, current_comparison())
     )
     found["verdicts"] = sum(verdicts.values())
     return {name: count or 0 for name, count in found.items()}

@@ -6,15 +6,18 @@ from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from trl import SFTConfig, SFTTrainer
 
+from backend.text import length
 from backend.training import models
 from backend.training.callbacks import Samples
 from backend.training.card import Kind
 from backend.training.program import Run, main
-from backend.training_config import SftSettings
+from backend.training_config import STARTER, SftSettings
 from backend.training_data import Row
 from backend.vocabulary import Split
 
 ENOUGH = 20
+ENOUGH_TO_WRITE = 100_000
+"""Characters of greetings below which a model from scratch repeats what it read, and babbles otherwise."""
 
 
 class LeanSFTTrainer(SFTTrainer):
@@ -43,6 +46,7 @@ def train(run: Run[SftSettings]) -> None:
     rows = {split: run.snapshot.rows("sft", split) for split in Split}
     if len(rows[Split.TRAIN]) < ENOUGH:
         raise models.too_little(run, len(rows[Split.TRAIN]), ENOUGH)
+    _warn(run, rows[Split.TRAIN])
     base = models.base_of(run, models.texts_of(rows[Split.TRAIN], "prompt", "completion"))
     tokenizer = models.load_tokenizer(base, chosen.revision)
     held_out = rows[Split.VALIDATION]
@@ -62,6 +66,15 @@ def train(run: Run[SftSettings]) -> None:
         metrics["eval_loss"] = trainer.evaluate()["eval_loss"]
     run.save(trainer)
     run.finish(Kind.POLICY, metrics)
+
+
+def _warn(run: Run[SftSettings], rows: list[Row]) -> None:
+    size = sum(length(row["completion"]) for row in rows)
+    if run.settings.base == STARTER and size < ENOUGH_TO_WRITE:
+        run.report.log(
+            f"warning: {len(rows)} greetings of {size} characters teach a model from scratch to repeat them, "
+            f"not to write; import more (at least {ENOUGH_TO_WRITE} characters) or choose a trained base"
+        )
 
 
 def _arguments(run: Run[SftSettings], evaluated: bool) -> SFTConfig:
