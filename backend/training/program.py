@@ -187,7 +187,10 @@ class Run(Generic[S]):
 
 def main(kind: str, work: Callable[[Run[Any]], None]) -> NoReturn:
     """Run a program from its command line. Exits 0, 2 (a sentence on stderr), 75 (stopped, saved) or 1."""
-    options = _parser(kind).parse_args()
+    parser = _parser(kind)
+    options = parser.parse_args()
+    if options.job is not None and (options.set or options.preset or options.config or options.resume):
+        parser.error("a job has its settings in the database; --job goes alone")
     try:
         with opened(kind, options) as run:
             work(run)
