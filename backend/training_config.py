@@ -37,7 +37,7 @@ class TrainingSettings(BaseModel):
     exclude: tuple[str, ...] = Field((), description="Keep requests and texts of these data sets out.")
     seed: int = Field(42, ge=0, lt=2**31)
     epochs: float = Field(1.0, gt=0, le=1000)
-    max_steps: int | None = Field(None, ge=1, description="Stop after so many steps whatever the epochs say.")
+    max_steps: int | None = Field(None, ge=1, description="Exactly so many steps, whatever the epochs say.")
     learning_rate: float = Field(2e-4, gt=0, le=1)
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
     warmup: float = Field(0.03, ge=0, le=0.5, description="Share of the steps.")
@@ -67,7 +67,7 @@ class SftSettings(TrainingSettings):
 
     packing: Literal["none", "wrapped", "bfd"] = Field(
         "none",
-        description="wrapped: full blocks of max_length tokens, fastest on CPU; bfd: for FlashAttention.",
+        description="wrapped: blocks of max_length tokens that cut requests off; bfd: for FlashAttention.",
     )
 
 
@@ -90,14 +90,7 @@ SETTINGS: dict[str, str] = {
 
 _QWEN = {"base": "Qwen/Qwen2.5-7B-Instruct", "lora_rank": 16, "lora_alpha": 32, "learning_rate": 2e-4}
 _SMALL = {**_QWEN, "base": "Qwen/Qwen2.5-1.5B-Instruct", "gradient_checkpointing": True, "max_length": 512}
-_STARTER_SFT = {
-    "learning_rate": 5e-3,
-    "epochs": 8,
-    "batch_size": 16,
-    "max_length": 96,
-    "packing": "wrapped",
-    "lora_rank": 0,
-}
+_STARTER_SFT = {"learning_rate": 3e-3, "epochs": 10, "batch_size": 16, "max_length": 96, "lora_rank": 0}
 _STARTER_RM = {
     "base": LATEST,
     "learning_rate": 5e-4,

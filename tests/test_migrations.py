@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from backend.db import job_tables, llm_tables  # noqa: F401  (fill the metadata)
 from backend.db.base import Base
 from backend.db.engine import Database
-from backend.db.migrate import current, migrate, move
+from backend.db.migrate import config, current, migrate, move, revisions
 from backend.db.tables import Campaign, Comparison, Greeting, Item, Prompt, Rater, Verdict
 from backend.errors import UserError
 from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
@@ -42,6 +43,12 @@ def test_every_single_step_goes_down_and_up_again(database: Database) -> None:
     assert current(database) is None or current(database) != "head"
     migrate(database)
     assert difference(database) == []
+
+
+def test_file_names_tell_the_revisions_that_alembic_sees() -> None:
+    scripts = ScriptDirectory.from_config(config())
+    assert [script.revision for script in scripts.walk_revisions()][::-1] == revisions()
+    assert scripts.get_current_head() == revisions()[-1]
 
 
 def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:

@@ -5,6 +5,7 @@ import html
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -22,6 +23,7 @@ from ui import (
     home_page,
     judges_page,
 )
+from ui.later import Later
 from ui.say import Lang, Say
 from ui.widgets import html_block
 
@@ -59,20 +61,25 @@ def build_app(services: Services) -> FastAPI:
     app.add_api_route("/favicon.ico", _favicon, include_in_schema=False)
     # Gradio says at every start that several pages rule out server-side rendering, which is off anyway.
     warnings.filterwarnings("ignore", message="SSR mode is not supported", category=UserWarning)
-    for lang in LANGS:
-        app = gr.mount_gradio_app(
-            app,
-            _blocks(services, Say(lang)),
-            path=f"/{lang}",
-            theme=_theme(),
-            head=_head(),
-            footer_links=[],
-            run_history=False,
-            ssr_mode=False,
-            max_file_size="200mb",
-            allowed_paths=[str(services.settings.home.resolve() / "exports")],
-        )
-    return app
+    first, *others = LANGS
+    for lang in others:
+        Later(f"/{lang}", partial(_mount, FastAPI(), services, lang)).join(app)
+    return _mount(app, services, first)
+
+
+def _mount(app: FastAPI, services: Services, lang: Lang) -> FastAPI:
+    return gr.mount_gradio_app(
+        app,
+        _blocks(services, Say(lang)),
+        path=f"/{lang}",
+        theme=_theme(),
+        head=_head(),
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        max_file_size="200mb",
+        allowed_paths=[str(services.settings.home.resolve() / "exports")],
+    )
 
 
 def _blocks(services: Services, say: Say) -> gr.Blocks:

@@ -15,7 +15,8 @@ from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind, JobStatus
 from backend.jobs.worker import Worker
 from backend.settings import Settings
-from backend.training_config import assignments, settings_for
+from backend.training_config import assignments
+from backend.trainings import TrainingService
 
 POLL = 0.5
 Program = Annotated[str, typer.Argument(metavar="sft|reward_model|grpo", help="What to train.")]
@@ -38,15 +39,14 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Queue a training; with --wait stay until it has ended (working on it here if nobody else does)."""
-    settings = settings_for(program, preset, assignments(program, values or []))
-    slots = getattr(settings, "processes", 1)
+    given = assignments(program, values or [])
     house = Settings.load()
     house.home.mkdir(parents=True, exist_ok=True)
     database = Database(house.url)
     try:
         migrate(database)
         jobs = JobService(database, house.home, JobOptions.load())
-        job = jobs.submit(program, settings.model_dump(mode="json"), priority=priority, slots=slots)
+        job = TrainingService(jobs).submit(program, preset, given, priority)
         if wait:
             job = _until_ended(database, house, jobs, job)
         result = _result(jobs, job)
