@@ -124,6 +124,7 @@ def _reward(say: Say, put: Put) -> gr.Dropdown:
             elem_id="zf-train-grpo-pick",
         )
         put("endpoint", "max_calls", visible=False)
-    with gr.Accordion(say("混合奖励：长短、重复与格式", "Mix: length, repetition, form"), open=False), gr.Row():
+    mix = say("混合奖励：长短、重复与格式", "Mix: length, repetition, form")
+    with gr.Accordion(mix, open=False), gr.Row():
         put(*MIX, "binary")
     return pick

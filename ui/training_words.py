@@ -163,7 +163,8 @@ def title_of(say: Say, job: JobInfo) -> str:
 def pill(say: Say, status: JobStatus) -> str:
     """A status as sign, word and colour."""
     kind, sign = _PILL[status]
-    return f'<span class="zf-pill zf-pill-{kind}"><i aria-hidden="true">{sign}</i>{esc(say(*STATUS[status]))}</span>'
+    word = esc(say(*STATUS[status]))
+    return f'<span class="zf-pill zf-pill-{kind}"><i aria-hidden="true">{sign}</i>{word}</span>'
 
 
 def progress_words(say: Say, text: str) -> str:

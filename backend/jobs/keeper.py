@@ -1,7 +1,7 @@
 """The application's care for a worker: there is always one for this home while the application lives.
 
 The worker is a process in a session of its own, so that neither it nor any job dies with the application.
-Why it is so: docs/decisions/2026-11-jobs.md.
+Why it is so: docs/decisions/2026-11-23-jobs.md.
 """
 
 import os
