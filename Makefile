@@ -6,7 +6,7 @@ STAMP := $(VENV)/.app-$(shell cksum < requirements.txt | cut -d' ' -f1)
 DEV_STAMP := $(VENV)/.dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench browser clean
+.PHONY: help run test lint format bench browser screenshots clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ bench: $(DEV_STAMP) ## Run the measurements in bench/ (long)
 
 browser: $(DEV_STAMP) ## Make sure that a Chromium and a Chinese font are there for the tests
 	@$(PY) tests/browser_setup.py
+
+screenshots: $(DEV_STAMP) browser ## Take the pictures in docs/images anew
+	@$(PY) -m tests.screenshots
 
 clean: ## Remove the environment and caches (keeps var/, your data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -118,6 +118,10 @@ class TrainingService:
                 self._jobs.cancel(other.id)
         return job
 
+    def again(self, job_id: int) -> JobInfo:
+        """A new job with the same settings."""
+        return self._jobs.run_again(self.job(job_id).id)
+
     def starter_blocked(self) -> Message | None:
         """Why the starter model cannot be trained now; None where it can."""
         for job in self._jobs.jobs(kind="sft") + self._jobs.jobs(kind="reward_model"):

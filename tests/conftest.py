@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,21 +67,34 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture
-def database(home: Path) -> Iterator[Database]:
-    """An empty database at the newest migration."""
-    made = Database(Settings.load().url)
+@pytest.fixture(scope="session")
+def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file that went through every migration, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "zhufu.db"
+    made = Database(f"sqlite:///{path}")
     migrate(made)
+    made.close()
+    return path
+
+
+@pytest.fixture
+def database(home: Path, _migrated: Path) -> Iterator[Database]:
+    """An empty database at the newest migration."""
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_migrated, home / "zhufu.db")
+    made = Database(Settings.load().url)
     yield made
     made.close()
 
 
 @pytest.fixture
-def services(home: Path) -> Iterator[Services]:
+def services(home: Path, _migrated: Path) -> Iterator[Services]:
     """Every service around a fresh home."""
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_migrated, home / "zhufu.db")
     made = build_services(Settings.load())
     yield made
-    made.database.close()
+    made.close()
 
 
 @pytest.fixture(scope="session")

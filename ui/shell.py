@@ -22,6 +22,7 @@ from ui import (
     corpus_page,
     home_page,
     judges_page,
+    training_page,
 )
 from ui.later import Later
 from ui.say import Lang, Say
@@ -48,6 +49,7 @@ PAGES = (
     Page("campaigns", "任务", "Campaigns", campaigns_page.build),
     Page("corpus", "语料", "Corpus", corpus_page.build),
     Page("judges", "裁判", "Judges", judges_page.build),
+    Page("training", "训练", "Training", training_page.build),
     Page("agreement", "一致性", "Agreement", agreement_page.build),
 )
 
@@ -154,7 +156,8 @@ def _theme() -> gr.themes.Base:
 
 def _head() -> str:
     styles = "".join(
-        f'<link rel="stylesheet" href="{_asset(name)}">' for name in ("zhufu.css", "annotate.css")
+        f'<link rel="stylesheet" href="{_asset(name)}">'
+        for name in ("zhufu.css", "annotate.css", "training.css")
     )
     scripts = "".join(f'<script defer src="{_asset(name)}"></script>' for name in ("shell.js", "annotate.js"))
     return f'<meta name="viewport" content="width=device-width, initial-scale=1">{styles}{scripts}'

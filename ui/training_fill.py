@@ -96,9 +96,7 @@ def rewarding(services: Services, say: Say, tab: gr.Tab, pick: gr.Dropdown, made
             return [gr.skip()] * 3
         spec = services.scoring.catalog.judge(int(judge)).spec
         if spec is None or spec.kind not in REWARDS:
-            raise UserError(
-                "This judge gives no score to a single greeting.", "这个裁判不能给单条祝福评分。"
-            )
+            raise UserError("This judge gives no score to a single greeting.", "这个裁判不能给单条祝福评分。")
         values = {"reward": spec.kind.value, "endpoint": spec.endpoint, "judge": dict(spec.config)}
         filled = dict(zip(fields_of("grpo"), shown("grpo", values), strict=True))
         return [filled[name] for name in ("reward", "endpoint", "judge")]

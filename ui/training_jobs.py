@@ -56,7 +56,9 @@ def jobs_table(say: Say, jobs: Sequence[JobInfo], chosen: int | None) -> str:
 def job_link(say: Say, job_id: int, text: str, here: bool = False) -> str:
     """A link that opens a job on this page."""
     mark = ' aria-current="true"' if here else ""
-    return f'<a class="zf-a" data-job="{job_id}"{mark} href="/{say.lang}/training?job={job_id}">{esc(text)}</a>'
+    return (
+        f'<a class="zf-a" data-job="{job_id}"{mark} href="/{say.lang}/training?job={job_id}">{esc(text)}</a>'
+    )
 
 
 def bar(job: JobInfo) -> str:
@@ -118,7 +120,9 @@ def _job_row(say: Say, job: JobInfo, here: bool) -> list[str]:
 def _artifact_row(say: Say, made: ArtifactInfo, names: Mapping[int, str]) -> list[str]:
     size = size_of(made.path)
     name = f"<b>{esc(made.name)}</b>"
-    origin = job_link(say, made.job_id, say(f"任务 {made.job_id}", f"job {made.job_id}")) if made.job_id else ""
+    origin = (
+        job_link(say, made.job_id, say(f"任务 {made.job_id}", f"job {made.job_id}")) if made.job_id else ""
+    )
     parent = esc(f"{names.get(made.parent_id, '?')}（{made.parent_id}）") if made.parent_id else "–"
     told = " · ".join(f"{esc(key)} {esc(value)}" for key, value in figures(made.metrics)) or "–"
     gone = f'<span class="zf-error">{say("文件已不在", "files are gone")}</span>'

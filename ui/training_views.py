@@ -51,9 +51,11 @@ def status_html(say: Say, job: JobInfo, history: History) -> str:
         *((say(*name), short(value)) for key, name in NOW if (value := history.newest(key)) is not None),
     ]
     cells = "".join(f"<div><b>{esc(fact[1])}</b><span>{esc(fact[0])}</span></div>" for fact in facts if fact)
+    heading = f"<h3>{job.id} · {esc(title_of(say, job))}</h3>"
+    words = f"<span>{esc(progress_words(say, job.progress_text))}</span>"
     return (
-        f'<div class="zf-watch-head"><h3>{job.id} · {esc(title_of(say, job))}</h3>{pill(say, job.status)}</div>'
-        f'<div class="zf-watch-bar">{bar(job)}<span>{esc(progress_words(say, job.progress_text))}</span></div>'
+        f'<div class="zf-watch-head">{heading}{pill(say, job.status)}</div>'
+        f'<div class="zf-watch-bar">{bar(job)}{words}</div>'
         f'{error}{waiting}<div class="zf-figures zf-tight">{cells}</div>'
     )
 
@@ -91,7 +93,8 @@ def samples_html(say: Say, samples: Sequence[SampleText]) -> str:
     for sample in samples:
         by_prompt.setdefault(sample.prompt, []).insert(0, sample)
     cards = "".join(_card(say, prompt, said) for prompt, said in by_prompt.items())
-    return f'<h3 class="zf-h">{say("样例：同样的请求，一步步看", "Samples: the same requests, step by step")}</h3>{cards}'
+    heading = say("样例：同样的请求，一步步看", "Samples: the same requests, step by step")
+    return f'<h3 class="zf-h">{heading}</h3>{cards}'
 
 
 def log_html(say: Say, lines: Sequence[str]) -> str:
@@ -124,7 +127,8 @@ def _serving(say: Say, job: JobInfo | None, address: Address | None) -> str:
         return ""
     link = job_link(say, job.id, say(f"任务 {job.id}", f"job {job.id}"))
     if address is None:
-        return f'<div class="zf-warn" role="status">{say("服务正在启动", "The service is starting")} · {link}</div>'
+        starting = say("服务正在启动", "The service is starting")
+        return f'<div class="zf-warn" role="status">{starting} · {link}</div>'
     where = f"<code>{esc(address.base_url)}</code> · {say('模型', 'model')} <code>{esc(address.model)}</code>"
     hint = say("填到“裁判 → 模型端点”即可使用。", "Enter it under Judges → Endpoints to use it.")
     return f'<div class="zf-ok" role="status">{say("服务地址", "Served at")} {where} · {link}<br>{hint}</div>'
