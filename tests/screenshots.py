@@ -15,7 +15,7 @@ from backend.settings import ROOT, Settings
 from tests.browser_setup import find_browser
 from tests.real_app import FLAGS, App, running
 
-WAIT = 20_000
+WAIT = 40_000
 PAGES = {
     "home": ("", "#zf-home-board table"),
     "campaigns": ("campaigns", "#zf-campaigns table"),

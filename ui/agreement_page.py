@@ -119,15 +119,13 @@ def build(services: Services, say: Say) -> None:
         ]
 
     gr.on(None, load, None, reference, queue=False)
-    reference.change(show, reference, [board_html, judge, download])
-    refresh.click(show, reference, [board_html, judge, download])
-    gr.on(
-        [judge.change, board_html.change],
-        explain,
-        [reference, judge],
-        [curve, occasions, confusion, worst],
-        trigger_mode="always_last",
-    )
+    details = [curve, occasions, confusion, worst]
+    for shown in (
+        reference.change(show, reference, [board_html, judge, download]),
+        refresh.click(show, reference, [board_html, judge, download]),
+    ):
+        shown.then(explain, [reference, judge], details)
+    judge.input(explain, [reference, judge], details)
 
 
 def _summary(say: Say, board: Board) -> str:
@@ -149,7 +147,7 @@ def _remarks(say: Say, board: Board) -> str:
     if length and length.auc.value is not None and max(length.auc.value, 1 - length.auc.value) >= 0.7:
         told.append(
             say(
-                f"只数字数，AUC 就有 {length.auc.value:.2f}：长短几乎泄露了答案，请看“等长 AUC”。",
+                f"只数字数，AUC 就有 {length.auc.value:.2f}：长短本身就透露答案，请看“等长 AUC”。",
                 f"Counting characters alone reaches AUC {length.auc.value:.2f}: length gives these "
                 "labels away; look at the length-matched AUC.",
             )

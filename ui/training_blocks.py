@@ -8,7 +8,7 @@ import gradio as gr
 from ui.say import Say
 from ui.training_jobs import OPEN
 from ui.training_views import frame
-from ui.training_words import CURVES
+from ui.training_words import CURVES, Curve
 from ui.widgets import html_block
 
 POLL_S = 2.5
@@ -50,7 +50,7 @@ def blocks(say: Say, more: dict[str, Any]) -> Watch:
     parts["has_card"] = card
     with gr.Row(elem_classes="zf-plots"):
         for number, curve in enumerate(CURVES):
-            parts[f"plot{number}"] = _plot(say, curve.key, say(*curve.name))
+            parts[f"plot{number}"] = _plot(say, curve)
     parts["samples"] = html_block(elem_id="zf-train-samples")
     with gr.Accordion(say("日志（最后 80 行）", "Log (last 80 lines)"), open=False, elem_id="zf-train-logs"):
         parts["log"] = html_block(elem_id="zf-train-log")
@@ -79,21 +79,22 @@ def _buttons(say: Say) -> dict[str, gr.Button]:
     }
 
 
-def _plot(say: Say, key: str, title: str) -> gr.LinePlot:
+def _plot(say: Say, curve: Curve) -> gr.LinePlot:
     return gr.LinePlot(
         x="step",
         y="value",
         color="series",
-        title=title,
+        title=say(*curve.name),
         x_title=say("步", "step"),
         y_title=" ",
         color_title=" ",
+        y_lim=[0, 1] if curve.share else None,
         height=240,
         min_width=300,
         visible=False,
         show_label=False,
         buttons=[],
-        elem_id=f"zf-plot-{key}",
+        elem_id=f"zf-plot-{curve.key}",
     )
 
 

@@ -25,7 +25,7 @@ LABELS: dict[str, Words] = {
     "exclude": ("排除这些数据集里的请求和文本", "Keep out requests and texts of"),
     "seed": ("随机种子", "Seed"),
     "epochs": ("轮数", "Epochs"),
-    "max_steps": ("最多步数（空则按轮数）", "Steps at most (empty: by epochs)"),
+    "max_steps": ("最多步数（0 则按轮数）", "Steps at most (0: by epochs)"),
     "learning_rate": ("学习率", "Learning rate"),
     "scheduler": ("学习率变化", "Schedule"),
     "warmup": ("预热占比", "Warm-up share"),
@@ -33,7 +33,7 @@ LABELS: dict[str, Words] = {
     "max_grad_norm": ("梯度裁剪", "Gradient clipping"),
     "batch_size": ("每批条数", "Batch size"),
     "accumulation": ("梯度累积", "Accumulation"),
-    "max_length": ("最长 token 数（请求加祝福）", "Tokens at most (request and greeting)"),
+    "max_length": ("最多 token（含请求）", "Tokens, request included"),
     "lora_rank": ("LoRA 秩（0 为全参数）", "LoRA rank (0: every weight)"),
     "lora_alpha": ("LoRA alpha", "LoRA alpha"),
     "lora_dropout": ("LoRA dropout", "LoRA dropout"),
@@ -64,7 +64,7 @@ LABELS: dict[str, Words] = {
     "reward_artifact": ("哪个奖励模型", "Which reward model"),
     "judge": ("裁判设置（JSON）", "Settings of the judge (JSON)"),
     "endpoint": ("裁判用的模型端点", "Endpoint of the judge"),
-    "max_calls": ("最多调用裁判几次（空为不限）", "Calls to the judge at most (empty: no cap)"),
+    "max_calls": ("最多调用裁判几次（0 为不限）", "Calls to the judge at most (0: no cap)"),
     "binary": ("只看合不合格（1 或 0）", "Pass or fail only (1 or 0)"),
     "reward_weight": ("奖励权重", "Weight of the reward"),
     "length_weight": ("字数项权重", "Weight of length"),
@@ -135,6 +135,8 @@ def _plain(program: str, name: str, value: Any) -> Any:
     if name in WIDE:
         return _object(name, value or "{}")
     field = settings_type(program).model_fields[name]
+    if field.annotation == int | None:
+        return value or None  # An empty box of numbers shows 0.
     if isinstance(value, str):
         text = value.strip()
         return text or (None if field.default is None else "")

@@ -7,7 +7,7 @@ from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.vocabulary import JobStatus
 from backend.trainings import size_of
 from ui.say import Say
-from ui.training_words import ARTIFACTS, moment, pill, progress_words, short, title_of
+from ui.training_words import ARTIFACTS, METRICS, moment, pill, progress_words, short, title_of
 from ui.widgets import empty, esc, table
 
 # A link that also works in a new tab; a plain click is answered in place.
@@ -22,10 +22,11 @@ element.addEventListener('click', (event) => {
 TELLING = (
     "eval_loss",
     "length_matched_accuracy",
-    "accuracy",
+    "all_accuracy",
+    "ngram_all_accuracy",
     "gold_excellence",
-    "distinct_2",
     "held_out/distinct_2",
+    "held_out/fit",
     "train_loss",
     "steps",
 )
@@ -90,10 +91,10 @@ def artifacts_table(say: Say, artifacts: Sequence[ArtifactInfo]) -> str:
     return table(head, rows, ("", "zf-left", "zf-left", "zf-left", "zf-text"))
 
 
-def figures(metrics: Mapping[str, Any], most: int = FIGURES) -> list[tuple[str, str]]:
+def figures(say: Say, metrics: Mapping[str, Any], most: int = FIGURES) -> list[tuple[str, str]]:
     """The most telling figures of an artifact."""
     known = [name for name in TELLING if isinstance(metrics.get(name), int | float)]
-    return [(name, short(metrics[name])) for name in known[:most]]
+    return [(say(*METRICS[name]), short(metrics[name])) for name in known[:most]]
 
 
 def bytes_of(size: int) -> str:
@@ -124,7 +125,7 @@ def _artifact_row(say: Say, made: ArtifactInfo, names: Mapping[int, str]) -> lis
         job_link(say, made.job_id, say(f"任务 {made.job_id}", f"job {made.job_id}")) if made.job_id else ""
     )
     parent = esc(f"{names.get(made.parent_id, '?')}（{made.parent_id}）") if made.parent_id else "–"
-    told = " · ".join(f"{esc(key)} {esc(value)}" for key, value in figures(made.metrics)) or "–"
+    told = " · ".join(f"{esc(key)} {esc(value)}" for key, value in figures(say, made.metrics)) or "–"
     gone = f'<span class="zf-error">{say("文件已不在", "files are gone")}</span>'
     return [
         f"{name}<small>{made.id} {origin}</small>",

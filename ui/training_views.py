@@ -13,6 +13,7 @@ from ui.training_jobs import bar, bytes_of, job_link
 from ui.training_words import (
     ARTIFACTS,
     CURVES,
+    METRICS,
     Curve,
     either,
     moment,
@@ -61,11 +62,10 @@ def status_html(say: Say, job: JobInfo, history: History) -> str:
 
 
 def points(say: Say, curve: Curve, history: History) -> Points:
-    """The points of a plot, empty where the job does not report it."""
+    """The points of a plot, empty where the job does not report it; one point alone draws no line."""
+    curves = {name: thinned(history.metrics.get(key, {})) for key, name in curve.series.items()}
     return tuple(
-        (step, value, say(*name))
-        for key, name in curve.series.items()
-        for step, value in thinned(history.metrics.get(key, {}))
+        (step, value, say(*name)) for name, found in curves.items() if len(found) > 1 for step, value in found
     )
 
 
@@ -109,9 +109,9 @@ def artifact_html(say: Say, made: ArtifactInfo, serving: JobInfo | None, address
     """The model that a job left behind, and where it answers."""
     size = size_of(made.path)
     rows = "".join(
-        f"<div><b>{esc(short(value))}</b><span>{esc(name)}</span></div>"
-        for name, value in made.metrics.items()
-        if isinstance(value, int | float) and not name.startswith("start/")
+        f"<div><b>{esc(short(made.metrics[key]))}</b><span>{esc(say(*name))}</span></div>"
+        for key, name in METRICS.items()
+        if made.metrics.get(key) is not None
     )
     told = say("文件已不在", "files are gone") if size is None else bytes_of(size)
     head = (

@@ -93,6 +93,7 @@ class Curve:
     key: str
     name: Words
     series: dict[str, Words]
+    share: bool = False
 
 
 CURVES = (
@@ -101,6 +102,7 @@ CURVES = (
         "accuracy",
         ("偏好对准确率", "Pair accuracy"),
         {"accuracy": ("训练", "training"), "eval_accuracy": ("验证", "validation")},
+        share=True,
     ),
     Curve(
         "reward",
@@ -116,6 +118,7 @@ CURVES = (
         "gold",
         ("旁观裁判（奖励不用它）", "Gold judge (never the reward)"),
         {"gold_excellence": ("优秀率", "excellent"), "gold_unscored": ("未评率", "unscored")},
+        share=True,
     ),
     Curve("kl", ("与起点的 KL", "KL to the start"), {"kl": ("KL", "KL")}),
     Curve(
@@ -135,13 +138,35 @@ CURVES = (
             "held_out/repetition": ("重复", "repetition"),
             "held_out/fit": ("切题", "fit"),
         },
+        share=True,
     ),
     Curve(
         "shares",
         ("零方差与未评的占比", "Zero-variance and unscored share"),
         {"frac_reward_zero_std": ("零方差组", "zero variance"), "unscored": ("未评", "unscored")},
+        share=True,
     ),
 )
+METRICS: dict[str, Words] = {
+    "steps": ("步数", "steps"),
+    "train_seconds": ("训练秒数", "seconds of training"),
+    "train_loss": ("训练损失", "training loss"),
+    "eval_loss": ("验证损失", "validation loss"),
+    "all_accuracy": ("准确率（留出）", "accuracy (held out)"),
+    "length_matched_accuracy": ("等长准确率", "length-matched accuracy"),
+    "rejected_longer_accuracy": ("差的更长时准确率", "accuracy, rejected longer"),
+    "ngram_all_accuracy": ("n-gram 基线准确率", "accuracy of n-gram"),
+    "ngram_length_matched_accuracy": ("n-gram 等长准确率", "n-gram, length-matched"),
+    "gold_excellence": ("旁观优秀率", "gold excellent"),
+    "gold_unscored": ("旁观未评率", "gold unscored"),
+    "held_out/length": ("平均字数", "mean characters"),
+    "held_out/distinct_2": ("distinct-2", "distinct-2"),
+    "held_out/self_bleu_4": ("self-BLEU-4", "self-BLEU-4"),
+    "held_out/repetition": ("重复", "repetition"),
+    "held_out/fit": ("切题", "fit to the request"),
+    "best_step": ("保留的是第几步", "step that is kept"),
+}
+"""The figures of a result that are shown; all of them stand in its model card."""
 
 
 def program(say: Say, kind: str) -> str:
