@@ -148,7 +148,7 @@ def _previewing(services: Services, say: Say, boxes: list[Any], told: gr.HTML, p
             shown = services.scoring.preview(spec, _sample(spec.kind, *given[SETTINGS:]))
         except UserError as error:
             return [note(say.of(error), "bad"), ""]
-        return [_count(say, spec), _prompts(say, shown)]
+        return [_count(say, spec) + _no_model(services, say, shown), _prompts(say, shown)]
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     gr.on(None, look, boxes, [told, preview], **quiet)
@@ -244,6 +244,17 @@ def _count(say: Say, spec: JudgeSpec) -> str:
         return ""
     used = f"{len(rules)} / {MAX_RULES}"
     return f'<p class="zf-note">{say(f"原则 {used} 条", f"{used} principles")}</p>'
+
+
+def _no_model(services: Services, say: Say, shown: Sequence[str]) -> str:
+    if not shown or services.endpoints.endpoints():
+        return ""
+    return note(
+        say(
+            "还没有模型端点：可以先写原则、看提示词；要试用，请先到“模型端点”里添加一个。",
+            "No model endpoint yet: write principles and read the prompt; to try it, add one under “Endpoints”.",
+        )
+    )
 
 
 def _prompts(say: Say, shown: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from backend.services import Services
 from backend.training_config import DEFAULT_PRESET, presets
 from backend.trainings import PROGRAMS, Problem, TrainingService
 from ui.say import Say
-from ui.training_fields import LABELS, box, entered, fields_of, shown
+from ui.training_fields import LABELS, WIDE, box, entered, fields_of, shown
 from ui.training_fill import filling, names, rewarding
 from ui.training_words import LEADS, MACHINES, PRESETS
 from ui.training_words import PROGRAMS as TITLES
@@ -88,8 +88,13 @@ def _form(services: Services, say: Say, program: str, tab: gr.Tab) -> Form:
     if program in SWITCHES:
         with gr.Row():
             put(*SWITCHES[program])
-    with gr.Accordion(say("更多设置", "More settings"), open=False), gr.Row():
-        put(*(name for name in fields_of(program) if name not in made))
+    rest = [name for name in fields_of(program) if name not in made]
+    with gr.Accordion(say("更多设置", "More settings"), open=False):
+        with gr.Row(elem_classes="zf-many"):
+            put(*(name for name in rest if name not in WIDE))
+        if program == "grpo":
+            with gr.Row():
+                put(*(name for name in rest if name in WIDE))
     heard = html_block(elem_id=f"zf-train-{program}-told")
     go = gr.Button(say("开始训练", "Start"), variant="primary", elem_id=f"zf-train-{program}-start")
     filling(services, say, program, tab, preset, hint, made)

@@ -83,3 +83,13 @@ class ScoringHouse:
         if self._endpoints is None:
             raise NO_ENDPOINT
         return self._endpoints
+
+
+class ReadingHouse(ScoringHouse):
+    """The house for reading prompts, which needs no model: a nameless endpoint where none is set up."""
+
+    def endpoint(self, name: str | None) -> Endpoint:
+        """As in any house; without a name and without endpoints a stand-in."""
+        if name is None and not self._known().endpoints():
+            return Endpoint(name="", base_url="http://localhost", model="")
+        return super().endpoint(name)

@@ -21,7 +21,7 @@ from backend.scoring.beside import beside
 from backend.scoring.blocking import blocking
 from backend.scoring.catalog import JudgeCatalog
 from backend.scoring.fitted import FittedJudges
-from backend.scoring.house import ScoringHouse
+from backend.scoring.house import ReadingHouse, ScoringHouse
 from backend.scoring.records import BesidePage, RunEstimate, ScoreProgress, ScoreRequest
 from backend.scoring.run import ScoreRun, release, shape_of
 from backend.scoring.store import rater_of, store
@@ -128,7 +128,7 @@ class ScoringService:
 
     def preview(self, spec: JudgeSpec, sample: Sample | PairSample) -> list[str]:
         """The exact text of every call this judge would make, as far as it is known beforehand."""
-        judge = describe(spec, self._house())
+        judge = describe(spec, ReadingHouse(self._endpoints, self._fitted.one))
         return previewed(judge, sample) if isinstance(judge, AskingJudge) else []
 
     def judge_one(self, spec: JudgeSpec, sample: Sample | PairSample) -> Draft | PairDraft:
