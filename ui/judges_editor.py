@@ -252,7 +252,8 @@ def _no_model(services: Services, say: Say, shown: Sequence[str]) -> str:
     return note(
         say(
             "还没有模型端点：可以先写原则、看提示词；要试用，请先到“模型端点”里添加一个。",
-            "No model endpoint yet: write principles and read the prompt; to try it, add one under “Endpoints”.",
+            "No model endpoint yet: you can write principles and read the prompt; to try it, add one under "
+            "“Endpoints”.",
         )
     )
 
