@@ -88,7 +88,7 @@ def _plot(say: Say, curve: Curve) -> gr.LinePlot:
         x_title=say("步", "step"),
         y_title=" ",
         color_title=" ",
-        y_lim=[0, 1] if curve.share else None,
+        **({"y_lim": [0, 1]} if curve.share else {}),
         height=240,
         min_width=300,
         visible=False,

@@ -5,7 +5,7 @@ from typing import Any
 
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.vocabulary import JobStatus
-from backend.trainings import size_of
+from backend.trainings import SERVE, size_of
 from ui.say import Say
 from ui.training_words import ARTIFACTS, METRICS, moment, pill, progress_words, short, title_of
 from ui.widgets import empty, esc, table
@@ -107,7 +107,8 @@ def bytes_of(size: int) -> str:
 def _job_row(say: Say, job: JobInfo, here: bool) -> list[str]:
     failed = job.status in (JobStatus.FAILED, JobStatus.LOST)
     told = job.error or (job.waiting if job.status is JobStatus.QUEUED else None)
-    words = say.of(told) if told else progress_words(say, job.progress_text)
+    over = job.kind == SERVE and job.ended
+    words = say.of(told) if told else "" if over else progress_words(say, job.progress_text)
     return [
         job_link(say, job.id, f"{job.id} · {title_of(say, job)}", here),
         pill(say, job.status),

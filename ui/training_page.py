@@ -45,7 +45,7 @@ def build(services: Services, say: Say) -> None:
             made = html_block(elem_id="zf-artifacts", js_on_load=OPEN)
     _watching(watcher, say, watch)
     _opening(trainings, watcher, say, tabs, watch, made)
-    steering(services, trainings, watcher, say, watch)
+    steering(trainings, watcher, say, watch)
     _starting(services, trainings, watcher, say, forms, tabs, watch)
     _changing(trainings, say, watch, forms, tabs, programs)
     training_starter.starting(trainings, watcher, say, card, watch, tabs)
@@ -69,6 +69,7 @@ def _watching(watcher: Watcher, say: Say, watch: Watch) -> None:
     fill(load, *watch.outputs)
     watch.which.change(look, [watch.which, watch.seen], watch.outputs, **QUIET)
     watch.which.change(None, watch.which, None, js=REMEMBER)
+    watch.which.input(lambda: "", None, watch.told, **QUIET)
     watch.timer.tick(look, [watch.which, watch.seen], watch.outputs, **QUIET)
 
 
@@ -81,11 +82,11 @@ def _opening(
     def open_job(event: gr.EventData) -> list[Any]:
         wish = job_number(getattr(event, "job", None))
         if wish is None:
-            return [gr.skip(), gr.skip()]
-        return [gr.Tabs(selected=JOBS), watcher.choice(trainings.job(wish).id)]
+            return [gr.skip()] * 3
+        return ["", gr.Tabs(selected=JOBS), watcher.choice(trainings.job(wish).id)]
 
     for place in (watch.parts["listed"], watch.parts["artifact"], made):
-        place.click(open_job, None, [tabs, watch.which], **QUIET)
+        place.click(open_job, None, [watch.told, tabs, watch.which], **QUIET)
 
 
 def _starting(

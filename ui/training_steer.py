@@ -7,7 +7,6 @@ import gradio as gr
 
 from backend.errors import NotFound, UserError
 from backend.jobs.records import ArtifactInfo, JobInfo
-from backend.services import Services
 from backend.trainings import TrainingService
 from ui.say import Say
 from ui.training_blocks import Watch
@@ -17,13 +16,8 @@ from ui.widgets import note, polite
 Act = Callable[[int], JobInfo]
 
 
-def steering(
-    services: Services, trainings: TrainingService, watcher: Watcher, say: Say, watch: Watch
-) -> None:
-    """What each button does; every number from the browser is looked up before anything happens."""
-
-    def mine(act: Act) -> Act:
-        return lambda job_id: act(trainings.job(job_id).id)
+def steering(trainings: TrainingService, watcher: Watcher, say: Say, watch: Watch) -> None:
+    """What each button does; the service looks every number from the browser up before it acts."""
 
     def serve(job_id: int) -> JobInfo:
         return trainings.serve(_model(trainings, job_id).id)
@@ -35,8 +29,8 @@ def steering(
     sure = say("确定取消这个任务吗？已保存的进度会留下。", "Cancel this job? What it saved stays.")
     acts: dict[str, tuple[Act, tuple[str, str], str | None]] = {
         "cancel": (trainings.cancel, ("正在取消任务 {}。", "Cancelling job {}."), sure),
-        "pause": (mine(services.jobs.pause), ("任务 {} 会在当前一步之后暂停。", "Job {} will pause."), None),
-        "resume": (mine(services.jobs.resume), ("任务 {} 接着跑。", "Job {} goes on."), None),
+        "pause": (trainings.pause, ("任务 {} 会在当前一步之后暂停。", "Job {} will pause."), None),
+        "resume": (trainings.resume, ("任务 {} 接着跑。", "Job {} goes on."), None),
         "again": (trainings.again, ("已加入队列，任务 {}。", "Queued as job {}."), None),
         "serve": (serve, ("正在启动服务，任务 {}。", "The service starts as job {}."), None),
         "stop": (stop, ("正在停止服务，任务 {}。", "Stopping the service, job {}."), None),

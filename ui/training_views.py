@@ -28,7 +28,7 @@ from ui.widgets import empty, esc, note
 Points = tuple[tuple[int, float, str], ...]
 NEWEST = 3
 """Steps of a sample that stand open; earlier ones are a click away."""
-REMARKS = ("监测", "unscored by")
+REMARKS = ("监测", "unscored by", "warning")
 NOW = (
     ("loss", ("损失", "loss")),
     ("reward", ("奖励", "reward")),
@@ -63,10 +63,8 @@ def status_html(say: Say, job: JobInfo, history: History) -> str:
 
 def points(say: Say, curve: Curve, history: History) -> Points:
     """The points of a plot, empty where the job does not report it; one point alone draws no line."""
-    curves = {name: thinned(history.metrics.get(key, {})) for key, name in curve.series.items()}
-    return tuple(
-        (step, value, say(*name)) for name, found in curves.items() if len(found) > 1 for step, value in found
-    )
+    curves = [(say(*name), thinned(history.metrics.get(key, {}))) for key, name in curve.series.items()]
+    return tuple((step, value, name) for name, found in curves if len(found) > 1 for step, value in found)
 
 
 def frame(found: Points) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import gradio as gr
 from backend.errors import UserError
 from backend.jobs.kinds import kind_of
 from backend.jobs.records import JobInfo
-from backend.jobs.vocabulary import ArtifactKind, JobStatus
+from backend.jobs.vocabulary import ACTIVE, ArtifactKind, JobStatus
 from backend.services import Services
 from backend.training_history import Histories
 from backend.trainings import PROGRAMS, SERVE, TrainingService
@@ -38,14 +38,16 @@ class Watcher:
         self._histories = Histories(services.jobs)
 
     def newest(self, wish: object = None) -> int | None:
-        """The job to watch: the one wished for, else the newest that has not ended, else the newest."""
+        """The job to watch: the one wished for, else the newest that runs, that waits, or at all."""
         jobs = self._trainings.jobs()
         if (number := job_number(wish)) is not None:
             # A link to a job of another database: what is here is shown instead.
             with suppress(UserError):
                 return self._trainings.job(number).id
-        living = next((job for job in jobs if not job.ended and job.kind in PROGRAMS), None)
-        return living.id if living else jobs[0].id if jobs else None
+        trainings = [job for job in jobs if job.kind in PROGRAMS]
+        running = [job for job in trainings if job.status in ACTIVE]
+        queued = [job for job in trainings if job.status is JobStatus.QUEUED]
+        return next((job.id for job in (*running, *queued, *jobs)), None)
 
     def choice(self, job_id: int | None) -> Any:
         """The dropdown with a job chosen."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import UserError
+from backend.training_config import checker
+from backend.training_config_serve import check_serve
 
 Config = dict[str, Any]
 LLM_KEY = "ZHUFU_LLM_API_KEY"
@@ -38,10 +40,12 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "score": Kind("backend", ("score",), secrets=(LLM_KEY,)),
-    "sft": Kind("backend.training.sft", secrets=(HUB_TOKEN,)),
-    "reward_model": Kind("backend.training.reward_model", secrets=(HUB_TOKEN,)),
-    "grpo": Kind("backend.training.grpo", secrets=(HUB_TOKEN, LLM_KEY)),
-    "serve": Kind("backend.training.serve", secrets=(HUB_TOKEN,), pausable=False),
+    "sft": Kind("backend.training.sft", secrets=(HUB_TOKEN,), check=checker("sft")),
+    "reward_model": Kind(
+        "backend.training.reward_model", secrets=(HUB_TOKEN,), check=checker("reward_model")
+    ),
+    "grpo": Kind("backend.training.grpo", secrets=(HUB_TOKEN, LLM_KEY), check=checker("grpo")),
+    "serve": Kind("backend.training.serve", secrets=(HUB_TOKEN,), pausable=False, check=check_serve),
     "selftest": Kind("backend.jobs.selftest"),
 }
 

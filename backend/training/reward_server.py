@@ -23,6 +23,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
+from backend.training.debias import Debias
+
 PROBE = "生日快乐"
 
 
@@ -36,6 +38,7 @@ class RewardModel:
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.max_length = min(max_length, getattr(self.model.config, "max_position_embeddings", max_length))
         self.batch = batch
+        self.debias = Debias.load(artifact)
 
     def score(self, items: list[list[str]]) -> list[float | None]:
         """One score per (request, greeting); None where the text is longer than the model reads."""
@@ -48,7 +51,7 @@ class RewardModel:
         for start in range(0, len(order), self.batch):
             part = order[start : start + self.batch]
             for i, score in zip(part, self._forward([ids[i] for i in part]), strict=True):
-                scores[i] = score
+                scores[i] = self.debias.apply(items[i][1], score) if self.debias else score
         return scores
 
     @torch.inference_mode()

@@ -1,0 +1,309 @@
+"""The page of trainings: its views by themselves, and one whole journey in a real browser."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from backend.db.engine import Database
+from backend.errors import UserError
+from backend.jobs.records import JobInfo
+from backend.jobs.service import JobService
+from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
+from backend.services import Services
+from backend.settings import Settings
+from backend.training_checks import Problem
+from backend.training_config import parse, presets, settings_for
+from backend.training_history import Histories, History, SampleText, thinned
+from backend.trainings import PROGRAMS, TrainingService
+from tests.job_helpers import until
+from tests.real_app import App, running
+from ui.judges_runs import STATUS
+from ui.say import Say
+from ui.training_fields import LABELS, entered, fields_of, shown
+from ui.training_form import start, told
+from ui.training_jobs import artifacts_table, bytes_of, jobs_table
+from ui.training_views import all_points, points, remarks_html, samples_html, status_html
+from ui.training_watch import Watcher, job_number
+from ui.training_words import CURVES, either, pill, progress_words
+
+ZH, EN = Say("zh"), Say("en")
+WAIT = 40_000
+
+
+def job(**changes: Any) -> JobInfo:
+    moment = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+    values: dict[str, Any] = dict.fromkeys(JobInfo.__dataclass_fields__) | {
+        "id": 7,
+        "kind": "sft",
+        "config": {"name": "<b>奶奶</b>"},
+        "status": JobStatus.RUNNING,
+        "devices": ("cpu:0",),
+        "attempt": 1,
+        "progress": 0.25,
+        "progress_text": "12 / 48, 1 h 03 min left",
+        "created_at": moment,
+        "started_at": moment,
+    }
+    return JobInfo(**(values | changes))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_boxes_give_back_every_preset(program: str) -> None:
+    assert set(fields_of(program)) <= set(LABELS)
+    for name, preset in presets(program).items():
+        values = entered(program, tuple(shown(program, preset)))
+        assert parse(program, values) == settings_for(program, name, {})
+
+
+def test_boxes_give_back_a_job(services: Services) -> None:
+    settings = settings_for("grpo", None, {"monitor": {"action": "warn"}, "judge": {"principles": ["真诚"]}})
+    assert parse("grpo", entered("grpo", tuple(shown("grpo", settings.model_dump(mode="json"))))) == settings
+
+
+def test_json_that_is_none_is_a_sentence() -> None:
+    boxes = shown("grpo", {})
+    boxes[fields_of("grpo").index("judge")] = "{oops"
+    with pytest.raises(UserError, match="no JSON object"):
+        entered("grpo", tuple(boxes))
+
+
+def test_every_status_has_sign_and_word() -> None:
+    for status in JobStatus:
+        assert STATUS[status][0] in pill(ZH, status) and "aria-hidden" in pill(EN, status)
+
+
+def test_words() -> None:
+    assert progress_words(ZH, "12 / 48, 1 h 03 min left") == "12 / 48 · 约剩 1 小时 03 分"
+    assert progress_words(EN, "12 / 48, 5 min 02 s left") == "12 / 48 · about 5 min 02 s left"
+    warning = "监测警告 | warning, step 8: 太长了（上限 1.5） | too long (limit 1.5)"
+    assert either(ZH, warning) == "监测警告，第 8 步：太长了（上限 1.5）"
+    assert either(EN, warning) == "warning, step 8: too long (limit 1.5)"
+    assert either(ZH, "plain") == "plain"
+    assert [bytes_of(size) for size in (200, 7_700_000, 3e9)] == ["0.2 kB", "7.7 MB", "3.0 GB"]
+    assert [job_number(wish) for wish in ("7", 7, "-1", "７", "7;", None, "9" * 12)] == [7, 7] + [None] * 5
+
+
+def test_views_escape_what_models_and_people_wrote() -> None:
+    history = History(samples=[SampleText(4, "<i>求</i>", "<script>祝</script>")], lines=["监测 <b>"])
+    whole = (
+        jobs_table(ZH, [job()], 7)
+        + status_html(ZH, job(), history)
+        + samples_html(ZH, history.samples)
+        + remarks_html(ZH, history)
+    )
+    assert "<script>" not in whole and "<b>奶奶" not in whole and "<i>求" not in whole
+    assert "25%" in whole and "约剩 1 小时 03 分" in whole
+
+
+def test_curves_show_only_what_the_job_reports() -> None:
+    history = History(metrics={"reward": {1: 0.5, 2: 0.7}, "reward_std": {1: 0.1, 2: 0.2}, "kl": {1: 0.0}})
+    drawn = {curve.key for curve, found in zip(CURVES, all_points(ZH, history), strict=True) if found}
+    assert drawn == {"reward"}
+    reward = next(curve for curve in CURVES if curve.key == "reward")
+    assert points(ZH, reward, history) == (
+        (1, 0.5, "均值"),
+        (2, 0.7, "均值"),
+        (1, 0.1, "标准差"),
+        (2, 0.2, "标准差"),
+    )
+
+
+def test_long_curves_are_thinned_with_both_ends() -> None:
+    found = thinned({step: float(step) for step in range(5000)})
+    assert len(found) == 300 and found[0] == (0, 0.0) and found[-1] == (4999, 4999.0)
+
+
+@pytest.mark.database
+def test_history_reads_only_what_is_new(services: Services, database: Database) -> None:
+    from backend.jobs.report import JobReport
+
+    made = services.jobs.submit("selftest", {})
+    with JobReport(database, made.id) as report:
+        report.metric(1, loss=2.0, gone=float("nan"))
+        report.sample(1, "求", "祝")
+    histories = Histories(services.jobs)
+    assert histories.of(made.id).metrics == {"loss": {1: 2.0}}
+    with JobReport(database, made.id) as report:
+        report.metric(1, loss=1.5)
+        report.sample(1, "求", "福")
+    again = histories.of(made.id)
+    assert again.metrics == {"loss": {1: 1.5}} and again.samples == [SampleText(1, "求", "福")]
+    assert again.newest("loss") == 1.5 and again.newest("kl") is None
+
+
+@pytest.mark.database
+def test_what_cannot_work_is_said_at_the_form(services: Services) -> None:
+    trainings = TrainingService(services.jobs)
+
+    def wrong(program: str, **values: Any) -> list[Problem]:
+        boxes = dict(zip(fields_of(program), shown(program, presets(program)["starter_cpu"]), strict=True))
+        return trainings.problems(program, entered(program, tuple((boxes | values).values())), [], [])
+
+    assert not wrong("sft")
+    found = wrong("sft", epochs=None, learning_rate=3, batch_size=2.5)
+    assert [told(ZH, one) for one in found][1].count("学习率：不能大于 1。") == 1
+    assert [one.field for one in found] == ["epochs", "learning_rate", "batch_size"]
+    assert [one.field for one in wrong("sft", datasets=["nowhere"])] == ["datasets"]
+    assert [one.field for one in wrong("reward_model")] == ["base"], "no policy yet"
+    assert {one.field for one in wrong("grpo", base="gpt2", reward="rubric")} == {"endpoint"}
+    assert {one.field for one in wrong("grpo", base="gpt2", reward="ngram")} == set()
+    assert {one.field for one in wrong("grpo", base="gpt2")} == {"reward_artifact"}
+    odd = wrong("grpo", base="gpt2", reward="ngram", prompts=3, generations=5)
+    assert "prompts × generations = 15" in told(EN, odd[0])
+    assert services.jobs.jobs() == []
+    message = start(services, trainings, ZH, "sft", tuple(shown("sft", {"learning_rate": 3})))
+    assert isinstance(message, str) and "学习率" in message
+
+
+@pytest.mark.database
+def test_starter_is_queued_once_and_cancelled_as_one(services: Services) -> None:
+    trainings = TrainingService(services.jobs)
+    policy, judge = trainings.start_starter()
+    assert (policy.kind, judge.kind, judge.parent_id) == ("sft", "reward_model", policy.id)
+    assert trainings.starter_blocked() is not None
+    with pytest.raises(UserError, match="already"):
+        trainings.start_starter()
+    trainings.pause(policy.id)
+    assert {one.status for one in trainings.jobs()} == {JobStatus.PAUSED}
+    trainings.resume(policy.id)
+    assert {one.status for one in trainings.jobs()} == {JobStatus.QUEUED}
+    trainings.cancel(policy.id)
+    assert {one.status for one in trainings.jobs()} == {JobStatus.CANCELLED}
+    assert trainings.starter_blocked() is None
+
+
+@pytest.mark.database
+def test_only_trainings_are_reached_and_only_policies_served(services: Services, tmp_path: Path) -> None:
+    trainings = TrainingService(services.jobs)
+    other = services.jobs.submit("selftest", {})
+    for act in (trainings.cancel, trainings.again, trainings.artifact_of):
+        with pytest.raises(UserError, match="no training"):
+            act(other.id)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "README.md").write_text("# 卡", "utf-8")
+    made = services.jobs.add_artifact(ArtifactKind.POLICY, "<i>小</i>", folder, metrics={"eval_loss": 1.5})
+    judge = services.jobs.add_artifact(ArtifactKind.REWARD_MODEL, "rm", folder, parent=made.id)
+    assert trainings.card(made) == "# 卡"
+    listed = artifacts_table(ZH, services.jobs.artifacts())
+    assert "&lt;i&gt;小" in listed and "验证损失 1.5" in listed
+    with pytest.raises(UserError, match="no policy"):
+        trainings.serve(judge.id)
+    serving = trainings.serve(made.id)
+    assert serving.slots == 0, "without a GPU it must not keep the slot of trainings"
+    assert trainings.serving(made.id) == serving and trainings.address(serving.id) is None
+    with pytest.raises(UserError, match="already"):
+        trainings.serve(made.id)
+    (folder / "README.md").unlink()
+    folder.rmdir()
+    trainings.cancel(serving.id)
+    with pytest.raises(UserError, match="gone"):
+        trainings.serve(made.id)
+    assert "文件已不在" in artifacts_table(ZH, services.jobs.artifacts())
+
+
+@pytest.mark.database
+def test_the_newest_living_job_is_watched(services: Services) -> None:
+    trainings = TrainingService(services.jobs)
+    watcher = Watcher(services, trainings, ZH)
+    assert watcher.newest() is None and "还没有" in jobs_table(ZH, [], None)
+    first = trainings.submit("sft", None, {})
+    trainings.cancel(trainings.submit("sft", None, {}).id)
+    assert watcher.newest() == first.id
+    assert watcher.newest("2") == 2 and watcher.newest("99") == first.id and watcher.newest("x") == first.id
+    with pytest.raises(UserError):
+        trainings.submit("sft", None, {"epochs": -1})
+
+
+@pytest.fixture
+def app(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """The application; its trainings take one thread and fetch nothing."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with running(fresh_home) as made:
+        yield made
+
+
+def fill_in(page: Page, **values: object) -> None:
+    for name, value in values.items():
+        box = page.locator(f"#zf-train-sft-{name} input, #zf-train-sft-{name} textarea").first
+        box.fill(str(value))
+        box.press("Tab")
+
+
+def tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def started(page: Page, name: str, **values: object) -> None:
+    tab(page, "新训练")
+    expect(page.locator("#zf-train-sft-start")).to_be_visible()
+    fill_in(page, name=name, **values)
+    page.click("#zf-train-sft-start")
+    expect(page.locator("#zf-train-head")).to_contain_text(name)
+
+
+@pytest.mark.browser
+@pytest.mark.database
+def test_start_watch_reload_cancel(browser: Browser, app: App) -> None:
+    expect.set_options(timeout=WAIT)
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.set_default_timeout(WAIT)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{app.url}/zh/training", wait_until="domcontentloaded")
+    expect(page.locator("#zf-trainings")).to_contain_text("还没有训练任务")
+    tab(page, "新训练")
+    fill_in(page, learning_rate=3)
+    page.click("#zf-train-sft-start")
+    expect(page.locator("#zf-train-sft-told")).to_contain_text("学习率：不能大于 1")
+
+    started(page, "小试", learning_rate=0.003, max_steps=30, batch_size=4, max_length=48)
+    page.locator("#zf-train-head").get_by_text("进行中").wait_for()
+    expect(page.locator("#zf-starter")).to_be_disabled()
+    expect(page.locator("#zf-starter-why")).to_contain_text("已在训练")
+    started(page, "第二个", max_steps=2000)
+    expect(page.locator("#zf-train-head")).to_contain_text("排队中")
+    page.click("#zf-train-cancel")
+    expect(page.locator("#zf-train-head")).to_contain_text("已取消")
+    expect(page.locator("#zf-train-resume")).to_be_visible()
+
+    page.locator("#zf-trainings").get_by_text("小试").click()
+    expect(page.locator("#zf-train-head")).to_contain_text("小试")
+    page.reload(wait_until="domcontentloaded")
+    expect(page.locator("#zf-train-head")).to_contain_text("小试")
+    other = browser.new_context(viewport={"width": 390, "height": 844}).new_page()
+    other.goto(page.url.replace("/zh/", "/en/"), wait_until="domcontentloaded")
+    expect(other.locator("#zf-train-head")).to_contain_text("小试")
+    expect(page.locator("#zf-train-head")).to_contain_text("完成")
+    expect(page.locator("#zf-plot-loss svg")).to_be_visible()
+    expect(page.locator("#zf-train-samples")).to_contain_text("第 30 步")
+    expect(page.locator("#zf-train-artifact")).to_contain_text("写作模型")
+    expect(page.locator("#zf-train-serve")).to_be_visible()
+    expect(other.locator("#zf-train-head")).to_contain_text("done")
+    assert other.evaluate("document.documentElement.scrollWidth") <= 390
+    check_rows(app)
+
+    page.click("#zf-train-changed")
+    expect(page.locator("#zf-train-sft-max_steps input")).to_have_value("30")
+    tab(page, "成果")
+    expect(page.locator("#zf-artifacts")).to_contain_text("小试")
+    for one in (page, other):
+        one.close()
+
+
+def check_rows(app: App) -> None:
+    """What the page said is what the rows say."""
+    database = Database(Settings(home=app.home).url)
+    jobs = JobService(database, app.home)
+    until(lambda: all(one.ended for one in jobs.jobs()))
+    first, second = sorted(jobs.jobs(), key=lambda one: one.id)
+    assert (first.status, second.status) == (JobStatus.SUCCEEDED, JobStatus.CANCELLED)
+    assert json.loads(json.dumps(first.config))["max_steps"] == 30
+    steps = [event.step for event in jobs.events(first.id, kinds=[EventKind.METRIC])]
+    assert max(step for step in steps if step) == 30
+    database.close()
