@@ -27,13 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 _skipped: list[str] = []
 
 
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Remember skipped tests that must never be skipped where everything is installed."""
-    skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
-    if skipped and any(item.get_closest_marker(name) for name in ("browser", "database")):
-        _skipped.append(item.nodeid)
+    if report.skipped and {"browser", "database"} & set(report.keywords):
+        _skipped.append(report.nodeid)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Turn forbidden skips into a failure of the run."""
     if _skipped and exitstatus == 0 and session.config.getoption("--strict-skips"):

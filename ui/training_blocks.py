@@ -80,6 +80,7 @@ def _buttons(say: Say) -> dict[str, gr.Button]:
 
 
 def _plot(say: Say, curve: Curve) -> gr.LinePlot:
+    limits: Any = [0, 1] if curve.share else None
     return gr.LinePlot(
         x="step",
         y="value",
@@ -88,7 +89,7 @@ def _plot(say: Say, curve: Curve) -> gr.LinePlot:
         x_title=say("步", "step"),
         y_title=" ",
         color_title=" ",
-        **({"y_lim": [0, 1]} if curve.share else {}),
+        y_lim=limits,
         height=240,
         min_width=300,
         visible=False,

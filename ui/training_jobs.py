@@ -10,13 +10,21 @@ from ui.say import Say
 from ui.training_words import ARTIFACTS, METRICS, moment, pill, progress_words, short, title_of
 from ui.widgets import empty, esc, table
 
-# A link that also works in a new tab; a plain click is answered in place.
+# A link that also works in a new tab; a plain press is answered in place. Not at the click: a poll that
+# replaces the list between press and release would take the click with it.
 OPEN = """
+let pressed = null;
+const job = (event) => event.target.closest('[data-job]')?.dataset.job ?? null;
+const plain = (event) => event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey);
+element.addEventListener('pointerdown', (event) => { pressed = plain(event) ? job(event) : null; });
+element.addEventListener('pointerup', (event) => {
+  if (pressed !== null && pressed === job(event)) trigger('click', { job: pressed });
+  pressed = null;
+});
 element.addEventListener('click', (event) => {
-  const link = event.target.closest('[data-job]');
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (job(event) === null || !plain(event)) return;
   event.preventDefault();
-  trigger('click', { job: link.dataset.job });
+  if (event.detail === 0) trigger('click', { job: job(event) });
 });
 """
 TELLING = (
