@@ -259,9 +259,7 @@ def flat(row: JudgeRow) -> dict[str, Any]:
     why = {}
     for name in FIGURES:
         figure: Figure = getattr(row, name)
-        out[name] = figure.value
-        if figure.low is not None:
-            out[f"{name}_low"], out[f"{name}_high"] = figure.low, figure.high
+        out |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
         if figure.why is not None:
             why[name] = figure.why.en
     out["why"] = why
