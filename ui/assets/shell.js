@@ -16,6 +16,15 @@
   if (document.body) watch();
   else document.addEventListener("DOMContentLoaded", watch);
 
+  // On a phone the navigation scrolls sideways: show where one is. Gradio renders the header late.
+  const header = new MutationObserver(() => {
+    const here = document.querySelector('.zf-nav a[aria-current="page"]');
+    if (!here) return;
+    header.disconnect();
+    here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 60;
+  });
+  header.observe(document.documentElement, { childList: true, subtree: true });
+
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("[data-zf-lang]");
     if (link) document.cookie = `zhufu_lang=${link.dataset.zfLang};path=/;max-age=31536000;samesite=lax`;
