@@ -42,3 +42,15 @@ def test_language_and_scheme_are_remembered(browser: Browser, app: App) -> None:
     page.click("[data-zf-theme]")
     expect(page.locator("body:not(.dark)")).to_be_attached()
     page.close()
+
+
+def test_a_campaign_without_a_name_is_one_sentence(browser: Browser, app: App) -> None:
+    page = browser.new_context().new_page()
+    page.goto(f"{app.url}/zh/campaigns", wait_until="domcontentloaded")
+    page.click("#zf-campaign-create", timeout=30_000)
+    expect(page.locator("#zf-campaign-told")).to_contain_text("不能为空", timeout=30_000)
+    page.get_by_role("tab", name="查一道题").click()
+    page.fill("#zf-item-number input", "99999")
+    page.click("#zf-item-open")
+    expect(page.locator("#zf-item")).to_contain_text("99999", timeout=30_000)
+    page.close()

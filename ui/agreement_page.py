@@ -1,5 +1,6 @@
 """The agreement page: a human reference, every judge beside it, and the worst disagreements."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,21 @@ from ui.widgets import empty, esc, figure, html_block, note, polite, table, titl
 BINS = 10
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """The page's blocks that handlers read or fill."""
+
+    reference: gr.Dropdown
+    refresh: gr.Button
+    download: gr.DownloadButton
+    board: gr.HTML
+    judge: gr.Dropdown
+    curve: gr.BarPlot
+    occasions: gr.BarPlot
+    confusion: gr.HTML
+    worst: gr.HTML
+
+
 def build(services: Services, say: Say) -> None:
     """Reference → board → one judge in detail → its worst disagreements."""
     html_block(
@@ -31,6 +47,10 @@ def build(services: Services, say: Say) -> None:
             ),
         ),
     )
+    _wire(services, say, _blocks(say))
+
+
+def _blocks(say: Say) -> Blocks:
     with gr.Row(elem_classes="zf-tools-row"):
         reference = gr.Dropdown(
             label=say("人工参照", "Human reference"), choices=[], scale=3, elem_id="zf-reference"
@@ -39,39 +59,49 @@ def build(services: Services, say: Say) -> None:
         download = gr.DownloadButton(
             say("下载 CSV", "Download CSV"), scale=1, min_width=120, elem_id="zf-agreement-csv"
         )
-    board_html = html_block(elem_id="zf-board")
+    board = html_block(elem_id="zf-board")
     judge = gr.Dropdown(
         label=say("细看一个裁判", "One judge in detail"), choices=[], visible=False, elem_id="zf-judge"
     )
     with gr.Row():
-        curve = gr.BarPlot(
-            x="bin",
-            y="share",
-            title=say("人的评价 随 裁判分数", "People's view by judge score"),
-            x_title=say("裁判分数（由低到高分十组）", "judge score, tenths from low to high"),
-            y_title=say("人说好的比例", "share people call good"),
-            y_lim=[0, 1],
-            height=260,
-            min_width=320,
-            visible=False,
-            sort=[str(number + 1) for number in range(BINS)],
-        )
-        occasions = gr.BarPlot(
-            x="occasion",
-            y="accuracy",
-            title=say("各场合的准确率", "Accuracy by occasion"),
-            x_title=" ",
-            x_label_angle=-40,
-            y_title=say("准确率", "accuracy"),
-            y_lim=[0, 1],
-            height=260,
-            min_width=320,
-            visible=False,
-            sort="-y",
-        )
+        curve, occasions = _curve(say), _by_occasion(say)
     confusion = html_block(elem_id="zf-confusion")
     worst = html_block(elem_id="zf-worst")
+    return Blocks(reference, refresh, download, board, judge, curve, occasions, confusion, worst)
 
+
+def _curve(say: Say) -> gr.BarPlot:
+    return gr.BarPlot(
+        x="bin",
+        y="share",
+        title=say("人的评价 随 裁判分数", "People's view by judge score"),
+        x_title=say("裁判分数（由低到高分十组）", "judge score, tenths from low to high"),
+        y_title=say("人说好的比例", "share people call good"),
+        y_lim=[0, 1],
+        height=260,
+        min_width=320,
+        visible=False,
+        sort=[str(number + 1) for number in range(BINS)],
+    )
+
+
+def _by_occasion(say: Say) -> gr.BarPlot:
+    return gr.BarPlot(
+        x="occasion",
+        y="accuracy",
+        title=say("各场合的准确率", "Accuracy by occasion"),
+        x_title=" ",
+        x_label_angle=-40,
+        y_title=say("准确率", "accuracy"),
+        y_lim=[0, 1],
+        height=260,
+        min_width=320,
+        visible=False,
+        sort="-y",
+    )
+
+
+def _wire(services: Services, say: Say, blocks: Blocks) -> None:
     @polite(say)
     def load() -> Any:
         choices = [
@@ -118,14 +148,16 @@ def build(services: Services, say: Say) -> None:
             worst_list(services, say, board, chosen),
         ]
 
-    gr.on(None, load, None, reference, queue=False)
-    details = [curve, occasions, confusion, worst]
-    for shown in (
-        reference.change(show, reference, [board_html, judge, download]),
-        refresh.click(show, reference, [board_html, judge, download]),
+    gr.on(None, load, None, blocks.reference, queue=False)
+    shown = [blocks.board, blocks.judge, blocks.download]
+    chosen = [blocks.reference, blocks.judge]
+    details = [blocks.curve, blocks.occasions, blocks.confusion, blocks.worst]
+    for ready in (
+        blocks.reference.change(show, blocks.reference, shown),
+        blocks.refresh.click(show, blocks.reference, shown),
     ):
-        shown.then(explain, [reference, judge], details)
-    judge.input(explain, [reference, judge], details)
+        ready.then(explain, chosen, details)
+    blocks.judge.input(explain, chosen, details)
 
 
 def _summary(say: Say, board: Board) -> str:

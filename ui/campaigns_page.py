@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from backend.errors import UserError
 from backend.records import CampaignInfo, CampaignSpec
 from backend.services import Services
 from backend.vocabulary import CampaignKind
@@ -124,8 +125,11 @@ def _new(services: Services, say: Say, listed: gr.HTML) -> None:
         return [gr.Dropdown(choices=names), *tags, gr.Dropdown(choices=judges)]
 
     @polite(say)
-    def create(*given: Any) -> tuple[str, str]:
-        info = services.annotation.create_campaign(_spec(*given))
+    def create(*given: Any) -> tuple[str, Any]:
+        try:
+            info = services.annotation.create_campaign(_spec(*given))
+        except UserError as error:
+            return note(say.of(error), "bad"), gr.skip()
         message = say(
             f"已新建“{info.name}”，共 {info.items} 题。把“标注”页的网址发给标注者即可。",
             f"“{info.name}” is made with {info.items} items. Send raters the address of the annotation page.",
@@ -191,8 +195,8 @@ def _close(services: Services, say: Say, listed: gr.HTML) -> None:
 
     fill(load, which)
     which.focus(load, None, which, queue=False, show_progress="hidden")
-    close.click(shut, which, listed, queue=False)
-    reopen.click(open_again, which, listed, queue=False)
+    close.click(shut, which, listed)
+    reopen.click(open_again, which, listed)
 
 
 def _item(services: Services, say: Say) -> None:
@@ -205,7 +209,10 @@ def _item(services: Services, say: Say) -> None:
     def look(item_id: float | None) -> str:
         if not item_id:
             return note(say("请输入题号。", "Enter an item number."))
-        return item_html(services, say, int(item_id))
+        try:
+            return item_html(services, say, int(item_id))
+        except UserError as error:
+            return note(say.of(error), "bad")
 
     go.click(look, number, shown, queue=False)
     number.submit(look, number, shown, queue=False)

@@ -75,7 +75,11 @@ def figure(say: Say, value: Figure, digits: int = 2) -> str:
 
 
 def polite(say: Say) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A handler whose foreseen errors become a sentence for people, and whose others are logged too."""
+    """A handler whose foreseen errors become a sentence for people, and whose others are logged too.
+
+    The sentence is a toast, which only events that go through the queue can show; a handler without the
+    queue that expects bad input answers it with a `note` of its own.
+    """
 
     def wrap(handler: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(handler)
