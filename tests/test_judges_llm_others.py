@@ -2,11 +2,17 @@
 
 import pytest
 
+from backend.errors import UserError
 from backend.judges.asking import Model
 from backend.judges.base import EMPTY, PairDraft, PairOutcome, Sample
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import Agents, PanelJudge
+from backend.judges.registry import build, describe
 from backend.judges.rubric import RubricJudge, weighted
+from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.llm.client import OpenAIClient
+from backend.llm.endpoint import Endpoint
+from backend.scoring.blocking import blocking
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 from tests.fake_llm import quality
 from tests.judging import ASKED, KEY, score, with_model
@@ -172,3 +178,44 @@ def test_statements_that_give_orders_stay_inside_their_fence(fake_llm: FakeLLM):
     fake_llm.script(reply="tests.judge_replies:broken_statements")
     draft = score(fake_llm, [BAD], PanelJudge)[0]
     assert draft.value == 0.0
+
+
+def test_an_agent_may_ask_an_endpoint_of_its_own(fake_llm: FakeLLM):
+    fake_llm.script(reply="tests.judge_replies:panel", models=["fake", "strong"])
+    spec = JudgeSpec(JudgeKind.PANEL, "panel", "fake", {"endpoints": {"reflect": "strong"}})
+
+    async def run() -> list[str]:
+        house = TwoEndpoints(fake_llm)
+        judge = build(spec, house)
+        assert isinstance(judge, PanelJudge)
+        drafts = await judge.score([Sample(ASKED, GOOD)])
+        for client in house.clients:
+            await client.close()
+        assert drafts[0].value == 1
+        return [body["model"] for body in fake_llm.state()["bodies"]]
+
+    assert sorted(blocking(run())) == ["fake", "fake", "fake", "strong"]
+    plain = describe(JudgeSpec(JudgeKind.PANEL, "panel", "fake"), TwoEndpoints(fake_llm))
+    assert describe(spec, TwoEndpoints(fake_llm)).version != plain.version
+    with pytest.raises(UserError, match="no agent"):
+        describe(
+            JudgeSpec(JudgeKind.PANEL, "panel", "fake", {"endpoints": {"boss": "fake"}}),
+            TwoEndpoints(fake_llm),
+        )
+
+
+class TwoEndpoints:
+    """A house with the endpoints “fake” and “strong”."""
+
+    def __init__(self, fake: FakeLLM) -> None:
+        self.fake, self.clients = fake, []
+
+    def endpoint(self, name: str | None) -> Endpoint:
+        return self.fake.endpoint(name=name, model=name)
+
+    def client(self, endpoint: Endpoint, scope: str) -> OpenAIClient:
+        self.clients.append(OpenAIClient(endpoint, scope=scope))
+        return self.clients[-1]
+
+    def fence_key(self) -> bytes:
+        return KEY

@@ -46,6 +46,9 @@ def add(
         Path | None, typer.Option(help="Text file of at most ten principles, one a line.")
     ] = None,
     artifact: Annotated[Path | None, typer.Option(help="Folder of a trained model.")] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option(metavar="ROLE=ENDPOINT", help="A panel's agent asks its own endpoint.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a judge. The same name with other settings is a new version of it."""
@@ -54,6 +57,8 @@ def add(
         config["principles"] = read_principles(principles)
     if artifact is not None:
         config["path"] = str(artifact)
+    if agent:
+        config["endpoints"] = dict(part.partition("=")[::2] for part in agent)
     with open_services() as services:
         result = _plain(services.scoring.catalog.save(JudgeSpec(kind, name, endpoint, config)))
     emit(result, as_json, _line)

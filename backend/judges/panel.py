@@ -1,6 +1,6 @@
 """The panel: praise and blame in parallel, a judge who weighs both, and a reviewer who may overturn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from backend.llm.schema import instruction
 from backend.text import squeeze
 from backend.vocabulary import Scale
 
+ROLES = ("positive", "negative", "judge", "reflect")
 STATEMENTS, STATEMENT = 20, 200
 MERITS = (texts("merits", "优点", "positive", "advantages", hint="优点的列表，没有则为空"),)
 FAULTS = (texts("faults", "缺点", "negative", "problems", hint="缺点的列表，没有则为空"),)
@@ -71,10 +72,14 @@ class Agents:
 
 @dataclass(frozen=True)
 class PanelJudge:
-    """Verdict 1 or 0; up to four calls an item. `details` keeps every statement and both verdicts."""
+    """Verdict 1 or 0; up to four calls an item. `details` keeps every statement and both verdicts.
+
+    `others` holds the models of agents (see ROLES) that do not ask `model`.
+    """
 
     model: Model
     agents: Agents = Agents()
+    others: Mapping[str, Model] = field(default_factory=dict)
     retriever: Retriever = field(default_factory=NoExamples)
     name: str = "panel"
     scale: Scale = Scale.BINARY
@@ -82,21 +87,22 @@ class PanelJudge:
     @cached_property
     def version(self) -> str:
         """Hash of model, prompts, agents and retrieval."""
-        names = ("positive", "negative", "judge", "reflect")
+        others = {role: model.identity for role, model in sorted(self.others.items())}
         return version_of(
             {
                 "judge": "panel",
-                "prompts": [prompt_file(f"panel_{name}").hash for name in names],
+                "prompts": [prompt_file(f"panel_{name}").hash for name in ROLES],
                 "agents": [self.agents.positive, self.agents.negative, self.agents.reflect],
                 "retriever": self.retriever.version,
                 "asked": [instruction(fields) for fields in (MERITS, FAULTS, VERDICT, FINAL)],
                 "model": self.model.identity,
+                **({"others": others} if others else {}),
             }
         )
 
     def preview(self, sample: Sample) -> list[str]:
         """What would be sent for this sample, call by call, as far as it is known beforehand."""
-        case = _Case(self.model, sample, NONE)
+        case = _Case(self.model, self.others, sample, NONE)
         shown = []
         if self.agents.positive:
             shown.append(sent(case.message("positive"), MERITS))
@@ -114,7 +120,7 @@ class PanelJudge:
     async def _one(self, sample: Sample) -> Draft:
         if not squeeze(sample.greeting):
             return EMPTY
-        case = _Case(self.model, sample, _listed(await self.retriever.examples(sample.prompt)))
+        case = _Case(self.model, self.others, sample, _listed(await self.retriever.examples(sample.prompt)))
         kept = _Kept()
         for role, answers in zip(("褒方", "贬方"), await self._debate(case), strict=True):
             if kept.add(role, answers) is None:
@@ -148,6 +154,7 @@ class _Case:
     """One greeting before the panel."""
 
     model: Model
+    others: Mapping[str, Model]
     sample: Sample
     examples: str | Untrusted
 
@@ -161,7 +168,7 @@ class _Case:
         )
 
     async def ask(self, role: str, fields: Sequence[Field], **more: str | Untrusted) -> Answer:
-        return await self.model.ask(self.message(role, **more), fields)
+        return await self.others.get(role, self.model).ask(self.message(role, **more), fields)
 
 
 class _Kept:

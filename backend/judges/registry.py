@@ -9,7 +9,7 @@ from backend.errors import UserError
 from backend.judges.asking import Model, Sampling
 from backend.judges.base import Judge, PairJudge
 from backend.judges.pairwise import PairwiseJudge
-from backend.judges.panel import Agents, NoExamples, PanelJudge, Retriever
+from backend.judges.panel import ROLES, Agents, NoExamples, PanelJudge, Retriever
 from backend.judges.principle import PrincipleJudge
 from backend.judges.principles import parse_principles, starting_principles
 from backend.judges.reward_model import MAX_LENGTH, RewardModelJudge
@@ -48,8 +48,30 @@ def build(
     judge = describe(spec, house, retriever)
     if not isinstance(judge, AskingJudge):
         return judge
-    client = house.client(house.endpoint(spec.endpoint), judge.version)
-    return replace(judge, model=replace(judge.model, client=client, variant=variant))
+
+    def connected(model: Model, endpoint: str | None) -> Model:
+        client = house.client(house.endpoint(endpoint), judge.version)
+        return replace(model, client=client, variant=variant)
+
+    if isinstance(judge, PanelJudge):
+        own = agent_endpoints(spec)
+        judge = replace(judge, others={role: connected(judge.others[role], own[role]) for role in own})
+    return replace(judge, model=connected(judge.model, spec.endpoint))
+
+
+def agent_endpoints(spec: JudgeSpec) -> dict[str, str]:
+    """Which agents of a panel ask an endpoint of their own. Raises UserError for an unknown agent."""
+    given = spec.config.get("endpoints") or {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given.values()):
+        raise UserError("Name one endpoint for each agent.", "请为每个角色填写一个端点名称。")
+    unknown = sorted(set(given) - set(ROLES))
+    if unknown:
+        known = ", ".join(ROLES)
+        raise UserError(
+            f"A panel has no agent “{unknown[0]}”; known: {known}.",
+            f"评审团里没有“{unknown[0]}”这个角色，可用：{known}。",
+        )
+    return dict(given)
 
 
 def describe(spec: JudgeSpec, house: House, retriever: Retriever | None = None) -> AnyJudge:
@@ -67,8 +89,8 @@ class _Parts:
     def config(self) -> Mapping[str, Any]:
         return self.spec.config
 
-    def model(self) -> Model:
-        endpoint = self.house.endpoint(self.spec.endpoint)
+    def model(self, endpoint_name: str | None = None) -> Model:
+        endpoint = self.house.endpoint(endpoint_name or self.spec.endpoint)
         sampling = Sampling(
             temperature=_number(self.config, "temperature", 0.0, 0, 2),
             max_tokens=int(_number(self.config, "max_tokens", 1024, 16, 32_768)),
@@ -85,7 +107,8 @@ def _principle(parts: _Parts) -> PrincipleJudge:
 
 def _panel(parts: _Parts) -> PanelJudge:
     switches = {name: bool(parts.config.get(name, True)) for name in ("positive", "negative", "reflect")}
-    return PanelJudge(parts.model(), Agents(**switches), parts.retriever, parts.spec.name)
+    others = {role: parts.model(name) for role, name in agent_endpoints(parts.spec).items()}
+    return PanelJudge(parts.model(), Agents(**switches), others, parts.retriever, parts.spec.name)
 
 
 def _reward_model(parts: _Parts) -> RewardModelJudge:
