@@ -75,6 +75,11 @@ class GrpoSettings(TrainingSettings):
         "auto", description="Rollouts by vLLM; auto: colocate where it is installed and there is a GPU."
     )
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="Share of the GPU for vLLM when colocated.")
+    vllm_server: str = Field(
+        "http://127.0.0.1:8000",
+        pattern=r"^https?://[^\s/]",
+        description="Address of the server of `trl vllm-serve`.",
+    )
 
     reward: Literal["reward_model", "principle", "rubric", "panel", "ngram"] = "reward_model"
     reward_artifact: str = Field(
@@ -84,6 +89,9 @@ class GrpoSettings(TrainingSettings):
     endpoint: str | None = Field(None, description="Endpoint of the LLM judge; default: the house's.")
     max_calls: int | None = Field(None, ge=1, description="Most calls to the judge's endpoint.")
     binary: bool = Field(False, description="1 or 0 by the scale's threshold instead of the score.")
+    unscored_rollouts: int = Field(
+        5, ge=1, le=1000, description="Rollouts in a row without a single score that end the run."
+    )
     reward_weight: float = Field(1.0, ge=0, le=1000)
     length_weight: float = Field(0.0, ge=0, le=1000)
     length_low: int = Field(20, ge=0, description="Below, the length term falls from 1 to 0 at half of it.")

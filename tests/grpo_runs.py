@@ -1,6 +1,8 @@
 """Several GRPO runs in one process, for their tests: python -m tests.grpo_runs OUT."""
 
 import json
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -153,6 +155,14 @@ def contract(out: Path) -> list[float]:
     return seen
 
 
+def refused(out: Path, **settings: Any) -> dict[str, Any]:
+    """A run whose judge is asked at a port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        os.environ["ZHUFU_LLM_BASE_URL"] = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        return run(out, judged_by="principle", unscored_rollouts=2, **settings)
+
+
 def main(out: Path) -> dict[str, Any]:
     """Every scenario by name."""
     quick = {"max_steps": 2, "gold": "off", "beta": 0.0}
@@ -170,6 +180,7 @@ def main(out: Path) -> dict[str, Any]:
         "vllm": run(out / "vllm", vllm="colocate", **quick),
         "missing_rm": run(out / "missing_rm", reward_artifact=str(out), **quick),
         "too_many": run(out / "too_many", prompts=600, batch_size=600, **quick),
+        "refused": refused(out / "refused", **quick | {"max_steps": 20}),
         "contract": contract(out / "contract"),
     }
 

@@ -135,6 +135,15 @@ def test_the_monitor_ends_a_run_and_says_why(results: dict[str, Any]) -> None:
     assert card["best_step"] == 0 and "equal rewards" in card["stopped"]
 
 
+def test_a_judge_that_nobody_answers_for_ends_the_run(results: dict[str, Any]) -> None:
+    refused = results["refused"]
+    assert refused["ended"].startswith(
+        "error: The reward principle has scored nothing for 2 rollouts in a row"
+    )
+    assert "拒绝连接" in refused["ended"] and "\n" not in refused["ended"]
+    assert [row["unscored"] for row in steps(refused)] == [1.0], "the second rollout ends it"
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

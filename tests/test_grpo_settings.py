@@ -1,7 +1,9 @@
-"""GRPO's settings: the published ones, and what is refused before anything starts."""
+"""GRPO's settings: the published ones, what TRL makes of them, and what is refused before anything starts."""
 
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,17 @@ from backend.errors import UserError
 from backend.settings import ROOT
 from backend.training_config import settings_for
 from backend.training_config_grpo import PRESETS, GrpoSettings
+from tests.training_helpers import probe
+
+OFF, ON = False, True
+VLLM = (
+    "use_vllm",
+    "vllm_mode",
+    "vllm_gpu_memory_utilization",
+    "vllm_max_model_length",
+    "vllm_server_base_url",
+)
+COLOCATED = [True, "colocate", 0.4, 768, None]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -28,9 +41,76 @@ def test_the_published_settings() -> None:
     assert (published.learning_rate, published.beta, published.epochs) == (3e-7, 0.001, 5)
 
 
+def told(*cases: tuple[str, dict[str, Any], bool, bool]) -> list[dict[str, Any]]:
+    """TRL's configuration for (preset, settings, GPU?, vLLM?), or the sentence that refuses it."""
+    done = probe("rollouts", said="\n".join(map(json.dumps, cases)))
+    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_what_trl_is_told() -> None:
+    memory, server = {"vllm_memory": 0.4}, {"vllm": "server", "vllm_server": "http://rollouts:8001"}
+    cases: list[tuple[tuple[str, dict[str, Any], bool, bool], list[Any] | str]] = [
+        (("published", memory, ON, ON), COLOCATED),
+        (("published", memory | {"vllm": "colocate"}, ON, ON), COLOCATED),
+        (("published", {"vllm": "off"}, ON, ON), [False, "colocate", 0.3, None, None]),
+        (("published", {}, ON, OFF), [False, "colocate", 0.3, None, None]),
+        (("starter_cpu", {}, OFF, ON), [False, "colocate", 0.3, None, None]),
+        (("published", server, ON, ON), [True, "server", 0.3, None, "http://rollouts:8001"]),
+        (("published", server, ON, OFF), "vllm = server, but vLLM is not installed"),
+        (("published", {"vllm": "colocate"}, ON, OFF), "vllm = colocate, but vLLM is not installed"),
+    ]
+    found = told(*(case for case, _ in cases))
+    for (case, expected), trl in zip(cases, found, strict=True):
+        if isinstance(expected, str):
+            assert expected in trl["refused"], case
+        else:
+            assert [trl[name] for name in VLLM] == expected, case
+    published = found[3]
+    # Batch 32 × n = 4, mini-batches of 16 × 4 over four processes; no entropy term exists to be set.
+    expected_fields = {
+        "generation_batch_size": 128,
+        "num_generations": 4,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 2,
+        "max_completion_length": 512,
+        "learning_rate": 3e-7,
+        "num_train_epochs": 5,
+        "beta": 0.001,
+        "use_bias_correction_kl": False,
+        "loss_type": "grpo",
+    }
+    assert {name: published[name] for name in expected_fields} == expected_fields
+
+
+@pytest.mark.parametrize(
+    ("preset", "values"),
+    [
+        (
+            "one_small_gpu",
+            {"lora_rank": 16, "learning_rate": 1e-5, "beta": 0.01, "prompts": 8, "generations": 8},
+        ),
+        (
+            "one_big_gpu",
+            {"lora_rank": 32, "learning_rate": 5e-6, "beta": 0.001, "prompts": 32, "generations": 8},
+        ),
+        (
+            "starter_cpu",
+            {"lora_rank": 0, "learning_rate": 1e-4, "beta": 0.03, "prompts": 8, "generations": 8},
+        ),
+    ],
+)
+def test_the_presets_for_one_machine(preset: str, values: dict[str, float]) -> None:
+    settings = settings_for("grpo", preset, {})
+    assert isinstance(settings, GrpoSettings) and settings.processes == 1
+    assert {name: getattr(settings, name) for name in values} == values
+    assert settings.gradient_checkpointing is (preset != "starter_cpu")
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
+        ({"vllm": "server", "vllm_server": "rollouts:8001"}, "vllm_server"),
         ({"prompts": 3, "generations": 5}, "prompts × generations = 15"),
         ({"generations": 1}, "generations"),
         ({"max_length": 64, "max_new_tokens": 64}, "no room for the request"),

@@ -144,6 +144,14 @@ def test_a_refused_key_ends_the_run_with_its_sentence(
         asking(api_key="wrong")(prompts=REQUESTS, completions=TEXTS)
 
 
+def test_an_unknown_model_ends_the_run_with_its_sentence(
+    asking: Callable[..., JudgeReward], fake_llm: FakeLLM
+) -> None:
+    fake_llm.script(models=["another"])
+    with pytest.raises(UserError, match="does not know the model"):
+        asking()(prompts=REQUESTS, completions=TEXTS)
+
+
 def test_a_budget_used_up_ends_the_run() -> None:
     with pytest.raises(UserError, match="budget"):
         Broken(LLMError(Kind.BUDGET))(prompts=REQUESTS, completions=TEXTS)
@@ -158,6 +166,23 @@ def test_any_other_failure_costs_its_batch_only(broken: Reward, caplog: pytest.L
         assert broken(prompts=REQUESTS, completions=TEXTS) == [None] * len(TEXTS)
     assert list(broken.failures.values()) == [3]
     assert len(caplog.records) == 1, "said once"
+
+
+def test_a_reward_that_scores_nothing_ends_the_run_after_a_few_rollouts() -> None:
+    reward = Broken(RuntimeError("gone"))
+    reward.patience = 3
+    for _ in range(2):
+        assert reward(prompts=REQUESTS, completions=TEXTS) == [None] * len(TEXTS)
+    reward.error, reward.values = None, [1.0] + [None] * (len(TEXTS) - 1)
+    assert reward(prompts=REQUESTS, completions=TEXTS)[0] == 1.0, "one score, and the count begins anew"
+    reward.values = [None] * len(TEXTS)
+    for _ in range(2):
+        reward(prompts=REQUESTS, completions=TEXTS)
+    reward.error = ConnectionError("refused")
+    with pytest.raises(
+        UserError, match=r"nothing for 3 rollouts in a row \(ConnectionError: refused\); mend"
+    ):
+        reward(prompts=REQUESTS, completions=TEXTS)
 
 
 def test_values_that_are_no_numbers_are_unscored() -> None:

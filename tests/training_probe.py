@@ -2,6 +2,8 @@
 
 training_probe look ARTIFACT SNAPSHOT     JSON: texts that a tokenizer loses, one loss by both trainers
 training_probe runs < LINES               each line the JSON arguments of one run of SFT; JSON: exit codes
+training_probe rollouts < LINES           each line [preset, settings, GPU?, vLLM?]; JSON: what TRL is told,
+                                          or the sentence that refuses it
 """
 
 import contextlib
@@ -9,13 +11,19 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
-from backend.training.program import main
+from backend.db.engine import Database
+from backend.errors import UserError
+from backend.jobs.report import JobReport
+from backend.training import grpo
+from backend.training.program import Run, main
 from backend.training.sft import LeanSFTTrainer, _chats, train
+from backend.training_config import settings_for
 from backend.training_data import open_snapshot
 from backend.vocabulary import Split
 
@@ -78,5 +86,29 @@ def runs() -> None:
     print(json.dumps(codes))
 
 
+def rollouts() -> None:
+    """What TRL is told, on a machine that has this or has it not."""
+    found = []
+    for line in sys.stdin.read().splitlines():
+        preset, values, gpu, vllm = json.loads(line)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            patch("importlib.util.find_spec", {"vllm": vllm or None}.get),
+            patch.object(Run, "device", "cuda" if gpu else "cpu"),
+        ):
+            out, settings = Path(folder), settings_for("grpo", preset, values)
+            run = Run("grpo", settings, out, out, JobReport(None, None), lambda: Database(""), None)
+            try:
+                told = vars(grpo._arguments(run))
+                found.append({name: value for name, value in told.items() if _plain(value)})
+            except UserError as error:
+                found.append({"refused": str(error)})
+    print(json.dumps(found))
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 if __name__ == "__main__":
-    look(*sys.argv[2:]) if sys.argv[1] == "look" else runs()
+    {"look": lambda: look(*sys.argv[2:]), "runs": runs, "rollouts": rollouts}[sys.argv[1]]()

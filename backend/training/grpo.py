@@ -114,8 +114,15 @@ def _vllm(run: Run[GrpoSettings]) -> dict[str, Any]:
         )
     if wish == "off" or (wish == "auto" and not (there and run.device == "cuda")):
         return {"use_vllm": False}
-    mode = "server" if wish == "server" else "colocate"
-    return {"use_vllm": True, "vllm_mode": mode, "vllm_gpu_memory_utilization": run.settings.vllm_memory}
+    if wish == "server":
+        return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": run.settings.vllm_server}
+    return {
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": run.settings.vllm_memory,
+        # The whole context of a hub model would need a cache that no share of the GPU holds.
+        "vllm_max_model_length": run.settings.max_length,
+    }
 
 
 def _watch(run: Run[GrpoSettings], trainer: GRPOTrainer, reward: Reward, tokenizer: Any) -> Watch:

@@ -34,7 +34,9 @@ def reward_of(run: Run[GrpoSettings]) -> Reward:
     if chosen.reward_weight:
         terms.insert(0, (chosen.reward_weight, _main_reward(run)))
     used = [(weight, part) for weight, part in terms if weight]
-    return used[0][1] if len(used) == 1 else MixedReward(used)
+    reward = used[0][1] if len(used) == 1 else MixedReward(used)
+    reward.patience = chosen.unscored_rollouts
+    return reward
 
 
 def _main_reward(run: Run[GrpoSettings]) -> Reward:

@@ -1,7 +1,8 @@
 """Rewards for GRPO, in TRL's form: picklable callables with a name, rows in, values out, unscored is None.
 
 What fails costs its own batch only: the exception becomes None for every row, counted and logged. A UserError
-(an endpoint that refuses the key, a budget used up) ends the run with its sentence.
+(an endpoint that refuses the key, a budget used up) ends the run with its sentence, and so does a reward that
+has scored nothing for `patience` rollouts in a row.
 """
 
 import asyncio
@@ -46,6 +47,8 @@ class Reward:
     def __init__(self) -> None:
         self.__name__ = self.name
         self.failures: Counter[str] = Counter()
+        self.patience: int | None = None
+        self._mute = 0
 
     def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
         """One value per text; None where it is unscored."""
@@ -75,9 +78,16 @@ class Reward:
         return [None if value is None or not math.isfinite(value) else float(value) for value in values]
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Values:
-        """TRL's call. The column `request` holds the bare requests; without it the prompts are read."""
+        """TRL's call. The column `request` holds the bare requests; without it the prompts are read.
+
+        Raises UserError where `patience` calls in a row scored nothing.
+        """
         requests = columns.get("request") or [spoken(prompt) for prompt in prompts]
+        before = Counter(self.reasons())
         values = self.guarded(requests, [spoken(completion) for completion in completions])
+        self._mute = self._mute + 1 if all(value is None for value in values) else 0
+        if self._mute == self.patience:
+            raise _nothing_scored(self.name, self._mute, self.reasons() - before)
         if say := columns.get("log_metric"):
             for name, figure in self.figures(values).items():
                 say(name, figure)
@@ -301,6 +311,14 @@ class MixedReward(Reward):
     def figures(self, values: Values) -> dict[str, float]:
         """The mean of every part as well."""
         return super().figures(values) | self._last
+
+
+def _nothing_scored(name: str, rollouts: int, reasons: Counter[str]) -> UserError:
+    why = reasons.most_common(1)[0][0].rstrip("。.;") if reasons else "?"
+    return UserError(
+        f"The reward {name} has scored nothing for {rollouts} rollouts in a row ({why}); mend it and resume.",
+        f"奖励 {name} 连续 {rollouts} 轮没有给出任何评分（{why}），请修复后继续训练。",
+    )
 
 
 def spoken(message: Any) -> str:
