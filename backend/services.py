@@ -16,6 +16,7 @@ from backend.records import CampaignSpec
 from backend.scoring import ScoringService
 from backend.settings import Settings
 from backend.vocabulary import CampaignKind
+from backend.writing.generators import GeneratorService
 
 SEED = "seed"
 
@@ -32,6 +33,7 @@ class Services:
     jobs: JobService
     scoring: ScoringService
     board: BoardService
+    generators: GeneratorService
 
     def first_start(self) -> bool:
         """Whether nothing was ever stored here."""
@@ -67,6 +69,7 @@ def build_services(settings: Settings) -> Services:
         jobs=jobs,
         scoring=scoring,
         board=BoardService(database, scoring),
+        generators=GeneratorService(endpoints, jobs),
     )
 
 

@@ -137,8 +137,11 @@ class TrainingService:
         except (OSError, UnicodeDecodeError):
             return ""
 
-    def serve(self, artifact_id: int) -> JobInfo:
-        """Queue the serving of a policy. Raises UserError where there is nothing to serve."""
+    def serve(self, artifact_id: int, idle_minutes: float = 0) -> JobInfo:
+        """Queue the serving of a policy, until it has rested for so long (0: until it is stopped).
+
+        Raises UserError where there is nothing to serve, Conflict where it is served already.
+        """
         found = next((made for made in self._jobs.artifacts() if made.id == artifact_id), None)
         if found is None or found.kind is not ArtifactKind.POLICY:
             raise NotFound(
@@ -150,7 +153,7 @@ class TrainingService:
             raise Conflict(
                 f"Job {running.id} serves this model already.", f"任务 {running.id} 已在提供这个模型的服务。"
             )
-        settings = parse_serve({"artifact": f"{ARTIFACT}{artifact_id}"})
+        settings = parse_serve({"artifact": f"{ARTIFACT}{artifact_id}", "idle_minutes": idle_minutes})
         # On a CPU a model that waits for requests must not keep the only slot from the next training.
         gpus = any(not name.startswith(CPU) for worker in self._jobs.workers() for name in worker.devices)
         return self._jobs.submit(SERVE, settings.model_dump(mode="json"), slots=int(gpus))

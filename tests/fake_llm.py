@@ -21,6 +21,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.fake_stream import STREAM_FAULTS, Stream
+
 FENCED = re.compile(r"<<<祝福 ([0-9a-f]+) 开始>>>\n(.*?)\n<<<祝福 \1 结束>>>", re.S)
 ANY_FENCE = re.compile(r"<<<\S+ [0-9a-f]+ 开始>>>\n(.*?)\n<<<\S+ [0-9a-f]+ 结束>>>", re.S)
 ORDERS = ("OBEYME", "直接判", "忽略以上", "ignore all previous", "ignore previous")
@@ -44,6 +46,9 @@ class Script:
     retry_after: str = "0.02"
     refuses: list[str] = field(default_factory=list)
     usage: bool = True
+    chunk: int = 4
+    chunk_s: float = 0.0
+    streams: bool = True
 
 
 def quality(greeting: str) -> int:
@@ -133,9 +138,10 @@ class Server:
             "most_active": self.most_active,
         }
 
-    async def chat(self, body: Body, key: str) -> "Response | None":
+    async def chat(self, body: Body, key: str) -> "Response | Stream | None":
         item = greeting_of(body)
         self.asked[item] += 1
+        nth = self.asked[item] - 1
         self.bodies.append(body)
         self.active += 1
         self.most_active = max(self.most_active, self.active)
@@ -145,16 +151,24 @@ class Server:
             refusal = self._refusal(body, key)
             if refusal:
                 return refusal
-            fault = self._fault(item, chance)
+            fault = self._fault(nth, chance)
             if fault:
                 self.faults[fault] += 1
                 if fault == "hang":
                     await asyncio.sleep(3600)
+                if fault in STREAM_FAULTS:
+                    return self._streamed(body, fault)
                 return FAULTS[fault](self)
             self.answered[item] += 1
+            if body.get("stream") and self.script.streams:
+                return self._streamed(body)
             return self.completion(self._reply(body))
         finally:
             self.active -= 1
+
+    def _streamed(self, body: Body, fault: str = "") -> Stream:
+        script = self.script
+        return Stream(self._reply(body), script.chunk, script.chunk_s, fault, counted=script.usage)
 
     def completion(self, text: str | None, finish: str = "stop") -> "Response":
         message = {"role": "assistant", "content": text}
@@ -190,8 +204,7 @@ class Server:
                 return error(400, f"Unsupported parameter: {name}{hint}")
         return None
 
-    def _fault(self, item: str, chance: random.Random) -> str:
-        nth = self.asked[item] - 1
+    def _fault(self, nth: int, chance: random.Random) -> str:
         if nth < len(self.script.first_faults):
             return self.script.first_faults[nth]
         drawn = chance.random()
@@ -303,6 +316,9 @@ class Connection(asyncio.Protocol):
         if response is None:
             self.transport.abort()
             return
+        if isinstance(response, Stream):
+            await response.write(self.transport)
+            return
         head, body = response.encoded()
         if response.cut_at is not None:
             self.transport.write(head + body[: response.cut_at])
@@ -315,7 +331,7 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.write(head + body)
 
-    async def route(self, method: str, path: str, raw: bytes, key: str) -> Response | None:
+    async def route(self, method: str, path: str, raw: bytes, key: str) -> Response | Stream | None:
         if path == "/_control":
             if method == "POST":
                 self.server.reset(Script(**json.loads(raw)))

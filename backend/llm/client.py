@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -31,6 +31,7 @@ class _Request:
     params: dict[str, Any]
     schema: Mapping[str, Any] | None
     reservation: Reservation
+    tell: Callable[[str], None] | None = None
 
 
 def request_key(
@@ -106,6 +107,32 @@ class OpenAIClient:
         if known is not None:
             return replace(known, parsed=_parsed(known.text, schema))
         return await self._once(request)
+
+    async def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        tell: Callable[[str], None],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        seed: int | None = None,
+        variant: str = "",
+        extra: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        """As `complete`, and `tell` is called with every new piece of the reply as it comes.
+
+        Once a piece was told nothing is retried: a reply that breaks off raises LLMError, and what was
+        told stays with the caller. A reply that the ledger knows comes in one piece.
+        """
+        params: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
+        if seed is not None:
+            params["seed"] = seed
+        request = self._request(messages, None, params, variant)
+        known = self.ledger.lookup(request.key)
+        if known is not None:
+            tell(known.text)
+            return known
+        return await self._attempts(replace(request, tell=tell))
 
     def _request(
         self,
@@ -213,7 +240,7 @@ class OpenAIClient:
                 body["response_format"] = response_format(request.schema)
             accepted: bool | None = None
             try:
-                reply = await self._transport.send(dialect.spoken(body), timeout_s)
+                reply = await self._sent(dialect.spoken({**body, **_streamed(request)}), request, timeout_s)
                 accepted = True
                 return reply
             except Refusal as refusal:
@@ -221,8 +248,13 @@ class OpenAIClient:
             finally:
                 dialect.settle(body, accepted=accepted)
             required = self.endpoint.supports_schema is SchemaMode.YES
-            if not dialect.adapt(complaint, body, required_schema=required):
+            if not dialect.adapt(complaint, {**body, **_streamed(request)}, required_schema=required):
                 raise failure
+
+    async def _sent(self, body: dict[str, Any], request: _Request, timeout_s: float) -> Reply:
+        if request.tell is None:
+            return await self._transport.send(body, timeout_s)
+        return await self._transport.stream(body, timeout_s, request.tell)
 
     def _record(
         self,
@@ -256,6 +288,10 @@ class OpenAIClient:
                 error_detail=error.detail if error else None,
             )
         )
+
+
+def _streamed(request: _Request) -> dict[str, Any]:
+    return {"stream": True, "stream_options": {"include_usage": True}} if request.tell else {}
 
 
 def _guessed(request: _Request, reply: Reply) -> Usage:

@@ -12,7 +12,7 @@ _ABOUT_SCHEMA = re.compile(r"response_format|json_schema|structured|guided|gramm
 _UNSUPPORTED = re.compile(
     r"unsupported|not support|unexpected|unknown|unrecognized|not permitted|extra", re.I
 )
-_OPTIONAL = ("seed", "temperature")
+_OPTIONAL = ("seed", "temperature", "top_p", "stream_options")
 
 
 class Dialect:

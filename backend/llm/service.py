@@ -111,7 +111,7 @@ class EndpointService:
 
     def client(
         self,
-        name: str,
+        endpoint: str | Endpoint,
         scope: str,
         *,
         budget: Budget | None = None,
@@ -120,7 +120,8 @@ class EndpointService:
         """A client for one run; close it. Raises NotFound, or LLMError for a key that cannot be one."""
         from backend.llm.client import OpenAIClient  # the SDK is a slow import, kept off every start
 
-        return OpenAIClient(self.get(name), scope=scope, ledger=self.ledger, budget=budget, policy=policy)
+        found = self.get(endpoint) if isinstance(endpoint, str) else endpoint
+        return OpenAIClient(found, scope=scope, ledger=self.ledger, budget=budget, policy=policy)
 
     def fence_key(self) -> bytes:
         """The key of this house that fences are derived with."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import openai
 
 from backend.llm.endpoint import Endpoint
 from backend.llm.errors import Kind, LLMError
-from backend.llm.failures import complaint_in, from_network, from_status
+from backend.llm.failures import complaint_in, from_network, from_status, redacted
 from backend.llm.messages import Usage, storable
 
 _MANY = 2**31
@@ -60,6 +61,31 @@ class Transport:
         response = await self._exchange(self._sdk.post, "/chat/completions", timeout_s, body=dict(body))
         return self._read(self._document(response))
 
+    async def stream(self, body: Mapping[str, Any], timeout_s: float, tell: Callable[[str], None]) -> Reply:
+        """One request whose reply comes in pieces, each told at once. Raises LLMError or Refusal.
+
+        An error after the first piece is not worth a retry and says so. A server that knows no streams
+        and answers in one document is taken as it is.
+        """
+        told = False
+
+        def pass_on(piece: str) -> None:
+            nonlocal told
+            told = True
+            tell(piece)
+
+        try:
+            async with self._opened(body, timeout_s) as stream:
+                if "event-stream" not in stream.response.headers.get("content-type", ""):
+                    await stream.response.aread()
+                    reply = self._read(self._document(stream.response))
+                    pass_on(reply.text)
+                    return reply
+                return await self._listened(stream, pass_on)
+        except LLMError as error:
+            error.retryable = error.retryable and not told
+            raise
+
     async def models(self, timeout_s: float) -> list[str]:
         """The names of the models the server offers. Raises LLMError."""
         document = self._document(await self._exchange(self._sdk.get, "/models", timeout_s))
@@ -83,6 +109,51 @@ class Transport:
             failure = from_network(self._endpoint, error)
         # Raised here, outside the handler, so that no SDK object with its headers hangs on our error.
         raise failure
+
+    @asynccontextmanager
+    async def _opened(
+        self, body: Mapping[str, Any], timeout_s: float
+    ) -> AsyncIterator[openai.AsyncStream[Any]]:
+        failure: LLMError | Refusal
+        try:
+            async with asyncio.timeout(timeout_s):
+                stream: openai.AsyncStream[Any] = await self._sdk.post(
+                    "/chat/completions",
+                    cast_to=object,
+                    body=dict(body),
+                    stream=True,
+                    stream_cls=openai.AsyncStream[Any],
+                )
+                try:
+                    yield stream
+                finally:
+                    await stream.close()
+                return
+        except openai.APIStatusError as error:
+            failure = self._refused(error)
+        except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            failure = from_network(self._endpoint, error)
+        except openai.APIError as error:  # an error inside the stream
+            failure = LLMError(Kind.ERROR_BODY, self._endpoint.where, redacted(self._endpoint, error.message))
+        except (ValueError, RecursionError):
+            failure = LLMError(Kind.NOT_JSON, self._endpoint.where, "not JSON")
+        raise failure
+
+    async def _listened(self, stream: openai.AsyncStream[Any], tell: Callable[[str], None]) -> Reply:
+        pieces: list[str] = []
+        finish, usage = "", None
+        async for chunk in stream:
+            piece, ended, counted = _chunk(chunk)
+            finish, usage = ended or finish, counted or usage
+            if piece:
+                pieces.append(storable(piece))
+                tell(pieces[-1])
+        text = "".join(pieces)
+        if not finish:
+            raise LLMError(Kind.CUT_OFF, self._endpoint.where)
+        if not text.strip():
+            raise self._empty(finish)
+        return Reply(text, finish[:40], usage)
 
     def _refused(self, error: openai.APIStatusError) -> LLMError | Refusal:
         complaint = complaint_in(error.body, error.response.text[:2000])
@@ -129,6 +200,17 @@ class Transport:
             detail = "every token went into thinking; raise max_tokens"
             return LLMError(Kind.EMPTY, self._endpoint.where, detail, retryable=False)
         return LLMError(Kind.EMPTY, self._endpoint.where)
+
+
+def _chunk(chunk: object) -> tuple[str, str, Usage | None]:
+    """Text, finish reason and usage of one piece of a stream; whatever is missing or odd is empty."""
+    if not isinstance(chunk, dict):
+        return "", "", None
+    choices = chunk.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    delta = first.get("delta")
+    content = _content(delta if isinstance(delta, dict) else {})
+    return content, str(first.get("finish_reason") or ""), _usage(chunk.get("usage"))
 
 
 def _content(message: Mapping[str, Any]) -> str:
