@@ -1,87 +1,202 @@
-"""Pictures of every page for the documentation: `python -m tests.screenshots [FOLDER]`, then look at them."""
+"""Pictures of the pages.
 
-import random
-import shutil
+`python -m tests.screenshots` takes the few of docs/images; `… FOLDER` takes every page and tab at three
+widths, in both colour schemes and languages, with and without content, to be looked at; `… FOLDER WORD` only
+those with WORD in their names.
+"""
+
 import sys
 import tempfile
-import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-from playwright.sync_api import Page, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from backend.services import build_services
-from backend.settings import ROOT, Settings
 from tests.browser_setup import find_browser
+from tests.llm_fixtures import running as fake_running
 from tests.real_app import FLAGS, App, running
+from tests.showcase import furnish, inhabit
 
-WAIT = 40_000
-PAGES = {
-    "home": ("", "#zf-home-board table"),
-    "campaigns": ("campaigns", "#zf-campaigns table"),
-    "corpus": ("corpus", "#zf-browse table"),
-    "judges": ("judges", "table"),
-    "training": ("training", "#zf-header"),
-    "agreement": ("agreement", "#zf-worst h3"),
-}
-VIEWS = {"": (1440, "light", "zh"), "-dark": (1440, "dark", "zh"), "-phone-en": (390, "light", "en")}
+WAIT = 60_000
+HEIGHTS = {1440: 900, 1024: 768, 390: 844}
+MOST = 3000
+"""Pixels of height that a picture of a whole page may have."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How a page is looked at."""
+
+    width: int
+    scheme: str
+    lang: str
+
+    def __str__(self) -> str:
+        return f"{self.width}-{self.scheme}-{self.lang}"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A page, or something in it: its address, what must be there, and what is done before the picture."""
+
+    name: str
+    path: str
+    ready: str
+    tabs: tuple[tuple[str, str], ...] = ()
+    act: Callable[[Page], None] | None = None
+    guided: bool = False
+    """Whether the guide of a first visit is shown."""
+
+
+VIEWS = [View(w, s, lang) for lang in ("zh", "en") for w in HEIGHTS for s in ("light", "dark")]
+
+
+def on_an_item(page: Page) -> None:
+    """Enter as a third person and open the compare campaign."""
+    page.wait_for_selector("#zf-name, .zf-campaign", timeout=WAIT)
+    if page.locator("#zf-name").count():
+        page.fill("#zf-name", "阿敏")
+        page.keyboard.press("Enter")
+    page.locator(".zf-campaign", has_text="哪条更好").locator("[data-campaign]").click(timeout=WAIT)
+    page.wait_for_selector("#zf-b", timeout=WAIT)
+
+
+def open_menu(page: Page) -> None:
+    """Show the navigation of a narrow screen."""
+    if page.locator("[data-zf-menu]").is_visible():
+        page.click("[data-zf-menu]")
+
+
+def open_log(page: Page) -> None:
+    """Unfold what is folded, and the first disagreement."""
+    for fold in page.locator("details.zf-entry > summary").all()[:1]:
+        fold.click()
+
+
+SHOTS = (
+    Shot("home", "", "#zf-home-board table, #zf-home-board .zf-empty"),
+    Shot("menu", "agreement", "#zf-board", act=open_menu),
+    Shot("enter", "annotate", "#zf-name", guided=True),
+    Shot("annotate", "annotate", "#zf-annotate", act=on_an_item),
+    Shot("campaigns", "campaigns", "#zf-campaigns table"),
+    Shot("campaigns-close", "campaigns", "#zf-campaigns table", (("关闭与重开", "Close and reopen"),)),
+    Shot("campaigns-item", "campaigns", "#zf-campaigns table", (("查一道题", "Look at an item"),)),
+    Shot("corpus", "corpus", "#zf-browse table"),
+    Shot("corpus-import", "corpus", "#zf-browse table", (("导入", "Import"),)),
+    Shot("corpus-export", "corpus", "#zf-browse table", (("导出", "Export"),)),
+    Shot("judges", "judges", "#zf-judges table"),
+    Shot("judges-make", "judges", "#zf-judges table", (("新建与试用", "Make and try"),)),
+    Shot("judges-beside", "judges", "#zf-judges table", (("并排看理由", "Side by side"),)),
+    Shot("judges-runs", "judges", "#zf-judges table", (("评判任务", "Scoring runs"),)),
+    Shot("judges-endpoints", "judges", "#zf-judges table", (("模型端点", "Endpoints"),)),
+    Shot("training", "training", "#zf-trainings table, #zf-trainings .zf-empty"),
+    Shot("training-new", "training", "#zf-trainings > *", (("新训练", "New training"),)),
+    Shot(
+        "training-grpo",
+        "training",
+        "#zf-trainings > *",
+        (("新训练", "New training"), ("强化学习 GRPO", "GRPO")),
+    ),
+    Shot("training-results", "training", "#zf-trainings > *", (("成果", "Results"),)),
+    Shot("agreement", "agreement", "#zf-worst h3", act=open_log),
+    Shot("agreement-guide", "agreement", "#zf-worst h3", guided=True),
+)
+EMPTY = (
+    "home",
+    "campaigns",
+    "corpus",
+    "judges",
+    "judges-make",
+    "judges-runs",
+    "training",
+    "training-results",
+)
+"""What is also looked at as a first start leaves it."""
 
 
 def main() -> None:
-    """Start the application with some labels in it and photograph every page."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
+    """Photograph an application with something on every page, and one as a first start leaves it."""
+    folder, word = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
     folder.mkdir(parents=True, exist_ok=True)
-    home = Path(tempfile.mkdtemp()) / "home"
-    services = build_services(Settings(home=home))
-    services.prepare()
-    services.close()
-    with running(home) as app:
-        for name, care in (("小林", 0.9), ("老周", 0.75)):
-            annotate(app, name, care)
-        photograph(app, folder)
-    shutil.rmtree(home.parent)
-
-
-def annotate(app: App, name: str, care: float) -> None:
-    """Label 40 comparisons; `care` is the share of answers that follow a rule, the rest are random."""
-    choose = random.Random(name)
-    with httpx.Client(base_url=f"{app.url}/api/annotation", timeout=20) as client:
-        client.post("/enter", json={"name": name})
-        found = client.get("/campaigns").json()["campaigns"]
-        campaign = next(c["id"] for c in found if c["kind"] == "compare")
-        item = client.post("/next", json={"campaign_id": campaign}).json()["next"]
-        for _ in range(40):
-            rule = "a" if item["left"].count("我") >= item["right"].count("我") else "b"
-            outcome = rule if choose.random() < care else choose.choice(["a", "b", "both_good"])
-            body = {"campaign_id": campaign, "item_id": item["item_id"], "outcome": outcome}
-            item = client.post("/compare", json={**body, "request_id": uuid.uuid4().hex}).json()["next"]
-
-
-def photograph(app: App, folder: Path) -> None:
-    """Every page in every view, and annotation on an item."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=list(FLAGS))
-        for suffix, (width, scheme, lang) in VIEWS.items():
-            size = {"width": width, "height": 900 if width > 400 else 844}
-            page = browser.new_context(viewport=size, color_scheme=scheme).new_page()
-            for name, (path, ready) in PAGES.items():
-                page.goto(f"{app.url}/{lang}/{path}", wait_until="domcontentloaded")
-                page.wait_for_selector(ready, timeout=WAIT)
-                page.wait_for_timeout(1500)
-                page.screenshot(path=folder / f"{name}{suffix}.png", full_page=name == "home")
-            on_an_item(page, f"{app.url}/{lang}/annotate")
-            page.screenshot(path=folder / f"annotate{suffix}.png")
+        with furnished() as app:
+            every(browser, app, folder, {shot.name: shot for shot in SHOTS}, word)
+        with fresh() as app:
+            shots = {f"empty-{shot.name}": shot for shot in SHOTS if shot.name in EMPTY}
+            every(browser, app, folder, shots, word)
         browser.close()
 
 
-def on_an_item(page: Page, address: str) -> None:
-    """Enter as a third person and open the compare campaign."""
-    page.goto(address, wait_until="domcontentloaded")
-    page.fill("#zf-name", "阿敏", timeout=WAIT)
-    page.keyboard.press("Enter")
-    page.locator(".zf-campaign", has_text="哪条更好").locator("[data-campaign]").click()
-    page.wait_for_selector("#zf-b", timeout=WAIT)
-    page.wait_for_timeout(400)
+@contextmanager
+def furnished() -> Iterator[App]:
+    """An application with something on every page."""
+    with tempfile.TemporaryDirectory() as folder, fake_running() as fake:
+        furnish(Path(folder) / "home", fake)
+        with running(Path(folder) / "home") as app:
+            inhabit(app)
+            yield app
+
+
+@contextmanager
+def fresh() -> Iterator[App]:
+    """An application as a first start leaves it."""
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "home") as app:
+        yield app
+
+
+def every(browser: Browser, app: App, folder: Path, shots: dict[str, Shot], word: str) -> None:
+    """Every shot in every view."""
+    for view in VIEWS:
+        wanted = {f"{name}-{view}": shot for name, shot in shots.items() if word in f"{name}-{view}"}
+        if not wanted:
+            continue
+        size = {"width": view.width, "height": HEIGHTS[view.width]}
+        context = browser.new_context(viewport=size, color_scheme=view.scheme)
+        for name, shot in wanted.items():
+            page = context.new_page()
+            take(page, app, view, shot, folder / f"{name}.png")
+            page.close()
+        context.close()
+
+
+def take(page: Page, app: App, view: View, shot: Shot, file: Path) -> None:
+    """One picture, of the whole page; says so where the page is wider than the screen."""
+    remember = "removeItem(KEY)" if shot.guided else "setItem(KEY, 'read')"
+    page.add_init_script(f"localStorage.{remember.replace('KEY', repr(f'zhufu_guide_{shot.path}'))}")
+    page.goto(f"{app.url}/{view.lang}/{shot.path}", wait_until="domcontentloaded")
+    page.wait_for_selector(shot.ready, timeout=WAIT, state="attached")
+    page.wait_for_timeout(1200)
+    for zh, en in shot.tabs:
+        open_tab(page, zh if view.lang == "zh" else en)
+    if shot.act:
+        shot.act(page)
+        page.wait_for_timeout(600)
+    wide = page.evaluate("document.scrollingElement.scrollWidth")
+    if wide > view.width:
+        print(f"{file.name}: {wide} px wide")
+    page.screenshot(path=file, full_page=True)
+    shrink(file)
+
+
+def open_tab(page: Page, name: str) -> None:
+    """A tab that is shown, or one among those that did not fit."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+    if not tab.count():
+        page.get_by_label("More tabs").locator("visible=true").first.click()
+        tab = page.locator(".overflow-dropdown button", has_text=name)
+    tab.click()
+    page.wait_for_timeout(800)
+
+
+def shrink(file: Path) -> None:
+    """Few colours and no more than `MOST` rows: pages have few colours."""
+    with Image.open(file) as image:
+        cut = image.convert("RGB").crop((0, 0, image.width, min(image.height, MOST)))
+    cut.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 if __name__ == "__main__":

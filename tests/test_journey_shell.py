@@ -1,7 +1,7 @@
 """Every page in both languages: opens without errors, remembers language and colour scheme."""
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.real_app import App
 from ui.shell import LANGS, PAGES
@@ -9,8 +9,11 @@ from ui.shell import LANGS, PAGES
 pytestmark = [pytest.mark.browser, pytest.mark.database]
 
 
+WIDTHS = {1440: 900, 1024: 768, 390: 844}
+
+
 @pytest.mark.parametrize("lang", LANGS)
-def test_every_page_opens(browser: Browser, app: App, lang: str) -> None:
+def test_every_page_opens_and_fits(browser: Browser, app: App, lang: str) -> None:
     page = browser.new_context().new_page()
     failures: list[str] = []
     page.on("pageerror", lambda error: failures.append(str(error)))
@@ -21,8 +24,63 @@ def test_every_page_opens(browser: Browser, app: App, lang: str) -> None:
         expect(here).to_have_text(entry.en if lang == "en" else entry.zh, timeout=30_000)
         page.wait_for_timeout(800)
         assert page.evaluate("document.documentElement.lang")[:2] == lang
+        for width, height in WIDTHS.items():
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(150)
+            wide = page.evaluate("document.scrollingElement.scrollWidth")
+            if wide > width:
+                failures.append(f"{entry.path} is {wide} px wide at {width}")
+            if not here_is_seen(page, width):
+                failures.append(f"{entry.path} is out of sight in the navigation at {width}")
     page.close()
     assert failures == []
+
+
+def here_is_seen(page: Page, width: int) -> bool:
+    """Whether the name of the page one is on stands in the header, whole, on one line with the tools."""
+    mark = '.zf-nav a[aria-current="page"]' if width > 960 else ".zf-menu"
+    name, tools = page.locator(mark).bounding_box(), page.locator(".zf-tools").bounding_box()
+    if name is None or tools is None:
+        return False
+    inside = name["x"] >= 0 and name["x"] + name["width"] <= tools["x"]
+    return inside and abs(name["y"] - tools["y"]) < 20
+
+
+def test_the_menu_of_a_phone_leads_to_every_page(browser: Browser, app: App) -> None:
+    page = browser.new_context(viewport={"width": 390, "height": 844}).new_page()
+    page.goto(f"{app.url}/zh/agreement", wait_until="domcontentloaded")
+    links = page.locator(".zf-nav a")
+    menu = page.get_by_role("button", name="打开导航")
+    expect(menu).to_contain_text("一致性", timeout=30_000)
+    expect(links.first).to_be_hidden()
+    menu.click()
+    for number in range(len(PAGES)):
+        expect(links.nth(number)).to_be_in_viewport(ratio=1)
+    page.keyboard.press("Escape")
+    expect(links.first).to_be_hidden()
+    menu.click()
+    links.get_by_text("语料").click()
+    page.wait_for_url("**/zh/corpus")
+    page.close()
+
+
+def test_a_guide_is_read_once_and_comes_back_when_asked(browser: Browser, app: App) -> None:
+    page = browser.new_context().new_page()
+    guide, again = page.locator("#zf-guide"), page.locator("[data-zf-guide]")
+    page.goto(f"{app.url}/zh/annotate", wait_until="domcontentloaded")
+    expect(guide.locator("li")).to_have_count(3, timeout=30_000)
+    expect(guide).to_be_visible()
+    page.get_by_role("button", name="知道了").click()
+    expect(guide).to_be_hidden()
+    page.reload(wait_until="domcontentloaded")
+    expect(again).to_be_visible(timeout=30_000)
+    expect(guide).to_be_hidden()
+    again.click()
+    expect(guide).to_be_visible()
+    page.goto(f"{app.url}/zh/corpus", wait_until="domcontentloaded")
+    expect(again).to_be_visible(timeout=30_000)
+    expect(guide).to_be_hidden()
+    page.close()
 
 
 def test_language_and_scheme_are_remembered(browser: Browser, app: App) -> None:

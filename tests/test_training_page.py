@@ -22,14 +22,14 @@ from backend.training_history import Histories, History, SampleText, thinned
 from backend.trainings import PROGRAMS, TrainingService
 from tests.job_helpers import until
 from tests.real_app import App, running
-from ui.judges_runs import STATUS
+from ui.job_words import STATUS, pill
 from ui.say import Say
 from ui.training_fields import LABELS, entered, fields_of, shown
 from ui.training_form import start, told
 from ui.training_jobs import artifacts_table, bytes_of, jobs_table
 from ui.training_views import all_points, points, remarks_html, samples_html, status_html
 from ui.training_watch import Watcher, job_number
-from ui.training_words import CURVES, either, pill, progress_words
+from ui.training_words import CURVES, either, progress_words
 
 ZH, EN = Say("zh"), Say("en")
 WAIT = 40_000

@@ -64,30 +64,29 @@ def _roles(say: Say) -> str:
     cards = (
         (
             say("我来标注", "I annotate"),
-            (
-                say("写下名字，选一个任务", "Give your name and choose a campaign"),
-                say("看两条祝福，按 ← 或 → 选更好的", "Read two greetings, press ← or → for the better one"),
-                say("按错了？按 Z 撤销", "Wrong key? Z takes it back"),
+            say(
+                "读祝福，说哪条更好。不用懂技术，一条一个键，十分钟就能标几十条。",
+                "Read greetings and say which is better. No technical knowledge; one key each, dozens in ten "
+                "minutes.",
             ),
             "annotate",
             say("开始标注", "Start annotating"),
         ),
         (
             say("我做研究", "I do research"),
-            (
-                say("导入自己的数据，格式自动识别", "Import your data; the format is recognised"),
-                say("新建任务，请几个人来标", "Make a campaign and invite raters"),
-                say("看每个裁判和人差多远", "See how far each judge is from people"),
+            say(
+                "带来自己的数据和模型，看每个裁判和人差多远，再用信得过的裁判造数据、训模型。",
+                "Bring data and models, see how far each judge is from people, then make data and train with "
+                "the ones you trust.",
             ),
             "agreement",
             say("看一致性", "See agreement"),
         ),
         (
             say("我管数据", "I keep the data"),
-            (
-                say("看看语料里有什么", "Look at what the corpus holds"),
-                say("导入、去重，坏行有行号和原因", "Import; bad rows come with line and reason"),
-                say("导出成 TRL、ShareGPT、CSV、Parquet", "Export to TRL, ShareGPT, CSV, Parquet"),
+            say(
+                "看看语料里有什么，导入、去重、导出；坏行有行号和原因。",
+                "Look at what the corpus holds; import and export; bad rows come with line and reason.",
             ),
             "corpus",
             say("打开语料", "Open the corpus"),
@@ -96,10 +95,9 @@ def _roles(say: Say) -> str:
     return '<div class="zf-cards">' + "".join(_card(say, *card) for card in cards) + "</div>"
 
 
-def _card(say: Say, heading: str, steps: tuple[str, ...], path: str, action: str) -> str:
-    items = "".join(f"<li>{esc(step)}</li>" for step in steps)
+def _card(say: Say, heading: str, lead: str, path: str, action: str) -> str:
     return (
-        f'<div class="zf-card"><h2>{esc(heading)}</h2><ol>{items}</ol>'
+        f'<div class="zf-card"><h2>{esc(heading)}</h2><p>{esc(lead)}</p>'
         f'<a class="zf-go" href="/{say.lang}/{path}">{esc(action)}</a></div>'
     )
 

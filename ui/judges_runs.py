@@ -7,35 +7,24 @@ import gradio as gr
 
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
-from backend.jobs.vocabulary import JobStatus
 from backend.scoring.records import ScoreRequest, clock
 from backend.scoring.service import JOB_KIND
 from backend.scoring.targets import Target, TargetKind
 from backend.services import Services
+from ui.job_words import bar, pill
 from ui.judges_words import KINDS, endpoint_choices
 from ui.say import Say
 from ui.widgets import empty, esc, fill, html_block, note, polite, table
 
 SHOWN = 10
 POLL_S = 2.5
-STATUS = {
-    JobStatus.QUEUED: ("排队中", "queued"),
-    JobStatus.RUNNING: ("进行中", "running"),
-    JobStatus.PAUSING: ("正在暂停", "pausing"),
-    JobStatus.PAUSED: ("已暂停", "paused"),
-    JobStatus.CANCELLING: ("正在取消", "cancelling"),
-    JobStatus.CANCELLED: ("已取消", "cancelled"),
-    JobStatus.FAILED: ("出错", "failed"),
-    JobStatus.SUCCEEDED: ("完成", "done"),
-    JobStatus.LOST: ("失联", "lost"),
-}
 
 
 def build(services: Services, say: Say, tab: gr.Tab) -> None:
     """What to run above, what runs below."""
     asked, estimate, start = _form(say)
     told = html_block(elem_id="zf-run-told")
-    listed, which, buttons = _watched(say)
+    listed, steer, which, buttons = _watched(say)
 
     def request(judge: str, endpoint: str, target: str, cost: Any, calls: Any, retry: bool) -> ScoreRequest:
         if not judge or not target:
@@ -69,18 +58,17 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
         try:
             job = services.scoring.submit(request(*given))
         except UserError as error:
-            return [note(say.of(error), "bad"), gr.skip(), gr.skip()]
+            return [note(say.of(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
         started = say(f"已加入队列，任务 {job.id}。", f"Queued as job {job.id}.")
         return [note(started, "ok"), *_watch(services, say, job.id)]
 
     fill(load, *asked[:3])
     tab.select(load, None, asked[:3], queue=False, show_progress="hidden")
     estimate.click(rough, asked, told)
-    start.click(begin, asked, [told, listed, which])
-    _steer(services, say, told, listed, which, buttons)
-    tab.select(
-        lambda: _watch(services, say, None), None, [listed, which], queue=False, show_progress="hidden"
-    )
+    start.click(begin, asked, [told, listed, which, steer])
+    _steer(services, say, told, [listed, which, steer], buttons)
+    watched = [listed, which, steer]
+    tab.select(lambda: _watch(services, say, None), None, watched, queue=False, show_progress="hidden")
 
 
 def _form(say: Say) -> tuple[list[Any], gr.Button, gr.Button]:
@@ -100,19 +88,19 @@ def _form(say: Say) -> tuple[list[Any], gr.Button, gr.Button]:
     return [judge, endpoint, target, cost, calls, retry], estimate, start
 
 
-def _watched(say: Say) -> tuple[gr.HTML, gr.Dropdown, list[gr.Button]]:
+def _watched(say: Say) -> tuple[gr.HTML, gr.Row, gr.Dropdown, list[gr.Button]]:
     listed = html_block(elem_id="zf-runs")
-    with gr.Row():
+    with gr.Row(visible=False) as steer:
         which = gr.Dropdown(label=say("任务", "Run"), choices=[], elem_id="zf-run-which")
         pause = gr.Button(say("暂停", "Pause"), min_width=90, elem_id="zf-run-pause")
         resume = gr.Button(say("继续", "Resume"), min_width=90, elem_id="zf-run-resume")
         cancel = gr.Button(say("取消", "Cancel"), variant="stop", min_width=90, elem_id="zf-run-cancel")
-    return listed, which, [pause, resume, cancel]
+    return listed, steer, which, [pause, resume, cancel]
 
 
-def _steer(
-    services: Services, say: Say, told: gr.HTML, listed: gr.HTML, which: gr.Dropdown, buttons: list[gr.Button]
-) -> None:
+def _steer(services: Services, say: Say, told: gr.HTML, watched: list[Any], buttons: list[gr.Button]) -> None:
+    listed, which, _ = watched
+
     def steering(act: Callable[[int], JobInfo]) -> Callable[[int | None], list[Any]]:
         @polite(say)
         def steer(job_id: int | None) -> list[Any]:
@@ -133,7 +121,7 @@ def _steer(
     acts = (services.jobs.pause, services.jobs.resume, services.jobs.cancel)
     for button, act in zip(buttons, acts, strict=True):
         button.click(steering(act), which, [told, listed], queue=False)
-    fill(lambda: _watch(services, say, None), listed, which)
+    fill(lambda: _watch(services, say, None), *watched)
     gr.Timer(POLL_S).tick(poll, None, listed, queue=False, show_progress="hidden")
 
 
@@ -174,7 +162,7 @@ def _watch(services: Services, say: Say, chosen: int | None) -> list[Any]:
     known = services.jobs.jobs(SHOWN, JOB_KIND)
     names = [(f"{job.id} · {_what(job)}", job.id) for job in known]
     value = chosen or (known[0].id if known else None)
-    return [_runs(services, say), gr.Dropdown(choices=names, value=value)]
+    return [_runs(services, say), gr.Dropdown(choices=names, value=value), gr.Row(visible=bool(known))]
 
 
 def _runs(services: Services, say: Say) -> str:
@@ -188,7 +176,7 @@ def _runs(services: Services, say: Say) -> str:
         say("进度", "Progress"),
         say("详情", "Details"),
     ]
-    return table(head, [_row(say, job) for job in known], ("", "zf-text", "", "", "zf-text"))
+    return table(head, [_row(say, job) for job in known], ("", "zf-text", "zf-left", "zf-left", "zf-text"))
 
 
 def _row(say: Say, job: JobInfo) -> list[str]:
@@ -197,8 +185,8 @@ def _row(say: Say, job: JobInfo) -> list[str]:
     return [
         str(job.id),
         esc(_what(job)),
-        esc(say(*STATUS[job.status])),
-        f'<progress max="1" value="{job.progress:.4f}"></progress> {job.progress:.0%}',
+        pill(say, job.status),
+        bar(job),
         esc(details),
     ]
 

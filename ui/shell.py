@@ -24,6 +24,7 @@ from ui import (
     judges_page,
     training_page,
 )
+from ui.guide import guide_button, guide_html
 from ui.later import Later
 from ui.say import Lang, Say
 from ui.widgets import html_block
@@ -41,16 +42,18 @@ class Page:
     zh: str
     en: str
     build: Callable[[Services, Say], None]
+    apart: bool = False
+    """Whether a new group of the navigation begins here."""
 
 
 PAGES = (
     Page("", "首页", "Home", home_page.build),
-    Page("annotate", "标注", "Annotate", annotate_page.build),
+    Page("annotate", "标注", "Annotate", annotate_page.build, apart=True),
     Page("campaigns", "任务", "Campaigns", campaigns_page.build),
     Page("corpus", "语料", "Corpus", corpus_page.build),
-    Page("judges", "裁判", "Judges", judges_page.build),
-    Page("training", "训练", "Training", training_page.build),
+    Page("judges", "裁判", "Judges", judges_page.build, apart=True),
     Page("agreement", "一致性", "Agreement", agreement_page.build),
+    Page("training", "训练", "Training", training_page.build, apart=True),
 )
 
 
@@ -102,20 +105,44 @@ def _page(services: Services, say: Say, page: Page) -> None:
 
 
 def _header(say: Say, here: Page) -> str:
+    return (
+        f'<div class="zf-bar"><a class="zf-brand" href="/{say.lang}/" aria-label="{say("祝福", "Zhufu")}">'
+        f'<span class="zf-seal" aria-hidden="true">福</span><span>{say("祝福", "Zhufu")}</span></a>'
+        f"{_menu(say, here)}{_navigation(say, here)}{_tools(say, here)}</div>{guide_html(say, here.path)}"
+    )
+
+
+def _menu(say: Say, here: Page) -> str:
+    """What stands for the navigation on a narrow screen: the page one is on, and all of them at a press."""
+    name = say("打开导航", "Open navigation")
+    return (
+        '<button type="button" class="zf-menu" data-zf-menu aria-expanded="false" aria-controls="zf-nav" '
+        f'aria-label="{name}"><i aria-hidden="true">☰</i>{html.escape(say(here.zh, here.en))}</button>'
+    )
+
+
+def _navigation(say: Say, here: Page) -> str:
     links = "".join(
-        f'<a href="/{say.lang}/{page.path}"{current(page is here)}>{html.escape(say(page.zh, page.en))}</a>'
+        f'<a href="/{say.lang}/{page.path}"{apart(page.apart)}{current(page is here)}>'
+        f"{html.escape(say(page.zh, page.en))}</a>"
         for page in PAGES
     )
+    return f'<nav class="zf-nav" id="zf-nav" aria-label="{say("主导航", "Main navigation")}">{links}</nav>'
+
+
+def _tools(say: Say, here: Page) -> str:
     other: Lang = "en" if say.lang == "zh" else "zh"
     return (
-        f'<div class="zf-bar"><a class="zf-brand" href="/{say.lang}/"><span class="zf-seal">福</span>'
-        f"{say('祝福', 'Zhufu')}</a>"
-        f'<nav class="zf-nav" aria-label="{say("主导航", "Main navigation")}">{links}</nav>'
-        f'<div class="zf-tools"><button type="button" data-zf-theme '
+        f'<div class="zf-tools">{guide_button(say, here.path)}<button type="button" data-zf-theme '
         f'aria-label="{say("切换深色模式", "Toggle dark mode")}">◐</button>'
         f'<a data-zf-lang="{other}" href="/{other}/{here.path}" lang="{"en" if other == "en" else "zh-CN"}">'
-        f"{'EN' if other == 'en' else '中文'}</a></div></div>"
+        f"{'EN' if other == 'en' else '中文'}</a></div>"
     )
+
+
+def apart(begins: bool) -> str:
+    """The attribute that marks the first link of a group."""
+    return ' class="zf-apart"' if begins else ""
 
 
 def current(is_here: bool) -> str:
@@ -142,6 +169,8 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_dark="#c8463d",
         button_primary_text_color="#ffffff",
         color_accent="#b8322a",
+        input_background_fill="#f6f2ec",
+        input_background_fill_dark="#2b2622",
         body_text_color_subdued="#6b625a",
         body_text_color_subdued_dark="#b3a89d",
         button_secondary_background_fill="#ffffff",

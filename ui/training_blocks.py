@@ -37,7 +37,11 @@ def blocks(say: Say, more: dict[str, Any]) -> Watch:
     parts["timer"] = timer = gr.Timer(POLL_S, active=False)
     parts["listed"] = html_block(elem_id="zf-trainings", js_on_load=OPEN)
     parts["which"] = which = gr.Dropdown(
-        label=say("看哪个任务", "Watch"), choices=[], elem_id="zf-train-which", filterable=False
+        label=say("看哪个任务", "Watch"),
+        choices=[],
+        visible=False,
+        elem_id="zf-train-which",
+        filterable=False,
     )
     told = html_block(elem_id="zf-train-told")
     parts["head"] = html_block(elem_id="zf-train-head")
@@ -52,8 +56,12 @@ def blocks(say: Say, more: dict[str, Any]) -> Watch:
         for number, curve in enumerate(CURVES):
             parts[f"plot{number}"] = _plot(say, curve)
     parts["samples"] = html_block(elem_id="zf-train-samples")
-    with gr.Accordion(say("日志（最后 80 行）", "Log (last 80 lines)"), open=False, elem_id="zf-train-logs"):
+    logs = gr.Accordion(
+        say("日志（最后 80 行）", "Log (last 80 lines)"), open=False, visible=False, elem_id="zf-train-logs"
+    )
+    with logs:
         parts["log"] = html_block(elem_id="zf-train-log")
+    parts["has_log"] = logs
     return Watch(which, gr.State({}), timer, told, parts)
 
 
@@ -104,12 +112,12 @@ def update(name: str, fact: Any) -> Any:
     if name == "timer":
         return gr.Timer(active=fact)
     if name == "which":
-        return gr.Dropdown(choices=fact)
+        return gr.Dropdown(choices=fact, visible=bool(fact))
     if name in BUTTONS:
         return gr.Button(visible=fact)
     if name == "starter":
         return gr.Button(interactive=fact)
-    if name == "has_card":
+    if name in ("has_card", "has_log"):
         return gr.Accordion(visible=fact)
     if name.startswith("plot"):
         return gr.LinePlot(value=frame(fact), visible=bool(fact)) if fact else gr.LinePlot(visible=False)

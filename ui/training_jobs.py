@@ -6,8 +6,9 @@ from typing import Any
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.vocabulary import JobStatus
 from backend.trainings import SERVE, size_of
+from ui.job_words import bar, pill
 from ui.say import Say
-from ui.training_words import ARTIFACTS, METRICS, moment, pill, progress_words, short, title_of
+from ui.training_words import ARTIFACTS, METRICS, moment, progress_words, short, title_of
 from ui.widgets import empty, esc, table
 
 # A link that also works in a new tab; a plain press is answered in place. Not at the click: a poll that
@@ -68,12 +69,6 @@ def job_link(say: Say, job_id: int, text: str, here: bool = False) -> str:
     return (
         f'<a class="zf-a" data-job="{job_id}"{mark} href="/{say.lang}/training?job={job_id}">{esc(text)}</a>'
     )
-
-
-def bar(job: JobInfo) -> str:
-    """How far a job is."""
-    share = f"{job.progress:.0%}"
-    return f'<progress max="1" value="{job.progress:.4f}" aria-label="{share}">{share}</progress> {share}'
 
 
 def artifacts_table(say: Say, artifacts: Sequence[ArtifactInfo]) -> str:

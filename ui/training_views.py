@@ -8,8 +8,9 @@ import pandas as pd
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.training_history import History, SampleText, thinned
 from backend.trainings import Address, size_of
+from ui.job_words import bar, pill
 from ui.say import Say
-from ui.training_jobs import bar, bytes_of, job_link
+from ui.training_jobs import bytes_of, job_link
 from ui.training_words import (
     ARTIFACTS,
     CURVES,
@@ -17,7 +18,6 @@ from ui.training_words import (
     Curve,
     either,
     moment,
-    pill,
     progress_words,
     short,
     span,
@@ -28,7 +28,7 @@ from ui.widgets import empty, esc, note
 Points = tuple[tuple[int, float, str], ...]
 NEWEST = 3
 """Steps of a sample that stand open; earlier ones are a click away."""
-REMARKS = ("监测", "unscored by", "warning")
+REMARKS = ("监测", "unscored by", "警告")
 NOW = (
     ("loss", ("损失", "loss")),
     ("reward", ("奖励", "reward")),

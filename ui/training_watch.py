@@ -51,7 +51,8 @@ class Watcher:
 
     def choice(self, job_id: int | None) -> Any:
         """The dropdown with a job chosen."""
-        return gr.Dropdown(choices=self._choices(self._trainings.jobs(), job_id), value=job_id)
+        choices = self._choices(self._trainings.jobs(), job_id)
+        return gr.Dropdown(choices=choices, value=job_id, visible=bool(choices))
 
     def look(
         self, watch: Watch, job_id: object, seen: dict[str, str] | None, choose: int | None = None
@@ -80,6 +81,7 @@ class Watcher:
             "why": f'<p class="zf-note">{esc(self._say.of(blocked))}</p>' if blocked else "",
             "listed": jobs_table(self._say, jobs, job_id),
             "which": self._choices(jobs, job_id),
+            "has_log": job is not None,
             "timer": any(_busy(one) for one in jobs) or (job is not None and not job.ended),
         }
         return facts | (self._watched(job) if job else _nothing())

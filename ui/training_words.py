@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backend.jobs.records import JobInfo
-from backend.jobs.vocabulary import ArtifactKind, JobStatus
-from ui.judges_runs import STATUS
+from backend.jobs.vocabulary import ArtifactKind
+from ui.job_words import STATUS
 from ui.say import Say
-from ui.widgets import esc
 
 Words = tuple[str, str]
 
@@ -69,20 +68,10 @@ ACTIONS: dict[str, Words] = {
     "warn": ("只提醒", "Warn only"),
     "off": ("关闭", "Off"),
 }
-_PILL = {
-    JobStatus.QUEUED: ("wait", "◷"),
-    JobStatus.RUNNING: ("run", "▶"),
-    JobStatus.PAUSING: ("wait", "◷"),
-    JobStatus.PAUSED: ("wait", "‖"),
-    JobStatus.CANCELLING: ("wait", "◷"),
-    JobStatus.CANCELLED: ("off", "■"),
-    JobStatus.FAILED: ("bad", "✕"),
-    JobStatus.SUCCEEDED: ("good", "✓"),
-    JobStatus.LOST: ("bad", "?"),
-}
 _BILINGUAL = re.compile(
     r"^(?P<zh>[^|,]*) \| (?P<en>[^|,]*), step (?P<step>\d+): (?P<zh_why>.*) \| (?P<en_why>.*)$"
 )
+_UNSCORED = re.compile(r"^unscored by (?P<by>.+?): (?P<why>.*)$")
 _LEFT = re.compile(r"^(\d+ / \d+), (.+) left$")
 
 
@@ -185,13 +174,6 @@ def title_of(say: Say, job: JobInfo) -> str:
     return f"{program(say, job.kind)} · {name}" if name else program(say, job.kind)
 
 
-def pill(say: Say, status: JobStatus) -> str:
-    """A status as sign, word and colour."""
-    kind, sign = _PILL[status]
-    word = esc(say(*STATUS[status]))
-    return f'<span class="zf-pill zf-pill-{kind}"><i aria-hidden="true">{sign}</i>{word}</span>'
-
-
 def progress_words(say: Say, text: str) -> str:
     """The program's short line, in the reader's language."""
     if found := _LEFT.match(text):
@@ -205,6 +187,8 @@ def either(say: Say, text: str) -> str:
     if found := _BILINGUAL.match(text):
         zh = f"{found['zh']}，第 {found['step']} 步：{found['zh_why']}"
         return say(zh, f"{found['en']}, step {found['step']}: {found['en_why']}")
+    if found := _UNSCORED.match(text):
+        return say(f"“{found['by']}”没给出评判：{found['why']}", text)
     zh, bar, en = text.partition(" | ")
     return say(zh, en) if bar and " | " not in en else text
 

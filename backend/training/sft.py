@@ -72,8 +72,10 @@ def _warn(run: Run[SftSettings], rows: list[Row]) -> None:
     size = sum(length(row["completion"]) for row in rows)
     if run.settings.base == STARTER and size < ENOUGH_TO_WRITE:
         run.report.log(
-            f"warning: {len(rows)} greetings of {size} characters teach a model from scratch to repeat them, "
-            f"not to write; import more (at least {ENOUGH_TO_WRITE} characters) or choose a trained base"
+            f"警告：{len(rows)} 条祝福共 {size} 字，从零训练只会背诵，学不会写；"
+            f"请导入更多（至少 {ENOUGH_TO_WRITE} 字），或选一个训练好的模型作起点。 | "
+            f"warning: {len(rows)} greetings of {size} characters teach a model from scratch to repeat them; "
+            f"import more (at least {ENOUGH_TO_WRITE} characters) or choose a trained base."
         )
 
 

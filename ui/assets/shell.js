@@ -1,8 +1,10 @@
-// Remembers language and colour scheme, on every page.
+// Remembers language, colour scheme and guides that were read, on every page; opens the menu of a narrow screen.
 (() => {
   const SCHEME = "zhufu_scheme";
-  const lang = location.pathname.startsWith("/en") ? "en" : "zh";
-  document.documentElement.lang = lang === "en" ? "en" : "zh-CN";
+  const GUIDE = `zhufu_guide_${location.pathname.split("/")[2] || "home"}`;
+  const html = document.documentElement;
+  html.lang = location.pathname.startsWith("/en") ? "en" : "zh-CN";
+  html.classList.toggle("zf-guide-read", localStorage.getItem(GUIDE) !== null);
 
   const paint = () => {
     const wish = localStorage.getItem(SCHEME);
@@ -16,21 +18,37 @@
   if (document.body) watch();
   else document.addEventListener("DOMContentLoaded", watch);
 
-  // On a phone the navigation scrolls sideways: show where one is. Gradio renders the header late.
-  const header = new MutationObserver(() => {
-    const here = document.querySelector('.zf-nav a[aria-current="page"]');
-    if (!here) return;
-    header.disconnect();
-    here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 60;
-  });
-  header.observe(document.documentElement, { childList: true, subtree: true });
+  // The style sheet shows and hides the guide by classes of <html>: no flash while Gradio renders.
+  const guideIsOpen = () => Boolean(document.getElementById("zf-guide")?.offsetParent);
+  const showGuide = (open) => {
+    html.classList.toggle("zf-guide-open", open);
+    html.classList.toggle("zf-guide-read", !open);
+    if (!open) localStorage.setItem(GUIDE, "read");
+    document.querySelector("[data-zf-guide]")?.setAttribute("aria-expanded", String(open));
+    if (open) document.getElementById("zf-guide").scrollIntoView({ block: "nearest" });
+  };
+  const showMenu = (open) => {
+    const button = document.querySelector("[data-zf-menu]");
+    if (!button) return;
+    button.closest(".zf-bar").classList.toggle("zf-menu-open", open);
+    button.setAttribute("aria-expanded", String(open));
+  };
 
   document.addEventListener("click", (event) => {
-    const link = event.target.closest?.("[data-zf-lang]");
+    const on = (selector) => event.target.closest?.(selector);
+    const link = on("[data-zf-lang]");
     if (link) document.cookie = `zhufu_lang=${link.dataset.zfLang};path=/;max-age=31536000;samesite=lax`;
-    if (event.target.closest?.("[data-zf-theme]")) {
+    if (on("[data-zf-theme]")) {
       localStorage.setItem(SCHEME, document.body.classList.contains("dark") ? "light" : "dark");
       paint();
     }
+    if (on("[data-zf-guide]")) showGuide(!guideIsOpen());
+    if (on("[data-zf-guide-close]")) showGuide(false);
+    const menu = on("[data-zf-menu]");
+    if (menu) showMenu(menu.getAttribute("aria-expanded") !== "true");
+    else if (!on(".zf-nav")) showMenu(false);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") showMenu(false);
   });
 })();

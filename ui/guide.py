@@ -1,0 +1,160 @@
+"""Three steps for each page: open at the first visit where a role begins, behind the “?” elsewhere."""
+
+import re
+from dataclasses import dataclass
+
+from ui.say import Say
+from ui.widgets import esc
+
+Words = tuple[str, str]
+_LINK = re.compile(r"\[([^\]]+)\]\((\w+)\)")
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What to do on a page, in both languages; a step may link to another page as `[words](path)`.
+
+    `first`: it opens by itself until the reader has closed it once; the browser remembers that.
+    """
+
+    heading: Words
+    steps: tuple[Words, Words, Words]
+    first: bool = False
+
+
+GUIDES: dict[str, Guide] = {
+    "annotate": Guide(
+        ("第一次标注？三步就会", "New to annotating? Three steps"),
+        (
+            ("写下名字，选一个任务。", "Give your name and choose a campaign."),
+            (
+                "读两条祝福，凭感觉选更好的：点按钮，或按 ← →；都好按 ↑，都不好按 ↓。",
+                "Read two greetings and choose the better one: press its button, or ← →; ↑ both good, ↓ both "
+                "bad.",
+            ),
+            (
+                "按错了按 Z 撤销。每一条都会立刻保存，关掉页面，下次接着标。",
+                "Z takes a slip back. Every answer is saved at once; close the page and go on another day.",
+            ),
+        ),
+        first=True,
+    ),
+    "agreement": Guide(
+        ("第一次做研究？三步看清一个裁判", "New to research here? Three steps to know a judge"),
+        (
+            (
+                "先有人的看法：在[语料](corpus)导入带标签的祝福，或在[任务](campaigns)里请人标注。",
+                "First, people's view: import labelled greetings under [Corpus](corpus), or ask raters by a "
+                "[campaign](campaigns).",
+            ),
+            (
+                "到[裁判](judges)接一个模型、写下原则，让它评同一批祝福。",
+                "Under [Judges](judges) connect a model, write principles, let it score the same greetings.",
+            ),
+            (
+                "回到这里选人工参照：它赢过字数、表面特征、n-gram 三条基线，才值得信。",
+                "Come back and choose the reference: trust a judge that beats length, style and n-gram.",
+            ),
+        ),
+        first=True,
+    ),
+    "campaigns": Guide(
+        ("请人标注，三步", "Ask people, in three steps"),
+        (
+            (
+                "给任务起名，选数据，定多少题、每题几个人。",
+                "Name the campaign, choose data, how many items, how many raters an item.",
+            ),
+            (
+                "把[标注](annotate)页的网址发给标注者，他们写下名字就能开始。",
+                "Send raters the address of the [Annotate](annotate) page; a name is all they need.",
+            ),
+            (
+                "标完到[一致性](agreement)看结果，或在[语料](corpus)里导出。",
+                "See the result under [Agreement](agreement), or export it under [Corpus](corpus).",
+            ),
+        ),
+    ),
+    "corpus": Guide(
+        ("带来自己的数据，三步", "Bring your data, in three steps"),
+        (
+            (
+                "在“导入”里放一个文件，先看它认成了什么、前几行对不对。",
+                "Drop a file under Import and see what it was recognised as.",
+            ),
+            (
+                "点“导入”。坏行会给出行号和原因；同一份文件导两次也不会重复。",
+                "Press Import. Bad rows come with line and reason; the same file twice adds nothing.",
+            ),
+            (
+                "要拿出去，用“导出”：TRL、ShareGPT、CSV 或 Parquet，同一请求不会跨训练集和测试集。",
+                "Take data out under Export: TRL, ShareGPT, CSV or Parquet; no prompt is in two splits.",
+            ),
+        ),
+    ),
+    "judges": Guide(
+        ("做一个裁判，三步", "Make a judge, in three steps"),
+        (
+            (
+                "在“模型端点”里接一个模型：云端的、Ollama、vLLM 都可以。",
+                "Connect a model under Endpoints: a cloud, Ollama, vLLM.",
+            ),
+            (
+                "在“新建与试用”里写下原则，拿几条祝福试一试，再保存。",
+                "Write principles under Make and try, try them on a few greetings, save.",
+            ),
+            (
+                "在“评判任务”里让它评一个数据集，再到[一致性](agreement)看它和人差多远。",
+                "Let it score a data set under Scoring runs; [Agreement](agreement) says how close to people "
+                "it is.",
+            ),
+        ),
+    ),
+    "training": Guide(
+        ("训练一个写祝福的模型，三步", "Train a writer, in three steps"),
+        (
+            (
+                "没有显卡：点“训练入门模型”。有显卡：到“新训练”选一个预设。",
+                "Without a GPU press Train the starter; with one choose a preset under New training.",
+            ),
+            (
+                "在“任务”里看曲线和样例；关掉页面也照样跑，可以暂停、取消、接着跑。",
+                "Watch curves and samples under Jobs; it runs on without the page; pause, cancel, resume.",
+            ),
+            (
+                "完成后点“启动服务”，模型就成了一个端点；所有成果都列在“成果”里。",
+                "Press Serve when it is done, and the model is an endpoint; Results lists all of them.",
+            ),
+        ),
+    ),
+}
+
+
+def guide_html(say: Say, path: str) -> str:
+    """The guide of a page, shown and hidden by style sheet and `assets/shell.js`; empty where it has none."""
+    guide = GUIDES.get(path)
+    if guide is None:
+        return ""
+    steps = "".join(f"<li>{_linked(say, say(*step))}</li>" for step in guide.steps)
+    first = " zf-guide-first" if guide.first else ""
+    close = say("知道了", "Got it")
+    return (
+        f'<aside class="zf-guide{first}" id="zf-guide" aria-label="{say("使用说明", "Guide")}">'
+        f"<div><h2>{esc(say(*guide.heading))}</h2>"
+        f'<button type="button" data-zf-guide-close>{close}</button></div><ol>{steps}</ol></aside>'
+    )
+
+
+def guide_button(say: Say, path: str) -> str:
+    """The “?” that opens and closes the guide of a page."""
+    if path not in GUIDES:
+        return ""
+    name = say("这一页怎么用", "How to use this page")
+    return (
+        f'<button type="button" data-zf-guide aria-controls="zf-guide" aria-label="{name}" title="{name}">'
+        "?</button>"
+    )
+
+
+def _linked(say: Say, text: str) -> str:
+    return _LINK.sub(rf'<a class="zf-a" href="/{say.lang}/\2">\1</a>', esc(text))

@@ -1,0 +1,42 @@
+"""How a background job stands, as every page shows it: sign, word and colour, and how far it is."""
+
+from backend.jobs.records import JobInfo
+from backend.jobs.vocabulary import JobStatus
+from ui.say import Say
+from ui.widgets import esc
+
+STATUS = {
+    JobStatus.QUEUED: ("排队中", "queued"),
+    JobStatus.RUNNING: ("进行中", "running"),
+    JobStatus.PAUSING: ("正在暂停", "pausing"),
+    JobStatus.PAUSED: ("已暂停", "paused"),
+    JobStatus.CANCELLING: ("正在取消", "cancelling"),
+    JobStatus.CANCELLED: ("已取消", "cancelled"),
+    JobStatus.FAILED: ("出错", "failed"),
+    JobStatus.SUCCEEDED: ("完成", "done"),
+    JobStatus.LOST: ("失联", "lost"),
+}
+_PILL = {
+    JobStatus.QUEUED: ("wait", "◷"),
+    JobStatus.RUNNING: ("run", "▶"),
+    JobStatus.PAUSING: ("wait", "◷"),
+    JobStatus.PAUSED: ("wait", "‖"),
+    JobStatus.CANCELLING: ("wait", "◷"),
+    JobStatus.CANCELLED: ("off", "■"),
+    JobStatus.FAILED: ("bad", "✕"),
+    JobStatus.SUCCEEDED: ("good", "✓"),
+    JobStatus.LOST: ("bad", "?"),
+}
+
+
+def pill(say: Say, status: JobStatus) -> str:
+    """A status as sign, word and colour."""
+    kind, sign = _PILL[status]
+    word = esc(say(*STATUS[status]))
+    return f'<span class="zf-pill zf-pill-{kind}"><i aria-hidden="true">{sign}</i>{word}</span>'
+
+
+def bar(job: JobInfo) -> str:
+    """How far a job is."""
+    share = f"{job.progress:.0%}"
+    return f'<progress max="1" value="{job.progress:.4f}" aria-label="{share}">{share}</progress> {share}'
