@@ -1,0 +1,80 @@
+"""Near-duplicates: the index finds exactly what comparing all pairs finds."""
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.writing.near import GREETINGS, PROMPTS, Rule, Seen, jaccard, normal_prompt, without_near
+
+TEXTS = st.lists(st.text(alphabet="祝你生日快乐平安12", min_size=0, max_size=14), max_size=40)
+
+
+def _by_all_pairs(texts: list[str], rule: Rule) -> list[str | None]:
+    kept: list[tuple[str, str]] = []
+    found: list[str | None] = []
+    for text in texts:
+        body = rule.normal(text)
+        grams = _grams(body, rule.order)
+        exact = next((first for first, other in kept if other == body), None)
+        near = next(
+            (
+                first
+                for first, other in kept
+                if jaccard(grams, _grams(other, rule.order)) >= rule.threshold
+                and rule.fixed(other) == rule.fixed(body)
+            ),
+            None,
+        )
+        same = exact if exact is not None else near
+        found.append(same)
+        if same is None:
+            kept.append((text, body))
+    return found
+
+
+def _grams(body: str, order: int) -> set[str]:
+    padded = f"\x02{body}\x02"
+    return {padded[at : at + order] for at in range(max(1, len(padded) - order + 1))}
+
+
+@settings(max_examples=150)
+@given(TEXTS)
+def test_nothing_is_missed_and_nothing_invented(texts: list[str]) -> None:
+    for rule in (GREETINGS, PROMPTS):
+        seen = Seen(rule)
+        assert [seen.add(text) for text in texts] == _by_all_pairs(texts, rule)
+
+
+def test_nothing_is_missed_after_the_index_learned_anew() -> None:
+    draw = random.Random(7)
+    clauses = ["".join(draw.choices("愿你岁平安喜乐顺风雨灯花月山海", k=6)) for _ in range(40)]
+    texts = ["，".join(draw.choices(clauses, k=4)) for _ in range(900)]
+    seen = Seen()
+    assert [seen.add(text) for text in texts] == _by_all_pairs(texts, GREETINGS)
+    assert 512 < len(seen) < 900
+
+
+def test_what_counts_as_the_same() -> None:
+    seen = Seen()
+    text = "妈妈，生日快乐！愿您每一天都像今天一样，被爱和笑声包围，身体健康，万事顺心。"
+    assert seen.add(text) is None
+    assert seen.add("妈妈 生日快乐!愿您每一天都像今天一样,被爱和笑声包围,身体健康,万事顺心🎂") == text
+    assert seen.add(text.replace("万事顺心", "万事如意")) == text
+    assert seen.find("妈，生日快乐。厨房今天归我，您只管坐着等长寿面。") is None
+    assert len(seen) == 1
+
+
+def test_requests_that_differ_in_a_number_or_a_person_are_different() -> None:
+    seen = Seen(PROMPTS)
+    assert seen.add("22岁生日祝福语") is None
+    assert seen.add("2岁生日祝福语") is None
+    assert seen.add("22岁的生日祝福 大全") == "22岁生日祝福语"
+    assert seen.add("想给正在外地上大学读研究生的儿子写一段简短的生日祝福语") is None
+    assert seen.add("想给正在外地上大学读研究生的女儿写一段简短的生日祝福语") is None
+    assert normal_prompt("请帮我写一条给妈妈的生日祝福语吧") == normal_prompt("给妈妈的生日祝福")
+
+
+def test_counting_what_came_again() -> None:
+    kept, again = without_near(["祝你生日快乐", "祝你生日快乐！", "新年好", "祝你 生日快乐"])
+    assert kept == ["祝你生日快乐", "新年好"] and again == {"祝你生日快乐": 2}
