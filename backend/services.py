@@ -12,6 +12,7 @@ from backend.db.migrate import migrate
 from backend.jobs.options import JobOptions
 from backend.jobs.service import JobService
 from backend.llm.service import EndpointService
+from backend.pairs.service import PairService
 from backend.records import CampaignSpec
 from backend.scoring import ScoringService
 from backend.settings import Settings
@@ -34,6 +35,7 @@ class Services:
     scoring: ScoringService
     board: BoardService
     generators: GeneratorService
+    pairs: PairService
 
     def first_start(self) -> bool:
         """Whether nothing was ever stored here."""
@@ -60,16 +62,18 @@ def build_services(settings: Settings) -> Services:
     endpoints = EndpointService(database, settings.home, settings)
     jobs = JobService(database, settings.home, JobOptions.load())
     scoring = ScoringService(database, endpoints, jobs)
+    corpus, generators = CorpusService(database), GeneratorService(endpoints, jobs)
     return Services(
         settings=settings,
         database=database,
-        corpus=CorpusService(database),
+        corpus=corpus,
         annotation=AnnotationService(database, settings.lease_seconds),
         endpoints=endpoints,
         jobs=jobs,
         scoring=scoring,
         board=BoardService(database, scoring),
-        generators=GeneratorService(endpoints, jobs),
+        generators=generators,
+        pairs=PairService(database, endpoints, generators, scoring, corpus, jobs),
     )
 
 

@@ -45,7 +45,7 @@ def create(desk: Desk, spec: CampaignSpec) -> CampaignInfo:
         )
         session.add(campaign)
         session.flush()
-        session.execute(insert(Item), _items(campaign.id, spec.seed, drawn))
+        session.execute(insert(Item), shuffled(campaign.id, spec.seed, drawn))
         return next(info for info in campaign_infos(session) if info.id == campaign.id)
 
     return desk.write(store)
@@ -113,7 +113,8 @@ def _judge(session: Session, name: str) -> int:
     return newest[name]
 
 
-def _items(campaign_id: int, seed: int, drawn: list[Draw]) -> list[dict[str, int | None]]:
+def shuffled(campaign_id: int, seed: int, drawn: list[Draw]) -> list[dict[str, int | None]]:
+    """The items of a campaign as rows, in an order that only the seed decides."""
     # The order is shuffled and so is which of two greetings is A: in imported pairs the first is the
     # better one, and position must not tell.
     shuffler = random.Random(seed)

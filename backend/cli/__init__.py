@@ -26,6 +26,7 @@ GROUPS = (
     "agreement_commands",
     "judge_commands",
     "score_commands",
+    "pair_commands",
     "endpoint_commands",
     "job_commands",
     "train_commands",

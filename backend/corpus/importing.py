@@ -251,6 +251,36 @@ def _why(tally: Tally, bad: int) -> Message:
     )
 
 
+def read_prompts(path: Path) -> Iterator[tuple[int, str | Message]]:
+    """The requests of a file in any format that can be imported, row by row, and why a row holds none.
+
+    Nothing is stored. Raises UserError where the file cannot be read or nobody can tell what it is.
+    """
+    try:
+        form = detect(path)
+        items = read(path, form)
+        head = list(itertools.islice(items, _SAMPLE))
+        sample = [value for _, value in head if not isinstance(value, Message)]
+        if not sample:
+            raise empty(path)
+        shape = shape_for(path.name, sample, None, {}, sheet=form.container in _SHEETS)
+        for line, value in itertools.chain(head, items):
+            yield line, _prompt(shape, line, value)
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"{path.name} cannot be read ({error}).", f"无法读取 {path.name}（{error}）。"
+        ) from error
+
+
+def _prompt(shape: Shape, line: int, value: Any) -> str | Message:
+    if isinstance(value, Message):
+        return value
+    try:
+        return shape.row(line, value).prompt
+    except Rejected as rejected:
+        return rejected.message
+
+
 def preview(path: Path, kind: str | None = None) -> FilePreview:
     """See CorpusService.preview."""
     try:

@@ -40,6 +40,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "score": Kind("backend", ("score",), secrets=(LLM_KEY,)),
+    "pairs": Kind("backend", ("pairs",), secrets=(LLM_KEY,)),
     "sft": Kind("backend.training.sft", secrets=(HUB_TOKEN,), check=checker("sft")),
     "reward_model": Kind(
         "backend.training.reward_model", secrets=(HUB_TOKEN,), check=checker("reward_model")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from backend.errors import UserError
 from backend.judges.asking import (
     Model,
     each,
@@ -37,6 +38,9 @@ FINAL = (
 )
 NONE = "（无）"
 LATER = "（上一步的结果会放在这里）"
+NOBODY = "（没有初判。请直接根据原文和双方意见给出结论。）"
+RULE = 1
+"""Of deciding without a judge; raise it when the rule changes."""
 
 
 class Retriever(Protocol):
@@ -63,11 +67,23 @@ class NoExamples:
 
 @dataclass(frozen=True)
 class Agents:
-    """Which agents take part beside the judge (switched off one by one in ablations)."""
+    """Which agents take part (switched off one by one in ablations).
+
+    Without the judge the reviewer decides alone, from both lists and no first verdict. Without judge and
+    reviewer the lists are counted: 1 where more merits than faults were found, else 0.
+    """
 
     positive: bool = True
     negative: bool = True
+    judge: bool = True
     reflect: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.judge or self.reflect or (self.positive and self.negative)):
+            raise UserError(
+                "Without judge and reviewer both sides must speak, so that merits and faults can be counted.",
+                "去掉评审和复核时，褒贬双方都要在场，才能数优缺点。",
+            )
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,7 @@ class PanelJudge:
                 "judge": "panel",
                 "prompts": [prompt_file(f"panel_{name}").hash for name in ROLES],
                 "agents": [self.agents.positive, self.agents.negative, self.agents.reflect],
+                **({} if self.agents.judge else {"without": "judge", "rule": RULE}),
                 "retriever": self.retriever.version,
                 "asked": [instruction(fields) for fields in (MERITS, FAULTS, VERDICT, FINAL)],
                 "model": self.model.identity,
@@ -108,7 +125,8 @@ class PanelJudge:
             shown.append(sent(case.message("positive"), MERITS))
         if self.agents.negative:
             shown.append(sent(case.message("negative"), FAULTS))
-        shown.append(sent(case.message("judge", statements=LATER), VERDICT))
+        if self.agents.judge:
+            shown.append(sent(case.message("judge", statements=LATER), VERDICT))
         if self.agents.reflect:
             shown.append(sent(case.message("reflect", statements=LATER, first_verdict=LATER), FINAL))
         return shown
@@ -126,17 +144,22 @@ class PanelJudge:
             if kept.add(role, answers) is None:
                 return kept.draft()
         statements = Untrusted(_statements(kept.details), "意见")
-        first = kept.add("评审", [await case.ask("judge", VERDICT, statements=statements)])
-        if first is None:
-            return kept.draft()
-        kept.details["first"] = first
+        first: dict[str, Any] | None = None
+        told: str | Untrusted = NOBODY
+        if self.agents.judge:
+            first = kept.add("评审", [await case.ask("judge", VERDICT, statements=statements)])
+            if first is None:
+                return kept.draft()
+            kept.details["first"] = first
+            told = Untrusted(f"结论：{first['verdict']}\n理由：{first.get('explanation', NONE)}", "初判")
         if not self.agents.reflect:
-            return kept.draft(first)
-        told = Untrusted(f"结论：{first['verdict']}\n理由：{first.get('explanation', NONE)}", "初判")
+            return kept.draft(first or _counted(kept.details))
         final = kept.add(
             "复核", [await case.ask("reflect", FINAL, statements=statements, first_verdict=told)]
         )
-        return kept.draft() if final is None else kept.draft(first, final)
+        if final is None:
+            return kept.draft()
+        return kept.draft(final) if first is None else kept.draft(first, final)
 
     async def _debate(self, case: "_Case") -> tuple[list[Answer], list[Answer]]:
         wanted = (self.agents.positive, self.agents.negative)
@@ -203,6 +226,12 @@ class _Kept:
         if details.get("overturned"):
             reason = f"推翻初判：{reason}"
         return Draft(float(last["verdict"]), reason, details)
+
+
+def _counted(details: dict[str, Any]) -> dict[str, Any]:
+    """What the lists alone decide."""
+    merits, faults = len(details.get("merits", ())), len(details.get("faults", ()))
+    return {"verdict": int(merits > faults), "explanation": f"数出优点 {merits} 条、缺点 {faults} 条"}
 
 
 def _listed(examples: Sequence[Sample]) -> str | Untrusted:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backend.errors import UserError
-from backend.judges.asking import Model, Sampling
+from backend.judges.asking import Model, Sampling, prompt_file
 from backend.judges.base import Judge, PairJudge
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import ROLES, Agents, NoExamples, PanelJudge, Retriever
@@ -79,6 +79,13 @@ def describe(spec: JudgeSpec, house: House, retriever: Retriever | None = None) 
     return _BUILDERS[spec.kind](_Parts(spec, house, retriever or NoExamples()))
 
 
+def prompts_of(kind: JudgeKind) -> dict[str, str]:
+    """The hashes of the prompt files that a kind of judge asks with, by name."""
+    own = [JudgeKind.PRINCIPLE, JudgeKind.RUBRIC, JudgeKind.PAIRWISE]
+    names = [f"panel_{role}" for role in ROLES] if kind is JudgeKind.PANEL else [kind.value] * (kind in own)
+    return {name: prompt_file(name).hash for name in names}
+
+
 @dataclass(frozen=True)
 class _Parts:
     spec: JudgeSpec
@@ -106,7 +113,7 @@ def _principle(parts: _Parts) -> PrincipleJudge:
 
 
 def _panel(parts: _Parts) -> PanelJudge:
-    switches = {name: bool(parts.config.get(name, True)) for name in ("positive", "negative", "reflect")}
+    switches = {name: bool(parts.config.get(name, True)) for name in ROLES}
     others = {role: parts.model(name) for role, name in agent_endpoints(parts.spec).items()}
     return PanelJudge(parts.model(), Agents(**switches), others, parts.retriever, parts.spec.name)
 

@@ -29,7 +29,7 @@ _ALLOWED: dict[JudgeKind, frozenset[str]] = {
     JudgeKind.PRINCIPLE: _SAMPLING | {"principles"},
     JudgeKind.RUBRIC: _SAMPLING,
     JudgeKind.PAIRWISE: _SAMPLING,
-    JudgeKind.PANEL: _SAMPLING | {"positive", "negative", "reflect", "endpoints"},
+    JudgeKind.PANEL: _SAMPLING | {"positive", "negative", "judge", "reflect", "endpoints"},
     JudgeKind.REWARD_MODEL: frozenset({"path", "max_length"}),
 }
 TRAINED_HERE = frozenset({JudgeKind.LENGTH, JudgeKind.STYLE, JudgeKind.NGRAM})

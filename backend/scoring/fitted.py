@@ -12,7 +12,11 @@ from backend.judges.crossfit import Label, Pair, TrainingPool
 from backend.judges.length import LengthJudge
 from backend.judges.ngram import lazy_ngram
 from backend.judges.style import lazy_style
+from backend.pairs.vocabulary import LABELLED_BY_JUDGE
 from backend.vocabulary import RaterKind
+
+_OURS = PreferencePair.origin != LABELLED_BY_JUDGE
+"""What a judge labelled teaches no baseline, which would then agree with judges for no other reason."""
 
 
 class FittedJudges:
@@ -40,7 +44,7 @@ class FittedJudges:
 
 
 def _signature(session: Session) -> tuple[int, ...]:
-    pairs = session.execute(select(func.count(), func.max(PreferencePair.id))).one()
+    pairs = session.execute(select(func.count(), func.max(PreferencePair.id)).where(_OURS)).one()
     labels = session.execute(
         select(func.count(), func.max(Verdict.id))
         .join(Rater, Rater.id == Verdict.rater_id)
@@ -57,6 +61,7 @@ def _pool(session: Session) -> TrainingPool:
         .join(Prompt, Prompt.id == PreferencePair.prompt_id)
         .join(chosen, chosen.id == PreferencePair.chosen_id)
         .join(rejected, rejected.id == PreferencePair.rejected_id)
+        .where(_OURS)
         .order_by(PreferencePair.id)
     )
     labels = session.execute(

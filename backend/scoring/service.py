@@ -15,6 +15,7 @@ from backend.judges.pairwise import PairwiseJudge
 from backend.judges.registry import AnyJudge, AskingJudge, build, describe
 from backend.judges.spec import ASKING, JudgeSpec
 from backend.llm.budget import Budget, estimate
+from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
 from backend.scoring.beside import beside
@@ -125,6 +126,14 @@ class ScoringService:
             raise UserError("This process has no job queue.", "当前进程没有任务队列。")
         self.estimate(request)
         return self._jobs.submit(JOB_KIND, request.plain())
+
+    def described(self, spec: JudgeSpec) -> AnyJudge:
+        """The judge of a spec with its version and scale; nothing is connected. Raises UserError."""
+        return describe(spec, self._house())
+
+    def endpoint_of(self, spec: JudgeSpec) -> Endpoint:
+        """The endpoint that a judge asks by default. Raises UserError."""
+        return self._house().endpoint(spec.endpoint)
 
     def preview(self, spec: JudgeSpec, sample: Sample | PairSample) -> list[str]:
         """The exact text of every call this judge would make, as far as it is known beforehand."""

@@ -1,0 +1,306 @@
+"""What crosses from the pairs room to pages, commands and jobs."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from backend.agents.balance import Tells
+from backend.agents.pairing import Way
+from backend.agents.plan import Plan, Wished
+from backend.errors import Message, UserError
+from backend.judges.spec import JudgeSpec
+from backend.pairs.vocabulary import Decider, PairState, Stage
+from backend.scoring.records import RunState, clock
+
+__all__ = ["RunState"]
+
+
+class SourceKind(StrEnum):
+    """Where the prompts of a run come from."""
+
+    FILE = "file"
+    DATASET = "dataset"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file in any format that can be imported, or the requests of a data set. `limit` takes the first N."""
+
+    kind: SourceKind
+    name: str
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Checking:
+    """How many of the pairs go to people before use, and to how many people each greeting is shown."""
+
+    share: float = 0.05
+    raters: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise UserError("The share for people lies between 0 and 1.", "送人复核的比例应在 0 到 1 之间。")
+        if not 1 <= self.raters <= 20:
+            raise UserError("1 to 20 people look at a greeting.", "每条祝福由 1 到 20 人复核。")
+
+
+@dataclass(frozen=True)
+class PairRequest:
+    """One run: what goes in, who writes, who judges, how pairs are made, with which caps."""
+
+    source: Source
+    plan: Plan
+    judge: JudgeSpec
+    name: str = ""
+    way: Way = Way.ALL
+    balance_length: bool = True
+    balance_style: bool = True
+    checking: Checking = field(default_factory=Checking)
+    seed: int = 0
+    max_calls: int | None = None
+    max_tokens: int | None = None
+    max_cost: float | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As the row of the run has it."""
+        value = asdict(self)
+        value["judge"] = self.judge.plain()
+        return value
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Self:
+        """From what `plain` gave, also after JSON. Raises UserError."""
+        try:
+            plan, given = value["plan"], dict(value)
+            source = value["source"]
+            return cls(
+                **{
+                    **given,
+                    "source": Source(SourceKind(source["kind"]), source["name"], source["limit"]),
+                    "plan": Plan(
+                        tuple(plan["generators"]),
+                        plan["candidates"],
+                        tuple(plan["temperatures"]),
+                        tuple(plan["examples"]),
+                        tuple(Wished(one) for one in plan["wished"]),
+                    ),
+                    "judge": JudgeSpec.read(value["judge"]),
+                    "way": Way(value["way"]),
+                    "checking": Checking(**value["checking"]),
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"The stored settings of the run cannot be read ({error}).",
+                f"无法读取该批次的设置（{error}）。",
+            ) from error
+
+
+@dataclass(frozen=True)
+class PairEstimate:
+    """What a run will roughly take: `kept` of the `prompts` pass the filter. Tokens are guessed."""
+
+    prompts: int
+    kept: int
+    lost: dict[str, int]
+    candidates: int
+    calls: int
+    tokens: int
+    cost: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """How many came through each stage, and why the others did not.
+
+    prompts → kept_prompts → candidates (texts asked for) → debated (passed every check) → judged (got a
+    verdict) → kept (judged, and their prompt has both an accepted and a refused one) → possible pairs →
+    pairs (emitted). `dropped` has a reason for every loss, prefixed with what was lost: `prompt_`,
+    `candidate_`, `verdict_`, `pair_`.
+    """
+
+    prompts: int = 0
+    kept_prompts: int = 0
+    exact_chars: int = 0
+    written_prompts: int = 0
+    candidates: int = 0
+    debated: int = 0
+    judged: int = 0
+    good: int = 0
+    kept: int = 0
+    possible: int = 0
+    pairs: int = 0
+    states: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PromptLine:
+    """A line that went into a run; `lost` says why it was not taken."""
+
+    position: int
+    text: str
+    lost: str | None
+
+
+@dataclass(frozen=True)
+class PairProgress:
+    """How far a run is, and what it has used over every attempt. `expected` candidates in all."""
+
+    run: int
+    stage: Stage
+    state: RunState
+    prompts: int
+    kept_prompts: int
+    written: int
+    expected: int
+    judged: int
+    calls: int
+    tokens: int
+    cost: float
+    seconds: float
+    done_share: float
+    error: Message | None = None
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1."""
+        return 1.0 if self.stage is Stage.DONE else min(self.done_share, 0.99)
+
+    def line(self) -> str:
+        """One line of figures, the same in both languages."""
+        left = 1 - self.done_share
+        rate = self.done_share / self.seconds if self.seconds > 0 else 0.0
+        eta = clock(left / rate) if rate > 0 and self.stage is not Stage.DONE else "–"
+        return (
+            f"{self.stage.value} · prompts {self.kept_prompts:,} / {self.prompts:,} · candidates "
+            f"{self.written:,} / {self.expected:,} · judged {self.judged:,} · ETA {eta} · calls "
+            f"{self.calls:,} · cost {self.cost:.4f}"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What pairing found: pairs before and after balancing, and what each part of it cost."""
+
+    possible: int
+    before: Tells
+    after: Tells
+    lost_to_length: int
+    lost_to_style: int
+    one_sided: int
+
+    def plain(self) -> dict[str, Any]:
+        """As the row of the run has it."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Self:
+        """From what `plain` gave."""
+        return cls(**{**value, "before": Tells(**value["before"]), "after": Tells(**value["after"])})
+
+
+@dataclass(frozen=True)
+class PairRunInfo:
+    """A run as it stands. `report` is None until it has made its pairs."""
+
+    id: int
+    name: str
+    stage: Stage
+    request: PairRequest
+    job: int | None
+    judge_version: str | None
+    calls: int
+    tokens: int
+    cost: float
+    seconds: float
+    campaign: str | None
+    report: Report | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One greeting of a pair: how it was asked for, what was said of it, and by which calls."""
+
+    candidate: int
+    greeting: int
+    text: str
+    generator: str
+    model: str
+    recipe: Mapping[str, Any]
+    call_id: str
+    value: float | None
+    reason: str
+    details: Mapping[str, Any]
+    people: tuple[float, ...] = ()
+    """What people said of it in the run's campaign: 1 excellent, 0 not."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who brought a pair into a state."""
+
+    state: PairState
+    by: Decider
+    name: str
+    note: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class PairFilter:
+    """Which pairs to show; None and empty mean any."""
+
+    state: PairState | None = None
+    by: Decider | None = None
+    generator: str = ""
+    search: str = ""
+    overturned: bool = False
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """A pair in a table; chosen and rejected as they stand now, so a flipped one is turned."""
+
+    id: int
+    prompt: str
+    chosen: str
+    rejected: str
+    difference: float
+    state: PairState
+    by: Decider
+    overturned: bool
+    """Whether the review turned the first verdict on one of the two."""
+
+
+@dataclass(frozen=True)
+class PairPage:
+    """One page of pairs, and how many there are in all."""
+
+    total: int
+    rows: tuple[PairRow, ...]
+
+
+@dataclass(frozen=True)
+class PairDetail:
+    """A pair with both debates and its whole history; `chosen` is the one the judge accepted."""
+
+    id: int
+    run: int
+    run_name: str
+    prompt: str
+    state: PairState
+    difference: float
+    chosen: Side
+    rejected: Side
+    judge: str
+    judge_version: str
+    prompts: Mapping[str, str]
+    """Hashes of the prompt files that generators and judge were asked with, by name."""
+    decisions: tuple[Decision, ...]

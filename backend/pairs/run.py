@@ -1,0 +1,260 @@
+"""A run from its first line to its last pair: filter, then write and judge in turns, then pair.
+
+Everything that is done stands in the database, so a run that was stopped or killed goes on where it was.
+Writing and judging take turns a chunk of prompts at a time: so memory does not grow with the run, and a cap
+on costs leaves finished prompts rather than unjudged candidates.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import case, func, select, update
+
+from backend.db.base import now
+from backend.db.engine import Database
+from backend.db.pair_tables import Candidate, PairRun, RunPrompt
+from backend.errors import UserError
+from backend.judges.panel import Retriever
+from backend.llm.budget import Budget
+from backend.llm.errors import Kind, LLMError
+from backend.pairs.candidates import Asked, Desk, Slot, store, unwritten
+from backend.pairs.emit import emit
+from backend.pairs.filtering import filter_run
+from backend.pairs.pens import Pens
+from backend.pairs.people import hand_out
+from backend.pairs.records import PairProgress, PairRequest
+from backend.pairs.vocabulary import Stage
+from backend.scoring.blocking import blocking
+from backend.scoring.records import RunState, ScoreProgress, ScoreRequest
+from backend.scoring.service import ScoringService
+from backend.scoring.stream import Stream
+from backend.scoring.targets import Target, TargetKind
+
+CHUNK = 250
+"""Prompts that are written before their candidates are judged."""
+CALLS_A_VERDICT = 4
+NOTED_S = 2.0
+Told = Callable[[PairProgress], None]
+Stopped = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a run works with."""
+
+    database: Database
+    scoring: ScoringService
+    pens: Callable[[], Pens]
+    retriever: Callable[[PairRequest], Retriever]
+
+
+class Halt(Exception):
+    """The run ends here for now: asked to stop, or its budget is used up."""
+
+    def __init__(self, state: RunState, error: UserError | None = None) -> None:
+        super().__init__(state.value)
+        self.state = state
+        self.error = error
+
+
+class Running:
+    """One attempt at a run."""
+
+    def __init__(self, tools: Tools, run_id: int, told: Told, stopped: Stopped) -> None:
+        self._tools, self._id, self._told, self._stopped = tools, run_id, told, stopped
+        self._began = self._noted = time.monotonic()
+        with tools.database.read() as session:
+            run = session.get_one(PairRun, run_id)
+            self._request = PairRequest.read(run.config)
+            self._name, self._stage, spent = run.name, run.stage, run.spent
+        request = self._request
+        self._budget = Budget(request.max_calls, request.max_tokens, request.max_cost)
+        self._budget.calls, self._budget.tokens = spent.get("calls", 0), spent.get("tokens", 0)
+        self._budget.cost, self._seconds = spent.get("cost", 0.0), spent.get("seconds", 0.0)
+        self._judged = 0
+
+    def go(self) -> PairProgress:
+        """Work until the pairs stand, the run is stopped, or its budget is used up. Raises UserError."""
+        state, error = RunState.DONE, None
+        try:
+            self._enter(Stage.FILTERING)
+            filter_run(self._tools.database, self._id)
+            self._check_stop()
+            self._write_and_judge()
+            self._pair()
+        except Halt as halt:
+            state, error = halt.state, halt.error
+        finally:
+            self._note(force=True)
+        final = self._progress(state)
+        final = replace(final, error=error.message if error else None)
+        self._told(final)
+        return final
+
+    def _write_and_judge(self) -> None:
+        while True:
+            self._enter(Stage.WRITING)
+            wrote = blocking(self._write())
+            self._check_stop()
+            self._enter(Stage.JUDGING)
+            self._judge()
+            self._check_stop()
+            if not wrote:
+                return
+
+    async def _write(self) -> int:
+        """Write the next chunk; how many prompts it had."""
+        left, wrote = CHUNK, 0
+        pens = self._tools.pens()
+
+        def fetch() -> Sequence[Asked]:
+            nonlocal left
+            with self._tools.database.read() as session:
+                page = unwritten(session, self._id, left)
+            left = 0
+            return page
+
+        def keep(written: Sequence[tuple[Asked, list[Slot]]]) -> None:
+            nonlocal wrote
+            store(self._tools.database, self._id, written)
+            wrote += len(written)
+
+        def tick() -> None:
+            if self._stopped():
+                pens.stop()
+                stream.stop()
+            self._report()
+
+        try:
+            opened = await pens.open(self._request.plan.generators, f"pairs:{self._id}", self._budget)
+            desk = Desk(self._request.plan, opened, self._tools.retriever(self._request), self._request.seed)
+
+            async def work(batch: Sequence[Asked]) -> list[list[Slot]]:
+                return [await desk.write(asked) for asked in batch]
+
+            lanes = max(
+                2, 2 * sum(pen.concurrency for pen in opened.values()) // self._request.plan.candidates
+            )
+            stream: Stream[Asked, list[Slot]] = Stream(fetch, work, keep, batch=1, lanes=min(lanes, 128))
+            await stream.run(tick)
+        finally:
+            await pens.close()
+        _halt_on(stream.failure)
+        return wrote
+
+    def _judge(self) -> None:
+        """Let the judge see every candidate that has no verdict of it yet."""
+        request = self._request
+        asked = ScoreRequest(
+            request.judge,
+            Target(TargetKind.DATASET, self._name),
+            request.max_calls,
+            request.max_tokens,
+            request.max_cost,
+        )
+        done = self._tools.scoring.run(asked, self._scored, self._stopped, self._budget)
+        self._scored(done)
+        with self._tools.database.write() as session:
+            rater = self._tools.scoring.catalog.rater_id(session, done.judge, done.version)
+            session.execute(update(PairRun).where(PairRun.id == self._id).values(judge_id=rater))
+        if done.state is RunState.BUDGET:
+            raise Halt(RunState.BUDGET, UserError(done.error.en, done.error.zh) if done.error else None)
+        if done.state is RunState.FAILED and done.error is not None:
+            raise UserError(done.error.en, done.error.zh)
+
+    def _scored(self, progress: ScoreProgress) -> None:
+        self._budget.calls, self._budget.tokens = progress.calls, progress.tokens
+        self._budget.cost = progress.cost
+        self._judged = progress.scored + progress.unscored
+        self._report()
+
+    def _pair(self) -> None:
+        self._enter(Stage.PAIRING)
+        report = emit(self._tools.database, self._id, self._request)
+        hand_out(self._tools.database, self._id, self._request)
+        with self._tools.database.write() as session:
+            run = session.get_one(PairRun, self._id)
+            run.report, run.stage, run.finished_at = report.plain(), Stage.DONE, now()
+        self._stage = Stage.DONE
+
+    def _enter(self, stage: Stage) -> None:
+        self._stage = stage
+        with self._tools.database.write() as session:
+            session.execute(update(PairRun).where(PairRun.id == self._id).values(stage=stage))
+        self._report()
+
+    def _check_stop(self) -> None:
+        if self._stopped():
+            raise Halt(RunState.STOPPED)
+
+    def _report(self) -> None:
+        self._note()
+        self._told(self._progress(RunState.RUNNING))
+
+    def _note(self, *, force: bool = False) -> None:
+        """Write down what was spent, now and then: a resumed run counts it into its caps."""
+        if not force and time.monotonic() - self._noted < NOTED_S:
+            return
+        self._noted = time.monotonic()
+        spent = {
+            "calls": self._budget.calls,
+            "tokens": self._budget.tokens,
+            "cost": self._budget.cost,
+            "seconds": self._seconds + time.monotonic() - self._began,
+        }
+        with self._tools.database.write() as session:
+            session.execute(update(PairRun).where(PairRun.id == self._id).values(spent=spent))
+
+    def _progress(self, state: RunState) -> PairProgress:
+        with self._tools.database.read() as session:
+            counts = _counts(session, self._id)
+        expected = counts["kept"] * self._request.plan.candidates
+        debated = counts["debated"] if counts["written_prompts"] == counts["kept"] else expected
+        share = 0.0
+        if expected:
+            share = (counts["written"] + CALLS_A_VERDICT * self._judged) / (
+                expected + CALLS_A_VERDICT * max(debated, 1)
+            )
+        return PairProgress(
+            run=self._id,
+            stage=self._stage,
+            state=state,
+            prompts=counts["prompts"],
+            kept_prompts=counts["kept"],
+            written=counts["written"],
+            expected=expected,
+            judged=self._judged,
+            calls=self._budget.calls,
+            tokens=self._budget.tokens,
+            cost=self._budget.cost,
+            seconds=self._seconds + time.monotonic() - self._began,
+            done_share=min(share, 1.0),
+        )
+
+
+def _counts(session: Any, run_id: int) -> dict[str, int]:
+    prompts = session.execute(
+        select(
+            func.count(), func.count(RunPrompt.prompt_id), func.sum(case((RunPrompt.written, 1), else_=0))
+        ).where(RunPrompt.run_id == run_id)
+    ).one()
+    candidates = session.execute(
+        select(func.count(), func.count(Candidate.greeting_id)).where(Candidate.run_id == run_id)
+    ).one()
+    return {
+        "prompts": prompts[0],
+        "kept": prompts[1],
+        "written_prompts": int(prompts[2] or 0),
+        "written": candidates[0],
+        "debated": candidates[1],
+    }
+
+
+def _halt_on(failure: UserError | None) -> None:
+    if isinstance(failure, LLMError) and failure.kind in (Kind.BUDGET, Kind.CANCELLED):
+        state = RunState.BUDGET if failure.kind is Kind.BUDGET else RunState.STOPPED
+        raise Halt(state, failure if state is RunState.BUDGET else None)
+    if failure is not None:
+        raise failure

@@ -1,0 +1,185 @@
+"""Preference pairs as pages, commands and jobs see them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import update
+
+from backend.corpus.service import CorpusService
+from backend.db.engine import Database
+from backend.db.pair_tables import PairRun
+from backend.errors import Conflict, UserError
+from backend.jobs.records import JobInfo
+from backend.jobs.service import JobService
+from backend.judges.base import PairJudge
+from backend.judges.panel import NoExamples, Retriever
+from backend.llm.retry import RetryPolicy
+from backend.llm.service import EndpointService
+from backend.pairs import decide, estimating, intake, people, views
+from backend.pairs.pens import Pens
+from backend.pairs.records import (
+    Funnel,
+    PairDetail,
+    PairEstimate,
+    PairFilter,
+    PairPage,
+    PairProgress,
+    PairRequest,
+    PairRunInfo,
+    PromptLine,
+)
+from backend.pairs.run import Running, Tools
+from backend.pairs.verdicts import LIMITS
+from backend.pairs.vocabulary import PairState, Stage
+from backend.records import ExportReport
+from backend.scoring.service import ScoringService
+from backend.writing.generators import GeneratorService
+
+JOB_KIND = "pairs"
+
+
+class PairService:
+    """Runs from prompts to pairs, what they made, who decided. Errors are UserError, NotFound, Conflict."""
+
+    def __init__(
+        self,
+        database: Database,
+        endpoints: EndpointService,
+        generators: GeneratorService,
+        scoring: ScoringService,
+        corpus: CorpusService,
+        jobs: JobService,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        self._database, self._endpoints, self._generators = database, endpoints, generators
+        self._scoring, self._corpus, self._jobs = scoring, corpus, jobs
+        self._policy = policy
+
+    def check(self, request: PairRequest) -> None:
+        """Refuse what cannot work. Raises UserError, NotFound."""
+        for name in request.plan.generators:
+            self._generators.info(name)
+        judge = self._scoring.described(request.judge)
+        if isinstance(judge, PairJudge) or judge.scale not in LIMITS:
+            raise UserError(
+                f"The judge “{request.judge.name}” does not say which greetings are excellent; use a panel, "
+                "principles or a rubric.",
+                f"裁判“{request.judge.name}”不会说一条祝福是否优秀，请用评审团、原则或评分表类的裁判。",
+            )
+
+    def estimate(self, request: PairRequest) -> PairEstimate:
+        """What a run will roughly take; calls nobody and stores nothing. Raises UserError, NotFound."""
+        self.check(request)
+        return estimating.estimate(self._database, self._endpoints, self._scoring, self._generators, request)
+
+    def open(self, request: PairRequest) -> PairRunInfo:
+        """Store a new run with everything that goes in. Raises UserError, NotFound."""
+        self.check(request)
+        return self.one(intake.open_run(self._database, request))
+
+    def submit(self, request: PairRequest) -> tuple[PairRunInfo, JobInfo]:
+        """Store a new run and queue it as a job."""
+        run = self.open(request)
+        job = self._queued(run)
+        return self.one(run.id), job
+
+    def resume(self, run_id: int, **caps: Any) -> JobInfo:
+        """Queue a run again that stopped early; caps that are given replace its own. Raises Conflict."""
+        run = self.recapped(run_id, **caps)
+        job = self._job(run)
+        if job is not None and job.resumable:
+            return self._jobs.resume(job.id)
+        return self._queued(run)
+
+    def recapped(self, run_id: int, **caps: Any) -> PairRunInfo:
+        """A run that can go on, with other caps where they are given. Raises NotFound, Conflict."""
+        run = self.one(run_id)
+        if run.stage is Stage.DONE:
+            raise Conflict(f"Run {run.id} is done; start a new one.", f"批次 {run.id} 已完成，请新建一批。")
+        job = self._job(run)
+        if job is not None and not job.ended:
+            raise Conflict(
+                f"Job {job.id} works on run {run.id} already.", f"任务 {job.id} 正在跑批次 {run.id}。"
+            )
+        given = {name: value for name, value in caps.items() if value is not None}
+        if given:
+            with self._database.write() as session:
+                row = session.get_one(PairRun, run.id)
+                row.config = {**row.config, **given}
+        return self.one(run.id)
+
+    def run(
+        self,
+        run_id: int,
+        told: Callable[[PairProgress], None] = lambda _: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> PairProgress:
+        """Work on a run in this process until its pairs stand or it has to stop. Raises UserError."""
+        tools = Tools(self._database, self._scoring, self._pens, self._retriever)
+        return Running(tools, run_id, told, stopped).go()
+
+    def runs(self) -> list[PairRunInfo]:
+        """Every run, the newest first."""
+        with self._database.read() as session:
+            return views.runs(session)
+
+    def one(self, run: str | int) -> PairRunInfo:
+        """A run by number or name. Raises NotFound."""
+        with self._database.read() as session:
+            return views.run_of(session, run)
+
+    def funnel(self, run_id: int) -> Funnel:
+        """How many came through each stage, and why the others did not."""
+        with self._database.read() as session:
+            return views.funnel(session, run_id)
+
+    def lines(self, run_id: int, lost: str | None = None, limit: int = 1_000) -> list[PromptLine]:
+        """What went into a run, line by line; with `lost` only what was lost for that reason."""
+        with self._database.read() as session:
+            return views.lines(session, run_id, lost, limit)
+
+    def page(self, run_id: int, wish: PairFilter, offset: int = 0, limit: int = 20) -> PairPage:
+        """Pairs of a run, those that wait for a decision first."""
+        with self._database.read() as session:
+            return views.page(session, run_id, wish, offset, limit)
+
+    def pair(self, pair_id: int) -> PairDetail:
+        """One pair with both debates and its history. Raises NotFound."""
+        with self._database.read() as session:
+            return views.detail(session, pair_id)
+
+    def decide(
+        self, pair_id: int, action: str, name: str = "", note: str = "", seen: PairState | None = None
+    ) -> PairDetail:
+        """Accept, flip or discard a pair; what is exported follows. Raises UserError, Conflict."""
+        decide.decide(self._database, decide.Wish(pair_id, action, name, note, seen))
+        return self.pair(pair_id)
+
+    def settle(self, run_id: int) -> int:
+        """Let people's complete answers decide the pairs that wait for them; how many moved."""
+        return people.settle(self._database, self.one(run_id).id)
+
+    def export(self, run_id: int, fmt: str, path: Path) -> ExportReport:
+        """Write the pairs of a run that may be used, as the corpus room writes pairs."""
+        self.settle(run_id)
+        return self._corpus.export("pairs", fmt, path, dataset=self.one(run_id).name)
+
+    def generators(self) -> Sequence[str]:
+        """Names of everything that can write candidates."""
+        return [info.name for info in self._generators.generators()]
+
+    def _queued(self, run: PairRunInfo) -> JobInfo:
+        job = self._jobs.submit(JOB_KIND, {"run": run.id, "name": run.name})
+        with self._database.write() as session:
+            session.execute(update(PairRun).where(PairRun.id == run.id).values(job_id=job.id))
+        return job
+
+    def _job(self, run: PairRunInfo) -> JobInfo | None:
+        return None if run.job is None else self._jobs.job(run.job)
+
+    def _pens(self) -> Pens:
+        return Pens(self._generators, self._endpoints, self._policy)
+
+    def _retriever(self, _request: PairRequest) -> Retriever:
+        return NoExamples()

@@ -1,0 +1,41 @@
+"""Closed vocabularies of preference pairs. Standard library only: the tables import them too."""
+
+from enum import StrEnum
+
+LABELLED_BY_JUDGE = "panel"
+"""Origin of pairs that a judge labelled: the baselines that judges are held against never learn from them."""
+
+
+class Stage(StrEnum):
+    """How far a run is. Writing and judging take turns, a chunk of prompts at a time."""
+
+    FILTERING = "filtering"
+    WRITING = "writing"
+    JUDGING = "judging"
+    PAIRING = "pairing"
+    DONE = "done"
+
+
+class PairState(StrEnum):
+    """What stands about a pair now; see `USED` for which of them training and export read."""
+
+    PROPOSED = "proposed"  # the panel decided, nobody else looked
+    CHECKING = "checking"  # handed to people, waits for their answers
+    REVIEW = "review"  # people and panel part; a person must decide
+    ACCEPTED = "accepted"
+    FLIPPED = "flipped"
+    DISCARDED = "discarded"
+
+
+USED = frozenset({PairState.PROPOSED, PairState.ACCEPTED, PairState.FLIPPED})
+"""States in which a pair stands in the run's data set."""
+OPEN = frozenset({PairState.PROPOSED, PairState.CHECKING, PairState.REVIEW})
+"""States that no person has decided."""
+
+
+class Decider(StrEnum):
+    """Who brought a pair into its state."""
+
+    PANEL = "panel"  # the judge of the run
+    PEOPLE = "people"  # the majority of a campaign
+    PERSON = "person"  # one reviewer on the page or the command line

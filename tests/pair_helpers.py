@@ -1,0 +1,77 @@
+"""A house with scripted generators and a panel, and short ways to runs and what they left."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import select
+
+from backend.agents.plan import Plan
+from backend.db.pair_tables import Candidate
+from backend.db.tables import PreferencePair
+from backend.llm.checks import EndpointInput
+from backend.pairs.ablation import without
+from backend.pairs.intake import source_of
+from backend.pairs.records import Checking, PairRequest
+from backend.services import Services, build_services
+from backend.settings import Settings
+from tests.llm_fixtures import FakeLLM
+from tests.pair_replies import BAD
+
+SCRIPT = {"reply": "tests.pair_replies:panel", "models": ["fake", "other", *BAD]}
+WHO = ("奶奶", "爷爷", "老师", "同事", "闺蜜", "哥哥", "妹妹", "邻居", "导师", "战友")
+WHAT = ("生日", "乔迁", "升学", "结婚", "退休", "康复", "新年", "中秋", "开业", "毕业")
+
+
+@contextmanager
+def house(fake: FakeLLM, *models: str, **endpoint: Any) -> Iterator[Services]:
+    """Services with an endpoint for "fake" and for every further model."""
+    services = build_services(Settings.load())
+    for model in ("fake", *models):
+        given = {"base_url": fake.base_url, "model": model, "price_in": 1.0, "price_out": 2.0, **endpoint}
+        services.endpoints.save(EndpointInput(model, **given))
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+def prompts(count: int) -> list[str]:
+    """Different requests, none near another."""
+    return [f"给{_word(n)}{WHO[n % 10]}的{WHAT[n // 10 % 10]}祝福" for n in range(count)]
+
+
+def _word(n: int) -> str:
+    signs = "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏"
+    return signs[n % 40] + signs[n // 40 % 40] + signs[n * 7 % 39] + signs[n * 11 % 37]
+
+
+def prompts_file(services: Services, lines: list[str], name: str = "prompts.txt") -> str:
+    """The lines as a file."""
+    path = services.settings.home / name
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def request(
+    services: Services, source: str, *generators: str, judge: str = "panel", **options: Any
+) -> PairRequest:
+    """A run of one generator before the panel, without people unless they are asked for."""
+    plan = {name: options.pop(name) for name in ("candidates", "temperatures") if name in options}
+    given = {"checking": Checking(0.0), **options}
+    spec = without(services.scoring.catalog.resolve(judge, "fake"), given.pop("off", ()))
+    return PairRequest(source_of(source), Plan(generators or ("fake",), **plan), spec, **given)
+
+
+def candidates(services: Services, run: int) -> list[Candidate]:
+    """Every candidate of a run, in order."""
+    with services.database.read() as session:
+        query = select(Candidate).where(Candidate.run_id == run)
+        return list(session.scalars(query.order_by(Candidate.run_prompt_id, Candidate.slot)))
+
+
+def stored(services: Services) -> list[tuple[int, int]]:
+    """Chosen and rejected greeting of every pair that training would read."""
+    with services.database.read() as session:
+        rows = session.execute(select(PreferencePair.chosen_id, PreferencePair.rejected_id))
+        return sorted(rows.all())

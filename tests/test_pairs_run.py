@@ -1,0 +1,294 @@
+"""From prompts to pairs against scripted agents with a hidden true quality."""
+
+import pytest
+from sqlalchemy import func, select
+
+from backend.agents.pairing import Way
+from backend.db.llm_tables import LLMCall
+from backend.db.pair_tables import PairRun
+from backend.db.tables import Greeting, Rater, Verdict
+from backend.errors import Conflict, NotFound, UserError
+from backend.llm.retry import RetryPolicy
+from backend.pairs.records import PairFilter, PairRequest, RunState
+from backend.pairs.service import PairService
+from backend.pairs.vocabulary import Stage
+from backend.services import Services
+from tests.fake_llm import quality
+from tests.llm_fixtures import FakeLLM
+from tests.pair_helpers import SCRIPT, candidates, house, prompts, prompts_file, request, stored
+from tests.pair_replies import ERRS, REPAIRED, final_verdict, first_verdict
+
+pytestmark = pytest.mark.database
+PLAIN = {"balance_length": False, "balance_style": False}
+MIXED = {"rate_limit": 0.04, "server_error": 0.08, "cut": 0.06, "bad_json": 0.06, "drop": 0.06}
+
+
+def pairs_of(services: Services, run: int) -> list[tuple[str, str]]:
+    rows = services.pairs.page(run, PairFilter(), 0, 10_000).rows
+    return [(row.chosen, row.rejected) for row in rows]
+
+
+def test_labels_come_back_at_the_rate_that_the_script_implies(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        run = services.pairs.open(request(services, prompts_file(services, prompts(30)), **PLAIN))
+        final = services.pairs.run(run.id)
+        funnel = services.pairs.funnel(run.id)
+        texts = [one.text for one in candidates(services, run.id)]
+        pairs = pairs_of(services, run.id)
+        debates = [
+            services.pairs.pair(row.id) for row in services.pairs.page(run.id, PairFilter(), 0, 20).rows
+        ]
+        written = stored(services)
+    assert (final.state, final.stage, final.share) == (RunState.DONE, Stage.DONE, 1.0)
+    assert (funnel.prompts, funnel.kept_prompts, funnel.candidates) == (30, 30, 120)
+    assert (
+        funnel.judged
+        == funnel.debated
+        == len(texts) - sum(count for name, count in funnel.dropped.items() if name.startswith("candidate_"))
+    )
+    # What the script plants is what comes out, text by text and so in every pair.
+    assert len(pairs) == len(written) == funnel.pairs > 50
+    assert all(final_verdict(a) == 1 and final_verdict(b) == 0 for a, b in pairs)
+    right = sum(final_verdict(text) == quality(text) for text in texts) / len(texts)
+    assert right == pytest.approx(1 - ERRS * (1 - REPAIRED), abs=0.05)
+    for pair in debates:
+        for side in (pair.chosen, pair.rejected):
+            assert side.details["first"]["verdict"] == first_verdict(side.text)
+            assert side.details["final"]["verdict"] == side.value == final_verdict(side.text)
+            assert side.details["overturned"] == (first_verdict(side.text) != final_verdict(side.text))
+            assert side.reason and side.details["merits"] and len(side.details["calls"]) == 4
+
+
+def test_the_review_repairs_the_planted_share_of_the_judges_errors(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        source = prompts_file(services, prompts(30))
+        right = {}
+        for name, off in {"panel": [], "hasty": ["reflect"]}.items():
+            run = services.pairs.open(request(services, source, name=name, off=off, **PLAIN))
+            services.pairs.run(run.id)
+            right[name] = judged(services, run.id)
+    wrong = {name: 1 - sum(said.values()) / len(said) for name, said in right.items()}
+    assert right["panel"].keys() == right["hasty"].keys(), "the same candidates before both"
+    assert wrong["hasty"] == pytest.approx(ERRS, abs=0.08)
+    assert 1 - wrong["panel"] / wrong["hasty"] == pytest.approx(REPAIRED, abs=0.12)
+
+
+def judged(services: Services, run: int) -> dict[str, bool]:
+    """Whether the run's judge was right on each text."""
+    with services.database.read() as session:
+        rater = session.get_one(PairRun, run).judge_id
+        rows = session.execute(
+            select(Greeting.text, Verdict.value)
+            .join(Verdict, Verdict.greeting_id == Greeting.id)
+            .where(Verdict.rater_id == rater)
+        )
+        return {text: value == quality(text) for text, value in rows}
+
+
+def test_agents_that_are_switched_off_change_what_they_should(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        source = prompts_file(services, prompts(20))
+        runs = {
+            off: services.pairs.run(services.pairs.open(request(services, source, name=off, off=[off])).id)
+            for off in ("none", "positive", "negative", "judge", "reflect")
+        }
+        funnels = {off: services.pairs.funnel(one.run) for off, one in runs.items()}
+        versions = {services.pairs.one(one.run).judge_version for one in runs.values()}
+        right = {off: accuracy(services, one.run) for off, one in runs.items()}
+        debates = {off: debate(services, one.run) for off, one in runs.items()}
+    whole, said = funnels["none"], {"positive": "merits", "negative": "faults", "judge": "first"}
+    assert len(versions) == 5 and len({funnel.debated for funnel in funnels.values()}) == 1
+    for off in ("positive", "negative", "judge", "reflect"):
+        assert runs[off].calls == runs["none"].calls - whole.judged, "one call less a candidate"
+        assert said.get(off, "final") not in debates[off]
+        assert {"merits", "faults", "first", "final"} - {said.get(off, "final")} - debates[off].keys() <= {
+            "final"
+        }
+    # Heard from one side only, the judge sways to it; without the reviewer its errors stay.
+    assert funnels["positive"].good < whole.good - 0.1 * whole.judged
+    assert funnels["negative"].good > whole.good + 0.1 * whole.judged
+    assert max(right["positive"], right["negative"], right["reflect"]) < right["none"]
+
+
+def accuracy(services: Services, run: int) -> float:
+    said = judged(services, run)
+    return sum(said.values()) / len(said)
+
+
+def debate(services: Services, run: int) -> dict[str, object]:
+    return dict(services.pairs.pair(services.pairs.page(run, PairFilter()).rows[0].id).chosen.details)
+
+
+def test_without_judge_and_review_the_lists_are_counted(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        off = ["judge", "reflect"]
+        run = services.pairs.open(request(services, prompts_file(services, prompts(10)), off=off))
+        services.pairs.run(run.id)
+        right = judged(services, run.id)
+        wrong = request(services, prompts_file(services, prompts(2)), off=[*off, "positive"])
+        with pytest.raises(UserError, match="counted"):
+            services.pairs.open(wrong)
+    assert right and all(right.values()), "three merits against one fault are the truth here"
+
+
+def test_no_loss_and_no_duplicate_when_a_third_of_the_calls_fail(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT, faults=MIXED, seed=3)
+    with house(fake_llm, concurrency=32, timeout_s=2) as services:
+        pairs = faulty(services)
+        run = pairs.open(request(services, prompts_file(services, prompts(30)), **PLAIN))
+        final = pairs.run(run.id)
+        funnel, made = pairs.funnel(run.id), candidates(services, run.id)
+        with services.database.read() as session:
+            failed = session.scalar(select(func.count(LLMCall.id)).where(LLMCall.error.is_not(None)))
+            sent = session.scalar(select(func.count(LLMCall.id)))
+        again = pairs_of(services, run.id)
+    assert failed is not None and sent is not None and failed / sent > 0.25
+    assert final.state is RunState.DONE and len(made) == 120
+    assert len({(one.run_prompt_id, one.slot) for one in made}) == 120
+    lost = sum(count for name, count in funnel.dropped.items() if name.startswith("candidate_"))
+    assert funnel.candidates - lost == funnel.debated
+    assert funnel.debated - funnel.dropped.get("verdict_unscored", 0) == funnel.judged
+    assert len(set(again)) == len(again) == funnel.pairs
+    assert all(final_verdict(a) == 1 and final_verdict(b) == 0 for a, b in again)
+
+
+def faulty(services: Services) -> PairService:
+    """The service with short pauses between attempts."""
+    policy = RetryPolicy(attempts=5, base_s=0.01, cap_s=0.05)
+    from backend.scoring.service import ScoringService
+
+    scoring = ScoringService(services.database, services.endpoints, policy=policy)
+    rest = (services.endpoints, services.generators, scoring, services.corpus, services.jobs)
+    return PairService(services.database, *rest, policy=policy)
+
+
+def test_a_budget_ends_a_run_cleanly_and_a_higher_one_goes_on(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        options = {"judge": "principle", **PLAIN}
+        wish = request(services, prompts_file(services, prompts(30)), max_calls=100, **options)
+        run = services.pairs.open(wish)
+        first = services.pairs.run(run.id)
+        services.pairs.recapped(run.id, max_calls=10_000)
+        second = services.pairs.run(run.id)
+        with pytest.raises(Conflict, match="done"):
+            services.pairs.recapped(run.id, max_calls=20_000)
+        whole = services.pairs.run(
+            services.pairs.open(request(services, wish.source.name, name="b", **options)).id
+        )
+        equal = pairs_of(services, run.id) == pairs_of(services, whole.run)
+    assert (first.state, first.calls) == (RunState.BUDGET, 100) and "预算" in (
+        first.error.zh if first.error else ""
+    )
+    assert second.state is RunState.DONE and second.calls == 240, "calls of both attempts"
+    assert equal
+
+
+def test_a_fatal_error_ends_the_run_with_its_sentence(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT, api_key="right")
+    with house(fake_llm) as services:
+        run = services.pairs.open(request(services, prompts_file(services, prompts(10))))
+        with pytest.raises(UserError, match="401"):
+            services.pairs.run(run.id)
+        assert services.pairs.one(run.id).stage is Stage.WRITING
+        fake_llm.script(**SCRIPT)
+        assert services.pairs.run(run.id).state is RunState.DONE
+
+
+def test_several_generators_share_the_work(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm, "other") as services:
+        run = services.pairs.open(
+            request(services, prompts_file(services, prompts(24)), "fake", "other", judge="principle")
+        )
+        services.pairs.run(run.id)
+        made = candidates(services, run.id)
+    by = [one.generator for one in made]
+    assert by.count("fake") == by.count("other") == 48
+    for name in ("fake", "other"):
+        settings = {tuple(one.recipe.items()) for one in made if one.generator == name}
+        assert len(settings) == 12, "two temperatures, with and without examples, three lengths"
+
+
+@pytest.mark.parametrize("way", list(Way))
+def test_every_way_to_pair(home, fake_llm: FakeLLM, way: Way):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        run = services.pairs.open(
+            request(services, prompts_file(services, prompts(20)), way=way, judge="principle", **PLAIN)
+        )
+        services.pairs.run(run.id)
+        funnel, page = services.pairs.funnel(run.id), services.pairs.page(run.id, PairFilter(), 0, 500)
+    prompts_seen = [row.prompt for row in page.rows]
+    if way is Way.ALL:
+        assert len(prompts_seen) > len(set(prompts_seen))
+    else:
+        assert len(prompts_seen) == len(set(prompts_seen)) == 20 - funnel.dropped.get("prompt_one_sided", 0)
+
+
+def test_every_pair_leads_back_to_where_it_came_from(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        run = services.pairs.open(request(services, prompts_file(services, prompts(8)), **PLAIN))
+        services.pairs.run(run.id)
+        pair = services.pairs.pair(services.pairs.page(run.id, PairFilter()).rows[0].id)
+        with services.database.read() as session:
+            calls = {call.call_id: call for call in session.scalars(select(LLMCall))}
+            rater = session.scalars(select(Rater).where(Rater.version == pair.judge_version)).one()
+    assert pair.prompt in prompts(8) and rater.name == pair.judge == "panel"
+    assert set(pair.prompts) == {"write", "panel_positive", "panel_negative", "panel_judge", "panel_reflect"}
+    for side in (pair.chosen, pair.rejected):
+        assert calls[side.call_id].reply == side.text and side.generator == "fake"
+        assert {calls[call].scope for call in side.details["calls"]} == {pair.judge_version}
+
+
+def test_the_estimate_asks_nobody_and_is_near_the_truth(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        wish = request(services, prompts_file(services, [*prompts(20), prompts(1)[0], "红烧肉怎么做"]))
+        rough = services.pairs.estimate(wish)
+        assert services.pairs.runs() == [] and fake_llm.state()["asked"] == {}
+        final = services.pairs.run(services.pairs.open(wish).id)
+    assert (rough.prompts, rough.kept, rough.candidates) == (22, 20, 80)
+    assert rough.lost == {"duplicate": 1, "not_a_greeting": 1}
+    assert final.calls <= rough.calls == 80 * 5
+    assert rough.cost > 0 and rough.seconds > 0
+
+
+def test_what_cannot_work_is_refused_before_anything_is_asked(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        source = prompts_file(services, prompts(3))
+        empty = prompts_file(services, ["   "], "empty.txt")
+        cases = [
+            (lambda: request(services, source, "nobody"), "no generator"),
+            (lambda: request(services, "no such data"), "no such data"),
+            (lambda: request(services, source, judge="length"), "excellent"),
+            (lambda: request(services, source, judge="pairwise"), "excellent"),
+            (lambda: request(services, source, candidates=1), "candidates"),
+            (lambda: request(services, source, name="x" * 51), "50"),
+            (lambda: request(services, empty), "empty|no request"),
+        ]
+        for make, told in cases:
+            with pytest.raises((UserError, NotFound), match=told):
+                services.pairs.open(make())
+        services.pairs.open(request(services, source, name="mine"))
+        with pytest.raises(UserError, match="already"):
+            services.pairs.open(request(services, source, name="mine"))
+        assert [run.name for run in services.pairs.runs()] == ["mine"]
+    assert fake_llm.state()["asked"] == {}
+
+
+def test_a_request_survives_the_way_through_json(home, fake_llm: FakeLLM):
+    import json
+
+    with house(fake_llm) as services:
+        wish = request(services, prompts_file(services, prompts(2)), way=Way.HARDEST, max_cost=0.5, seed=4)
+    assert PairRequest.read(json.loads(json.dumps(wish.plain()))) == wish
+    for broken in ({}, {**wish.plain(), "way": "sideways"}, {**wish.plain(), "source": 1}):
+        with pytest.raises(UserError):
+            PairRequest.read(broken)
