@@ -74,8 +74,8 @@ def _curve(say: Say) -> gr.BarPlot:
     return gr.BarPlot(
         x="bin",
         y="share",
-        title=say("人的评价 随 裁判分数", "People's view by judge score"),
-        x_title=say("裁判分数（由低到高分十组）", "judge score, tenths from low to high"),
+        title=say("裁判分数越高，人越喜欢吗", "People's view by judge score"),
+        x_title=say("裁判分数（由低到高十组）", "judge score, by tenths"),
         y_title=say("人说好的比例", "share people call good"),
         y_lim=[0, 1],
         height=260,

@@ -1,5 +1,6 @@
 """The campaigns page: who annotates what, how far it is, and the history of any item."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -173,35 +174,47 @@ def _spec(
 
 def _close(services: Services, say: Say, listed: gr.HTML) -> None:
     which = gr.Dropdown(label=say("任务", "Campaign"), choices=[], elem_id="zf-close-which")
+    lead = say(
+        "关闭后不再收标注，已有的数据不动，随时可以重新打开。",
+        "A closed campaign takes no more labels and keeps all it has; it can be reopened any time.",
+    )
+    html_block(f'<p class="zf-note">{esc(lead)}</p>')
     with gr.Row():
-        close = gr.Button(say("关闭（不再收标注，数据不动）", "Close (takes no more labels, keeps all)"))
-        reopen = gr.Button(say("重新打开", "Reopen"))
+        close = gr.Button(say("关闭", "Close"), elem_id="zf-close")
+        reopen = gr.Button(say("重新打开", "Reopen"), elem_id="zf-reopen")
+    told = html_block(elem_id="zf-close-told")
 
     @polite(say)
     def load() -> Any:
         return gr.Dropdown(choices=[(info.name, info.id) for info in services.annotation.campaigns()])
 
-    @polite(say)
-    def shut(campaign_id: int | None) -> str:
-        if campaign_id is not None:
-            services.annotation.close_campaign(int(campaign_id))
-        return _list(services, say)
+    def changing(change: Callable[[int], None], zh: str, en: str) -> Callable[[int | None], list[Any]]:
+        @polite(say)
+        def act(campaign_id: int | None) -> list[Any]:
+            if campaign_id is None:
+                return [note(say("请先选一个任务。", "Choose a campaign first.")), gr.skip()]
+            try:
+                change(int(campaign_id))
+            except UserError as error:
+                return [note(say.of(error), "bad"), gr.skip()]
+            name = next(info.name for info in services.annotation.campaigns() if info.id == campaign_id)
+            return [note(say(f"{zh}“{name}”。", f"{en} “{name}”."), "ok"), _list(services, say)]
 
-    @polite(say)
-    def open_again(campaign_id: int | None) -> str:
-        if campaign_id is not None:
-            services.annotation.reopen_campaign(int(campaign_id))
-        return _list(services, say)
+        return act
 
     fill(load, which)
     which.focus(load, None, which, queue=False, show_progress="hidden")
-    close.click(shut, which, listed)
-    reopen.click(open_again, which, listed)
+    shut = changing(services.annotation.close_campaign, "已关闭", "Closed")
+    open_again = changing(services.annotation.reopen_campaign, "已重新打开", "Reopened")
+    close.click(shut, which, [told, listed], queue=False)
+    reopen.click(open_again, which, [told, listed], queue=False)
 
 
 def _item(services: Services, say: Say) -> None:
     with gr.Row():
-        number = gr.Number(label=say("题号", "Item number"), precision=0, minimum=1, elem_id="zf-item-number")
+        number = gr.Number(
+            label=say("题号", "Item number"), value=1, precision=0, minimum=1, elem_id="zf-item-number"
+        )
         go = gr.Button(say("打开", "Open"), elem_id="zf-item-open")
     shown = html_block(elem_id="zf-item")
 

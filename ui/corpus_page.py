@@ -9,12 +9,12 @@ from backend.corpus.service import ImportRefused
 from backend.errors import UserError
 from backend.records import ImportReport, Page, PromptRow
 from backend.services import Services
-from ui.say import Say
+from ui.say import FORMATS, Say
 from ui.widgets import empty, esc, fill, html_block, note, polite, table, title
 
 PAGE = 20
 FIELDS = ("prompt", "greeting", "label", "chosen", "rejected")
-FORMATS = ("trl", "sharegpt", "csv", "parquet")
+EXPORTS = ("trl", "sharegpt", "csv", "parquet")
 
 
 def build(services: Services, say: Say) -> None:
@@ -53,11 +53,15 @@ def _datasets(services: Services, say: Say) -> str:
         say("标签", "Labels"),
     ]
     rows = [
-        [f"<b>{esc(info.name)}</b>", esc(info.kind)]
+        [f"<b>{esc(info.name)}</b>", esc(_format(say, info.kind))]
         + [f"{count:,}" for count in (info.prompts, info.greetings, info.pairs, info.labels)]
         for info in found
     ]
     return table(head, rows, ("", "zf-text"))
+
+
+def _format(say: Say, kind: str) -> str:
+    return say(*FORMATS[kind]) if kind in FORMATS else kind
 
 
 def _browse(services: Services, say: Say) -> None:
@@ -116,12 +120,11 @@ def _browse(services: Services, say: Say) -> None:
 def _rows(say: Say, found: Page, number: int, last: int) -> str:
     if not found.rows:
         return empty(say("没有符合条件的祝福，换个条件试试。", "Nothing matches; try other filters."))
-    head = [say("请求", "Prompt"), say("祝福", "Greetings"), say("标签", "Tags")]
+    head = [say("请求", "Prompt"), say("祝福", "Greetings")]
     body = [
         [
-            esc(row.text),
+            f"{esc(row.text)}<small>{esc(_tags(row))}</small>",
             _greetings(say, row),
-            esc(" · ".join(tag for tag in (row.occasion, row.recipient, row.style) if tag)),
         ]
         for row in found.rows
     ]
@@ -129,9 +132,11 @@ def _rows(say: Say, found: Page, number: int, last: int) -> str:
         f"共 {found.total:,} 个请求，第 {number + 1} / {last + 1} 页",
         f"{found.total:,} prompts, page {number + 1} of {last + 1}",
     )
-    return (
-        table(head, body, ("zf-text", "zf-text zf-wide", "zf-text")) + f'<p class="zf-note">{esc(count)}</p>'
-    )
+    return table(head, body, ("zf-text", "zf-text zf-wide")) + f'<p class="zf-note">{esc(count)}</p>'
+
+
+def _tags(row: PromptRow) -> str:
+    return " · ".join(tag for tag in (row.occasion, row.recipient, row.style) if tag)
 
 
 def _greetings(say: Say, row: PromptRow) -> str:
@@ -184,7 +189,8 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
         told = (
             note(
                 say(
-                    f"识别为：{seen.kind}（{seen.encoding}）", f"Recognised as {seen.kind} ({seen.encoding})"
+                    f"识别为：{_format(say, seen.kind)}（{seen.encoding}）",
+                    f"Recognised as {_format(say, seen.kind)} ({seen.encoding})",
                 ),
                 "ok",
             )
@@ -225,10 +231,11 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
 
 
 def _report(say: Say, done: ImportReport) -> str:
+    form = _format(say, done.kind)
     summary = say(
-        f"格式 {done.kind}，数据集“{done.dataset}”：读取 {done.read:,} 行，新增 {done.added:,}，"
+        f"格式：{form}，数据集“{done.dataset}”：读取 {done.read:,} 行，新增 {done.added:,}，"
         f"重复 {done.duplicate:,}，拒绝 {done.rejected:,}。",
-        f"Format {done.kind}, data set “{done.dataset}”: {done.read:,} read, {done.added:,} added, "
+        f"Format: {form}, data set “{done.dataset}”: {done.read:,} read, {done.added:,} added, "
         f"{done.duplicate:,} duplicate, {done.rejected:,} rejected.",
     )
     kind = "ok" if not done.rejected else ("warn" if done.added or done.duplicate else "bad")
@@ -249,7 +256,9 @@ def _export(services: Services, say: Say) -> None:
             choices=[(say("偏好对", "Preference pairs"), "pairs"), (say("标签", "Labels"), "labels")],
             value="pairs",
         )
-        fmt = gr.Radio(label=say("格式", "Format"), choices=list(FORMATS), value="trl")
+        fmt = gr.Radio(
+            label=say("格式", "Format"), choices=[(_format(say, name), name) for name in EXPORTS], value="trl"
+        )
         source = gr.Dropdown(
             label=say("来源", "From"),
             choices=[(say("全部", "Everything"), "")],

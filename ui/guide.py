@@ -23,6 +23,21 @@ class Guide:
 
 
 GUIDES: dict[str, Guide] = {
+    "write": Guide(
+        ("第一次来？三步拿到一条祝福", "New here? A greeting in three steps"),
+        (
+            ("说说给谁、什么场合，或者点一个例子。", "Say for whom and when, or press an example."),
+            (
+                "看几条写好的祝福，不满意就换：更短、更暖、更有趣，或再来一条。",
+                "Read a few greetings; ask for shorter, warmer, funnier, or another one.",
+            ),
+            (
+                "喜欢就复制走。点个赞或踩，我们就知道哪条写得好。",
+                "Copy the one you like. A like or dislike tells us which is well written.",
+            ),
+        ),
+        first=True,
+    ),
     "annotate": Guide(
         ("第一次标注？三步就会", "New to annotating? Three steps"),
         (
@@ -107,6 +122,41 @@ GUIDES: dict[str, Guide] = {
                 "在“评判任务”里让它评一个数据集，再到[一致性](agreement)看它和人差多远。",
                 "Let it score a data set under Scoring runs; [Agreement](agreement) says how close to people "
                 "it is.",
+            ),
+        ),
+    ),
+    "principles": Guide(
+        ("让裁判学会不上当，三步", "A judge that learns from being fooled, in three steps"),
+        (
+            (
+                "选一个有好坏标签的数据集和一个模型，开始一局。",
+                "Choose a data set with labels and a model, and start a game.",
+            ),
+            (
+                "看每一轮：谁骗过了谁，提出了什么新原则，为什么采纳或拒绝。",
+                "Watch the rounds: who fooled whom, which rule was proposed, why it was kept or refused.",
+            ),
+            (
+                "把通过检验的版本发布成[裁判](judges)，再到[一致性](agreement)看它和人差多远。",
+                "Publish a version that passed as a [judge](judges); see under "
+                "[Agreement](agreement) how close to people it is.",
+            ),
+        ),
+    ),
+    "pairs": Guide(
+        ("从请求到偏好对，三步", "From requests to preference pairs, in three steps"),
+        (
+            (
+                "选请求、写作的模型和评判的裁判，先看估算，再开始。",
+                "Choose requests, models that write and the judge; read the estimate, then start.",
+            ),
+            (
+                "看漏斗：每一步留下多少、丢了多少、为什么。",
+                "Read the funnel: what each stage kept, what it lost, and why.",
+            ),
+            (
+                "打开一场评议，认可、对调或丢弃；再导出，或去[训练](training)奖励模型。",
+                "Open a debate, accept, flip or discard; then export, or [train](training) a reward model.",
             ),
         ),
     ),

@@ -63,7 +63,7 @@ def _list(say: Say, found: Sequence[JudgeInfo], board: Board | None) -> str:
     by_version = {row.version: row for row in board.rows} if board else {}
     rows = [_row(say, info, by_version.get(info.version)) for info in found]
     caption = say(f"一致性参照：{board.reference}", f"Agreement with: {board.reference}") if board else ""
-    return table(head, rows, ("zf-text",)) + f'<p class="zf-note">{esc(caption)}</p>'
+    return table(head, rows, ("zf-text", "zf-left")) + f'<p class="zf-note">{esc(caption)}</p>'
 
 
 def _row(say: Say, info: JudgeInfo, row: JudgeRow | None) -> list[str]:
@@ -90,9 +90,9 @@ def build_beside(services: Services, say: Say, tab: gr.Tab) -> None:
         first = gr.Dropdown(label=say("裁判一", "First judge"), choices=[], elem_id="zf-beside-first")
         second = gr.Dropdown(label=say("裁判二", "Second judge"), choices=[], elem_id="zf-beside-second")
         differ = gr.Checkbox(label=say("只看意见不同的", "Only where they part"), value=True)
-    shown = html_block(elem_id="zf-beside")
+    shown = html_block(empty(say("请选两个裁判。", "Choose two judges.")), elem_id="zf-beside")
     page = gr.State(0)
-    with gr.Row():
+    with gr.Row(visible=False) as pager:
         back = gr.Button(say("上一页", "Previous"), min_width=100)
         forth = gr.Button(say("下一页", "Next"), min_width=100)
 
@@ -102,15 +102,16 @@ def build_beside(services: Services, say: Say, tab: gr.Tab) -> None:
         return [gr.Dropdown(choices=known), gr.Dropdown(choices=known)]
 
     @polite(say)
-    def show(number: int, one: int | None, other: int | None, parted: bool) -> tuple[str, int]:
+    def show(number: int, one: int | None, other: int | None, parted: bool) -> list[Any]:
         if not one or not other:
-            return empty(say("请选两个裁判。", "Choose two judges.")), 0
+            return [empty(say("请选两个裁判。", "Choose two judges.")), 0, gr.Row(visible=False)]
         offset = max(0, number) * PAGE
         found = services.scoring.beside(int(one), int(other), differ=bool(parted), offset=offset, limit=PAGE)
         if not found.rows and number > 0:
             return show(max(0, (found.total - 1) // PAGE), one, other, parted)  # type: ignore[no-any-return]
         if not found.total:
-            return empty(say("没有两个裁判都评过、而且符合条件的祝福。", "Nothing that both judged fits.")), 0
+            told = say("没有两个裁判都评过、而且符合条件的祝福。", "Nothing that both judged fits.")
+            return [empty(told), 0, gr.Row(visible=False)]
         pair = [services.scoring.catalog.judge(int(judge)) for judge in (one, other)]
         cards = "".join(_beside(say, pair, row) for row in found.rows)
         last = max(0, (found.total - 1) // PAGE)
@@ -118,14 +119,14 @@ def build_beside(services: Services, say: Say, tab: gr.Tab) -> None:
             f"共 {found.total:,} 条，第 {number + 1} / {last + 1} 页",
             f"{found.total:,} in all, page {number + 1} of {last + 1}",
         )
-        return f'{cards}<p class="zf-note">{esc(count)}</p>', number
+        return [f'{cards}<p class="zf-note">{esc(count)}</p>', number, gr.Row(visible=last > 0)]
 
-    asked = [first, second, differ]
+    asked, given = [first, second, differ], [shown, page, pager]
     fill(load, first, second)
     tab.select(load, None, [first, second], queue=False, show_progress="hidden")
-    gr.on([item.change for item in asked], lambda *a: show(0, *a), asked, [shown, page], queue=False)
-    back.click(lambda n, *a: show(max(0, n - 1), *a), [page, *asked], [shown, page], queue=False)
-    forth.click(lambda n, *a: show(n + 1, *a), [page, *asked], [shown, page], queue=False)
+    gr.on([item.change for item in asked], lambda *a: show(0, *a), asked, given, queue=False)
+    back.click(lambda n, *a: show(max(0, n - 1), *a), [page, *asked], given, queue=False)
+    forth.click(lambda n, *a: show(n + 1, *a), [page, *asked], given, queue=False)
 
 
 def _beside(say: Say, pair: Sequence[JudgeInfo], row: Beside) -> str:

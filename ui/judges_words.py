@@ -8,7 +8,7 @@ from backend.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 from ui.board_view import judge_name
-from ui.say import Say
+from ui.say import DIMENSIONS, Say
 from ui.widgets import esc, note
 
 KINDS = {
@@ -20,13 +20,6 @@ KINDS = {
     JudgeKind.LENGTH: ("基线：字数", "Baseline: length"),
     JudgeKind.STYLE: ("基线：表面特征", "Baseline: style"),
     JudgeKind.NGRAM: ("基线：字符 n-gram", "Baseline: char n-gram"),
-}
-DIMENSIONS = {
-    "language": ("语言", "language"),
-    "creativity": ("创意", "creativity"),
-    "emotion": ("情感", "emotion"),
-    "culture": ("文化", "culture"),
-    "richness": ("充实", "richness"),
 }
 
 

@@ -48,6 +48,16 @@ KINDS = {
     CampaignKind.COMPARE: ("两条对比", "Compare"),
     CampaignKind.VALIDATE: ("验证裁判", "Validate"),
 }
+FORMATS = {
+    "labels": ("带标签", "labels"),
+    "seed": ("自带语料", "built-in"),
+    "prompts": ("只有请求", "prompts"),
+    "table": ("表格", "table"),
+    "trl": ("TRL", "TRL"),
+    "sharegpt": ("ShareGPT", "ShareGPT"),
+    "alpaca": ("Alpaca", "Alpaca"),
+}
+"""Kinds of imported files and formats of exported ones; others are called as they are."""
 DIMENSIONS = {
     "language": ("语言", "Language"),
     "creativity": ("创意", "Creativity"),

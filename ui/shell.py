@@ -188,7 +188,10 @@ def _head() -> str:
         f'<link rel="stylesheet" href="{_asset(name)}">'
         for name in ("zhufu.css", "annotate.css", "training.css")
     )
-    scripts = "".join(f'<script defer src="{_asset(name)}"></script>' for name in ("shell.js", "annotate.js"))
+    # The first one is not deferred: Gradio reads the language it sets.
+    scripts = (
+        f'<script src="{_asset("shell.js")}"></script><script defer src="{_asset("annotate.js")}"></script>'
+    )
     return f'<meta name="viewport" content="width=device-width, initial-scale=1">{styles}{scripts}'
 
 

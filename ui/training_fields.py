@@ -22,7 +22,7 @@ LABELS: dict[str, Words] = {
     "name": ("给成果起个名字", "Name of the result"),
     "snapshot": ("数据快照（空则新导出）", "Data snapshot (empty: export one)"),
     "datasets": ("训练数据集（不选就是全部）", "Data sets (none means all)"),
-    "exclude": ("排除这些数据集里的请求和文本", "Keep out requests and texts of"),
+    "exclude": ("不用这些数据集里的文本", "Exclude the texts of these data sets"),
     "seed": ("随机种子", "Seed"),
     "epochs": ("轮数", "Epochs"),
     "max_steps": ("最多步数（0 则按轮数）", "Steps at most (0: by epochs)"),

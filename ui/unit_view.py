@@ -2,10 +2,10 @@
 
 from backend.records import Board, Disagreement
 from backend.services import Services
-from backend.vocabulary import CampaignKind
+from backend.vocabulary import CampaignKind, Flaw
 from ui.board_view import judge_name
 from ui.item_view import history_html
-from ui.say import Say
+from ui.say import FLAWS, Say
 from ui.widgets import empty, esc, table
 
 
@@ -58,11 +58,21 @@ def _side(say: Say, kind: str, human: float) -> str:
 
 def _verdicts(services: Services, say: Say, entry: Disagreement) -> str:
     rows = [
-        [esc(said.rater), _value(say, said.value), esc(said.reason)]
+        [esc(_rater(say, said.rater)), _value(say, said.value), esc(_reason(say, said.reason))]
         for said in services.board.said_of(entry.greeting_id)
     ]
     head = [say("评判者", "Rater"), say("对 A 的评判", "Verdict on A"), say("理由", "Reason")]
     return table(head, rows, ("", "", "zf-text"))
+
+
+def _rater(say: Say, rater: str) -> str:
+    name, gap, version = rater.partition(" ")
+    return f"{judge_name(say, name)}{gap}{version}"
+
+
+def _reason(say: Say, reason: str) -> str:
+    """A reason that is the name of a flaw, as the built-in corpus has them, in the reader's language."""
+    return say(*FLAWS[Flaw(reason)]) if reason in set(Flaw) else reason
 
 
 def _history(services: Services, say: Say, entry: Disagreement) -> str:

@@ -28,7 +28,7 @@
       judgeGood: "good", judgeBad: "not good", score: "score {value}", reason: "Why? (optional, press R)",
       noJudge: "The judge gave no verdict here; on to the next", offline: "Not saved yet: the server does not answer. Your choice is kept; trying again …",
       retry: "Try now", done: "You have done everything here, thank you!", doneLead: "You annotated {mine} items.", others: "Other campaigns",
-      who: "I am {name}", leave: "Change", back: "Campaigns", mineVerdict: "You said: {said}", keys: "Keys: ",
+      who: "Annotating as {name}", leave: "Not you?", back: "Campaigns", mineVerdict: "You said: {said}", keys: "Keys: ",
     },
   };
 

@@ -4,6 +4,8 @@
   const GUIDE = `zhufu_guide_${location.pathname.split("/")[2] || "home"}`;
   const html = document.documentElement;
   html.lang = location.pathname.startsWith("/en") ? "en" : "zh-CN";
+  // Gradio's own words follow the browser's language; a page speaks one.
+  Object.defineProperty(navigator, "language", { get: () => html.lang, configurable: true });
   html.classList.toggle("zf-guide-read", localStorage.getItem(GUIDE) !== null);
 
   const paint = () => {
