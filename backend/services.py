@@ -13,6 +13,9 @@ from backend.jobs.options import JobOptions
 from backend.jobs.service import JobService
 from backend.llm.service import EndpointService
 from backend.pairs.service import PairService
+from backend.playground.flow import FlowBack
+from backend.playground.judging import CardJudges
+from backend.playground.service import PlayService
 from backend.records import CampaignSpec
 from backend.scoring import ScoringService
 from backend.settings import Settings
@@ -36,6 +39,9 @@ class Services:
     board: BoardService
     generators: GeneratorService
     pairs: PairService
+    play: PlayService
+    card_judges: CardJudges
+    flow: FlowBack
 
     def first_start(self) -> bool:
         """Whether nothing was ever stored here."""
@@ -50,6 +56,7 @@ class Services:
 
     def close(self) -> None:
         """Give back what is open."""
+        self.play.close()
         self.endpoints.close()
         self.database.close()
 
@@ -63,17 +70,21 @@ def build_services(settings: Settings) -> Services:
     jobs = JobService(database, settings.home, JobOptions.load())
     scoring = ScoringService(database, endpoints, jobs)
     corpus, generators = CorpusService(database), GeneratorService(endpoints, jobs)
+    annotation = AnnotationService(database, settings.lease_seconds)
     return Services(
         settings=settings,
         database=database,
         corpus=corpus,
-        annotation=AnnotationService(database, settings.lease_seconds),
+        annotation=annotation,
         endpoints=endpoints,
         jobs=jobs,
         scoring=scoring,
         board=BoardService(database, scoring),
         generators=generators,
         pairs=PairService(database, endpoints, generators, scoring, corpus, jobs),
+        play=PlayService(database, generators),
+        card_judges=CardJudges(scoring),
+        flow=FlowBack(database, annotation, scoring),
     )
 
 

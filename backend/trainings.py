@@ -113,6 +113,10 @@ class TrainingService:
                 )
         return None
 
+    def starter_job(self) -> JobInfo | None:
+        """The newest training of the starter's policy, whatever became of it."""
+        return next((job for job in self._jobs.jobs(kind="sft") if job.config.get("base") == STARTER), None)
+
     def start_starter(self) -> tuple[JobInfo, JobInfo]:
         """Queue policy and reward model of the starter, in this order. Raises Conflict while one runs."""
         if blocked := self.starter_blocked():

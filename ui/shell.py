@@ -22,6 +22,8 @@ from ui import (
     corpus_page,
     home_page,
     judges_page,
+    playground_api,
+    playground_page,
     training_page,
 )
 from ui.guide import guide_button, guide_html
@@ -48,6 +50,7 @@ class Page:
 
 PAGES = (
     Page("", "首页", "Home", home_page.build),
+    Page("write", "写祝福", "Write", playground_page.build),
     Page("annotate", "标注", "Annotate", annotate_page.build, apart=True),
     Page("campaigns", "任务", "Campaigns", campaigns_page.build),
     Page("corpus", "语料", "Corpus", corpus_page.build),
@@ -61,6 +64,7 @@ def build_app(services: Services) -> FastAPI:
     """The whole web application around the services."""
     app = FastAPI(title="Zhufu", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(annotation_api.router(services))
+    app.include_router(playground_api.router(services))
     app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
     app.add_api_route("/", _front, include_in_schema=False)
     app.add_api_route("/favicon.ico", _favicon, include_in_schema=False)
@@ -186,11 +190,12 @@ def _theme() -> gr.themes.Base:
 def _head() -> str:
     styles = "".join(
         f'<link rel="stylesheet" href="{_asset(name)}">'
-        for name in ("zhufu.css", "annotate.css", "training.css")
+        for name in ("zhufu.css", "annotate.css", "training.css", "playground.css")
     )
     # The first one is not deferred: Gradio reads the language it sets.
-    scripts = (
-        f'<script src="{_asset("shell.js")}"></script><script defer src="{_asset("annotate.js")}"></script>'
+    scripts = f'<script src="{_asset("shell.js")}"></script>' + "".join(
+        f'<script defer src="{_asset(name)}"></script>'
+        for name in ("kit.js", "annotate.js", "playground-words.js", "playground.js")
     )
     return f'<meta name="viewport" content="width=device-width, initial-scale=1">{styles}{scripts}'
 

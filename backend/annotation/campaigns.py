@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from backend.annotation.checks import check_line, check_prose, one_of
 from backend.annotation.desk import Desk
 from backend.annotation.progress import campaign_infos
-from backend.annotation.sampling import Draw, draw_greetings, draw_pairs
+from backend.annotation.sampling import Draw, draw_across, draw_greetings, draw_pairs
 from backend.db.tables import Campaign, Dataset, Item, Rater, Verdict
 from backend.errors import NotFound, UserError
 from backend.records import CampaignInfo, CampaignSpec
@@ -20,8 +20,8 @@ _NAME, _INSTRUCTIONS = 60, 4_000
 _BIGGEST_SEED = 2**31 - 1
 
 
-def create(desk: Desk, spec: CampaignSpec) -> CampaignInfo:
-    """Draw the items and store the campaign."""
+def create(desk: Desk, spec: CampaignSpec, across: tuple[str, str] | None = None) -> CampaignInfo:
+    """Draw the items and store the campaign; `across` compares two data sets with each other."""
     name, instructions = _check(spec)
 
     def store(session: Session) -> CampaignInfo:
@@ -33,7 +33,10 @@ def create(desk: Desk, spec: CampaignSpec) -> CampaignInfo:
         _check_datasets(session, spec.datasets)
         judge_id = None if spec.judge is None else _judge(session, spec.judge)
         compare = spec.kind == CampaignKind.COMPARE
-        drawn = draw_pairs(session, spec) if compare else draw_greetings(session, spec, judge_id)
+        if across is not None:
+            drawn = draw_across(session, spec, across)
+        else:
+            drawn = draw_pairs(session, spec) if compare else draw_greetings(session, spec, judge_id)
         campaign = Campaign(
             name=name,
             kind=CampaignKind(spec.kind),

@@ -43,6 +43,31 @@ def draw_pairs(session: Session, spec: CampaignSpec) -> list[Draw]:
     return drawn
 
 
+def draw_across(session: Session, spec: CampaignSpec, datasets: tuple[str, str]) -> list[Draw]:
+    """Pairs of one greeting from each of two data sets, for the same prompt; each greeting once."""
+    greeting = DatasetEntry.greeting_id
+    key = _order(greeting, spec.seed).label("key")
+    query = _entries(spec).where(greeting.is_not(None))
+    query = query.with_only_columns(Dataset.name, DatasetEntry.prompt_id, greeting, key)
+    found: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for name, prompt_id, greeting_id, place in session.execute(query.order_by("key", greeting)):
+        found.setdefault((name, prompt_id), []).append((greeting_id, place))
+    first, second = datasets
+    drawn = [
+        Draw(place, prompt_id, mine, other)
+        for (name, prompt_id), greetings in found.items()
+        if name == first
+        for (mine, place), (other, _) in zip(greetings, found.get((second, prompt_id), []), strict=False)
+        if mine != other
+    ]
+    if not drawn:
+        raise UserError(
+            "The two models have written nothing for the same request yet; let both answer one.",
+            "两个模型还没有写过同一个请求，请先让它们一起写。",
+        )
+    return sorted(drawn, key=lambda draw: draw.key)[: spec.limit]
+
+
 def draw_greetings(session: Session, spec: CampaignSpec, judge_id: int | None) -> list[Draw]:
     """Single greetings; with a judge only those on which it gave a verdict."""
     greeting = DatasetEntry.greeting_id

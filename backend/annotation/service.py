@@ -65,9 +65,12 @@ class AnnotationService:
             raise unknown_person()
         return found
 
-    def create_campaign(self, spec: CampaignSpec) -> CampaignInfo:
-        """Draw items and store a new campaign."""
-        return campaigns.create(self._desk, spec)
+    def create_campaign(self, spec: CampaignSpec, across: tuple[str, str] | None = None) -> CampaignInfo:
+        """Draw items and store a new campaign.
+
+        `across` names two data sets: each item then compares a greeting of one with one of the other.
+        """
+        return campaigns.create(self._desk, spec, across)
 
     def campaigns(self) -> list[CampaignInfo]:
         """Every campaign with its counts, the newest first."""

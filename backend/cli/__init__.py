@@ -30,6 +30,7 @@ GROUPS = (
     "endpoint_commands",
     "job_commands",
     "train_commands",
+    "play_commands",
     "house_commands",
 )
 for group in GROUPS:

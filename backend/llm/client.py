@@ -122,7 +122,8 @@ class OpenAIClient:
         """As `complete`, and `tell` is called with every new piece of the reply as it comes.
 
         Once a piece was told nothing is retried: a reply that breaks off raises LLMError, and what was
-        told stays with the caller. A reply that the ledger knows comes in one piece.
+        told stays with the caller. `tell` may end it by raising LLMError(Kind.STOPPED). A reply that the
+        ledger knows comes in one piece.
         """
         params: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
         if seed is not None:
@@ -215,6 +216,9 @@ class OpenAIClient:
             cost = self.endpoint.cost(usage.tokens_in, usage.tokens_out)
         except LLMError as error:
             self._record(request, attempt, call_id, began, error=error)
+            raise
+        except asyncio.CancelledError:
+            self._record(request, attempt, call_id, began, error=LLMError(Kind.STOPPED))
             raise
         finally:
             self.budget.settle(request.reservation, usage, cost)

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     ERROR_BODY = "error_body"
     BUDGET = "budget"
     CANCELLED = "cancelled"
+    STOPPED = "stopped"
 
 
 FATAL = frozenset(
@@ -131,6 +132,10 @@ _SENTENCES: dict[Kind, tuple[str, str]] = {
     Kind.CANCELLED: (
         "The run was cancelled.",
         "运行已取消。",
+    ),
+    Kind.STOPPED: (
+        "The reply was stopped before its end.",
+        "答复没有写完就停下了。",
     ),
 }
 

@@ -78,3 +78,10 @@ def _exact(text: str) -> tuple[int | None, int | None]:
     if _NEIGHBOURS.search(match[1]):
         return None, size
     return (size, None) if size <= LONGEST_EXACT else (None, round(size * ABOUT))
+
+
+def for_one(text: str) -> str:
+    """The request with its count made one: "写十条生日祝福" becomes "写一条生日祝福"."""
+    for pattern in (_COUNT, _SENTENCES):
+        text = pattern.sub(lambda match: match[0].replace(match[1], "一", 1), text)
+    return _COUNT_EN.sub(lambda match: match[0].replace(match[1], "one", 1), text)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from backend.llm.client import OpenAIClient
 
 BIGGEST_SEED = 2**31 - 1
-GREETING = load("greeting", Path(__file__).parent / "prompts")
+_PROMPTS = Path(__file__).parent / "prompts"
+GREETING, REVISION = load("greeting", _PROMPTS), load("revision", _PROMPTS)
 _THOUGHT = re.compile(r"\s*<think>(?:.*?</think>\s*|.*\Z)", re.S)
 _OPENING = "<think>"
 
@@ -61,7 +62,7 @@ class Writer:
         self.client = client
         self.sampling = sampling
         self._key = key
-        self._trained = trained
+        self.trained = trained
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,9 +119,19 @@ class Writer:
 
     def messages(self, prompt: str) -> list[ChatMessage]:
         """What is asked: the bare request of a model trained here, else an instruction around it."""
-        if self._trained:
+        if self.trained:
             return [ChatMessage("user", neutralised(prompt))]
         return [compose(GREETING, self._key, request=Untrusted(prompt, "请求"))]
+
+    def revision(self, prompt: str, greeting: str, how: str) -> list[ChatMessage]:
+        """What is asked for another version; `how` says in Chinese what should be different.
+
+        A model trained here knows requests only, so it gets the wish at the request's end.
+        """
+        if self.trained:
+            return self.messages(f"{prompt}，{how}")
+        request, shown = Untrusted(prompt, "请求"), Untrusted(greeting)
+        return [compose(REVISION, self._key, how=how, request=request, greeting=shown)]
 
     async def _settled(self, prompt: str, drawn: Sampling) -> Written:
         try:

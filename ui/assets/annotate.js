@@ -1,6 +1,5 @@
 // The annotation page: name → campaign → items. One POST a label; its reply carries the next item.
 (() => {
-  const API = "/api/annotation/";
   const WORDS = {
     zh: {
       hello: "先告诉我们你的名字", helloLead: "只用来区分是谁标的，记在这台设备上。", name: "名字", start: "进入",
@@ -32,36 +31,8 @@
     },
   };
 
-  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
-  const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
-  const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-  function h(tag, attributes, ...children) {
-    const node = document.createElement(tag);
-    for (const [key, value] of Object.entries(attributes || {})) {
-      if (key === "on") for (const [name, handler] of Object.entries(value)) node.addEventListener(name, handler);
-      else if (value === true) node.setAttribute(key, "");
-      else if (value !== false && value != null) node.setAttribute(key, value);
-    }
-    node.append(...children.filter((child) => child != null && child !== false));
-    return node;
-  }
-
-  class Refused extends Error {
-    constructor(status, words) { super(words.en); this.status = status; this.words = words; }
-  }
-
-  async function call(method, path, body) {
-    const reply = await fetch(API + path, {
-      method, credentials: "same-origin",
-      headers: body ? { "Content-Type": "application/json" } : {},
-      body: body ? JSON.stringify(body) : undefined,
-    });
-    if (reply.status >= 500) throw new TypeError("server " + reply.status);
-    const data = await reply.json();
-    if (!reply.ok) throw new Refused(reply.status, data.error);
-    return data;
-  }
+  const { fill, newId, wait, h, Refused, caller, mounted } = window.zhufuKit;
+  const call = caller("/api/annotation/");
 
   function mount(root) {
     const lang = root.dataset.lang === "en" ? "en" : "zh";
@@ -348,12 +319,5 @@
     });
   }
 
-  // Gradio renders late and again, and this script is on every page: mount each root that appears, once.
-  const mounted = new WeakSet();
-  const look = () => {
-    const root = document.getElementById("zf-annotate");
-    if (root && !mounted.has(root)) { mounted.add(root); mount(root); }
-  };
-  new MutationObserver(look).observe(document.documentElement, { childList: true, subtree: true });
-  look();
+  mounted("zf-annotate", mount);
 })();
