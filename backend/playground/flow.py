@@ -4,8 +4,8 @@ Only then do they leave the playground's own tables. They are a model's work (`S
 takes them for examples, and visitors' likes stay behind: those are not blind.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -30,6 +30,7 @@ from backend.text import digest
 from backend.vocabulary import CampaignKind, Source
 
 KIND = "generated"
+_PREFIX = "写祝福 · "
 _LIMIT = 1_000
 _SINGLE = "想象你要把它发给那个人：这条祝福优秀吗？凭感觉选，不必多想。"
 _PAIR = "想象你要把它发给那个人：你更愿意发哪一条？凭感觉选，不必多想。"
@@ -72,7 +73,7 @@ class FlowBack:
         datasets = tuple(self.dataset(name) for name in names)
         across = (datasets[0], datasets[1]) if kind is CampaignKind.COMPARE else None
         spec = CampaignSpec(
-            name=_campaign_name(datasets),
+            name=_campaign_name(datasets, {info.name for info in self._annotation.campaigns()}),
             kind=kind,
             k=k,
             instructions=_PAIR if across else _SINGLE,
@@ -101,13 +102,12 @@ class _Shown(NamedTuple):
 
 def dataset_name(generator: str, model: str) -> str:
     """What the data set of a generator is called."""
-    return f"写祝福 · {model} · {generator}"[:120]
+    return f"{_PREFIX}{model} · {generator}"[:120]
 
 
-def _campaign_name(datasets: Sequence[str]) -> str:
-    when = datetime.now().strftime("%m-%d %H:%M:%S")
-    short = " / ".join(name.removeprefix("写祝福 · ") for name in datasets)
-    return f"{short[: 60 - len(when) - 3]} · {when}"
+def _campaign_name(datasets: Sequence[str], taken: Collection[str]) -> str:
+    short = " / ".join(name.removeprefix(_PREFIX) for name in datasets)[:50]
+    return next(name for number in count(1) if (name := f"{short} · {number}") not in taken)
 
 
 def _shown(session: Session, generator: str) -> list[_Shown]:
