@@ -18,6 +18,7 @@ STARTER = "starter"
 LATEST = "latest"
 ARTIFACT = "artifact:"
 DEFAULT_PRESET = "starter_cpu"
+_COMPOSED = "Add what is composed of the clauses in data/starter, written for this project."
 
 
 class TrainingSettings(BaseModel):
@@ -65,6 +66,7 @@ class TrainingSettings(BaseModel):
 class SftSettings(TrainingSettings):
     """Supervised fine-tuning on accepted greetings."""
 
+    composed: bool = Field(False, description=_COMPOSED)
     packing: Literal["none", "wrapped", "bfd"] = Field(
         "none",
         description="wrapped: blocks of max_length tokens that cut requests off; bfd: for FlashAttention.",
@@ -74,6 +76,7 @@ class SftSettings(TrainingSettings):
 class RewardModelSettings(TrainingSettings):
     """A reward model on preference pairs."""
 
+    composed: bool = Field(False, description=_COMPOSED)
     center_rewards: float = Field(
         0.01, ge=0, le=1, description="Weight of the term that keeps rewards near 0."
     )
@@ -90,8 +93,16 @@ SETTINGS: dict[str, str] = {
 
 _QWEN = {"base": "Qwen/Qwen2.5-7B-Instruct", "lora_rank": 16, "lora_alpha": 32, "learning_rate": 2e-4}
 _SMALL = {**_QWEN, "base": "Qwen/Qwen2.5-1.5B-Instruct", "gradient_checkpointing": True, "max_length": 512}
-_STARTER_SFT = {"learning_rate": 3e-3, "epochs": 10, "batch_size": 16, "max_length": 96, "lora_rank": 0}
+_STARTER_SFT = {
+    "composed": True,
+    "learning_rate": 3e-3,
+    "epochs": 6,
+    "batch_size": 16,
+    "max_length": 96,
+    "lora_rank": 0,
+}
 _STARTER_RM = {
+    "composed": True,
     "base": LATEST,
     "learning_rate": 5e-4,
     "epochs": 1,

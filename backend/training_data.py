@@ -27,6 +27,7 @@ from backend.corpus.collect import Scope, labels, pairs
 from backend.db.engine import Database
 from backend.db.tables import Dataset, DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.errors import UserError
+from backend.starter import rows as starter
 from backend.text import digest, length, squeeze
 from backend.vocabulary import RaterKind, Source, Split
 
@@ -46,11 +47,15 @@ _RANK = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
 
 @dataclass(frozen=True)
 class SnapshotOptions:
-    """What goes in. `datasets` empty means everything, people's votes included."""
+    """What goes in. `datasets` empty means everything, people's votes included.
+
+    `composed` adds what the starter's writing corpus composes; the database never holds it.
+    """
 
     datasets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     length_balanced: bool = False
+    composed: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,9 @@ def export_snapshot(database: Database, home: Path, options: SnapshotOptions) ->
     with database.read() as session:
         rows = _collect(session, options, dropped)
         outside = _outside(session, options.exclude)
+    if options.composed:
+        rows["sft"] += starter.sft_rows()
+        rows["pairs"] += starter.pair_rows()
     rows = {name: _without(each, outside, dropped) for name, each in rows.items()}
     rows = _one_split_each(rows, dropped)
     if options.length_balanced:

@@ -92,6 +92,24 @@ def test_reference_sets_are_kept_out(database: Database, home: Path, tmp_path: P
     assert found.rows("labels", Split.TRAIN) == []
 
 
+def test_the_writing_corpus_goes_into_the_snapshot_and_nowhere_else(database: Database, home: Path) -> None:
+    corpus = CorpusService(database)
+    corpus.load_seed()
+    before, plain = corpus.counts(), export_snapshot(database, home, SnapshotOptions())
+    found = export_snapshot(database, home, SnapshotOptions(composed=True))
+    assert corpus.counts() == before and found.hash != plain.hash
+    added = {
+        name: sum(len(found.rows(name, split)) - len(plain.rows(name, split)) for split in Split)
+        for name in ("sft", "pairs", "labels", "prompts")
+    }
+    assert added["sft"] > 6_000 and added["pairs"] > 1_000 and added["labels"] == added["prompts"] == 0
+    by_split = [texts(found, split) for split in Split]
+    assert not by_split[0] & (by_split[1] | by_split[2]) and not by_split[1] & by_split[2]
+    made = [row for split in Split for row in found.rows("pairs", split) if row.get("origin") == "composed"]
+    assert len(made) == added["pairs"]
+    assert all(split_of(row["prompt"]).value == row["split"] for row in made)
+
+
 def test_length_says_nothing_in_balanced_pairs(database: Database, home: Path) -> None:
     CorpusService(database).load_seed()
     found = export_snapshot(database, home, SnapshotOptions(length_balanced=True))

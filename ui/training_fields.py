@@ -46,6 +46,7 @@ LABELS: dict[str, Words] = {
     "save_every": ("每几步保存", "Save every … steps"),
     "sample_every": ("每几步写样例", "Write samples every … steps"),
     "samples": ("样例条数", "Samples"),
+    "composed": ("加上入门写作语料（data/starter）", "Add the starter's writing corpus"),
     "packing": ("拼接", "Packing"),
     "center_rewards": ("奖励居中的权重", "Centring of rewards"),
     "length_balanced": ("平衡长短（让长度说明不了好坏）", "Balance length in the pairs"),

@@ -24,7 +24,10 @@ MAIN = {
     "reward_model": ("epochs", "max_steps", "learning_rate", "batch_size", "max_length", "lora_rank"),
     "grpo": ("max_steps", "learning_rate", "beta", "prompts", "generations", "max_new_tokens"),
 }
-SWITCHES: dict[str, tuple[str, ...]] = {"reward_model": ("length_balanced", "debias")}
+SWITCHES: dict[str, tuple[str, ...]] = {
+    "sft": ("composed",),
+    "reward_model": ("composed", "length_balanced", "debias"),
+}
 MIX = ("reward_weight", "length_weight", "length_low", "length_high", "repetition_weight", "format_weight")
 Put = Callable[..., None]
 

@@ -31,6 +31,7 @@ GROUPS = (
     "job_commands",
     "train_commands",
     "play_commands",
+    "compose_commands",
     "house_commands",
 )
 for group in GROUPS:

@@ -114,7 +114,12 @@ class Run(Generic[S]):
 
     def _options(self) -> SnapshotOptions:
         chosen = self.settings
-        return SnapshotOptions(chosen.datasets, chosen.exclude, getattr(chosen, "length_balanced", False))
+        return SnapshotOptions(
+            chosen.datasets,
+            chosen.exclude,
+            getattr(chosen, "length_balanced", False),
+            getattr(chosen, "composed", False),
+        )
 
     def arguments(self) -> dict[str, Any]:
         """What the settings mean to any of TRL's configuration classes."""
