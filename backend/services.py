@@ -12,6 +12,7 @@ from backend.db.migrate import migrate
 from backend.jobs.options import JobOptions
 from backend.jobs.service import JobService
 from backend.llm.service import EndpointService
+from backend.pairs.ablation import Ablation
 from backend.pairs.service import PairService
 from backend.playground.flow import FlowBack
 from backend.playground.judging import CardJudges
@@ -39,6 +40,7 @@ class Services:
     board: BoardService
     generators: GeneratorService
     pairs: PairService
+    ablation: Ablation
     play: PlayService
     card_judges: CardJudges
     flow: FlowBack
@@ -71,6 +73,7 @@ def build_services(settings: Settings) -> Services:
     scoring = ScoringService(database, endpoints, jobs)
     corpus, generators = CorpusService(database), GeneratorService(endpoints, jobs)
     annotation = AnnotationService(database, settings.lease_seconds)
+    board = BoardService(database, scoring)
     return Services(
         settings=settings,
         database=database,
@@ -79,9 +82,10 @@ def build_services(settings: Settings) -> Services:
         endpoints=endpoints,
         jobs=jobs,
         scoring=scoring,
-        board=BoardService(database, scoring),
+        board=board,
         generators=generators,
         pairs=PairService(database, endpoints, generators, scoring, corpus, jobs),
+        ablation=Ablation(scoring, board),
         play=PlayService(database, generators),
         card_judges=CardJudges(scoring),
         flow=FlowBack(database, annotation, scoring),

@@ -35,7 +35,7 @@ from backend.scoring.targets import Target, TargetKind
 CHUNK = 250
 """Prompts that are written before their candidates are judged."""
 CALLS_A_VERDICT = 4
-NOTED_S = 2.0
+NOTED_S = 0.5
 Told = Callable[[PairProgress], None]
 Stopped = Callable[[], bool]
 

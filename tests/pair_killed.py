@@ -1,0 +1,51 @@
+"""`python -m tests.pair_killed STAGE TIMES ARGS…`: the command line, killed once a stage stored TIMES times.
+
+SIGKILL from within: no handler, no `finally`, nothing flushed, at a moment that is the same every time.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import backend.pairs.candidates
+import backend.pairs.emit
+import backend.pairs.filtering
+import backend.pairs.run
+import backend.scoring.run
+from backend.cli import main
+
+PLACES: dict[str, tuple[Any, str]] = {
+    "filtering": (backend.pairs.filtering, "_store"),
+    "writing": (backend.pairs.run, "store"),
+    "judging": (backend.scoring.run, "store"),
+    "pairing": (backend.pairs.emit, "_store"),
+    "people": (backend.pairs.run, "hand_out"),
+}
+
+
+def fatal(work: Callable[..., Any], times: int) -> Callable[..., Any]:
+    """The same work, the last thing that this process does."""
+    left = times
+
+    def once(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        result = work(*args, **kwargs)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    return once
+
+
+if __name__ == "__main__":
+    stage, times = sys.argv[1], int(sys.argv[2])
+    module, name = PLACES[stage]
+    setattr(module, name, fatal(getattr(module, name), times))
+    backend.pairs.filtering.PAGE = 10
+    backend.pairs.emit.CHUNK = 10
+    backend.pairs.run.CHUNK = 12
+    sys.argv = ["backend", *sys.argv[3:]]
+    main()
