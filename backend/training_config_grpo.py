@@ -70,7 +70,9 @@ class GrpoSettings(TrainingSettings):
         0.03, ge=0, le=10, description="Weight of the KL to the start (k3); 0 needs no second model."
     )
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "grpo"
-    processes: int = Field(1, ge=1, le=64, description="GPUs of one machine, one process each (accelerate).")
+    processes: int = Field(
+        1, ge=1, le=64, description="Processes, each with its GPU (or CPU core) of one machine (accelerate)."
+    )
     vllm: Literal["auto", "off", "colocate", "server"] = Field(
         "auto", description="Rollouts by vLLM; auto: colocate where it is installed and there is a GPU."
     )

@@ -18,7 +18,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from backend.vocabulary import Split
 
 Row = dict[str, Any]
 REWARD, GOLD = 0, 1
+SIDES = ("chosen", "rejected")
 BIN = 4
 GOOD_LENGTH = 75
 FORMED = {"length_weight": 0.0, "repetition_weight": 0.0, "format_weight": 0.0}
@@ -205,18 +206,24 @@ def _program(plan: Plan, kind: str, name: str, **settings: Any) -> Path:
 
 
 def _snapshots(plan: Plan, pairs: Sequence[Row]) -> dict[str, str]:
-    """Names of the three bodies of data, in the form that the programs read."""
+    """Names of the bodies of data, in the form that the programs read. Of test requests only gold knows."""
+    known = [row for row in pairs if row["split"] != Split.TEST]
     mediocre = []
-    for row in pairs:
+    for row in known:
         taken = [row["rejected"]] + ([row["chosen"]] if bucket(row["prompt"], 3, salt="third") == 0 else [])
         mediocre += [{"split": row["split"], "prompt": row["prompt"], "completion": text} for text in taken]
-    good = [{"split": row["split"], "prompt": row["prompt"], "completion": row["chosen"]} for row in pairs]
-    prompts = [{"split": row["split"], "prompt": row["prompt"]} for row in pairs]
-    halves = {half: [row for row in pairs if half_of(row["prompt"]) == half] for half in (REWARD, GOLD)}
+    good = [{"split": row["split"], "prompt": row["prompt"], "completion": row["chosen"]} for row in known]
+    prompts = [{"split": row["split"], "prompt": row["prompt"]} for row in known]
+    mine = [row for row in known if half_of(row["prompt"]) == REWARD]
+    learnt = {"sft": good, "prompts": prompts}
+    split = {row["prompt"]: row["split"] for row in mine}
+    matched = [asdict(one) | {"split": split[one.prompt]} for one in _matched(_labels(mine))]
+    gold = [row for row in pairs if half_of(row["prompt"]) == GOLD]
     return {
         "policy": _write(plan, {"sft": mediocre, "prompts": prompts}),
-        "reward": _write(plan, {"sft": good, "pairs": halves[REWARD], "prompts": prompts}),
-        "gold": _write(plan, {"pairs": halves[GOLD], "prompts": prompts}),
+        "reward": _write(plan, learnt | {"pairs": mine}),
+        "judge": _write(plan, learnt | {"labels": matched}),
+        "gold": _write(plan, {"pairs": gold}),
     }
 
 
@@ -241,16 +248,15 @@ def _write(plan: Plan, rows: dict[str, list[Row]]) -> str:
 
 
 def _judges(pairs: Sequence[Row]) -> dict[str, Gold]:
-    labels = [
-        Label(row["prompt"], row[side], side == "chosen")
-        for row in pairs
-        if half_of(row["prompt"]) == GOLD
-        for side in ("chosen", "rejected")
-    ]
+    labels = _labels(row for row in pairs if half_of(row["prompt"]) == GOLD)
     return {
         "gold": Gold(fit_ngram(TrainingPool(labels=labels))),
         "length_matched": Gold(fit_ngram(TrainingPool(labels=_matched(labels)))),
     }
+
+
+def _labels(pairs: Iterable[Row]) -> list[Label]:
+    return [Label(row["prompt"], row[side], side == "chosen") for row in pairs for side in SIDES]
 
 
 def _matched(labels: Iterable[Label]) -> list[Label]:

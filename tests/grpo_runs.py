@@ -179,6 +179,7 @@ def main(out: Path) -> dict[str, Any]:
         "unauthorised": run(out / "unauthorised", judged_by="principle", **quick),
         "vllm": run(out / "vllm", vllm="colocate", **quick),
         "missing_rm": run(out / "missing_rm", reward_artifact=str(out), **quick),
+        "spread": run(out / "spread", processes=64, prompts=64, batch_size=1, **quick),
         "too_many": run(out / "too_many", prompts=600, batch_size=600, **quick),
         "refused": refused(out / "refused", **quick | {"max_steps": 20}),
         "contract": contract(out / "contract"),

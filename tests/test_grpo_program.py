@@ -150,6 +150,7 @@ def test_a_judge_that_nobody_answers_for_ends_the_run(results: dict[str, Any]) -
         ("unauthorised", "does not accept the API key (401)"),
         ("vllm", "vLLM is not installed"),
         ("missing_rm", "cannot be loaded"),
+        ("spread", "CPU cores can be used here"),
         ("too_many", "at least 600 are needed"),
     ],
 )
@@ -157,7 +158,10 @@ def test_what_cannot_work_is_one_sentence(results: dict[str, Any], name: str, wo
     assert results[name]["ended"].startswith("error: ") and words in results[name]["ended"]
 
 
-def test_end_to_end_as_a_job(tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_end_to_end_as_a_job(tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
+    if len(os.sched_getaffinity(0)) < processes:
+        pytest.skip("one core only")
     for name in [name for name in os.environ if name.startswith("ZHUFU_")]:
         monkeypatch.delenv(name)
     database = Database(f"sqlite:///{tiny_home.home / 'zhufu.db'}")
@@ -166,6 +170,8 @@ def test_end_to_end_as_a_job(tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatc
         "base": str(tiny_home.policy),
         "reward_artifact": str(tiny_home.rm),
         "snapshot": tiny_home.snapshot,
+        "processes": processes,
+        "batch_size": 4 // processes,
     }
     try:
         with worker(tiny_home.home, OMP_NUM_THREADS="1"):
@@ -174,11 +180,12 @@ def test_end_to_end_as_a_job(tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatc
         job = service.job(job_id)
         assert job.status is JobStatus.SUCCEEDED, service.log_tail(job_id)
         assert members(database, job) == []
+        assert sum(line.startswith("requests: ") for line in service.log_tail(job_id)) == processes
         assert (
             len([event for event in service.events(job_id, kinds=[EventKind.METRIC]) if "loss" in event.data])
             == 2
         )
-        artifact = service.artifacts(ArtifactKind.POLICY)[0]
+        artifact = max(service.artifacts(ArtifactKind.POLICY), key=lambda one: one.id)
         assert artifact.job_id == job_id and (artifact.path / "model.safetensors").is_file()
     finally:
         sweep(database)

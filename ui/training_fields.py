@@ -58,7 +58,7 @@ LABELS: dict[str, Words] = {
     "top_p": ("top-p", "top-p"),
     "beta": ("KL 权重（beta）", "Weight of the KL (beta)"),
     "loss_type": ("损失形式", "Loss"),
-    "processes": ("用几张显卡", "GPUs"),
+    "processes": ("进程数（每个占一张显卡或一个核心）", "Processes, a GPU or core each"),
     "vllm": ("用 vLLM 采样", "Rollouts by vLLM"),
     "vllm_memory": ("vLLM 占显存比例", "vLLM's share of the GPU"),
     "vllm_server": ("vLLM 服务地址", "Address of the vLLM server"),

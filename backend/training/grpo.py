@@ -1,8 +1,8 @@
 """`python -m backend.training.grpo`: learning from rewards (GRPO), watched for collapse.
 
-On several GPUs set `processes`: the program starts itself again under `accelerate launch`. By hand the same
-is `accelerate launch --num_processes 4 -m backend.training.grpo --job N`, with accelerate's own configuration
-file for FSDP and DeepSpeed; the monitor reads whole models only, and is off under these two.
+On several GPUs (or CPU cores) set `processes`: the program starts itself again under `accelerate launch`. By
+hand the same is `accelerate launch --num_processes 4 -m backend.training.grpo --job N`, with accelerate's own
+configuration file for FSDP and DeepSpeed; the monitor reads whole models only, and is off under these two.
 """
 
 import importlib.util
@@ -168,15 +168,18 @@ def _finish(run: Run[GrpoSettings], watch: Watch, metrics: dict[str, Any]) -> No
 
 
 def _spread(run: Run[GrpoSettings]) -> None:
-    """One process a GPU. This one waits, and passes on how they ended. Raises UserError for too few GPUs."""
-    wanted, there = run.settings.processes, torch.cuda.device_count() if run.device == "cuda" else 0
+    """A process for each GPU or core; this one passes on how they ended. Raises UserError for too few."""
+    wanted, on_gpu = run.settings.processes, run.device == "cuda"
+    there = torch.cuda.device_count() if on_gpu else len(os.sched_getaffinity(0))
     if there < wanted:
+        en, zh = ("GPUs", "GPU") if on_gpu else ("CPU cores", "CPU 核心")
         raise UserError(
-            f"processes = {wanted}, but {there} GPUs can be used here; lower processes or give the job more.",
-            f"processes = {wanted}，但这里只有 {there} 个可用的 GPU，请减小 processes 或为任务分配更多 GPU。",
+            f"processes = {wanted}, but {there} {en} can be used here; lower processes or give the job more.",
+            f"processes = {wanted}，但这里只有 {there} 个可用的 {zh}，请减小 processes 或为任务分配更多。",
         )
     shape = {"num_processes": wanted, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
     options = [part for name, value in shape.items() for part in (f"--{name}", str(value))]
+    # Accelerate's launcher for GPUs is torch's, and gloo works under it; the one for CPUs wants MPI.
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *options]
     # Of several processes that start in one folder only the first finds it empty.
     again = ["--resume"] if run.job_id is None and "--resume" not in sys.argv else []
