@@ -102,6 +102,9 @@ class GrpoSettings(TrainingSettings):
     )
     repetition_weight: float = Field(0.0, ge=0, le=1000)
     format_weight: float = Field(0.0, ge=0, le=1000)
+    fit_weight: float = Field(
+        0.0, ge=0, le=1000, description="Fit to the request, learnt from the accepted greetings (0 to 1)."
+    )
 
     gold: Literal["ngram", "off"] = Field(
         "ngram", description="Judge of held-out greetings that the reward never uses."
@@ -139,7 +142,8 @@ class GrpoSettings(TrainingSettings):
             raise ValueError(f"max_length = {self.max_length} leaves no room for the request; raise it")
         if self.length_low > self.length_high:
             raise ValueError("length_low must not exceed length_high")
-        if not self.reward_weight + self.length_weight + self.repetition_weight + self.format_weight:
+        weights = (self.length_weight, self.repetition_weight, self.format_weight, self.fit_weight)
+        if not self.reward_weight + sum(weights):
             raise ValueError("at least one reward weight must be above 0")
         return self
 

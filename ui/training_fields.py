@@ -75,6 +75,7 @@ LABELS: dict[str, Words] = {
     "length_high": ("字数不多于", "Characters at most"),
     "repetition_weight": ("不重复项权重", "Weight of no repetition"),
     "format_weight": ("格式项权重", "Weight of form"),
+    "fit_weight": ("切题项权重", "Weight of fit to the request"),
     "gold": ("旁观裁判", "Gold judge"),
     "gold_snapshot": ("旁观裁判的数据快照", "Snapshot of the gold judge"),
     "eval_prompts": ("监测用几个留出请求", "Held-out requests of the monitor"),

@@ -46,7 +46,7 @@ def _facts(run: "Run[Any]", kind: Kind, metrics: dict[str, Any]) -> dict[str, An
     snapshot = run.snapshot
     return {
         "kind": kind.value,
-        "name": _name(run),
+        "name": name_of(run),
         "program": run.kind,
         "created": now().isoformat(timespec="seconds"),
         "job": run.job_id,
@@ -62,7 +62,8 @@ def _facts(run: "Run[Any]", kind: Kind, metrics: dict[str, Any]) -> dict[str, An
     }
 
 
-def _name(run: "Run[Any]") -> str:
+def name_of(run: "Run[Any]") -> str:
+    """What the run is called where people choose among several."""
     return run.settings.name or f"{run.kind}-{run.job_id or run.out.name}"
 
 

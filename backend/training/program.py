@@ -149,6 +149,8 @@ class Run(Generic[S]):
             "dataloader_pin_memory": self.device == "cuda",
             "disable_tqdm": True,
             "report_to": card.loggers(self.out),
+            "project": "zhufu",
+            "run_name": card.name_of(self),
         }
 
     def fit(self, trainer: Trainer, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, Any]:

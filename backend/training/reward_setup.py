@@ -15,12 +15,14 @@ from backend.training.rewards import (
     LengthBandReward,
     MixedReward,
     RepetitionReward,
+    RequestFitReward,
     Reward,
     RewardModelReward,
 )
 from backend.training_config import ARTIFACT, LATEST
 from backend.training_config_grpo import GrpoSettings
 from backend.training_data import open_snapshot
+from backend.vocabulary import Split
 
 
 def reward_of(run: Run[GrpoSettings]) -> Reward:
@@ -31,6 +33,10 @@ def reward_of(run: Run[GrpoSettings]) -> Reward:
         (chosen.repetition_weight, RepetitionReward()),
         (chosen.format_weight, FormatReward()),
     ]
+    if chosen.fit_weight:
+        accepted = run.snapshot.rows("sft", Split.TRAIN)
+        rows = [(row["prompt"], row["completion"]) for row in accepted]
+        terms.append((chosen.fit_weight, RequestFitReward(rows)))
     if chosen.reward_weight:
         terms.insert(0, (chosen.reward_weight, _main_reward(run)))
     used = [(weight, part) for weight, part in terms if weight]

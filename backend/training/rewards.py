@@ -273,6 +273,42 @@ class FormatReward(Reward):
         return bool(said) and not found
 
 
+class RequestFitReward(Reward):
+    """How far a greeting points back to its own request among others, learnt from accepted greetings."""
+
+    name = "fit"
+
+    def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
+        """`rows` are requests, each with an accepted greeting."""
+        super().__init__()
+        self.rows = tuple(rows)
+        self._fitted: Any = None
+
+    def prepare(self) -> None:
+        """Learn. Raises UserError where there are too few accepted greetings."""
+        try:
+            self._fit()
+        except ValueError as error:
+            raise UserError(
+                f"Fit to the request cannot be learnt ({error}); accept more or set fit_weight to 0.",
+                f"无法学习切题度（{error}），请增加合格的祝福语，或将 fit_weight 设为 0。",
+            ) from error
+
+    def _fit(self) -> Any:
+        if self._fitted is None:
+            from backend.training.request_fit import fit_request_fit
+
+            self._fitted = fit_request_fit(self.rows)
+        return self._fitted
+
+    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
+        """1 for its own request alone, 0.5 for chance, 0 for an empty text; None where nothing is known."""
+        return list(self._fit().values(requests, texts))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_fitted": None}
+
+
 class MixedReward(Reward):
     """Weighted sum of rewards. None in one of them is None overall, so that no row is scored by half."""
 

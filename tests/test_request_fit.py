@@ -1,0 +1,56 @@
+"""Fit to the request as a reward: greetings point back to what they were written for."""
+
+import pickle
+import random
+
+import pytest
+
+from backend.corpus.seed import FOLDER
+from backend.corpus.seed_audit import load
+from backend.errors import UserError
+from backend.training.request_fit import RequestFit, fit_request_fit
+from backend.training.rewards import RequestFitReward, mean_of
+
+ROWS = [(row["prompt"], row["strong"]) for row in load(FOLDER)]
+random.Random(0).shuffle(ROWS)
+LEARNT, HELD_OUT = ROWS[130:], ROWS[:130]
+REQUESTS, TEXTS = [request for request, _ in HELD_OUT], [text for _, text in HELD_OUT]
+ELSEWHERE = TEXTS[1:] + TEXTS[:1]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> RequestFit:
+    return fit_request_fit(LEARNT)
+
+
+def test_held_out_greetings_point_to_their_own_request(fitted: RequestFit) -> None:
+    own, other = fitted.values(REQUESTS, TEXTS), fitted.values(REQUESTS, ELSEWHERE)
+    assert mean_of(own) > 0.7, "530 greetings are few; 5,000 give .95"
+    assert mean_of(other) == pytest.approx(0.5, abs=0.08), "chance"
+    better = [a > b for a, b in zip(own, other, strict=True) if a is not None and b is not None]
+    assert sum(better) / len(better) > 0.7
+
+
+def test_length_earns_nothing(fitted: RequestFit) -> None:
+    twice = [text + other for text, other in zip(TEXTS, ELSEWHERE, strict=True)]
+    assert mean_of(fitted.values(REQUESTS, twice)) < mean_of(fitted.values(REQUESTS, TEXTS))
+    assert fitted.values(REQUESTS, [text * 2 for text in TEXTS]) == pytest.approx(
+        fitted.values(REQUESTS, TEXTS), abs=0.2
+    )
+
+
+def test_what_cannot_be_compared_is_unscored(fitted: RequestFit) -> None:
+    assert fitted.values([REQUESTS[0], "qqq", REQUESTS[0]], [" ", TEXTS[0], "zzz"]) == [0.0, None, None]
+
+
+def test_the_same_greetings_in_any_order_are_the_same_reward(fitted: RequestFit) -> None:
+    again = fit_request_fit([*reversed(LEARNT), *LEARNT[:5]])
+    assert again.values(REQUESTS, TEXTS) == pytest.approx(fitted.values(REQUESTS, TEXTS))
+
+
+def test_as_a_reward(fitted: RequestFit) -> None:
+    reward = pickle.loads(pickle.dumps(RequestFitReward(LEARNT)))
+    reward.prepare()
+    assert reward(prompts=REQUESTS, completions=TEXTS) == pytest.approx(fitted.values(REQUESTS, TEXTS))
+    with pytest.raises(UserError, match="fit_weight"):
+        RequestFitReward(LEARNT[:99]).prepare()
