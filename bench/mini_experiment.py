@@ -3,10 +3,11 @@
     python -m bench.mini_experiment [--seeds 1 2] [--runs rm_collapse rm_kl judge] [--smoke]
 
 A mediocre policy (SFT on one third of the chosen and all rejected greetings) learns by GRPO from a reward
-model without KL, from the reward model with KL, and from a binary judge with a term for length. All of it are
-the programs of `backend.training`, started as anybody would. Requests are divided: reward model and binary
-judge learn from one half, gold and its length-matched twin from the other; the requests of the test split are
-in no training. A broken-off experiment goes on where it stopped.
+model without KL, from the reward model with KL, and from a binary judge (learnt from labels in which length
+says nothing) with terms for length, repetition and fit to the request. All of it are the programs of
+`backend.training`, started as anybody would. Requests are divided: rewards learn from one half; gold, its
+length-matched twin and the reading of fit ("points back") from the other. No policy and no reward learns from
+requests of the test split, and no checkpoint is chosen by them. What was broken off goes on where it stopped.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +28,8 @@ from backend.judges.pool import Label, TrainingPool
 from backend.settings import ROOT
 from backend.text import bucket, digest, length, squeeze
 from backend.training.gold import Gold, half_of
+from backend.training.request_fit import RequestFit, fit_request_fit
+from backend.training.rewards import mean_of
 from backend.vocabulary import Split
 
 Row = dict[str, Any]
@@ -35,6 +37,7 @@ REWARD, GOLD = 0, 1
 SIDES = ("chosen", "rejected")
 BIN = 4
 GOOD_LENGTH = 75
+SFT: dict[str, Any] = {"epochs": 6, "eval_every": 500}
 FORMED = {"length_weight": 0.0, "repetition_weight": 0.0, "format_weight": 0.0}
 RUNS: dict[str, dict[str, Any]] = {
     "rm_collapse": {"reward": "reward_model", "learning_rate": 3e-4, "beta": 0.0, **FORMED},
@@ -42,13 +45,20 @@ RUNS: dict[str, dict[str, Any]] = {
     "judge": {
         "reward": "ngram",
         "binary": True,
-        "learning_rate": 1e-4,
-        "beta": 0.02,
-        **FORMED,
-        "length_weight": 1.0,
+        "learning_rate": 8e-4,
+        "beta": 0.03,
+        "max_steps": 70,
+        "max_new_tokens": 72,
+        "eval_every": 5,
+        "length_weight": 0.5,
+        "length_low": 45,
         "length_high": 70,
+        "fit_weight": 1.0,
+        "repetition_weight": 0.5,
+        "format_weight": 0.0,
     },
 }
+FIGURES = ("length", "distinct_2", "self_bleu_4", "repetition", "fit")
 SMOKE_RUNS = ["rm_collapse", "judge"]
 TINY = {
     "sft": {"max_steps": 3, "batch_size": 8},
@@ -79,6 +89,15 @@ class Plan:
         return 16 if self.smoke else 256
 
 
+@dataclass(frozen=True)
+class Readers:
+    """Learnt on the half of the requests that no reward learns from."""
+
+    gold: Gold
+    length_matched: Gold
+    request_fit: RequestFit
+
+
 def main() -> None:
     """Every seed in turn, a table and a JSON file at the end."""
     options = _options()
@@ -98,24 +117,25 @@ def experiment(plan: Plan, pairs: Sequence[Row], runs: Sequence[str]) -> dict[st
     """All programs of one seed, and what the policies write for held-out requests."""
     plan.out.mkdir(parents=True, exist_ok=True)
     data = _snapshots(plan, pairs)
-    judges = _judges(pairs)
+    readers = _readers(pairs)
     requests = _requests(plan, pairs)
-    began = time.monotonic()
-    sft = _program(plan, "sft", "sft", snapshot=data["policy"])
+    sft = _program(plan, "sft", "sft", snapshot=data["policy"], **SFT)
     rm = _program(plan, "reward_model", "reward_model", snapshot=data["reward"], base=str(sft))
-    measured = {"before": _measured(plan, sft, requests, judges)}
+    measured = {"before": _measured(plan, sft, requests, readers)}
+    used = [_card(sft), _card(rm)]
     for name in runs:
-        settings = {"base": str(sft), "snapshot": data["reward"], "gold_snapshot": data["gold"]} | RUNS[name]
+        body = data["judge" if RUNS[name]["reward"] == "ngram" else "reward"]
+        settings = {"base": str(sft), "snapshot": body, "gold_snapshot": data["gold"]} | RUNS[name]
         kept = _program(plan, "grpo", name, **settings, reward_artifact=str(rm))
-        card = json.loads((kept / "artifact.json").read_text("utf-8"))
-        told = {key: card["metrics"].get(key) for key in ("steps", "best_step", "stopped", "train_seconds")}
-        measured[name] = _measured(plan, kept, requests, judges) | told
+        used.append(_card(kept))
+        told = {key: used[-1].get(key) for key in ("steps", "best_step", "stopped", "train_cpu_seconds")}
+        measured[name] = _measured(plan, kept, requests, readers) | told
         measured[name]["distinct_2_at_stop"] = _last_distinct(plan.out / name)
     return {
         "seed": plan.seed,
         "smoke": plan.smoke,
         "requests": len(requests),
-        "seconds": round(time.monotonic() - began),
+        "training_cpu_seconds": round(sum(card["train_cpu_seconds"] for card in used)),
         "policies": measured,
         "targets": {} if plan.smoke else _targets(measured),
     }
@@ -123,8 +143,9 @@ def experiment(plan: Plan, pairs: Sequence[Row], runs: Sequence[str]) -> dict[st
 
 def table(result: dict[str, Any]) -> str:
     """The figures of one seed for people."""
-    columns = ("excellence", "length_matched", "length", "distinct_2", "self_bleu_4", "repetition", "fit")
-    lines = [f"seed {result['seed']}, {result['requests']} held-out requests, {result['seconds']} s"]
+    columns = ("excellence", "length_matched", *FIGURES, "points_back")
+    cpu = result["training_cpu_seconds"]
+    lines = [f"seed {result['seed']}, {result['requests']} held-out requests, {cpu} CPU-seconds of training"]
     lines.append(f"{'policy':14s}" + "".join(f"{name:>16s}" for name in columns) + "   steps  kept")
     for name, row in result["policies"].items():
         figures = "".join(f"{row[column]:16.3f}" for column in columns)
@@ -158,13 +179,18 @@ def _targets(measured: dict[str, Row]) -> dict[str, bool]:
     return found
 
 
+def _card(artifact: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((artifact / "artifact.json").read_text("utf-8"))["metrics"]
+    return found
+
+
 def _last_distinct(folder: Path) -> float:
     """distinct-2 of the last reading over that of the first."""
     readings = json.loads((folder / "monitor.json").read_text("utf-8"))["readings"]
     return float(readings[-1]["held_out/distinct_2"] / readings[0]["held_out/distinct_2"])
 
 
-def _measured(plan: Plan, policy: Path, requests: list[str], judges: dict[str, Gold]) -> Row:
+def _measured(plan: Plan, policy: Path, requests: list[str], readers: Readers) -> Row:
     from transformers import AutoModelForCausalLM
 
     from backend.training.callbacks import generate
@@ -174,8 +200,9 @@ def _measured(plan: Plan, policy: Path, requests: list[str], judges: dict[str, G
     texts = generate(model, load_tokenizer(str(policy)), requests, 16 if plan.smoke else 128, plan.seed)
     figures = profile(requests, texts)
     return {
-        "excellence": judges["gold"].read(requests, texts).excellence,
-        "length_matched": judges["length_matched"].read(requests, texts).excellence,
+        "excellence": readers.gold.read(requests, texts).excellence,
+        "length_matched": readers.length_matched.read(requests, texts).excellence,
+        "points_back": mean_of(readers.request_fit.values(requests, texts)),
         **{name: getattr(figures, name) for name in figures.__dataclass_fields__},
         "examples": [f"{request} → {text}" for request, text in list(zip(requests, texts, strict=True))[:8]],
     }
@@ -212,10 +239,9 @@ def _snapshots(plan: Plan, pairs: Sequence[Row]) -> dict[str, str]:
     for row in known:
         taken = [row["rejected"]] + ([row["chosen"]] if bucket(row["prompt"], 3, salt="third") == 0 else [])
         mediocre += [{"split": row["split"], "prompt": row["prompt"], "completion": text} for text in taken]
-    good = [{"split": row["split"], "prompt": row["prompt"], "completion": row["chosen"]} for row in known]
     prompts = [{"split": row["split"], "prompt": row["prompt"]} for row in known]
     mine = [row for row in known if half_of(row["prompt"]) == REWARD]
-    learnt = {"sft": good, "prompts": prompts}
+    learnt = {"sft": [_good(row) for row in mine], "prompts": prompts}
     split = {row["prompt"]: row["split"] for row in mine}
     matched = [asdict(one) | {"split": split[one.prompt]} for one in _matched(_labels(mine))]
     gold = [row for row in pairs if half_of(row["prompt"]) == GOLD]
@@ -225,6 +251,10 @@ def _snapshots(plan: Plan, pairs: Sequence[Row]) -> dict[str, str]:
         "judge": _write(plan, learnt | {"labels": matched}),
         "gold": _write(plan, {"pairs": gold}),
     }
+
+
+def _good(row: Row) -> Row:
+    return {"split": row["split"], "prompt": row["prompt"], "completion": row["chosen"]}
 
 
 def _write(plan: Plan, rows: dict[str, list[Row]]) -> str:
@@ -247,12 +277,16 @@ def _write(plan: Plan, rows: dict[str, list[Row]]) -> str:
     return name
 
 
-def _judges(pairs: Sequence[Row]) -> dict[str, Gold]:
-    labels = _labels(row for row in pairs if half_of(row["prompt"]) == GOLD)
-    return {
-        "gold": Gold(fit_ngram(TrainingPool(labels=labels))),
-        "length_matched": Gold(fit_ngram(TrainingPool(labels=_matched(labels)))),
-    }
+def _readers(pairs: Sequence[Row]) -> Readers:
+    mine = [row for row in pairs if half_of(row["prompt"]) == GOLD]
+    labels = _labels(mine)
+    return Readers(
+        gold=Gold(fit_ngram(TrainingPool(labels=labels))),
+        length_matched=Gold(fit_ngram(TrainingPool(labels=_matched(labels)))),
+        request_fit=fit_request_fit(
+            (row["prompt"], row["chosen"]) for row in mine if row["split"] != Split.TEST
+        ),
+    )
 
 
 def _labels(pairs: Iterable[Row]) -> list[Label]:

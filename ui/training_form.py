@@ -28,7 +28,15 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "sft": ("composed",),
     "reward_model": ("composed", "length_balanced", "debias"),
 }
-MIX = ("reward_weight", "length_weight", "length_low", "length_high", "repetition_weight", "format_weight")
+MIX = (
+    "reward_weight",
+    "length_weight",
+    "length_low",
+    "length_high",
+    "fit_weight",
+    "repetition_weight",
+    "format_weight",
+)
 Put = Callable[..., None]
 
 
