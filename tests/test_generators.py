@@ -12,11 +12,12 @@ from backend.errors import NotFound, UserError
 from backend.jobs.records import ArtifactInfo
 from backend.jobs.vocabulary import ArtifactKind, JobStatus
 from backend.llm.checks import EndpointInput
+from backend.llm.client import OpenAIClient
 from backend.llm.errors import Kind, LLMError
 from backend.services import Services
 from backend.writing import generators
 from backend.writing.generators import GeneratorService, Readiness
-from backend.writing.writer import Sampling, Written, without_thought
+from backend.writing.writer import Sampling, Writer, Written, without_thought
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import sweep, until, worker
 from tests.llm_fixtures import FakeLLM
@@ -48,6 +49,17 @@ def write(house: Services, name: str, n: int, seed: int | None, prompt: str = PR
             return await writer.write(prompt, n, Sampling(seed=seed, max_tokens=12))
 
     return asyncio.run(run())
+
+
+def streamed(house: Services, name: str, seed: int) -> tuple[str, list[str]]:
+    told: list[str] = []
+
+    async def run() -> Written:
+        # Another scope: the ledger must not answer for the model.
+        async with await house.generators.open(name, scope="stream") as writer:
+            return await writer.stream(PROMPT, told.append, Sampling(seed=seed, max_tokens=12))
+
+    return asyncio.run(run()).text, told
 
 
 def test_the_same_seeds_write_the_same_again_without_a_call(house: Services, fake_llm: FakeLLM) -> None:
@@ -122,6 +134,11 @@ def test_a_policy_is_woken_once_and_rests_when_stopped(
         first = write(house, name, 3, seed=5)
         assert house.generators.info(name).readiness is Readiness.READY
         assert all(one.error is None or one.kind == Kind.EMPTY for one in first)
+        assert len({one.text for one in first}) == 3, "sampled, though the model's own files do not say so"
+        assert [one.text for one in write(house, name, 3, seed=5)] == [one.text for one in first]
+        text, told = streamed(house, name, seed=5)
+        assert text == first[0].text and told[0] != told[-1] and "<|" not in told[-1]
+        assert not told[0].startswith(PROMPT[0]), "a stream does not begin with the request"
         with house.database.read() as session:
             house.endpoints.ledger.flush()
             assert session.query(LLMCall).filter(LLMCall.scope == "test").count() >= 3
@@ -158,3 +175,17 @@ def test_two_processes_that_start_at_once_keep_one(house: Services, tiny_home: T
     late = house.jobs.submit("serve", {"artifact": f"artifact:{made.id}"})
     assert house.generators._only(made.id, late).id == first.id
     assert house.jobs.job(late.id).status is JobStatus.CANCELLED
+
+
+def test_a_trained_models_stream_that_breaks_off_comes_in_one_piece(fake_llm: FakeLLM) -> None:
+    fake_llm.script(reply="tests.greeting_replies:greeting", first_faults=["stream_error"])
+    told: list[str] = []
+
+    async def run() -> Written:
+        client = OpenAIClient(fake_llm.endpoint())
+        async with Writer("artifact:1", client, Sampling(), b"key", trained=True) as writer:
+            return await writer.stream(PROMPT, told.append, Sampling(seed=1))
+
+    written = asyncio.run(run())
+    assert told and written.text.startswith(told[-1]) and len(written.text) > len(told[-1])
+    assert [bool(body.get("stream")) for body in fake_llm.state()["bodies"]] == [True, False]

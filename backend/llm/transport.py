@@ -134,7 +134,8 @@ class Transport:
         except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             failure = from_network(self._endpoint, error)
         except openai.APIError as error:  # an error inside the stream
-            failure = LLMError(Kind.ERROR_BODY, self._endpoint.where, redacted(self._endpoint, error.message))
+            told = redacted(self._endpoint, complaint_in(error.body, error.message))
+            failure = LLMError(Kind.ERROR_BODY, self._endpoint.where, told)
         except (ValueError, RecursionError):
             failure = LLMError(Kind.NOT_JSON, self._endpoint.where, "not JSON")
         raise failure

@@ -35,6 +35,7 @@ from backend.errors import UserError
 from backend.jobs.report import STOPPED, JobReport
 from backend.jobs.vocabulary import ArtifactKind, EventKind
 from backend.settings import Settings
+from backend.training.served_folder import arrange, threads
 from backend.training_config import ARTIFACT, LATEST
 from backend.training_config_serve import ServeSettings, parse_serve
 
@@ -49,18 +50,22 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Server:
     """The server's process: its output passed on, the last request remembered."""
 
-    def __init__(self, command: list[str], folder: Path, address: str) -> None:
+    def __init__(self, command: list[str], folder: Path, address: str, extra: dict[str, str]) -> None:
         self.address = address
         self.lines: deque[str] = deque(maxlen=40)
         self.last_request = time.monotonic()
         # Everything is on this disk already; and its list of models reads the cache, which must exist.
         cache = folder / "hub"
         cache.mkdir(exist_ok=True)
-        environment = os.environ | {
-            "HF_HUB_OFFLINE": "1",
-            "HF_HUB_CACHE": str(cache),
-            "PYTHONUNBUFFERED": "1",
-        }
+        environment = (
+            extra
+            | os.environ
+            | {
+                "HF_HUB_OFFLINE": "1",
+                "HF_HUB_CACHE": str(cache),
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
         self._process = subprocess.Popen(
             command,
             cwd=folder,
@@ -122,14 +127,12 @@ def serve(settings: ServeSettings, model: Path, out: Path, report: JobReport, te
 
 
 def _started(settings: ServeSettings, model: Path, name: str, out: Path, report: JobReport) -> Server:
-    # `transformers serve` knows a model by the path it was given only: a link gives it a short one.
-    link = out / name
-    link.unlink(missing_ok=True)
-    link.symlink_to(model, target_is_directory=True)
+    # `transformers serve` knows a model by the path it was given only: a folder here gives it a short one.
+    arrange(model, out / name)
     for last in (False,) * (TRIES - 1) + (True,):
         port = settings.port or _free_port(settings.host)
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-        server = Server(_command(settings, name, port), out, f"http://{host}:{port}")
+        server = Server(_command(settings, name, port), out, f"http://{host}:{port}", threads(model))
         try:
             if _up(settings, server, report):
                 return server

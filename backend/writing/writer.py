@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from backend.errors import Message
-from backend.llm.errors import LLMError
+from backend.llm.errors import Kind, LLMError
 from backend.llm.fence import neutralised
 from backend.llm.messages import ChatMessage, Completion
 from backend.llm.prompts import Untrusted, compose, load
@@ -99,7 +99,7 @@ class Writer:
         `messages` replaces what is asked by default. Raises LLMError, also for a stream that breaks off:
         what was told until then stands.
         """
-        drawn = seeded(sampling or self.sampling)
+        drawn, asked = seeded(sampling or self.sampling), messages or self.messages(prompt)
         pieces: list[str] = []
 
         def grown(piece: str) -> None:
@@ -107,14 +107,14 @@ class Writer:
             if text := without_thought("".join(pieces)):
                 tell(text)
 
-        completion = await self.client.stream(
-            messages or self.messages(prompt),
-            grown,
-            temperature=drawn.temperature,
-            max_tokens=drawn.max_tokens,
-            seed=drawn.seed,
-            extra={"top_p": drawn.top_p},
-        )
+        try:
+            completion = await self.client.stream(asked, grown, **_settings(drawn))
+        except LLMError as error:
+            # `transformers serve` breaks a stream off where single bytes make no character, with an error
+            # that need not be JSON; the same seed in one piece gives the text that was coming.
+            if error.kind not in (Kind.ERROR_BODY, Kind.NOT_JSON) or not self.trained:
+                raise
+            completion = await self.client.complete(asked, **_settings(drawn))
         return _written(completion, drawn)
 
     def messages(self, prompt: str) -> list[ChatMessage]:
@@ -135,13 +135,7 @@ class Writer:
 
     async def _settled(self, prompt: str, drawn: Sampling) -> Written:
         try:
-            completion = await self.client.complete(
-                self.messages(prompt),
-                temperature=drawn.temperature,
-                max_tokens=drawn.max_tokens,
-                seed=drawn.seed,
-                extra={"top_p": drawn.top_p},
-            )
+            completion = await self.client.complete(self.messages(prompt), **_settings(drawn))
         except LLMError as error:
             if error.ends_run:
                 raise
@@ -161,6 +155,15 @@ def without_thought(text: str) -> str:
     if text and _OPENING.startswith(text.lstrip()):
         return ""
     return _THOUGHT.sub("", text, count=1) if text.lstrip().startswith(_OPENING) else text
+
+
+def _settings(drawn: Sampling) -> dict[str, Any]:
+    return {
+        "temperature": drawn.temperature,
+        "max_tokens": drawn.max_tokens,
+        "seed": drawn.seed,
+        "extra": {"top_p": drawn.top_p},
+    }
 
 
 def _written(completion: Completion, drawn: Sampling) -> Written:
