@@ -3,6 +3,8 @@
 import random
 from typing import Any
 
+from tests.fake_llm import FENCED, prompt_of, verdict
+
 Body = dict[str, Any]
 
 OPENERS = ("愿你", "祝你", "盼你", "但愿你", "望你", "惟愿你")
@@ -29,6 +31,11 @@ def greeting(body: Body) -> str:
     chance = random.Random(f"{_asked(body)}|{body.get('seed')}")
     picked = chance.sample(MIDDLES, 3)
     return chance.choice(OPENERS) + "".join(picked) + chance.choice(ENDINGS)
+
+
+def greeting_or_verdict(body: Body) -> str:
+    """A verdict on a greeting that stands in a fence, else a greeting."""
+    return verdict(body) if FENCED.search(prompt_of(body)) else greeting(body)
 
 
 def four(body: Body) -> str:

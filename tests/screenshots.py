@@ -70,6 +70,17 @@ def open_menu(page: Page) -> None:
         page.click("[data-zf-menu]")
 
 
+def write(page: Page) -> None:
+    """Ask for four greetings and look at the judges of the first."""
+    page.wait_for_selector("#zf-play[data-ready]", timeout=WAIT)
+    page.fill("#zf-play-text", "妈妈六十岁生日，她刚学会跳广场舞")
+    page.click("#zf-play-go")
+    page.wait_for_selector(".zf-round:not(.zf-running) .zf-slip[data-state=done]", timeout=WAIT)
+    page.locator(".zf-slip [data-act=like]").first.click()
+    page.locator(".zf-slip [data-act=judge]").first.click()
+    page.wait_for_timeout(1500)
+
+
 def open_log(page: Page) -> None:
     """Unfold what is folded, and the first disagreement."""
     for fold in page.locator("details.zf-entry > summary").all()[:1]:
@@ -78,6 +89,8 @@ def open_log(page: Page) -> None:
 
 SHOTS = (
     Shot("home", "", "#zf-home-board table, #zf-home-board .zf-empty"),
+    Shot("write-first", "write", "#zf-play[data-ready]", guided=True),
+    Shot("write", "write", "#zf-play[data-ready]", act=write),
     Shot("menu", "agreement", "#zf-board", act=open_menu),
     Shot("enter", "annotate", "#zf-name", guided=True),
     Shot("annotate", "annotate", "#zf-annotate", act=on_an_item),
@@ -105,6 +118,7 @@ SHOTS = (
     Shot("agreement-guide", "agreement", "#zf-worst h3", guided=True),
 )
 EMPTY = (
+    "write-first",
     "home",
     "campaigns",
     "corpus",

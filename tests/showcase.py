@@ -25,10 +25,16 @@ def furnish(home: Path, fake: FakeLLM) -> None:
     """What can be there before the application starts: a judge that scored, a training in the queue."""
     services = build_services(Settings(home=home))
     services.prepare()
-    services.endpoints.save(EndpointInput("示例模型", fake.base_url, "fake", price_in=0.5, price_out=1.5))
+    connect(services, fake)
     _score(services)
     TrainingService(services.jobs).submit("sft", "starter_cpu", TRAINING)
     services.close()
+
+
+def connect(services: Services, fake: FakeLLM) -> None:
+    """An endpoint that writes greetings and judges them."""
+    fake.script(reply="tests.greeting_replies:greeting_or_verdict")
+    services.endpoints.save(EndpointInput("示例模型", fake.base_url, "fake", price_in=0.5, price_out=1.5))
 
 
 def _score(services: Services) -> None:

@@ -1,15 +1,33 @@
 """Every page in both languages: opens without errors, remembers language and colour scheme."""
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.real_app import App
+from backend.llm.checks import EndpointInput
+from backend.services import build_services
+from backend.settings import Settings
+from tests.real_app import App, running
 from ui.shell import LANGS, PAGES
 
 pytestmark = [pytest.mark.browser, pytest.mark.database]
 
 
 WIDTHS = {1440: 900, 1024: 768, 390: 844}
+
+
+@pytest.fixture(scope="module")
+def app(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The application with a model that nobody asks anything, so that no page hides its forms."""
+    home = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("shell") / "home"))
+    services = build_services(Settings(home=home))
+    services.endpoints.save(EndpointInput("示例模型", "http://127.0.0.1:9/v1", "example"))
+    services.close()
+    with running(home) as made:
+        yield made
 
 
 @pytest.mark.parametrize("lang", LANGS)
@@ -44,6 +62,16 @@ def here_is_seen(page: Page, width: int) -> bool:
         return False
     inside = name["x"] >= 0 and name["x"] + name["width"] <= tools["x"]
     return inside and abs(name["y"] - tools["y"]) < 20
+
+
+def test_a_page_speaks_one_language_whatever_the_browser_speaks(browser: Browser, app: App) -> None:
+    for lang, other, word in (("zh", "en-US", "点击上传"), ("en", "zh-CN", "Click to Upload")):
+        page = browser.new_context(locale=other).new_page()
+        reply = page.goto(f"{app.url}/{lang}/corpus", wait_until="domcontentloaded")
+        assert reply is not None and f'<html lang="{lang}' in reply.text() and "og:" not in reply.text()
+        page.get_by_role("tab", name="导入" if lang == "zh" else "Import").click(timeout=30_000)
+        expect(page.locator("#zf-upload")).to_contain_text(word)
+        page.close()
 
 
 def test_the_menu_of_a_phone_leads_to_every_page(browser: Browser, app: App) -> None:

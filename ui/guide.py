@@ -172,8 +172,8 @@ GUIDES: dict[str, Guide] = {
                 "Watch curves and samples under Jobs; it runs on without the page; pause, cancel, resume.",
             ),
             (
-                "完成后点“启动服务”，模型就成了一个端点；所有成果都列在“成果”里。",
-                "Press Serve when it is done, and the model is an endpoint; Results lists all of them.",
+                "训练完就能到[写祝福](write)里试；所有成果都列在“成果”里。",
+                "Try it under [Write](write) when it is done; Results lists all that came out.",
             ),
         ),
     ),

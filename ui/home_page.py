@@ -63,6 +63,15 @@ def _figures(services: Services, say: Say) -> str:
 def _roles(say: Say) -> str:
     cards = (
         (
+            say("我要一条祝福", "I need a greeting"),
+            say(
+                "说说写给谁、为了什么事，模型写几条，你来挑；不满意就换一条。",
+                "Say whom it is for and why; models write a few, you choose, or ask for another.",
+            ),
+            "write",
+            say("写一条祝福", "Write a greeting"),
+        ),
+        (
             say("我来标注", "I annotate"),
             say(
                 "读祝福，说哪条更好。不用懂技术，一条一个键，十分钟就能标几十条。",
@@ -81,15 +90,6 @@ def _roles(say: Say) -> str:
             ),
             "agreement",
             say("看一致性", "See agreement"),
-        ),
-        (
-            say("我管数据", "I keep the data"),
-            say(
-                "看看语料里有什么，导入、去重、导出；坏行有行号和原因。",
-                "Look at what the corpus holds; import and export; bad rows come with line and reason.",
-            ),
-            "corpus",
-            say("打开语料", "Open the corpus"),
         ),
     )
     return '<div class="zf-cards">' + "".join(_card(say, *card) for card in cards) + "</div>"

@@ -12,6 +12,8 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware import Middleware
+from starlette.routing import Mount
 
 from backend.services import Services
 from ui import (
@@ -26,6 +28,7 @@ from ui import (
     playground_page,
     training_page,
 )
+from ui.document import Document
 from ui.guide import guide_button, guide_html
 from ui.later import Later
 from ui.say import Lang, Say
@@ -77,7 +80,7 @@ def build_app(services: Services) -> FastAPI:
 
 
 def _mount(app: FastAPI, services: Services, lang: Lang) -> FastAPI:
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         _blocks(services, Say(lang)),
         path=f"/{lang}",
@@ -89,6 +92,11 @@ def _mount(app: FastAPI, services: Services, lang: Lang) -> FastAPI:
         max_file_size="200mb",
         allowed_paths=[str(services.settings.home.resolve() / "exports")],
     )
+    pages = next(route.app for route in app.routes if isinstance(route, Mount) and route.path == f"/{lang}")
+    # Appended: inside of Gradio's compression.
+    document = Middleware(Document, lang="zh-CN" if lang == "zh" else lang, script=_asset("shell.js"))
+    pages.user_middleware.append(document)
+    return app
 
 
 def _blocks(services: Services, say: Say) -> gr.Blocks:
@@ -174,7 +182,8 @@ def _theme() -> gr.themes.Base:
         button_primary_text_color="#ffffff",
         color_accent="#b8322a",
         input_background_fill="#f6f2ec",
-        input_background_fill_dark="#2b2622",
+        input_background_fill_dark="#2f2924",
+        checkbox_border_color_dark="#7d7268",
         body_text_color_subdued="#6b625a",
         body_text_color_subdued_dark="#b3a89d",
         button_secondary_background_fill="#ffffff",
@@ -192,8 +201,7 @@ def _head() -> str:
         f'<link rel="stylesheet" href="{_asset(name)}">'
         for name in ("zhufu.css", "annotate.css", "training.css", "playground.css")
     )
-    # The first one is not deferred: Gradio reads the language it sets.
-    scripts = f'<script src="{_asset("shell.js")}"></script>' + "".join(
+    scripts = "".join(
         f'<script defer src="{_asset(name)}"></script>'
         for name in ("kit.js", "annotate.js", "playground-words.js", "playground.js")
     )

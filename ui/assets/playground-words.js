@@ -1,7 +1,7 @@
 // What the write page says, in both languages.
 window.zhufuPlayWords = {
   zh: {
-    title: "写祝福", lead: "说说写给谁、为了什么事，模型来写，您来挑。",
+    title: "写祝福", lead: "说说写给谁、为了什么事，模型来写，你来挑。",
     placeholder: "例如：妈妈六十岁生日，她刚学会跳广场舞，想要温暖一点的", ask: "想祝福谁？", write: "写", stop: "停下",
     parts: "逐项填写", occasion: "场合", recipient: "写给谁", style: "风格", length: "长短", personal: "想提到的事", any: "不限",
     short: "短（20 字内）", medium: "中（50 字左右）", long: "长（100 字左右）", count: "写几条", models: "谁来写", tune: "调节",
