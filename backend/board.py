@@ -14,11 +14,13 @@ from sqlalchemy.orm import Session, aliased
 from backend import text
 from backend.agreement.board import JudgeRow, alpha_row, decide, judge_row
 from backend.agreement.figures import Figure
+from backend.board_models import authors, model_rows
 from backend.corpus.occasion import occasion_of
 from backend.db.engine import Database
+from backend.db.play_tables import GreetingOrigin
 from backend.db.tables import Comparison, PreferencePair, Rater, Verdict
 from backend.errors import UserError
-from backend.records import Board, Disagreement, OccasionCell, Point, ReferenceInfo, Said
+from backend.records import Board, Disagreement, ModelRow, OccasionCell, Point, ReferenceInfo, Said
 from backend.reference import Floats, Reference, Unit, read_reference, references
 from backend.scoring import TRIVIAL, ScoringService
 from backend.scoring.readings import reading, touched
@@ -69,7 +71,9 @@ class BoardService:
             data = read_reference(session, name)
             raters = _judges(session, data, judges, present)
             values = {rater.id: reading(session, data, rater.id) for rater in raters}
-        board = _assemble(data, raters, values)
+            written_by = authors(session, data)
+        models = model_rows(data, written_by, raters, {id_: found[0] for id_, found in values.items()})
+        board = replace(_assemble(data, raters, values), models=models)
         self._keep((name, wanted, stamp), board)
         return board
 
@@ -112,7 +116,7 @@ def _default(found: Sequence[ReferenceInfo]) -> str:
 
 def _stamp(session: Session) -> tuple[int, ...]:
     """Changes whenever a label or a verdict is added: labels are append-only."""
-    tables = (Verdict, Comparison, PreferencePair)
+    tables = (Verdict, Comparison, PreferencePair, GreetingOrigin)
     return tuple(session.scalar(select(func.max(table.id))) or 0 for table in tables)
 
 
@@ -264,6 +268,21 @@ def flat(row: JudgeRow) -> dict[str, Any]:
             why[name] = figure.why.en
     out["why"] = why
     return out
+
+
+def flat_model(row: ModelRow, kind: str) -> dict[str, Any]:
+    """A model's row as plain values; `by` is "people" or the judge, `measure` what the share counts."""
+    return {
+        "generator": row.generator,
+        "model": row.model,
+        "by": row.by or "people",
+        "measure": "wins" if kind == "compare" else "excellent",
+        "share": row.figure.value,
+        "low": row.figure.low,
+        "high": row.figure.high,
+        "n": row.n,
+        "missing": row.missing,
+    }
 
 
 def board_csv(board: Board) -> str:

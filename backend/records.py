@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from backend.agreement.board import AlphaRow, JudgeRow
+from backend.agreement.figures import Figure
 from backend.errors import Message
 from backend.vocabulary import CampaignKind, Scale
 
@@ -63,6 +64,22 @@ class Said:
 
 
 @dataclass(frozen=True)
+class ModelRow:
+    """One opinion of one model: by people (`by` empty) or by a judge.
+
+    `figure` is the share of its greetings called excellent, or of its comparisons won (a tie is half), over
+    `n` items; `missing` items of the model got no opinion.
+    """
+
+    generator: str
+    model: str
+    by: str
+    figure: Figure
+    n: int
+    missing: int
+
+
+@dataclass(frozen=True)
 class Board:
     """A human reference and every judge beside it; the mappings are keyed by judge name."""
 
@@ -76,6 +93,7 @@ class Board:
     points: dict[str, tuple[Point, ...]]
     occasions: dict[str, tuple[OccasionCell, ...]]
     worst: dict[str, tuple[Disagreement, ...]]
+    models: tuple[ModelRow, ...] = ()
 
 
 # --- annotation ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from backend.board import board_csv
 from backend.errors import UserError
 from backend.records import Board
 from backend.services import Services
-from ui.board_view import board_table, judge_name, kind_name
+from ui.board_view import board_table, judge_name, kind_name, models_table
 from ui.say import Say
 from ui.unit_view import worst_list
 from ui.widgets import empty, esc, figure, html_block, note, polite, table, title
@@ -122,7 +122,7 @@ def _wire(services: Services, say: Say, blocks: Blocks) -> None:
             ]
         names = [(judge_name(say, row.judge), row.judge) for row in board.rows]
         return [
-            _summary(say, board) + board_table(say, board) + _remarks(say, board),
+            _summary(say, board) + board_table(say, board) + _remarks(say, board) + models_table(say, board),
             gr.Dropdown(choices=names, value=names[-1][1], visible=True),
             gr.DownloadButton(value=str(_csv_file(services, board)), visible=True),
         ]

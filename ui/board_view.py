@@ -1,7 +1,7 @@
 """The agreement board as HTML, for the home page and the agreement page."""
 
 from backend.agreement.board import JudgeRow
-from backend.records import Board
+from backend.records import Board, ModelRow
 from backend.scoring import TRIVIAL
 from ui.say import Say
 from ui.widgets import esc, figure, table
@@ -66,4 +66,38 @@ def _row(say: Say, row: JudgeRow) -> list[str]:
                 row.matched_auc,
             )
         ),
+    ]
+
+
+def models_table(say: Say, board: Board) -> str:
+    """What people and judges think of each model that wrote here; empty where none did."""
+    if not board.models:
+        return ""
+    compare = board.kind == "compare"
+    head = [
+        say("模型", "Model"),
+        say("谁的看法", "By whom"),
+        say("胜率", "wins") if compare else say("优秀率", "excellent"),
+        "n",
+        say("没有看法", "no opinion"),
+    ]
+    rows = [_model_row(say, row) for row in board.models]
+    lead = say(
+        "同一批题里，人和每个裁判各自的看法；平局算半胜，小字是 95% 区间。",
+        "The same items in the eyes of people and of each judge; a tie is half a win, intervals are 95 %.",
+    )
+    return (
+        f'<h2 class="zf-h">{esc(say("各模型写得怎样", "How well each model writes"))}</h2>'
+        f'<p class="zf-note">{esc(lead)}</p><div id="zf-models">{table(head, rows, ("", "zf-by"))}</div>'
+    )
+
+
+def _model_row(say: Say, row: ModelRow) -> list[str]:
+    by = judge_name(say, row.by) if row.by else say("人", "people")
+    return [
+        f"<b>{esc(row.model)}</b><small>{esc(row.generator)}</small>",
+        f"<b>{esc(by)}</b>" if not row.by else esc(by),
+        figure(say, row.figure),
+        str(row.n),
+        str(row.missing),
     ]

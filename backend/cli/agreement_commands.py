@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.board import flat
+from backend.board import flat, flat_model
 from backend.cli.output import Json, emit
 from backend.services import open_services
 
@@ -32,6 +32,7 @@ def agreement(
         "alpha": board.alpha.ordinal.value,
         "alpha_why": board.alpha.ordinal.why.en if board.alpha.ordinal.why else None,
         "judges": [flat(row) for row in board.rows],
+        "models": [flat_model(row, board.kind) for row in board.models],
     }
     emit(result, as_json, _lines)
 
@@ -47,6 +48,9 @@ def _lines(result: dict[str, Any]) -> str:
         lines.append("  ".join([f"{row['judge']:<14}", *(f"{_number(row[name]):>11}" for name in columns)]))
         if row.get("spearman_low") is not None:
             lines.append(f"{'':<14}  rho in [{row['spearman_low']:.3f}, {row['spearman_high']:.3f}] (95 %)")
+    for row in result["models"]:
+        told = f"{row['model']} ({row['generator']}) by {row['by']}: {row['measure']} {_number(row['share'])}"
+        lines.append(f"{told}, n = {row['n']}, without an opinion {row['missing']}")
     return "\n".join(lines)
 
 
