@@ -9,6 +9,7 @@ from backend.board import BoardService
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
+from backend.evolution.service import EvolutionService
 from backend.jobs.options import JobOptions
 from backend.jobs.service import JobService
 from backend.llm.service import EndpointService
@@ -44,6 +45,7 @@ class Services:
     play: PlayService
     card_judges: CardJudges
     flow: FlowBack
+    evolution: EvolutionService
 
     def first_start(self) -> bool:
         """Whether nothing was ever stored here."""
@@ -89,6 +91,7 @@ def build_services(settings: Settings) -> Services:
         play=PlayService(database, generators),
         card_judges=CardJudges(scoring),
         flow=FlowBack(database, annotation, scoring),
+        evolution=EvolutionService(database, endpoints, scoring, jobs),
     )
 
 

@@ -27,6 +27,7 @@ GROUPS = (
     "judge_commands",
     "score_commands",
     "pair_commands",
+    "principles_commands",
     "endpoint_commands",
     "job_commands",
     "train_commands",

@@ -47,6 +47,7 @@ KINDS: dict[str, Kind] = {
     ),
     "grpo": Kind("backend.training.grpo", secrets=(HUB_TOKEN, LLM_KEY), check=checker("grpo")),
     "serve": Kind("backend.training.serve", secrets=(HUB_TOKEN,), pausable=False, check=check_serve),
+    "principles": Kind("backend", ("principles",), secrets=(LLM_KEY,)),
     "selftest": Kind("backend.jobs.selftest"),
 }
 

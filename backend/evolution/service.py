@@ -1,0 +1,228 @@
+"""The game as pages, commands and jobs see it: start, go on, watch, confirm, replay, compare."""
+
+from collections.abc import Callable
+
+from sqlalchemy import select
+
+from backend.db.engine import Database
+from backend.db.insert import insert_ignore
+from backend.db.principle_tables import PrincipleAnswer, PrincipleRun, PrincipleStep
+from backend.errors import Conflict, NotFound, UserError
+from backend.evolution import labels
+from backend.evolution import runs as rows
+from backend.evolution.archive import PrincipleArchive, signed
+from backend.evolution.comparing import Comparisons
+from backend.evolution.estimating import rough
+from backend.evolution.playing import Houses, Player
+from backend.evolution.records import OpenCase, Rough, RunInfo, RunRequest, StepInfo
+from backend.evolution.replay import Replayed
+from backend.jobs.records import JobInfo
+from backend.jobs.service import JobService
+from backend.llm.retry import RetryPolicy
+from backend.llm.service import EndpointService
+from backend.principles.settings import GameSettings
+from backend.principles.vocabulary import Agent, Role, RunState
+from backend.scoring.house import ScoringHouse
+from backend.scoring.service import ScoringService
+
+JOB_KIND = "principles"
+
+
+class EvolutionService:
+    """Runs of the game, each resumable at any moment; `archive` holds what they found."""
+
+    def __init__(
+        self,
+        database: Database,
+        endpoints: EndpointService,
+        scoring: ScoringService,
+        jobs: JobService,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._house = Houses(endpoints, policy)
+        self.archive = PrincipleArchive(database, scoring)
+        self._player = Player(database, endpoints, self._house, self.archive)
+        self.comparisons = Comparisons(database, jobs, self.archive, self._house)
+
+    def estimate(self, request: RunRequest) -> Rough:
+        """What a run may take at most, and its labels. Raises UserError for what cannot be run."""
+        house = self._house()
+        endpoints = _endpoints(house, request)
+        with self._database.read() as session:
+            found = labels.dealt(session, request.dataset, request.settings.gate, request.settings.locked)
+        prices = {agent: house.endpoint(endpoints[agent]["name"]) for agent in Agent}
+        return rough(request.settings, found, prices)
+
+    def create(self, request: RunRequest) -> RunInfo:
+        """A run that has not begun. Raises UserError for labels or endpoints that do not suffice."""
+        endpoints = _endpoints(self._house(), request)
+        first = {role: self._first(role, given) for role, given in _given(request).items()}
+        settings = request.settings
+        with self._database.read() as session:
+            found = labels.dealt(session, request.dataset, settings.gate, settings.locked)
+        with self._database.write() as session:
+            row = PrincipleRun(
+                dataset=request.dataset,
+                settings=settings.plain(),
+                endpoints=endpoints,
+                caps=dict(request.caps),
+                labels=labels.plain_deal(found),
+                labels_hash=labels.hash_of(found),
+                detector_id=first[Role.DETECTOR],
+                generator_id=first[Role.GENERATOR],
+            )
+            session.add(row)
+            session.flush()
+            made = row.id
+        return self.run(made)
+
+    def submit(self, request: RunRequest) -> RunInfo:
+        """A run as a job. Raises UserError."""
+        return self.queue(self.create(request).id)
+
+    def fork(
+        self, version_id: int, dataset: str, rounds: int | None = None, endpoint: str | None = None
+    ) -> RunInfo:
+        """A new run, as a job, that begins with a version. Raises UserError."""
+        role = self.archive.version(version_id).role
+        settings = GameSettings.read({"rounds": rounds})
+        first = {"detector" if role is Role.DETECTOR else "generator": version_id}
+        return self.submit(RunRequest(dataset, settings, dict.fromkeys(Agent, endpoint), **first))
+
+    def resume(self, run_id: int, **caps: float | None) -> RunInfo:
+        """Go on with a run as a job; caps that are given replace the old ones. Raises UserError."""
+        self.raise_caps(run_id, **caps)
+        return self.queue(run_id)
+
+    def raise_caps(self, run_id: int, **caps: float | None) -> None:
+        """Replace the caps that are given. Raises Conflict for a run that is over or in the works."""
+        given = {name: value for name, value in caps.items() if value is not None}
+        info = self.run(run_id)
+        if info.state is RunState.DONE:
+            raise Conflict(f"Run {run_id} is over.", f"运行 {run_id} 已经结束。")
+        if self._active(info) is not None:
+            raise Conflict(
+                f"Run {run_id} is in the works as job {info.job}.",
+                f"运行 {run_id} 正在进行（任务 {info.job}）。",
+            )
+        if given:
+            with self._database.write() as session:
+                rows.row(session, run_id).caps = {**info.caps, **given}
+
+    def queue(self, run_id: int) -> RunInfo:
+        """Queue the run as a new job."""
+        job = self._jobs.submit(JOB_KIND, {"run": run_id})
+        with self._database.write() as session:
+            row = rows.row(session, run_id)
+            row.job_id, row.state = job.id, RunState.QUEUED
+            row.error_en = row.error_zh = None
+        return self.run(run_id)
+
+    def pause(self, run_id: int) -> RunInfo:
+        """Let the run stop; what is finished is kept. Raises Conflict where nothing runs."""
+        info = self.run(run_id)
+        job = self._active(info)
+        if job is None:
+            raise Conflict(f"Run {run_id} is not in the works.", f"运行 {run_id} 没有在进行。")
+        self._jobs.pause(job.id)
+        return self.run(run_id)
+
+    def play(
+        self,
+        run_id: int,
+        report: Callable[[RunInfo], None] = lambda _: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> RunInfo:
+        """Play in this process until the run is over, its budget is used up, it is stopped, or it waits.
+
+        Raises UserError for what it cannot go on with; the run then is failed and can be resumed.
+        """
+        return self._player.play(run_id, report, stopped)
+
+    def replay(self, run_id: int) -> Replayed:
+        """The run once more from the ledger, asking nothing. Raises UserError for one that is not over."""
+        info = self.run(run_id)
+        if info.state is not RunState.DONE:
+            raise Conflict(
+                f"Run {run_id} is not over; only a finished run can be replayed.",
+                f"运行 {run_id} 还没有结束，只有完成的运行才能重放。",
+            )
+        return self._player.replay(run_id)
+
+    def runs(self, limit: int = 50) -> list[RunInfo]:
+        """The newest runs first."""
+        with self._database.read() as session:
+            return rows.infos(session, limit=limit)
+
+    def run(self, run_id: int) -> RunInfo:
+        """One run. Raises NotFound."""
+        with self._database.read() as session:
+            return rows.info(session, run_id)
+
+    def job(self, run_id: int) -> JobInfo | None:
+        """The newest job of a run."""
+        info = self.run(run_id)
+        return self._jobs.job(info.job) if info.job else None
+
+    def steps(self, run_id: int, after: int = 0) -> list[StepInfo]:
+        """Finished phases with an id above `after`, in order."""
+        with self._database.read() as session:
+            rows = session.scalars(
+                select(PrincipleStep)
+                .where(PrincipleStep.run_id == run_id, PrincipleStep.id > after)
+                .order_by(PrincipleStep.id)
+            )
+            return [
+                StepInfo(one.id, one.round, one.phase, one.data, one.calls, one.cost, one.created_at)
+                for one in rows
+            ]
+
+    def open_cases(self, run_id: int) -> list[OpenCase]:
+        """Planted flaws of a waiting run that no person has confirmed or refuted."""
+        with self._database.read() as session:
+            return rows.open_cases(session, run_id)
+
+    def answer(self, run_id: int, number: int, phase: str, case: int, there: bool, person: str) -> RunInfo:
+        """What a person says of a planted flaw; with the last one the run goes on by itself.
+
+        Raises UserError for a case that is not open, and without a name.
+        """
+        who, _ = signed(person, "-")
+        known = {(one.round, one.phase, one.number) for one in self.open_cases(run_id)}
+        if (number, phase, case) not in known:
+            raise NotFound("There is no such open case.", "没有这条待确认的记录。")
+        with self._database.write() as session:
+            row = {"run_id": run_id, "round": number, "phase": phase, "number": case}
+            insert_ignore(session, PrincipleAnswer, [{**row, "there": there, "person": who}])
+        info = self.run(run_id)
+        if not self.open_cases(run_id) and info.state is RunState.WAITING and self._active(info) is None:
+            return self.queue(run_id)
+        return info
+
+    def _active(self, info: RunInfo) -> JobInfo | None:
+        job = self._jobs.job(info.job) if info.job else None
+        return job if job is not None and not job.ended else None
+
+    def _first(self, role: Role, given: int | None) -> int:
+        if given is None:
+            return self.archive.start(role)
+        found = self.archive.version(given)
+        if found.role is not role or not found.rules.rules:
+            raise UserError(
+                f"Version {given} is no {role} to start from.", f"版本 {given} 不是可以作为起点的 {role}。"
+            )
+        return given
+
+
+def _given(request: RunRequest) -> dict[Role, int | None]:
+    return {Role.DETECTOR: request.detector, Role.GENERATOR: request.generator}
+
+
+def _endpoints(house: ScoringHouse, request: RunRequest) -> dict[str, dict[str, str]]:
+    found = {agent: house.endpoint(request.endpoints.get(agent)) for agent in Agent}
+    return {
+        agent.value: {"name": one.name, "base_url": one.base_url, "model": one.model}
+        for agent, one in found.items()
+    }

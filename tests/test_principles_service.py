@@ -1,0 +1,297 @@
+"""The game in its house: stored, resumed, capped, replayed, published; against the fake server."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from backend.errors import Conflict, NotFound, UserError
+from backend.evolution.book import DatabaseBook
+from backend.evolution.records import RunInfo
+from backend.jobs.vocabulary import JobStatus
+from backend.judges.base import Draft, Sample
+from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.llm.checks import EndpointInput
+from backend.llm.retry import RetryPolicy
+from backend.principles.vocabulary import Agent, Phase, Proposer, Role, RunState, Why
+from backend.services import Services
+from tests.job_helpers import ended, members, sweep, until, worker
+from tests.llm_fixtures import FakeLLM
+from tests.principles_helpers import REPLY, request, told, world_house
+
+pytestmark = pytest.mark.database
+TINY = {"rounds": 1, "labelled": 6, "attacks": 3, "gate": 24, "locked": 12}
+
+
+def played(services: Services, **changes: object) -> RunInfo:
+    """A small run from start to end."""
+    return services.evolution.play(services.evolution.create(request(**changes)).id)
+
+
+def asked(fake: FakeLLM) -> int:
+    return sum(fake.state()["asked"].values())
+
+
+def test_a_run_is_stored_replayed_published_and_scores_identically(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        evolution, archive = services.evolution, services.evolution.archive
+        info = played(services)
+        assert info.state is RunState.DONE and info.rounds == 2 and info.accepted >= 1
+        versions = archive.versions(info.id)
+        accepted = [one for one in versions if one.accepted and one.why is Why.BETTER]
+        assert len(versions) == info.accepted + info.rejected + 3, "two beginnings, one rewriting"
+        assert all(one.parent is not None and one.why is not None for one in versions[2:])
+        assert all(one.calls > 0 for one in accepted) and all(one.score for one in accepted if one.score)
+        rows = {row["name"]: row for row in info.locked["rows"]} if info.locked else {}
+        assert set(rows) == {"start", "rewrite", "best", "length"}
+        assert {"kappa", "auc", "matched_auc"} <= set(rows["best"])
+        assert (
+            archive.current(Role.DETECTOR) == info.best == accepted[-1].id
+            or accepted[-1].role is Role.GENERATOR
+        )
+
+        fake_llm.script(reply="chatter")
+        again = evolution.replay(info.id)
+        assert again.same and again.steps == len(evolution.steps(info.id)) and asked(fake_llm) == 0
+
+        best = info.best or 0
+        judge = archive.publish(best, "好裁判")
+        gate = next(step.data for step in evolution.steps(info.id) if step.phase == Phase.GATE_D)
+        assert judge.kind is JudgeKind.PRINCIPLE and judge.spec is not None
+        with services.database.read() as session:
+            from backend.evolution.labels import read_deal
+            from backend.evolution.runs import row
+
+            deal = read_deal(session, row(session, info.id).labels)
+        drafts = [
+            services.scoring.judge_one(judge.spec, Sample(one.prompt, one.greeting)) for one in deal.gate[:12]
+        ]
+        values = [draft.value for draft in drafts if isinstance(draft, Draft)]
+        assert values == gate["values"][:12] and asked(fake_llm) == 0, "the same calls, out of the ledger"
+
+
+def test_a_budget_that_ends_in_mid_round_and_a_higher_one_that_goes_on(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        calls = 300
+        info = played(services, seed=3, max_calls=calls // 2)
+        assert info.state is RunState.BUDGET and info.error is not None and "budget" in info.error.en
+        assert info.calls <= calls // 2 and info.locked is None
+        assert services.evolution.play(info.id).state is RunState.BUDGET, (
+            "without a higher cap nothing goes on"
+        )
+        services.evolution.raise_caps(info.id, max_calls=10 * calls)
+        final = services.evolution.play(info.id)
+        assert final.state is RunState.DONE and final.error is None
+        assert services.evolution.replay(info.id).same
+
+
+def test_an_endpoint_that_dies_in_mid_round_concludes_nothing(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        evolution = services.evolution
+        evolution._house = type(evolution._house)(services.endpoints, RetryPolicy(attempts=1))
+        evolution._player._house = evolution._house
+        run = evolution.create(request()).id
+        steps: list[int] = []
+
+        def dies(info: RunInfo) -> None:
+            if len(evolution.steps(run)) >= 3 and not steps:
+                steps.append(len(evolution.steps(run)))
+                fake_llm.script(reply=REPLY, faults={"server_error": 1.0})
+
+        fake_llm.script(reply=REPLY, latency_s=0.05)
+        with pytest.raises(UserError, match="endpoint"):
+            evolution.play(run, dies)
+        broken = evolution.run(run)
+        assert broken.state is RunState.FAILED and broken.error is not None
+        fake_llm.script(reply=REPLY)
+        assert evolution.play(run).state is RunState.DONE
+        assert evolution.replay(run).same
+
+
+def test_a_kill_in_each_phase_loses_no_version(home: Path, fake_llm: FakeLLM, tmp_path: Path) -> None:
+    with world_house(fake_llm) as services:
+        run = services.evolution.create(request(seed=4, **TINY)).id
+        other = services.evolution.create(request(seed=4, **TINY)).id
+    fork = multiprocessing.get_context("fork")
+    killed: list[str] = []
+    for _ in range(40):
+        note = tmp_path / "phase"
+        child = fork.Process(target=play_until_killed, args=(fake_llm, run, str(note)))
+        child.start()
+        child.join(60)
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        killed.append(note.read_text())
+    assert {name.partition(".")[2] for name in killed} >= set(Phase) - {Phase.GATE_D}
+    with world_house(fake_llm) as services:
+        fake_llm.script(reply="chatter")
+        final = services.evolution.run(run)
+        assert final.state is RunState.DONE
+        untouched = services.evolution.play(other)
+        assert asked(fake_llm) == 0, "every call of the killed run was in the ledger"
+        archive = services.evolution.archive
+        assert told(archive.versions(run)) == told(archive.versions(other))
+        first, second = (services.evolution.run(id_).locked for id_ in (run, other))
+        assert first is not None and second is not None and first["values"] == second["values"]
+        assert untouched.accepted == final.accepted
+
+
+def play_until_killed(fake: FakeLLM, run: int, note: str) -> None:
+    """Plays on, and is killed at the end of the first new phase just before it is kept."""
+    keep = DatabaseBook.keep
+
+    def killing(self: DatabaseBook, number: int, phase: Phase, *given: object, **more: object) -> object:
+        if Path(note).exists() and Path(note).read_text() == f"{number}.{phase}":
+            return keep(self, number, phase, *given, **more)  # type: ignore[arg-type]
+        Path(note).write_text(f"{number}.{phase}")
+        self._flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+        return None
+
+    DatabaseBook.keep = killing  # type: ignore[method-assign, assignment]
+    with world_house(fake) as services:
+        services.evolution.play(run)
+
+
+def test_a_job_is_killed_and_resumed(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm, concurrency=4) as services:
+        evolution, jobs = services.evolution, services.jobs
+        try:
+            with worker(home):
+                fake_llm.script(reply=REPLY, latency_s=0.05)
+                info = evolution.submit(request(**TINY))
+                assert info.job is not None and info.state is RunState.QUEUED
+                until(lambda: len(evolution.steps(info.id)) >= 1)
+                with pytest.raises(Conflict):
+                    evolution.resume(info.id)
+                for pid in members(services.database, jobs.job(info.job)):
+                    os.kill(pid, signal.SIGKILL)
+                assert ended(jobs, info.job).status in (JobStatus.LOST, JobStatus.FAILED)
+                fake_llm.script(reply=REPLY)
+                info = evolution.resume(info.id)
+                assert ended(jobs, info.job or 0).status is JobStatus.SUCCEEDED
+        finally:
+            sweep(services.database)
+        final = evolution.run(info.id)
+        assert final.state is RunState.DONE and final.locked is not None
+        assert evolution.replay(info.id).same
+
+
+def test_a_run_that_is_asked_to_stop_is_paused(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        evolution = services.evolution
+        run = evolution.create(request(**TINY)).id
+        fake_llm.script(reply=REPLY, latency_s=0.05)
+        paused = evolution.play(run, stopped=lambda: len(evolution.steps(run)) >= 2)
+        assert paused.state is RunState.PAUSED and 2 <= len(evolution.steps(run)) < 8
+        fake_llm.script(reply=REPLY)
+        assert evolution.play(run).state is RunState.DONE
+
+
+def test_people_confirm_and_the_run_goes_on_by_itself(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        evolution = services.evolution
+        run = evolution.create(request(rounds=1, confirm="person", evolve_generator=False)).id
+        assert evolution.play(run).state is RunState.WAITING
+        cases = evolution.open_cases(run)
+        assert cases and all(case.greeting and case.place for case in cases)
+        with pytest.raises(UserError, match="who you are"):
+            evolution.answer(run, 1, cases[0].phase, cases[0].number, there=True, person=" ")
+        with pytest.raises(NotFound):
+            evolution.answer(run, 1, "adversary", 99, there=True, person="小林")
+        for case in cases:
+            info = evolution.answer(run, case.round, case.phase, case.number, there=True, person="小林")
+        assert info.state is RunState.QUEUED and info.job is not None and evolution.open_cases(run) == []
+        assert evolution.play(run).state is RunState.DONE
+        assert evolution.replay(run).same
+
+
+def test_the_archive_is_written_by_hand_and_goes_back(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        archive = services.evolution.archive
+        first = archive.start(Role.DETECTOR)
+        assert archive.start(Role.DETECTOR) == first == archive.current(Role.DETECTOR)
+        texts = list(archive.version(first).rules.texts)
+        made = archive.edit(first, [*texts[:9], "看有没有语病。"], "小林", "少了语病")
+        assert (made.parent, made.proposer, made.author, made.note) == (
+            first,
+            Proposer.PERSON,
+            "小林",
+            "少了语病",
+        )
+        assert archive.diff(first, made.id)[-2:] == [("-", texts[9]), ("+", "看有没有语病。")]
+        archive.mark(made.id, "小林", "试试")
+        assert archive.current(Role.DETECTOR) == made.id
+        archive.mark(first, "老周", "不如原来")
+        assert archive.current(Role.DETECTOR) == first
+        assert services.evolution.create(request(detector=made.id)).detector == made.id
+        for wrong in ([], [f"第{n}条规则" + "甲" * n for n in range(11)], texts):
+            with pytest.raises(UserError):
+                archive.edit(first, wrong, "小林", "试试")
+        with pytest.raises(UserError, match="who you are"):
+            archive.edit(first, ["看真诚。"], "", "试试")
+        generator = archive.start(Role.GENERATOR)
+        with pytest.raises(UserError, match="Only an S_D"):
+            archive.publish(generator, "裁判")
+        with pytest.raises(UserError, match="nothing in common"):
+            archive.diff(first, generator)
+        services.scoring.catalog.save(JudgeSpec(JudgeKind.RUBRIC, "评分", "fake"))
+        with pytest.raises(UserError, match="another kind"):
+            archive.publish(first, "评分", "fake")
+        older = archive.publish(first, "同名", "fake")
+        archive.publish(made.id, "同名", "fake")
+        with pytest.raises(UserError, match="earlier version"):
+            archive.publish(first, "同名", "fake")
+        assert services.scoring.catalog.judge(older.id).newest is False
+
+
+def test_two_versions_on_any_labels(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        archive = services.evolution.archive
+        first = archive.start(Role.DETECTOR)
+        plain = archive.edit(first, ["看有没有套话。"], "小林", "少看一点")
+        more = archive.edit(first, ["看有没有套话。", "看有没有空泛。", "看有没有语病。"], "小林", "多看两点")
+        found = services.evolution.comparisons
+        result = found.play(found.create(plain.id, more.id, "world").id).result
+        assert result is not None and result["labels"] == 300
+        assert result["change"]["fixed"] > 20 and result["change"]["broken"] == 0
+        rows = {row["name"]: row["accuracy"]["value"] for row in result["rows"]}
+        assert rows[f"v{more.id}"] - rows[f"v{plain.id}"] == pytest.approx(result["change"]["fixed"] / 300)
+        with pytest.raises(UserError, match="no human reference"):
+            found.create(plain.id, more.id, "nowhere")
+        with pytest.raises(UserError, match="Only an S_D"):
+            found.create(plain.id, archive.start(Role.GENERATOR), "world")
+
+
+def test_each_agent_asks_its_own_endpoint_and_a_changed_one_stops_the_run(
+    home: Path, fake_llm: FakeLLM
+) -> None:
+    with world_house(fake_llm) as services:
+        for name in Agent:
+            services.endpoints.save(EndpointInput(name.value, fake_llm.base_url, f"m-{name}"))
+        fake_llm.script(reply=REPLY, models=[f"m-{name}" for name in Agent])
+        given = request(rounds=1)
+        own = type(given)(given.dataset, given.settings, {name: name.value for name in Agent})
+        rough = services.evolution.estimate(own)
+        run = services.evolution.create(own).id
+        final = services.evolution.play(run)
+        assert final.state is RunState.DONE and final.calls <= rough.calls
+        with services.database.read() as session:
+            from sqlalchemy import func, select
+
+            from backend.db.llm_tables import LLMCall
+
+            rows = session.execute(select(LLMCall.scope, LLMCall.model).distinct()).all()
+            assert session.scalar(select(func.count(LLMCall.id))) == final.calls
+        pairs = {(scope.removeprefix("principles:"), model) for scope, model in rows}
+        for name in Agent:
+            if name is not Agent.DETECTOR:
+                assert {model for scope, model in pairs if scope == name} == {f"m-{name}"}
+        assert {model for scope, model in pairs if scope not in set(Agent)} == {"m-detector"}
+        later = services.evolution.create(own).id
+        services.endpoints.save(EndpointInput("reflector", fake_llm.base_url, "another"))
+        with pytest.raises(UserError, match="has changed since the run began"):
+            services.evolution.play(later)
