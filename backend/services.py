@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backend.annotation.service import AnnotationService
 from backend.board import BoardService
+from backend.corpus.examples import ExampleService
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
@@ -37,6 +38,7 @@ class Services:
     annotation: AnnotationService
     endpoints: EndpointService
     jobs: JobService
+    examples: ExampleService
     scoring: ScoringService
     board: BoardService
     generators: GeneratorService
@@ -72,7 +74,8 @@ def build_services(settings: Settings) -> Services:
     migrate(database)
     endpoints = EndpointService(database, settings.home, settings)
     jobs = JobService(database, settings.home, JobOptions.load())
-    scoring = ScoringService(database, endpoints, jobs)
+    examples = ExampleService(database, settings.home, endpoints)
+    scoring = ScoringService(database, endpoints, jobs, examples=examples)
     corpus, generators = CorpusService(database), GeneratorService(endpoints, jobs)
     annotation = AnnotationService(database, settings.lease_seconds)
     board = BoardService(database, scoring)
@@ -83,6 +86,7 @@ def build_services(settings: Settings) -> Services:
         annotation=annotation,
         endpoints=endpoints,
         jobs=jobs,
+        examples=examples,
         scoring=scoring,
         board=board,
         generators=generators,

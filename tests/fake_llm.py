@@ -49,11 +49,25 @@ class Script:
     chunk: int = 4
     chunk_s: float = 0.0
     streams: bool = True
+    width: int = 64
 
 
 def quality(greeting: str) -> int:
     """The hidden quality of a greeting, known to the fake and to the test that asks about it."""
     return hashlib.sha256(greeting.encode()).digest()[0] % 2
+
+
+SAME = {"母亲": "妈妈", "老妈": "妈妈", "诞辰": "生日", "寿辰": "生日"}
+
+
+def meaning(text: str, width: int) -> list[float]:
+    """A vector in which a few synonyms are one, and texts that share characters are near."""
+    for word, same in SAME.items():
+        text = text.replace(word, same)
+    vector = [0.0] * width
+    for char in text:
+        vector[hashlib.sha256(char.encode()).digest()[0] % width] += 1.0
+    return vector
 
 
 def prompt_of(body: Body) -> str:
@@ -165,6 +179,22 @@ class Server:
             return self.completion(self._reply(body))
         finally:
             self.active -= 1
+
+    async def embed(self, body: Body, key: str) -> "Response | None":
+        self.asked["embeddings"] += 1
+        chance = random.Random(f"{self.script.seed}|embeddings|{self.asked['embeddings']}")
+        await asyncio.sleep(self._latency(chance))
+        if refusal := self._refusal(body, key):
+            return refusal
+        if fault := self._fault(self.asked["embeddings"] - 1, chance):
+            self.faults[fault] += 1
+            return FAULTS[fault](self)
+        self.answered["embeddings"] += len(body["input"])
+        data = [
+            {"object": "embedding", "index": at, "embedding": meaning(text, self.script.width)}
+            for at, text in enumerate(body["input"])
+        ]
+        return Response(200, {"object": "list", "model": body["model"], "data": data[::-1]})
 
     def _streamed(self, body: Body, fault: str = "") -> Stream:
         script = self.script
@@ -339,6 +369,8 @@ class Connection(asyncio.Protocol):
         if path == "/v1/models":
             models = [{"id": name, "object": "model"} for name in self.server.script.models]
             return Response(200, {"object": "list", "data": models})
+        if path == "/v1/embeddings":
+            return await self.server.embed(json.loads(raw), key)
         if path == "/v1/chat/completions":
             return await self.server.chat(json.loads(raw), key)
         return Response(404, {"detail": "Not Found"})

@@ -161,7 +161,7 @@ class Liked:
 
     version = "liked-1"
 
-    async def examples(self, prompt: str) -> list[Sample]:
+    async def examples(self, prompt: str, greeting: str = "") -> list[Sample]:  # noqa: ARG002
         return [Sample(prompt, "范例里的祝福")]
 
 

@@ -8,6 +8,7 @@ import gradio as gr
 from backend.errors import UserError
 from backend.judges.base import Draft, PairDraft, PairOutcome, PairSample, Sample
 from backend.judges.principles import MAX_RULES, numbered, parse_principles, starting_principles
+from backend.judges.registry import EXAMPLES, MOST_EXAMPLES
 from backend.judges.spec import ASKING, JudgeKind, JudgeSpec
 from backend.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
@@ -17,7 +18,7 @@ from ui.say import Say
 from ui.widgets import esc, fill, html_block, note, polite
 
 MADE = (*sorted(ASKING, key=list(KINDS).index), JudgeKind.REWARD_MODEL)
-SETTINGS = 8
+SETTINGS = 10
 """How many boxes make a spec."""
 AGENTS = ("positive", "negative", "reflect")
 EXAMPLE = (
@@ -91,11 +92,27 @@ def _settings(say: Say) -> list[Any]:
         value=list(AGENTS),
         visible=False,
     )
+    examples = gr.Slider(
+        0,
+        MOST_EXAMPLES,
+        value=EXAMPLES,
+        step=1,
+        label=say("参考范例数（取自语料中受欢迎的祝福）", "Examples (liked greetings of the corpus)"),
+        visible=False,
+        elem_id="zf-judge-examples",
+    )
+    embeddings = gr.Dropdown(
+        label=say("按意思找范例的向量端点", "Endpoint that finds examples by meaning"),
+        choices=[(say("不用，只按词语找", "None, by words alone"), "")],
+        value="",
+        visible=False,
+        elem_id="zf-judge-embeddings",
+    )
     path = gr.Textbox(label=say("模型文件夹", "Folder of the model"), visible=False, elem_id="zf-judge-path")
     with gr.Accordion(say("采样设置", "Sampling"), open=False), gr.Row():
         temperature = gr.Number(label="temperature", value=0, minimum=0, maximum=2)
         max_tokens = gr.Number(label="max_tokens", value=1024, minimum=16, precision=0)
-    return [kind, name, endpoint, principles, agents, path, temperature, max_tokens]
+    return [kind, name, endpoint, principles, agents, examples, embeddings, path, temperature, max_tokens]
 
 
 def _samples(say: Say) -> list[Any]:
@@ -111,11 +128,15 @@ def _samples(say: Say) -> list[Any]:
 def _choosing(
     services: Services, say: Say, tab: gr.Tab, fork: gr.Dropdown, setup: list[Any], sample: list[Any]
 ) -> None:
-    kind, name, endpoint, principles, agents, path, *_ = setup
+    kind, name, endpoint, principles, agents, examples, embeddings, path, *_ = setup
 
     @polite(say)
     def load() -> list[Any]:
-        return [_forks(services, say), gr.Dropdown(choices=endpoint_choices(services, say))]
+        return [
+            _forks(services, say),
+            gr.Dropdown(choices=endpoint_choices(services, say)),
+            _embedders(services, say),
+        ]
 
     @polite(say)
     def take(chosen: int) -> list[Any]:
@@ -128,15 +149,17 @@ def _choosing(
             chosen if named in set(JudgeKind) else named,
             gr.Textbox(visible=wanted is JudgeKind.PRINCIPLE),
             gr.CheckboxGroup(visible=wanted is JudgeKind.PANEL),
+            gr.Slider(visible=wanted is JudgeKind.PANEL),
+            gr.Dropdown(visible=wanted is JudgeKind.PANEL),
             gr.Textbox(visible=wanted is JudgeKind.REWARD_MODEL),
             gr.Textbox(visible=wanted is JudgeKind.PAIRWISE),
             gr.Dropdown(visible=wanted in ASKING),
         ]
 
-    fill(load, fork, endpoint)
-    tab.select(load, None, [fork, endpoint], queue=False, show_progress="hidden")
+    fill(load, fork, endpoint, embeddings)
+    tab.select(load, None, [fork, endpoint, embeddings], queue=False, show_progress="hidden")
     fork.change(take, fork, setup, queue=False, show_progress="hidden")
-    shown = [name, principles, agents, path, sample[2], endpoint]
+    shown = [name, principles, agents, examples, embeddings, path, sample[2], endpoint]
     kind.change(fit, [kind, name], shown, queue=False, show_progress="hidden")
 
 
@@ -194,12 +217,20 @@ def _forks(services: Services, say: Say) -> gr.Dropdown:
     return gr.Dropdown(choices=[(say("从头开始", "From scratch"), 0), *known])
 
 
+def _embedders(services: Services, say: Say) -> gr.Dropdown:
+    names = [info.name for info in services.endpoints.endpoints()]
+    words = say("不用，只按词语找", "None, by words alone")
+    return gr.Dropdown(choices=[(words, ""), *((name, name) for name in names)])
+
+
 def _spec(
     kind: str,
     name: str,
     endpoint: str,
     principles: str,
     agents: Sequence[str],
+    examples: float | None,
+    embeddings: str | None,
     path: str,
     temperature: float | None,
     max_tokens: float | None,
@@ -211,6 +242,7 @@ def _spec(
         config["principles"] = list(parse_principles(principles or ""))
     if made is JudgeKind.PANEL:
         config |= {agent: agent in (agents or ()) for agent in AGENTS}
+        config |= {"examples": int(examples or 0)} | ({"embeddings": embeddings} if embeddings else {})
     if made is JudgeKind.REWARD_MODEL:
         config["path"] = (path or "").strip()
     return JudgeSpec(made, (name or "").strip(), (endpoint or None) if made in ASKING else None, config)
@@ -226,6 +258,8 @@ def _values(info: JudgeInfo) -> list[Any]:
         info.spec.endpoint or "",
         numbered(tuple(rules) if rules else starting_principles()),
         [agent for agent in AGENTS if config.get(agent, True)],
+        config.get("examples", 0),
+        config.get("embeddings") or "",
         config.get("path", ""),
         config.get("temperature", 0),
         config.get("max_tokens", 1024),

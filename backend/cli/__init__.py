@@ -24,6 +24,7 @@ app = typer.Typer(
 GROUPS = (
     "corpus_commands",
     "agreement_commands",
+    "example_commands",
     "judge_commands",
     "score_commands",
     "pair_commands",

@@ -8,6 +8,7 @@ import typer
 from backend.cli.output import Json, emit
 from backend.cli.principles_file import read_principles
 from backend.judges.base import Draft, PairSample, Sample
+from backend.judges.registry import EXAMPLES, MOST_EXAMPLES
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.scoring.records import JudgeInfo
 from backend.services import open_services
@@ -49,6 +50,12 @@ def add(
     agent: Annotated[
         list[str] | None, typer.Option(metavar="ROLE=ENDPOINT", help="A panel's agent asks its own endpoint.")
     ] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=0, max=MOST_EXAMPLES, help="Liked greetings that a panel is shown (3).")
+    ] = None,
+    embeddings: Annotated[
+        str | None, typer.Option(metavar="ENDPOINT", help="Find the examples by meaning too.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a judge. The same name with other settings is a new version of it."""
@@ -59,6 +66,10 @@ def add(
         config["path"] = str(artifact)
     if agent:
         config["endpoints"] = dict(part.partition("=")[::2] for part in agent)
+    if kind is JudgeKind.PANEL or examples is not None:
+        config["examples"] = EXAMPLES if examples is None else examples
+    if embeddings is not None:
+        config["embeddings"] = embeddings
     with open_services() as services:
         result = _plain(services.scoring.catalog.save(JudgeSpec(kind, name, endpoint, config)))
     emit(result, as_json, _line)

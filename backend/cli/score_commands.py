@@ -10,6 +10,7 @@ import typer
 from backend.cli.output import Json, emit
 from backend.cli.principles_file import read_principles
 from backend.errors import UserError
+from backend.judges.registry import MOST_EXAMPLES
 from backend.scoring.job import run_job
 from backend.scoring.records import RunState, ScoreProgress, ScoreRequest, clock
 from backend.scoring.targets import Target, TargetKind
@@ -38,6 +39,12 @@ def score(
     artifact: Annotated[
         Path | None, typer.Option(help="Folder of a trained model (judge reward_model).")
     ] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=0, max=MOST_EXAMPLES, help="Liked greetings that a panel is shown.")
+    ] = None,
+    embeddings: Annotated[
+        str | None, typer.Option(metavar="ENDPOINT", help="Find a panel's examples by meaning too.")
+    ] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="End when this much is spent.")] = None,
     max_calls: Annotated[int | None, typer.Option(min=0, help="End after so many calls.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=0, help="End after so many tokens.")] = None,
@@ -60,6 +67,8 @@ def score(
             endpoint,
             principles=read_principles(principles) if principles else None,
             path=str(artifact) if artifact else None,
+            examples=examples,
+            embeddings=embeddings,
         )
         target = _target(services, file, dataset, campaign)
         request = ScoreRequest(spec, target, max_calls, max_tokens, max_cost, retry_unscored)

@@ -41,6 +41,7 @@ LATER = "（上一步的结果会放在这里）"
 NOBODY = "（没有初判。请直接根据原文和双方意见给出结论。）"
 RULE = 1
 """Of deciding without a judge; raise it when the rule changes."""
+SOUGHT = "（检索到的范例会放在这里）"
 
 
 class Retriever(Protocol):
@@ -50,8 +51,11 @@ class Retriever(Protocol):
     def version(self) -> str:
         """Hash of what decides its examples; a part of the judge's version."""
 
-    async def examples(self, prompt: str) -> Sequence[Sample]:
-        """The examples for a request, best first; none is fine."""
+    async def examples(self, prompt: str, greeting: str = "") -> Sequence[Sample]:
+        """The examples for a request, best first; none is fine.
+
+        `greeting` is the one under judgement: neither it nor what says the same is an example.
+        """
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class NoExamples:
 
     version: str = ""
 
-    async def examples(self, prompt: str) -> Sequence[Sample]:  # noqa: ARG002
+    async def examples(self, prompt: str, greeting: str = "") -> Sequence[Sample]:  # noqa: ARG002
         """No example."""
         return ()
 
@@ -119,7 +123,8 @@ class PanelJudge:
 
     def preview(self, sample: Sample) -> list[str]:
         """What would be sent for this sample, call by call, as far as it is known beforehand."""
-        case = _Case(self.model, self.others, sample, NONE)
+        examples = NONE if isinstance(self.retriever, NoExamples) else SOUGHT
+        case = _Case(self.model, self.others, sample, examples)
         shown = []
         if self.agents.positive:
             shown.append(sent(case.message("positive"), MERITS))
@@ -138,8 +143,11 @@ class PanelJudge:
     async def _one(self, sample: Sample) -> Draft:
         if not squeeze(sample.greeting):
             return EMPTY
-        case = _Case(self.model, self.others, sample, _listed(await self.retriever.examples(sample.prompt)))
+        examples = await self.retriever.examples(sample.prompt, sample.greeting)
+        case = _Case(self.model, self.others, sample, _listed(examples))
         kept = _Kept()
+        if examples:
+            kept.details["examples"] = [[one.prompt, one.greeting] for one in examples]
         for role, answers in zip(("褒方", "贬方"), await self._debate(case), strict=True):
             if kept.add(role, answers) is None:
                 return kept.draft()

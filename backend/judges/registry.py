@@ -18,8 +18,33 @@ from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.llm.endpoint import Endpoint
 from backend.llm.messages import LLMClient
 
+EXAMPLES, MOST_EXAMPLES = 3, 10
+"""How many examples a new panel is given, and how many it may have."""
 AskingJudge = PrincipleJudge | RubricJudge | PairwiseJudge | PanelJudge
 AnyJudge = Judge | PairJudge
+
+
+@dataclass(frozen=True)
+class ExampleWish:
+    """How many examples, the endpoint that embeds requests (None: words alone), and which index.
+
+    Without an index the newest is meant.
+    """
+
+    count: int
+    embeddings: str | None = None
+    index: str | None = None
+
+
+def example_wish(spec: JudgeSpec) -> ExampleWish | None:
+    """The examples that a judge sees; None where it sees none. Raises UserError."""
+    count = int(_number(spec.config, "examples", 0, 0, MOST_EXAMPLES))
+    given = [spec.config.get(name) for name in ("embeddings", "index")]
+    if not all(one is None or isinstance(one, str) for one in given):
+        raise UserError(
+            "Name the endpoint for embeddings and the index as texts.", "向量端点和索引应填写名称。"
+        )
+    return ExampleWish(count, given[0] or None, given[1] or None) if count else None
 
 
 class House(Protocol):
@@ -36,6 +61,9 @@ class House(Protocol):
 
     def fitted(self, name: str) -> Judge:
         """The baseline of that name, fitted to the corpus."""
+
+    def retriever(self, wish: ExampleWish) -> Retriever:
+        """Examples from the corpus. Raises UserError."""
 
 
 def build(
@@ -76,7 +104,7 @@ def agent_endpoints(spec: JudgeSpec) -> dict[str, str]:
 
 def describe(spec: JudgeSpec, house: House, retriever: Retriever | None = None) -> AnyJudge:
     """The judge of a spec with its version and prompts; nothing is connected yet. Raises UserError."""
-    return _BUILDERS[spec.kind](_Parts(spec, house, retriever or NoExamples()))
+    return _BUILDERS[spec.kind](_Parts(spec, house, retriever))
 
 
 def prompts_of(kind: JudgeKind) -> dict[str, str]:
@@ -90,7 +118,7 @@ def prompts_of(kind: JudgeKind) -> dict[str, str]:
 class _Parts:
     spec: JudgeSpec
     house: House
-    retriever: Retriever
+    given: Retriever | None
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -105,6 +133,12 @@ class _Parts:
         )
         return Model(endpoint.base_url, endpoint.model, sampling, self.house.fence_key())
 
+    def retriever(self) -> Retriever:
+        wish = example_wish(self.spec)
+        if self.given is None and wish is not None:
+            return self.house.retriever(wish)
+        return self.given or NoExamples()
+
 
 def _principle(parts: _Parts) -> PrincipleJudge:
     rules = parts.config.get("principles")
@@ -115,7 +149,7 @@ def _principle(parts: _Parts) -> PrincipleJudge:
 def _panel(parts: _Parts) -> PanelJudge:
     switches = {name: bool(parts.config.get(name, True)) for name in ROLES}
     others = {role: parts.model(name) for role, name in agent_endpoints(parts.spec).items()}
-    return PanelJudge(parts.model(), Agents(**switches), others, parts.retriever, parts.spec.name)
+    return PanelJudge(parts.model(), Agents(**switches), others, parts.retriever(), parts.spec.name)
 
 
 def _reward_model(parts: _Parts) -> RewardModelJudge:

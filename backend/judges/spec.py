@@ -21,6 +21,8 @@ class JudgeKind(StrEnum):
     REWARD_MODEL = "reward_model"
 
 
+EXAMPLES = frozenset({"examples", "embeddings", "index"})
+"""How many examples a panel sees, the endpoint that embeds requests, and the index they come from."""
 _SAMPLING = frozenset({"temperature", "max_tokens", "seed"})
 _ALLOWED: dict[JudgeKind, frozenset[str]] = {
     JudgeKind.LENGTH: frozenset(),
@@ -29,7 +31,7 @@ _ALLOWED: dict[JudgeKind, frozenset[str]] = {
     JudgeKind.PRINCIPLE: _SAMPLING | {"principles"},
     JudgeKind.RUBRIC: _SAMPLING,
     JudgeKind.PAIRWISE: _SAMPLING,
-    JudgeKind.PANEL: _SAMPLING | {"positive", "negative", "judge", "reflect", "endpoints"},
+    JudgeKind.PANEL: _SAMPLING | {"positive", "negative", "judge", "reflect", "endpoints"} | EXAMPLES,
     JudgeKind.REWARD_MODEL: frozenset({"path", "max_length"}),
 }
 TRAINED_HERE = frozenset({JudgeKind.LENGTH, JudgeKind.STYLE, JudgeKind.NGRAM})

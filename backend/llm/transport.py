@@ -86,6 +86,15 @@ class Transport:
             error.retryable = error.retryable and not told
             raise
 
+    async def embeddings(self, body: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        """The document of vectors for the texts of the body. Raises LLMError or Refusal."""
+        document = self._document(
+            await self._exchange(self._sdk.post, "/embeddings", timeout_s, body=dict(body))
+        )
+        if "error" in document:
+            raise self._without_choices(document)
+        return document
+
     async def models(self, timeout_s: float) -> list[str]:
         """The names of the models the server offers. Raises LLMError."""
         document = self._document(await self._exchange(self._sdk.get, "/models", timeout_s))

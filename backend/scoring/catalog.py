@@ -55,6 +55,7 @@ class JudgeCatalog:
     def save(self, spec: JudgeSpec) -> JudgeInfo:
         """Keep a judge; the same one twice is one. Raises UserError for a spec that cannot be built."""
         judge = describe(spec, self._house())
+        _ = judge.version  # may build the index of examples, which is too long for a transaction
         with self._database.write() as session:
             rater_id = self.rater(session, spec, judge)
         return self.judge(rater_id)
@@ -77,7 +78,7 @@ class JudgeCatalog:
     def resolve(self, name: str, endpoint: str | None = None, **config: Any) -> JudgeSpec:
         """The spec of a stored judge (newest version), or a kind's own; what is given replaces its part.
 
-        Raises NotFound.
+        Its examples come from the newest index again. Raises NotFound.
         """
         spec = self._stored(name)
         if spec is None and name in set(JudgeKind):
@@ -88,7 +89,8 @@ class JudgeCatalog:
                 f"没有名为“{name}”的裁判，请先创建，或使用内置类型：{'、'.join(JudgeKind)}。",
             )
         given = {key: value for key, value in config.items() if value is not None}
-        return JudgeSpec(spec.kind, spec.name, endpoint or spec.endpoint, {**spec.config, **given})
+        kept = {key: value for key, value in spec.config.items() if key != "index"}
+        return JudgeSpec(spec.kind, spec.name, endpoint or spec.endpoint, {**kept, **given})
 
     def _stored(self, name: str) -> JudgeSpec | None:
         with self._database.read() as session:

@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from backend.corpus.examples import ExampleService
 from backend.errors import UserError
 from backend.judges.base import Judge
+from backend.judges.panel import Retriever
+from backend.judges.registry import ExampleWish
 from backend.llm.budget import Budget
 from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
@@ -28,8 +31,10 @@ class ScoringHouse:
         fitted: Callable[[str], Judge],
         budget: Budget | None = None,
         policy: RetryPolicy | None = None,
+        examples: ExampleService | None = None,
     ) -> None:
         self.budget = budget or Budget()
+        self._examples = examples
         self._endpoints = endpoints
         self._fitted = fitted
         self._policy = policy
@@ -66,6 +71,14 @@ class ScoringHouse:
     def fitted(self, name: str) -> Judge:
         """The baseline of that name, fitted to the corpus."""
         return self._fitted(name)
+
+    def retriever(self, wish: ExampleWish) -> Retriever:
+        """Examples from the corpus, found when they are first asked for. Raises UserError."""
+        if self._examples is None:
+            raise UserError(
+                "There are no examples here; set examples to 0.", "这里没有范例，请把范例数设为 0。"
+            )
+        return self._examples.retriever(wish, self.budget, self._policy)
 
     def stop(self) -> None:
         """No further call; those in flight are finished."""

@@ -1,10 +1,12 @@
 """Scoring as pages, commands and jobs see it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.corpus.examples import ExampleService
 from backend.db.engine import Database
 from backend.db.tables import Greeting, Prompt, Verdict
 from backend.errors import UserError
@@ -12,7 +14,7 @@ from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.judges.base import Draft, Judge, PairDraft, PairJudge, PairSample, Sample
 from backend.judges.pairwise import PairwiseJudge
-from backend.judges.registry import AnyJudge, AskingJudge, build, describe
+from backend.judges.registry import AnyJudge, AskingJudge, build, describe, example_wish
 from backend.judges.spec import ASKING, JudgeSpec
 from backend.llm.budget import Budget, estimate
 from backend.llm.endpoint import Endpoint
@@ -32,6 +34,8 @@ TRIVIAL = ("length", "style", "ngram")
 BATCH = 500
 JOB_KIND = "score"
 SAMPLED = 50
+EXAMPLE = 80
+"""Characters of an example with its request, for estimates."""
 
 Progress = Callable[[float, str], None]
 
@@ -48,8 +52,10 @@ class ScoringService:
         endpoints: EndpointService | None = None,
         jobs: JobService | None = None,
         policy: RetryPolicy | None = None,
+        examples: ExampleService | None = None,
     ) -> None:
         self._database = database
+        self._examples = examples
         self._endpoints = endpoints
         self._jobs = jobs
         self._policy = policy
@@ -98,7 +104,9 @@ class ScoringService:
         missing = counts.items - counts.scored - (0 if request.retry_unscored else counts.unscored)
         if not isinstance(judge, AskingJudge):
             return RunEstimate(counts.items, missing, 0, 0, 0.0, 0.0)
-        prompts = [text for work in sample for text in previewed(judge, work.sample)]
+        wish = example_wish(request.spec)
+        shown = "例" * (EXAMPLE * wish.count) if wish else ""
+        prompts = [text + shown for work in sample for text in previewed(judge, work.sample)]
         each = round(len(prompts) / len(sample)) if sample else 1
         rough = estimate(prompts, missing, house.endpoint(request.spec.endpoint), calls_each=each)
         tokens = rough.tokens_in + rough.tokens_out
@@ -125,7 +133,14 @@ class ScoringService:
         if self._jobs is None:
             raise UserError("This process has no job queue.", "当前进程没有任务队列。")
         self.estimate(request)
-        return self._jobs.submit(JOB_KIND, request.plain())
+        return self._jobs.submit(JOB_KIND, replace(request, spec=self.pinned(request.spec)).plain())
+
+    def pinned(self, spec: JudgeSpec) -> JudgeSpec:
+        """The spec with the index of its examples named, so that a run that goes on later sees the same."""
+        wish = example_wish(spec)
+        if wish is None or wish.index is not None or self._examples is None:
+            return spec
+        return replace(spec, config={**spec.config, "index": self._examples.index().name})
 
     def described(self, spec: JudgeSpec) -> AnyJudge:
         """The judge of a spec with its version and scale; nothing is connected. Raises UserError."""
@@ -137,7 +152,7 @@ class ScoringService:
 
     def preview(self, spec: JudgeSpec, sample: Sample | PairSample) -> list[str]:
         """The exact text of every call this judge would make, as far as it is known beforehand."""
-        judge = describe(spec, ReadingHouse(self._endpoints, self._fitted.one))
+        judge = describe(spec, ReadingHouse(self._endpoints, self._fitted.one, examples=self._examples))
         return previewed(judge, sample) if isinstance(judge, AskingJudge) else []
 
     def judge_one(self, spec: JudgeSpec, sample: Sample | PairSample) -> Draft | PairDraft:
@@ -175,7 +190,7 @@ class ScoringService:
         report: Callable[[ScoreProgress], None],
         stopped: Callable[[], bool],
     ) -> ScoreProgress:
-        spec, asks = request.spec, request.spec.kind in ASKING
+        spec, asks = self.pinned(request.spec), request.spec.kind in ASKING
         house = self._house(budget)
         judge = describe(spec, house)
         with self._database.write() as session:
@@ -199,7 +214,7 @@ class ScoringService:
         return await run.run()
 
     def _house(self, budget: Budget | None = None) -> ScoringHouse:
-        return ScoringHouse(self._endpoints, self._fitted.one, budget, self._policy)
+        return ScoringHouse(self._endpoints, self._fitted.one, budget, self._policy, self._examples)
 
     def _work(self, greeting_ids: Sequence[int]) -> list[Work]:
         with self._database.read() as session:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
 
+from backend.corpus.examples import ExampleService
 from backend.db.engine import Database
 from backend.judges.base import Judge, Sample
 from backend.judges.ngram import fit_ngram
@@ -86,8 +87,10 @@ class RewardHouse:
 
     def __call__(self) -> ScoringHouse:
         """The house of one run."""
-        endpoints = EndpointService(Database(self.settings.url), self.settings.home, self.settings)
-        return ScoringHouse(endpoints, self._fitted, Budget(max_calls=self.max_calls))
+        database = Database(self.settings.url)
+        endpoints = EndpointService(database, self.settings.home, self.settings)
+        examples = ExampleService(database, self.settings.home, endpoints)
+        return ScoringHouse(endpoints, self._fitted, Budget(max_calls=self.max_calls), examples=examples)
 
     def _fitted(self, _name: str) -> Judge:
         return fit_snapshot(open_snapshot(self.settings.home, str(self.snapshot)), self.half)

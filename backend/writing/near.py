@@ -77,7 +77,7 @@ class Seen:
     def add(self, text: str) -> str | None:
         """The first text met before that says the same; None where it is new, and then it is kept."""
         body = self.rule.normal(text)
-        grams = self._grams(body)
+        grams = _grams(body, self.rule.order)
         found = self._match(body, grams)
         if found is not None:
             return self._texts[found]
@@ -94,7 +94,7 @@ class Seen:
     def find(self, text: str) -> str | None:
         """As `add`, without keeping the text."""
         body = self.rule.normal(text)
-        found = self._match(body, self._grams(body))
+        found = self._match(body, _grams(body, self.rule.order))
         return None if found is None else self._texts[found]
 
     def _match(self, body: str, grams: set[str]) -> int | None:
@@ -106,17 +106,17 @@ class Seen:
         alike = (
             one
             for one in sorted(near)
-            if low <= sizes[one] <= high and jaccard(grams, self._grams(bodies[one])) >= rule.threshold
+            if low <= sizes[one] <= high and jaccard(grams, _grams(bodies[one], rule.order)) >= rule.threshold
         )
         fixed = rule.fixed(body)
         return next((one for one in alike if rule.fixed(bodies[one]) == fixed), None)
 
     def _learn(self) -> None:
-        counts = Counter(gram for body in self._bodies for gram in self._grams(body))
+        counts = Counter(gram for body in self._bodies for gram in _grams(body, self.rule.order))
         self._rank = {gram: count for gram, count in counts.items() if count > 1}
         self._postings.clear()
         for number, body in enumerate(self._bodies):
-            self._file(number, self._grams(body))
+            self._file(number, _grams(body, self.rule.order))
         self._learn_at = 2 * len(self)
 
     def _file(self, number: int, grams: set[str]) -> None:
@@ -129,10 +129,10 @@ class Seen:
         ordered = sorted(grams, key=lambda gram: (rank.get(gram, 1), gram))
         return ordered[: len(grams) - math.ceil(self.rule.threshold * len(grams)) + 1]
 
-    def _grams(self, body: str) -> set[str]:
-        padded = f"{_EDGE}{body}{_EDGE}"
-        order = self.rule.order
-        return {padded[at : at + order] for at in range(max(1, len(padded) - order + 1))}
+
+def _grams(body: str, order: int) -> set[str]:
+    padded = f"{_EDGE}{body}{_EDGE}"
+    return {padded[at : at + order] for at in range(max(1, len(padded) - order + 1))}
 
 
 def jaccard(first: set[str], second: set[str]) -> float:
@@ -140,6 +140,11 @@ def jaccard(first: set[str], second: set[str]) -> float:
     shared = len(first & second)
     union = len(first) + len(second) - shared
     return shared / union if union else 1.0
+
+
+def similarity(first: str, second: str, rule: Rule = GREETINGS) -> float:
+    """The Jaccard index of two texts, from 0 to 1."""
+    return jaccard(_grams(rule.normal(first), rule.order), _grams(rule.normal(second), rule.order))
 
 
 def without_near(texts: Iterable[str], rule: Rule = GREETINGS) -> tuple[list[str], Counter[str]]:
