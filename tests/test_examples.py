@@ -150,6 +150,39 @@ def test_comparisons_and_pairs_of_people_vote(corpus: Corpus) -> None:
     assert corpus.votes() == {"甲": (1, 1), "乙": (0, 2), "丙": (1, 0), "丁": (0, 1)}
 
 
+def test_a_visitors_last_click_counts(corpus: Corpus) -> None:
+    from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
+    from backend.playground.vocabulary import CardState
+
+    train, test = prompts_of(Split.TRAIN, 1)[0], prompts_of(Split.TEST, 1)[0]
+    clicks = {
+        train: [("甲", "v1", 1), ("甲", "v2", 1), ("甲", "v2", 0), ("乙", "v1", -1)],
+        test: [("丙", "v1", 1)],
+    }
+    with corpus.services.database.write() as session:
+        for number, (prompt, signals) in enumerate(clicks.items()):
+            asked = PlayRound(token=f"t{number}", visitor="v1", prompt=prompt, wish={}, seed=1)
+            session.add(asked)
+            session.flush()
+            cards: dict[str, int] = {}
+            for place, (text, visitor, value) in enumerate(signals):
+                if text not in cards:
+                    card = PlayCard(
+                        round_id=asked.id, generator="g", model="m", place=place, state=CardState.DONE,
+                        text=text, seed=1, sampling={},
+                    )  # fmt: skip
+                    session.add(card)
+                    session.flush()
+                    cards[text] = card.id
+                session.add(
+                    PlaySignal(
+                        card_id=cards[text], visitor=visitor, value=value, request_id=f"{number}-{place}"
+                    )
+                )
+                session.flush()
+    assert corpus.votes() == {"甲": (1, 0), "乙": (0, 1)}
+
+
 def test_nothing_of_the_evaluation_splits_is_an_example(corpus: Corpus) -> None:
     human = corpus.rater()
     train, other = prompts_of(Split.TRAIN, 2)

@@ -1,16 +1,20 @@
 """Which greetings of the corpus people liked, for requests that only train.
 
 A like is a person's verdict or a data set's label of 1 (or an excellent rubric), a comparison won, a pair in
-which people or the corpus chose it; a dislike is the opposite. Judges have no say.
+which people or the corpus chose it, a visitor's click in the playground; a dislike is the opposite. Judges
+have no say.
 """
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from backend.agents.example_index import Liked
+from backend.corpus import split_of
+from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
 from backend.db.tables import Comparison, Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.text import squeeze
 from backend.vocabulary import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale, Split
@@ -29,8 +33,18 @@ def liked(session: Session) -> Iterator[tuple[str, Liked]]:
 
     Left out: requests of the evaluation splits and such as say the same, and greetings that also stand there.
     """
-    likes, dislikes = _votes(session)
     asked, said = _evaluated(session)
+
+    def trains(prompt: str, text: str) -> bool:
+        return normal_greeting(text) not in said and normal_prompt(prompt) not in asked
+
+    for prompt, one in chain(_voted(session), _clicked(session)):
+        if squeeze(one.greeting) and trains(prompt, one.greeting):
+            yield prompt, one
+
+
+def _voted(session: Session) -> Iterator[tuple[str, Liked]]:
+    likes, dislikes = _votes(session)
     rows = session.execute(
         select(Greeting.id, Greeting.text, Prompt.text)
         .join(Prompt, Prompt.id == Greeting.prompt_id)
@@ -39,17 +53,35 @@ def liked(session: Session) -> Iterator[tuple[str, Liked]]:
         .execution_options(yield_per=ROWS)
     )
     for id_, text, prompt in rows:
-        if not (likes[id_] or dislikes[id_]) or not squeeze(text):
-            continue
-        if normal_greeting(text) not in said and normal_prompt(prompt) not in asked:
+        if likes[id_] or dislikes[id_]:
             yield prompt, Liked(text, likes[id_], dislikes[id_])
+
+
+def _clicked(session: Session) -> Iterator[tuple[str, Liked]]:
+    newest = select(func.max(PlaySignal.id)).group_by(PlaySignal.card_id, PlaySignal.visitor)
+    rows = session.execute(
+        select(
+            PlayRound.prompt,
+            PlayCard.text,
+            func.sum(case((PlaySignal.value > 0, 1), else_=0)),
+            func.sum(case((PlaySignal.value < 0, 1), else_=0)),
+        )
+        .join(PlayCard, PlayCard.round_id == PlayRound.id)
+        .join(PlaySignal, PlaySignal.card_id == PlayCard.id)
+        .where(PlaySignal.id.in_(newest), PlaySignal.value != 0)
+        .group_by(PlayRound.prompt, PlayCard.text)
+        .order_by(PlayRound.prompt, PlayCard.text)
+    )
+    for prompt, text, likes, dislikes in rows:
+        if split_of(prompt) is Split.TRAIN:
+            yield prompt, Liked(text, int(likes), int(dislikes))
 
 
 def stamp(session: Session) -> str:
     """Changes whenever likes or requests may have changed; cheap to ask for."""
     counted = [
         session.execute(select(func.count(), func.max(table.id))).one()
-        for table in (Prompt, Greeting, Comparison, PreferencePair)
+        for table in (Prompt, Greeting, Comparison, PreferencePair, PlaySignal)
     ]
     verdicts = select(func.count(), func.max(Verdict.id)).join(Rater).where(Rater.kind.in_(PEOPLE))
     counted.append(session.execute(verdicts).one())

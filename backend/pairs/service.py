@@ -1,6 +1,7 @@
 """Preference pairs as pages, commands and jobs see them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from backend.errors import Conflict, UserError
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.judges.base import PairJudge
-from backend.judges.panel import NoExamples, Retriever
+from backend.judges.panel import Retriever
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
 from backend.pairs import decide, estimating, intake, people, views
@@ -76,7 +77,8 @@ class PairService:
     def open(self, request: PairRequest) -> PairRunInfo:
         """Store a new run with everything that goes in. Raises UserError, NotFound."""
         self.check(request)
-        return self.one(intake.open_run(self._database, request))
+        pinned = replace(request, judge=self._scoring.pinned(request.judge))
+        return self.one(intake.open_run(self._database, pinned))
 
     def submit(self, request: PairRequest) -> tuple[PairRunInfo, JobInfo]:
         """Store a new run and queue it as a job."""
@@ -181,5 +183,5 @@ class PairService:
     def _pens(self) -> Pens:
         return Pens(self._generators, self._endpoints, self._policy)
 
-    def _retriever(self, _request: PairRequest) -> Retriever:
-        return NoExamples()
+    def _retriever(self, request: PairRequest) -> Retriever:
+        return self._scoring.retriever(request.judge)

@@ -14,7 +14,16 @@ from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.judges.base import Draft, Judge, PairDraft, PairJudge, PairSample, Sample
 from backend.judges.pairwise import PairwiseJudge
-from backend.judges.registry import AnyJudge, AskingJudge, build, describe, example_wish
+from backend.judges.panel import NoExamples, Retriever
+from backend.judges.registry import (
+    EXAMPLES,
+    AnyJudge,
+    AskingJudge,
+    ExampleWish,
+    build,
+    describe,
+    example_wish,
+)
 from backend.judges.spec import ASKING, JudgeSpec
 from backend.llm.budget import Budget, estimate
 from backend.llm.endpoint import Endpoint
@@ -149,6 +158,12 @@ class ScoringService:
     def endpoint_of(self, spec: JudgeSpec) -> Endpoint:
         """The endpoint that a judge asks by default. Raises UserError."""
         return self._house().endpoint(spec.endpoint)
+
+    def retriever(self, spec: JudgeSpec) -> Retriever:
+        """The examples a judge sees, or the usual number of them; also for whoever writes for that judge."""
+        if self._examples is None:
+            return NoExamples()
+        return self._house().retriever(example_wish(spec) or ExampleWish(EXAMPLES))
 
     def preview(self, spec: JudgeSpec, sample: Sample | PairSample) -> list[str]:
         """The exact text of every call this judge would make, as far as it is known beforehand."""
