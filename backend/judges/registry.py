@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from backend.errors import UserError
 from backend.judges.asking import Model, Sampling, prompt_file
@@ -61,6 +61,11 @@ class House(Protocol):
 
     def fitted(self, name: str) -> Judge:
         """The baseline of that name, fitted to the corpus."""
+
+
+@runtime_checkable
+class Library(Protocol):
+    """A house that has examples."""
 
     def retriever(self, wish: ExampleWish) -> Retriever:
         """Examples from the corpus. Raises UserError."""
@@ -135,9 +140,13 @@ class _Parts:
 
     def retriever(self) -> Retriever:
         wish = example_wish(self.spec)
-        if self.given is None and wish is not None:
-            return self.house.retriever(wish)
-        return self.given or NoExamples()
+        if self.given is not None or wish is None:
+            return self.given or NoExamples()
+        if not isinstance(self.house, Library):
+            raise UserError(
+                "There are no examples here; set examples to 0.", "这里没有范例，请把范例数设为 0。"
+            )
+        return self.house.retriever(wish)
 
 
 def _principle(parts: _Parts) -> PrincipleJudge:
