@@ -15,6 +15,7 @@ COPY backend backend
 COPY ui ui
 COPY migrations migrations
 COPY data data
+COPY docs docs
 
 ENV PATH=/opt/zhufu/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -7,7 +7,7 @@ those with WORD in their names.
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from backend.settings import ROOT
 from tests.browser_setup import find_browser
 from tests.llm_fixtures import running as fake_running
 from tests.real_app import FLAGS, App, running
@@ -131,17 +132,30 @@ EMPTY = (
 """What is also looked at as a first start leaves it."""
 
 
+ZH, EN, PHONE = View(1440, "light", "zh"), View(1024, "light", "en"), View(390, "dark", "zh")
+PAGES = ("write", "annotate", "campaigns", "corpus", "judges", "training", "agreement")
+PARTS = ("corpus-import", "judges-make", "judges-endpoints", "training-new")
+CHOSEN = dict.fromkeys(PAGES, (ZH, EN, PHONE)) | dict.fromkeys(("home", *PARTS), (ZH, EN))
+CHOSEN["write"] = tuple(View(w, s, "en" if w == 1024 else "zh") for w in HEIGHTS for s in ("light", "dark"))
+"""What the documentation shows; of Write, all widths in both schemes."""
+CHOSEN_EMPTY = {"starter": (ZH, EN)}
+
+
 def main() -> None:
     """Photograph an application with something on every page, and one as a first start leaves it."""
-    folder, word = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
+    word, everything = sys.argv[2] if len(sys.argv) > 2 else "", len(sys.argv) > 1
     folder.mkdir(parents=True, exist_ok=True)
+    shots = {shot.name: shot for shot in SHOTS}
+    empty = {f"empty-{name}": shots[name] for name in EMPTY} | {"starter": shots["training"]}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=list(FLAGS))
         with furnished() as app:
-            every(browser, app, folder, {shot.name: shot for shot in SHOTS}, word)
+            wanted = dict.fromkeys(shots, VIEWS) if everything else CHOSEN
+            shoot(browser, app, folder, shots, wanted, word, whole=everything)
         with fresh() as app:
-            shots = {f"empty-{shot.name}": shot for shot in SHOTS if shot.name in EMPTY}
-            every(browser, app, folder, shots, word)
+            wanted = dict.fromkeys(empty, VIEWS) if everything else CHOSEN_EMPTY
+            shoot(browser, app, folder, empty, wanted, word, whole=everything)
         browser.close()
 
 
@@ -162,37 +176,48 @@ def fresh() -> Iterator[App]:
         yield app
 
 
-def every(browser: Browser, app: App, folder: Path, shots: dict[str, Shot], word: str) -> None:
-    """Every shot in every view."""
+def shoot(
+    browser: Browser,
+    app: App,
+    folder: Path,
+    shots: dict[str, Shot],
+    wanted: Mapping[str, Sequence[View]],
+    word: str = "",
+    *,
+    whole: bool,
+) -> None:
+    """The wanted views of shots, a context of the browser for each view."""
     for view in VIEWS:
-        wanted = {f"{name}-{view}": shot for name, shot in shots.items() if word in f"{name}-{view}"}
-        if not wanted:
+        names = [name for name, views in wanted.items() if view in views and word in f"{name}-{view}"]
+        if not names:
             continue
         size = {"width": view.width, "height": HEIGHTS[view.width]}
         context = browser.new_context(viewport=size, color_scheme=view.scheme)
-        for name, shot in wanted.items():
+        for name in names:
             page = context.new_page()
-            take(page, app, view, shot, folder / f"{name}.png")
+            take(page, app, view, shots[name], folder / f"{name}-{view}.png", whole)
             page.close()
         context.close()
 
 
-def take(page: Page, app: App, view: View, shot: Shot, file: Path) -> None:
-    """One picture, of the whole page; says so where the page is wider than the screen."""
+def take(page: Page, app: App, view: View, shot: Shot, file: Path, whole: bool) -> None:
+    """One picture, of a whole page or what a screen shows; says so where a page is wider than its screen."""
     remember = "removeItem(KEY)" if shot.guided else "setItem(KEY, 'read')"
     page.add_init_script(f"localStorage.{remember.replace('KEY', repr(f'zhufu_guide_{shot.path}'))}")
     page.goto(f"{app.url}/{view.lang}/{shot.path}", wait_until="domcontentloaded")
     page.wait_for_selector(shot.ready, timeout=WAIT, state="attached")
-    page.wait_for_timeout(1200)
+    page.wait_for_timeout(1500)
     for zh, en in shot.tabs:
         open_tab(page, zh if view.lang == "zh" else en)
     if shot.act:
         shot.act(page)
         page.wait_for_timeout(600)
+    page.mouse.move(0, 0)
+    page.evaluate("scrollTo(0, 0)")
     wide = page.evaluate("document.scrollingElement.scrollWidth")
     if wide > view.width:
         print(f"{file.name}: {wide} px wide")
-    page.screenshot(path=file, full_page=True)
+    page.screenshot(path=file, full_page=whole)
     shrink(file)
 
 
@@ -210,7 +235,7 @@ def shrink(file: Path) -> None:
     """Few colours and no more than `MOST` rows: pages have few colours."""
     with Image.open(file) as image:
         cut = image.convert("RGB").crop((0, 0, image.width, min(image.height, MOST)))
-    cut.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
+    cut.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from backend.jobs.options import JobOptions
 from backend.settings import ROOT, Environment, Settings
+from ui.manual import router
+from ui.shell import LANGS, PAGES
 
 
 @pytest.mark.parametrize("settings", [Settings, JobOptions])
@@ -28,13 +32,47 @@ def test_every_command_is_documented() -> None:
     assert [name for name in commands if f"`{name}" not in page] == []
 
 
+DOCS = ROOT / "docs"
+GUIDED = [path.relative_to(ROOT).as_posix() for lang in LANGS for path in sorted((DOCS / lang).glob("*.md"))]
+
+
+def targets_of(page: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [t for t in re.findall(r"\]\(([^)#]+)\)", text) if not t.startswith("http")]
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/architecture.md", "docs/commands.md", "docs/settings.md"]
+    "page", ["README.md", "docs/architecture.md", "docs/commands.md", "docs/settings.md", *GUIDED]
 )
 def test_links_and_pictures_lead_somewhere(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    targets = [t for t in re.findall(r"\]\(([^)#]+)\)", text) if not t.startswith("http")]
-    assert [t for t in targets if not ((ROOT / page).parent / t).exists()] == []
+    assert [t for t in targets_of(page) if not ((ROOT / page).parent / t).exists()] == []
+
+
+def test_every_page_is_documented_with_a_picture_in_both_languages() -> None:
+    names = {lang: {path.stem for path in (DOCS / lang).glob("*.md")} for lang in LANGS}
+    assert names["zh"] == names["en"] >= {page.path for page in PAGES if page.path}
+    for lang, found in names.items():
+        index = targets_of(f"docs/{lang}/index.md")
+        assert {f"{name}.md" for name in found} - set(index) == {"index.md"}
+        for name in found & {page.path for page in PAGES}:
+            assert any(t.endswith(f"-{lang}.png") for t in targets_of(f"docs/{lang}/{name}.md")), name
+
+
+def test_pictures_stay_small() -> None:
+    assert [p.name for p in (DOCS / "images").iterdir() if p.stat().st_size > 120_000] == []
+
+
+def test_the_documentation_is_served_and_nothing_else() -> None:
+    app = FastAPI()
+    app.include_router(router("/style.css", "/script.js"))
+    client = TestClient(app)
+    for page in GUIDED:
+        reply = client.get(f"/help/{page.removeprefix('docs/')}")
+        assert reply.status_code == 200 and "<h1>" in reply.text, page
+        for target in re.findall(r'(?:src|href)="([^"/][^":]*)"', reply.text):
+            assert client.get(str(reply.url.join(target))).status_code == 200, (page, target)
+    for path in ("zh/nothing.md", "../README.md", "%2e%2e/README.md", "decisions", "../var/zhufu.db", "zh/"):
+        assert client.get(f"/help/{path}").status_code == 404, path
 
 
 def test_the_file_map_names_what_is_there() -> None:

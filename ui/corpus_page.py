@@ -57,7 +57,7 @@ def _datasets(services: Services, say: Say) -> str:
         + [f"{count:,}" for count in (info.prompts, info.greetings, info.pairs, info.labels)]
         for info in found
     ]
-    return table(head, rows, ("", "zf-text")) + note(_writing(say))
+    return table(head, rows, ("", "zf-text")) + f'<p class="zf-note">{esc(_writing(say))}</p>'
 
 
 def _writing(say: Say) -> str:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from ui.manual import has_page
 from ui.say import Say
 from ui.widgets import esc
 
@@ -187,12 +188,19 @@ def guide_html(say: Say, path: str) -> str:
         return ""
     steps = "".join(f"<li>{_linked(say, say(*step))}</li>" for step in guide.steps)
     first = " zf-guide-first" if guide.first else ""
-    close = say("知道了", "Got it")
+    close = f'<button type="button" data-zf-guide-close>{say("知道了", "Got it")}</button>'
     return (
         f'<aside class="zf-guide{first}" id="zf-guide" aria-label="{say("使用说明", "Guide")}">'
-        f"<div><h2>{esc(say(*guide.heading))}</h2>"
-        f'<button type="button" data-zf-guide-close>{close}</button></div><ol>{steps}</ol></aside>'
+        f"<div><h2>{esc(say(*guide.heading))}</h2><p>{_more(say, path)}{close}</p></div>"
+        f"<ol>{steps}</ol></aside>"
     )
+
+
+def _more(say: Say, path: str) -> str:
+    if not has_page(say.lang, path):
+        return ""
+    words = say("完整说明", "All about this page")
+    return f'<a class="zf-a" href="/help/{say.lang}/{path}.md" target="_blank">{words}</a>'
 
 
 def guide_button(say: Say, path: str) -> str:

@@ -24,6 +24,7 @@ from ui import (
     corpus_page,
     home_page,
     judges_page,
+    manual,
     playground_api,
     playground_page,
     training_page,
@@ -68,6 +69,7 @@ def build_app(services: Services) -> FastAPI:
     app = FastAPI(title="Zhufu", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(annotation_api.router(services))
     app.include_router(playground_api.router(services))
+    app.include_router(manual.router(_asset("manual.css"), _asset("shell.js")))
     app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
     app.add_api_route("/", _front, include_in_schema=False)
     app.add_api_route("/favicon.ico", _favicon, include_in_schema=False)

@@ -3,14 +3,16 @@
   const SCHEME = "zhufu_scheme";
   const GUIDE = `zhufu_guide_${location.pathname.split("/")[2] || "home"}`;
   const html = document.documentElement;
-  html.lang = location.pathname.startsWith("/en") ? "en" : "zh-CN";
+  if (!html.lang) html.lang = "zh-CN";
   // Gradio's own words follow the browser's language; a page speaks one.
   Object.defineProperty(navigator, "language", { get: () => html.lang, configurable: true });
   html.classList.toggle("zf-guide-read", localStorage.getItem(GUIDE) !== null);
 
   const paint = () => {
     const wish = localStorage.getItem(SCHEME);
-    if (wish) document.body.classList.toggle("dark", wish === "dark");
+    // Pages of the documentation have no Gradio that would follow the system.
+    const dark = wish ? wish === "dark" : !window.gradio_config && matchMedia("(prefers-color-scheme: dark)").matches;
+    if (wish || dark) document.body.classList.toggle("dark", dark);
   };
   // Gradio sets the scheme itself when it mounts; the reader's choice has the last word.
   const watch = () => {
