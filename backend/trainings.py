@@ -49,11 +49,15 @@ class TrainingService:
         values: Mapping[str, Any],
         priority: int = 0,
         parent: int | None = None,
+        after: int | None = None,
     ) -> JobInfo:
-        """Queue a training. Raises UserError naming the preset or the setting that is wrong."""
+        """Queue a training, to start once the job `after` has succeeded.
+
+        Raises UserError naming the preset or the setting that is wrong.
+        """
         settings = settings_for(program, preset, values)
         slots = getattr(settings, "processes", 1)
-        return self._jobs.submit(program, settings.model_dump(mode="json"), priority, slots, parent)
+        return self._jobs.submit(program, settings.model_dump(mode="json"), priority, slots, parent, after)
 
     def problems(
         self,
@@ -78,23 +82,23 @@ class TrainingService:
         return job
 
     def cancel(self, job_id: int) -> JobInfo:
-        """End a job, and the starter's reward model that waits for its policy."""
+        """End a job, and what waits for it to succeed."""
         job = self._jobs.cancel(self.job(job_id).id)
         for other in self._waiting(job, JobStatus.QUEUED, JobStatus.PAUSED):
             self._jobs.cancel(other.id)
         return job
 
     def pause(self, job_id: int) -> JobInfo:
-        """Let a job stop after its current step, and what waits for its policy with it."""
+        """Let a job stop after its current step, and what waits for it with it."""
         job = self._jobs.pause(self.job(job_id).id)
         for other in self._waiting(job, JobStatus.QUEUED):
             self._jobs.pause(other.id)
         return job
 
     def resume(self, job_id: int) -> JobInfo:
-        """Go on with a job, and with what was paused beside it."""
+        """Go on with a job, and with what was paused beside it or failed because of it."""
         job = self._jobs.resume(self.job(job_id).id)
-        for other in self._waiting(job, JobStatus.PAUSED):
+        for other in self._waiting(job, JobStatus.PAUSED, JobStatus.FAILED):
             self._jobs.resume(other.id)
         return job
 
@@ -123,7 +127,8 @@ class TrainingService:
             raise Conflict(blocked.en, blocked.zh)
         policy = self.submit("sft", STARTER_PRESET, {"name": STARTER_NAMES["sft"]})
         named = {"name": STARTER_NAMES["reward_model"]}
-        return policy, self.submit("reward_model", STARTER_PRESET, named, parent=policy.id)
+        judge = self.submit("reward_model", STARTER_PRESET, named, parent=policy.id, after=policy.id)
+        return policy, judge
 
     def artifact_of(self, job_id: int) -> ArtifactInfo | None:
         """The model that a job left behind, or that it serves."""
@@ -175,11 +180,9 @@ class TrainingService:
         return Address(str(told["base_url"]), str(told.get("model", ""))) if told else None
 
     def _waiting(self, job: JobInfo, *statuses: JobStatus) -> list[JobInfo]:
-        """Reward models of the starter that `job` is to make the policy for."""
-        if job.kind != "sft":
-            return []
-        children = [other for other in self._jobs.jobs(kind="reward_model") if other.parent_id == job.id]
-        return [child for child in children if child.status in statuses]
+        """Trainings that never started because `job` has to succeed first."""
+        others = [other for other in self.jobs() if other.after_id == job.id and other.attempt == 0]
+        return [other for other in others if other.status in statuses]
 
 
 def size_of(path: Path) -> int | None:

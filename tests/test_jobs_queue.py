@@ -139,3 +139,61 @@ def test_a_second_worker_of_the_same_name_is_refused(home: Path, database: Datab
         until(service.workers)
         with pytest.raises(Conflict, match="already running"):
             Worker(database, home, name="twin").run(once=True)
+
+
+def _end(database: Database, job_id: int, status: JobStatus) -> None:
+    with database.write() as session:
+        assert queue.move(session, job_id, list(JobStatus), status)
+
+
+def test_a_job_waits_until_the_one_it_builds_on_has_succeeded(
+    service: JobService, database: Database
+) -> None:
+    first = service.submit("selftest", {}).id
+    second = service.submit("selftest", {}, priority=9, after=first).id
+    waiting = service.job(second).waiting
+    assert waiting is not None and f"until job {first}" in waiting.en
+    assert [_claim(database, []) for _ in range(2)] == [first, None]
+    _end(database, first, JobStatus.PAUSED)
+    assert _claim(database, []) is None
+    _end(database, first, JobStatus.SUCCEEDED)
+    assert _claim(database, []) == second
+
+
+@pytest.mark.parametrize("end", [JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.LOST])
+def test_what_builds_on_a_job_that_stopped_early_ends_with_a_sentence(
+    service: JobService, database: Database, end: JobStatus
+) -> None:
+    first = service.submit("selftest", {}).id
+    second = service.submit("selftest", {}, after=first).id
+    third = service.submit("selftest", {}, after=second).id
+    assert _claim(database, []) == first
+    _end(database, first, end)
+    with database.write() as session:
+        assert queue.end_stranded(session) == [second, third]
+    job = service.job(second)
+    assert job.status is JobStatus.FAILED and job.attempt == 0
+    assert job.error is not None and f"Job {first}" in job.error.en and f"任务 {first}" in job.error.zh
+    with database.read() as session:
+        assert not queue.anything_queued(session)
+    service.resume(first)
+    service.resume(second)
+    assert [_claim(database, []) for _ in range(2)] == [first, None]
+    _end(database, first, JobStatus.SUCCEEDED)
+    assert _claim(database, []) == second
+
+
+def test_a_worker_ends_what_waits_for_a_failed_job_in_the_same_run(
+    service: JobService, database: Database, home: Path
+) -> None:
+    first = service.submit("selftest", {"steps": 1, "fail_at": 1}).id
+    second = service.submit("selftest", {"steps": 1}, after=first).id
+    ran = Worker(database, home, options=JobOptions(poll_seconds=0.05)).run(once=True)
+    assert (service.job(first).status, service.job(second).status) == (JobStatus.FAILED, JobStatus.FAILED)
+    assert set(ran) == {first, second}
+    assert service.job(second).attempt == 0
+
+
+def test_a_job_cannot_wait_for_one_that_is_not_there(service: JobService) -> None:
+    with pytest.raises(NotFound):
+        service.submit("selftest", {}, after=99)

@@ -13,7 +13,7 @@ from backend.starter import rows as starter
 from backend.starter.bank import ANY, ROLES, SELF, Bank, Mood, held_out, load
 from backend.starter.bank import FOLDER as BANK
 from backend.starter.compose import ROWS, Composed, compose, composed
-from backend.starter.writing import NEEDS, SHORT, clash
+from backend.starter.writing import NEEDS, SIZES, clash
 from backend.text import length, squeeze
 from backend.vocabulary import Flaw, Split
 from tests.test_seed import public_texts
@@ -79,7 +79,9 @@ def test_rows_cover_occasions_recipients_and_styles(bank: Bank, made: list[Compo
     assert min(recipients[who.name] for who in bank.recipients) >= 20
     assert 0.15 <= recipients[""] / ROWS <= 0.35
     styles = Counter(row.scene.style for row in made)
-    assert set(styles) >= {*NEEDS, "简短", "温情", "详细", "口语", ""} and min(styles.values()) >= 100
+    assert set(styles) == {*NEEDS, "温情", "口语", ""} and min(styles.values()) >= 100
+    sizes = Counter(row.scene.size for row in made)
+    assert set(sizes) == set(SIZES) and min(sizes.values()) >= 200
 
 
 def test_the_same_seed_gives_the_same_rows(bank: Bank) -> None:
@@ -125,14 +127,9 @@ def test_the_number_of_years_is_the_one_asked_for(made: list[Composed]) -> None:
 
 
 def test_wishes_for_length_and_form_are_met(made: list[Composed]) -> None:
-    assert all(length(row.greeting) <= SHORT for row in made if row.scene.style == "简短")
-    mean = {
-        style: sum(length(row.greeting) for row in made if row.scene.style == style)
-        / sum(row.scene.style == style for row in made)
-        for style in ("简短", "", "详细")
-    }
-    assert mean["简短"] < 22 < mean[""] < 55 < mean["详细"]
     for row in made:
+        least, most = SIZES[row.scene.size]
+        assert least <= length(row.greeting) <= most
         if row.scene.style == "四字":
             assert len(re.findall(r"[^，。！]{4}(?=[，。！])", row.greeting)) >= 4
 

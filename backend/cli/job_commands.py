@@ -97,6 +97,7 @@ def as_plain(job: JobInfo) -> dict[str, Any]:
         "slots": job.slots,
         "devices": list(job.devices),
         "parent": job.parent_id,
+        "after": job.after_id,
         "worker": job.worker,
         "host": job.host,
         "pid": job.pid,

@@ -14,7 +14,7 @@ class Job(Base):
     """One piece of background work. A resumed job is the same row with a higher attempt.
 
     `pid` and `process_start` name the leader of the session that the present attempt runs in; they are
-    null while no process has been started.
+    null while no process has been started. `after_id` is the job that must succeed before this one starts.
     """
 
     __tablename__ = "jobs"
@@ -32,6 +32,7 @@ class Job(Base):
     slots: Mapped[int] = mapped_column(Integer, default=0)
     devices: Mapped[list[str]] = mapped_column(JSON, default=list)
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)
+    after_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     worker: Mapped[str | None] = mapped_column(String(120))
     host: Mapped[str | None] = mapped_column(String(255))

@@ -6,14 +6,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, CursorResult, exists, select, update
+from sqlalchemy.orm import Session, aliased
 
 from backend.db.base import now
 from backend.db.job_tables import Job, JobEvent, WorkerProcess
 from backend.errors import Message
 from backend.jobs.processes import Identity
-from backend.jobs.vocabulary import ACTIVE, EventKind, JobStatus
+from backend.jobs.vocabulary import ACTIVE, RESUMABLE, EventKind, JobStatus
 
 LOOK_AHEAD = 50
 
@@ -80,13 +80,49 @@ def claim(session: Session, owner: Owner, devices: Sequence[str], *, light: bool
     )
     used = set(_devices_in_use(session, owner.host))
     free = [device for device in devices if device not in used]
-    query = select(Job).where(Job.status == JobStatus.QUEUED, Job.slots <= len(free))
+    query = select(Job).where(Job.status == JobStatus.QUEUED, Job.slots <= len(free), _ready())
     if not light:
         query = query.where(Job.slots > 0)
     for job in session.scalars(query.order_by(Job.priority.desc(), Job.id).limit(LOOK_AHEAD)):
         if _reachable(job) and _take(session, job, owner, free[: job.slots]):
             return _held(job, job.attempt + 1, free[: job.slots], None)
     return None
+
+
+def anything_queued(session: Session) -> bool:
+    """Whether a queued job may start, or never will."""
+    query = select(Job.id).where(Job.status == JobStatus.QUEUED, _ready() | _stranded())
+    return session.scalar(query.limit(1)) is not None
+
+
+def end_stranded(session: Session) -> list[int]:
+    """Queued jobs whose `after` stopped early fail with a sentence; `resume` queues them again."""
+    ended: list[int] = []
+    # Ascending, so that what builds on a job that has just ended is found in the same pass.
+    waiting = select(Job.id, Job.after_id).where(Job.status == JobStatus.QUEUED, Job.after_id.is_not(None))
+    for job_id, after in session.execute(waiting.order_by(Job.id)).all():
+        told = {
+            "error_en": f"Job {after}, which this one builds on, did not finish; resume it, then this one.",
+            "error_zh": f"它所依赖的任务 {after} 没有完成；请先继续那个任务，再继续本任务。",
+            "finished_at": now(),
+        }
+        if move(session, job_id, [JobStatus.QUEUED], JobStatus.FAILED, _stranded(), **told):
+            ended.append(job_id)
+    return ended
+
+
+def _ready() -> ColumnElement[bool]:
+    """Nothing to wait for, or it has succeeded."""
+    return Job.after_id.is_(None) | _after(JobStatus.SUCCEEDED)
+
+
+def _stranded() -> ColumnElement[bool]:
+    return _after(*(status for status in RESUMABLE if status is not JobStatus.PAUSED))
+
+
+def _after(*statuses: JobStatus) -> ColumnElement[bool]:
+    other = aliased(Job)
+    return exists().where(other.id == Job.after_id, other.status.in_(statuses))
 
 
 def _held(job: Job, attempt: int, devices: Sequence[str], process: Identity | None) -> Held:

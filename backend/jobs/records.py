@@ -21,6 +21,7 @@ class JobInfo:
     slots: int
     devices: tuple[str, ...]
     parent_id: int | None
+    after_id: int | None
     attempt: int
     worker: str | None
     host: str | None

@@ -19,7 +19,7 @@ from backend.jobs.options import DEFAULTS, JobOptions
 from backend.jobs.queue import move
 from backend.jobs.records import ArtifactInfo, JobEventInfo, JobInfo, WorkerInfo
 from backend.jobs.vocabulary import RESUMABLE, ArtifactKind, EventKind, JobStatus
-from backend.jobs.waiting import why_waiting
+from backend.jobs.waiting import waits_for, why_waiting
 
 
 class JobService:
@@ -31,21 +31,31 @@ class JobService:
         self._options = options
 
     def submit(
-        self, kind: str, config: Config, priority: int = 0, slots: int = 0, parent: int | None = None
+        self,
+        kind: str,
+        config: Config,
+        priority: int = 0,
+        slots: int = 0,
+        parent: int | None = None,
+        after: int | None = None,
     ) -> JobInfo:
         """Queue a job; a higher priority goes first, `slots` is how many GPUs it needs (one on CPU).
 
-        `parent` is the job that this one repeats or builds on. Raises UserError for an unknown kind, for
-        settings that cannot work and for a full disk.
+        `parent` is the job that this one repeats or builds on; until the job `after` has succeeded this one
+        waits, and it fails with a sentence where that one stops early. Raises UserError for an unknown kind,
+        for settings that cannot work and for a full disk.
         """
         check_config(kind, config)
         if slots < 0:
             raise UserError("A job needs 0 or more slots.", "任务的算力槽数不能为负。")
         refuse(self._home, self._options)
         with self._database.write() as session:
-            if parent is not None:
-                _row(session, parent)
-            job = Job(kind=kind, config=config, priority=priority, slots=slots, parent_id=parent)
+            for other in (parent, after):
+                if other is not None:
+                    _row(session, other)
+            job = Job(
+                kind=kind, config=config, priority=priority, slots=slots, parent_id=parent, after_id=after
+            )
             session.add(job)
             session.flush()
             session.add(
@@ -61,12 +71,12 @@ class JobService:
             query = query.where(Job.kind == kind)
         with self._database.read() as session:
             workers = self._fresh(session)
-            return [_info(job, workers) for job in session.scalars(query)]
+            return [_info(session, job, workers) for job in session.scalars(query)]
 
     def job(self, job_id: int) -> JobInfo:
         """One job. Raises NotFound."""
         with self._database.read() as session:
-            return _info(_row(session, job_id), self._fresh(session))
+            return _info(session, _row(session, job_id), self._fresh(session))
 
     def cancel(self, job_id: int) -> JobInfo:
         """End a job: at once where nothing runs, else when its last process is gone. Harmless twice.
@@ -122,7 +132,7 @@ class JobService:
     def run_again(self, job_id: int) -> JobInfo:
         """A new job with the same settings, from the start. Raises NotFound, and what `submit` raises."""
         old = self.job(job_id)
-        return self.submit(old.kind, old.config, old.priority, old.slots, parent=job_id)
+        return self.submit(old.kind, old.config, old.priority, old.slots, parent=job_id, after=old.after_id)
 
     def events(
         self,
@@ -203,9 +213,10 @@ def _ended(job_id: int, status: JobStatus) -> Conflict:
     )
 
 
-def _info(job: Job, workers: Sequence[WorkerInfo]) -> JobInfo:
+def _info(session: Session, job: Job, workers: Sequence[WorkerInfo]) -> JobInfo:
     error = Message(job.error_en, job.error_zh or job.error_en) if job.error_en else None
-    waiting = why_waiting(job.slots, workers) if job.status is JobStatus.QUEUED else None
+    queued = job.status is JobStatus.QUEUED
+    waiting = (waits_for(session, job) or why_waiting(job.slots, workers)) if queued else None
     return JobInfo(
         error=error,
         waiting=waiting,
@@ -216,6 +227,6 @@ def _info(job: Job, workers: Sequence[WorkerInfo]) -> JobInfo:
 
 
 _PLAIN: tuple[str, ...] = (
-    "id", "kind", "config", "status", "priority", "slots", "parent_id", "attempt", "worker", "host", "pid",
-    "progress", "progress_text", "created_at", "started_at", "finished_at", "heartbeat_at",
+    "id", "kind", "config", "status", "priority", "slots", "parent_id", "after_id", "attempt", "worker",
+    "host", "pid", "progress", "progress_text", "created_at", "started_at", "finished_at", "heartbeat_at",
 )  # fmt: skip

@@ -2,8 +2,20 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy.orm import Session
+
+from backend.db.job_tables import Job
 from backend.errors import Message
 from backend.jobs.records import WorkerInfo
+from backend.jobs.vocabulary import JobStatus
+
+
+def waits_for(session: Session, job: Job) -> Message | None:
+    """One sentence where another job has to succeed first."""
+    other = session.get(Job, job.after_id) if job.after_id else None
+    if other is None or other.status is JobStatus.SUCCEEDED:
+        return None
+    return Message(f"Waits until job {other.id} has succeeded.", f"等任务 {other.id} 完成后开始。")
 
 
 def why_waiting(slots: int, workers: Sequence[WorkerInfo]) -> Message:

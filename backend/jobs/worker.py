@@ -8,12 +8,10 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from backend.db.base import now
 from backend.db.engine import Database
-from backend.db.job_tables import Job
 from backend.errors import Message, UserError
 from backend.jobs import queue, registry
 from backend.jobs.devices import find_devices
@@ -175,6 +173,7 @@ class Worker:
             return False
         light = sum(not run.held.devices for run in self._runs.values()) < self._options.light_jobs
         with self._database.write() as session:
+            self._ended += queue.end_stranded(session)
             held = queue.claim(session, self._owner, self._devices, light=light)
         if held is not None:
             self._start(held)
@@ -183,7 +182,7 @@ class Worker:
     def _anything_queued(self) -> bool:
         # Looking first keeps an idle worker from taking the write lock twice a second.
         with self._database.read() as session:
-            return session.scalar(select(Job.id).where(Job.status == JobStatus.QUEUED).limit(1)) is not None
+            return queue.anything_queued(session)
 
     def _start(self, held: Held) -> None:
         why = obstacle(self._home, self._options)

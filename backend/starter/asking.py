@@ -27,6 +27,8 @@ def ask(bank: Bank, scene: Scene, rng: Random) -> str | None:
     if not patterns:
         return None
     text = _FIELDS.sub(lambda found: _word(bank, scene, found[1], rng), rng.choice(patterns))
+    if scene.style and scene.size:
+        text += "，" + rng.choice(bank.requests.phrases[scene.size])
     return None if text.startswith(("，", "的")) else _dressed(text, rng)
 
 
@@ -35,13 +37,13 @@ def _fitting(bank: Bank, scene: Scene, rng: Random) -> list[str]:
     kinds = ["occasion"]
     if scene.recipient is not None:
         kinds = ["both", "both", "event"] if bank.events(scene.occasion, scene.recipient) else ["both"]
-        if scene.occasion.festival and not scene.style and scene.detail is None:
+        if scene.occasion.festival and not (scene.style or scene.size or scene.detail):
             kinds.append("festival")
     kind = rng.choice(kinds)
     return [
         pattern
         for pattern in bank.requests.patterns[kind]
-        if ("{s}" in pattern or "{a}" in pattern) is bool(scene.style)
+        if ("{s}" in pattern or "{a}" in pattern) is bool(scene.style or scene.size)
         and ("{d}" in pattern) is (scene.detail is not None)
     ]
 
@@ -53,7 +55,8 @@ def _word(bank: Bank, scene: Scene, field: str, rng: Random) -> str:
     if field == "t":
         return rng.choice(occasion.things or bank.requests.things)
     if field in "sa":
-        adjectives, phrases = bank.requests.adjectives[scene.style], bank.requests.phrases[scene.style]
+        wish = scene.style or scene.size
+        adjectives, phrases = bank.requests.adjectives[wish], bank.requests.phrases[wish]
         return rng.choice(adjectives if field == "a" else adjectives + phrases)
     assert who is not None
     if field == "r":

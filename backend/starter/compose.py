@@ -14,7 +14,7 @@ ROWS = 6_500
 SEED = 20_261_125
 NOBODY = 0.22
 """Share of requests that name an occasion only."""
-STYLED, DETAILED = 0.4, 0.12
+STYLED, SIZED, DETAILED = 0.32, 0.22, 0.14
 TRIES = 40
 
 
@@ -60,14 +60,14 @@ def draw(bank: Bank, occasion: Occasion, rng: Random) -> Scene:
     who = rng.choice(guests) if guests and rng.random() > NOBODY else None
     styles = styles_of(bank, occasion, who)
     style = rng.choice([one for one in styles if one]) if rng.random() < STYLED else ""
+    size = rng.choice(("简短", "简短", "中等", "详细")) if style != "四字" and rng.random() < SIZED else ""
     number = rng.choice(occasion.numbers) if occasion.numbers else ""
-    return Scene(occasion, who, style, number, _detail(bank, occasion, who, style, rng))
+    told = style not in ("四字", "古风", "正式") and size != "简短" and rng.random() < DETAILED
+    return Scene(occasion, who, style, size, number, _detail(bank, occasion, who, rng) if told else None)
 
 
-def _detail(bank: Bank, occasion: Occasion, who: Recipient | None, style: str, rng: Random) -> Detail | None:
-    if who is None or style in ("四字", "简短", "古风", "正式") or rng.random() > DETAILED:
-        return None
-    if occasion.mood not in (Mood.JOY, Mood.WARM) or SELF in who.audiences:
+def _detail(bank: Bank, occasion: Occasion, who: Recipient | None, rng: Random) -> Detail | None:
+    if who is None or occasion.mood not in (Mood.JOY, Mood.WARM) or SELF in who.audiences:
         return None
     known = [detail for detail in bank.details if detail.fits(who)]
     return rng.choice(known) if known else None

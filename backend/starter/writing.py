@@ -22,18 +22,23 @@ PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
     "文艺": (("open", "literary"), ("literary", "image"), ("open", "literary", "wish"), ("literary", "wish")),
     "古风": (("classical", "wish"), ("classical", "classical"), ("classical", "literary")),
     "四字": (("four",),),
-    "简短": (("open", "wish"), ("wish",), ("open",), ("image",)),
     "温情": (("open", "line", "wish"), ("open", "line", "wish", "close"), ("line", "image", "close")),
-    "详细": (("open", "line", "image", "wish", "wish", "close"), ("open", "wish", "line", "wish", "close")),
     "口语": (("open", "wish", "close"), ("open", "line", "close"), ("open", "close")),
 }
 """By style the roles of a greeting, in their order; "" is no wish."""
-STYLED_ALONE = frozenset({"古风", "四字", "文艺", "简短"})
+BRIEF = (("open", "wish"), ("open", "wish"), ("wish",), ("image",))
+FULL = (
+    ("open", "line", "image", "wish", "wish", "close"),
+    ("open", "wish", "line", "wish", "close"),
+    ("open", "image", "wish", "wish", "close"),
+)
+SIZES = {"": (1, 130), "简短": (1, 24), "中等": (32, 66), "详细": (62, 150)}
+"""By wish for a length: the fewest and the most characters of a greeting."""
+STYLED_ALONE = frozenset({"古风", "四字", "文艺"})
 """Styles whose greetings may name no occasion."""
 NEEDS = {"幽默": "funny", "文艺": "literary", "古风": "classical", "四字": "four", "正式": "formal"}
 OWN_SHARE = 0.4
 """How often only clauses written for the recipient are drawn from."""
-SHORT, LONG = 26, 130
 FOUR = (4, 6)
 _END = "。！？~…"
 _HEADS = (
@@ -50,6 +55,7 @@ class Scene:
     occasion: Occasion
     recipient: Recipient | None
     style: str = ""
+    size: str = ""
     number: str = ""
     detail: Detail | None = None
 
@@ -68,7 +74,7 @@ def write(bank: Bank, scene: Scene, rng: Random) -> str | None:
     if scene.style == "四字":
         return _four(bank, scene, rng)
     chosen: list[str] = []
-    for role in rng.choice(PLANS[scene.style]):
+    for role in _plan(scene, rng):
         options = [one for one in _options(bank, scene, role, rng) if not clash(one, chosen)]
         if options:
             chosen.append(rng.choice(options))
@@ -80,8 +86,19 @@ def write(bank: Bank, scene: Scene, rng: Random) -> str | None:
     if not chosen:
         return None
     text = _filled(_joined(_called(scene, chosen, rng), scene, rng), scene, rng)
-    limit = SHORT if scene.style == "简短" else LONG
-    return text if length(text) <= limit else None
+    least, most = SIZES[scene.size]
+    return text if least <= length(text) <= most else None
+
+
+def _plan(scene: Scene, rng: Random) -> tuple[str, ...]:
+    """The roles; a style keeps its own role in a short greeting and adds it to a long one."""
+    own = NEEDS.get(scene.style)
+    if scene.size == "简短":
+        return rng.choice(((own,), ("open", own)) if own else BRIEF)
+    if scene.size == "详细":
+        first, *rest = rng.choice(FULL)
+        return (first, own, *rest) if own else (first, *rest)
+    return rng.choice(PLANS[scene.style])
 
 
 def clash(clause: str, chosen: Sequence[str]) -> bool:
@@ -124,7 +141,7 @@ def _called(scene: Scene, chosen: list[str], rng: Random) -> list[str]:
     if any(_ADDRESSED.search(clause) for clause in chosen):
         head = next(at for at, clause in enumerate(chosen) if _ADDRESSED.search(clause))
         return [chosen[head], *chosen[:head], *chosen[head + 1 :]] if head else chosen
-    often = {"简短": 0.5, "古风": 0.0, "文艺": 0.5}.get(scene.style, 0.85)
+    often = 0.5 if scene.size == "简短" else {"古风": 0.0, "文艺": 0.5}.get(scene.style, 0.85)
     call = _call(scene, rng)
     if not call or rng.random() > often:
         return chosen

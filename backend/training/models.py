@@ -16,7 +16,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from backend.db.job_tables import Artifact
+from backend.db.job_tables import Artifact, Job
 from backend.errors import UserError
 from backend.jobs.vocabulary import ArtifactKind
 from backend.training.program import Run
@@ -54,13 +54,18 @@ def base_of(run: Run[Any], texts: Iterable[str]) -> str:
 
 
 def find_artifact(run: Run[Any], wish: str, kind: ArtifactKind) -> tuple[int, Path]:
-    """Id and folder of "latest" (of that kind) or "artifact:N". Raises UserError where there is none."""
+    """Id and folder of "latest" (of that kind) or "artifact:N". Raises UserError where there is none.
+
+    The latest is what the job made that this one waited for, where that made one of the kind.
+    """
     query = select(Artifact).where(Artifact.kind == kind).order_by(Artifact.id.desc()).limit(1)
     if wish != LATEST:
         number = wish.removeprefix(ARTIFACT)
         query = select(Artifact).where(Artifact.id == (int(number) if number.isdigit() else -1))
     with run.database().read() as session:
-        found = session.scalar(query)
+        before = select(Job.after_id).where(Job.id == run.job_id).scalar_subquery()
+        own = session.scalar(query.where(Artifact.job_id == before)) if wish == LATEST else None
+        found = own or session.scalar(query)
     if found is None:
         raise UserError(
             f"There is no {kind.value} “{wish}”; train one first, or give a hub id or a folder.",
