@@ -13,18 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from backend.evolution.searching import SEARCHERS
 from backend.judges.asking import Model
 from backend.judges.base import Draft, Sample
 from backend.judges.principles import MAX_RULES
 from backend.llm.messages import ChatMessage, Completion
 from backend.principles.agents import Agents
 from backend.principles.book import Data, MemoryBook, New, Outcome, Version
-from backend.principles.game import GameSearch, run
+from backend.principles.game import run
 from backend.principles.labels import Label, deal
 from backend.principles.rules import RuleSet, written
 from backend.principles.settings import GameSettings
 from backend.principles.table import Standing, Table
-from backend.principles.vocabulary import FLAWS, Phase, Role, Search
+from backend.principles.vocabulary import FLAWS, Phase, Role
 from backend.scoring.blocking import blocking
 from backend.vocabulary import Flaw, Scale
 
@@ -247,7 +248,7 @@ def play(world: World, given: Sequence[Label], book: WorldBook | None = None, **
     """A whole run in memory."""
     kept = book or WorldBook(first=3)
     table = table_of(world, given, kept, **settings)
-    blocking(run(table, {Search.GAME: GameSearch}))
+    blocking(run(table, SEARCHERS))
     rows = {row["name"]: row for row in kept.steps[0, Phase.LOCKED]["rows"]}
     return Played(table, kept, rows)
 

@@ -18,7 +18,7 @@ SETS = [
         "labelled": 8,
         "attacks": 4,
         "duels": 8,
-        "gate": 60,
+        "gate": 40,
         "locked": 20,
         "alpha": 0.2,
     }.items()
@@ -30,14 +30,14 @@ SETS = [
 def world(cli: Cli, home: Path, fake_llm: FakeLLM) -> Cli:
     """The command line in a house with labels of the world."""
     fake_llm.script(reply=REPLY)
-    cli("import", str(world_file(home)), "--dataset", "world", "--json")
+    cli("import", str(world_file(home, 220)), "--dataset", "world", "--json")
     return cli
 
 
 def test_a_run_and_its_archive(world: Cli, home: Path, fake_llm: FakeLLM) -> None:
     code, out, err = world("principles", "--dataset", "world", "--rounds", "1", *SETS, "--estimate", "--json")
     rough = json.loads(out)
-    assert code == 0 and rough["calls"] > 0 and rough["labels"]["gate"] == {"good": 30, "bad": 30}
+    assert code == 0 and rough["calls"] > 0 and rough["labels"]["gate"] == {"good": 20, "bad": 20}
     code, out, err = world(
         "principles", "--dataset", "world", "--rounds", "1", *SETS, "--publish", "好裁判", "--json"
     )
@@ -70,12 +70,26 @@ def test_a_run_and_its_archive(world: Cli, home: Path, fake_llm: FakeLLM) -> Non
     compared = json.loads(
         world("principles", "compare", str(first), str(made["id"]), "--dataset", "world", "--json")[1]
     )
-    assert compared["result"]["labels"] == 300 and len(compared["result"]["rows"]) == 2
+    assert compared["result"]["labels"] == 220 and len(compared["result"]["rows"]) == 2
     published = json.loads(world("principles", "publish", str(made["id"]), "--name", "手写", "--json")[1])
     assert published["judge"] == "手写"
     forked = json.loads(world("principles", "fork", str(made["id"]), "--dataset", "world", "--json")[1])
     assert forked["job"] and forked["versions"][-1]["id"] == made["id"]
     assert len(json.loads(world("principles", "runs", "--json")[1])["runs"]) == 2
+    assert world("principles", "report", str(run["run"]), str(forked["run"]))[0] == 2, "the fork is not over"
+
+    searched = [*SETS, "--set", "gepa_labels=20", "--set", "gepa_calls=60", "--set", "rewrite=false"]
+    code, out, err = world(
+        "principles", "--dataset", "world", "--rounds", "1", "--optimizer", "gepa", *searched, "--json"
+    )
+    gepa = json.loads(out)
+    assert (code, gepa["state"], gepa["optimizer"]) == (0, "done", "gepa"), err
+    assert {one["proposer"] for one in gepa["versions"]} <= {"start", "gepa"}
+    assert json.loads(world("principles", "--replay", str(gepa["run"]), "--json")[1])["same"] is True
+    rows = json.loads(world("principles", "report", str(run["run"]), str(gepa["run"]), "--json")[1])["rows"]
+    assert [row["name"] for row in rows] == ["start", "rewrite", "game", "gepa", "length", "style", "ngram"]
+    assert all({"kappa", "auc", "matched_auc", "calls", "cost"} <= row.keys() for row in rows)
+    assert rows[2]["calls"] == run["calls"] and rows[3]["calls"] == gepa["calls"]
 
 
 def test_a_budget_ends_cleanly_and_resumes(world: Cli) -> None:

@@ -10,7 +10,7 @@ from backend.principles import draws
 from backend.principles.adversary import Waiting
 from backend.principles.labels import Label
 from backend.principles.rules import RuleSet, written
-from backend.principles.vocabulary import Phase, Role, Why
+from backend.principles.vocabulary import Phase, Proposer, Role, Why
 from backend.scoring.blocking import blocking
 from tests.principles_world import (
     HARSH,
@@ -194,7 +194,9 @@ def test_a_generator_that_refuses_or_returns_the_request_teaches_nothing(said: s
     world.written = said if said is not None else "REQUEST"
     played = play(world, labels(SIZE, 7), rounds=2, evolve_generator=False)
     cases = played.book.steps[1, Phase.ADVERSARY]["cases"]
-    expected = {"抱歉，我不能写有缺陷的祝福。": {"refused"}, "": {"unreadable"}, None: {"returned"}}[said]
+    expected = {"抱歉，我不能写有缺陷的祝福。": {"refused"}, "": {"unreadable"}, None: {"repeats_prompt"}}[
+        said
+    ]
     assert {case["fault"] for case in cases} == expected
     assert all(case["value"] is None for case in cases)
     assert played.book.steps[1, Phase.CONFIRM]["claims"] == {}
@@ -219,6 +221,22 @@ def test_people_confirm_where_that_is_wished() -> None:
     assert {int(place) for place, (there, _) in claims.items() if there} == {fooled[0]}
     taught = [source for source, _ in book.steps[1, Phase.PROPOSE_D]["advice"] if ".a" in source]
     assert taught == [f"r1.a{fooled[0]}"]
+
+
+def test_gepa_searches_behind_the_same_gate() -> None:
+    given = labels(SIZE, 1)
+    played = [play(World(1), given, search="gepa", rounds=2) for _ in range(2)]
+    assert played[0].book.steps == played[1].book.steps, "the same seed, the same search"
+    decided = played[0].book.decided(Role.DETECTOR)
+    assert {new.proposer for new, _ in decided} == {Proposer.GEPA, Proposer.REWRITE}
+    accepted = [(new, outcome) for new, outcome in decided if outcome.accepted]
+    assert accepted and all(one.evidence for new, _ in accepted for one in new.rules.rules[-1:])
+    assert played[0].accuracy("best") > played[0].accuracy("start") + 0.1
+    held = {one.id for one in (*played[0].table.deal.gate, *played[0].table.deal.locked)}
+    sources = [int(s[1:]) for _, step in played[0].book.steps.items() for s, _ in step.get("advice", ())]
+    assert sources and not set(sources) & held, "it learnt from played labels alone"
+    nothing = play(World(2, harmful=1.0), labels(SIZE, 2, shuffled=True), search="gepa", rounds=2)
+    assert not any(outcome.accepted for _, outcome in nothing.book.decided(Role.DETECTOR))
 
 
 def test_settings_that_cannot_be_are_one_sentence() -> None:

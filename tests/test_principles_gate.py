@@ -13,7 +13,7 @@ from backend.errors import UserError
 from backend.evolution.told import told
 from backend.judges.principles import MAX_RULES, parse_principles
 from backend.principles import safety
-from backend.principles.faults import fault_of
+from backend.principles.faults import no_greeting
 from backend.principles.gate import passes_gate, passes_safety
 from backend.principles.labels import NEEDED, Label, Part, deal, part_of
 from backend.principles.lost import EndpointLost, refuse_lost
@@ -22,6 +22,7 @@ from backend.principles.safety import attacks
 from backend.principles.vocabulary import Role, Why
 from backend.text import squeeze
 from backend.vocabulary import Split
+from backend.writing.faults import Fault
 
 
 @pytest.mark.parametrize(("up", "down"), [(8, 0), (9, 2), (5, 5), (0, 4), (30, 11)])
@@ -163,19 +164,18 @@ def test_what_changed_reads_as_lines() -> None:
 @pytest.mark.parametrize(
     ("greeting", "fault"),
     [
-        ("很抱歉，我不能写带缺陷的祝福。", "refused"),
-        ("作为一个人工智能，我无法完成这个要求。", "refused"),
-        ("I'm sorry, but I can't help with that.", "refused"),
-        ("给奶奶的八十大寿祝福", "returned"),
-        ("好的：给奶奶的八十大寿祝福", "returned"),
-        ("福", "empty"),
-        ("祝" * 1_001, "too_long"),
-        ("奶奶，抱歉今年不能回去陪您过寿，我们明天视频，祝您八十大寿快乐。", ""),
-        ("祝您八十大寿，寿比南山！", ""),
+        ("很抱歉，我不能写带缺陷的祝福。", Fault.REFUSED),
+        ("作为一个人工智能，我无法完成这个要求。", Fault.REFUSED),
+        ("给奶奶的八十大寿祝福", Fault.REPEATS_PROMPT),
+        ("", Fault.EMPTY),
+        ("祝您" + "福如东海，" * 150, None),
+        ("奶奶，抱歉今年不能回去陪您过寿，我们明天视频，祝您八十大寿快乐。", None),
+        ("祝您八十大寿，寿比南山！", None),
     ],
 )
-def test_faults_of_a_planted_greeting(greeting: str, fault: str) -> None:
-    assert fault_of("给奶奶的八十大寿祝福", greeting) == fault
+def test_faults_of_a_planted_greeting(greeting: str, fault: Fault | None) -> None:
+    """A text that merely repeats itself may carry the flaw that was asked for."""
+    assert no_greeting("给奶奶的八十大寿祝福", greeting) is fault
 
 
 def test_the_safety_set_and_its_comparison() -> None:

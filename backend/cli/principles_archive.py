@@ -7,7 +7,14 @@ import typer
 
 from backend.cli.output import Json, emit
 from backend.cli.principles_file import read_principles
-from backend.cli.principles_plain import plain_run, plain_version, run_lines, version_line
+from backend.cli.principles_plain import (
+    plain_report_row,
+    plain_run,
+    plain_version,
+    report_line,
+    run_lines,
+    version_line,
+)
 from backend.evolution.records import ComparisonInfo
 from backend.principles.vocabulary import Role
 from backend.services import open_services
@@ -19,7 +26,7 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 
 def register(group: typer.Typer) -> None:
     """Add the commands to the group."""
-    for command in (runs, list_versions, show, diff, edit, fork, back, compare, publish, answer):
+    for command in (runs, list_versions, show, diff, edit, fork, back, compare, publish, report, answer):
         name = {"list_versions": "list"}.get(command.__name__, command.__name__)
         group.command(name)(command)
 
@@ -128,6 +135,17 @@ def publish(
         "endpoint": judge.endpoint,
     }
     emit(result, as_json, lambda r: f"{r['judge']} {r['version']}")
+
+
+def report(
+    runs: Annotated[list[int], typer.Argument(metavar="RUN…", help="Finished runs on the same labels.")],
+    as_json: Json = False,
+) -> None:
+    """Searches side by side on the locked set: the beginning, a plain rewriting, each run, the baselines."""
+    with open_services() as services:
+        rows = services.evolution.report(runs)
+    result = {"rows": [plain_report_row(one) for one in rows]}
+    emit(result, as_json, lambda r: "\n".join(map(report_line, r["rows"])))
 
 
 def answer(

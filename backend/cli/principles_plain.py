@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.evolution.records import RunInfo, VersionInfo
+from backend.evolution.reporting import ReportRow
 from backend.evolution.told import told
 from backend.principles.locked import BEST, START
 
@@ -74,6 +75,22 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value["value"] for name, value in figures.items()}
     bounds = {f"{name}_{end}": value[end] for name, value in figures.items() for end in ("low", "high")}
     return {"name": row["name"], "n": row["n"], "unscored": row["unscored"], **plain, **bounds}
+
+
+def plain_report_row(one: ReportRow) -> dict[str, Any]:
+    """A row of the report over runs."""
+    used = {"run": one.run, "version": one.version, "calls": one.calls, "cost": one.cost}
+    return {**_row(one.figures), "name": one.name, **used}
+
+
+def report_line(row: Mapping[str, Any]) -> str:
+    """A row of the report for people."""
+    figures = "  ".join(
+        f"{name} {'–' if row[name] is None else format(row[name], '.3f')}"
+        for name in ("accuracy", "kappa", "auc", "matched_auc")
+    )
+    used = "" if row["calls"] is None else f"  {row['calls']} calls, cost {row['cost']:.4f}"
+    return f"{row['name']:<10}  n {row['n']} ({row['unscored']} unscored)  {figures}{used}"
 
 
 def run_lines(result: dict[str, Any]) -> str:

@@ -43,11 +43,17 @@ def most_calls(settings: GameSettings, found: Deal) -> dict[Agent, int]:
     calls = dict.fromkeys(Agent, 0)
     calls[Agent.DETECTOR] = held + readings * len(found.locked) + rounds * (2 * minibatch + held)
     calls[Agent.REFLECTOR] = rounds * settings.labelled
-    calls[Agent.OPTIMISER] = rounds + settings.rewrite
+    calls[Agent.OPTIMISER] = 2 * rounds + settings.rewrite
+    if not game:
+        # Each candidate takes a minibatch read twice and the labels to choose by.
+        candidates = settings.gepa_calls // (2 * settings.labelled) + 1
+        calls[Agent.DETECTOR] += rounds * (settings.gepa_calls + 3 * settings.gepa_labels + settings.labelled)
+        calls[Agent.REFLECTOR] = rounds * candidates * settings.labelled
+        calls[Agent.OPTIMISER] += 2 * rounds * candidates
     if game:
         calls[Agent.GENERATOR] = calls[Agent.CONFIRMER] = rounds * settings.attacks
     if game and settings.evolve_generator:
         for agent in (Agent.GENERATOR, Agent.DETECTOR, Agent.CONFIRMER):
             calls[agent] += rounds * 2 * settings.duels
-        calls[Agent.OPTIMISER] += rounds
+        calls[Agent.OPTIMISER] += 2 * rounds
     return calls

@@ -3,6 +3,10 @@
 from collections.abc import Callable
 
 from backend.principles.game import GameSearch, Searcher
+from backend.principles.gepa_search import GepaSearch
 from backend.principles.vocabulary import Search
 
-SEARCHERS: dict[Search, Callable[[], Searcher]] = {Search.GAME: GameSearch}
+SEARCHERS: dict[Search, Callable[[], Searcher]] = {
+    Search.GAME: GameSearch,
+    Search.GEPA: GepaSearch,
+}

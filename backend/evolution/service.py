@@ -1,6 +1,6 @@
 """The game as pages, commands and jobs see it: start, go on, watch, confirm, replay, compare."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import select
 
@@ -16,6 +16,7 @@ from backend.evolution.estimating import rough
 from backend.evolution.playing import Houses, Player
 from backend.evolution.records import OpenCase, Rough, RunInfo, RunRequest, StepInfo
 from backend.evolution.replay import Replayed
+from backend.evolution.reporting import ReportRow, report
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.llm.retry import RetryPolicy
@@ -41,6 +42,7 @@ class EvolutionService:
     ) -> None:
         self._database = database
         self._jobs = jobs
+        self._scoring = scoring
         self._house = Houses(endpoints, policy)
         self.archive = PrincipleArchive(database, scoring)
         self._player = Player(database, endpoints, self._house, self.archive)
@@ -150,6 +152,10 @@ class EvolutionService:
                 f"运行 {run_id} 还没有结束，只有完成的运行才能重放。",
             )
         return self._player.replay(run_id)
+
+    def report(self, run_ids: Sequence[int]) -> list[ReportRow]:
+        """Runs on the same labels in one table, beside the baselines. Raises UserError."""
+        return report(self._database, self._scoring, run_ids)
 
     def runs(self, limit: int = 50) -> list[RunInfo]:
         """The newest runs first."""

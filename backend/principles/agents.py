@@ -14,11 +14,13 @@ from backend.llm.fields import Field, explanation, text, texts, verdict
 from backend.llm.prompts import Template, Untrusted, load
 from backend.principles.cases import Claim, Planted
 from backend.principles.draws import Task
-from backend.principles.faults import fault_of
+from backend.principles.faults import UNREADABLE, no_greeting
 from backend.principles.labels import Label
 from backend.principles.lost import refuse_lost
 from backend.principles.rules import RuleSet
 from backend.principles.vocabulary import FLAWS, Agent, Role
+from backend.writing.faults import Fault
+from backend.writing.tidy import clean
 
 PROMPTS = Path(__file__).parent / "prompts"
 NONE = "（无）"
@@ -161,19 +163,18 @@ class Agents:
 
 def _planted(task: Task, answer: Answer) -> Planted:
     if answer.value is None:
-        refused = fault_of(task.prompt, answer.raw) == "refused"
+        refused = no_greeting(task.prompt, answer.raw) is Fault.REFUSED
         why = answer.reason.zh if answer.reason else ""
-        return Planted(task.prompt, task.flaw, fault="refused" if refused else "unreadable", note=why)
+        return Planted(task.prompt, task.flaw, fault=Fault.REFUSED if refused else UNREADABLE, note=why)
     said = answer.value
-    made = said["greeting"]
-    place = said.get("place", "")
+    made, place = clean(said["greeting"]), said.get("place", "")
     return Planted(
         prompt=task.prompt,
         flaw=task.flaw,
         greeting=made,
         place=place if place in made else "",
         explanation=said.get("explanation", ""),
-        fault=fault_of(task.prompt, made),
+        fault=no_greeting(task.prompt, made) or "",
     )
 
 

@@ -11,7 +11,7 @@ from backend.vocabulary import Flaw
 class Planted:
     """A greeting with a planted flaw. `place` is where the flaw stands, in the greeting's own words.
 
-    `fault` says why there is nothing to judge: refused, returned, empty, too_long, unreadable.
+    `fault` says why there is nothing to judge: a Fault's value, or unreadable.
     """
 
     prompt: str

@@ -14,6 +14,8 @@ class GameSettings:
 
     rounds: the most rounds; patience: rounds without an acceptance after which it ends.
     labelled, attacks: labels and planted flaws of a minibatch; duels: requests on which two S_G compete.
+    gepa_labels, gepa_calls: what GEPA gets in a round: labels to reflect on and as many to choose by, and
+    verdicts to spend.
     gate, locked: the most labels of each set; alpha: chance that a whole run accepts anything useless.
     """
 
@@ -28,6 +30,8 @@ class GameSettings:
     seed: int = 1
     search: Search = Search.GAME
     confirm: Confirm = Confirm.JUDGE
+    gepa_labels: int = 40
+    gepa_calls: int = 400
     evolve_generator: bool = True
     rewrite: bool = True
 
@@ -68,6 +72,8 @@ _BOUNDS = {
     "duels": (8, 500),
     "gate": (20, 5_000),
     "locked": (10, 5_000),
+    "gepa_labels": (4, 500),
+    "gepa_calls": (10, 100_000),
     "seed": (0, 2**31),
 }
 
