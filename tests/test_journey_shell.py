@@ -140,3 +140,20 @@ def test_a_campaign_without_a_name_is_one_sentence(browser: Browser, app: App) -
     page.click("#zf-item-open")
     expect(page.locator("#zf-item")).to_contain_text("99999", timeout=30_000)
     page.close()
+
+
+def test_what_cannot_be_taken_back_is_asked_first(browser: Browser, app: App) -> None:
+    page = browser.new_context().new_page()
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    page.goto(f"{app.url}/zh/judges", wait_until="domcontentloaded")
+    page.get_by_role("tab", name="模型端点").click(timeout=30_000)
+    page.click("#zf-endpoint-remove")
+    expect(page.locator("#zf-endpoint-told")).to_contain_text("请先选中", timeout=30_000)
+    page.locator("#zf-endpoint-which input").click()
+    page.get_by_role("option", name="示例模型").click()
+    page.click("#zf-endpoint-remove")
+    page.wait_for_timeout(800)
+    assert len(asked) == 1 and "删除" in asked[0]
+    expect(page.locator("#zf-endpoints")).to_contain_text("示例模型")
+    page.close()

@@ -11,8 +11,8 @@ from ui.widgets import empty, esc, fill, html_block, note, polite
 def build(services: Services, say: Say) -> None:
     """Figures, three ways in, and the newest agreement board."""
     html_block(_hero(say))
-    figures = html_block(elem_id="zf-home-figures")
     html_block(_roles(say))
+    figures = html_block(elem_id="zf-home-figures")
     html_block(f'<h2 class="zf-h">{say("裁判和人有多一致", "How far judges agree with people")}</h2>')
     board = html_block(_waiting(say), elem_id="zf-home-board")
     fill(polite(say)(lambda: _figures(services, say)), figures)

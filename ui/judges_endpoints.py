@@ -12,7 +12,7 @@ from backend.llm.endpoint import SchemaMode
 from backend.llm.service import EndpointInfo
 from backend.services import Services
 from ui.say import Say
-from ui.widgets import empty, esc, fill, html_block, note, polite, table
+from ui.widgets import empty, esc, fill, html_block, note, polite, sure, table
 
 NEW = ""
 
@@ -67,7 +67,9 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
         return note(say.of(found.message), "ok" if found.ok else "bad")
 
     @polite(say)
-    def drop(chosen: str) -> list[Any]:
+    def drop(chosen: str | None) -> list[Any]:
+        if chosen is None:
+            return [gr.skip()] * 3
         if not chosen:
             return [
                 note(say("请先选中要删除的端点。", "Choose the endpoint to delete.")),
@@ -82,7 +84,8 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
     which.change(pick, which, form, queue=False, show_progress="hidden")
     save.click(store, form, [told, listed, which, form[3]], queue=False)
     test.click(try_out, which, told)
-    remove.click(drop, which, [told, listed, which], queue=False)
+    question = say("确定删除这个端点吗？已有的评判会留下。", "Delete this endpoint? Verdicts it gave stay.")
+    remove.click(drop, which, [told, listed, which], js=sure(question), queue=False)
 
 
 def _where(say: Say) -> list[Any]:

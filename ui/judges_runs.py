@@ -14,7 +14,7 @@ from backend.services import Services
 from ui.job_words import bar, pill
 from ui.judges_words import KINDS, endpoint_choices
 from ui.say import Say
-from ui.widgets import empty, esc, fill, html_block, note, polite, table
+from ui.widgets import empty, esc, fill, html_block, note, polite, sure, table
 
 SHOWN = 10
 POLL_S = 2.5
@@ -101,16 +101,16 @@ def _watched(say: Say) -> tuple[gr.HTML, gr.Row, gr.Dropdown, list[gr.Button]]:
 def _steer(services: Services, say: Say, told: gr.HTML, watched: list[Any], buttons: list[gr.Button]) -> None:
     listed, which, _ = watched
 
-    def steering(act: Callable[[int], JobInfo]) -> Callable[[int | None], list[Any]]:
+    def steering(act: Callable[[int], JobInfo], done: tuple[str, str]) -> Callable[[int | None], list[Any]]:
         @polite(say)
         def steer(job_id: int | None) -> list[Any]:
             if not job_id:
-                return [note(say("请先选一个任务。", "Choose a run first.")), gr.skip()]
+                return [gr.skip(), gr.skip()]
             try:
                 act(int(job_id))
             except UserError as error:
                 return [note(say.of(error), "bad"), _runs(services, say)]
-            return ["", _runs(services, say)]
+            return [note(say(*done).format(job_id), "ok"), _runs(services, say)]
 
         return steer
 
@@ -118,9 +118,14 @@ def _steer(services: Services, say: Say, told: gr.HTML, watched: list[Any], butt
     def poll() -> str:
         return _runs(services, say)
 
-    acts = (services.jobs.pause, services.jobs.resume, services.jobs.cancel)
-    for button, act in zip(buttons, acts, strict=True):
-        button.click(steering(act), which, [told, listed], queue=False)
+    question = sure(say("确定取消这个任务吗？评过的会留下。", "Cancel this run? What it has judged stays."))
+    acts: tuple[tuple[Callable[[int], JobInfo], tuple[str, str], str | None], ...] = (
+        (services.jobs.pause, ("任务 {} 会在当前一批之后暂停。", "Run {} will pause."), None),
+        (services.jobs.resume, ("任务 {} 接着评。", "Run {} goes on."), None),
+        (services.jobs.cancel, ("正在取消任务 {}。", "Cancelling run {}."), question),
+    )
+    for button, (act, done, ask) in zip(buttons, acts, strict=True):
+        button.click(steering(act, done), which, [told, listed], js=ask, queue=False)
     fill(lambda: _watch(services, say, None), *watched)
     gr.Timer(POLL_S).tick(poll, None, listed, queue=False, show_progress="hidden")
 

@@ -51,6 +51,11 @@ def empty(text: str) -> str:
     return f'<div class="zf-empty">{esc(text)}</div>'
 
 
+def sure(question: str) -> str:
+    """JavaScript that asks before an event with one input, which becomes null where the answer is no."""
+    return f"(given) => !given || confirm({json.dumps(question, ensure_ascii=False)}) ? given : null"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> str:
     """An HTML table; cells are ready HTML. `classes` gives a class per column ("zf-text" for prose)."""
     mark = [f' class="{name}"' if name else "" for name in classes] + [""] * (len(head) - len(classes))
