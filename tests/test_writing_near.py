@@ -72,6 +72,7 @@ def test_requests_that_differ_in_a_number_or_a_person_are_different() -> None:
     assert seen.add("22岁的生日祝福 大全") == "22岁生日祝福语"
     assert seen.add("想给正在外地上大学读研究生的儿子写一段简短的生日祝福语") is None
     assert seen.add("想给正在外地上大学读研究生的女儿写一段简短的生日祝福语") is None
+    assert seen.add("2025年新年祝福语") is None and seen.add("2025年的祝福语") is None
     assert normal_prompt("请帮我写一条给妈妈的生日祝福语吧") == normal_prompt("给妈妈的生日祝福")
 
 

@@ -8,10 +8,12 @@ no pair above the threshold is missed.
 import math
 import re
 import unicodedata
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from backend.corpus.occasion import occasion_of
 from backend.writing.rules import words
 
 _COUNTED = re.compile(r"[^\W_]+")
@@ -49,9 +51,9 @@ def normal_prompt(text: str) -> str:
     return _WISHES.sub("祝福", _POLITE.sub("", body)) or body
 
 
-def named(body: str) -> Counter[str]:
-    """The numbers and people of a request: 18岁 is not 8岁, and a son is no daughter."""
-    return Counter(_FIXED.findall(body))
+def named(body: str) -> tuple[Counter[str], str | None]:
+    """Numbers, people and occasion of a request: 18岁 is not 8岁, and a son is no daughter."""
+    return Counter(_FIXED.findall(body)), occasion_of(body)
 
 
 GREETINGS = Rule(normal_greeting, order=3, threshold=0.7)
@@ -65,10 +67,11 @@ class Seen:
         self.rule = rule
         self._texts: list[str] = []
         self._bodies: list[str] = []
-        self._sizes: list[int] = []
+        self._sets: list[array[int]] = []
         self._whole: dict[str, int] = {}
-        self._rank: dict[str, int] = {}
-        self._postings: defaultdict[str, list[int]] = defaultdict(list)
+        self._ids: dict[str, int] = {}
+        self._order: list[int] = []  # by n-gram: its place among all, the rare ones first
+        self._postings: defaultdict[int, list[int]] = defaultdict(list)
         self._learn_at = FIRST_LESSON
 
     def __len__(self) -> int:
@@ -77,57 +80,71 @@ class Seen:
     def add(self, text: str) -> str | None:
         """The first text met before that says the same; None where it is new, and then it is kept."""
         body = self.rule.normal(text)
-        grams = _grams(body, self.rule.order)
-        found = self._match(body, grams)
+        grams = self._numbered(body)
+        prefix = self._prefix(grams)
+        found = self._match(body, grams, prefix)
         if found is not None:
             return self._texts[found]
         self._texts.append(text)
         self._bodies.append(body)
-        self._sizes.append(len(grams))
+        self._sets.append(array("I", grams))
         self._whole[body] = len(self) - 1
+        self._file(len(self) - 1, prefix)
         if len(self) >= self._learn_at:
             self._learn()
-        else:
-            self._file(len(self) - 1, grams)
         return None
 
     def find(self, text: str) -> str | None:
         """As `add`, without keeping the text."""
         body = self.rule.normal(text)
-        found = self._match(body, _grams(body, self.rule.order))
+        grams = self._numbered(body)
+        found = self._match(body, grams, self._prefix(grams))
         return None if found is None else self._texts[found]
 
-    def _match(self, body: str, grams: set[str]) -> int | None:
+    def _match(self, body: str, grams: set[int], prefix: Sequence[int]) -> int | None:
         if (same := self._whole.get(body)) is not None:
             return same
-        low, high = self.rule.threshold * len(grams), len(grams) / self.rule.threshold
-        sizes, bodies, rule = self._sizes, self._bodies, self.rule
-        near = {one for gram in self._prefix(grams) for one in self._postings.get(gram, ())}
-        alike = (
-            one
-            for one in sorted(near)
-            if low <= sizes[one] <= high and jaccard(grams, _grams(bodies[one], rule.order)) >= rule.threshold
-        )
-        fixed = rule.fixed(body)
-        return next((one for one in alike if rule.fixed(bodies[one]) == fixed), None)
+        near = {one for gram in prefix for one in self._postings.get(gram, ())}
+        size, sets, least = len(grams), self._sets, self.rule.threshold
+        alike = (one for one in sorted(near) if _overlap(grams, size, sets[one], least) >= least)
+        fixed = self.rule.fixed(body)
+        return next((one for one in alike if self.rule.fixed(self._bodies[one]) == fixed), None)
 
     def _learn(self) -> None:
-        counts = Counter(gram for body in self._bodies for gram in _grams(body, self.rule.order))
-        self._rank = {gram: count for gram, count in counts.items() if count > 1}
+        counts = Counter(gram for grams in self._sets for gram in grams)
+        for place, gram in enumerate(sorted(range(len(self._order)), key=lambda gram: (counts[gram], gram))):
+            self._order[gram] = place
         self._postings.clear()
-        for number, body in enumerate(self._bodies):
-            self._file(number, _grams(body, self.rule.order))
+        for number, grams in enumerate(self._sets):
+            self._file(number, self._prefix(grams))
         self._learn_at = 2 * len(self)
 
-    def _file(self, number: int, grams: set[str]) -> None:
-        for gram in self._prefix(grams):
+    def _file(self, number: int, prefix: Sequence[int]) -> None:
+        for gram in prefix:
             self._postings[gram].append(number)
 
-    def _prefix(self, grams: set[str]) -> list[str]:
+    def _prefix(self, grams: Collection[int]) -> list[int]:
         """The rarest n-grams: two sets above the threshold share one of these."""
-        rank = self._rank
-        ordered = sorted(grams, key=lambda gram: (rank.get(gram, 1), gram))
+        ordered = sorted(grams, key=self._order.__getitem__)
         return ordered[: len(grams) - math.ceil(self.rule.threshold * len(grams)) + 1]
+
+    def _numbered(self, body: str) -> set[int]:
+        ids, order, numbers = self._ids, self._order, set()
+        for gram in _grams(body, self.rule.order):
+            number = ids.get(gram)
+            if number is None:
+                number = ids[gram] = len(order)
+                order.append(-number - 1)  # never met: rarer than all others
+            numbers.add(number)
+        return numbers
+
+
+def _overlap(grams: set[int], size: int, other: "array[int]", least: float) -> float:
+    """The Jaccard index, or 0 where the sizes alone forbid `least`."""
+    if not least * size <= len(other) <= size / least:
+        return 0.0
+    shared = len(grams.intersection(other))
+    return shared / (size + len(other) - shared)
 
 
 def _grams(body: str, order: int) -> set[str]:
