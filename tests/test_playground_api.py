@@ -182,3 +182,15 @@ def test_two_models_are_compared_on_the_same_requests(
     written(client, ask(client, models=["second"], text="给老师的教师节祝福", seed=7, count=2)["token"])
     made = post(client, "campaign", models=["fake", "second"], kind="compare")["campaign"]
     assert made["items"] == 2, "only the request that both answered, each greeting once"
+
+
+def test_where_no_model_exists_the_starter_is_offered_and_watched(services: Services) -> None:
+    made = FastAPI()
+    made.include_router(router(services))
+    with TestClient(made) as client:
+        seen = client.get(f"{API}/models").json()
+        assert seen["models"] == [] and seen["starter"]["job"] is None and seen["starter"]["blocked"] is None
+        begun = post(client, "starter")["starter"]
+        assert begun["running"] and "工作进程" in begun["waiting"]["zh"]
+        post(client, "starter", 409)
+        assert "已在训练" in client.get(f"{API}/models").json()["starter"]["blocked"]["zh"]

@@ -306,6 +306,7 @@ def plain(view: RoundView) -> dict[str, Any]:
         "seed": view.seed,
         "created_at": view.created_at.isoformat(),
         "running": view.running,
+        "revision": view.revision,
         "note": _said(view.note),
         "cards": [_card(card) for card in view.cards],
     }

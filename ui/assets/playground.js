@@ -11,7 +11,7 @@
     const lang = root.dataset.lang === "en" ? "en" : "zh";
     const T = window.zhufuPlayWords[lang];
     const words = JSON.parse(root.dataset.words);
-    const state = { models: [], starter: null, judges: [], chosen: new Set(remembered()), rounds: new Map(), streams: new Map(), count: 4, timer: null };
+    const state = { models: [], starter: null, judges: [], chosen: new Set(remembered()), rounds: new Map(), stream: null, poll: null, count: 4, timer: null };
     const said = (message) => (message ? message[lang] : "");
     const el = (id) => root.querySelector(`#${id}`);
 
@@ -42,22 +42,41 @@
       state.timer = setTimeout(refresh, soon ? 1500 : 30000);
     }
 
-    function listen(token) {
-      if (state.streams.has(token)) return;
+    // One stream a page, for the newest round that is being written: a browser has only six connections to a
+    // server, for all its tabs. Others are looked at now and then.
+    function listen() {
+      const running = [...state.rounds.values()].filter((round) => round.running);
+      const token = running.at(-1)?.token;
+      if (state.stream?.token !== token) { state.stream?.source.close(); state.stream = token ? { token, source: stream(token) } : null; }
+      if (running.length > 1 && !state.poll) state.poll = setTimeout(look, 1200);
+    }
+
+    function stream(token) {
       const source = new EventSource(`/api/play/rounds/${token}/events`);
-      state.streams.set(token, source);
-      const end = () => { source.close(); state.streams.delete(token); };
-      source.onmessage = (event) => { if (!root.isConnected) return end(); offline(false); take(JSON.parse(event.data)); };
-      source.addEventListener("end", () => { end(); refresh(); });
-      source.onerror = () => { if (source.readyState === EventSource.CLOSED) end(); else if (!navigator.onLine) offline(true); };
+      const end = () => { source.close(); if (state.stream?.token === token) state.stream = null; };
+      let late = null; // streams are short and come again by themselves: only one that does not is worth a word
+      const well = () => { clearTimeout(late); late = null; offline(false); };
+      source.onmessage = (event) => { if (!root.isConnected) return end(); well(); take(JSON.parse(event.data)); };
+      source.addEventListener("end", () => { well(); end(); refresh(); listen(); });
+      source.onerror = () => { if (source.readyState === EventSource.CLOSED) end(); else late ??= setTimeout(() => offline(true), 3000); };
+      return source;
+    }
+
+    async function look() {
+      state.poll = null;
+      if (!root.isConnected) return;
+      try { for (const round of (await call("GET", "rounds")).rounds) if (round.token !== state.stream?.token && state.rounds.has(round.token)) take(round); } catch { /* the next look comes soon */ }
+      listen();
     }
 
     const offline = (is) => el("zf-play-offline").toggleAttribute("hidden", !is);
 
     function take(round) {
+      const known = state.rounds.get(round.token);
+      if (known && round.running && round.revision < known.revision) return;
       state.rounds.set(round.token, round);
       paintRound(round);
-      if (round.running) listen(round.token);
+      listen();
     }
 
     // --- asking ----------------------------------------------------------------------------------
