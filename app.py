@@ -9,6 +9,8 @@ from backend.errors import UserError
 from backend.jobs.keeper import WorkerKeeper
 from backend.services import Services, build_services
 from backend.settings import Settings
+from backend.starter_offer import train_alone
+from backend.trainings import TrainingService
 from ui.shell import build_app
 
 
@@ -29,6 +31,8 @@ def serve(services: Services) -> None:
     if services.first_start():
         print("First start: loading the seed corpus and its judges …", flush=True)
         services.prepare()
+        if train_alone(TrainingService(services.jobs), settings.starter):
+            print("Training the starter model in the background, about five minutes …", flush=True)
     app = build_app(services)
     keeper = WorkerKeeper(settings, services.database)
     keeper.start()

@@ -1,7 +1,7 @@
 """Every setting, read once from `ZHUFU_*` and `.env`, then passed in and never changed."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +28,9 @@ class Environment(BaseSettings):
             ) from error
 
 
+StarterWish = Literal["auto", "offer", "off"]
+
+
 class Settings(Environment):
     """Settings of one process."""
 
@@ -38,6 +41,10 @@ class Settings(Environment):
     host: str = Field("127.0.0.1", description="Address the server listens on.")
     port: int = Field(7860, ge=0, le=65535, description="Port the server listens on.")
     lease_seconds: int = Field(600, ge=5, description="How long an annotator holds an item, in seconds.")
+    starter: StarterWish = Field(
+        "offer",
+        description="The starter model on a machine without a GPU: auto trains it at the first start.",
+    )
     llm_base_url: str = Field("", description="Base URL of the default OpenAI-compatible endpoint.")
     llm_api_key: SecretStr = Field(SecretStr(""), description="Key of the default endpoint.")
     llm_model: str = Field("", description="Model name at the default endpoint.")

@@ -3,6 +3,7 @@
 from backend.errors import UserError
 from backend.records import Board
 from backend.services import Services
+from ui import home_starter
 from ui.board_view import board_table
 from ui.say import Say
 from ui.widgets import empty, esc, fill, html_block, note, polite
@@ -11,6 +12,7 @@ from ui.widgets import empty, esc, fill, html_block, note, polite
 def build(services: Services, say: Say) -> None:
     """Figures, three ways in, and the newest agreement board."""
     html_block(_hero(say))
+    home_starter.build(services, say)
     html_block(_roles(say))
     figures = html_block(elem_id="zf-home-figures")
     html_block(f'<h2 class="zf-h">{say("裁判和人有多一致", "How far judges agree with people")}</h2>')
