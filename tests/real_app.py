@@ -9,16 +9,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from backend.db.engine import Database
 from backend.services import build_services
 from backend.settings import ROOT, Settings
 from tests.browser_setup import find_browser
+from tests.job_helpers import sweep
 
 FLAGS = (
     "--no-sandbox",
@@ -89,6 +91,9 @@ def running(home: Path) -> Iterator[App]:
                 app.process.wait(15)
             except subprocess.TimeoutExpired:
                 app.kill()
+        # Jobs outlive the application by design; what a test started must not outlive the test.
+        with closing(Database(f"sqlite:///{home / 'zhufu.db'}")) as database:
+            sweep(database)
 
 
 @pytest.fixture(scope="module")
