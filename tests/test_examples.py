@@ -150,6 +150,27 @@ def test_comparisons_and_pairs_of_people_vote(corpus: Corpus) -> None:
     assert corpus.votes() == {"甲": (1, 1), "乙": (0, 2), "丙": (1, 0), "丁": (0, 1)}
 
 
+def test_imported_clicks_are_likes_and_only_grow(services: Services, home: Path) -> None:
+    prompt = prompts_of(Split.TRAIN, 1)[0]
+
+    def bring(*rows: tuple[str, object]) -> int:
+        path = home / "clicks.csv"
+        lines = ["请求,祝福语,点击数", *(f"{prompt},{text},{clicks}" for text, clicks in rows)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return services.corpus.import_file(path, skip_bad=True).rejected
+
+    assert bring(("甲", 12), ("乙", 0), ("丙", ""), ("丁", "many"), ("戊", -1)) == 2
+    corpus = Corpus(services)
+    assert corpus.votes() == {"甲": (12, 0)}
+    before = services.examples.index().name
+    bring(("甲", 30), ("甲", 20), ("乙", 1))
+    assert corpus.votes() == {"甲": (30, 0), "乙": (1, 0)}
+    bring(("甲", 5))
+    assert corpus.votes()["甲"] == (30, 0)
+    assert services.examples.index().name != before
+    assert [one.greeting for one in services.examples.index().liked[0]] == ["甲", "乙"]
+
+
 def test_a_visitors_last_click_counts(corpus: Corpus) -> None:
     from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
     from backend.playground.vocabulary import CardState

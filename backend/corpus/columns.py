@@ -9,6 +9,7 @@ _NAMES = {
     "prompt": "prompt query request instruction question 请求 提示 提示词 问题 指令 需求 主题",
     "response": "response greeting completion output answer text reply 祝福 祝福语 回复 回答 文案 内容",
     "label": "label good score 标签 标注 是否优秀 优秀",
+    "clicks": "clicks click likes upvotes 点击 点击数 点击量 点赞 点赞数",
     "chosen": "chosen preferred better strong winner 优选 更好 较好 好",
     "rejected": "rejected worse weak loser 拒绝 较差 更差 差",
     "flaw": "flaw 缺点 毛病",

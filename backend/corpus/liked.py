@@ -1,8 +1,8 @@
 """Which greetings of the corpus people liked, for requests that only train.
 
 A like is a person's verdict or a data set's label of 1 (or an excellent rubric), a comparison won, a pair in
-which people or the corpus chose it, a visitor's click in the playground; a dislike is the opposite. Judges
-have no say.
+which people or the corpus chose it, a click (imported, or of a visitor in the playground); a dislike is the
+opposite. Judges have no say.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from backend.agents.example_index import Liked
 from backend.corpus import split_of
 from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
-from backend.db.tables import Comparison, Greeting, PreferencePair, Prompt, Rater, Verdict
+from backend.db.tables import ClickCount, Comparison, Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.text import squeeze
 from backend.vocabulary import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale, Split
 from backend.writing.near import normal_greeting, normal_prompt
@@ -83,6 +83,7 @@ def stamp(session: Session) -> str:
         session.execute(select(func.count(), func.max(table.id))).one()
         for table in (Prompt, Greeting, Comparison, PreferencePair, PlaySignal)
     ]
+    counted.append(session.execute(select(func.count(), func.sum(ClickCount.clicks))).one())
     verdicts = select(func.count(), func.max(Verdict.id)).join(Rater).where(Rater.kind.in_(PEOPLE))
     counted.append(session.execute(verdicts).one())
     return "-".join(str(value or 0) for row in counted for value in row)
@@ -118,6 +119,8 @@ def _votes(session: Session) -> tuple[Votes, Votes]:
     for chosen, rejected in session.execute(pairs.where(PreferencePair.origin.in_(ORIGINS))):
         likes[chosen] += 1
         dislikes[rejected] += 1
+    for greeting, clicks in session.execute(select(ClickCount.greeting_id, ClickCount.clicks)):
+        likes[greeting] += clicks
     return likes, dislikes
 
 

@@ -12,10 +12,12 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _TRUTH = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 _FLAWS = {flaw.value for flaw in Flaw}
 MAX_TAG = 40
+MOST_CLICKS = 2**31 - 1
 
 _NAMES = {
     "prompt": ("prompt", "请求"),
     "response": ("greeting", "祝福语"),
+    "clicks": ("number of clicks", "点击数"),
     "chosen": ("chosen greeting", "优选祝福语"),
     "rejected": ("rejected greeting", "落选祝福语"),
     "label": ("label", "标签"),
@@ -37,6 +39,7 @@ class Row(NamedTuple):
     pair: bool = False
     flaw: str | None = None
     reason: str = ""
+    clicks: int | None = None
     tags: tuple[str | None, str | None, str | None] = (None, None, None)
 
 
@@ -61,7 +64,8 @@ def make_row(line: int, fields: Mapping[str, Any], *, strict: bool = False, labe
         return _pair(base, fields, strict=strict, labelled=labelled)
     if "response" not in fields:
         return base
-    row = base._replace(greetings=(text_of(fields["response"], "response"),))
+    greeting = text_of(fields["response"], "response")
+    row = base._replace(greetings=(greeting,), clicks=_clicks(fields, strict))
     if "label" not in fields:
         return row
     reason = _optional(fields, "reason", MAX_TEXT, strict) or ""
@@ -115,6 +119,25 @@ def label_of(value: Any) -> int:
     if value is None or value == "":
         raise Rejected("the label is missing", "缺少标签")
     raise Rejected(f"the label is {str(value)[:40]!r}, not 0 or 1", f"标签是“{str(value)[:40]}”，不是 0 或 1")
+
+
+def _clicks(fields: Mapping[str, Any], strict: bool) -> int | None:
+    """A whole number from 0 on, None where the row has none. Raises Rejected where `strict`."""
+    value = fields.get("clicks")
+    if value is None or value == "":
+        return None
+    try:
+        count = int(str(value).strip().removesuffix(".0"))
+    except ValueError:
+        count = -1
+    if 0 <= count <= MOST_CLICKS:
+        return count
+    if strict:
+        raise Rejected(
+            f"the number of clicks is {str(value)[:40]!r}, no whole number from 0 on",
+            f"点击数是“{str(value)[:40]}”，不是非负整数",
+        )
+    return None
 
 
 def _tags(fields: Mapping[str, Any], strict: bool) -> tuple[str | None, str | None, str | None]:

@@ -15,7 +15,7 @@ TEMPLATE = "请只生成一条祝福语："
 KINDS = ("labels", "sharegpt", "alpaca", "trl", "seed", "prompts", "verl", "table")
 
 Fields = dict[str, Any]
-_EXTRAS = ("flaw", "reason", "occasion", "recipient", "style")
+_EXTRAS = ("clicks", "flaw", "reason", "occasion", "recipient", "style")
 
 
 @dataclass(frozen=True)

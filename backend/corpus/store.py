@@ -15,7 +15,16 @@ from backend.corpus import split_of
 from backend.corpus.facts import GreetingKey, Keyed, Target, greeting_ids, keyed, known, prompt_ids
 from backend.corpus.rows import Row
 from backend.db.insert import insert_ignore
-from backend.db.tables import Dataset, DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
+from backend.db.tables import (
+    ClickCount,
+    Dataset,
+    DatasetEntry,
+    Greeting,
+    PreferencePair,
+    Prompt,
+    Rater,
+    Verdict,
+)
 from backend.errors import Message
 from backend.vocabulary import RaterKind, Scale, Source
 
@@ -64,6 +73,7 @@ def store(session: Session, target: Target, rows: Sequence[Row]) -> Outcome:
         elif facts.learn(item):
             fresh.append(item)
     _insert(session, target, fresh)
+    _count_clicks(session, target, [item for item in items if item.row.clicks is not None])
     return Outcome(len(fresh), len(rows) - len(fresh) - len(denied), denied)
 
 
@@ -145,6 +155,33 @@ def _verdict_values(
                 "scale": Scale.BINARY,
                 "reason": item.row.reason or (item.row.flaw or "" if label == 0 else ""),
             }
+
+
+def _count_clicks(session: Session, target: Target, items: Sequence[Keyed]) -> None:
+    """Keep what is told of clicks, the higher count where there is one: clicks only grow."""
+    if not items:
+        return
+    prompts = prompt_ids(session, {item.prompt for item in items})
+    ids = greeting_ids(session, prompts, {item.greetings[0] for item in items if item.prompt in prompts})
+    told: dict[int, int] = {}
+    for item in items:
+        if (id_ := ids.get(item.greetings[0])) is not None:
+            told[id_] = max(told.get(id_, 0), item.row.clicks or 0)
+    rows = [
+        {"dataset_id": target.dataset, "greeting_id": id_, "clicks": clicks} for id_, clicks in told.items()
+    ]
+    insert_ignore(session, ClickCount, rows)
+    for id_, clicks in told.items():
+        session.execute(
+            update(ClickCount)
+            .where(
+                ClickCount.dataset_id == target.dataset,
+                ClickCount.greeting_id == id_,
+                ClickCount.clicks < clicks,
+            )
+            .values(clicks=clicks)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def _tag(session: Session, items: Sequence[Keyed]) -> None:

@@ -85,6 +85,21 @@ class DatasetEntry(Base):
     greeting_id: Mapped[int | None] = mapped_column(ForeignKey("greetings.id"), index=True)
 
 
+class ClickCount(Base):
+    """How often readers clicked on a greeting where a data set comes from; the highest count told."""
+
+    __tablename__ = "click_counts"
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "greeting_id"),
+        CheckConstraint("clicks >= 0", name="clicks_not_negative"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
+    greeting_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"), index=True)
+    clicks: Mapped[int] = mapped_column(Integer)
+
+
 class Rater(Base):
     """A human, the labels of a data set, or a judge at one exact version (hash of its config)."""
 
