@@ -28,8 +28,9 @@ from ui.training_fields import LABELS, entered, fields_of, shown
 from ui.training_form import start, told
 from ui.training_jobs import artifacts_table, bytes_of, jobs_table
 from ui.training_views import all_points, points, remarks_html, samples_html, status_html
-from ui.training_watch import Watcher, job_number
+from ui.training_watch import Watcher
 from ui.training_words import CURVES, either, progress_words
+from ui.widgets import number_of
 
 ZH, EN = Say("zh"), Say("en")
 WAIT = 40_000
@@ -85,7 +86,7 @@ def test_words() -> None:
     assert either(EN, warning) == "warning, step 8: too long (limit 1.5)"
     assert either(ZH, "plain") == "plain"
     assert [bytes_of(size) for size in (200, 7_700_000, 3e9)] == ["0.2 kB", "7.7 MB", "3.0 GB"]
-    assert [job_number(wish) for wish in ("7", 7, "-1", "７", "7;", None, "9" * 12)] == [7, 7] + [None] * 5
+    assert [number_of(wish) for wish in ("7", 7, "-1", "７", "7;", None, "9" * 12)] == [7, 7] + [None] * 5
 
 
 def test_views_escape_what_models_and_people_wrote() -> None:

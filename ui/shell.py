@@ -25,6 +25,7 @@ from ui import (
     home_page,
     judges_page,
     manual,
+    pairs_page,
     playground_api,
     playground_page,
     training_page,
@@ -60,7 +61,8 @@ PAGES = (
     Page("corpus", "语料", "Corpus", corpus_page.build),
     Page("judges", "裁判", "Judges", judges_page.build, apart=True),
     Page("agreement", "一致性", "Agreement", agreement_page.build),
-    Page("training", "训练", "Training", training_page.build, apart=True),
+    Page("pairs", "偏好对", "Pairs", pairs_page.build, apart=True),
+    Page("training", "训练", "Training", training_page.build),
 )
 
 
@@ -201,7 +203,7 @@ def _theme() -> gr.themes.Base:
 def _head() -> str:
     styles = "".join(
         f'<link rel="stylesheet" href="{_asset(name)}">'
-        for name in ("zhufu.css", "annotate.css", "training.css", "playground.css")
+        for name in ("zhufu.css", "annotate.css", "training.css", "playground.css", "pairs.css")
     )
     scripts = "".join(
         f'<script defer src="{_asset(name)}"></script>'

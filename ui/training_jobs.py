@@ -9,25 +9,9 @@ from backend.trainings import SERVE, size_of
 from ui.job_words import bar, pill
 from ui.say import Say
 from ui.training_words import ARTIFACTS, METRICS, moment, progress_words, short, title_of
-from ui.widgets import empty, esc, table
+from ui.widgets import empty, esc, opener, table
 
-# A link that also works in a new tab; a plain press is answered in place. Not at the click: a poll that
-# replaces the list between press and release would take the click with it.
-OPEN = """
-let pressed = null;
-const job = (event) => event.target.closest('[data-job]')?.dataset.job ?? null;
-const plain = (event) => event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey);
-element.addEventListener('pointerdown', (event) => { pressed = plain(event) ? job(event) : null; });
-element.addEventListener('pointerup', (event) => {
-  if (pressed !== null && pressed === job(event)) trigger('click', { job: pressed });
-  pressed = null;
-});
-element.addEventListener('click', (event) => {
-  if (job(event) === null || !plain(event)) return;
-  event.preventDefault();
-  if (event.detail === 0) trigger('click', { job: job(event) });
-});
-"""
+OPEN = opener("job")
 TELLING = (
     "eval_loss",
     "length_matched_accuracy",

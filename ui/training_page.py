@@ -15,8 +15,8 @@ from ui.training_fill import QUIET
 from ui.training_form import Form
 from ui.training_jobs import OPEN, artifacts_table
 from ui.training_steer import steering
-from ui.training_watch import Watcher, job_number
-from ui.widgets import fill, html_block, note, polite, title
+from ui.training_watch import Watcher
+from ui.widgets import fill, html_block, note, number_of, polite, title
 
 JOBS, START, MADE = "jobs", "start", "made"
 REMEMBER = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?job=${id}`); }"
@@ -80,7 +80,7 @@ def _opening(
 
     @polite(say)
     def open_job(event: gr.EventData) -> list[Any]:
-        wish = job_number(getattr(event, "job", None))
+        wish = number_of(getattr(event, "job", None))
         if wish is None:
             return [gr.skip()] * 3
         return ["", gr.Tabs(selected=JOBS), watcher.choice(trainings.job(wish).id)]

@@ -24,7 +24,7 @@ from ui.training_views import (
     status_html,
 )
 from ui.training_words import CURVES, label
-from ui.widgets import esc
+from ui.widgets import esc, number_of
 
 LOG_LINES = 80
 Facts = dict[str, Any]
@@ -40,7 +40,7 @@ class Watcher:
     def newest(self, wish: object = None) -> int | None:
         """The job to watch: the one wished for, else the newest that runs, that waits, or at all."""
         jobs = self._trainings.jobs()
-        if (number := job_number(wish)) is not None:
+        if (number := number_of(wish)) is not None:
             # A link to a job of another database: what is here is shown instead.
             with suppress(UserError):
                 return self._trainings.job(number).id
@@ -113,12 +113,6 @@ class Watcher:
         if job_id and job_id not in [job.id for job in jobs]:
             shown.append(self._trainings.job(job_id))
         return [(label(self._say, job), job.id) for job in shown]
-
-
-def job_number(wish: object) -> int | None:
-    """A job's number as a browser may send it; None for anything else."""
-    text = str(wish) if isinstance(wish, str | int) else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _busy(job: JobInfo) -> bool:

@@ -56,6 +56,36 @@ def sure(question: str) -> str:
     return f"(given) => !given || confirm({json.dumps(question, ensure_ascii=False)}) ? given : null"
 
 
+# A link that also works in a new tab; a plain press is answered in place. Not at the click: a poll that
+# replaces the list between press and release would take the click with it.
+_OPENER = """
+let pressed = null;
+const found = (event) => event.target.closest('[data-NAME]')?.dataset.NAME ?? null;
+const plain = (event) => event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey);
+element.addEventListener('pointerdown', (event) => { pressed = plain(event) ? found(event) : null; });
+element.addEventListener('pointerup', (event) => {
+  if (pressed !== null && pressed === found(event)) trigger('click', { NAME: pressed });
+  pressed = null;
+});
+element.addEventListener('click', (event) => {
+  if (found(event) === null || !plain(event)) return;
+  event.preventDefault();
+  if (event.detail === 0) trigger('click', { NAME: found(event) });
+});
+"""
+
+
+def opener(name: str) -> str:
+    """Script of an HTML block whose links carry `data-NAME`: a press tells the page that value."""
+    return _OPENER.replace("NAME", name)
+
+
+def number_of(wish: object) -> int | None:
+    """A row's number as a browser may send it; None for anything else."""
+    text = str(wish) if isinstance(wish, str | int) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> str:
     """An HTML table; cells are ready HTML. `classes` gives a class per column ("zf-text" for prose)."""
     mark = [f' class="{name}"' if name else "" for name in classes] + [""] * (len(head) - len(classes))

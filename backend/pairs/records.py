@@ -148,6 +148,15 @@ class PromptLine:
 
 
 @dataclass(frozen=True)
+class LostCandidate:
+    """A candidate that failed a check, as far as its text was kept."""
+
+    prompt: str
+    text: str
+    generator: str
+
+
+@dataclass(frozen=True)
 class PairProgress:
     """How far a run is, and what it has used over every attempt. `expected` candidates in all."""
 

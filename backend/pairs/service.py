@@ -1,6 +1,6 @@
 """Preference pairs as pages, commands and jobs see them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from backend.pairs import decide, estimating, intake, people, views
 from backend.pairs.pens import Pens
 from backend.pairs.records import (
     Funnel,
+    LostCandidate,
     PairDetail,
     PairEstimate,
     PairFilter,
@@ -34,10 +35,13 @@ from backend.pairs.run import Running, Tools
 from backend.pairs.verdicts import LIMITS
 from backend.pairs.vocabulary import PairState, Stage
 from backend.records import ExportReport
+from backend.training_config import STARTER, settings_for
+from backend.trainings import STARTER_PRESET, TrainingService
 from backend.scoring.service import ScoringService
 from backend.writing.generators import GeneratorService
 
 JOB_KIND = "pairs"
+REWARD_MODEL = "reward_model"
 
 
 class PairService:
@@ -141,6 +145,11 @@ class PairService:
         with self._database.read() as session:
             return views.lines(session, run_id, lost, limit)
 
+    def lost_candidates(self, run_id: int, fault: str, limit: int = 200) -> list[LostCandidate]:
+        """Candidates of a run that failed one check."""
+        with self._database.read() as session:
+            return views.lost_candidates(session, run_id, fault, limit)
+
     def page(self, run_id: int, wish: PairFilter, offset: int = 0, limit: int = 20) -> PairPage:
         """Pairs of a run, those that wait for a decision first."""
         with self._database.read() as session:
@@ -167,9 +176,24 @@ class PairService:
         self.settle(run_id)
         return self._corpus.export("pairs", fmt, path, dataset=self.one(run_id).name)
 
-    def generators(self) -> Sequence[str]:
-        """Names of everything that can write candidates."""
-        return [info.name for info in self._generators.generators()]
+    def train(self, run_id: int) -> JobInfo:
+        """Queue a reward model on the pairs of a run that may be used. Raises UserError.
+
+        It builds on the newest policy, or on a fresh starter where there is none.
+        """
+        self.settle(run_id)
+        run = self.one(run_id)
+        if not self.funnel(run.id).pairs:
+            raise UserError(
+                f"Run {run.id} has no pair that may be used yet.", f"批次“{run.name}”还没有可用的偏好对。"
+            )
+        trainings = TrainingService(self._jobs)
+        wish = {"datasets": [run.name], "name": f"rm-{run.name}"}
+        sets = [info.name for info in self._corpus.datasets()]
+        settings = settings_for(REWARD_MODEL, STARTER_PRESET, wish).model_dump(mode="json")
+        if trainings.problems(REWARD_MODEL, settings, sets, ()):
+            wish["base"] = STARTER
+        return trainings.submit(REWARD_MODEL, STARTER_PRESET, wish)
 
     def _queued(self, run: PairRunInfo) -> JobInfo:
         job = self._jobs.submit(JOB_KIND, {"run": run.id, "name": run.name})

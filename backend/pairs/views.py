@@ -13,6 +13,7 @@ from backend.pairs.people import votes
 from backend.pairs.records import (
     Decision,
     Funnel,
+    LostCandidate,
     PairDetail,
     PairFilter,
     PairPage,
@@ -104,6 +105,18 @@ def lines(session: Session, run_id: int, lost: str | None, limit: int) -> list[P
     if lost is not None:
         query = query.where(RunPrompt.lost == lost)
     return [PromptLine(*row) for row in session.execute(query.order_by(RunPrompt.position).limit(limit))]
+
+
+def lost_candidates(session: Session, run_id: int, fault: str, limit: int) -> list[LostCandidate]:
+    """Candidates that failed one check, in order."""
+    rows = session.execute(
+        select(RunPrompt.text, Candidate.text, Candidate.generator)
+        .join(RunPrompt, RunPrompt.id == Candidate.run_prompt_id)
+        .where(Candidate.run_id == run_id, Candidate.fault == fault)
+        .order_by(Candidate.id)
+        .limit(limit)
+    )
+    return [LostCandidate(*row) for row in rows]
 
 
 def page(session: Session, run_id: int, wish: PairFilter, offset: int, limit: int) -> PairPage:
