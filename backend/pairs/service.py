@@ -35,9 +35,9 @@ from backend.pairs.run import Running, Tools
 from backend.pairs.verdicts import LIMITS
 from backend.pairs.vocabulary import PairState, Stage
 from backend.records import ExportReport
+from backend.scoring.service import ScoringService
 from backend.training_config import STARTER, settings_for
 from backend.trainings import STARTER_PRESET, TrainingService
-from backend.scoring.service import ScoringService
 from backend.writing.generators import GeneratorService
 
 JOB_KIND = "pairs"
@@ -79,10 +79,13 @@ class PairService:
         return estimating.estimate(self._database, self._endpoints, self._scoring, self._generators, request)
 
     def open(self, request: PairRequest) -> PairRunInfo:
-        """Store a new run with everything that goes in. Raises UserError, NotFound."""
+        """Store a new run with everything that goes in. Raises UserError, NotFound.
+
+        A panel is shown examples as the writers are, always those of the corpus as it is now.
+        """
         self.check(request)
-        pinned = replace(request, judge=self._scoring.pinned(request.judge))
-        return self.one(intake.open_run(self._database, pinned))
+        judge = self._scoring.pinned(self._scoring.with_examples(request.judge))
+        return self.one(intake.open_run(self._database, replace(request, judge=judge)))
 
     def submit(self, request: PairRequest) -> tuple[PairRunInfo, JobInfo]:
         """Store a new run and queue it as a job."""

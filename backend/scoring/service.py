@@ -24,7 +24,7 @@ from backend.judges.registry import (
     describe,
     example_wish,
 )
-from backend.judges.spec import ASKING, JudgeSpec
+from backend.judges.spec import ASKING, JudgeKind, JudgeSpec
 from backend.llm.budget import Budget, estimate
 from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
@@ -143,6 +143,12 @@ class ScoringService:
             raise UserError("This process has no job queue.", "当前进程没有任务队列。")
         self.estimate(request)
         return self._jobs.submit(JOB_KIND, replace(request, spec=self.pinned(request.spec)).plain())
+
+    def with_examples(self, spec: JudgeSpec) -> JudgeSpec:
+        """A panel with the usual number of examples, where its spec names none; any other judge as it is."""
+        if spec.kind is not JudgeKind.PANEL or "examples" in spec.config or self._examples is None:
+            return spec
+        return replace(spec, config={**spec.config, "examples": EXAMPLES})
 
     def pinned(self, spec: JudgeSpec) -> JudgeSpec:
         """The spec with the index of its examples named, so that a run that goes on later sees the same."""
