@@ -24,6 +24,11 @@ CLAUSES = (
     "惦记你的人都在", "愿前路辽阔", "愿归途灯火可亲", "想要的都拥有", "得不到的都释怀", "愿热爱可抵漫长",
     "愿你永远少年气", "愿清晨醒来有期待", "愿夜里安睡无牵挂", "钱包鼓鼓底气足", "书里书外都是好风景",
 )  # fmt: skip
+SAID = {
+    "merits": ("{}写得有画面", "语气亲切，像说给熟人听", "祝愿落在日子里，不空泛"),
+    "faults": ("{}稍显套话", "没有贴着请求里的人来写", "短句堆得多，没有主意"),
+}
+REASONS = {1: "褒方举的词句都在文中，画面具体，情意真切", 0: "贬方说得对：换一个人也能用，没有贴着这件事"}
 _HEADS = {"褒方": "merits", "贬方": "faults", "复核人": "reflect", "评审": "judge", "写中文祝福": "write"}
 
 
@@ -81,14 +86,15 @@ def panel(body: Body) -> str:
     text = greeting_of(body)
     if asked in ("merits", "faults"):
         many = (quality(text) == 1) == (asked == "merits")
-        return _say(**{asked: [f"{asked} {n}" for n in range(3 if many else 1)]})
+        quoted = f"“{text.split('，')[0].rstrip('。！')}”"
+        return _say(**{asked: [one.format(quoted) for one in SAID[asked][: 3 if many else 1]]})
     if asked == "other":
         return _say(explanation="一锤定音", verdict=final_verdict(text))
     said = _heard(body, text, first_verdict(text))
     if asked == "reflect":
         alone = "没有初判" in prompt_of(body)
         said = quality(text) ^ (chance(text, "alone") < ERRS / 2) if alone else _final(text, said)
-    return _say(explanation=f"{asked} 的理由", verdict=int(said))
+    return _say(explanation=REASONS[int(said)], verdict=int(said))
 
 
 def _final(text: str, first: int) -> int:

@@ -88,6 +88,12 @@ def open_log(page: Page) -> None:
         fold.click()
 
 
+def open_pair(page: Page) -> None:
+    """The debate of the first pair, with what can be done about it."""
+    page.locator("#zf-pair-table [data-pair]").first.click(timeout=WAIT)
+    page.wait_for_selector(".zf-debate", timeout=WAIT)
+
+
 SHOTS = (
     Shot("home", "", "#zf-home-board table, #zf-home-board .zf-empty"),
     Shot("write-first", "write", "#zf-play[data-ready]", guided=True),
@@ -106,6 +112,16 @@ SHOTS = (
     Shot("judges-beside", "judges", "#zf-judges table", (("并排看理由", "Side by side"),)),
     Shot("judges-runs", "judges", "#zf-judges table", (("评判任务", "Scoring runs"),)),
     Shot("judges-endpoints", "judges", "#zf-judges table", (("模型端点", "Endpoints"),)),
+    Shot("pairs", "pairs", "#zf-pair-funnel ol, #zf-pair-runs .zf-empty"),
+    Shot(
+        "pairs-debate",
+        "pairs",
+        "#zf-pair-funnel ol",
+        (("逐对看", "Pair by pair"),),
+        act=open_pair,
+    ),
+    Shot("pairs-new", "pairs", "#zf-pair-runs > *", (("新的一批", "New run"),)),
+    Shot("pairs-ablations", "pairs", "#zf-pair-runs > *", (("去掉一个角色", "Ablations"),)),
     Shot("training", "training", "#zf-trainings table, #zf-trainings .zf-empty"),
     Shot("training-new", "training", "#zf-trainings > *", (("新训练", "New training"),)),
     Shot(
@@ -126,6 +142,8 @@ EMPTY = (
     "judges",
     "judges-make",
     "judges-runs",
+    "pairs",
+    "pairs-new",
     "training",
     "training-results",
 )
@@ -133,8 +151,8 @@ EMPTY = (
 
 
 ZH, EN, PHONE = View(1440, "light", "zh"), View(1024, "light", "en"), View(390, "dark", "zh")
-PAGES = ("write", "annotate", "campaigns", "corpus", "judges", "training", "agreement")
-PARTS = ("corpus-import", "judges-make", "judges-endpoints", "training-new")
+PAGES = ("write", "annotate", "campaigns", "corpus", "judges", "pairs", "training", "agreement")
+PARTS = ("corpus-import", "judges-make", "judges-endpoints", "pairs-debate", "training-new")
 CHOSEN = dict.fromkeys(PAGES, (ZH, EN, PHONE)) | dict.fromkeys(("home", *PARTS), (ZH, EN))
 CHOSEN["write"] = tuple(View(w, s, "en" if w == 1024 else "zh") for w in HEIGHTS for s in ("light", "dark"))
 """What the documentation shows; of Write, all widths in both schemes."""

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import httpx
 
+from backend.agents.plan import Plan
 from backend.llm.checks import EndpointInput
+from backend.pairs.records import Checking, PairFilter, PairRequest, Source, SourceKind
 from backend.scoring.records import ScoreRequest
 from backend.scoring.targets import Target, TargetKind
-from backend.services import Services, build_services
+from backend.services import SEED, Services, build_services
 from backend.settings import Settings
 from backend.trainings import TrainingService
 from tests.llm_fixtures import FakeLLM
+from tests.pair_helpers import SCRIPT
 from tests.real_app import App
 
 RATERS = (("小林", 0.9), ("老周", 0.75))
@@ -26,6 +29,8 @@ def furnish(home: Path, fake: FakeLLM) -> None:
     services = build_services(Settings(home=home))
     services.prepare()
     connect(services, fake)
+    _pairs(services, fake)
+    connect(services, fake)
     _score(services)
     TrainingService(services.jobs).submit("sft", "starter_cpu", TRAINING)
     services.close()
@@ -35,6 +40,18 @@ def connect(services: Services, fake: FakeLLM) -> None:
     """An endpoint that writes greetings and judges them."""
     fake.script(reply="tests.greeting_replies:greeting_or_verdict")
     services.endpoints.save(EndpointInput("示例模型", fake.base_url, "fake", price_in=0.5, price_out=1.5))
+
+
+def _pairs(services: Services, fake: FakeLLM) -> None:
+    """A run of pairs, some of them with people, one overruled by a reviewer."""
+    fake.script(**SCRIPT)
+    spec = services.scoring.catalog.resolve("panel", "示例模型")
+    seed = Source(SourceKind.DATASET, SEED, 80)
+    wish = PairRequest(seed, Plan(("示例模型",)), spec, name="第一批", checking=Checking(0.2))
+    run = services.pairs.open(wish)
+    services.pairs.run(run.id)
+    first = services.pairs.page(run.id, PairFilter()).rows[0]
+    services.pairs.decide(first.id, "flip", "小林", "落选的更像说给这个人听的")
 
 
 def _score(services: Services) -> None:

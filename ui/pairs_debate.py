@@ -5,7 +5,7 @@ from typing import Any
 
 from backend.pairs.records import Decision, PairDetail, Side
 from backend.pairs.vocabulary import PairState
-from ui.pairs_words import DECIDERS, ROLES, STATES, WISHED, state_pill
+from ui.pairs_words import DECIDERS, ROLES, STATES, WISHED, judge_title, state_pill
 from ui.say import Say
 from ui.widgets import esc
 
@@ -26,7 +26,7 @@ def debate_html(say: Say, pair: PairDetail) -> str:
 def _provenance(say: Say, pair: PairDetail) -> str:
     hashes = " · ".join(f"{esc(name)} <code>{esc(hash_[:8])}</code>" for name, hash_ in pair.prompts.items())
     lines = [
-        f"{say('裁判', 'judge')} {esc(pair.judge)} <code>{esc(pair.judge_version)}</code>",
+        f"{say('裁判', 'judge')} {esc(judge_title(say, pair.judge))} <code>{esc(pair.judge_version)}</code>",
         f"{say('提示词', 'prompts')} {hashes}",
         f"{say('表面差异（0 到 2）', 'surface difference (0 to 2)')} {pair.difference:.2f}",
         _calls(say("裁判认可的一条，调用", "calls on the accepted one"), pair.chosen),
@@ -108,9 +108,11 @@ def _history(say: Say, decisions: tuple[Decision, ...]) -> str:
     if not decisions:
         nobody = say("还没有人看过这一对。", "Nobody has looked at this pair yet.")
         return f'<p class="zf-note">{esc(nobody)}</p>'
-    lines = "".join(
-        f"<li>{esc(one.at.astimezone().strftime('%m-%d %H:%M'))} {esc(one.name or say(*DECIDERS[one.by]))}："
-        f"{esc(say(*STATES[one.state]))}{f'（{esc(one.note)}）' if one.note else ''}</li>"
-        for one in decisions
-    )
+    lines = "".join(f"<li>{esc(_decision(say, one))}</li>" for one in decisions)
     return f'<ul class="zf-history">{lines}</ul>'
+
+
+def _decision(say: Say, one: Decision) -> str:
+    who = one.name or say(*DECIDERS[one.by])
+    told = f"{one.at.astimezone():%m-%d %H:%M} {who}{say('：', ': ')}{say(*STATES[one.state])}"
+    return told + (say(f"（{one.note}）", f" ({one.note})") if one.note else "")

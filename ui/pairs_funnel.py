@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from backend.pairs.records import Funnel, PairRunInfo, Report
 from backend.pairs.vocabulary import PairState
 from backend.scoring.records import clock
-from ui.pairs_words import STATES, loss
+from ui.pairs_words import STATES, judge_title, loss
 from ui.say import Say
 from ui.widgets import esc, note
 
@@ -50,8 +50,9 @@ def _facts(say: Say, run: PairRunInfo, funnel: Funnel) -> str:
     states = " · ".join(
         f"{esc(say(*STATES[PairState(name)]))} {count:,}" for name, count in funnel.states.items()
     )
+    judge = f"{judge_title(say, run.request.judge.name)} {(run.judge_version or '')[:8]}"
     facts = [
-        f"{say('裁判', 'judge')} {esc(run.request.judge.name)} {esc((run.judge_version or '')[:8])}",
+        f"{say('裁判', 'judge')} {esc(judge)}",
         f"{say('调用', 'calls')} {run.calls:,}",
         f"{say('花费', 'cost')} {run.cost:.4f}",
         f"{say('用时', 'time')} {clock(run.seconds)}",

@@ -14,7 +14,7 @@ from backend.pairs.vocabulary import Stage
 from backend.services import Services
 from ui.job_words import bar, pill
 from ui.pairs_funnel import funnel_html
-from ui.pairs_words import STAGES, loss
+from ui.pairs_words import STAGES, judge_title, loss
 from ui.say import Say
 from ui.widgets import empty, esc, html_block, note, opener, polite, table
 
@@ -290,7 +290,7 @@ def _row(say: Say, run: PairRunInfo, job: JobInfo | None, here: bool) -> list[st
         pill(say, job.status) if job and run.stage is not Stage.DONE else _stage(say, run),
         bar(job) if job else esc(say(*STAGES[run.stage])),
         esc(say("、", ", ").join(run.request.plan.generators)),
-        esc(run.request.judge.name),
+        esc(judge_title(say, run.request.judge.name)),
         f"{after.pairs:,}" if after else "–",
         f"{after.length:.1%}" if after and after.length is not None else "–",
     ]

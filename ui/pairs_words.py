@@ -1,7 +1,10 @@
 """Names of stages, states, losses and agents on the page of pairs, in both languages."""
 
 from backend.agents.pairing import Way
+from backend.judges.spec import JudgeKind
+from backend.pairs.ablation import WITHOUT
 from backend.pairs.vocabulary import Decider, PairState, Stage
+from ui.judges_words import KINDS
 from ui.say import Say
 from ui.widgets import esc
 
@@ -90,6 +93,16 @@ LOSSES: dict[str, Words] = {
 def loss(say: Say, name: str) -> str:
     """Why something was lost; a reason without a name in the table is shown as it is."""
     return say(*LOSSES[name]) if name in LOSSES else name.partition("_")[2]
+
+
+def judge_title(say: Say, name: str) -> str:
+    """A judge's name for people: a kind in the reader's language, and which agents are left out."""
+    base, _, off = name.partition(WITHOUT)
+    shown = say(*KINDS[JudgeKind(base)]) if base in set(JudgeKind) else base
+    if not off:
+        return shown
+    roles = say("、", ", ").join(say(*ROLES[role]) if role in ROLES else role for role in off.split("+"))
+    return say(f"{shown}（去掉{roles}）", f"{shown} (without {roles.lower()})")
 
 
 def state_pill(say: Say, state: PairState) -> str:
