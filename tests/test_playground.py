@@ -277,6 +277,10 @@ def test_another_version_stands_at_the_same_place(house: Services, fake_llm: Fak
     assert again.state is CardState.FAILED and again.note, "the same text again is no other version"
     with pytest.raises(NotFound):
         house.play.change(first.id, Change.AGAIN, BEN)
+    fake_llm.script(reply=GREETING, latency_s=0.5)
+    house.play.change(first.id, Change.WARMER, ANN)
+    with pytest.raises(Conflict, match="still being written"):
+        house.play.change(shorter.id, Change.FUNNIER, ANN)
 
 
 def test_likes_are_signals_and_never_labels(house: Services) -> None:

@@ -194,3 +194,10 @@ def test_where_no_model_exists_the_starter_is_offered_and_watched(services: Serv
         assert begun["running"] and "工作进程" in begun["waiting"]["zh"]
         post(client, "starter", 409)
         assert "已在训练" in client.get(f"{API}/models").json()["starter"]["blocked"]["zh"]
+
+
+def test_visitors_never_see_where_a_model_server_stands(client: TestClient, fake_llm: FakeLLM) -> None:
+    for script in ({"models": ["other"]}, {"faults": {"stream_cut": 1.0}}, {"faults": {"server_error": 1.0}}):
+        fake_llm.script(reply=GREETING, **script)
+        note = written(client, ask(client, count=1, seed=len(str(script)))["token"])["cards"][0]["note"]
+        assert note["zh"] and note["en"] and "http" not in note["zh"] + note["en"]

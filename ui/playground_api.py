@@ -23,6 +23,7 @@ from backend.trainings import TrainingService
 from backend.vocabulary import CampaignKind
 from backend.writing.generators import GeneratorInfo, Readiness
 from ui.annotation_api import Id, RequestId
+from ui.playground_words import visitors_words
 from ui.polite_route import PoliteRoute
 
 COOKIE = "zhufu_visitor"
@@ -322,7 +323,7 @@ def _card(card: CardView) -> dict[str, Any]:
         "change": card.change.value if card.change else None,
         "state": card.state.value,
         "text": card.text,
-        "note": _said(card.note),
+        "note": _said(visitors_words(card)),
         "seed": card.seed,
         "tries": card.tries,
         "seconds": card.seconds,

@@ -25,6 +25,11 @@ class LiveRound:
         """Whether any card is still to be written."""
         return any(card.state not in FINAL for card in list(self.cards.values()))
 
+    def versions(self, card: CardView) -> list[CardView]:
+        """Every card at the same place."""
+        cards = list(self.cards.values())
+        return [other for other in cards if (other.generator, other.place) == (card.generator, card.place)]
+
     def put(self, card: CardView) -> None:
         """Show a card as it is now."""
         self.cards[card.id] = card

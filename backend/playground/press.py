@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from backend.errors import Message, UserError
+from backend.llm.errors import LLMError
 from backend.llm.retry import RetryPolicy
 from backend.playground.author import Author, Before, Outcome
 from backend.playground.live import LiveRound
@@ -35,7 +36,7 @@ class Press:
     def __init__(self, generators: GeneratorService, store: PlayStore) -> None:
         self._generators = generators
         self._store = store
-        self._queues: dict[str, FairQueue] = {}
+        self._queues: dict[tuple[str, int], FairQueue] = {}
 
     async def round(self, live: LiveRound, asked: Asked, infos: Sequence[GeneratorInfo]) -> None:
         """Every card of a new round, all generators beside each other."""
@@ -79,7 +80,7 @@ class Press:
             async with await self._generators.open(info.name, scope, policy=QUICK) as writer:
                 await work(writer)
         except UserError as error:
-            await self._end_all(live, cards, CardState.FAILED, error.message)
+            await self._end_all(live, cards, CardState.FAILED, error.message, _kind(error))
         except asyncio.CancelledError:
             await asyncio.shield(self._end_all(live, cards, CardState.STOPPED, _STOPPED))
             raise
@@ -91,7 +92,7 @@ class Press:
         self, live: LiveRound, writer: Writer, author: Author, card: CardView, before: Before | None
     ) -> None:
         slots = min(SLOTS, writer.client.endpoint.concurrency)
-        queue = self._queues.setdefault(card.generator, FairQueue(slots))
+        queue = self._queues.setdefault((card.generator, slots), FairQueue(slots))
         state = CardState.FAILED
         try:
             async with queue.turn(
@@ -102,18 +103,18 @@ class Press:
                     card.sampling, lambda text, number: live.grow(card.id, text, number), before
                 )
         except UserError as error:
-            outcome = _ended(live.cards[card.id], error.message)
+            outcome = _ended(live.cards[card.id], error.message, _kind(error))
         else:
             state = CardState.DONE if outcome.text and not outcome.broken else CardState.FAILED
         await self._end(live, card.id, state, outcome)
 
     async def _end_all(
-        self, live: LiveRound, cards: Sequence[CardView], state: CardState, note: Message
+        self, live: LiveRound, cards: Sequence[CardView], state: CardState, note: Message, fault: str = ""
     ) -> None:
         for card in cards:
             now = live.cards[card.id]
             if now.state not in FINAL:
-                await self._end(live, card.id, state, _ended(now, note))
+                await self._end(live, card.id, state, _ended(now, note, fault))
 
     async def _end(self, live: LiveRound, card_id: int, state: CardState, outcome: Outcome) -> None:
         await asyncio.to_thread(self._store.finish, card_id, state, outcome)
@@ -122,6 +123,7 @@ class Press:
             state=state,
             text=outcome.text,
             note=outcome.note,
+            fault=outcome.fault,
             tries=outcome.tries,
             seconds=outcome.seconds,
             seed=outcome.seed,
@@ -148,5 +150,9 @@ class Press:
                 known |= fresh
 
 
-def _ended(card: CardView, note: Message) -> Outcome:
-    return Outcome(card.text, note, "", card.tries, card.seconds or 0.0, card.seed)
+def _kind(error: UserError) -> str:
+    return error.kind.value if isinstance(error, LLMError) else ""
+
+
+def _ended(card: CardView, note: Message, fault: str) -> Outcome:
+    return Outcome(card.text, note, fault, card.tries, card.seconds or 0.0, card.seed)

@@ -50,6 +50,8 @@ class CardView:
     state: CardState
     text: str
     note: Message | None
+    fault: str
+    """Empty, or what is wrong: a Fault, "near", or the kind of an LLMError."""
     seed: int
     sampling: Sampling
     tries: int

@@ -81,10 +81,10 @@ class PlayService:
         """Another version of a card at the same place. Raises NotFound, and Conflict as `begin` does."""
         live = self._awake(self._store.token_of(card_id, visitor), visitor)
         card = live.cards[card_id]
-        if card.state not in FINAL:
-            raise Conflict("This greeting is still being written.", "这一条还在写，请稍等。")
         info = self._chosen((card.generator,))[0]
         with self._lock:
+            if any(other.state not in FINAL for other in live.versions(card)):
+                raise Conflict("This greeting is still being written.", "这一条还在写，请稍等。")
             self._make_room(visitor)
             self._live[live.round.token] = live
             made = self._store.add(live.round.token, _another(card, info, change))

@@ -180,6 +180,7 @@ def _card(row: PlayCard, liked: int, *, stale: bool) -> CardView:
         state=CardState.STOPPED if gone else row.state,
         text=row.text,
         note=_INTERRUPTED if gone else note,
+        fault=row.fault,
         seed=row.seed,
         sampling=Sampling(**row.sampling),
         tries=row.tries,

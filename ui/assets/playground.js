@@ -12,6 +12,7 @@
     const T = window.zhufuPlayWords[lang];
     const words = JSON.parse(root.dataset.words);
     const state = { models: [], starter: null, judges: [], chosen: new Set(remembered()), rounds: new Map(), stream: null, poll: null, count: 4, timer: null };
+    const usable = () => state.models.filter((model) => model.readiness !== "gone");
     const said = (message) => (message ? message[lang] : "");
     const el = (id) => root.querySelector(`#${id}`);
 
@@ -33,9 +34,10 @@
       if (!root.isConnected) return;
       try {
         Object.assign(state, await call("GET", "models"));
-        const known = new Set(state.models.map((model) => model.name));
+        const known = new Set(usable().map((model) => model.name));
         for (const name of state.chosen) if (!known.has(name)) state.chosen.delete(name);
-        if (!state.chosen.size && state.models.length) state.chosen.add((state.models.find((m) => m.readiness === "ready") || state.models[0]).name);
+        const first = usable().find((model) => model.readiness === "ready") || usable()[0];
+        if (!state.chosen.size && first) state.chosen.add(first.name);
         paintModels();
       } catch { /* the next look comes soon */ }
       const soon = state.starter?.running || state.models.some((model) => model.readiness === "starting");
@@ -135,8 +137,8 @@
 
     // --- models ----------------------------------------------------------------------------------
     function paintModels() {
-      root.classList.toggle("zf-no-model", !state.models.length);
-      el("zf-play-offer").replaceChildren(...(state.models.length ? [] : [offer()]));
+      root.classList.toggle("zf-no-model", !usable().length);
+      el("zf-play-offer").replaceChildren(...(usable().length ? [] : [offer()]));
       const pill = (model) => h("button", {
         type: "button", class: "zf-pill zf-model", "data-model": model.name, "data-readiness": model.readiness, disabled: model.readiness === "gone",
         "aria-pressed": String(state.chosen.has(model.name)), title: about(model), on: { click: () => choose(model) },
@@ -178,7 +180,7 @@
         : [starter?.failed && h("div", { class: "zf-bad" }, said(starter.failed)),
           h("button", { type: "button", class: "zf-go-button", id: "zf-play-starter", on: { click: () => guarded(() => call("POST", "starter", {})).then(refresh) } }, T.starterGo)];
       return h("div", { class: "zf-offer" }, h("h2", {}, T.noModel), h("p", { class: "zf-note" }, T.noModelLead), h("div", { class: "zf-cards" },
-        h("div", { class: "zf-card" }, h("h3", {}, T.starterTitle), h("p", {}, T.starterLead), h("p", {}, T.starterNote), ...train),
+        h("div", { class: "zf-card" }, h("h3", {}, T.starterTitle), h("p", {}, T.starterLead), ...train),
         h("div", { class: "zf-card" }, h("h3", {}, T.connectTitle), h("p", {}, T.connectLead), h("a", { class: "zf-go", href: `/${lang}/judges` }, T.connectGo))));
     }
 
@@ -204,7 +206,7 @@
       }
       for (const [generator, places] of grouped(round.cards)) paintColumn(node.querySelector(".zf-columns"), generator, places, round);
       el("zf-earlier").toggleAttribute("hidden", !el("zf-earlier-rounds").children.length);
-      el("zf-play-nothing").toggleAttribute("hidden", state.rounds.size > 0 || !state.models.length);
+      el("zf-play-nothing").toggleAttribute("hidden", state.rounds.size > 0 || !usable().length);
     }
 
     function grouped(cards) {
@@ -373,7 +375,7 @@
       await refresh();
       const { rounds } = (await guarded(() => call("GET", "rounds"))) || { rounds: [] };
       for (const round of rounds.reverse()) take(round);
-      el("zf-play-nothing").toggleAttribute("hidden", state.rounds.size > 0 || !state.models.length);
+      el("zf-play-nothing").toggleAttribute("hidden", state.rounds.size > 0 || !usable().length);
       root.dataset.ready = "1";
     }
 
