@@ -21,6 +21,16 @@ Floats = NDArray[np.float32]
 
 ENTRIES = "entries.json"
 WORDS = "words"
+SPLITTING = 1
+"""Part of every name: raise it when requests are split into words differently."""
+_COMMON = (
+    "祝 祝福 祝福语 福语 祝福词 祝愿 祝贺 贺词 贺语 寄语 祝词 问候语 吉祥话 吉祥语 吉利话 语 词 话 "
+    "话语 句子 语句 大全 给 对 跟 向 为 与 和 在 是 有 的 了 吧 吗 呢 就 也 都 很 最 更 刚 刚刚 "
+    "我 我们 你 他 她 想 要 请 帮 帮我 写 说 发 送 念 讲 来 做 点 句 段 条 一句 一段 一条 一下 一点 "
+    "适合 有关 关于 什么 怎么 如何 怎样"
+)
+COMMON = frozenset(_COMMON.split())
+"""Words that say nothing of whom and what a greeting is for."""
 NAME = 12
 """Hexadecimal digits of a name."""
 
@@ -69,7 +79,9 @@ class ExampleIndex:
                 by_prompt.setdefault(prompt, []).append(one)
         prompts = sorted(by_prompt)
         liked = [sorted(by_prompt[prompt], key=lambda one: (-one.merit, one.greeting)) for prompt in prompts]
-        name = digest(*(json.dumps([p, *map(astuple, g)]) for p, g in zip(prompts, liked, strict=True)))
+        name = digest(
+            str(SPLITTING), *(json.dumps([p, *map(astuple, g)]) for p, g in zip(prompts, liked, strict=True))
+        )
         index = cls(prompts, liked, name[:NAME])
         index._words = _indexed(prompts)
         return index
@@ -111,10 +123,14 @@ class ExampleIndex:
 
 
 def tokens(text: str) -> list[str]:
-    """The words of a request, long ones also in parts; whatever carries no letter or digit is left out."""
+    """The words of a request, long ones also in parts.
+
+    Words that every request has are left out, unless there are no others.
+    """
     import rjieba  # it reads its dictionary at import
 
-    return [word.lower() for word in rjieba.cut_for_search(text) if any(map(str.isalnum, word))]
+    words = [word.lower() for word in rjieba.cut_for_search(text) if any(map(str.isalnum, word))]
+    return [word for word in words if word not in COMMON] or words
 
 
 def ranked(values: Floats, count: int) -> dict[int, int]:
