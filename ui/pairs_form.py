@@ -92,8 +92,8 @@ class Form:
             )
         file = gr.File(
             label=say(
-                "或者拖入文件：TXT 一行一个请求，也可以是 JSON、CSV、Parquet 等（最大 200 MB）",
-                "Or drop a file: TXT with a request a line, JSON, CSV, Parquet … (up to 200 MB)",
+                "或者拖入文件：TXT 一行一个，或 JSON、CSV 等",
+                "Or drop a file: TXT, one a line; JSON, CSV …",
             ),
             height=150,
             elem_id="zf-pairs-file",
