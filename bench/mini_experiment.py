@@ -4,7 +4,7 @@
 
 A mediocre policy (SFT on one third of the chosen and all rejected greetings) learns by GRPO from a reward
 model without KL, from the reward model with KL, and from a binary judge (learnt from labels in which length
-says nothing) with terms for length, repetition and fit to the request. All of it are the programs of
+says nothing) with terms for length, repetition and fit. All of it are the programs of
 `backend.training`, started as anybody would. Requests are divided: rewards learn from one half; gold, its
 length-matched twin and the reading of fit ("points back") from the other. No policy and no reward learns from
 requests of the test split, and no checkpoint is chosen by them. What was broken off goes on where it stopped.
@@ -19,10 +19,12 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from backend.diversity import profile
+from backend.diversity import distinct, profile
 from backend.judges.ngram import fit_ngram
 from backend.judges.pool import Label, TrainingPool
 from backend.settings import ROOT
@@ -40,7 +42,13 @@ GOOD_LENGTH = 75
 SFT: dict[str, Any] = {"epochs": 6, "eval_every": 500}
 FORMED = {"length_weight": 0.0, "repetition_weight": 0.0, "format_weight": 0.0}
 RUNS: dict[str, dict[str, Any]] = {
-    "rm_collapse": {"reward": "reward_model", "learning_rate": 3e-4, "beta": 0.0, **FORMED},
+    "rm_collapse": {
+        "reward": "reward_model",
+        "learning_rate": 3e-4,
+        "beta": 0.0,
+        "max_steps": 100,
+        **FORMED,
+    },
     "rm_kl": {"reward": "reward_model", "learning_rate": 1e-4, "beta": 0.04, **FORMED},
     "judge": {
         "reward": "ngram",
@@ -50,15 +58,15 @@ RUNS: dict[str, dict[str, Any]] = {
         "max_steps": 70,
         "max_new_tokens": 72,
         "eval_every": 5,
+        **FORMED,
         "length_weight": 0.5,
         "length_low": 45,
         "length_high": 70,
         "fit_weight": 1.0,
         "repetition_weight": 0.5,
-        "format_weight": 0.0,
     },
 }
-FIGURES = ("length", "distinct_2", "self_bleu_4", "repetition", "fit")
+FIGURES = ("length", "distinct_2", "distinct_2_equal", "self_bleu_4", "repetition", "fit")
 SMOKE_RUNS = ["rm_collapse", "judge"]
 TINY = {
     "sft": {"max_steps": 3, "batch_size": 8},
@@ -131,6 +139,9 @@ def experiment(plan: Plan, pairs: Sequence[Row], runs: Sequence[str]) -> dict[st
         told = {key: used[-1].get(key) for key in ("steps", "best_step", "stopped", "train_cpu_seconds")}
         measured[name] = _measured(plan, kept, requests, readers) | told
         measured[name]["distinct_2_at_stop"] = _last_distinct(plan.out / name)
+    bodies = {name: row.pop("texts") for name, row in measured.items()}
+    for name, value in _equally_long(bodies, plan.seed).items():
+        measured[name]["distinct_2_equal"] = value
     return {
         "seed": plan.seed,
         "smoke": plan.smoke,
@@ -146,9 +157,9 @@ def table(result: dict[str, Any]) -> str:
     columns = ("excellence", "length_matched", *FIGURES, "points_back")
     cpu = result["training_cpu_seconds"]
     lines = [f"seed {result['seed']}, {result['requests']} held-out requests, {cpu} CPU-seconds of training"]
-    lines.append(f"{'policy':14s}" + "".join(f"{name:>16s}" for name in columns) + "   steps  kept")
+    lines.append(f"{'policy':14s}" + "".join(f"{name:>18s}" for name in columns) + "   steps  kept")
     for name, row in result["policies"].items():
-        figures = "".join(f"{row[column]:16.3f}" for column in columns)
+        figures = "".join(f"{row[column]:18.3f}" for column in columns)
         lines.append(
             f"{name:14s}{figures}   {row.get('steps', '-')!s:>5s}  {row.get('best_step', '-')!s:>4s}"
         )
@@ -179,6 +190,20 @@ def _targets(measured: dict[str, Row]) -> dict[str, bool]:
     return found
 
 
+def _equally_long(bodies: dict[str, list[str]], seed: int) -> dict[str, float]:
+    """distinct-2 of equally many characters of each policy, mean of 5 draws: more text alone lowers it."""
+    size = min(sum(map(length, texts)) for texts in bodies.values())
+    found: dict[str, list[float]] = defaultdict(list)
+    for draw in range(5):
+        for name, texts in bodies.items():
+            mixed = random.Random(seed + draw).sample(texts, len(texts))
+            ends = accumulate(map(length, mixed))
+            found[name].append(
+                distinct([text for text, end in zip(mixed, ends, strict=True) if end <= size], 2)
+            )
+    return {name: fmean(values) for name, values in found.items()}
+
+
 def _card(artifact: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((artifact / "artifact.json").read_text("utf-8"))["metrics"]
     return found
@@ -203,7 +228,8 @@ def _measured(plan: Plan, policy: Path, requests: list[str], readers: Readers) -
         "excellence": readers.gold.read(requests, texts).excellence,
         "length_matched": readers.length_matched.read(requests, texts).excellence,
         "points_back": mean_of(readers.request_fit.values(requests, texts)),
-        **{name: getattr(figures, name) for name in figures.__dataclass_fields__},
+        **asdict(figures),
+        "texts": texts,
         "examples": [f"{request} → {text}" for request, text in list(zip(requests, texts, strict=True))[:8]],
     }
 
