@@ -22,7 +22,7 @@ from backend.training_config_serve import parse_serve
 PROGRAMS = ("sft", "reward_model", "grpo")
 SERVE = "serve"
 KINDS = (*PROGRAMS, SERVE)
-STARTER_PRESET = "starter_cpu"
+STARTER_PRESET = "starter"
 STARTER_NAMES = {"sft": "starter", "reward_model": "starter-reward"}
 CARD = "README.md"
 CARD_LIMIT = 200_000

@@ -15,8 +15,11 @@ from backend.training_config import (
     presets,
     settings_for,
 )
+from backend.trainings import STARTER_PRESET
 
 NAMES = ("starter_cpu", "one_small_gpu", "one_big_gpu", "published")
+CLICK = {"grpo": ()}
+"""Presets of a program beside those; of all but GRPO the one click's."""
 
 
 @pytest.mark.parametrize("program", SETTINGS)
@@ -24,7 +27,13 @@ NAMES = ("starter_cpu", "one_small_gpu", "one_big_gpu", "published")
 def test_presets_are_usable_and_survive_storage(program: str, preset: str) -> None:
     settings = settings_for(program, preset, {})
     assert parse(program, settings.model_dump(mode="json")) == settings
-    assert tuple(presets(program)) == NAMES
+    assert set(presets(program)) == {*NAMES, *CLICK.get(program, ("starter",))}
+
+
+def test_only_the_one_click_adds_the_writing_corpus() -> None:
+    for program in ("sft", "reward_model"):
+        composed = {name for name, values in presets(program).items() if values.get("composed")}
+        assert composed == {STARTER_PRESET} and settings_for(program, STARTER_PRESET, {}).lora_rank == 0
 
 
 def test_published_reward_model() -> None:

@@ -245,7 +245,6 @@ def started(page: Page, name: str, **values: object) -> None:
     tab(page, "新训练")
     expect(page.locator("#zf-train-sft-start")).to_be_visible()
     fill_in(page, name=name, **values)
-    page.get_by_label("加上入门写作语料").first.uncheck()
     page.click("#zf-train-sft-start")
     expect(page.locator("#zf-train-head")).to_contain_text(name)
 

@@ -18,6 +18,7 @@ NAMED = frozenset({"base", "reward_artifact", "endpoint"})
 """Offered by name, and anything else can be typed."""
 LABELS: dict[str, Words] = {
     "base": ("从哪个模型开始", "Base model"),
+    "shape": ("入门模型的形状", "Shape of the starter"),
     "revision": ("模型版本（revision）", "Revision"),
     "name": ("给成果起个名字", "Name of the result"),
     "snapshot": ("数据快照（空则新导出）", "Data snapshot (empty: export one)"),
@@ -28,6 +29,7 @@ LABELS: dict[str, Words] = {
     "max_steps": ("最多步数（0 则按轮数）", "Steps at most (0: by epochs)"),
     "learning_rate": ("学习率", "Learning rate"),
     "scheduler": ("学习率变化", "Schedule"),
+    "adam_beta2": ("Adam β₂", "Adam β₂"),
     "warmup": ("预热占比", "Warm-up share"),
     "weight_decay": ("权重衰减", "Weight decay"),
     "max_grad_norm": ("梯度裁剪", "Gradient clipping"),

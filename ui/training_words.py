@@ -32,7 +32,8 @@ LEADS: dict[str, Words] = {
     ),
 }
 PRESETS: dict[str, Words] = {
-    "starter_cpu": ("入门 · 不用显卡", "Starter · no GPU"),
+    "starter_cpu": ("不用显卡", "No GPU"),
+    "starter": ("入门模型", "Starter model"),
     "one_small_gpu": ("一张小显卡", "One small GPU"),
     "one_big_gpu": ("一张大显卡", "One big GPU"),
     "published": ("论文设置", "As published"),
@@ -41,6 +42,10 @@ MACHINES: dict[str, Words] = {
     "starter_cpu": (
         "为没有显卡的机器准备：220 万参数的小模型，两核电脑几分钟。",
         "For machines without a GPU: a model of 2.2 million parameters, minutes on two cores.",
+    ),
+    "starter": (
+        "一键训练用的设置：加上入门写作语料，两核电脑大约五分钟。",
+        "What the one click uses: with the starter's writing corpus, about five minutes on two cores.",
     ),
     "one_small_gpu": ("适合一张 12–24 GB 的显卡，用 LoRA。", "For one GPU of 12 to 24 GB, with LoRA."),
     "one_big_gpu": ("适合一张 40–80 GB 的显卡，用 LoRA。", "For one GPU of 40 to 80 GB, with LoRA."),
@@ -144,6 +149,7 @@ METRICS: dict[str, Words] = {
     "all_accuracy": ("准确率（留出）", "accuracy (held out)"),
     "length_matched_accuracy": ("等长准确率", "length-matched accuracy"),
     "rejected_longer_accuracy": ("差的更长时准确率", "accuracy, rejected longer"),
+    "composed_accuracy": ("组合对准确率", "accuracy on composed pairs"),
     "ngram_all_accuracy": ("n-gram 基线准确率", "accuracy of n-gram"),
     "ngram_length_matched_accuracy": ("n-gram 等长准确率", "n-gram, length-matched"),
     "gold_excellence": ("旁观优秀率", "gold excellent"),

@@ -25,17 +25,27 @@ from backend.training_config import ARTIFACT, LATEST, STARTER, TrainingSettings,
 
 PROBE = "祝您生日快乐 🎂\n"
 ENOUGH_TEXTS = 20
-SHAPE = {
-    "hidden_size": 160,
-    "intermediate_size": 480,
-    "num_hidden_layers": 5,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 40,
-    "max_position_embeddings": 1024,
-    "tie_word_embeddings": True,
+SHAPES: dict[str, dict[str, Any]] = {
+    "deep": {
+        "hidden_size": 160,
+        "intermediate_size": 480,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 40,
+    },
+    "wide": {
+        "hidden_size": 192,
+        "intermediate_size": 576,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
+        "head_dim": 32,
+        # With the usual .02 so narrow a model first learns for hundreds of steps to speak at all.
+        "initializer_range": 0.06,
+    },
 }
-"""The starter: 2.2 million parameters with a vocabulary of 4,000. Bigger is worse in five minutes of CPU."""
+"""The starter: two million parameters with a vocabulary of 4,000. Bigger is worse in minutes of CPU."""
 
 
 def base_of(run: Run[Any], texts: Iterable[str]) -> str:
@@ -165,7 +175,7 @@ def _starter(run: Run[Any], texts: Iterable[str]) -> Path:
     tokenizer = train_tokenizer(unique)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(run.settings.seed)
-    model = Qwen3ForCausalLM(_config(tokenizer))
+    model = Qwen3ForCausalLM(_config(tokenizer, run.settings.shape))
     model.generation_config.update(
         do_sample=True, temperature=0.8, top_p=0.95, max_new_tokens=128, eos_token_id=tokenizer.eos_token_id
     )
@@ -175,13 +185,15 @@ def _starter(run: Run[Any], texts: Iterable[str]) -> Path:
     return folder
 
 
-def _config(tokenizer: Any) -> Qwen3Config:
+def _config(tokenizer: Any, shape: str) -> Qwen3Config:
     return Qwen3Config(
         vocab_size=len(tokenizer),
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **SHAPE,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        **SHAPES[shape],
     )
 
 

@@ -137,6 +137,7 @@ class Run(Generic[S]):
             "warmup_steps": chosen.warmup,
             "weight_decay": chosen.weight_decay,
             "max_grad_norm": chosen.max_grad_norm,
+            "adam_beta2": chosen.adam_beta2,
             "seed": chosen.seed,
             "bf16": self.bf16,
             "use_cpu": self.device == "cpu",

@@ -6,6 +6,7 @@ from typing import Any
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
+from backend.starter.rows import COMPOSED
 from backend.training import models
 from backend.training.card import Kind
 from backend.training.debias import Debias
@@ -46,20 +47,34 @@ def train(run: Run[RewardModelSettings]) -> None:
 def _compare(run: Run[RewardModelSettings], rows: list[Row]) -> dict[str, Any]:
     # The model is read back from its files: what is measured is what others will load.
     model = RewardModel(run.artifact, run.settings.max_length, run.settings.batch_size)
-    split, held_out = run.snapshot.held_out("pairs")
+    split, pairs = run.snapshot.held_out("pairs")
+    # What was composed to miss its request is easier than what people judged: a figure of its own.
+    held_out, composed = _apart(pairs)
     scorers: dict[str, Scorer] = {"": lambda items: model.score([list(item) for item in items])}
     metrics: dict[str, Any] = {"held_out": split.value}
     if run.settings.debias:
         debias = _fit_debias(run, scorers[""], rows)
         metrics |= {"debias_slope": debias.slope, "debias_mean": debias.mean}
         scorers["debiased_"] = lambda items: _debiased(debias, items, scorers[""](items))
+    if composed:
+        figures = evaluate(composed, scorers[""])
+        metrics |= {f"composed_{key}": figures[f"all_{key}"] for key in ("accuracy", "pairs", "unscored")}
     if held_out:
-        scorers |= {"ngram_": ngram_scorer(rows), "length_": length_scorer}
+        scorers |= {"ngram_": ngram_scorer(_apart(rows)[0]), "length_": length_scorer}
         for name, scorer in scorers.items():
             metrics |= {f"{name}{key}": value for key, value in evaluate(held_out, scorer).items()}
     for name in (name for name in metrics if name.endswith("accuracy") and metrics[name] is not None):
         run.report.log(f"{split.value} {name}: {metrics[name]:.3f}")
     return metrics
+
+
+def _apart(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Pairs that people or authors preferred, and pairs that were composed."""
+    made = [row.get("origin") == COMPOSED for row in rows]
+    return (
+        [row for row, composed in zip(rows, made, strict=True) if not composed],
+        [row for row, composed in zip(rows, made, strict=True) if composed],
+    )
 
 
 def _fit_debias(run: Run[RewardModelSettings], score: Scorer, rows: list[Row]) -> Debias:
