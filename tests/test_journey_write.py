@@ -27,7 +27,7 @@ def app(
 ) -> Iterator[App]:
     home = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("write") / "home"))
     services = build_services(Settings(home=home))
-    for name, seconds in (("甲", 60.0), ("乙", 60.0), ("短", 2.0)):
+    for name, seconds in (("甲", 60.0), ("乙", 60.0), ("短", 4.0)):
         url = _fake_llm_process.base_url
         services.endpoints.save(EndpointInput(name, url, "fake", concurrency=2, timeout_s=seconds))
     services.close()
@@ -125,8 +125,8 @@ def test_broken_streams_say_so_and_keep_what_came(page: Page, fake_llm: FakeLLM)
     choose(page, "短")
     for fault, told in (
         ("stream_cut", "断开了连接"),
-        ("stream_stall", "未在时限内"),
-        ("stream_error", "错误"),
+        ("stream_stall", "没有在时限内"),
+        ("stream_error", "模型出错了"),
     ):
         fake_llm.script(reply=GREETING, faults={fault: 1.0})
         ask(page, f"给老师的教师节祝福，{fault[-3:]}")
