@@ -1,22 +1,28 @@
 """A house with scripted generators and a panel, and short ways to runs and what they left."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import select
 
-from backend.agents.plan import Plan
-from backend.db.pair_tables import Candidate
-from backend.db.tables import PreferencePair
+from backend.agents.plan import Plan, Recipe
+from backend.agents.writing import Said
+from backend.db.insert import insert_ignore
+from backend.db.pair_tables import Candidate, PairRun
+from backend.db.tables import PreferencePair, Rater, Verdict
 from backend.llm.checks import EndpointInput
 from backend.pairs.ablation import without
+from backend.pairs.candidates import Slot, store, unwritten
+from backend.pairs.filtering import filter_run
 from backend.pairs.intake import source_of
 from backend.pairs.records import Checking, PairRequest
 from backend.services import Services, build_services
 from backend.settings import Settings
+from backend.vocabulary import RaterKind, Scale
 from tests.llm_fixtures import FakeLLM
-from tests.pair_replies import BAD
+from tests.pair_replies import BAD, composed
 
 SCRIPT = {"reply": "tests.pair_replies:panel", "models": ["fake", "other", *BAD]}
 WHO = ("奶奶", "爷爷", "老师", "同事", "闺蜜", "哥哥", "妹妹", "邻居", "导师", "战友")
@@ -68,6 +74,46 @@ def candidates(services: Services, run: int) -> list[Candidate]:
     with services.database.read() as session:
         query = select(Candidate).where(Candidate.run_id == run)
         return list(session.scalars(query.order_by(Candidate.run_prompt_id, Candidate.slot)))
+
+
+def judged_run(services: Services, count: int) -> int:
+    """A run of `count` prompts whose four candidates each are written and judged, without any call."""
+    draw = random.Random(count)
+    services.endpoints.save(EndpointInput("fake", "http://127.0.0.1:9/v1", "fake"))
+    source = prompts_file(services, prompts(count))
+    run = services.pairs.open(request(services, source, judge="principle")).id
+    filter_run(services.database, run)
+    scale = {"rater_id": 0, "scale": Scale.BINARY, "reason": ""}
+    with services.database.write() as session:
+        rater = Rater(kind=RaterKind.JUDGE, name="principle", version=f"filled-{run}", config={})
+        session.add(rater)
+        session.flush()
+        session.get_one(PairRun, run).judge_id = scale["rater_id"] = rater.id
+    while True:
+        with services.database.read() as session:
+            asked = unwritten(session, run, 500)
+        if not asked:
+            return run
+        good = {(one.id, slot): draw.random() < 0.5 for one in asked for slot in range(4)}
+        written = [(one, [_slot(draw, good[one.id, slot]) for slot in range(4)]) for one in asked]
+        store(services.database, run, written)
+        with services.database.write() as session:
+            ids = [one.id for one in asked]
+            found = session.execute(
+                select(Candidate.run_prompt_id, Candidate.slot, Candidate.greeting_id).where(
+                    Candidate.run_prompt_id.in_(ids)
+                )
+            )
+            rows = [
+                {**scale, "greeting_id": greeting, "value": float(good[prompt, slot])}
+                for prompt, slot, greeting in found
+            ]
+            insert_ignore(session, Verdict, rows)
+
+
+def _slot(draw: random.Random, good: bool) -> Slot:
+    text = composed(draw, good)
+    return Slot(Recipe("fake", 0.7), "fake", Said(text), text, None)
 
 
 def stored(services: Services) -> list[tuple[int, int]]:

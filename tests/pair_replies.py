@@ -29,7 +29,13 @@ SAID = {
     "faults": ("{}稍显套话", "没有贴着请求里的人来写", "短句堆得多，没有主意"),
 }
 REASONS = {1: "褒方举的词句都在文中，画面具体，情意真切", 0: "贬方说得对：换一个人也能用，没有贴着这件事"}
-_HEADS = {"褒方": "merits", "贬方": "faults", "复核人": "reflect", "评审": "judge", "写中文祝福": "write"}
+_HEADS = {
+    "褒方": "merits",
+    "贬方": "faults",
+    "复核人": "reflect",
+    "评议会的评审": "judge",
+    "写中文祝福": "write",
+}
 
 
 def _say(**fields: object) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.db.tables import Campaign
 from backend.errors import Conflict, NotFound, UserError
 from backend.pairs.records import Checking, PairDetail, PairFilter
 from backend.pairs.vocabulary import Decider, PairState
@@ -88,6 +89,17 @@ def test_a_share_waits_for_people_and_they_decide(home: Path, fake_llm: FakeLLM)
         assert (other.rejected.greeting, other.chosen.greeting) in stored(services)
         people = services.pairs.page(run, PairFilter(by=Decider.PEOPLE), 0, 1000)
         assert {row.id for row in people.rows} == {pair.id for pair in waiting} - {other.id}
+
+
+def test_a_campaign_of_the_same_name_is_no_obstacle(home: Path, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        first = made(services, 6, name="a", checking=Checking(1.0, 1))
+        with services.database.write() as session:
+            session.get_one(Campaign, services.annotation.campaigns()[0].id).name = "b · 抽查"
+        second = made(services, 6, name="b", checking=Checking(1.0, 1))
+        names = [services.pairs.one(run).campaign for run in (first, second)]
+    assert names == ["b · 抽查", "b · 抽查 2"]
 
 
 def test_a_closed_campaign_waits_for_nobody(home: Path, fake_llm: FakeLLM):

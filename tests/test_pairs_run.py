@@ -9,13 +9,14 @@ from backend.db.pair_tables import PairRun
 from backend.db.tables import Greeting, Rater, Verdict
 from backend.errors import Conflict, NotFound, UserError
 from backend.llm.retry import RetryPolicy
+from backend.pairs.emit import emit
 from backend.pairs.records import PairFilter, PairRequest, RunState
 from backend.pairs.service import PairService
 from backend.pairs.vocabulary import Stage
 from backend.services import Services
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM
-from tests.pair_helpers import SCRIPT, candidates, house, prompts, prompts_file, request, stored
+from tests.pair_helpers import SCRIPT, candidates, house, judged_run, prompts, prompts_file, request, stored
 from tests.pair_replies import ERRS, REPAIRED, final_verdict, first_verdict
 
 pytestmark = pytest.mark.database
@@ -292,3 +293,26 @@ def test_a_request_survives_the_way_through_json(home, fake_llm: FakeLLM):
     for broken in ({}, {**wish.plain(), "way": "sideways"}, {**wish.plain(), "source": 1}):
         with pytest.raises(UserError):
             PairRequest.read(broken)
+
+
+def test_pairing_streams_and_what_it_stores_is_balanced(home, fake_llm: FakeLLM):
+    """What stays in memory of a possible pair is numbers: below 2.5 kB each, however long the texts."""
+    import tracemalloc
+
+    with house(fake_llm) as services:
+        peaks, reports = [], []
+        first = judged_run(services, 20)
+        emit(services.database, first, services.pairs.one(first).request)  # imports what is imported late
+        for count in (60, 300):
+            run = judged_run(services, count)
+            wish = services.pairs.one(run).request
+            tracemalloc.start()
+            reports.append(emit(services.database, run, wish))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        rows = services.pairs.page(run, PairFilter(), 0, 10_000).rows
+    small, large = reports
+    assert (peaks[1] - peaks[0]) / (large.possible - small.possible) < 2_500
+    gaps = [len(row.chosen) - len(row.rejected) for row in rows]
+    assert len(rows) == large.after.pairs > 70 and large.after.balanced and not large.before.balanced
+    assert sum(gap > 0 for gap in gaps) == sum(gap < 0 for gap in gaps)

@@ -47,11 +47,15 @@ _STEP = 1.35
 
 @dataclass(frozen=True)
 class Texts:
-    """One pair as balancing sees it; `group` is its prompt, which folds keep together."""
+    """One pair as balancing sees it; `group` is its prompt, which folds keep together.
+
+    Where some of several have to go for their lengths, those of greater `surety` stay.
+    """
 
     group: int
     chosen: str
     rejected: str
+    surety: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Balance:
 def balance(pairs: Iterable[Texts], *, by_length: bool = True, by_style: bool = True) -> Balance:
     """The largest body of pairs that this method finds in which neither length nor style tells.
 
-    Deterministic: what goes is decided by a hash of the texts. Memory: a few numbers a pair.
+    Deterministic: what goes is decided by surety, then by a hash of the texts. Memory: a few numbers a pair.
     """
     work = _Work(pairs)
     every = work.everything()
@@ -117,12 +121,14 @@ class _Work:
         import numpy as np
 
         # Plain arrays of doubles: no text is kept, however many pairs come.
-        features, lengths, chance, groups = array("d"), array("d"), array("d"), array("q")
+        features, lengths, groups = array("d"), array("d"), array("q")
+        chance, surety = array("d"), array("d")
         for pair in pairs:
             chosen, rejected = squeeze(pair.chosen), squeeze(pair.rejected)
             features.extend(a - b for a, b in zip(measure(chosen), measure(rejected), strict=True))
             lengths.extend((len(chosen), len(rejected)))
             chance.append(int(digest(chosen, rejected)[:12], 16) / 16**12)
+            surety.append(pair.surety)
             groups.append(pair.group)
         self.size = len(groups)
         self.difference: Floats = np.array(features).reshape(self.size, len(NAMES))
@@ -131,7 +137,7 @@ class _Work:
         self.cells = [_cell(a, b) for a, b in sides]
         self.groups = np.array(groups)
         self.chance: Floats = np.array(chance)
-        self.order = np.argsort(self.chance, kind="stable")
+        self.order = np.lexsort((self.chance, -np.array(surety)))
 
     def everything(self) -> "Flags":
         import numpy as np

@@ -39,6 +39,11 @@ class Pairing:
     rejected: Judged
     difference: float
 
+    @property
+    def surety(self) -> float:
+        """How clearly the judge set the two apart."""
+        return self.chosen.strength - self.rejected.strength
+
 
 def pair_up(prompt: int, judged: Sequence[Judged], way: Way) -> list[Pairing]:
     """The pairs of one prompt, accepted over refused. Empty where all have the same verdict.

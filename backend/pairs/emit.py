@@ -37,7 +37,7 @@ class _Possible:
 def emit(database: Database, run_id: int, request: PairRequest) -> Report:
     """Make the pairs of a run anew, except those that somebody decided or that are with people."""
     possible: list[_Possible] = []
-    sides = _Sides(database, run_id, request)
+    sides = Sides(database, run_id, request)
     found = balance(_noted(sides, possible), by_length=request.balance_length, by_style=request.balance_style)
     _clear(database, run_id)
     for start in range(0, len(found.kept), CHUNK):
@@ -47,7 +47,7 @@ def emit(database: Database, run_id: int, request: PairRequest) -> Report:
     return _report(found, sides.one_sided)
 
 
-class _Sides:
+class Sides:
     """The possible pairs of a run, prompt by prompt; counts the prompts that all went one way."""
 
     def __init__(self, database: Database, run_id: int, request: PairRequest) -> None:
@@ -99,10 +99,10 @@ def _judged(row: Any) -> Judged:
     return Judged(row.id, row.text, row.value >= LIMITS[row.scale], row.value + 0.001 * (merits - faults))
 
 
-def _noted(sides: "_Sides", possible: list[_Possible]) -> Iterator[Texts]:
+def _noted(sides: "Sides", possible: list[_Possible]) -> Iterator[Texts]:
     for pair in sides:
         possible.append(_Possible(pair.prompt, pair.chosen.id, pair.rejected.id, pair.difference))
-        yield Texts(pair.prompt, pair.chosen.text, pair.rejected.text)
+        yield Texts(pair.prompt, pair.chosen.text, pair.rejected.text, pair.surety)
 
 
 def _clear(database: Database, run_id: int) -> None:

@@ -6,6 +6,7 @@ accepted and 0 of the refused one, people have accepted the pair; every other an
 the pair goes to review.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def hand_out(database: Database, run_id: int, request: PairRequest) -> str | Non
         if not pairs:
             return None
         campaign = Campaign(
-            name=f"{run.name}{SUFFIX}",
+            name=_free_name(session, f"{run.name}{SUFFIX}"),
             kind=CampaignKind.VALIDATE,
             k=request.checking.raters,
             instructions=INSTRUCTIONS,
@@ -63,6 +64,12 @@ def hand_out(database: Database, run_id: int, request: PairRequest) -> str | Non
             pair.campaign_id = campaign.id
         move(session, [Move(pair.id, PairState.CHECKING, Decider.PANEL) for pair in pairs])
         return campaign.name
+
+
+def _free_name(session: Session, wish: str) -> str:
+    """The name, or with a number behind it where a campaign is called so already."""
+    taken = set(session.scalars(select(Campaign.name).where(Campaign.name.startswith(wish, autoescape=True))))
+    return next(name for n in itertools.count(1) if (name := wish if n == 1 else f"{wish} {n}") not in taken)
 
 
 def settle(database: Database, run_id: int) -> int:
