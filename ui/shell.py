@@ -28,6 +28,7 @@ from ui import (
     pairs_page,
     playground_api,
     playground_page,
+    principles_page,
     training_page,
 )
 from ui.document import Document
@@ -60,6 +61,7 @@ PAGES = (
     Page("campaigns", "任务", "Campaigns", campaigns_page.build),
     Page("corpus", "语料", "Corpus", corpus_page.build),
     Page("judges", "裁判", "Judges", judges_page.build, apart=True),
+    Page("principles", "原则", "Principles", principles_page.build),
     Page("agreement", "一致性", "Agreement", agreement_page.build),
     Page("pairs", "偏好对", "Pairs", pairs_page.build, apart=True),
     Page("training", "训练", "Training", training_page.build),
@@ -203,7 +205,14 @@ def _theme() -> gr.themes.Base:
 def _head() -> str:
     styles = "".join(
         f'<link rel="stylesheet" href="{_asset(name)}">'
-        for name in ("zhufu.css", "annotate.css", "training.css", "playground.css", "pairs.css")
+        for name in (
+            "zhufu.css",
+            "annotate.css",
+            "training.css",
+            "principles.css",
+            "playground.css",
+            "pairs.css",
+        )
     )
     scripts = "".join(
         f'<script defer src="{_asset(name)}"></script>'

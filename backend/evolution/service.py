@@ -131,6 +131,15 @@ class EvolutionService:
         self._jobs.pause(job.id)
         return self.run(run_id)
 
+    def cancel(self, run_id: int) -> RunInfo:
+        """End the run's job; the run can be resumed later. Raises Conflict where nothing runs."""
+        info = self.run(run_id)
+        job = self._active(info)
+        if job is None:
+            raise Conflict(f"Run {run_id} is not in the works.", f"运行 {run_id} 没有在进行。")
+        self._jobs.cancel(job.id)
+        return self.run(run_id)
+
     def play(
         self,
         run_id: int,
