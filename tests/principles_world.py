@@ -178,11 +178,14 @@ class World:
         missing = [
             kind for kind in KINDS if NAMES[kind] in advice and not any(NAMES[kind] in r for r in rules)
         ]
-        added = [f"看有没有{NAMES[kind]}。" for kind in missing[:2]]
+        added = [self._added(kind) for kind in missing[:2]]
         telling = (*NAMES.values(), HARSH, LENIENT)
         kept = [rule for rule in rules if any(word in rule for word in telling)] or rules[:5]
         made = [*kept, *added][-MAX_RULES:]
         return {"rules": made, "evidence": ["1" if rule in added else "0" for rule in made]}
+
+    def _added(self, kind: Flaw) -> str:
+        return f"看有没有{NAMES[kind]}。"
 
     def _harm(self, rules: list[str], draw: random.Random) -> list[str]:
         if draw.random() < 0.4 and len(rules) > 1:

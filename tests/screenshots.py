@@ -88,6 +88,14 @@ def open_log(page: Page) -> None:
         fold.click()
 
 
+def to_the_talk(page: Page) -> None:
+    """What the agents said, without what stands above it."""
+    page.evaluate(
+        "document.querySelectorAll('#zf-game-form, #zf-game-sides, #zf-game-curve, #zf-game-locked, "
+        "#zf-game-fooling').forEach((one) => one.remove())"
+    )
+
+
 def open_pair(page: Page) -> None:
     """The debate of the first pair, with what can be done about it."""
     page.locator("#zf-pair-table [data-pair]").first.click(timeout=WAIT)
@@ -122,6 +130,9 @@ SHOTS = (
     ),
     Shot("pairs-new", "pairs", "#zf-pair-runs > *", (("新的一批", "New run"),)),
     Shot("pairs-ablations", "pairs", "#zf-pair-runs > *", (("去掉一个角色", "Ablations"),)),
+    Shot("principles", "principles", "#zf-game-head > *"),
+    Shot("principles-talk", "principles", "#zf-game-log .zf-talk, #zf-game-head .zf-empty", act=to_the_talk),
+    Shot("principles-versions", "principles", "#zf-game-head > *", (("版本", "Versions"),)),
     Shot("training", "training", "#zf-trainings table, #zf-trainings .zf-empty"),
     Shot("training-new", "training", "#zf-trainings > *", (("新训练", "New training"),)),
     Shot(
@@ -144,6 +155,8 @@ EMPTY = (
     "judges-runs",
     "pairs",
     "pairs-new",
+    "principles",
+    "principles-versions",
     "training",
     "training-results",
 )
@@ -151,8 +164,15 @@ EMPTY = (
 
 
 ZH, EN, PHONE = View(1440, "light", "zh"), View(1024, "light", "en"), View(390, "dark", "zh")
-PAGES = ("write", "annotate", "campaigns", "corpus", "judges", "pairs", "training", "agreement")
-PARTS = ("corpus-import", "judges-make", "judges-endpoints", "pairs-debate", "training-new")
+PAGES = ("write", "annotate", "campaigns", "corpus", "judges", "principles", "pairs", "training", "agreement")
+PARTS = (
+    "corpus-import",
+    "judges-make",
+    "judges-endpoints",
+    "pairs-debate",
+    "principles-versions",
+    "training-new",
+)
 CHOSEN = dict.fromkeys(PAGES, (ZH, EN, PHONE)) | dict.fromkeys(("home", *PARTS), (ZH, EN))
 CHOSEN["write"] = tuple(View(w, s, "en" if w == 1024 else "zh") for w in HEIGHTS for s in ("light", "dark"))
 """What the documentation shows; of Write, all widths in both schemes."""

@@ -15,6 +15,7 @@ from backend.scoring.targets import Target, TargetKind
 from backend.services import SEED, Services, build_services
 from backend.settings import Settings
 from backend.trainings import TrainingService
+from tests import principles_showcase
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT
 from tests.real_app import App
@@ -32,6 +33,8 @@ def furnish(home: Path, fake: FakeLLM) -> None:
     _pairs(services, fake)
     connect(services, fake)
     _score(services)
+    principles_showcase.play(services, fake, "示例模型")
+    connect(services, fake)
     TrainingService(services.jobs).submit("sft", "starter_cpu", TRAINING)
     services.close()
 
