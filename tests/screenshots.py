@@ -170,6 +170,7 @@ PARTS = (
     "judges-make",
     "judges-endpoints",
     "pairs-debate",
+    "principles-talk",
     "principles-versions",
     "training-new",
 )
