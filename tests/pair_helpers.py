@@ -1,15 +1,22 @@
 """A house with scripted generators and a panel, and short ways to runs and what they left."""
 
+import atexit
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
 from backend.agents.plan import Plan, Recipe
 from backend.agents.writing import Said
+from backend.db.engine import Database
 from backend.db.insert import insert_ignore
+from backend.db.migrate import migrate
 from backend.db.pair_tables import Candidate, PairRun
 from backend.db.tables import PreferencePair, Rater, Verdict
 from backend.llm.checks import EndpointInput
@@ -29,9 +36,24 @@ WHO = ("奶奶", "爷爷", "老师", "同事", "闺蜜", "哥哥", "妹妹", "�
 WHAT = ("生日", "乔迁", "升学", "结婚", "退休", "康复", "新年", "中秋", "开业", "毕业")
 
 
+@cache
+def _migrated() -> Path:
+    """A database that went through every migration, once for all houses of this process."""
+    path = Path(tempfile.mkdtemp(prefix="zhufu-migrated-")) / "zhufu.db"
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    made = Database(f"sqlite:///{path}")
+    migrate(made)
+    made.close()
+    return path
+
+
 @contextmanager
 def house(fake: FakeLLM, *models: str, **endpoint: Any) -> Iterator[Services]:
     """Services with an endpoint for "fake" and for every further model."""
+    home = Settings.load().home
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "zhufu.db").exists():
+        shutil.copy(_migrated(), home / "zhufu.db")
     services = build_services(Settings.load())
     for model in ("fake", *models):
         given = {"base_url": fake.base_url, "model": model, "price_in": 1.0, "price_out": 2.0, **endpoint}

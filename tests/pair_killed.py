@@ -44,8 +44,8 @@ if __name__ == "__main__":
     stage, times = sys.argv[1], int(sys.argv[2])
     module, name = PLACES[stage]
     setattr(module, name, fatal(getattr(module, name), times))
-    backend.pairs.filtering.PAGE = 10
-    backend.pairs.emit.CHUNK = 10
-    backend.pairs.run.CHUNK = 12
+    backend.pairs.filtering.PAGE = 5
+    backend.pairs.emit.CHUNK = 6
+    backend.pairs.run.CHUNK = 8
     sys.argv = ["backend", *sys.argv[3:]]
     main()
