@@ -117,11 +117,13 @@ class WorldJudge:
 
 @dataclass
 class World:
-    """How the agents answer. `harmful`: share of proposals that do harm; `honest`: whether the Generator
+    """How the agents answer. `harmful`: share of proposals that do harm, `mixed`: of helpful ones that carry
+    a harmful rule along; `honest`: whether the Generator
     plants the flaw it is told to; `gullible`: whether the confirmer believes everything."""
 
     seed: int = 0
     harmful: float = 0.35
+    mixed: float = 0.0
     honest: bool = True
     gullible: bool = False
     rules_said: list[str] | None = None
@@ -181,6 +183,8 @@ class World:
         added = [self._added(kind) for kind in missing[:2]]
         telling = (*NAMES.values(), HARSH, LENIENT)
         kept = [rule for rule in rules if any(word in rule for word in telling)] or rules[:5]
+        if draw.random() < self.mixed:
+            added.append(draw.choice([HARSH, LENIENT]))
         made = [*kept, *added][-MAX_RULES:]
         return {"rules": made, "evidence": ["1" if rule in added else "0" for rule in made]}
 

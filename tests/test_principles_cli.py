@@ -116,6 +116,7 @@ def test_a_budget_ends_cleanly_and_resumes(world: Cli) -> None:
         (["--replay", "99"], "run 99"),
         (["show", "99"], "version 99"),
         (["publish", "99", "--name", "x"], "version 99"),
+        (["answer", "1", "nonsense"], "names no case"),
     ],
 )
 def test_wrong_use_is_one_sentence(world: Cli, wrong: list[str], said: str) -> None:

@@ -1,5 +1,6 @@
 """Figures of a run: how it stands, gate scores with intervals, fooling by kind of flaw, the locked report."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -80,10 +81,14 @@ def rules_card(say: Say, one: VersionInfo) -> str:
     measured = Figure(one.score, one.low, one.high)
     score = f"{say('把关', 'gate')} {_interval(measured)}" if one.score is not None else ""
     now = f" · {say('当前', 'current')}" if one.current else ""
+    used = ""
+    if one.calls:
+        spent = f"{one.calls:,}", f"{one.cost:.4f}"
+        used = say(f" · {spent[0]} 次调用、花费 {spent[1]}", f" · {spent[0]} calls, cost {spent[1]}")
     signed = f" · {esc(one.author)}：{esc(one.note)}" if one.author else ""
     return (
         f'<div class="zf-card"><h3>{one.role} v{one.id}</h3><p class="zf-note">{outcome_pill(say, one)} '
-        f"{score}{now}{signed}</p><ol>{rules}</ol><small>{esc(why(say, one))}</small></div>"
+        f"{score}{now}{used}{signed}</p><ol>{rules}</ol><small>{esc(why(say, one))}</small></div>"
     )
 
 
@@ -293,8 +298,20 @@ def _node(say: Say, one: VersionInfo, here: bool) -> str:
 def _evidence(say: Say, sources: Sequence[str]) -> str:
     if not sources:
         return ""
-    shown = ", ".join(sources[:6]) + ("…" if len(sources) > 6 else "")
+    shown = say("、", ", ").join(_source(say, one) for one in sources[:4]) + ("…" if len(sources) > 4 else "")
     return f'<small class="zf-evidence">{say("依据", "from")} {esc(shown)}</small>'
+
+
+def _source(say: Say, source: str) -> str:
+    """What a rule was learnt from, in words: `r3.a2` is the third planted flaw of round 3."""
+    found = re.fullmatch(r"r(\d+)\.([al])(\d+)", source)
+    if found is None:
+        label = source.removeprefix("g")
+        return say(f"标签 {label}", f"label {label}") if source.startswith("g") else source
+    number, place = found[1], int(found[3]) + 1
+    if found[2] == "a":
+        return say(f"第 {number} 轮对抗第 {place} 条", f"round {number}, planted flaw {place}")
+    return say(f"第 {number} 轮复盘第 {place} 条", f"round {number}, label {place}")
 
 
 def _interval(value: Figure) -> str:

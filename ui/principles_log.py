@@ -48,8 +48,8 @@ def diff_html(lines: Sequence[tuple[str, str]]) -> str:
 def _round(say: Say, number: int, phases: Steps, known: Mapping[int, VersionInfo], *, is_open: bool) -> str:
     proposed = [
         known[phases[name]["version"]]
-        for name in (Phase.PROPOSE_D, Phase.PROPOSE_G)
-        if name in phases and phases[name]["version"] in known
+        for name in (Phase.PROPOSE_D, Phase.TRIM, Phase.PROPOSE_G)
+        if name in phases and phases[name].get("version") in known
     ]
     heads = "".join(f"<span>{one.role} v{one.id} {outcome_pill(say, one)}</span>" for one in proposed)
     parts = [
@@ -133,7 +133,8 @@ def _missed(say: Say, item: Mapping[str, Any]) -> str:
 def _proposal(say: Say, phases: Steps, known: Mapping[int, VersionInfo], phase: Phase) -> str:
     if phase not in phases:
         return ""
-    role = "S_D" if phase is Phase.PROPOSE_D else "S_G"
+    d_role = phase is Phase.PROPOSE_D
+    role = "S_D" if d_role else "S_G"
     head = say(f"{role} 的提案", f"Proposal of {role}")
     made = known.get(phases[phase]["version"] or 0)
     if made is None:
@@ -143,10 +144,31 @@ def _proposal(say: Say, phases: Steps, known: Mapping[int, VersionInfo], phase: 
     lines = changes(parent.rules.texts if parent else (), made.rules.texts)
     shown = [line for line in lines if line[0] != "="]
     body = diff_html(shown) if shown else ""
+    trimmed = _trimmed(say, phases[Phase.TRIM], known) if d_role and Phase.TRIM in phases else ""
     return (
         f"<h4>{head} <small>v{made.id} ← v{made.parent} · {esc(say(*PROPOSERS[made.proposer]))}</small></h4>"
-        f'{body}<p class="zf-ruling">{outcome_pill(say, made)} {esc(why(say, made))}</p>'
+        f'{body}<p class="zf-ruling">{outcome_pill(say, made)} {esc(why(say, made))}</p>{trimmed}'
     )
+
+
+def _trimmed(say: Say, kept: Mapping[str, Any], known: Mapping[int, VersionInfo]) -> str:
+    """What each change did by itself, and the version that was left."""
+    rows = []
+    for one in kept["changes"]:
+        mends, breaks = one["change"]
+        told = say(f"撤去它：改对 {mends}、改错 {breaks}", f"without it: {mends} mended, {breaks} broken")
+        kind = say("撤去", "undone") if one["undone"] else say("留下", "kept")
+        sign = "+" if one["added"] else "−"
+        rows.append(
+            f"<li><i>{sign}</i><span>{esc(one['text'])} <small>{told}</small> "
+            f'<b class="zf-chip">{kind}</b></span></li>'
+        )
+    title = say("逐条试用", "Each change by itself")
+    left = known.get(kept.get("version") or 0)
+    ruling = ""
+    if left is not None:
+        ruling = f'<p class="zf-ruling">v{left.id} {outcome_pill(say, left)} {esc(why(say, left))}</p>'
+    return f'<p class="zf-note">{title}</p><ul class="zf-diff">{"".join(rows)}</ul>{ruling}'
 
 
 def _verdict(say: Say, said: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ PHASES: dict[Phase, Words] = {
     Phase.REFLECT: ("复盘", "self-reflection"),
     Phase.PROPOSE_D: ("提出 S_D", "proposing S_D"),
     Phase.TRY_D: ("小批试用", "trial on the minibatch"),
+    Phase.TRIM: ("逐条试用", "each change by itself"),
     Phase.GATE_D: ("把关", "gate"),
     Phase.PROPOSE_G: ("提出 S_G", "proposing S_G"),
     Phase.DUEL: ("S_G 比试", "duel of S_G"),

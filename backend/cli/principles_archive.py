@@ -15,6 +15,7 @@ from backend.cli.principles_plain import (
     run_lines,
     version_line,
 )
+from backend.errors import UserError
 from backend.evolution.records import ComparisonInfo
 from backend.principles.vocabulary import Role
 from backend.services import open_services
@@ -158,9 +159,7 @@ def answer(
     """List planted flaws that wait for a person, or answer one."""
     with open_services() as services:
         if case is not None:
-            number, phase, place = (*case.split("."), "", "")[:3]
-            if number.isdigit() and place.isdigit():
-                services.evolution.answer(run, int(number), phase, int(place), there, person)
+            services.evolution.answer(run, *_case(case), there, person)
         cases = services.evolution.open_cases(run)
     result = {
         "run": run,
@@ -181,6 +180,17 @@ def answer(
         as_json,
         lambda r: "\n".join(f"{c['case']}: {c['greeting']}" for c in r["open"]) or "none open",
     )
+
+
+def _case(given: str) -> tuple[int, str, int]:
+    number, _, rest = given.partition(".")
+    phase, _, place = rest.partition(".")
+    if not (number.isascii() and number.isdigit() and place.isascii() and place.isdigit()):
+        raise UserError(
+            f"“{given}” names no case; write it as the list does, such as 1.adversary.0.",
+            f"“{given}”不是一条记录，请照列表的写法，例如 1.adversary.0。",
+        )
+    return int(number), phase, int(place)
 
 
 def plain_comparison(made: ComparisonInfo) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from backend.scoring.service import ScoringService
 
 _NAME = 120
 PHASES = {
-    Role.DETECTOR: (Phase.PROPOSE_D, Phase.TRY_D, Phase.GATE_D),
+    Role.DETECTOR: (Phase.PROPOSE_D, Phase.TRY_D, Phase.TRIM, Phase.GATE_D),
     Role.GENERATOR: (Phase.PROPOSE_G, Phase.DUEL, Phase.DUEL_CONFIRM, Phase.GATE_G),
 }
 """What deciding on a version takes."""

@@ -9,6 +9,7 @@ from backend.llm.endpoint import Endpoint
 from backend.principles.labels import Deal
 from backend.principles.safety import attacks
 from backend.principles.settings import GameSettings
+from backend.principles.trimming import MOST_CHANGES
 from backend.principles.vocabulary import Agent, Search
 
 TOKENS = {
@@ -39,9 +40,10 @@ def most_calls(settings: GameSettings, found: Deal) -> dict[Agent, int]:
     """Calls by agent, were no proposal to fall before its last test and every verdict wrong."""
     rounds, game = settings.rounds, settings.search is Search.GAME
     held, minibatch = len(found.gate) + len(attacks()), settings.labelled + settings.attacks
+    trials = (MOST_CHANGES + 1) * settings.trim
     readings = 3 if settings.rewrite else 2
     calls = dict.fromkeys(Agent, 0)
-    calls[Agent.DETECTOR] = held + readings * len(found.locked) + rounds * (2 * minibatch + held)
+    calls[Agent.DETECTOR] = held + readings * len(found.locked) + rounds * (2 * minibatch + trials + held)
     calls[Agent.REFLECTOR] = rounds * settings.labelled
     calls[Agent.OPTIMISER] = 2 * rounds + settings.rewrite
     if not game:

@@ -18,6 +18,7 @@ _FIXED = {
     ),
     Why.UNCHANGED: ("the same rules as its parent", "与上一版完全相同"),
     Why.SEEN: ("looked at before in this run", "本次运行中已经看过"),
+    Why.USELESS: ("no change helps by itself", "没有一处改动单独有用"),
     Why.BASELINE: ("a baseline for the report, never gated", "报告里的对照，不参加把关"),
     Why.BY_HAND: ("written by a person, not gated", "人工撰写，未经把关"),
 }
@@ -32,6 +33,12 @@ def told(why: Why, facts: Mapping[str, Any]) -> Message:
     test = f"p = {_short(facts.get('p'))}"
     if why is Why.MINIBATCH:
         return Message(f"no better on its own minibatch: {change_en}", f"在自己的小批上没有变好：{change_zh}")
+    if why is Why.TRIMMED:
+        undone = f"{facts.get('undone', 0)} / {facts.get('of', 0)}"
+        return Message(
+            f"changes that do harm by themselves were undone ({undone}); the rest is a version of its own",
+            f"单独看有害的改动已撤去（{undone}），其余另成一版",
+        )
     if why is Why.UNSCORED:
         missing = f"{facts.get('missing', 0)} / {facts.get('of', 0)}"
         return Message(f"too much left unscored: {missing}", f"未评的太多：{missing}")

@@ -33,6 +33,21 @@ def labelled(labels: Sequence[Label], seed: int, number: int, size: int) -> list
     ]
 
 
+def others(
+    labels: Sequence[Label], seed: int, number: int, size: int, without: Sequence[Label]
+) -> list[Label]:
+    """Half good, half bad labels that are not among `without`, for round `number`."""
+    seen = {one.id for one in without}
+    left = sorted(
+        (one for one in labels if one.id not in seen),
+        key=lambda one: digest("other", str(seed), str(number), one.prompt, one.greeting),
+    )
+    kinds = [[one for one in left if one.good is good] for good in (True, False)]
+    return [
+        one for kind, count in zip(kinds, (size - size // 2, size // 2), strict=True) for one in kind[:count]
+    ]
+
+
 def tasks(labels: Sequence[Label], seed: int, number: int, size: int, salt: str) -> list[Task]:
     """Requests of played labels, each with a kind of flaw; the kinds take turns."""
     prompts = sorted({squeeze(one.prompt): one.prompt for one in labels}.values())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from backend.principles import adversary, duel, gate, proposals
+from backend.principles import adversary, deciding, duel, gate, proposals
 from backend.principles.adversary import Kept, Minibatch
 from backend.principles.gate import Ruling
 from backend.principles.locked import report
@@ -66,7 +66,7 @@ async def _start(table: Table) -> None:
 
 async def _round(table: Table, searcher: Searcher, number: int) -> None:
     proposal, minibatch = await searcher.search(table, number)
-    improved = proposal is not None and await proposals.decide(table, number, proposal, minibatch)
+    improved = proposal is not None and await deciding.decide(table, number, proposal, minibatch)
     if table.settings.evolve_generator and table.settings.search is Search.GAME:
         advice = minibatch.advice[Role.GENERATOR]
         harder = await proposals.propose(table, number, Phase.PROPOSE_G, Role.GENERATOR, advice)

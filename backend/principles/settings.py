@@ -14,6 +14,7 @@ class GameSettings:
 
     rounds: the most rounds; patience: rounds without an acceptance after which it ends.
     labelled, attacks: labels and planted flaws of a minibatch; duels: requests on which two S_G compete.
+    trim: labels on which each change of a proposal is tried by itself (0: none is).
     gepa_labels, gepa_calls: what GEPA gets in a round: labels to reflect on and as many to choose by, and
     verdicts to spend.
     gate, locked: the most labels of each set; alpha: chance that a whole run accepts anything useless.
@@ -30,6 +31,7 @@ class GameSettings:
     seed: int = 1
     search: Search = Search.GAME
     confirm: Confirm = Confirm.JUDGE
+    trim: int = 40
     gepa_labels: int = 40
     gepa_calls: int = 400
     evolve_generator: bool = True
@@ -72,6 +74,7 @@ _BOUNDS = {
     "duels": (8, 500),
     "gate": (20, 5_000),
     "locked": (10, 5_000),
+    "trim": (0, 500),
     "gepa_labels": (4, 500),
     "gepa_calls": (10, 100_000),
     "seed": (0, 2**31),
