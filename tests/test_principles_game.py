@@ -26,7 +26,7 @@ from tests.principles_world import (
     verdict,
 )
 
-RUNS = 12
+RUNS = 8
 """Seeded runs here; `python -m bench.principles_world` plays a hundred of each kind."""
 SIZE = 1_200
 ALL = [f"看有没有{name}。" for name in NAMES.values()]

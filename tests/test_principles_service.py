@@ -74,8 +74,8 @@ def test_a_run_is_stored_replayed_published_and_scores_identically(home: Path, f
 
 def test_a_budget_that_ends_in_mid_round_and_a_higher_one_that_goes_on(home: Path, fake_llm: FakeLLM) -> None:
     with world_house(fake_llm) as services:
-        calls = 300
-        info = played(services, seed=3, max_calls=calls // 2)
+        calls = 100
+        info = played(services, **TINY, seed=3, max_calls=calls // 2)
         assert info.state is RunState.BUDGET and info.error is not None and "budget" in info.error.en
         assert info.calls <= calls // 2 and info.locked is None
         assert services.evolution.play(info.id).state is RunState.BUDGET, (
@@ -92,7 +92,7 @@ def test_an_endpoint_that_dies_in_mid_round_concludes_nothing(home: Path, fake_l
         evolution = services.evolution
         evolution._house = type(evolution._house)(services.endpoints, RetryPolicy(attempts=1))
         evolution._player._house = evolution._house
-        run = evolution.create(request()).id
+        run = evolution.create(request(**TINY)).id
         steps: list[int] = []
 
         def dies(info: RunInfo) -> None:
@@ -194,7 +194,7 @@ def test_a_run_that_is_asked_to_stop_is_paused(home: Path, fake_llm: FakeLLM) ->
 def test_people_confirm_and_the_run_goes_on_by_itself(home: Path, fake_llm: FakeLLM) -> None:
     with world_house(fake_llm) as services:
         evolution = services.evolution
-        run = evolution.create(request(rounds=1, confirm="person", evolve_generator=False)).id
+        run = evolution.create(request(**TINY, confirm="person", evolve_generator=False)).id
         assert evolution.play(run).state is RunState.WAITING
         cases = evolution.open_cases(run)
         assert cases and all(case.greeting and case.place for case in cases)
@@ -273,7 +273,7 @@ def test_each_agent_asks_its_own_endpoint_and_a_changed_one_stops_the_run(
         for name in Agent:
             services.endpoints.save(EndpointInput(name.value, fake_llm.base_url, f"m-{name}"))
         fake_llm.script(reply=REPLY, models=[f"m-{name}" for name in Agent])
-        given = request(rounds=1)
+        given = request(**TINY)
         own = type(given)(given.dataset, given.settings, {name: name.value for name in Agent})
         rough = services.evolution.estimate(own)
         run = services.evolution.create(own).id

@@ -87,7 +87,9 @@ def _acts(say: Say) -> dict[str, Any]:
     acts: dict[str, Any] = {}
     with gr.Row():
         acts["author"] = gr.Textbox(
-            label=say("署名", "Your name"), max_length=60, elem_id="zf-version-author"
+            label=say("署名（修改、设为当前时）", "Your name (to edit or make current)"),
+            max_length=60,
+            elem_id="zf-version-author",
         )
         acts["reason"] = gr.Textbox(label=say("理由", "Reason"), max_length=400, elem_id="zf-version-reason")
     with gr.Accordion(say("发布为裁判", "Publish as a judge"), open=True), gr.Row():
