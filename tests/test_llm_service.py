@@ -231,7 +231,8 @@ class TestProbe:
         assert "refuses connections" in self.said(Endpoint("off", "http://127.0.0.1:9/v1", "m"))[1]
 
     def test_address_without_v1(self, fake_llm: FakeLLM):
-        assert "usually ends in /v1" in self.said(fake_llm.endpoint(base_url=fake_llm.address))[1]
+        endpoint = fake_llm.endpoint(base_url=fake_llm.address, timeout_s=30)
+        assert "usually ends in /v1" in self.said(endpoint)[1]
 
     def test_a_key_that_cannot_be_one(self):
         ok, said = self.said(Endpoint("e", "http://127.0.0.1:9/v1", "m", SecretStr("密钥")))

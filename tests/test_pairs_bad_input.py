@@ -66,7 +66,7 @@ def test_exact_characters_are_held_to(home: Path, fake_llm: FakeLLM):
 def test_generators_that_misbehave_give_no_candidate(home: Path, fake_llm: FakeLLM):
     fake_llm.script(**SCRIPT)
     models = tuple(BAD_WRITERS)
-    with house(fake_llm, *models, timeout_s=2) as services:
+    with house(fake_llm, *models, timeout_s=6) as services:
         source = prompts_file(services, prompts(2))
         run = services.pairs.open(request(services, source, *models, judge="principle", candidates=5))
         services.pairs.run(run.id)
