@@ -5,6 +5,7 @@ widths, in both colour schemes and languages, with and without content, to be lo
 those with WORD in their names.
 """
 
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from tests.showcase import furnish, inhabit
 
 WAIT = 60_000
 HEIGHTS = {1440: 900, 1024: 768, 390: 844}
+LOADING = re.compile(r"^(Loading\.\.\.|加载中.*)$")
 MOST = 3000
 """Pixels of height that a picture of a whole page may have."""
 
@@ -130,9 +132,9 @@ SHOTS = (
     ),
     Shot("pairs-new", "pairs", "#zf-pair-runs > *", (("新的一批", "New run"),)),
     Shot("pairs-ablations", "pairs", "#zf-pair-runs > *", (("去掉一个角色", "Ablations"),)),
-    Shot("principles", "principles", "#zf-game-head > *"),
+    Shot("principles", "principles", "#zf-game-head :is(h3, .zf-empty)"),
     Shot("principles-talk", "principles", "#zf-game-log .zf-talk, #zf-game-head .zf-empty", act=to_the_talk),
-    Shot("principles-versions", "principles", "#zf-game-head > *", (("版本", "Versions"),)),
+    Shot("principles-versions", "principles", "#zf-game-head :is(h3, .zf-empty)", (("版本", "Versions"),)),
     Shot("training", "training", "#zf-trainings table, #zf-trainings .zf-empty"),
     Shot("training-new", "training", "#zf-trainings > *", (("新训练", "New training"),)),
     Shot(
@@ -245,6 +247,7 @@ def take(page: Page, app: App, view: View, shot: Shot, file: Path, whole: bool) 
     page.add_init_script(f"localStorage.{remember.replace('KEY', repr(f'zhufu_guide_{shot.path}'))}")
     page.goto(f"{app.url}/{view.lang}/{shot.path}", wait_until="domcontentloaded")
     page.wait_for_selector(shot.ready, timeout=WAIT, state="attached")
+    page.get_by_text(LOADING).wait_for(state="hidden", timeout=WAIT)
     page.wait_for_timeout(1500)
     for zh, en in shot.tabs:
         open_tab(page, zh if view.lang == "zh" else en)
@@ -274,7 +277,7 @@ def shrink(file: Path) -> None:
     """Few colours and no more than `MOST` rows: pages have few colours."""
     with Image.open(file) as image:
         cut = image.convert("RGB").crop((0, 0, image.width, min(image.height, MOST)))
-    cut.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
+    cut.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 if __name__ == "__main__":
