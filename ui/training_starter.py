@@ -25,10 +25,11 @@ def blocks(say: Say) -> Card:
     """What it is, how long it takes, and the button with why it is off."""
     heading = say("没有显卡？先训练一个入门模型", "No GPU? Train the starter model")
     lead = say(
-        "用语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑大约 5–10 分钟。"
-        "自带的 660 条只够走通流程，写不通顺；想让它写得像样，请先导入几千条祝福。",
-        "A small writer from scratch on the corpus, then a reward model: 5 to 10 minutes on two cores. "
-        "The built-in 660 greetings show the way but make no readable writer; import a few thousand first.",
+        "用为本项目写的写作语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑大约五分钟。"
+        "它很小；想写得更好，先导入几千条祝福，或者连接一个大模型。",
+        "A small writer from scratch on a writing corpus made for this project, then a reward model: about "
+        "five minutes on two cores. For better greetings import a few thousand first, or connect a language "
+        "model.",
     )
     with gr.Row(elem_classes="zf-starter"):
         html_block(f"<h2>{esc(heading)}</h2><p>{esc(lead)}</p>")
