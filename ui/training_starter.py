@@ -25,11 +25,11 @@ def blocks(say: Say) -> Card:
     """What it is, how long it takes, and the button with why it is off."""
     heading = say("没有显卡？先训练一个入门模型", "No GPU? Train the starter model")
     lead = say(
-        "用为本项目写的写作语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑大约五分钟。"
-        "它很小；想写得更好，先导入几千条祝福，或者连接一个大模型。",
+        "用为本项目写的写作语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑约十分钟。"
+        "它常写不通、答非所问，只够走通流程；想要能用的祝福，先导入几千条祝福，或者连接一个大模型。",
         "A small writer from scratch on a writing corpus made for this project, then a reward model: about "
-        "five minutes on two cores. For better greetings import a few thousand first, or connect a language "
-        "model.",
+        "ten minutes on two cores. What it writes often makes no sense: good for trying the whole way. For "
+        "greetings worth sending import a few thousand first, or connect a language model.",
     )
     with gr.Row(elem_classes="zf-starter"):
         html_block(f"<h2>{esc(heading)}</h2><p>{esc(lead)}</p>")

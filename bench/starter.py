@@ -1,0 +1,162 @@
+"""What the starter writes for requests that no training has seen.
+
+    python -m bench.starter --artifact DIR [--seed 1] [--count 200]
+
+First by the bank of clauses, over requests composed for the pairs of occasion and recipient that are never
+composed for training: how many greetings consist of whole clauses (others may read well too: a lower bound of
+readable ones), how many speak of the occasion asked for, of it alone, and to the right person. Then forty
+greetings for a person to read: twenty for such pairs in words that the corpus does not use, twenty for free
+requests.
+"""
+
+import argparse
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from backend.starter.asking import ask
+from backend.starter.bank import Bank, Occasion, Recipient, held_out, load
+from backend.starter.compose import draw
+from backend.starter.writing import Scene
+from backend.training.callbacks import generate
+from backend.training.models import load_tokenizer
+
+TOKENS, BATCH = 128, 40
+WAYS = (
+    "我想写给{r}，{o}用的，来一条",
+    "{o}，对象是{r}，写什么好呢",
+    "该给{r}写点啥？{o}用",
+    "帮忙想一句{o}能发给{r}的",
+)
+FREE = (
+    "我妈下个月过六十大寿，想在家宴上说两句",
+    "闺蜜下周六结婚，我是伴娘，想写一段走心的",
+    "老板升副总了，微信里恭喜一下，别太拍马屁",
+    "女儿后天中考，她有点紧张",
+    "给爷爷发条中秋问候，他一个人在乡下",
+    "室友考研失败了，心情很差，我想安慰安慰",
+    "对象今天过生日，我俩异地",
+    "楼上王阿姨家添了个小孙子，道个喜",
+    "奶奶做完白内障手术出院了",
+    "大学老师退休，全班给他写一句",
+    "哥们开了家烧烤摊，明天开张",
+    "送客户的端午礼盒上印一句话",
+    "孩子第一天上幼儿园，写给他",
+    "同事跳槽去新公司，欢送会上敬杯酒",
+    "男朋友要去新疆出差半个月",
+    "祝我自己三十岁生日快乐",
+    "朋友的爸爸前天走了，我不知道怎么开口",
+    "早上发到家族群里的问候",
+    "元旦跨年发给老公，短一点",
+    "给导师的教师节贺卡，正式些",
+)
+_CUT = re.compile(r"[，。！？]")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--artifact", type=Path, help="Folder of the trained policy.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=200, help="Held-out requests to measure on.")
+    given = parser.parse_args()
+    if given.artifact is None:
+        print("not measured: name the folder of a trained starter with --artifact")
+        return
+    bank, rng = load(), Random(f"bench {given.seed}")
+    kept = [(one, who) for one in bank.occasions for who in bank.invited(one) if held_out(one, who)]
+    scenes = [_scene(bank, *rng.choice(kept), rng) for _ in range(given.count)]
+    asked = [(scene, prompt) for scene in scenes if (prompt := ask(bank, scene, rng))]
+    began = time.process_time()
+    texts = written(given.artifact, [prompt for _, prompt in asked], given.seed)
+    spent = time.process_time() - began
+    pairs = [(scene, text) for (scene, _), text in zip(asked, texts, strict=True)]
+    for name, value in figures(bank, pairs).items():
+        print(f"{name}: {value:.3f}")
+    print(f"greetings: {len(texts)}, CPU-seconds each: {spent / max(len(texts), 1):.3f}")
+    prompts = [_unheard(*pair, rng) for pair in rng.sample(kept, 20)] + list(FREE)
+    for prompt, text in zip(prompts, written(given.artifact, prompts, given.seed), strict=True):
+        print(f"{prompt} → {text}")
+
+
+def written(artifact: Path, prompts: Sequence[str], seed: int) -> list[str]:
+    """One sampled greeting for each request."""
+    tokenizer = load_tokenizer(str(artifact))
+    model: Any = AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32)
+    batches = [prompts[at : at + BATCH] for at in range(0, len(prompts), BATCH)]
+    return [text for batch in batches for text in generate(model, tokenizer, batch, TOKENS, seed)]
+
+
+def figures(bank: Bank, pairs: Sequence[tuple[Scene, str]]) -> dict[str, float]:
+    """Shares of the greetings, by what the bank knows."""
+    homes = _homes(bank)
+    pieces = [[part for part in _CUT.split(text) if part] for _, text in pairs]
+    whole = [bool(parts) and all(part in homes for part in parts) for parts in pieces]
+    known = [sum(part in homes for part in parts) / max(len(parts), 1) for parts in pieces]
+    right, alone, called = [], [], []
+    for (scene, text), parts in zip(pairs, pieces, strict=True):
+        found = [homes[part] - {""} for part in parts if homes.get(part) and "" not in homes[part]]
+        right.append(any(scene.occasion.name in names for names in found))
+        alone.append(right[-1] and all(scene.occasion.name in names for names in found))
+        called.append(_called(bank, scene.recipient, text))
+    shares = {"whole": whole, "pieces": known, "occasion": right, "occasion_alone": alone, "address": called}
+    return {name: sum(values) / max(len(values), 1) for name, values in shares.items()}
+
+
+def _homes(bank: Bank) -> dict[str, set[str]]:
+    """By piece of a clause, as it may stand in a greeting: the occasions it belongs to; "" for any."""
+    homes: dict[str, set[str]] = {}
+    for occasion in bank.occasions:
+        for parts in occasion.parts.values():
+            for role, clauses in parts.items():
+                for clause in clauses if role != "events" else ():
+                    _add(homes, clause, occasion.name, occasion.numbers)
+    for who in bank.recipients:
+        for clause in (*who.line, *who.care, *who.calls):
+            _add(homes, clause, "", ())
+    for detail in bank.details:
+        for clause in detail.line:
+            _add(homes, clause, "", ())
+    return homes
+
+
+def _add(homes: dict[str, set[str]], clause: str, name: str, numbers: Sequence[str]) -> None:
+    for you in ("你", "您", "你们", "大家", "自己", "我们", "两位"):
+        for number in numbers or ("",):
+            for part in _CUT.split(clause.replace("{你}", you).replace("{n}", number)):
+                if part:
+                    homes.setdefault(part, set()).add(name)
+
+
+def _called(bank: Bank, who: Recipient | None, text: str) -> bool:
+    """Whether nobody else is addressed; no address at all is right too."""
+    own = who.calls if who else ()
+    return not any(
+        text.startswith((f"{call}，", f"{call}！"))
+        for one in bank.recipients
+        for call in one.calls
+        if call not in own
+    )
+
+
+def _scene(bank: Bank, occasion: Occasion, who: Recipient, rng: Random) -> Scene:
+    made = draw(bank, occasion, rng)
+    return Scene(occasion, who, "", made.size, made.number)
+
+
+def _unheard(occasion: Occasion, who: Recipient, rng: Random) -> str:
+    names = [name for name in occasion.names if name]
+    number = rng.choice(occasion.numbers) if occasion.numbers else ""
+    return rng.choice(WAYS).format(r=rng.choice(who.names), o=rng.choice(names).replace("{n}", number))
+
+
+if __name__ == "__main__":
+    main()
