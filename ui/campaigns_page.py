@@ -9,6 +9,7 @@ from backend.errors import UserError
 from backend.records import CampaignInfo, CampaignSpec
 from backend.services import Services
 from backend.vocabulary import CampaignKind
+from ui.board_view import judge_name
 from ui.item_view import item_html
 from ui.say import KINDS, Say
 from ui.widgets import empty, esc, fill, html_block, note, polite, table, title
@@ -57,7 +58,9 @@ def _list(services: Services, say: Say) -> str:
 
 def _row(say: Say, info: CampaignInfo) -> list[str]:
     state = say("已关闭", "closed") if info.closed else say("进行中", "open")
-    judge = f"<small>{esc(say('裁判', 'judge'))} {esc(info.judge)}</small>" if info.judge else ""
+    judge = (
+        f"<small>{esc(say('裁判', 'judge'))} {esc(judge_name(say, info.judge))}</small>" if info.judge else ""
+    )
     go = (
         ""
         if info.closed

@@ -51,6 +51,7 @@ KINDS = {
 FORMATS = {
     "labels": ("带标签", "labels"),
     "seed": ("自带语料", "built-in"),
+    "pairs": ("偏好对批次", "a run of pairs"),
     "prompts": ("只有请求", "prompts"),
     "table": ("表格", "table"),
     "trl": ("TRL", "TRL"),
