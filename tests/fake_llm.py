@@ -194,7 +194,11 @@ class Server:
             {"object": "embedding", "index": at, "embedding": meaning(text, self.script.width)}
             for at, text in enumerate(body["input"])
         ]
-        return Response(200, {"object": "list", "model": body["model"], "data": data[::-1]})
+        document: Body = {"object": "list", "model": body["model"], "data": data[::-1]}
+        if self.script.usage:
+            tokens = sum(map(len, body["input"]))
+            document["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return Response(200, document)
 
     def _streamed(self, body: Body, fault: str = "") -> Stream:
         script = self.script

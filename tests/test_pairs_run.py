@@ -1,5 +1,7 @@
 """From prompts to pairs against scripted agents with a hidden true quality."""
 
+import math
+
 import pytest
 from sqlalchemy import func, select
 
@@ -8,6 +10,8 @@ from backend.db.llm_tables import LLMCall
 from backend.db.pair_tables import PairRun
 from backend.db.tables import Greeting, Rater, Verdict
 from backend.errors import Conflict, NotFound, UserError
+from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.llm.embeddings import BATCH
 from backend.llm.retry import RetryPolicy
 from backend.pairs.emit import emit
 from backend.pairs.records import PairFilter, PairRequest, RunState
@@ -246,6 +250,32 @@ def test_the_estimate_asks_nobody_and_is_near_the_truth(home, fake_llm: FakeLLM)
     assert rough.lost == {"duplicate": 1, "not_a_greeting": 1}
     assert final.calls <= rough.calls == 80 * 5
     assert rough.cost > 0 and rough.seconds > 0
+
+
+def test_embeddings_are_calls_of_the_run_like_any_other(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        services.corpus.load_seed()
+        spec = JudgeSpec(JudgeKind.PANEL, "seeing", "fake", {"examples": 2, "embeddings": "fake"})
+        services.scoring.catalog.save(spec)
+        source = prompts_file(services, prompts(6))
+        wish = request(services, source, judge="seeing", max_calls=4)
+        rough = services.pairs.estimate(wish)
+        batches = math.ceil(len(services.examples.index()) / BATCH)
+        assert rough.calls == 6 * 4 * 5 + batches + 6
+        run = services.pairs.open(wish)
+        first = services.pairs.run(run.id)
+        assert (first.state, first.calls) == (RunState.BUDGET, 4), "the cap holds embeddings too"
+        services.pairs.recapped(run.id, max_calls=10_000)
+        second = services.pairs.run(run.id)
+        services.endpoints.ledger.flush()
+        with services.database.read() as session:
+            calls = list(session.scalars(select(LLMCall)))
+    asked = [call for call in calls if call.scope == f"examples:{services.examples.index().name}"]
+    assert second.state is RunState.DONE and second.calls == len(calls) <= rough.calls
+    assert len(asked) == batches + 6 and all(call.tokens_in and call.cost for call in asked)
+    assert second.cost == pytest.approx(sum(call.cost for call in calls))
+    assert len({call.request_hash for call in calls}) == len(calls), "resuming asks nothing twice"
 
 
 def test_what_cannot_work_is_refused_before_anything_is_asked(home, fake_llm: FakeLLM):

@@ -12,8 +12,10 @@ import pytest
 
 from backend.agents.example_index import ExampleIndex, Floats, Liked, ranked, tokens
 from backend.agents.retrieval import HybridRetriever, choose
+from backend.llm.budget import Budget
 from backend.llm.embeddings import BATCH, EmbeddingClient
 from backend.llm.errors import Kind, LLMError
+from backend.llm.ledger import MemoryLedger
 from backend.scoring.blocking import blocking
 from tests.llm_fixtures import FAST, FakeLLM
 
@@ -240,7 +242,37 @@ def test_many_searches_at_once_prepare_the_vectors_once(fake_llm: FakeLLM, tmp_p
         await asyncio.gather(*(retriever.examples("祝妈妈生日快乐") for _ in range(50)))
 
     blocking(many())
-    assert fake_llm.state()["answered"]["embeddings"] <= len(GREETINGS) + 50
+    assert fake_llm.state()["answered"] == {"embeddings": len(GREETINGS) + 1}
+
+
+def test_every_embedding_call_stands_in_the_ledger_and_counts_against_the_budget(
+    fake_llm: FakeLLM, tmp_path: Path
+) -> None:
+    fake_llm.script(first_faults=["server_error"])
+    texts, ledger = [f"给第{n}位朋友的祝福" for n in range(BATCH + 6)], MemoryLedger()
+    budget = Budget(max_calls=3)
+    endpoint = fake_llm.endpoint(price_in=2.0, concurrency=1)
+    asking = EmbeddingClient(endpoint, tmp_path / "vectors.db", budget, FAST, ledger, "examples:x")
+    rough = asking.estimate(texts, ["祝福"], 5)
+    assert (rough.calls, rough.tokens_out) == (2 + 5, 0) and rough.cost > 0
+    rows = blocking(asking.vectors(texts))
+    failed, *good = ledger.calls
+    assert [one.attempt for one in ledger.calls] == [1, 2, 1]
+    assert (failed.error, failed.usage.tokens_in, failed.cost) == (Kind.SERVER_ERROR, 0, 0.0)
+    assert [part["content"] for one in good for part in one.messages] == texts
+    assert {one.scope for one in ledger.calls} == {"examples:x"}
+    assert sum(one.usage.tokens_in for one in good) == budget.tokens == sum(map(len, texts))
+    assert budget.cost == pytest.approx(2e-6 * budget.tokens) and budget.calls == 3
+    proof = json.loads(good[-1].reply or "")
+    assert (proof["vectors"], proof["width"]) == (6, rows.shape[1])
+    assert asking.estimate(texts).calls == 0
+    with pytest.raises(LLMError) as caught:
+        blocking(asking.vectors([*texts, "还没问过的一句"]))
+    assert caught.value.kind is Kind.BUDGET and len(ledger.calls) == 3
+    retriever = HybridRetriever(index(), 3, asking)
+    with pytest.raises(LLMError, match="budget"):
+        blocking(retriever.examples("祝妈妈生日快乐"))
+    assert retriever.notice is None, "a budget is no failure of the model"
 
 
 def test_five_thousand_entries_are_searched_in_milliseconds() -> None:

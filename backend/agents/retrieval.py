@@ -17,6 +17,7 @@ import numpy as np
 from backend.agents.example_index import ExampleIndex, Floats, Liked, ranked
 from backend.errors import Message, UserError
 from backend.judges.base import Sample, version_of
+from backend.llm.errors import LLMError
 from backend.writing.near import Seen, normal_prompt, similarity
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ class Found:
 class HybridRetriever:
     """Implements `Retriever`. One for a run; use it in one event loop.
 
-    Where the embedding model fails, words alone decide from then on, and `notice` says so.
+    Where the embedding model fails, words alone decide from then on, and `notice` says so. A budget that is
+    used up is no such failure: it ends the run, as with any call.
     """
 
     index: ExampleIndex
@@ -93,6 +95,8 @@ class HybridRetriever:
                     self._meaning = _Meaning(await self.embedder.vectors(self.index.prompts))
             return self._meaning.nearest(await self.embedder.vectors([prompt]), CANDIDATES)
         except UserError as error:
+            if isinstance(error, LLMError) and error.ends_run and not error.fatal:
+                raise
             self.notice = Message(
                 f"Examples are found by words alone: {error.text('en')}",
                 f"范例只按词语检索：{error.text('zh')}",

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backend.agents.example_index import ENTRIES, ExampleIndex
 from backend.agents.retrieval import HybridRetriever
@@ -16,12 +17,17 @@ from backend.errors import UserError
 from backend.judges.base import Sample
 from backend.judges.panel import Retriever
 from backend.judges.registry import ExampleWish
-from backend.llm.budget import Budget
+from backend.llm.budget import Budget, Estimate
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
 
+if TYPE_CHECKING:
+    from backend.llm.embeddings import EmbeddingClient
+
 FOLDER = "examples"
 VECTORS = "vectors.db"
+SCOPE = "examples"
+"""In the ledger, embedding calls stand under this and the name of their index."""
 KEPT = 12
 """Indexes that stay on disk, the newest; a run that was paused for longer starts anew."""
 
@@ -68,11 +74,37 @@ class ExampleService:
         """As `retriever`, on its index already. Raises UserError."""
         retriever = HybridRetriever(self.index(wish.index), wish.count)
         if wish.embeddings is not None:
-            from backend.llm.embeddings import EmbeddingClient  # the SDK is a slow import
-
-            endpoint = self._known_endpoint(wish.embeddings).get(wish.embeddings)
-            retriever.embedder = EmbeddingClient(endpoint, self._folder / VECTORS, budget, policy)
+            retriever.embedder = self._embedder(wish.embeddings, retriever.index, budget, policy)
         return retriever
+
+    def estimate(self, wish: ExampleWish, prompts: Sequence[str], count: int) -> Estimate | None:
+        """What embedding the index and `count` requests like `prompts` will take; None by words alone.
+
+        What was embedded before costs nothing. Raises UserError.
+        """
+        if wish.embeddings is None:
+            return None
+        index = self.index(wish.index)
+        return self._embedder(wish.embeddings, index).estimate(index.prompts, prompts, count)
+
+    def _embedder(
+        self,
+        name: str,
+        index: ExampleIndex,
+        budget: Budget | None = None,
+        policy: RetryPolicy | None = None,
+    ) -> "EmbeddingClient":
+        from backend.llm.embeddings import EmbeddingClient  # the SDK is a slow import
+
+        service = self._known_endpoint(name)
+        return EmbeddingClient(
+            service.get(name),
+            self._folder / VECTORS,
+            budget,
+            policy,
+            service.ledger,
+            f"{SCOPE}:{index.name}",
+        )
 
     def _known_endpoint(self, name: str) -> EndpointService:
         if self._endpoints is None:

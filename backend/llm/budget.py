@@ -96,6 +96,21 @@ class Estimate:
     cost: float
     seconds: float
 
+    @property
+    def tokens(self) -> int:
+        """In and out."""
+        return self.tokens_in + self.tokens_out
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        """One after the other."""
+        return Estimate(
+            self.calls + other.calls,
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            self.cost + other.cost,
+            self.seconds + other.seconds,
+        )
+
 
 def estimate(
     prompts: Sequence[str],

@@ -7,6 +7,7 @@ from backend.agents.writing import Pen, messages
 from backend.db.engine import Database
 from backend.judges.base import Sample
 from backend.judges.registry import AskingJudge
+from backend.judges.spec import JudgeSpec
 from backend.llm.budget import Estimate
 from backend.llm.budget import estimate as llm_estimate
 from backend.llm.endpoint import Endpoint
@@ -15,7 +16,7 @@ from backend.pairs.filtering import Sieve
 from backend.pairs.intake import lines_of
 from backend.pairs.records import PairEstimate, PairRequest
 from backend.pairs.rules import UNREADABLE
-from backend.scoring.service import ScoringService, previewed
+from backend.scoring.service import ScoringService, placeholder, previewed
 from backend.writing.generators import GeneratorKind, GeneratorService
 
 SAMPLED = 50
@@ -42,20 +43,25 @@ def estimate(
         elif isinstance(line, str) and len(kept) < SAMPLED:
             kept.append(line)
     taken = prompts - lost.total()
+    judge = scoring.with_examples(request.judge)
     parts = [
-        _writing(endpoints, generators, request.plan, name, kept, taken) for name in request.plan.generators
+        _writing(endpoints, generators, request.plan, judge, name, kept, taken)
+        for name in request.plan.generators
     ]
-    if (judging := _judging(scoring, request, kept, taken * request.plan.candidates)) is not None:
+    if (judging := _judging(scoring, judge, kept, taken * request.plan.candidates)) is not None:
         parts.append(judging)
+    if (found := scoring.retrieval(judge, kept, taken)) is not None:
+        parts.append(found)
+    whole = sum(parts[1:], parts[0])
     return PairEstimate(
         prompts=prompts,
         kept=taken,
         lost=dict(lost),
         candidates=taken * request.plan.candidates,
-        calls=sum(part.calls for part in parts),
-        tokens=sum(part.tokens_in + part.tokens_out for part in parts),
-        cost=sum(part.cost for part in parts),
-        seconds=sum(part.seconds for part in parts),
+        calls=whole.calls,
+        tokens=whole.tokens,
+        cost=whole.cost,
+        seconds=whole.seconds,
     )
 
 
@@ -63,6 +69,7 @@ def _writing(
     endpoints: EndpointService,
     generators: GeneratorService,
     plan: Plan,
+    judge: JudgeSpec,
     name: str,
     kept: list[str],
     taken: int,
@@ -72,15 +79,23 @@ def _writing(
     endpoint = Endpoint(name, "", name, concurrency=1) if trained else endpoints.get(name)
     recipe = next(one for one in plan.recipes(0) + plan.recipes(1) if one.generator == name)
     pen = Pen(name, endpoint.model, b"", trained=trained)
-    asked = [messages(pen, recipe, text, (), free=True)[0].content for text in kept]
+    shown = "" if trained else placeholder(judge)[: round(len(placeholder(judge)) * _shown(plan))]
+    asked = [messages(pen, recipe, text, (), free=True)[0].content + shown for text in kept]
     share = round(taken * plan.candidates / len(plan.generators))
     return llm_estimate(asked, share, endpoint, tokens_out=WRITTEN_TOKENS)
 
 
-def _judging(scoring: ScoringService, request: PairRequest, kept: list[str], items: int) -> Estimate | None:
-    judge = scoring.described(request.judge)
+def _shown(plan: Plan) -> float:
+    """The share of candidates that are written with examples."""
+    return sum(plan.examples) / len(plan.examples) if plan.examples else 0.0
+
+
+def _judging(scoring: ScoringService, spec: JudgeSpec, kept: list[str], items: int) -> Estimate | None:
+    judge = scoring.described(spec)
     if not isinstance(judge, AskingJudge):
         return None
-    shown = [text for prompt in kept for text in previewed(judge, Sample(prompt, GREETING))]
+    shown = [
+        text + placeholder(spec) for prompt in kept for text in previewed(judge, Sample(prompt, GREETING))
+    ]
     each = round(len(shown) / len(kept)) if kept else 1
-    return llm_estimate(shown, items, scoring.endpoint_of(request.judge), calls_each=each)
+    return llm_estimate(shown, items, scoring.endpoint_of(spec), calls_each=each)

@@ -47,7 +47,7 @@ class Tools:
     database: Database
     scoring: ScoringService
     pens: Callable[[], Pens]
-    retriever: Callable[[PairRequest], Retriever]
+    retriever: Callable[[PairRequest, Budget], Retriever]
 
 
 class Halt(Exception):
@@ -129,7 +129,8 @@ class Running:
 
         try:
             opened = await pens.open(self._request.plan.generators, f"pairs:{self._id}", self._budget)
-            desk = Desk(self._request.plan, opened, self._tools.retriever(self._request), self._request.seed)
+            retriever = self._tools.retriever(self._request, self._budget)
+            desk = Desk(self._request.plan, opened, retriever, self._request.seed)
 
             async def work(batch: Sequence[Asked]) -> list[list[Slot]]:
                 return [await desk.write(asked) for asked in batch]

@@ -15,6 +15,7 @@ from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.judges.base import PairJudge
 from backend.judges.panel import Retriever
+from backend.llm.budget import Budget
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
 from backend.pairs import decide, estimating, intake, people, views
@@ -210,5 +211,5 @@ class PairService:
     def _pens(self) -> Pens:
         return Pens(self._generators, self._endpoints, self._policy)
 
-    def _retriever(self, request: PairRequest) -> Retriever:
-        return self._scoring.retriever(request.judge)
+    def _retriever(self, request: PairRequest, budget: Budget) -> Retriever:
+        return self._scoring.retriever(request.judge, budget)

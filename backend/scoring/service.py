@@ -25,7 +25,7 @@ from backend.judges.registry import (
     example_wish,
 )
 from backend.judges.spec import ASKING, JudgeKind, JudgeSpec
-from backend.llm.budget import Budget, estimate
+from backend.llm.budget import Budget, Estimate, estimate
 from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
@@ -113,13 +113,16 @@ class ScoringService:
         missing = counts.items - counts.scored - (0 if request.retry_unscored else counts.unscored)
         if not isinstance(judge, AskingJudge):
             return RunEstimate(counts.items, missing, 0, 0, 0.0, 0.0)
-        wish = example_wish(request.spec)
-        shown = "例" * (EXAMPLE * wish.count) if wish else ""
+        shown = placeholder(request.spec)
         prompts = [text + shown for work in sample for text in previewed(judge, work.sample)]
         each = round(len(prompts) / len(sample)) if sample else 1
-        rough = estimate(prompts, missing, house.endpoint(request.spec.endpoint), calls_each=each)
-        tokens = rough.tokens_in + rough.tokens_out
-        return RunEstimate(counts.items, missing, rough.calls, tokens, rough.cost, rough.seconds)
+        parts = [estimate(prompts, missing, house.endpoint(request.spec.endpoint), calls_each=each)]
+        asked = [work.sample.prompt for work in sample]
+        distinct = round(missing * len(set(asked)) / len(asked)) if asked else 0
+        if (found := self.retrieval(request.spec, asked, distinct)) is not None:
+            parts.append(found)
+        rough = sum(parts[1:], parts[0])
+        return RunEstimate(counts.items, missing, rough.calls, rough.tokens, rough.cost, rough.seconds)
 
     def run(
         self,
@@ -165,11 +168,21 @@ class ScoringService:
         """The endpoint that a judge asks by default. Raises UserError."""
         return self._house().endpoint(spec.endpoint)
 
-    def retriever(self, spec: JudgeSpec) -> Retriever:
+    def retriever(self, spec: JudgeSpec, budget: Budget | None = None) -> Retriever:
         """The examples a judge sees, or the usual number of them; also for whoever writes for that judge."""
         if self._examples is None:
             return NoExamples()
-        return self._house().retriever(example_wish(spec) or ExampleWish(EXAMPLES))
+        return self._house(budget).retriever(example_wish(spec) or ExampleWish(EXAMPLES))
+
+    def retrieval(self, spec: JudgeSpec, prompts: Sequence[str], count: int) -> Estimate | None:
+        """What finding examples for `count` requests like `prompts` will take; None where nobody is asked.
+
+        Raises UserError.
+        """
+        wish = example_wish(spec)
+        if wish is None or self._examples is None:
+            return None
+        return self._examples.estimate(wish, prompts, count)
 
     def preview(self, spec: JudgeSpec, sample: Sample | PairSample) -> list[str]:
         """The exact text of every call this judge would make, as far as it is known beforehand."""
@@ -250,6 +263,12 @@ class ScoringService:
 def source_of(session: Session, target: Target, judge: AnyJudge) -> WorkSource:
     """What of a target the judge can judge. Raises UserError."""
     return PairSource(session, target) if isinstance(judge, PairJudge) else GreetingSource(session, target)
+
+
+def placeholder(spec: JudgeSpec) -> str:
+    """Stands for the examples in a prompt before anybody has looked for them."""
+    wish = example_wish(spec)
+    return "例" * (EXAMPLE * wish.count) if wish else ""
 
 
 def previewed(judge: AskingJudge, sample: Sample | PairSample) -> list[str]:
