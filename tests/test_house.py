@@ -1,10 +1,16 @@
 """The rules between rooms that import-linter cannot say, and the promises of a fresh start."""
 
+import ast
 import re
 import subprocess
 import sys
 
+import gradio as gr
+import pytest
+
 from backend.settings import ROOT
+from ui.say import Say
+from ui.widgets import polite
 
 
 def test_the_web_process_never_imports_torch() -> None:
@@ -41,4 +47,38 @@ def test_nobody_imports_training() -> None:
             for line in path.read_text(encoding="utf-8").splitlines()
         )
     ]
+    assert found == []
+
+
+def test_a_handler_cannot_hang_a_component_into_a_page_that_is_being_built() -> None:
+    def answer() -> list[object]:
+        return [gr.update(visible=False), gr.skip()]
+
+    def slip() -> list[object]:
+        return [gr.Row(visible=False, render=False)]
+
+    assert polite(Say("en"))(answer)() == answer()
+    with pytest.raises(gr.Error, match="Something broke inside"):
+        polite(Say("en"))(slip)()
+
+
+def test_no_page_makes_components_where_it_means_an_update() -> None:
+    """What only says `visible`, `value` and the like, and is not entered, is an answer."""
+    answers = {"choices", "value", "visible", "active", "selected", "interactive", "open"}
+    found = []
+    for path in (ROOT / "ui").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        kept = {
+            id(item.context_expr)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.With)
+            for item in node.items
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or id(node) in kept or not node.keywords:
+                continue
+            made = ast.unparse(node.func)
+            only = not node.args and {word.arg for word in node.keywords} <= answers
+            if only and re.fullmatch(r"gr\.(?!Navbar)[A-Z]\w+", made):
+                found.append(f"{path.name}:{node.lineno} {made}")
     assert found == []

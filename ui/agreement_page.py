@@ -108,7 +108,7 @@ def _wire(services: Services, say: Say, blocks: Blocks) -> None:
             (f"{info.name} · {kind_name(say, info.kind)} · {info.labels}", info.name)
             for info in services.board.references()
         ]
-        return gr.Dropdown(choices=choices, value=choices[0][1] if choices else None)
+        return gr.update(choices=choices, value=choices[0][1] if choices else None)
 
     @polite(say)
     def show(name: str | None, progress: gr.Progress = gr.Progress()) -> list[Any]:
@@ -117,19 +117,19 @@ def _wire(services: Services, say: Say, blocks: Blocks) -> None:
         except UserError as error:
             return [
                 empty(say.of(error)),
-                gr.Dropdown(choices=[], visible=False),
-                gr.DownloadButton(visible=False),
+                gr.update(choices=[], visible=False),
+                gr.update(visible=False),
             ]
         names = [(judge_name(say, row.judge), row.judge) for row in board.rows]
         return [
             _summary(say, board) + board_table(say, board) + _remarks(say, board) + models_table(say, board),
-            gr.Dropdown(choices=names, value=names[-1][1], visible=True),
-            gr.DownloadButton(value=str(_csv_file(services, board)), visible=True),
+            gr.update(choices=names, value=names[-1][1], visible=True),
+            gr.update(value=str(_csv_file(services, board)), visible=True),
         ]
 
     @polite(say)
     def explain(name: str | None, chosen: str | None) -> list[Any]:
-        hidden = [gr.BarPlot(visible=False), gr.BarPlot(visible=False), "", ""]
+        hidden = [gr.update(visible=False), gr.update(visible=False), "", ""]
         if not name or not chosen:
             return hidden
         board = services.board.board(name)
@@ -137,8 +137,8 @@ def _wire(services: Services, say: Say, blocks: Blocks) -> None:
             return hidden
         cells = [cell for cell in board.occasions[chosen] if cell.occasion]
         return [
-            gr.BarPlot(value=_bins(board, chosen), visible=bool(board.points[chosen])),
-            gr.BarPlot(
+            gr.update(value=_bins(board, chosen), visible=bool(board.points[chosen])),
+            gr.update(
                 value=pd.DataFrame(
                     {"occasion": c.occasion, "accuracy": c.accuracy, "n": c.n} for c in cells[:12]
                 ),

@@ -122,11 +122,11 @@ def _new(services: Services, say: Say, listed: gr.HTML) -> None:
         facets = services.corpus.facets()
         names = [info.name for info in services.corpus.datasets()]
         tags = [
-            gr.Dropdown(choices=[every, *((f"{tag}（{count}）", tag) for tag, count in counts.items())])
+            gr.update(choices=[every, *((f"{tag}（{count}）", tag) for tag, count in counts.items())])
             for counts in (facets.occasions, facets.recipients, facets.styles)
         ]
         judges = [(say("不用", "none"), NOBODY), *((name, name) for name in services.board.judge_names())]
-        return [gr.Dropdown(choices=names), *tags, gr.Dropdown(choices=judges)]
+        return [gr.update(choices=names), *tags, gr.update(choices=judges)]
 
     @polite(say)
     def create(*given: Any) -> tuple[str, Any]:
@@ -189,7 +189,7 @@ def _close(services: Services, say: Say, listed: gr.HTML) -> None:
 
     @polite(say)
     def load() -> Any:
-        return gr.Dropdown(choices=[(info.name, info.id) for info in services.annotation.campaigns()])
+        return gr.update(choices=[(info.name, info.id) for info in services.annotation.campaigns()])
 
     def changing(change: Callable[[int], None], zh: str, en: str) -> Callable[[int | None], list[Any]]:
         @polite(say)

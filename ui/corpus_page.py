@@ -94,9 +94,9 @@ def _browse(services: Services, say: Say) -> None:
         facets = services.corpus.facets()
         names = [(info.name, info.name) for info in services.corpus.datasets()]
         return [
-            gr.Dropdown(choices=[(every, ""), *names]),
+            gr.update(choices=[(every, ""), *names]),
             *(
-                gr.Dropdown(
+                gr.update(
                     choices=[(every, ""), *((f"{name}（{count}）", name) for name, count in counts.items())]
                 )
                 for counts in (facets.occasions, facets.recipients, facets.styles)
@@ -191,11 +191,11 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
     @polite(say)
     def look(path: str | None) -> list[Any]:
         if not path:
-            return ["", *(gr.Dropdown(choices=[""], value="") for _ in FIELDS)]
+            return ["", *(gr.update(choices=[""], value="") for _ in FIELDS)]
         try:
             seen = services.corpus.preview(Path(path))
         except UserError as error:
-            return [note(say.of(error), "bad"), *(gr.Dropdown(choices=[""], value="") for _ in FIELDS)]
+            return [note(say.of(error), "bad"), *(gr.update(choices=[""], value="") for _ in FIELDS)]
         told = (
             note(
                 say(
@@ -213,7 +213,7 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
         shown = (
             table([esc(c) for c in seen.columns], sample, ["zf-text"] * len(seen.columns)) if sample else ""
         )
-        return [told + shown, *(gr.Dropdown(choices=["", *seen.columns], value="") for _ in FIELDS)]
+        return [told + shown, *(gr.update(choices=["", *seen.columns], value="") for _ in FIELDS)]
 
     @polite(say)
     def run(
@@ -286,13 +286,13 @@ def _export(services: Services, say: Say) -> None:
             (f"{say('任务', 'campaign')} · {info.name}", f"c:{info.name}")
             for info in services.annotation.campaigns()
         ]
-        return gr.Dropdown(choices=[(say("全部", "Everything"), ""), *sets, *rounds])
+        return gr.update(choices=[(say("全部", "Everything"), ""), *sets, *rounds])
 
     @polite(say)
     def run(content: str, form: str, origin: str) -> list[Any]:
         suffix = {"trl": "jsonl", "sharegpt": "json", "csv": "csv", "parquet": "parquet"}.get(form)
         if suffix is None or content not in ("pairs", "labels"):
-            return [note(say("请选择内容和格式。", "Choose content and format.")), gr.File(visible=False)]
+            return [note(say("请选择内容和格式。", "Choose content and format.")), gr.update(visible=False)]
         folder = services.settings.home / "exports"
         folder.mkdir(parents=True, exist_ok=True)
         kind, _, name = origin.partition(":")
@@ -305,13 +305,13 @@ def _export(services: Services, say: Say) -> None:
                 campaign=name if kind == "c" else None,
             )
         except UserError as error:
-            return [note(say.of(error), "bad"), gr.File(visible=False)]
+            return [note(say.of(error), "bad"), gr.update(visible=False)]
         splits = " · ".join(f"{split} {rows:,}" for split, rows in done.splits.items())
         told = say(f"已导出 {done.rows:,} 行（{splits}）。", f"{done.rows:,} rows exported ({splits}).")
         lost = sum(done.dropped.values())
         if lost:
             told += say(f" 为防泄漏或平票未导出 {lost:,} 行。", f" {lost:,} rows left out (ties, leakage).")
-        return [note(told, "ok"), gr.File(value=str(done.path), visible=True)]
+        return [note(told, "ok"), gr.update(value=str(done.path), visible=True)]
 
     gr.on(None, load, None, source, queue=False)
     go.click(run, [what, fmt, source], [report, file])

@@ -45,10 +45,10 @@ def build(services: Services, say: Say) -> None:
 def _shown(say: Say, found: Offer) -> list[Any]:
     """In the order of the outputs."""
     return [
-        gr.Row(visible=found.state in (State.OFFERED, State.TRAINING)),
+        gr.update(visible=found.state in (State.OFFERED, State.TRAINING)),
         _html(say, found),
-        gr.Column(visible=found.state is State.OFFERED),
-        gr.Timer(active=found.state is State.TRAINING),
+        gr.update(visible=found.state is State.OFFERED),
+        gr.update(active=found.state is State.TRAINING),
     ]
 
 

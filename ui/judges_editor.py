@@ -134,7 +134,7 @@ def _choosing(
     def load() -> list[Any]:
         return [
             _forks(services, say),
-            gr.Dropdown(choices=endpoint_choices(services, say)),
+            gr.update(choices=endpoint_choices(services, say)),
             _embedders(services, say),
         ]
 
@@ -147,13 +147,13 @@ def _choosing(
         wanted = JudgeKind(chosen)
         return [
             chosen if named in set(JudgeKind) else named,
-            gr.Textbox(visible=wanted is JudgeKind.PRINCIPLE),
-            gr.CheckboxGroup(visible=wanted is JudgeKind.PANEL),
-            gr.Slider(visible=wanted is JudgeKind.PANEL),
-            gr.Dropdown(visible=wanted is JudgeKind.PANEL),
-            gr.Textbox(visible=wanted is JudgeKind.REWARD_MODEL),
-            gr.Textbox(visible=wanted is JudgeKind.PAIRWISE),
-            gr.Dropdown(visible=wanted in ASKING),
+            gr.update(visible=wanted is JudgeKind.PRINCIPLE),
+            gr.update(visible=wanted is JudgeKind.PANEL),
+            gr.update(visible=wanted is JudgeKind.PANEL),
+            gr.update(visible=wanted is JudgeKind.PANEL),
+            gr.update(visible=wanted is JudgeKind.REWARD_MODEL),
+            gr.update(visible=wanted is JudgeKind.PAIRWISE),
+            gr.update(visible=wanted in ASKING),
         ]
 
     fill(load, fork, endpoint, embeddings)
@@ -208,19 +208,19 @@ def _trying(services: Services, say: Say, boxes: list[Any], go: gr.Button, shown
     go.click(try_it, boxes, shown)
 
 
-def _forks(services: Services, say: Say) -> gr.Dropdown:
+def _forks(services: Services, say: Say) -> dict[str, Any]:
     known = [
         (label(say, info), info.id)
         for info in services.scoring.catalog.judges()
         if info.spec and info.spec.kind in MADE
     ]
-    return gr.Dropdown(choices=[(say("从头开始", "From scratch"), 0), *known])
+    return gr.update(choices=[(say("从头开始", "From scratch"), 0), *known])
 
 
-def _embedders(services: Services, say: Say) -> gr.Dropdown:
+def _embedders(services: Services, say: Say) -> dict[str, Any]:
     names = [info.name for info in services.endpoints.endpoints()]
     words = say("不用，只按词语找", "None, by words alone")
-    return gr.Dropdown(choices=[(words, ""), *((name, name) for name in names)])
+    return gr.update(choices=[(words, ""), *((name, name) for name in names)])
 
 
 def _spec(

@@ -37,7 +37,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
     def load(chosen: str = NEW) -> list[Any]:
         names = [info.name for info in services.endpoints.endpoints()]
         options = [(say("新端点", "A new one"), NEW), *((one, one) for one in names)]
-        return [_table(services, say), gr.Dropdown(choices=options, value=chosen if chosen in names else NEW)]
+        return [_table(services, say), gr.update(choices=options, value=chosen if chosen in names else NEW)]
 
     @polite(say)
     def pick(chosen: str) -> list[Any]:

@@ -99,19 +99,19 @@ def build_beside(services: Services, say: Say, tab: gr.Tab) -> None:
     @polite(say)
     def load() -> list[Any]:
         known = choices(services, say)
-        return [gr.Dropdown(choices=known), gr.Dropdown(choices=known)]
+        return [gr.update(choices=known), gr.update(choices=known)]
 
     @polite(say)
     def show(number: int, one: int | None, other: int | None, parted: bool) -> list[Any]:
         if not one or not other:
-            return [empty(say("请选两个裁判。", "Choose two judges.")), 0, gr.Row(visible=False)]
+            return [empty(say("请选两个裁判。", "Choose two judges.")), 0, gr.update(visible=False)]
         offset = max(0, number) * PAGE
         found = services.scoring.beside(int(one), int(other), differ=bool(parted), offset=offset, limit=PAGE)
         if not found.rows and number > 0:
             return show(max(0, (found.total - 1) // PAGE), one, other, parted)  # type: ignore[no-any-return]
         if not found.total:
             told = say("没有两个裁判都评过、而且符合条件的祝福。", "Nothing that both judged fits.")
-            return [empty(told), 0, gr.Row(visible=False)]
+            return [empty(told), 0, gr.update(visible=False)]
         pair = [services.scoring.catalog.judge(int(judge)) for judge in (one, other)]
         cards = "".join(_beside(say, pair, row) for row in found.rows)
         last = max(0, (found.total - 1) // PAGE)
@@ -119,7 +119,7 @@ def build_beside(services: Services, say: Say, tab: gr.Tab) -> None:
             f"共 {found.total:,} 条，第 {number + 1} / {last + 1} 页",
             f"{found.total:,} in all, page {number + 1} of {last + 1}",
         )
-        return [f'{cards}<p class="zf-note">{esc(count)}</p>', number, gr.Row(visible=last > 0)]
+        return [f'{cards}<p class="zf-note">{esc(count)}</p>', number, gr.update(visible=last > 0)]
 
     asked, given = [first, second, differ], [shown, page, pager]
     fill(load, first, second)

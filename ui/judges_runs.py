@@ -41,9 +41,9 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
     @polite(say)
     def load() -> list[Any]:
         return [
-            gr.Dropdown(choices=_judges(services, say)),
-            gr.Dropdown(choices=endpoint_choices(services, say)),
-            gr.Dropdown(choices=_targets(services, say)),
+            gr.update(choices=_judges(services, say)),
+            gr.update(choices=endpoint_choices(services, say)),
+            gr.update(choices=_targets(services, say)),
         ]
 
     @polite(say)
@@ -167,7 +167,7 @@ def _watch(services: Services, say: Say, chosen: int | None) -> list[Any]:
     known = services.jobs.jobs(SHOWN, JOB_KIND)
     names = [(f"{job.id} · {_what(job)}", job.id) for job in known]
     value = chosen or (known[0].id if known else None)
-    return [_runs(services, say), gr.Dropdown(choices=names, value=value), gr.Row(visible=bool(known))]
+    return [_runs(services, say), gr.update(choices=names, value=value), gr.update(visible=bool(known))]
 
 
 def _runs(services: Services, say: Say) -> str:

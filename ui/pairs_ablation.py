@@ -79,9 +79,9 @@ class Ablations:
         kind = [] if "panel" in panels else [(say(*KINDS[JudgeKind.PANEL]), JudgeKind.PANEL.value)]
         named = [(say(*KINDS[JudgeKind.PANEL]) if name == "panel" else name, name) for name in panels]
         return [
-            gr.Dropdown(choices=[*sets, *rounds]),
-            gr.Dropdown(choices=[*kind, *named], value="panel"),
-            gr.Dropdown(choices=endpoint_choices(services, say)),
+            gr.update(choices=[*sets, *rounds]),
+            gr.update(choices=[*kind, *named], value="panel"),
+            gr.update(choices=endpoint_choices(services, say)),
         ]
 
     def _asked(self, reference: Any, judge: Any, endpoint: Any) -> tuple[JudgeSpec, Target]:

@@ -198,10 +198,10 @@ class Form:
         judges = _judges(services, say)
         usable = [name for _, name in judges]
         return [
-            gr.Dropdown(choices=[(say("（不用）", "(none)"), ""), *sets], value=""),
-            gr.Dropdown(choices=writers),
-            gr.Dropdown(choices=judges, value="panel" if "panel" in usable else None),
-            gr.Dropdown(choices=endpoint_choices(services, say)),
+            gr.update(choices=[(say("（不用）", "(none)"), ""), *sets], value=""),
+            gr.update(choices=writers),
+            gr.update(choices=judges, value="panel" if "panel" in usable else None),
+            gr.update(choices=endpoint_choices(services, say)),
         ]
 
 

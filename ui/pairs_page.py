@@ -87,11 +87,11 @@ def _starting(
             ),
             "ok",
         )
-        return ["", told, gr.Tabs(selected=RUNS), _chosen(runs, run.id)]
+        return ["", told, gr.update(selected=RUNS), _chosen(runs, run.id)]
 
     form.start.click(begin, form.boxes, [form.told, runs.told, tabs, which])
 
 
-def _chosen(runs: Runs, run_id: int | None) -> gr.Dropdown:
+def _chosen(runs: Runs, run_id: int | None) -> dict[str, Any]:
     known = runs.choices()
-    return gr.Dropdown(choices=known, value=run_id, visible=bool(known))
+    return gr.update(choices=known, value=run_id, visible=bool(known))

@@ -20,8 +20,8 @@ from ui.widgets import empty, esc, html_block, note, opener, polite, table
 
 POLL_S = 2.5
 LINES = 200
-SHOWN: dict[str, Any] = {"using": gr.Column, "lost": gr.Accordion}
 BUTTONS = ("pause", "resume", "cancel")
+HIDDEN = ("using", "lost", *BUTTONS)
 SUFFIXES = {"trl": "jsonl", "sharegpt": "json"}
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
@@ -163,7 +163,7 @@ class Runs:
         return note(say("没有新的复核结果。", "No new answers are complete."))
 
     def _export(self, run_id: Any, fmt: str) -> list[Any]:
-        say, hidden = self._say, gr.File(visible=False)
+        say, hidden = self._say, gr.update(visible=False)
         if fmt not in SUFFIXES:
             return [note(say("请选择格式。", "Choose a format.")), hidden]
         folder = self._services.settings.home / "exports"
@@ -178,7 +178,7 @@ class Runs:
         told = say(f"已导出 {done.rows:,} 对（{splits}）。", f"{done.rows:,} pairs exported ({splits}).")
         if lost := sum(done.dropped.values()):
             told += say(f" 为防泄漏没有导出 {lost:,} 对。", f" {lost:,} left out against leakage.")
-        return [note(told, "ok"), gr.File(value=str(done.path), visible=True)]
+        return [note(told, "ok"), gr.update(value=str(done.path), visible=True)]
 
     def _train(self, run_id: Any) -> str:
         say = self._say
@@ -205,7 +205,7 @@ class Runs:
             dropped = self._services.pairs.funnel(int(run_id)).dropped if run_id else {}
             names = [name for name in dropped if name.startswith(("prompt_", "candidate_"))]
             names = [name for name in names if name != "prompt_one_sided"]
-            return gr.Dropdown(
+            return gr.update(
                 choices=[(f"{loss(say, name)}（{dropped[name]:,}）", name) for name in names], value=None
             )
 
@@ -231,10 +231,8 @@ class Runs:
 
 def _update(name: str, fact: Any) -> Any:
     if name == "timer":
-        return gr.Timer(active=fact)
-    if name in SHOWN:
-        return SHOWN[name](visible=fact)
-    return gr.Button(visible=fact) if name in BUTTONS else fact
+        return gr.update(active=fact)
+    return gr.update(visible=fact) if name in HIDDEN else fact
 
 
 def _job(services: Services, run: PairRunInfo) -> JobInfo | None:

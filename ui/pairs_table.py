@@ -145,8 +145,8 @@ class Pairs:
         """Another run was chosen: its generators to filter by, and no pair open."""
         say = self._say
         names = list(self._services.pairs.one(int(run_id)).request.plan.generators) if run_id else []
-        boxes = gr.Dropdown(choices=[(say("全部", "All"), ""), *((name, name) for name in names)], value="")
-        return [boxes, None, "", gr.Column(visible=False), ""]
+        boxes = gr.update(choices=[(say("全部", "All"), ""), *((name, name) for name in names)], value="")
+        return [boxes, None, "", gr.update(visible=False), ""]
 
     def _press(self, event: gr.EventData) -> list[Any]:
         pair = number_of(getattr(event, "pair", None))
@@ -156,12 +156,12 @@ class Pairs:
         try:
             pair = self._services.pairs.pair(pair_id)
         except UserError as error:
-            return [None, "", gr.Column(visible=False), note(self._say.of(error), "bad")]
+            return [None, "", gr.update(visible=False), note(self._say.of(error), "bad")]
         return [*self._card_of(pair), ""]
 
     def _card_of(self, pair: PairDetail) -> list[Any]:
         seen = (pair.id, pair.state.value)
-        return [seen, debate_html(self._say, pair), gr.Column(visible=True)]
+        return [seen, debate_html(self._say, pair), gr.update(visible=True)]
 
     def _acting(self, action: str) -> Any:
         @polite(self._say)

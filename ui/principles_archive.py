@@ -137,8 +137,8 @@ class _Archive:
         value = chosen if chosen in ids else best
         return [
             tree(self._say, found, value),
-            gr.Dropdown(choices=named, value=value),
-            gr.Dropdown(choices=named),
+            gr.update(choices=named, value=value),
+            gr.update(choices=named),
         ]
 
     def tree(self, role: str, chosen: int | None) -> str:
@@ -149,8 +149,8 @@ class _Archive:
         """A version's card, what to compare it with, and its rules to edit."""
         one = self._found(chosen)
         if one is None:
-            return ["", gr.Dropdown(value=None), ""]
-        return [rules_card(self._say, one), gr.Dropdown(value=one.parent), numbered(one.rules.texts)]
+            return ["", gr.update(value=None), ""]
+        return [rules_card(self._say, one), gr.update(value=one.parent), numbered(one.rules.texts)]
 
     def diff(self, chosen: int | None, other: int | None) -> str:
         """What became of each rule."""
@@ -248,8 +248,8 @@ def _comparing(
     @polite(say)
     def load() -> list[Any]:
         return [
-            gr.Dropdown(choices=label_choices(services, say)),
-            gr.Dropdown(choices=endpoint_choices(services, say)),
+            gr.update(choices=label_choices(services, say)),
+            gr.update(choices=endpoint_choices(services, say)),
         ]
 
     @polite(say)
@@ -260,23 +260,23 @@ def _comparing(
             made = services.evolution.comparisons.submit(int(other), int(chosen), dataset, endpoint or None)
         except UserError as error:
             return [note(say.of(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
-        return ["", made.id, comparison_html(say, None), gr.Timer(active=True)]
+        return ["", made.id, comparison_html(say, None), gr.update(active=True)]
 
     @polite(say)
     def look(made: int | None) -> list[Any]:
         if not made:
-            return [gr.skip(), gr.Timer(active=False)]
+            return [gr.skip(), gr.update(active=False)]
         info = services.evolution.comparisons.comparison(int(made))
         job = services.jobs.job(info.job) if info.job else None
         if info.result is None and job is not None and job.ended:
             broken = (
                 say.of(job.error) if job.error else say("比较没有完成。", "The comparison did not finish.")
             )
-            return [note(broken, "bad"), gr.Timer(active=False)]
+            return [note(broken, "bad"), gr.update(active=False)]
         if info.result is None:
             return [gr.skip(), gr.skip()]
         heading = f"<h4>{esc(say(f'在“{info.dataset}”上', f'On “{info.dataset}”'))}</h4>"
-        return [heading + comparison_html(say, info.result), gr.Timer(active=False)]
+        return [heading + comparison_html(say, info.result), gr.update(active=False)]
 
     fill(load, *offered)
     tab.select(load, None, offered, **QUIET)

@@ -36,9 +36,9 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
         same = [(say("同上", "the same"), ""), *endpoints[1:]]
         sets = label_choices(services, say)
         return [
-            gr.Dropdown(choices=sets, value=sets[0][1] if sets else None),
-            gr.Dropdown(choices=endpoints),
-            *(gr.Dropdown(choices=same) for _ in Agent),
+            gr.update(choices=sets, value=sets[0][1] if sets else None),
+            gr.update(choices=endpoints),
+            *(gr.update(choices=same) for _ in Agent),
             *(_beginnings(services, say, role) for role in Role),
         ]
 
@@ -167,13 +167,13 @@ def _number(label: str, value: int, name: str) -> gr.Number:
     return gr.Number(label=label, value=value, precision=0, elem_id=f"zf-set-{name}")
 
 
-def _beginnings(services: Services, say: Say, role: Role) -> gr.Dropdown:
+def _beginnings(services: Services, say: Say, role: Role) -> dict[str, Any]:
     known = [
         (version_label(say, one), one.id)
         for one in reversed(services.evolution.archive.versions(role=role))
         if one.rules.rules
     ]
-    return gr.Dropdown(choices=[(say("自带的第一版", "our own first"), 0), *known])
+    return gr.update(choices=[(say("自带的第一版", "our own first"), 0), *known])
 
 
 def _estimate(services: Services, say: Say, asked: RunRequest) -> str:

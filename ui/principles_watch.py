@@ -111,7 +111,7 @@ class Watcher:
             known[name] = fact
         if choose and info is not None:
             choices = facts["which"]
-            values[list(watch.parts).index("which")] = gr.Dropdown(
+            values[list(watch.parts).index("which")] = gr.update(
                 choices=choices, value=info.id, visible=True
             )
         return [{**known, "mark": mark}, *values]
@@ -284,13 +284,13 @@ def _possible(info: RunInfo, job: JobInfo | None) -> dict[str, bool]:
 
 def _update(name: str, fact: Any) -> Any:
     if name == TIMER:
-        return gr.Timer(active=fact)
+        return gr.update(active=fact)
     if name == "which":
-        return gr.Dropdown(choices=fact, visible=bool(fact))
+        return gr.update(choices=fact, visible=bool(fact))
     if name in (PAUSE, RESUME, CANCEL):
-        return gr.Button(visible=fact)
+        return gr.update(visible=fact)
     if name == CASES:
-        return gr.Column(visible=fact)
+        return gr.update(visible=fact)
     if name == CAPS:
-        return gr.Row(visible=fact)
+        return gr.update(visible=fact)
     return fact

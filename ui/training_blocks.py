@@ -110,15 +110,15 @@ def _plot(say: Say, curve: Curve) -> gr.LinePlot:
 def update(name: str, fact: Any) -> Any:
     """The fact as Gradio takes it."""
     if name == "timer":
-        return gr.Timer(active=fact)
+        return gr.update(active=fact)
     if name == "which":
-        return gr.Dropdown(choices=fact, visible=bool(fact))
+        return gr.update(choices=fact, visible=bool(fact))
     if name in BUTTONS:
-        return gr.Button(visible=fact)
+        return gr.update(visible=fact)
     if name == "starter":
-        return gr.Button(interactive=fact)
+        return gr.update(interactive=fact)
     if name in ("has_card", "has_log"):
-        return gr.Accordion(visible=fact)
+        return gr.update(visible=fact)
     if name.startswith("plot"):
-        return gr.LinePlot(value=frame(fact), visible=bool(fact)) if fact else gr.LinePlot(visible=False)
+        return gr.update(value=frame(fact), visible=bool(fact)) if fact else gr.update(visible=False)
     return fact

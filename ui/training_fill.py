@@ -50,7 +50,7 @@ def filling(
     def load() -> list[Any]:
         sets = [info.name for info in services.corpus.datasets()]
         policies = names(say, "base") + _artifacts(services, ArtifactKind.POLICY)
-        return [gr.Dropdown(choices=sets), gr.Dropdown(choices=sets), gr.Dropdown(choices=policies)]
+        return [gr.update(choices=sets), gr.update(choices=sets), gr.update(choices=policies)]
 
     @polite(say)
     def take(chosen: str) -> list[Any]:
@@ -75,19 +75,19 @@ def rewarding(services: Services, say: Say, tab: gr.Tab, pick: gr.Dropdown, made
     def load() -> list[Any]:
         models = names(say, "reward_artifact") + _artifacts(services, ArtifactKind.REWARD_MODEL)
         return [
-            gr.Dropdown(choices=_judges(services, say)),
-            gr.Dropdown(choices=models),
-            gr.Dropdown(choices=endpoint_choices(services, say)),
+            gr.update(choices=_judges(services, say)),
+            gr.update(choices=models),
+            gr.update(choices=endpoint_choices(services, say)),
         ]
 
     @polite(say)
     def fit(kind: str) -> list[Any]:
         asks = kind in ASKING
         return [
-            gr.Dropdown(visible=asks),
-            gr.Dropdown(visible=kind == "reward_model"),
-            gr.Dropdown(visible=asks),
-            gr.Number(visible=asks),
+            gr.update(visible=asks),
+            gr.update(visible=kind == "reward_model"),
+            gr.update(visible=asks),
+            gr.update(visible=asks),
         ]
 
     @polite(say)

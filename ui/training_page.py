@@ -83,7 +83,7 @@ def _opening(
         wish = number_of(getattr(event, "job", None))
         if wish is None:
             return [gr.skip()] * 3
-        return ["", gr.Tabs(selected=JOBS), watcher.choice(trainings.job(wish).id)]
+        return ["", gr.update(selected=JOBS), watcher.choice(trainings.job(wish).id)]
 
     for place in (watch.parts["listed"], watch.parts["artifact"], made):
         place.click(open_job, None, [watch.told, tabs, watch.which], **QUIET)
@@ -107,7 +107,7 @@ def _starting(
             if isinstance(job, str):
                 return [job, gr.skip(), gr.skip(), gr.skip()]
             queued = say(f"已加入队列，任务 {job.id}。", f"Queued as job {job.id}.")
-            return ["", note(queued, "ok"), gr.Tabs(selected=JOBS), watcher.choice(job.id)]
+            return ["", note(queued, "ok"), gr.update(selected=JOBS), watcher.choice(job.id)]
 
         form.go.click(begin, form.boxes, [form.told, watch.told, tabs, watch.which], queue=False)
 
@@ -127,7 +127,7 @@ def _changing(
         if job is None or job.kind not in PROGRAMS:
             return [gr.skip()] * (2 + len(boxes))
         values = [value for form in forms for value in _prefilled(form, job)]
-        return [gr.Tabs(selected=START), gr.Tabs(selected=job.kind), *values]
+        return [gr.update(selected=START), gr.update(selected=job.kind), *values]
 
     watch.parts["changed"].click(change, watch.which, [tabs, programs, *boxes], queue=False)
 

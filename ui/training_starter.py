@@ -55,7 +55,7 @@ def starting(
             f"Queued: the writer first (job {policy.id}), then the reward model (job {judge.id}).",
         )
         shown = watcher.look(watch, job_id, known, choose=policy.id)
-        return [note(told, "ok"), "", gr.Tabs(selected="jobs"), *shown]
+        return [note(told, "ok"), "", gr.update(selected="jobs"), *shown]
 
     outputs = [card.told, watch.told, tabs, *watch.outputs]
     card.parts["starter"].click(begin, [watch.which, watch.seen], outputs, queue=False)

@@ -52,7 +52,7 @@ class Watcher:
     def choice(self, job_id: int | None) -> Any:
         """The dropdown with a job chosen."""
         choices = self._choices(self._trainings.jobs(), job_id)
-        return gr.Dropdown(choices=choices, value=job_id, visible=bool(choices))
+        return gr.update(choices=choices, value=job_id, visible=bool(choices))
 
     def look(
         self, watch: Watch, job_id: object, seen: dict[str, str] | None, choose: int | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from backend.agreement.figures import Figure
 from backend.errors import UserError
@@ -109,6 +110,14 @@ def figure(say: Say, value: Figure, digits: int = 2) -> str:
     return f"{shown}<small>{value.low:.{digits}f} – {value.high:.{digits}f}</small>"
 
 
+def _without_blocks(answer: Any) -> Any:
+    """A block made in a handler would be hung into whatever page another thread is building just then."""
+    parts = answer if isinstance(answer, (list, tuple)) else [answer]
+    if any(isinstance(part, Block) for part in parts):
+        raise TypeError("A handler answers with gr.update(…), not with a component.")
+    return answer
+
+
 def polite(say: Say) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A handler whose foreseen errors become a sentence for people, and whose others are logged too.
 
@@ -120,7 +129,7 @@ def polite(say: Say) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         @functools.wraps(handler)
         def safe(*args: Any, **kwargs: Any) -> Any:
             try:
-                return handler(*args, **kwargs)
+                return _without_blocks(handler(*args, **kwargs))
             except UserError as error:
                 raise gr.Error(
                     say.of(error), print_exception=False, title=say("请看一下", "Please check")
