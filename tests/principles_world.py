@@ -301,3 +301,9 @@ def serve(body: Mapping[str, Any]) -> str:
     """The world behind the fake server: `"reply": "tests.principles_world:serve"`."""
     prompt = next(str(one["content"]) for one in body["messages"] if one["role"] == "user")
     return World(1).answer(prompt)
+
+
+def serve_mixed(body: Mapping[str, Any]) -> str:
+    """The same with an optimiser whose every proposal carries something harmful along."""
+    prompt = next(str(one["content"]) for one in body["messages"] if one["role"] == "user")
+    return World(1, harmful=0.0, mixed=1.0).answer(prompt)

@@ -176,6 +176,23 @@ def test_stop_lets_calls_in_flight_finish_and_refuses_the_rest(fake_llm: FakeLLM
     assert kinds == ["fine"] * 2 + [Kind.CANCELLED] * 4
 
 
+def test_a_cancelled_call_counts_as_the_most_it_can_have_cost(fake_llm: FakeLLM):
+    fake_llm.script(faults={"hang": 1.0})
+    ledger, budget = MemoryLedger(), Budget()
+
+    async def work(client: OpenAIClient) -> None:
+        task = asyncio.create_task(client.complete(user("你" * 30), max_tokens=50))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with_client(fake_llm.endpoint(price_in=2.0, price_out=10.0), work, ledger=ledger, budget=budget)
+    (call,) = ledger.calls
+    assert (call.error, call.usage.estimated) == (Kind.STOPPED, True)
+    assert call.cost == budget.cost == pytest.approx((20 * 2 + 50 * 10) / 1e6)
+    assert (budget.calls, budget.tokens) == (1, 70)
+
+
 class TestDialects:
     """Servers that do not take everything are learned once for all."""
 

@@ -3,13 +3,21 @@
 import multiprocessing
 import os
 import signal
+from datetime import timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
+from backend.db.base import now
+from backend.db.engine import Database
+from backend.db.llm_tables import LLMCall
 from backend.errors import Conflict, NotFound, UserError
+from backend.evolution import runs
 from backend.evolution.book import DatabaseBook
 from backend.evolution.records import RunInfo
+from backend.evolution.seat import STALE_S, Elsewhere, Seat
 from backend.jobs.vocabulary import JobStatus
 from backend.judges.base import Draft, Sample
 from backend.judges.spec import JudgeKind, JudgeSpec
@@ -20,9 +28,14 @@ from backend.services import Services
 from tests.job_helpers import ended, members, sweep, until, worker
 from tests.llm_fixtures import FakeLLM
 from tests.principles_helpers import REPLY, request, told, world_house
+from tests.principles_world import first_detector, first_generator
 
 pytestmark = pytest.mark.database
 TINY = {"rounds": 1, "labelled": 6, "attacks": 3, "gate": 24, "locked": 12}
+MIXED = "tests.principles_world:serve_mixed"
+ROUND = [phase for phase in Phase if phase not in (Phase.START, Phase.REWRITE, Phase.LOCKED)]
+PLAYED = ["0.start", *(f"1.{phase}" for phase in ROUND), "0.rewrite", "0.locked"]
+"""A run of one round that goes through every phase there is."""
 
 
 def played(services: Services, **changes: object) -> RunInfo:
@@ -78,6 +91,11 @@ def test_a_budget_that_ends_in_mid_round_and_a_higher_one_that_goes_on(home: Pat
         info = played(services, **TINY, seed=3, max_calls=calls // 2)
         assert info.state is RunState.BUDGET and info.error is not None and "budget" in info.error.en
         assert info.calls <= calls // 2 and info.locked is None
+        said = fake_llm.state()
+        with services.database.read() as session:
+            stood = session.scalars(select(LLMCall.error)).all()
+        assert len(stood) == info.calls == sum(said["asked"].values()) == sum(said["answered"].values())
+        assert set(stood) == {None}, "what was in flight when the budget ended came to its end"
         assert services.evolution.play(info.id).state is RunState.BUDGET, (
             "without a higher cap nothing goes on"
         )
@@ -110,50 +128,77 @@ def test_an_endpoint_that_dies_in_mid_round_concludes_nothing(home: Path, fake_l
         assert evolution.replay(run).same
 
 
-def test_a_kill_in_each_phase_loses_no_version(home: Path, fake_llm: FakeLLM, tmp_path: Path) -> None:
+def test_a_kill_in_each_phase_loses_no_version(home: Path, fake_llm: FakeLLM) -> None:
+    """One process a phase: it stops where everything was asked and nothing kept, and is killed there."""
     with world_house(fake_llm) as services:
-        run = services.evolution.create(request(seed=4, **TINY)).id
-        other = services.evolution.create(request(seed=4, **TINY)).id
+        archive = services.evolution.archive
+        begin = {
+            name: archive.edit(archive.start(rules.role), rules.texts, "小林", "世界的起点").id
+            for name, rules in (("detector", first_detector()), ("generator", first_generator()))
+        }
+        run, other = (services.evolution.create(request(seed=2, **TINY, **begin)).id for _ in range(2))
+        url = services.settings.url
     fork = multiprocessing.get_context("fork")
     killed: list[str] = []
-    for _ in range(40):
-        note = tmp_path / "phase"
-        child = fork.Process(target=play_until_killed, args=(fake_llm, run, str(note)))
+    kept: list[list[int]] = []
+    while True:
+        here, there = fork.Pipe()
+        child = fork.Process(target=play_to_a_new_phase, args=(fake_llm, run, killed, there))
         child.start()
-        child.join(60)
-        if child.exitcode == 0:
+        there.close()
+        assert here.poll(60), "the child neither reached a phase nor ended"
+        if (phase := here.recv()) == "over":
             break
+        assert child.pid is not None
+        assert stored(url, run)[0] == killed, "all phases before are kept, this one is not"
+        os.kill(child.pid, signal.SIGKILL)
+        child.join(60)
         assert child.exitcode == -signal.SIGKILL
-        killed.append(note.read_text())
-    assert {name.partition(".")[2] for name in killed} >= set(Phase) - {Phase.GATE_D, Phase.TRIM}
+        killed.append(phase)
+        kept.append(stored(url, run)[1])
+    child.join(60)
+    assert child.exitcode == 0
+    assert killed == PLAYED and len(PLAYED) == len(Phase), "every phase there is, once"
     with world_house(fake_llm) as services:
         fake_llm.script(reply="chatter")
         final = services.evolution.run(run)
-        assert final.state is RunState.DONE
+        assert final.state is RunState.DONE and final.playing is None
         untouched = services.evolution.play(other)
         assert asked(fake_llm) == 0, "every call of the killed run was in the ledger"
         archive = services.evolution.archive
-        assert told(archive.versions(run)) == told(archive.versions(other))
+        versions = archive.versions(run)
+        assert told(versions) == told(archive.versions(other)) and untouched.accepted == final.accepted >= 1
+        ids = [one.id for one in versions if one.run == run]
+        assert all(before == ids[: len(before)] for before in kept) and len(ids) >= 4, "none was lost"
         first, second = (services.evolution.run(id_).locked for id_ in (run, other))
         assert first is not None and second is not None and first["values"] == second["values"]
-        assert untouched.accepted == final.accepted
 
 
-def play_until_killed(fake: FakeLLM, run: int, note: str) -> None:
-    """Plays on, and is killed at the end of the first new phase just before it is kept."""
+def stored(url: str, run: int) -> tuple[list[str], list[int]]:
+    """Phases and versions kept of a run, read by a connection that no other process shares."""
+    database = Database(url)
+    with database.read() as session:
+        found = list(runs.telling(session, run)), runs.proposals(session, run)
+    database.close()
+    return found
+
+
+def play_to_a_new_phase(fake: FakeLLM, run: int, known: list[str], parent: Connection) -> None:
+    """Plays on, and stops for good where a phase that is not `known` would be kept."""
     keep = DatabaseBook.keep
 
-    def killing(self: DatabaseBook, number: int, phase: Phase, *given: object, **more: object) -> object:
-        if Path(note).exists() and Path(note).read_text() == f"{number}.{phase}":
+    def stopping(self: DatabaseBook, number: int, phase: Phase, *given: object, **more: object) -> object:
+        if f"{number}.{phase}" in known:
             return keep(self, number, phase, *given, **more)  # type: ignore[arg-type]
-        Path(note).write_text(f"{number}.{phase}")
         self._flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-        return None
+        parent.send(f"{number}.{phase}")
+        return signal.pause()
 
-    DatabaseBook.keep = killing  # type: ignore[method-assign, assignment]
+    DatabaseBook.keep = stopping  # type: ignore[method-assign, assignment]
     with world_house(fake) as services:
+        fake.script(reply=MIXED)
         services.evolution.play(run)
+    parent.send("over")
 
 
 def test_a_job_is_killed_and_resumed(home: Path, fake_llm: FakeLLM) -> None:
@@ -187,8 +232,65 @@ def test_a_run_that_is_asked_to_stop_is_paused(home: Path, fake_llm: FakeLLM) ->
         fake_llm.script(reply=REPLY, latency_s=0.05)
         paused = evolution.play(run, stopped=lambda: len(evolution.steps(run)) >= 2)
         assert paused.state is RunState.PAUSED and 2 <= len(evolution.steps(run)) < 8
+
+
+def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        evolution = services.evolution
+        run = evolution.create(request(**TINY)).id
+    here, there = multiprocessing.get_context("fork").Pipe()
+    child = multiprocessing.get_context("fork").Process(
+        target=play_to_a_new_phase, args=(fake_llm, run, [], there)
+    )
+    child.start()
+    assert here.poll(60)
+    with world_house(fake_llm) as services:
+        evolution = services.evolution
+        info = evolution.run(run)
+        assert info.playing is not None and info.playing.pid == child.pid and not info.broken_off
+        for second in (evolution.play, evolution.resume, evolution.queue, evolution.raise_caps):
+            with pytest.raises(Elsewhere, match=f"process {child.pid}"):
+                second(run)
+        assert evolution.run(run) == info, "whoever comes second changes nothing"
+        with pytest.raises(Conflict, match="not by a job"):
+            evolution.cancel(run)
+        os.kill(child.pid or 0, signal.SIGKILL)
+        child.join(60)
+        assert evolution.run(run).broken_off
+        fake_llm.script(reply=REPLY, latency_s=0.05)
+        wished = []
+
+        def pause_from_elsewhere(_: RunInfo) -> None:
+            if len(evolution.steps(run)) >= 2 and not wished:
+                wished.append(evolution.pause(run))
+
+        assert evolution.play(run, pause_from_elsewhere).state is RunState.PAUSED
+        with pytest.raises(Conflict, match="not in the works"):
+            evolution.pause(run)
+        job = evolution.resume(run).job
+        with pytest.raises(Conflict, match=f"job {job}"):
+            evolution.raise_caps(run)
         fake_llm.script(reply=REPLY)
-        assert evolution.play(run).state is RunState.DONE
+        final = evolution.play(run)
+        assert final.state is RunState.DONE and final.playing is None
+
+
+def test_a_seat_of_another_machine_is_free_when_it_was_not_heard_of(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        run = services.evolution.create(request(**TINY)).id
+        seat, other = Seat(services.database, run), Seat(services.database, run)
+        seat._me["player_host"] = "elsewhere"
+        seat.take()
+        with pytest.raises(Elsewhere, match="on elsewhere"):
+            other.take()
+        with services.database.write() as session:
+            runs.row(session, run).beat_at = now() - timedelta(seconds=STALE_S + 1)
+        other.take()
+        with pytest.raises(Elsewhere, match="taken over"):
+            seat.beat()
+        seat.leave()
+        assert services.evolution.run(run).playing is not None, "who lost the seat does not free it"
+        other.leave()
 
 
 def test_people_confirm_and_the_run_goes_on_by_itself(home: Path, fake_llm: FakeLLM) -> None:
@@ -280,10 +382,6 @@ def test_each_agent_asks_its_own_endpoint_and_a_changed_one_stops_the_run(
         final = services.evolution.play(run)
         assert final.state is RunState.DONE and final.calls <= rough.calls
         with services.database.read() as session:
-            from sqlalchemy import func, select
-
-            from backend.db.llm_tables import LLMCall
-
             rows = session.execute(select(LLMCall.scope, LLMCall.model).distinct()).all()
             assert session.scalar(select(func.count(LLMCall.id))) == final.calls
         pairs = {(scope.removeprefix("principles:"), model) for scope, model in rows}

@@ -22,11 +22,11 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 640, 220, 44, 34
 
 def status_html(say: Say, info: RunInfo, job: JobInfo | None) -> str:
     """Head of the watched run."""
-    broken = job is not None and job.ended and info.state in (RunState.QUEUED, RunState.RUNNING)
-    sign = pill(say, job.status) if broken and job else state_pill(say, info.state)
+    lost = info.broken_off or (info.state is RunState.QUEUED and job is not None and job.ended)
+    sign = pill(say, job.status) if lost and job and job.ended else state_pill(say, info)
     number, _, phase = info.told.partition(".")
     where = ""
-    if info.state is RunState.RUNNING and phase:
+    if info.playing is not None and phase:
         name = say(*PHASES[Phase(phase)])
         where = say(f"第 {number} 轮 · {name}", f"round {number} · {name}") if number != "0" else name
     share = f'<progress max="1" value="{job.progress:.4f}"></progress>' if job and not job.ended else ""
@@ -45,16 +45,25 @@ def status_html(say: Say, info: RunInfo, job: JobInfo | None) -> str:
     hint = say("好 + 坏，按请求分开", "good + bad, dealt by request")
     return (
         f'<div class="zf-watch-head"><h3>{info.id} · {esc(info.dataset)}</h3>{sign}<span>{esc(where)}</span>'
-        f"{share}</div>{_trouble(say, info, job if broken else None)}"
+        f"{share}</div>{_trouble(say, info, job, lost)}"
         f'<div class="zf-figures zf-tight">{cells}</div><p class="zf-note">{labels}（{hint}）</p>'
     )
 
 
-def _trouble(say: Say, info: RunInfo, lost: JobInfo | None) -> str:
-    if lost is not None and lost.status not in (JobStatus.PAUSED, JobStatus.CANCELLED):
-        told = say.of(lost.error) if lost.error else ""
-        kept = say("已完成的阶段都在，可以继续。", "Finished phases are kept; resume it.")
-        return note(f"{told} {kept}", "bad")
+def _trouble(say: Say, info: RunInfo, job: JobInfo | None, lost: bool) -> str:
+    if info.playing is not None and (job is None or job.ended):
+        where = f"{info.playing.host}, {info.playing.pid}"
+        return note(
+            say(
+                f"由命令行进行（{where}），这里可以看、可以暂停。",
+                f"Played by a command ({where}); watch it here, or pause it.",
+            )
+        )
+    if lost and not (job is not None and job.status in (JobStatus.PAUSED, JobStatus.CANCELLED)):
+        told = say.of(job.error) if job is not None and job.error else ""
+        gone = say("进行它的进程已经不在；", "Its process is gone; ") if not told else ""
+        kept = say("已完成的阶段都在，可以继续。", "finished phases are kept, resume it.")
+        return note(f"{told} {gone}{kept}", "bad")
     if info.state is RunState.BUDGET:
         return note(
             say(

@@ -165,7 +165,7 @@ class Watcher:
 
     def _facts(self, runs: list[RunInfo], info: RunInfo | None) -> dict[str, Any]:
         say = self._say
-        busy = any(one.state in (RunState.QUEUED, RunState.RUNNING) for one in runs)
+        busy = any(one.state is RunState.QUEUED or one.playing for one in runs)
         facts: dict[str, Any] = {
             TIMER: busy,
             "which": [(run_label(say, one), one.id) for one in runs],
@@ -275,10 +275,11 @@ def _confirming(services: Services, say: Say, watch: Watch, watcher: Watcher) ->
 def _possible(info: RunInfo, job: JobInfo | None) -> dict[str, bool]:
     active = job is not None and not job.ended
     waiting = info.state is RunState.WAITING
+    idle = not active and info.playing is None
     return {
-        PAUSE: active,
+        PAUSE: not idle,
         CANCEL: active,
-        RESUME: not active and not waiting and info.state is not RunState.DONE,
+        RESUME: idle and not waiting and info.state is not RunState.DONE,
     }
 
 

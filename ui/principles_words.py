@@ -47,6 +47,7 @@ STATES: dict[RunState, tuple[str, str, str, str]] = {
     RunState.FAILED: ("bad", "✕", "出错", "failed"),
     RunState.DONE: ("good", "✓", "完成", "done"),
 }
+BROKEN_OFF = ("bad", "✕", "中断", "broken off")
 PROPOSERS: dict[Proposer, Words] = {
     Proposer.START: ("起点", "start"),
     Proposer.OPTIMISER: ("优化器", "optimiser"),
@@ -77,9 +78,14 @@ def fault_name(say: Say, fault: str) -> str:
     return say("答复读不出来。", "The reply could not be read.")
 
 
-def state_pill(say: Say, state: RunState) -> str:
+def state_words(info: RunInfo) -> tuple[str, str, str, str]:
+    """How a run stands: colour, sign and the word in both languages."""
+    return BROKEN_OFF if info.broken_off else STATES[info.state]
+
+
+def state_pill(say: Say, info: RunInfo) -> str:
     """How a run stands, as sign, word and colour."""
-    kind, sign, zh, en = STATES[state]
+    kind, sign, zh, en = state_words(info)
     return f'<span class="zf-pill zf-pill-{kind}"><i aria-hidden="true">{sign}</i>{esc(say(zh, en))}</span>'
 
 
@@ -110,7 +116,7 @@ def version_label(say: Say, one: VersionInfo) -> str:
 
 def run_label(say: Say, info: RunInfo) -> str:
     """A run in a list of choices."""
-    _, _, zh, en = STATES[info.state]
+    _, _, zh, en = state_words(info)
     return f"{info.id} · {info.dataset} · {say(*SEARCHES[info.settings.search])} · {say(zh, en)}"
 
 

@@ -27,7 +27,20 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 
 def register(group: typer.Typer) -> None:
     """Add the commands to the group."""
-    for command in (runs, list_versions, show, diff, edit, fork, back, compare, publish, report, answer):
+    for command in (
+        runs,
+        pause,
+        list_versions,
+        show,
+        diff,
+        edit,
+        fork,
+        back,
+        compare,
+        publish,
+        report,
+        answer,
+    ):
         name = {"list_versions": "list"}.get(command.__name__, command.__name__)
         group.command(name)(command)
 
@@ -38,6 +51,16 @@ def runs(as_json: Json = False) -> None:
         archive = services.evolution.archive
         result = {"runs": [plain_run(one, archive.versions(one.id)) for one in services.evolution.runs()]}
     emit(result, as_json, lambda r: "\n".join(map(run_lines, r["runs"])) or "There are no runs yet.")
+
+
+def pause(
+    run: Annotated[int, typer.Argument(metavar="RUN", help="Number of a run.")], as_json: Json = False
+) -> None:
+    """Let a run stop after the calls in flight, whether a job plays it or a command."""
+    with open_services() as services:
+        info = services.evolution.pause(run)
+        result = plain_run(info, services.evolution.archive.versions(run))
+    emit(result, as_json, run_lines)
 
 
 def list_versions(
@@ -208,10 +231,6 @@ def plain_comparison(made: ComparisonInfo) -> dict[str, Any]:
 def _shown(one: dict[str, Any]) -> str:
     rules = [f"  {place}. {rule['text']}" for place, rule in enumerate(one["rules"], 1)]
     return "\n".join([version_line(one), *rules])
-
-
-def _open(result: dict[str, Any]) -> str:
-    return "\n".join(f"{one['case']}: {one['greeting']}" for one in result["open"]) or "No case is open."
 
 
 def _compared(result: dict[str, Any]) -> str:

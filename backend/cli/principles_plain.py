@@ -1,6 +1,7 @@
 """Runs and versions of the game with stable keys and plain values."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from backend.evolution.records import RunInfo, VersionInfo
@@ -16,6 +17,7 @@ def plain_run(info: RunInfo, versions: Sequence[VersionInfo]) -> dict[str, Any]:
         "dataset": info.dataset,
         "optimizer": info.settings.search.value,
         "state": info.state.value,
+        "playing": asdict(info.playing) if info.playing else None,
         "rounds": info.rounds,
         "accepted": info.accepted,
         "rejected": info.rejected,
@@ -104,6 +106,8 @@ def run_lines(result: dict[str, Any]) -> str:
     lines += [version_line(one) for one in result["versions"]]
     if locked["before"] is not None:
         lines.append(f"locked accuracy: {locked['before']:.3f} -> {locked['after']:.3f}")
+    if result["state"] == "running" and result["playing"] is None:
+        lines.append(f"its process is gone; go on with: principles --resume {result['run']}")
     if result["error"]:
         lines.append(f"error: {result['error']}")
     return "\n".join(lines)

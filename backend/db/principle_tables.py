@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db.base import Base, UtcDateTime, enum_of, now
@@ -29,7 +29,10 @@ class Principles(Base):
 
 
 class PrincipleRun(Base):
-    """A run of the game. `labels` holds its deal (greeting and label by part), `endpoints` who asks what."""
+    """A run of the game. `labels` holds its deal (greeting and label by part), `endpoints` who asks what.
+
+    `player_…` name the process that plays it, if any, heard of last at `beat_at`.
+    """
 
     __tablename__ = "principle_runs"
 
@@ -50,6 +53,11 @@ class PrincipleRun(Base):
     calls: Mapped[int] = mapped_column(Integer, default=0)
     tokens: Mapped[int] = mapped_column(Integer, default=0)
     cost: Mapped[float] = mapped_column(Float, default=0.0)
+    player_host: Mapped[str | None] = mapped_column(String(255))
+    player_pid: Mapped[int | None] = mapped_column(Integer)
+    player_start: Mapped[str | None] = mapped_column(String(80))
+    beat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    stop_wished: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.db.principle_tables import PrincipleAnswer, PrincipleOutcome, Principles, PrincipleStep
-from backend.errors import Conflict
+from backend.evolution.seat import Elsewhere
 from backend.llm.budget import Budget
 from backend.principles.book import Data, New, Outcome
 from backend.principles.vocabulary import Phase
@@ -37,7 +37,7 @@ class DatabaseBook:
     def keep(
         self, number: int, phase: Phase, data: Data, new: New | None = None, outcomes: Sequence[Outcome] = ()
     ) -> Data:
-        """Keep everything. Raises Conflict where another process plays the same run."""
+        """Keep everything. Raises Elsewhere where another process plays the same run."""
         self._flush()
         last = self._last_call()
         used = {
@@ -55,7 +55,7 @@ class DatabaseBook:
                 )
                 session.add_all(self._outcome(one) for one in outcomes)
         except IntegrityError as error:
-            raise Conflict(
+            raise Elsewhere(
                 f"Run {self._run_id} is being played elsewhere; this process leaves it alone.",
                 f"运行 {self._run_id} 正在别处进行，这里不再继续。",
             ) from error

@@ -15,6 +15,7 @@ from backend.evolution.players import laid_out
 from backend.evolution.records import RunInfo
 from backend.evolution.replay import Replayed, ReplayHall, ReplayLedger, compare
 from backend.evolution.searching import SEARCHERS
+from backend.evolution.seat import Elsewhere, Seat
 from backend.judges.base import Judge
 from backend.llm.budget import Budget
 from backend.llm.errors import Kind, LLMError
@@ -71,23 +72,36 @@ class Player:
     async def _play(
         self, run_id: int, report: Callable[[RunInfo], None], stopped: Callable[[], bool]
     ) -> RunInfo:
+        if self._info(run_id).state is RunState.DONE:
+            return self._info(run_id)
+        seat = Seat(self._database, run_id)
+        seat.take()
+        try:
+            await self._seated(run_id, report, stopped, seat)
+        finally:
+            seat.leave()
+        return self._info(run_id)
+
+    async def _seated(
+        self, run_id: int, report: Callable[[RunInfo], None], stopped: Callable[[], bool], seat: Seat
+    ) -> None:
         info = self._info(run_id)
-        if info.state is RunState.DONE:
-            return info
+        wish = _Wish(seat, stopped)
         budget = Budget(**info.caps)  # type: ignore[arg-type]
         budget.calls, budget.tokens, budget.cost = info.calls, info.tokens, info.cost
         house = self._house(budget)
         keeper = runs.Keeper(self._database, run_id, budget)
         book = DatabaseBook(self._database, run_id, budget, self._endpoints.ledger.flush)
-        keeper.note(state=RunState.RUNNING, error_en=None, error_zh=None)
         try:
             with self._database.read() as session:
                 table = laid_out(session, runs.row(session, run_id), house, book, keeper.told)
-            await _watched(table, house, lambda: report(self._info(run_id)), keeper, stopped)
+            await _watched(table, house, lambda: report(self._info(run_id)), keeper, wish)
         except Waiting as waiting:
             keeper.note(state=RunState.WAITING, told=waiting.message.en)
         except LLMError as error:
-            self._ended_early(keeper, error, stopped())
+            self._ended_early(keeper, error, wish.stop)
+        except Elsewhere:
+            raise
         except UserError as error:
             keeper.failed(error)
             raise
@@ -99,7 +113,6 @@ class Player:
             self._mark_best(run_id, table)
         finally:
             await house.close()
-        return self._info(run_id)
 
     def _ended_early(self, keeper: runs.Keeper, error: LLMError, stopped: bool) -> None:
         if error.kind is Kind.BUDGET:
@@ -139,20 +152,34 @@ class Player:
         return compare(kept, again, numbers)
 
 
+@dataclass
+class _Wish:
+    """Whether the run is to stop: asked of the job, or noted in the row of the run."""
+
+    seat: Seat
+    asked: Callable[[], bool]
+    stop: bool = False
+
+    def look(self) -> None:
+        """Be heard of, and see."""
+        self.stop = self.seat.beat() or self.asked() or self.stop
+
+
 async def _watched(
     table: Table,
     house: ScoringHouse,
     report: Callable[[], None],
     keeper: runs.Keeper,
-    stopped: Callable[[], bool],
+    wish: "_Wish",
 ) -> None:
     """Play, and twice a second note what was used and look for the wish to stop."""
     playing = asyncio.create_task(play(table, SEARCHERS))
     try:
         while not (await asyncio.wait([playing], timeout=TICK_S))[0]:
+            wish.look()
             keeper.tick()
             report()
-            if stopped():
+            if wish.stop:
                 house.stop()
         await playing
     finally:

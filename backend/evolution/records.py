@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from backend.errors import Message
+from backend.evolution.seat import Playing
 from backend.principles.rules import RuleSet
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Agent, Proposer, Role, RunState, Why
@@ -82,6 +83,12 @@ class RunInfo:
     locked: Mapping[str, Any] | None
     created_at: datetime
     finished_at: datetime | None
+    playing: Playing | None
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether its process went away in the middle; it can be resumed."""
+        return self.state is RunState.RUNNING and self.playing is None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from backend.db.principle_tables import (
 from backend.errors import Message, NotFound, UserError
 from backend.evolution.labels import counted
 from backend.evolution.records import OpenCase, RunInfo
+from backend.evolution.seat import playing
 from backend.llm.budget import Budget
 from backend.principles.cases import Planted
 from backend.principles.settings import GameSettings
@@ -191,4 +192,5 @@ def _info(session: Session, one: PrincipleRun) -> RunInfo:
         locked=locked,
         created_at=one.created_at,
         finished_at=one.finished_at,
+        playing=playing(one),
     )

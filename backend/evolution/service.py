@@ -17,6 +17,7 @@ from backend.evolution.playing import Houses, Player
 from backend.evolution.records import OpenCase, Rough, RunInfo, RunRequest, StepInfo
 from backend.evolution.replay import Replayed
 from backend.evolution.reporting import ReportRow, report
+from backend.evolution.seat import taken
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.llm.retry import RetryPolicy
@@ -104,17 +105,14 @@ class EvolutionService:
         info = self.run(run_id)
         if info.state is RunState.DONE:
             raise Conflict(f"Run {run_id} is over.", f"运行 {run_id} 已经结束。")
-        if self._active(info) is not None:
-            raise Conflict(
-                f"Run {run_id} is in the works as job {info.job}.",
-                f"运行 {run_id} 正在进行（任务 {info.job}）。",
-            )
+        self._refuse_second(info)
         if given:
             with self._database.write() as session:
                 rows.row(session, run_id).caps = {**info.caps, **given}
 
     def queue(self, run_id: int) -> RunInfo:
-        """Queue the run as a new job."""
+        """Queue the run as a new job. Raises Conflict where it is in the works already."""
+        self._refuse_second(self.run(run_id))
         job = self._jobs.submit(JOB_KIND, {"run": run_id})
         with self._database.write() as session:
             row = rows.row(session, run_id)
@@ -123,18 +121,27 @@ class EvolutionService:
         return self.run(run_id)
 
     def pause(self, run_id: int) -> RunInfo:
-        """Let the run stop; what is finished is kept. Raises Conflict where nothing runs."""
+        """Let the run stop, whoever plays it; what is finished is kept. Raises Conflict where nobody does."""
         info = self.run(run_id)
         job = self._active(info)
-        if job is None:
+        if job is not None:
+            self._jobs.pause(job.id)
+        elif info.playing is not None:
+            with self._database.write() as session:
+                rows.row(session, run_id).stop_wished = True
+        else:
             raise Conflict(f"Run {run_id} is not in the works.", f"运行 {run_id} 没有在进行。")
-        self._jobs.pause(job.id)
         return self.run(run_id)
 
     def cancel(self, run_id: int) -> RunInfo:
-        """End the run's job; the run can be resumed later. Raises Conflict where nothing runs."""
+        """End the run's job; the run can be resumed later. Raises Conflict where it has none that runs."""
         info = self.run(run_id)
         job = self._active(info)
+        if job is None and info.playing is not None:
+            raise Conflict(
+                f"Run {run_id} is played by a command (process {info.playing.pid}), not by a job; pause it.",
+                f"运行 {run_id} 由命令行进程 {info.playing.pid} 进行，不是任务；请改用暂停。",
+            )
         if job is None:
             raise Conflict(f"Run {run_id} is not in the works.", f"运行 {run_id} 没有在进行。")
         self._jobs.cancel(job.id)
@@ -148,7 +155,8 @@ class EvolutionService:
     ) -> RunInfo:
         """Play in this process until the run is over, its budget is used up, it is stopped, or it waits.
 
-        Raises UserError for what it cannot go on with; the run then is failed and can be resumed.
+        Raises UserError for what it cannot go on with; the run then is failed and can be resumed. Raises
+        Conflict where another process plays it, which goes on undisturbed.
         """
         return self._player.play(run_id, report, stopped)
 
@@ -212,9 +220,19 @@ class EvolutionService:
             row = {"run_id": run_id, "round": number, "phase": phase, "number": case}
             insert_ignore(session, PrincipleAnswer, [{**row, "there": there, "person": who}])
         info = self.run(run_id)
-        if not self.open_cases(run_id) and info.state is RunState.WAITING and self._active(info) is None:
+        free = self._active(info) is None and info.playing is None
+        if not self.open_cases(run_id) and info.state is RunState.WAITING and free:
             return self.queue(run_id)
         return info
+
+    def _refuse_second(self, info: RunInfo) -> None:
+        if self._active(info) is not None:
+            raise Conflict(
+                f"Run {info.id} is in the works as job {info.job}.",
+                f"运行 {info.id} 正在进行（任务 {info.job}）。",
+            )
+        if info.playing is not None:
+            raise taken(info.id, info.playing)
 
     def _active(self, info: RunInfo) -> JobInfo | None:
         job = self._jobs.job(info.job) if info.job else None

@@ -115,14 +115,21 @@ async def each(
 ) -> list[R]:
     """`work` of every item in order, at most `lanes` at once; the first error that ends the run stops all.
 
-    A mistake of ours in one item costs that item alone: it is logged and becomes `failed(reason)`.
+    What is in flight then is awaited, so that what is paid for stands in the ledger. A mistake of ours in
+    one item costs that item alone: it is logged and becomes `failed(reason)`.
     """
     results: dict[int, R] = {}
     numbers = iter(range(len(items)))
+    errors: list[UserError] = []
 
     async def lane() -> None:
         for number in numbers:
-            results[number] = await guarded(work, items[number], failed)
+            if errors:
+                return
+            try:
+                results[number] = await guarded(work, items[number], failed)
+            except UserError as error:
+                errors.append(error)
 
     tasks = [asyncio.create_task(lane()) for _ in range(min(lanes, len(items)))]
     try:
@@ -131,6 +138,8 @@ async def each(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    if errors:
+        raise errors[0]
     return [results[number] for number in range(len(items))]
 
 

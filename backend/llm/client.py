@@ -31,6 +31,7 @@ class _Request:
     params: dict[str, Any]
     schema: Mapping[str, Any] | None
     reservation: Reservation
+    most: Usage
     tell: Callable[[str], None] | None = None
 
 
@@ -152,6 +153,7 @@ class OpenAIClient:
             params=params,
             schema=schema,
             reservation=Reservation(tokens_in + tokens_out, self.endpoint.cost(tokens_in, tokens_out)),
+            most=Usage(tokens_in, tokens_out, estimated=True),
         )
 
     async def _once(self, request: _Request) -> Completion:
@@ -218,7 +220,10 @@ class OpenAIClient:
             self._record(request, attempt, call_id, began, error=error)
             raise
         except asyncio.CancelledError:
-            self._record(request, attempt, call_id, began, error=LLMError(Kind.STOPPED))
+            # Nobody knows whether the server bills it, so it counts as the most that it can have cost.
+            usage, cost = request.most, request.reservation.cost
+            stopped = LLMError(Kind.STOPPED)
+            self._record(request, attempt, call_id, began, usage=usage, cost=cost, error=stopped)
             raise
         finally:
             self.budget.settle(request.reservation, usage, cost)
