@@ -111,9 +111,7 @@ class Watcher:
             known[name] = fact
         if choose and info is not None:
             choices = facts["which"]
-            values[list(watch.parts).index("which")] = gr.update(
-                choices=choices, value=info.id, visible=True
-            )
+            values[list(watch.parts).index("which")] = gr.update(choices=choices, value=info.id, visible=True)
         return [{**known, "mark": mark}, *values]
 
     def open_case(self, run_id: object) -> OpenCase | None:
