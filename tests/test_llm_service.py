@@ -62,6 +62,7 @@ def test_save_change_and_delete(service: EndpointService, home: Path):
         ({"name": " "}, "name"),
         ({"name": "x" * 121}, "name"),
         ({"name": "default"}, "default"),
+        ({"name": "Artifact:3"}, "trained models"),
         ({"model": ""}, "model"),
         ({"base_url": "api.example.com"}, "base URL"),
         ({"base_url": "ftp://x/v1"}, "base URL"),

@@ -10,6 +10,8 @@ from backend.errors import UserError
 from backend.llm.endpoint import SchemaMode
 
 _NAME = 120
+RESERVED = "artifact:"
+"""How trained models are named wherever an endpoint may be chosen."""
 _PATHS = ("/chat/completions", "/completions", "/models")
 
 
@@ -34,6 +36,11 @@ def check(entered: EndpointInput) -> EndpointInput:
     if not 0 < len(name) <= _NAME or not name.isprintable():
         raise UserError(
             "Give the endpoint a name of 1 to 120 characters.", "请填写端点名称（1 到 120 个字符）。"
+        )
+    if name.casefold().startswith(RESERVED):
+        raise UserError(
+            f"“{RESERVED}…” names trained models; give the endpoint another name.",
+            f"“{RESERVED}…”是训练出来的模型的名字，请给端点换一个名称。",
         )
     if not 0 < len(model) <= 200 or not model.isprintable():
         raise UserError("Give the name of the model.", "请填写模型名称。")
