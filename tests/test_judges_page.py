@@ -90,7 +90,7 @@ def editor(page: Page) -> None:
     page.click("#zf-judge-try")
     expect(page.locator("#zf-try-result")).to_contain_text("优秀")
     page.click("#zf-judge-save")
-    expect(page.locator("#zf-judge-told")).to_contain_text("已保存“我的裁判”")
+    expect(page.locator("#zf-judge-saved")).to_contain_text("已保存“我的裁判”")
 
 
 def runs(page: Page, fake: FakeLLM) -> None:

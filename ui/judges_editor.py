@@ -53,6 +53,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
                     say("保存裁判", "Save the judge"), variant="primary", elem_id="zf-judge-save"
                 )
                 go = gr.Button(say("试一试", "Try it"), elem_id="zf-judge-try")
+            saved = html_block(elem_id="zf-judge-saved")
             result = html_block(elem_id="zf-try-result")
             with gr.Accordion(say("模型原话", "The model's own words"), open=False):
                 raw = html_block(elem_id="zf-try-raw")
@@ -60,7 +61,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
                 preview = html_block(elem_id="zf-judge-preview")
     _choosing(services, say, tab, fork, setup, sample)
     _previewing(services, say, [*setup, *sample], told, preview)
-    _keeping(services, say, setup, save, [told, fork])
+    _keeping(services, say, setup, save, [saved, fork])
     _trying(services, say, [*setup, *sample], go, [result, raw])
 
 
@@ -192,6 +193,8 @@ def _keeping(services: Services, say: Say, setup: list[Any], save: gr.Button, sh
         return [note(saved, "ok"), _forks(services, say)]
 
     save.click(keep, setup, shown, queue=False)
+    # A place of its own, emptied in the browser: a late preview must not wipe out what was just saved.
+    gr.on([box.input for box in setup], None, None, shown[0], js="() => ''")
 
 
 def _trying(services: Services, say: Say, boxes: list[Any], go: gr.Button, shown: list[Any]) -> None:
