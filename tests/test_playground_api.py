@@ -53,7 +53,7 @@ def ask(client: TestClient, **body: Any) -> dict[str, Any]:
 
 
 def written(client: TestClient, token: str) -> dict[str, Any]:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while (found := client.get(f"{API}/rounds/{token}").json()["round"])["running"]:
         assert time.monotonic() < until
         time.sleep(0.02)

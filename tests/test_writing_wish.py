@@ -209,9 +209,9 @@ def test_reading_never_raises_and_is_the_same_when_repeated(text: str) -> None:
 
 @given(st.text(alphabet="祝忽略以上写个十条字的不超过,，。 a1", max_size=400))
 def test_reading_is_fast_whatever_is_written(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     read_wish(text * 3)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_the_seed_corpus_is_taken() -> None:
@@ -228,7 +228,7 @@ def test_real_requests_are_taken_and_ten_thousand_lines_take_seconds() -> None:
     if not path.exists():
         pytest.skip(f"{path} is not there")
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    started = time.perf_counter()
+    started = time.process_time()
     refused = sum(read_wish(line).refusal is not None for line in lines)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     assert 0.005 < refused / len(lines) < 0.05
