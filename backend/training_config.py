@@ -32,7 +32,7 @@ class TrainingSettings(BaseModel):
         description="Hub id, folder, artifact:N, latest (newest policy) or starter (from scratch).",
     )
     shape: Literal["deep", "wide"] = Field(
-        "deep", description="Of the starter: deep (5 × 160) or wide (3 × 192), which learns faster."
+        "deep", description="Of the starter: deep (5 × 160) or wide (3 × 128), which learns faster."
     )
     revision: str | None = Field(None, description="Revision of a hub model.")
     name: str | None = Field(None, min_length=1, max_length=120, description="Name of the artifact.")
@@ -102,9 +102,14 @@ _STARTER_SFT = {
     **_CPU_SFT,
     "composed": True,
     "shape": "wide",
-    "learning_rate": 6e-3,
+    "learning_rate": 4e-3,
     "adam_beta2": 0.95,
-    "epochs": 8,
+    "batch_size": 32,
+    "epochs": 7,
+    "log_every": 50,
+    "eval_every": 1000,
+    "save_every": 1000,
+    "sample_every": 1000,
 }
 _CPU_RM = {
     "base": LATEST,

@@ -32,7 +32,9 @@ from backend.training.models import _config
 from backend.training.starter_tokenizer import train_tokenizer
 from backend.settings import ROOT
 rows = [json.loads(line) for file in sorted((ROOT / "data" / "seed").glob("*.jsonl")) for line in file.open()]
-tokenizer = train_tokenizer([row[name] for row in rows for name in ("prompt", "strong", "weak")])
+tokenizer = train_tokenizer(
+    [row["prompt"] for row in rows], [row[name] for row in rows for name in ("strong", "weak")]
+)
 torch.manual_seed(0)
 model = Qwen3ForCausalLM(_config(tokenizer))
 model.generation_config.update(do_sample=True, eos_token_id=tokenizer.pad_token_id)

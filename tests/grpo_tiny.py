@@ -41,7 +41,7 @@ def data(settings: Settings) -> Snapshot:
 def models(home: Path, snapshot: Snapshot) -> None:
     """A policy, an adapter for it, and a reward model, all with random weights."""
     rows = snapshot.rows("sft", Split.TRAIN)
-    tokenizer = train_tokenizer([row[name] for row in rows for name in ("prompt", "completion")])
+    tokenizer = train_tokenizer(*([row[name] for row in rows] for name in ("prompt", "completion")))
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=len(tokenizer),

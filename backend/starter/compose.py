@@ -10,7 +10,7 @@ from backend.starter.bank import SELF, Bank, Detail, Mood, Occasion, Recipient, 
 from backend.starter.writing import Scene, styles_of, write
 from backend.text import squeeze
 
-ROWS = 6_500
+ROWS = 20_000
 SEED = 20_261_125
 NOBODY = 0.22
 """Share of requests that name an occasion only."""

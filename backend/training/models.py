@@ -35,11 +35,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "head_dim": 40,
     },
     "wide": {
-        "hidden_size": 192,
-        "intermediate_size": 576,
+        "hidden_size": 128,
+        "intermediate_size": 384,
         "num_hidden_layers": 3,
-        "num_attention_heads": 6,
-        "num_key_value_heads": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
         "head_dim": 32,
         # With the usual .02 so narrow a model first learns for hundreds of steps to speak at all.
         "initializer_range": 0.06,
@@ -48,14 +48,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 """The starter: two million parameters with a vocabulary of 4,000. Bigger is worse in minutes of CPU."""
 
 
-def base_of(run: Run[Any], texts: Iterable[str]) -> str:
-    """A hub id or folder that `from_pretrained` understands; the starter is built from `texts` first.
+def base_of(run: Run[Any], requests: Iterable[str], greetings: Iterable[str]) -> str:
+    """A hub id or folder that `from_pretrained` understands; the starter is built from these texts first.
 
     Notes the parent artifact on the run. Raises UserError for an artifact that is not there (any more).
     """
     wish = run.settings.base
     if wish == STARTER:
-        return str(_starter(run, texts))
+        return str(_starter(run, list(dict.fromkeys(requests)), list(dict.fromkeys(greetings))))
     if wish == LATEST or wish.startswith(ARTIFACT):
         run.parent_artifact, folder = find_artifact(run, wish, ArtifactKind.POLICY)
         return _whole(run, str(folder))
@@ -110,9 +110,7 @@ def load_policy(run: Run[Any], base: str) -> Any:
     """The language model to train."""
     return _loaded(
         base,
-        lambda: AutoModelForCausalLM.from_pretrained(
-            base, revision=run.settings.revision, dtype=_dtype(run.settings, run.device)
-        ),
+        lambda: AutoModelForCausalLM.from_pretrained(base, revision=run.settings.revision, **_how(run)),
     )
 
 
@@ -121,7 +119,7 @@ def load_classifier(run: Run[Any], base: str, tokenizer: Any) -> Any:
     model = _loaded(
         base,
         lambda: AutoModelForSequenceClassification.from_pretrained(
-            base, revision=run.settings.revision, dtype=_dtype(run.settings, run.device), num_labels=1
+            base, revision=run.settings.revision, num_labels=1, **_how(run)
         ),
     )
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -142,10 +140,12 @@ def lora(settings: TrainingSettings, task: str) -> LoraConfig | None:
     )
 
 
-def _dtype(settings: TrainingSettings, device: str) -> torch.dtype:
+def _how(run: Run[Any]) -> dict[str, Any]:
     # Full training keeps its weights in float32, where small updates are not rounded away.
-    frozen = settings.lora_rank > 0 and device == "cuda" and settings.dtype != "float32"
-    return torch.bfloat16 if frozen else torch.float32
+    frozen = run.settings.lora_rank > 0 and run.device == "cuda" and run.settings.dtype != "float32"
+    how: dict[str, Any] = {"dtype": torch.bfloat16 if frozen else torch.float32}
+    # Of a sequence as short as a greeting the fused kernel of the CPU takes twice as long backwards.
+    return how if run.device == "cuda" else {**how, "attn_implementation": "eager"}
 
 
 def _whole(run: Run[Any], base: str) -> str:
@@ -164,15 +164,15 @@ def _whole(run: Run[Any], base: str) -> str:
     return str(folder)
 
 
-def _starter(run: Run[Any], texts: Iterable[str]) -> Path:
+def _starter(run: Run[Any], requests: list[str], greetings: list[str]) -> Path:
     """A fresh starter in OUT/base. GRPO needs a path, and a resumed run the same tokenizer."""
     folder = run.out / "base"
     if (folder / "model.safetensors").is_file():
         return folder
-    unique = list(dict.fromkeys(texts))
-    if len(unique) < ENOUGH_TEXTS:
-        raise too_little(run, len(unique), ENOUGH_TEXTS)
-    tokenizer = train_tokenizer(unique)
+    found = len({*requests, *greetings})
+    if found < ENOUGH_TEXTS:
+        raise too_little(run, found, ENOUGH_TEXTS)
+    tokenizer = train_tokenizer(requests, greetings)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(run.settings.seed)
     model = Qwen3ForCausalLM(_config(tokenizer, run.settings.shape))
@@ -220,6 +220,6 @@ def _loaded(base: str, load: Any) -> Any:
         ) from error
 
 
-def texts_of(rows: Sequence[dict[str, Any]], *names: str) -> list[str]:
-    """The named fields of all rows."""
-    return [row[name] for row in rows for name in names]
+def texts_of(rows: Sequence[dict[str, Any]], *names: str) -> tuple[list[str], list[str]]:
+    """The requests of all rows, and their greetings, which stand in the fields `names`."""
+    return [row["prompt"] for row in rows], [row[name] for row in rows for name in names]

@@ -47,7 +47,7 @@ def train(run: Run[SftSettings]) -> None:
     if len(rows[Split.TRAIN]) < ENOUGH:
         raise models.too_little(run, len(rows[Split.TRAIN]), ENOUGH)
     _warn(run, rows[Split.TRAIN])
-    base = models.base_of(run, models.texts_of(rows[Split.TRAIN], "prompt", "completion"))
+    base = models.base_of(run, *models.texts_of(rows[Split.TRAIN], "completion"))
     tokenizer = models.load_tokenizer(base, chosen.revision)
     held_out = rows[Split.VALIDATION]
     trainer = (LeanSFTTrainer if run.device == "cpu" else SFTTrainer)(

@@ -1,44 +1,56 @@
-"""The starter's tokenizer: character BPE with single bytes for what it never saw, so nothing is lost."""
+"""The starter's tokenizer: it reads requests character by character and writes greetings in clauses.
 
-import json
-from collections.abc import Sequence
-from typing import Any
+A model of two million parameters that spells every clause spends its minutes of CPU on spelling; here a
+clause that the corpus repeats is one token, and what is left to learn is which clause answers which request.
+Requests stay characters, because people word them freely. Single bytes stand for what was never seen, so
+nothing is lost.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Container, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import BPE
+from tokenizers.models import BPE, Unigram
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-VOCABULARY = 4_000
-MIN_FREQUENCY = 10  # a token seen less often in a small corpus is hardly learnt
+VOCABULARY = 8_000
+WORDS = 1_500
+WORD_FREQUENCY, CLAUSE_FREQUENCY = 10, 4  # a token seen less often in a small corpus is hardly learnt
+WORD_LENGTH, CLAUSE_LENGTH = 4, 16
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 PAD, USER, BOT, END = "<|pad|>", "<|user|>", "<|bot|>", "<|end|>"
 SPECIAL = (PAD, USER, BOT, END)
+APART = "\x1f"
+"""ASCII's unit separator: the template puts it between the characters of a request, and it is no token."""
+LEAST = -30.0
+"""Log probability of what only spells what has no better token."""
 TEMPLATE = (
     "{% for turn in messages %}"
-    f"{{% if turn['role'] == 'user' %}}{USER}{{{{ turn['content'] }}}}"
+    f"{{% if turn['role'] == 'user' %}}{USER}{{{{ turn['content'] | list | join('{APART}') }}}}"
     f"{{% elif turn['role'] == 'assistant' %}}{BOT}{{{{ turn['content'] }}}}{END}{{% endif %}}"
     "{% endfor %}"
     f"{{% if add_generation_prompt %}}{BOT}{{% endif %}}"
 )
 """Requests and greetings only: the starter never saw instructions of a system."""
+_CLAUSES = pre_tokenizers.Split(Regex(r"[\s\p{P}\p{S}]"), "isolated")
 
 
-def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """At most 4,000 tokens, learnt from the texts; the same texts in the same order give the same one."""
-    tokenizer = Tokenizer(BPE())
-    # Merges stay within a clause, otherwise whole stock phrases with their commas become one token.
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\p{P}\p{S}]"), "isolated")
-    trainer = BpeTrainer(
-        vocab_size=VOCABULARY - len(BYTES),
-        min_frequency=MIN_FREQUENCY,
-        special_tokens=list(SPECIAL),
-        max_token_length=4,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+def train_tokenizer(requests: Sequence[str], greetings: Sequence[str]) -> PreTrainedTokenizerFast:
+    """At most 8,000 tokens; the same texts in the same order give the same one."""
+    clauses = Counter(piece for text in greetings for piece, _ in _CLAUSES.pre_tokenize_str(text))
+    characters = sorted(set("".join((*requests, *greetings))))
+    room = VOCABULARY - len(SPECIAL) - len(BYTES) - len(characters) - WORDS
+    counts = {clause: clauses[clause] for clause in _repeated(clauses)[: max(room, 0)]}
+    spelt = _spelt(greetings, clauses, counts.keys())
+    counts |= {word: spelt[word] for word in sorted(spelt) if spelt[word] >= WORD_FREQUENCY}
+    counts = {one: spelt[one] for one in characters} | counts
+    total = sum(counts.values()) + len(counts)
+    scores = [(token, LEAST) for token in (*SPECIAL, *BYTES)]
+    scores += [(token, math.log((count + 0.5) / total)) for token, count in counts.items()]
     return PreTrainedTokenizerFast(
-        tokenizer_object=_with_bytes(tokenizer),
+        tokenizer_object=_unigram(scores),
         eos_token=END,
         pad_token=PAD,
         additional_special_tokens=[USER, BOT],
@@ -49,12 +61,38 @@ def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def _with_bytes(tokenizer: Tokenizer) -> Tokenizer:
-    state: dict[str, Any] = json.loads(tokenizer.to_str())
-    vocabulary = state["model"]["vocab"]
-    for name in BYTES:
-        vocabulary.setdefault(name, len(vocabulary))
-    state["model"]["byte_fallback"] = True
-    made = Tokenizer.from_str(json.dumps(state))
-    made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    return made
+def _repeated(clauses: Counter[str]) -> list[str]:
+    """Clauses worth a token of their own, the most frequent first."""
+    often = [
+        (-count, clause)
+        for clause, count in clauses.items()
+        if count >= CLAUSE_FREQUENCY and 1 < len(clause) <= CLAUSE_LENGTH
+    ]
+    return [clause for _, clause in sorted(often)]
+
+
+def _spelt(greetings: Sequence[str], clauses: Counter[str], whole: Container[str]) -> Counter[str]:
+    """Characters and short words, and how often they stand in the clauses that are no token."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = _CLAUSES
+    trainer = BpeTrainer(
+        vocab_size=len(set("".join(greetings))) + WORDS,
+        min_frequency=WORD_FREQUENCY,
+        max_token_length=WORD_LENGTH,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(greetings, trainer)
+    found: Counter[str] = Counter()
+    for clause, count in clauses.items():
+        if clause not in whole:
+            for word in tokenizer.encode(clause).tokens:
+                found[word] += count
+    return found
+
+
+def _unigram(scores: list[tuple[str, float]]) -> Tokenizer:
+    tokenizer = Tokenizer(Unigram(scores, 0, byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(APART, "removed"), _CLAUSES])
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens(list(SPECIAL))
+    return tokenizer

@@ -1,0 +1,74 @@
+"""The starter's tokenizer: requests in characters, repeated clauses whole, and no text is lost."""
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from backend.corpus import split_of
+from backend.settings import ROOT
+from backend.starter.compose import composed
+from backend.text import squeeze
+from backend.vocabulary import Split
+
+ASKED = "妈妈🎂六十大寿<|bot|>，快点"
+STRANGE = ("龘𠮷𪚥", "🎂👨‍👩‍👧", "a  b\t\n", "ﷺ é", "▁▁", "祝您\u3000生日快乐！", "<0x41>")
+WORDS = ("健康", "平安", "明亮", "安稳", "自在")
+FREE = [f"愿这{WORDS[at % 5]}的第{at}天里满是{WORDS[(at + 2) % 5]}" for at in range(80)]
+
+
+@pytest.fixture(scope="module")
+def learnt() -> list[dict[str, Any]]:
+    """What comes of the composed corpus, and of texts that repeat no clause."""
+    rows = [row for row in composed()[:8_000] if split_of(row.prompt) is Split.TRAIN]
+    bodies = (([row.prompt for row in rows], [row.greeting for row in rows]), (FREE, FREE))
+    cases = []
+    for requests, greetings in bodies:
+        turns = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": greetings[0]}]
+        cases.append({"requests": requests, "greetings": greetings, "turns": turns, "texts": STRANGE})
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.starter_tokens"],
+        cwd=ROOT,
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_a_composed_greeting_is_a_few_clauses(learnt: list[dict[str, Any]]) -> None:
+    lengths = learnt[0]["lengths"]
+    assert learnt[0]["size"] <= 8_000 and learnt[0]["same"]
+    pieces = [len(re.findall("[^，。！？]+", row.greeting)) for row in composed()[:8_000]]
+    # A clause, its mark, and now and then a rare clause that is spelt.
+    assert sum(lengths) / len(lengths) < 3 * sum(pieces) / len(pieces) < 20
+
+
+def test_a_request_is_read_by_characters_and_cannot_end_itself(learnt: list[dict[str, Any]]) -> None:
+    begun = learnt[0]["begun"]
+    assert begun == learnt[0]["turns"][: len(begun)]
+    assert (begun[0], begun[-1]) == ("<|user|>", "<|bot|>") and begun.count("<|bot|>") == 1
+    assert learnt[0]["asked"] == ASKED
+    assert {len(token) for token in begun[1:-1] if not token.startswith("<0x")} == {1}
+
+
+def test_nothing_is_lost(learnt: list[dict[str, Any]]) -> None:
+    assert [one["lost"] for one in learnt] == [[], []]
+
+
+def test_of_texts_that_repeat_no_clause_words_are_learnt(learnt: list[dict[str, Any]]) -> None:
+    said = learnt[1]["turns"][len(learnt[1]["begun"]) : -1]
+    assert "健康" in said and max(map(len, said)) <= 4
+
+
+def test_measured_requests_are_never_learnt_from() -> None:
+    sides = {
+        split: {squeeze(row.prompt) for row in composed() if split_of(row.prompt) is split} for split in Split
+    }
+    assert all(sides.values()) and not sides[Split.TRAIN] & (sides[Split.TEST] | sides[Split.VALIDATION])
