@@ -38,6 +38,7 @@ def test_a_run_and_its_archive(world: Cli, home: Path, fake_llm: FakeLLM) -> Non
     code, out, err = world("principles", "--dataset", "world", "--rounds", "1", *SETS, "--estimate", "--json")
     rough = json.loads(out)
     assert code == 0 and rough["calls"] > 0 and rough["labels"]["gate"] == {"good": 20, "bad": 20}
+    assert rough["locked_uses"] == {"runs": [], "comparisons": 0, "number": 1}
     code, out, err = world(
         "principles", "--dataset", "world", "--rounds", "1", *SETS, "--publish", "好裁判", "--json"
     )
@@ -84,12 +85,20 @@ def test_a_run_and_its_archive(world: Cli, home: Path, fake_llm: FakeLLM) -> Non
     )
     gepa = json.loads(out)
     assert (code, gepa["state"], gepa["optimizer"]) == (0, "done", "gepa"), err
+    assert gepa["locked"]["uses"] == {"runs": [run["run"]], "comparisons": 1, "number": 3}
     assert {one["proposer"] for one in gepa["versions"]} <= {"start", "gepa"}
     assert json.loads(world("principles", "--replay", str(gepa["run"]), "--json")[1])["same"] is True
     rows = json.loads(world("principles", "report", str(run["run"]), str(gepa["run"]), "--json")[1])["rows"]
     assert [row["name"] for row in rows] == ["start", "rewrite", "game", "gepa", "length", "style", "ngram"]
     assert all({"kappa", "auc", "matched_auc", "calls", "cost"} <= row.keys() for row in rows)
     assert rows[2]["calls"] == run["calls"] and rows[3]["calls"] == gepa["calls"]
+    assert [row["locked_uses"] and row["locked_uses"]["number"] for row in rows[:5]] == [
+        None,
+        None,
+        1,
+        3,
+        None,
+    ]
 
 
 def test_a_budget_ends_cleanly_and_resumes(world: Cli) -> None:

@@ -15,6 +15,7 @@ from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.errors import Conflict, NotFound, UserError
 from backend.evolution import runs
+from backend.evolution.archive import EarlierVersion
 from backend.evolution.book import DatabaseBook
 from backend.evolution.records import RunInfo
 from backend.evolution.seat import STALE_S, Elsewhere, Seat
@@ -345,9 +346,16 @@ def test_the_archive_is_written_by_hand_and_goes_back(home: Path, fake_llm: Fake
             archive.publish(first, "评分", "fake")
         older = archive.publish(first, "同名", "fake")
         archive.publish(made.id, "同名", "fake")
-        with pytest.raises(UserError, match="earlier version"):
+        with pytest.raises(
+            EarlierVersion, match=f"“同名” .{older.version}.*publish them as “同名 v1”"
+        ) as caught:
             archive.publish(first, "同名", "fake")
-        assert services.scoring.catalog.judge(older.id).newest is False
+        assert services.scoring.catalog.judge(older.id).newest is False and caught.value.judge.id == older.id
+        other = archive.publish(first, caught.value.free, "fake")
+        assert other.newest and (other.name, other.version) == ("同名 v1", older.version), "the same judge"
+        with pytest.raises(EarlierVersion) as again:
+            archive.publish(first, "同名", "fake")
+        assert again.value.free == "同名 v1" and archive.publish(first, "同名 v1", "fake") == other
 
 
 def test_two_versions_on_any_labels(home: Path, fake_llm: FakeLLM) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from backend.errors import UserError
+from backend.evolution.archive import EarlierVersion
 from backend.evolution.records import VersionInfo
 from backend.judges.principles import MAX_RULES, numbered
 from backend.principles.vocabulary import Role
@@ -19,6 +20,7 @@ from ui.widgets import esc, fill, html_block, note, polite
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 POLL_S = 3.0
+NOTHING = UserError("Choose a version first.", "请先选一个版本。")
 # A poll never replaces the tree, so a plain click is enough.
 OPEN = """
 element.addEventListener('click', (event) => {
@@ -167,13 +169,23 @@ class _Archive:
     def _found(self, chosen: int | None) -> VersionInfo | None:
         return self._archive.version(int(chosen)) if chosen else None
 
-    def publish(self, chosen: int, name: str) -> str:
-        """Keep it as a judge."""
-        made = self._archive.publish(chosen, name or "")
-        return self._say(
+    def publish(self, chosen: int | None, name: str) -> tuple[str, Any]:
+        """Keep it as a judge: what to tell, and the name to offer next where this one cannot be."""
+        say = self._say
+        judges = f' <a class="zf-a" href="/{say.lang}/judges">{say("去“裁判”页", "open Judges")}</a>'
+        try:
+            if not chosen:
+                raise NOTHING
+            made = self._archive.publish(int(chosen), name or "")
+        except EarlierVersion as error:
+            return note(say.of(error), "warn") + judges, error.free
+        except UserError as error:
+            return note(say.of(error), "bad"), gr.skip()
+        told = say(
             f"已发布为裁判“{made.name}”（版本 {made.version}），到“裁判”页就能用它评判。",
             f"Published as “{made.name}” (version {made.version}); let it score under Judges.",
         )
+        return note(told, "ok") + judges, gr.skip()
 
     def edit(self, chosen: int, rules: str, author: str, reason: str) -> tuple[int, str]:
         """A new version by hand."""
@@ -207,7 +219,6 @@ def _wire(
     told: gr.HTML,
     looks: Sequence[Any],
 ) -> None:
-    nothing = UserError("Choose a version first.", "请先选一个版本。")
     signed = [acts["author"], acts["reason"]]
 
     def handler(act: Any) -> Any:
@@ -215,7 +226,7 @@ def _wire(
         def handle(kind: str, chosen: int | None, *given: Any) -> list[Any]:
             try:
                 if not chosen:
-                    raise nothing
+                    raise NOTHING
                 said = act(int(chosen), *given)
             except UserError as error:
                 return [note(say.of(error), "bad"), *([gr.skip()] * len(looks))]
@@ -225,12 +236,17 @@ def _wire(
         return handle
 
     for name, act, given in (
-        ("publish", archive.publish, [acts["name"]]),
         ("save", archive.edit, [acts["rules"], *signed]),
         ("back", archive.back, signed),
         ("fork", archive.fork, [acts["dataset"], acts["endpoint"]]),
     ):
         acts[name].click(handler(act), [role, which, *given], [told, *looks], queue=False)
+
+    @polite(say)
+    def publish(chosen: int | None, name: str) -> list[Any]:
+        return list(archive.publish(chosen, name))
+
+    acts["publish"].click(publish, [which, acts["name"]], [told, acts["name"]], queue=False)
 
 
 def _comparing(

@@ -186,8 +186,9 @@ def fooling(say: Say, steps: Sequence[StepInfo]) -> str:
     return f'<h3 class="zf-h">{title}</h3>{table(head, rows, ("", "zf-left"))}'
 
 
-def locked_table(say: Say, rows: Sequence[ReportRow]) -> str:
-    """The locked report: where it began, a plain rewriting, what was found, the baselines."""
+def locked_table(say: Say, rows: Sequence[ReportRow], uses: Message) -> str:
+    """The locked report: where it began, a plain rewriting, what was found, the baselines, and who looked
+    at these labels before."""
     names = {
         "start": say("起点 S_D", "first S_D"),
         "rewrite": say("一次改写（无把关）", "one rewriting, ungated"),
@@ -226,7 +227,7 @@ def locked_table(say: Say, rows: Sequence[ReportRow]) -> str:
             ]
         )
     title = say("封存集：只在最后打开一次", "The locked set, opened once at the end")
-    return f'<h3 class="zf-h">{title}</h3>{table(head, shown)}'
+    return f'<h3 class="zf-h">{title}</h3>{table(head, shown)}<p class="zf-note">{esc(say.of(uses))}</p>'
 
 
 def plain_rows(info: RunInfo) -> list[ReportRow]:

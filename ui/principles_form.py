@@ -7,6 +7,7 @@ import gradio as gr
 
 from backend.errors import UserError
 from backend.evolution.records import RunInfo, RunRequest
+from backend.evolution.told import told_uses
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Agent, Confirm, Role, Search
 from backend.scoring.records import clock
@@ -193,4 +194,5 @@ def _estimate(services: Services, say: Say, asked: RunRequest) -> str:
         f"At most about {rough.calls:,} calls, {rough.tokens:,} tokens, cost {rough.cost:.4f}, "
         f"{clock(rough.seconds)}; most runs take less.",
     )
-    return f'{note(told, "ok")}<p class="zf-note">{esc(parts)}{esc(dropped)}</p>'
+    seen = "" if rough.uses.number == 1 else say.of(told_uses(rough.uses, asked.settings.alpha))
+    return f'{note(told, "ok")}<p class="zf-note">{esc(parts)}{esc(dropped)} {esc(seen)}</p>'

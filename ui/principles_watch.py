@@ -8,8 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from backend.errors import UserError
+from backend.errors import Message, UserError
 from backend.evolution.records import OpenCase, RunInfo
+from backend.evolution.told import told_uses
 from backend.jobs.records import JobInfo
 from backend.principles.vocabulary import RunState
 from backend.services import Services
@@ -150,12 +151,17 @@ class Watcher:
             return self._reports[info.id]
         if info.id not in self._fitting:
             self._fitting.add(info.id)
-            threading.Thread(target=self._fit, args=(info.id,), name="locked-report", daemon=True).start()
-        return locked_table(self._say, plain_rows(info))
+            threading.Thread(target=self._fit, args=(info,), name="locked-report", daemon=True).start()
+        return locked_table(self._say, plain_rows(info), self._uses(info))
 
-    def _fit(self, run_id: int) -> None:
+    def _uses(self, info: RunInfo) -> Message:
+        return told_uses(self._evolution.uses(info.id), info.settings.alpha)
+
+    def _fit(self, info: RunInfo) -> None:
+        run_id = info.id
         try:
-            self._reports[run_id] = locked_table(self._say, self._evolution.report([run_id]))
+            rows = self._evolution.report([run_id])
+            self._reports[run_id] = locked_table(self._say, rows, self._uses(info))
         except Exception:  # The table without the fitted baselines stays.
             log.exception("the baselines of run %s cannot be fitted", run_id)
         finally:

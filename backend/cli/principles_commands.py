@@ -10,7 +10,7 @@ import typer
 
 from backend.cli import principles_archive
 from backend.cli.output import Json, emit
-from backend.cli.principles_plain import plain_run, run_lines
+from backend.cli.principles_plain import plain_run, plain_uses, run_lines
 from backend.errors import UserError
 from backend.evolution.job import line, run_job
 from backend.evolution.records import RunInfo, RunRequest
@@ -149,11 +149,21 @@ def _tell(services: Services, run_id: int, publish: str | None, as_json: bool) -
     info = services.evolution.run(run_id)
     result = plain_run(info, services.evolution.archive.versions(run_id))
     if publish is not None and info.best is not None and info.state is RunState.DONE:
-        judge = services.evolution.archive.publish(info.best, publish)
-        result["published"] = {"judge": judge.name, "version": judge.version}
+        result["published"] = _published(services, info.best, publish, result)
+    if info.locked is not None:
+        result["locked"]["uses"] = plain_uses(services.evolution.uses(run_id))
     emit(result, as_json, run_lines)
-    if info.state is RunState.FAILED:
+    if result["error"] and info.state in (RunState.FAILED, RunState.DONE):
         sys.exit(1)
+
+
+def _published(services: Services, version: int, name: str, result: dict[str, Any]) -> dict[str, str] | None:
+    try:
+        judge = services.evolution.archive.publish(version, name)
+    except UserError as error:
+        result["error"] = str(error)
+        return None
+    return {"judge": judge.name, "version": judge.version}
 
 
 def _replay(services: Services, run_id: int, as_json: bool) -> None:
@@ -174,6 +184,7 @@ def _estimate(services: Services, request: RunRequest, as_json: bool) -> None:
         "tokens": rough.tokens,
         "cost": rough.cost,
         "seconds": rough.seconds,
+        "locked_uses": plain_uses(rough.uses),
     }
     emit(
         result,

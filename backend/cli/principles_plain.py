@@ -7,6 +7,7 @@ from typing import Any
 from backend.evolution.records import RunInfo, VersionInfo
 from backend.evolution.reporting import ReportRow
 from backend.evolution.told import told
+from backend.evolution.uses import Uses
 from backend.principles.locked import BEST, START
 
 
@@ -79,10 +80,16 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": row["name"], "n": row["n"], "unscored": row["unscored"], **plain, **bounds}
 
 
+def plain_uses(uses: Uses) -> dict[str, Any]:
+    """Who read locked labels before: `number` is the how-manieth use this one is."""
+    return {"runs": list(uses.runs), "comparisons": uses.comparisons, "number": uses.number}
+
+
 def plain_report_row(one: ReportRow) -> dict[str, Any]:
     """A row of the report over runs."""
     used = {"run": one.run, "version": one.version, "calls": one.calls, "cost": one.cost}
-    return {**_row(one.figures), "name": one.name, **used}
+    earlier = plain_uses(one.uses) if one.uses else None
+    return {**_row(one.figures), "name": one.name, **used, "locked_uses": earlier}
 
 
 def report_line(row: Mapping[str, Any]) -> str:
@@ -92,7 +99,9 @@ def report_line(row: Mapping[str, Any]) -> str:
         for name in ("accuracy", "kappa", "auc", "matched_auc")
     )
     used = "" if row["calls"] is None else f"  {row['calls']} calls, cost {row['cost']:.4f}"
-    return f"{row['name']:<10}  n {row['n']} ({row['unscored']} unscored)  {figures}{used}"
+    use = row["locked_uses"]["number"] if row["locked_uses"] else 1
+    again = f"  (use {use} of these locked labels)" if use > 1 else ""
+    return f"{row['name']:<10}  n {row['n']} ({row['unscored']} unscored)  {figures}{used}{again}"
 
 
 def run_lines(result: dict[str, Any]) -> str:
@@ -105,7 +114,9 @@ def run_lines(result: dict[str, Any]) -> str:
     ]
     lines += [version_line(one) for one in result["versions"]]
     if locked["before"] is not None:
-        lines.append(f"locked accuracy: {locked['before']:.3f} -> {locked['after']:.3f}")
+        use = locked.get("uses", {}).get("number", 1)
+        again = f" (use {use} of these labels)" if use > 1 else ""
+        lines.append(f"locked accuracy: {locked['before']:.3f} -> {locked['after']:.3f}{again}")
     if result["state"] == "running" and result["playing"] is None:
         lines.append(f"its process is gone; go on with: principles --resume {result['run']}")
     if result["error"]:

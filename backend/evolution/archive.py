@@ -30,6 +30,23 @@ PHASES = {
 """What deciding on a version takes."""
 
 
+class EarlierVersion(UserError):
+    """A name under which a judge with these principles stands already, behind a newer one.
+
+    `judge` is that earlier version; under `free` the same principles can be published.
+    """
+
+    def __init__(self, judge: JudgeInfo, free: str) -> None:
+        made = f"{judge.created_at:%Y-%m-%d}"
+        super().__init__(
+            f"These principles are an earlier version of “{judge.name}” ({judge.version}, {made}), which "
+            f"goes by its newest one; publish them as “{free}”, which scores just the same.",
+            f"这套原则已是“{judge.name}”的旧版本（{judge.version}，{made}），而按名称取用的是最新版本；"
+            f"可以另发布为“{free}”，评判完全一样。",
+        )
+        self.judge, self.free = judge, free
+
+
 class PrincipleArchive:
     """Every version of S_D and S_G."""
 
@@ -117,7 +134,8 @@ class PrincipleArchive:
         """Keep an S_D as a `principle` judge, at the endpoint of its run unless another is named.
 
         It scores as the Detector did: same prompt, model and sampling, hence the same version and the
-        same calls in the ledger. Raises UserError for an S_G and for a name that is taken by another kind.
+        same calls in the ledger. Raises UserError for an S_G and for a name that is taken by another kind,
+        EarlierVersion where the name has these principles already but goes by newer ones.
         """
         spec = self.spec(version_id, name, endpoint)
         known = {info.name: info for info in self._scoring.catalog.judges() if info.newest}
@@ -129,10 +147,10 @@ class PrincipleArchive:
             )
         made = self._scoring.catalog.save(spec)
         if not made.newest:
-            raise UserError(
-                f"These principles are already an earlier version of “{spec.name}”, and the newest one "
-                "is used by name; choose another name.",
-                f"这套原则已是“{spec.name}”的旧版本，按名称取用时会用最新版本，请换一个名称。",
+            own = f"{spec.name[: _NAME - 12]} v{version_id}"
+            free = (own, *(f"{own} ({number})" for number in range(2, 100)))
+            raise EarlierVersion(
+                made, next(one for one in free if one not in known or known[one].version == made.version)
             )
         return made
 

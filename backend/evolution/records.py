@@ -7,6 +7,7 @@ from typing import Any
 
 from backend.errors import Message
 from backend.evolution.seat import Playing
+from backend.evolution.uses import Uses
 from backend.principles.rules import RuleSet
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Agent, Proposer, Role, RunState, Why
@@ -106,13 +107,17 @@ class StepInfo:
 
 @dataclass(frozen=True)
 class Rough:
-    """What a run may take at most; most runs take less, since many proposals fall early."""
+    """What a run may take at most; most runs take less, since many proposals fall early.
+
+    `uses`: who read these locked labels before.
+    """
 
     calls: int
     tokens: int
     cost: float
     seconds: float
     labels: Mapping[str, Any]
+    uses: Uses = field(default_factory=Uses)
 
 
 @dataclass(frozen=True)

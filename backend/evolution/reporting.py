@@ -9,6 +9,7 @@ from backend.errors import Conflict, UserError
 from backend.evolution import runs
 from backend.evolution.labels import read_deal
 from backend.evolution.records import RunInfo
+from backend.evolution.uses import Uses, uses_before
 from backend.judges.base import Judge
 from backend.principles.labels import Label
 from backend.principles.locked import BEST, REWRITE, START, row_of
@@ -19,7 +20,10 @@ from backend.scoring.service import ScoringService
 
 @dataclass(frozen=True)
 class ReportRow:
-    """A judge on the locked set. `figures` as in the locked step; calls and cost of the run it came from."""
+    """A judge on the locked set. `figures` as in the locked step; calls and cost of the run it came from.
+
+    `uses`: who had read those locked labels before that run did.
+    """
 
     name: str
     run: int | None
@@ -27,6 +31,7 @@ class ReportRow:
     calls: int | None
     cost: float | None
     figures: dict[str, Any]
+    uses: Uses | None = None
 
 
 def report(database: Database, scoring: ScoringService, run_ids: Sequence[int]) -> list[ReportRow]:
@@ -35,13 +40,22 @@ def report(database: Database, scoring: ScoringService, run_ids: Sequence[int]) 
         infos = [runs.info(session, run_id) for run_id in dict.fromkeys(run_ids)]
         _check(infos)
         labels = read_deal(session, runs.row(session, infos[0].id).labels).locked
+        uses = {info.id: uses_before(session, info.id) for info in infos}
     first = infos[0]
     rows = [_row(START, first, first.detector)]
     rewriting = next((info for info in infos if _figures(info, REWRITE)), None)
     if rewriting is not None:
         rows.append(_row(REWRITE, rewriting, None))
     rows += [
-        ReportRow(info.settings.search.value, info.id, info.best, info.calls, info.cost, _figures(info, BEST))
+        ReportRow(
+            info.settings.search.value,
+            info.id,
+            info.best,
+            info.calls,
+            info.cost,
+            _figures(info, BEST),
+            uses[info.id],
+        )
         for info in infos
     ]
     return [*rows, *(_trivial(judge, labels) for judge in scoring.trivial())]

@@ -1,6 +1,7 @@
 """The game as pages, commands and jobs see it: start, go on, watch, confirm, replay, compare."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sqlalchemy import select
 
@@ -18,6 +19,7 @@ from backend.evolution.records import OpenCase, Rough, RunInfo, RunRequest, Step
 from backend.evolution.replay import Replayed
 from backend.evolution.reporting import ReportRow, report
 from backend.evolution.seat import taken
+from backend.evolution.uses import Uses, uses_before, uses_of
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.llm.retry import RetryPolicy
@@ -55,8 +57,9 @@ class EvolutionService:
         endpoints = _endpoints(house, request)
         with self._database.read() as session:
             found = labels.dealt(session, request.dataset, request.settings.gate, request.settings.locked)
+            uses = uses_of(session, request.dataset, {one.id for one in found.locked})
         prices = {agent: house.endpoint(endpoints[agent]["name"]) for agent in Agent}
-        return rough(request.settings, found, prices)
+        return replace(rough(request.settings, found, prices), uses=uses)
 
     def create(self, request: RunRequest) -> RunInfo:
         """A run that has not begun. Raises UserError for labels or endpoints that do not suffice."""
@@ -173,6 +176,12 @@ class EvolutionService:
     def report(self, run_ids: Sequence[int]) -> list[ReportRow]:
         """Runs on the same labels in one table, beside the baselines. Raises UserError."""
         return report(self._database, self._scoring, run_ids)
+
+    def uses(self, run_id: int) -> Uses:
+        """Who read the locked labels of a run before it did. Raises NotFound."""
+        self.run(run_id)
+        with self._database.read() as session:
+            return uses_before(session, run_id)
 
     def runs(self, limit: int = 50) -> list[RunInfo]:
         """The newest runs first."""

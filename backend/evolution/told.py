@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backend.errors import Message
+from backend.evolution.uses import Uses
 from backend.judges.principles import MAX_RULE, MAX_RULES
 from backend.principles.rules import MAX_TOTAL
 from backend.principles.vocabulary import Why
@@ -65,6 +66,29 @@ def told(why: Why, facts: Mapping[str, Any]) -> Message:
     return Message(
         f"not better beyond noise on the gate set: {change_en}, {test} > {level}",
         f"在把关集上没有超出噪声的进步：{change_zh}，{test} > {level}",
+    )
+
+
+def told_uses(uses: Uses, alpha: float) -> Message:
+    """What earlier readings of the locked labels mean for the figures."""
+    share = f"{alpha:.0%}"
+    if uses.number == 1:
+        return Message(
+            f"First opening of these locked labels; the {share} chance of a false acceptance is this run's.",
+            f"这批封存标签是第一次打开；误采纳的概率（{share}）针对这一次运行。",
+        )
+    en, zh = [], []
+    if uses.runs:
+        en.append(f"by {'run' if len(uses.runs) == 1 else 'runs'} {', '.join(map(str, uses.runs))}")
+        zh.append(f"运行 {'、'.join(map(str, uses.runs))} ")
+    if uses.comparisons:
+        en.append(f"in {uses.comparisons} comparison{'s' if uses.comparisons > 1 else ''} of versions")
+        zh.append(f" {uses.comparisons} 次版本比较")
+    return Message(
+        f"Use {uses.number} of these locked labels: read before {' and '.join(en)}. Whoever chose by that "
+        f"sees figures a little too good; the {share} chance of a false acceptance is that of each run by itself.",
+        f"这批封存标签是第 {uses.number} 次使用，此前已被{'和'.join(zh).strip()}读过："
+        f"照着挑选的话数字会略偏好，误采纳的概率（{share}）只对单次运行成立。",
     )
 
 
