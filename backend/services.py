@@ -95,7 +95,7 @@ def build_services(settings: Settings) -> Services:
         play=PlayService(database, generators),
         card_judges=CardJudges(scoring),
         flow=FlowBack(database, annotation, scoring),
-        evolution=EvolutionService(database, endpoints, scoring, jobs),
+        evolution=EvolutionService(database, endpoints, scoring, jobs, generators),
     )
 
 

@@ -370,6 +370,8 @@ class Connection(asyncio.Protocol):
             if method == "POST":
                 self.server.reset(Script(**json.loads(raw)))
             return Response(200, self.server.control())
+        if path == "/health":
+            return Response(200, {"status": "ok"})
         if path == "/v1/models":
             models = [{"id": name, "object": "model"} for name in self.server.script.models]
             return Response(200, {"object": "list", "data": models})

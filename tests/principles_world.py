@@ -22,6 +22,7 @@ from backend.principles.agents import Agents
 from backend.principles.book import Data, MemoryBook, New, Outcome, Version
 from backend.principles.game import run
 from backend.principles.labels import Label, deal
+from backend.principles.planting import Told
 from backend.principles.rules import RuleSet, written
 from backend.principles.settings import GameSettings
 from backend.principles.table import Standing, Table
@@ -271,7 +272,7 @@ def table_of(world: World, given: Sequence[Label], book: WorldBook, **settings: 
         }
     detector, generator = (Version(id_, book.versions[id_].rules) for id_ in (1, 2))
     return Table(
-        agents=Agents(model, model, model, model),
+        agents=Agents(Told(model), model, model, model),
         judge=WorldJudge,
         deal=deal(given, chosen.gate, chosen.locked, "world"),
         settings=chosen,
@@ -307,3 +308,12 @@ def serve_mixed(body: Mapping[str, Any]) -> str:
     """The same with an optimiser whose every proposal carries something harmful along."""
     prompt = next(str(one["content"]) for one in body["messages"] if one["role"] == "user")
     return World(1, harmful=0.0, mixed=1.0).answer(prompt)
+
+
+def serve_policy(body: Mapping[str, Any]) -> str:
+    """The world, and a trained policy: it gets bare requests and writes with flaws the first S_D misses."""
+    prompt = str(body["messages"][0]["content"])
+    if "# " in prompt:
+        return World(1).answer(prompt)
+    marks = "".join(f"，mark-{kind}" for kind in KINDS[5:] if chance("policy", prompt, kind) < 0.7)
+    return f"第{body['seed']}条祝福{marks}，愿你天天开心。"

@@ -7,6 +7,7 @@ from backend.judges.spec import JudgeKind
 from backend.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
+from backend.writing.generators import GeneratorInfo, Readiness
 from ui.board_view import judge_name
 from ui.say import DIMENSIONS, Say
 from ui.widgets import esc, note
@@ -43,6 +44,12 @@ def endpoint_choices(services: Services, say: Say) -> list[tuple[str, str]]:
     """The endpoints, by name; the first choice leaves it to the house."""
     named = [(f"{info.name} · {info.model}", info.name) for info in services.endpoints.endpoints()]
     return [(say("默认", "Default"), ""), *named]
+
+
+def generator_label(say: Say, info: GeneratorInfo) -> str:
+    """A generator in a list of choices."""
+    asleep = say("（用时启动）", " (starts when used)") if info.readiness is Readiness.ASLEEP else ""
+    return f"{info.title} · {info.model}{asleep}" if info.artifact is None else f"{info.title}{asleep}"
 
 
 def mark(say: Say, value: float | None, scale: Scale | None) -> str:

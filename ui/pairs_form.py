@@ -13,8 +13,7 @@ from backend.pairs.ablation import without
 from backend.pairs.records import Checking, PairEstimate, PairRequest, Source, SourceKind
 from backend.scoring.records import clock
 from backend.services import Services
-from backend.writing.generators import GeneratorInfo, Readiness
-from ui.judges_words import KINDS, endpoint_choices
+from ui.judges_words import KINDS, endpoint_choices, generator_label
 from ui.pairs_words import ROLES, WAYS, loss
 from ui.say import Say
 from ui.widgets import fill, html_block, note, polite, table
@@ -194,7 +193,7 @@ class Form:
             for info in services.corpus.datasets()
             if info.prompts
         ]
-        writers = [(_writer(say, info), info.name) for info in services.generators.generators()]
+        writers = [(generator_label(say, info), info.name) for info in services.generators.generators()]
         judges = _judges(services, say)
         usable = [name for _, name in judges]
         return [
@@ -223,11 +222,6 @@ def estimate_html(say: Say, rough: PairEstimate) -> str:
     lost = sorted(rough.lost.items(), key=lambda item: -item[1])
     rows = [[loss(say, f"prompt_{why}"), f"{count:,}"] for why, count in lost]
     return told + table([say("不取的请求", "Left out"), say("行数", "Lines")], rows)
-
-
-def _writer(say: Say, info: GeneratorInfo) -> str:
-    asleep = say("（用时启动）", " (starts when used)") if info.readiness is Readiness.ASLEEP else ""
-    return f"{info.title} · {info.model}{asleep}" if info.artifact is None else f"{info.title}{asleep}"
 
 
 def _judges(services: Services, say: Say) -> list[tuple[str, str]]:

@@ -11,9 +11,10 @@ from backend.evolution.records import RunInfo, StepInfo, VersionInfo
 from backend.evolution.reporting import ReportRow
 from backend.jobs.records import JobInfo
 from backend.jobs.vocabulary import JobStatus
-from backend.principles.vocabulary import Phase, Role, RunState
+from backend.principles.vocabulary import Agent, Phase, Role, RunState
+from backend.writing.generators import is_policy
 from ui.job_words import pill
-from ui.principles_words import PARTS, PHASES, flaw_name, outcome_pill, state_pill, why
+from ui.principles_words import PARTS, PHASES, UNTOLD, flaw_name, outcome_pill, state_pill, why
 from ui.say import FLAWS, Say
 from ui.widgets import empty, esc, figure, note, table
 
@@ -43,10 +44,13 @@ def status_html(say: Say, info: RunInfo, job: JobInfo | None) -> str:
         f"{say(*PARTS[part])} {info.labels[part]['good']} + {info.labels[part]['bad']}" for part in PARTS
     )
     hint = say("好 + 坏，按请求分开", "good + bad, dealt by request")
+    writer = info.endpoints[Agent.GENERATOR]
+    own = f'<p class="zf-note"><b>{esc(writer["model"])}</b> {say(*UNTOLD)}</p>'
     return (
         f'<div class="zf-watch-head"><h3>{info.id} · {esc(info.dataset)}</h3>{sign}<span>{esc(where)}</span>'
         f"{share}</div>{_trouble(say, info, job, lost)}"
         f'<div class="zf-figures zf-tight">{cells}</div><p class="zf-note">{labels}（{hint}）</p>'
+        f"{own if is_policy(writer['name']) else ''}"
     )
 
 

@@ -12,8 +12,9 @@ from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Agent, Confirm, Role, Search
 from backend.scoring.records import clock
 from backend.services import Services
-from ui.judges_words import endpoint_choices
-from ui.principles_words import AGENTS, PARTS, SEARCHES, label_choices, version_label
+from backend.writing.generators import Readiness, is_policy
+from ui.judges_words import endpoint_choices, generator_label
+from ui.principles_words import AGENTS, PARTS, SEARCHES, UNTOLD, label_choices, version_label
 from ui.say import Say
 from ui.widgets import esc, fill, html_block, note, polite
 
@@ -35,11 +36,17 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
     def load() -> list[Any]:
         endpoints = endpoint_choices(services, say)
         same = [(say("同上", "the same"), ""), *endpoints[1:]]
+        policies = [
+            (say(f"训练好的 · {label}", f"trained here · {label}"), info.name)
+            for info in services.generators.generators()
+            if info.artifact is not None and info.readiness is not Readiness.GONE
+            for label in [generator_label(say, info)]
+        ]
         sets = label_choices(services, say)
         return [
             gr.update(choices=sets, value=sets[0][1] if sets else None),
             gr.update(choices=endpoints),
-            *(gr.update(choices=same) for _ in Agent),
+            *(gr.update(choices=[*same, *policies] if one is Agent.GENERATOR else same) for one in Agent),
             *(_beginnings(services, say, role) for role in Role),
         ]
 
@@ -194,5 +201,8 @@ def _estimate(services: Services, say: Say, asked: RunRequest) -> str:
         f"At most about {rough.calls:,} calls, {rough.tokens:,} tokens, cost {rough.cost:.4f}, "
         f"{clock(rough.seconds)}; most runs take less.",
     )
+    own = is_policy(asked.endpoints.get(Agent.GENERATOR))
+    if own:
+        dropped += " " + say(*UNTOLD)
     seen = "" if rough.uses.number == 1 else say.of(told_uses(rough.uses, asked.settings.alpha))
     return f'{note(told, "ok")}<p class="zf-note">{esc(parts)}{esc(dropped)} {esc(seen)}</p>'

@@ -88,6 +88,10 @@ def _case(say: Say, case: Mapping[str, Any], claim: Sequence[Any] | None) -> str
             _said(say, Agent.GENERATOR, f"{kind}{asked}<p><i>{esc(fault_name(say, case['fault']))}</i></p>")
         )
     planted = f"<small>{say('藏在', 'planted')} {esc(case['explanation'] or '–')}</small>"
+    if not case.get("asked", True):
+        planted = (
+            f"<small>{say('照常写的，看有没有这类缺陷', 'written as always; is this kind there?')}</small>"
+        )
     text = f"{kind}{asked}<p>{_marked(case['greeting'], case['place'])}</p>{planted}"
     parts = [_said(say, Agent.GENERATOR, text), _said(say, Agent.DETECTOR, _verdict(say, case), "zf-right")]
     if claim is not None:

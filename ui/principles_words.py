@@ -47,6 +47,11 @@ STATES: dict[RunState, tuple[str, str, str, str]] = {
     RunState.FAILED: ("bad", "✕", "出错", "failed"),
     RunState.DONE: ("good", "✓", "完成", "done"),
 }
+UNTOLD: Words = (
+    "生成者是训练好的模型：只按请求写，不听 S_G，所以 S_G 不进化；轮到哪类缺陷，就请核对员在它写的里面找。",
+    "The Generator is a model trained here: it writes from the bare request and is not told S_G, which "
+    "does not evolve; the confirmer looks in what it wrote for the kind of flaw whose turn it is.",
+)
 BROKEN_OFF = ("bad", "✕", "中断", "broken off")
 PROPOSERS: dict[Proposer, Words] = {
     Proposer.START: ("起点", "start"),

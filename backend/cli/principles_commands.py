@@ -40,7 +40,10 @@ def principles(
     endpoint: Annotated[str | None, typer.Option(help="Endpoint of every agent, by name.")] = None,
     agent: Annotated[
         list[str] | None,
-        typer.Option(metavar="AGENT=ENDPOINT", help=f"One agent asks its own: {', '.join(Agent)}."),
+        typer.Option(
+            metavar="AGENT=ENDPOINT",
+            help=f"One agent asks its own: {', '.join(Agent)}. The generator may be artifact:N.",
+        ),
     ] = None,
     start: Annotated[
         list[int] | None, typer.Option("--from", metavar="VERSION", help="Begin with this S_D or S_G.")

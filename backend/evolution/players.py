@@ -1,7 +1,7 @@
 """From a run's row to the table it is played at: models for the agents, the judge, labels, versions."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 
 from sqlalchemy.orm import Session
@@ -11,16 +11,17 @@ from backend.errors import UserError
 from backend.evolution.labels import read_deal
 from backend.judges.asking import Model, Sampling
 from backend.judges.base import Judge, PairJudge
-from backend.judges.registry import build
+from backend.judges.registry import House, build
 from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.llm.endpoint import Endpoint
-from backend.llm.messages import LLMClient
 from backend.principles.agents import Agents
 from backend.principles.book import Book, Version
+from backend.principles.planting import Policy, Told
 from backend.principles.rules import RuleSet
 from backend.principles.settings import GameSettings
 from backend.principles.table import Standing, Table
 from backend.principles.vocabulary import Agent, Phase
+from backend.writing.generators import is_policy
+from backend.writing.writer import Writer
 
 SAMPLING = {
     Agent.GENERATOR: Sampling(temperature=0.9, max_tokens=1024),
@@ -30,20 +31,16 @@ SAMPLING = {
 }
 
 
-class Hall(Protocol):
-    """What players are made from: the scoring house, or its likeness that replays."""
+class Hall(House, Protocol):
+    """What players are made from: the game's house, or its likeness that replays."""
 
-    def endpoint(self, name: str | None) -> Endpoint:
-        """The endpoint of that name. Raises UserError."""
+    async def writer(self, name: str) -> Writer:
+        """A policy trained here, awake. Raises UserError where it cannot be woken."""
 
-    def client(self, endpoint: Endpoint, scope: str) -> LLMClient:
-        """A client for one agent or judge."""
 
-    def fence_key(self) -> bytes:
-        """The key that fences are derived with."""
-
-    def fitted(self, name: str) -> Judge:
-        """A baseline judge."""
+def no_baseline(name: str) -> Judge:
+    """The game needs no baseline judge."""
+    raise NotImplementedError(name)
 
 
 def spec_of(rules: RuleSet, endpoint: str, name: str = "principle") -> JudgeSpec:
@@ -51,7 +48,7 @@ def spec_of(rules: RuleSet, endpoint: str, name: str = "principle") -> JudgeSpec
     return JudgeSpec(JudgeKind.PRINCIPLE, name, endpoint, {"principles": list(rules.texts)})
 
 
-def detector(hall: Hall, endpoint: str) -> Callable[[RuleSet], Judge]:
+def detector(hall: House, endpoint: str) -> Callable[[RuleSet], Judge]:
     """Makes the Detector of a set of rules, one for each."""
 
     @cache
@@ -71,7 +68,10 @@ def agents(hall: Hall, endpoints: Mapping[str, Mapping[str, str]]) -> Agents:
         client = hall.client(endpoint, f"principles:{agent}")
         return Model(endpoint.base_url, endpoint.model, SAMPLING[agent], hall.fence_key(), client)
 
-    return Agents(*map(model, SAMPLING))
+    kept = endpoints[Agent.GENERATOR]
+    own = is_policy(kept["name"])
+    author = Policy(partial(hall.writer, kept["name"])) if own else Told(model(Agent.GENERATOR))
+    return Agents(author, *map(model, (Agent.CONFIRMER, Agent.REFLECTOR, Agent.OPTIMISER)))
 
 
 def laid_out(
@@ -97,9 +97,11 @@ def version(session: Session, version_id: int) -> Version:
     return Version(row.id, RuleSet.read(row.role, row.rules))
 
 
-def check_endpoints(hall: Hall, endpoints: Mapping[str, Mapping[str, str]]) -> None:
+def check_endpoints(hall: House, endpoints: Mapping[str, Mapping[str, str]]) -> None:
     """Raise UserError where an endpoint of a run is no longer what it was: its scores would not compare."""
     for agent, kept in endpoints.items():
+        if is_policy(kept["name"]):
+            continue  # an artifact never changes
         now = hall.endpoint(kept["name"])
         if (now.base_url, now.model) != (kept["base_url"], kept["model"]):
             raise UserError(

@@ -11,15 +11,14 @@ from backend.errors import UserError
 from backend.evolution import runs
 from backend.evolution.archive import PrincipleArchive
 from backend.evolution.book import DatabaseBook
+from backend.evolution.house import GameHouse, Houses
 from backend.evolution.players import laid_out
 from backend.evolution.records import RunInfo
 from backend.evolution.replay import Replayed, ReplayHall, ReplayLedger, compare
 from backend.evolution.searching import SEARCHERS
 from backend.evolution.seat import Elsewhere, Seat
-from backend.judges.base import Judge
 from backend.llm.budget import Budget
 from backend.llm.errors import Kind, LLMError
-from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
 from backend.principles.adversary import Waiting
 from backend.principles.book import MemoryBook
@@ -27,23 +26,10 @@ from backend.principles.game import run as play
 from backend.principles.table import Table
 from backend.principles.vocabulary import RunState
 from backend.scoring.blocking import blocking
-from backend.scoring.house import ScoringHouse
 
 TICK_S = 0.5
 BEYOND = 10**9
 """Where a replay numbers its versions, far from those of the archive."""
-
-
-@dataclass(frozen=True)
-class Houses:
-    """Makes the house of one run."""
-
-    endpoints: EndpointService
-    policy: RetryPolicy | None = None
-
-    def __call__(self, budget: Budget | None = None) -> ScoringHouse:
-        """A house whose clients share the budget."""
-        return ScoringHouse(self.endpoints, _no_baseline, budget, self.policy)
 
 
 class Player:
@@ -167,7 +153,7 @@ class _Wish:
 
 async def _watched(
     table: Table,
-    house: ScoringHouse,
+    house: GameHouse,
     report: Callable[[], None],
     keeper: runs.Keeper,
     wish: "_Wish",
@@ -186,10 +172,6 @@ async def _watched(
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
         report()
-
-
-def _no_baseline(name: str) -> Judge:
-    raise NotImplementedError(name)
 
 
 def _broken(error: BaseException) -> UserError:

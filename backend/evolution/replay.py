@@ -9,13 +9,16 @@ from sqlalchemy import select
 
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
+from backend.evolution.players import no_baseline
 from backend.judges.base import Judge
 from backend.llm.budget import Budget
 from backend.llm.endpoint import Endpoint
 from backend.llm.errors import Kind, LLMError
 from backend.llm.ledger import CallRecord
 from backend.llm.messages import Completion, Usage
-from backend.principles.vocabulary import Phase
+from backend.principles.planting import POLICY
+from backend.principles.vocabulary import Agent, Phase
+from backend.writing.writer import Writer
 
 if TYPE_CHECKING:
     from backend.llm.client import OpenAIClient
@@ -107,8 +110,13 @@ class ReplayHall:
         return self.key
 
     def fitted(self, name: str) -> Judge:
-        """The game needs no baseline judge."""
-        raise NotImplementedError(name)
+        """None."""
+        return no_baseline(name)
+
+    async def writer(self, name: str) -> Writer:
+        """A policy that only remembers."""
+        client = self.client(Endpoint(name, "", name, artifact=name), f"principles:{Agent.GENERATOR}")
+        return Writer(name, client, POLICY, self.key, trained=True)
 
     async def close(self) -> None:
         """Close the clients."""

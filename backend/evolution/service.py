@@ -14,7 +14,8 @@ from backend.evolution import runs as rows
 from backend.evolution.archive import PrincipleArchive, signed
 from backend.evolution.comparing import Comparisons
 from backend.evolution.estimating import rough
-from backend.evolution.playing import Houses, Player
+from backend.evolution.house import Houses
+from backend.evolution.playing import Player
 from backend.evolution.records import OpenCase, Rough, RunInfo, RunRequest, StepInfo
 from backend.evolution.replay import Replayed
 from backend.evolution.reporting import ReportRow, report
@@ -22,12 +23,14 @@ from backend.evolution.seat import taken
 from backend.evolution.uses import Uses, uses_before, uses_of
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
+from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Agent, Role, RunState
 from backend.scoring.house import ScoringHouse
 from backend.scoring.service import ScoringService
+from backend.writing.generators import GeneratorService, is_policy
 
 JOB_KIND = "principles"
 
@@ -41,31 +44,33 @@ class EvolutionService:
         endpoints: EndpointService,
         scoring: ScoringService,
         jobs: JobService,
+        generators: GeneratorService,
         policy: RetryPolicy | None = None,
     ) -> None:
         self._database = database
         self._jobs = jobs
+        self._generators = generators
         self._scoring = scoring
-        self._house = Houses(endpoints, policy)
+        self._house = Houses(endpoints, generators, policy)
         self.archive = PrincipleArchive(database, scoring)
         self._player = Player(database, endpoints, self._house, self.archive)
         self.comparisons = Comparisons(database, jobs, self.archive, self._house)
 
     def estimate(self, request: RunRequest) -> Rough:
         """What a run may take at most, and its labels. Raises UserError for what cannot be run."""
-        house = self._house()
-        endpoints = _endpoints(house, request)
+        house, settings = self._house(), _settings(request)
+        endpoints = self._endpoints(request)
         with self._database.read() as session:
-            found = labels.dealt(session, request.dataset, request.settings.gate, request.settings.locked)
+            found = labels.dealt(session, request.dataset, settings.gate, settings.locked)
             uses = uses_of(session, request.dataset, {one.id for one in found.locked})
-        prices = {agent: house.endpoint(endpoints[agent]["name"]) for agent in Agent}
-        return replace(rough(request.settings, found, prices), uses=uses)
+        prices = {agent: _priced(house, endpoints[agent]["name"]) for agent in Agent}
+        return replace(rough(settings, found, prices), uses=uses)
 
     def create(self, request: RunRequest) -> RunInfo:
         """A run that has not begun. Raises UserError for labels or endpoints that do not suffice."""
-        endpoints = _endpoints(self._house(), request)
+        endpoints = self._endpoints(request)
         first = {role: self._first(role, given) for role, given in _given(request).items()}
-        settings = request.settings
+        settings = _settings(request)
         with self._database.read() as session:
             found = labels.dealt(session, request.dataset, settings.gate, settings.locked)
         with self._database.write() as session:
@@ -243,6 +248,22 @@ class EvolutionService:
         if info.playing is not None:
             raise taken(info.id, info.playing)
 
+    def _endpoints(self, request: RunRequest) -> dict[str, dict[str, str]]:
+        house = self._house()
+        return {agent.value: self._asked(house, agent, request.endpoints.get(agent)) for agent in Agent}
+
+    def _asked(self, house: ScoringHouse, agent: Agent, name: str | None) -> dict[str, str]:
+        if name is not None and is_policy(name):
+            if agent is not Agent.GENERATOR:
+                raise UserError(
+                    f"Only the generator can be a trained model; name an endpoint for the {agent}, "
+                    "which has to follow instructions.",
+                    f"只有生成者可以用训练好的模型；{agent} 要按说明作答，请给它选一个端点。",
+                )
+            return {"name": name, "base_url": "", "model": self._generators.usable(name).title}
+        found = house.endpoint(name)
+        return {"name": found.name, "base_url": found.base_url, "model": found.model}
+
     def _active(self, info: RunInfo) -> JobInfo | None:
         job = self._jobs.job(info.job) if info.job else None
         return job if job is not None and not job.ended else None
@@ -262,9 +283,12 @@ def _given(request: RunRequest) -> dict[Role, int | None]:
     return {Role.DETECTOR: request.detector, Role.GENERATOR: request.generator}
 
 
-def _endpoints(house: ScoringHouse, request: RunRequest) -> dict[str, dict[str, str]]:
-    found = {agent: house.endpoint(request.endpoints.get(agent)) for agent in Agent}
-    return {
-        agent.value: {"name": one.name, "base_url": one.base_url, "model": one.model}
-        for agent, one in found.items()
-    }
+def _settings(request: RunRequest) -> GameSettings:
+    """A policy trained here cannot be told S_G, so with one S_G does not evolve."""
+    own = is_policy(request.endpoints.get(Agent.GENERATOR))
+    return replace(request.settings, evolve_generator=False) if own else request.settings
+
+
+def _priced(house: ScoringHouse, name: str) -> Endpoint:
+    """What a policy of ours costs is time alone; it answers one request after the other."""
+    return Endpoint(name, "", name, concurrency=1) if is_policy(name) else house.endpoint(name)

@@ -40,7 +40,7 @@ def request_key(
 ) -> str:
     """The cache key: everything that shapes the reply, and a rendered prompt by template and values."""
     said = [part for message in messages for part in (message.role, message.identity or message.content)]
-    return digest(scope, endpoint.base_url, endpoint.model, json.dumps(shape, sort_keys=True), *said)
+    return digest(scope, *endpoint.identity, json.dumps(shape, sort_keys=True), *said)
 
 
 class OpenAIClient:

@@ -16,7 +16,10 @@ class SchemaMode(StrEnum):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One model at one server. Prices are per million tokens; `timeout_s` bounds one attempt as a whole."""
+    """One model at one server. Prices are per million tokens; `timeout_s` bounds one attempt as a whole.
+
+    `artifact` names a model trained here: it stays the same wherever it is served, so the ledger goes by it.
+    """
 
     name: str
     base_url: str
@@ -27,6 +30,12 @@ class Endpoint:
     concurrency: int = 16
     timeout_s: float = 60.0
     supports_schema: SchemaMode = SchemaMode.AUTO
+    artifact: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What decides the replies: address and model, or the artifact."""
+        return (self.artifact, "") if self.artifact else (self.base_url, self.model)
 
     @property
     def where(self) -> str:

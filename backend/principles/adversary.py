@@ -138,7 +138,7 @@ def _said(draft: Draft | None) -> Data:
 def _for_detector(number: int, attacked: Data, claims: Sequence[Claim], reflected: Data) -> list[Advice]:
     fooled = [
         Advice(
-            f"漏看了“{FLAWS[case.flaw].split('：')[0]}”：{case.explanation or case.place}",
+            f"漏看了“{FLAWS[case.flaw].split('：')[0]}”：{case.explanation or case.place or claim.reason}",
             f"r{number}.a{place}",
         )
         for place, claim in enumerate(claims)

@@ -3,33 +3,25 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 
 from backend.judges.asking import Model, greeting, readable, request, together
 from backend.judges.base import Draft
 from backend.judges.principles import MAX_RULES, numbered
 from backend.llm.ask import Answer
 from backend.llm.fields import Field, explanation, text, texts, verdict
-from backend.llm.prompts import Template, Untrusted, load
+from backend.llm.prompts import Untrusted
 from backend.principles.cases import Claim, Planted
 from backend.principles.draws import Task
-from backend.principles.faults import UNREADABLE, no_greeting
 from backend.principles.labels import Label
 from backend.principles.lost import refuse_lost
+from backend.principles.planting import Author
+from backend.principles.prompts import prompt_file
 from backend.principles.rules import RuleSet
 from backend.principles.vocabulary import FLAWS, Agent, Role
-from backend.writing.faults import Fault
-from backend.writing.tidy import clean
 
-PROMPTS = Path(__file__).parent / "prompts"
 NONE = "（无）"
+UNCLAIMED = "没有人说是哪一处：请自己在原文里找这一类缺陷，确实找得到一处才算存在。"
 ADVICE, MOST_REJECTED = 300, 20
-WRITTEN: tuple[Field, ...] = (
-    text("greeting", "祝福语", "text", hint="祝福语全文"),
-    text("place", "片段", "span", hint="缺陷所在的原文片段，逐字照抄", required=False),
-    explanation(hint="为什么是缺陷，怎样才能看出来"),
-)
 CONFIRMED: tuple[Field, ...] = (explanation(), verdict(hint="1 表示缺陷确实存在，0 表示不存在或拿不准"))
 ADVISED: tuple[Field, ...] = (text("advice", "建议", "suggestion", hint="一到三句话的修改建议"),)
 REWRITTEN: tuple[Field, ...] = (
@@ -37,12 +29,6 @@ REWRITTEN: tuple[Field, ...] = (
     texts("evidence", "依据", hint="与 rules 等长，每项是采纳的序号", required=False),
 )
 _NUMBERS = re.compile(r"\d+")
-
-
-@cache
-def prompt_file(name: str) -> Template:
-    """An agent's prompt template."""
-    return load(name, PROMPTS)
 
 
 @dataclass(frozen=True)
@@ -60,18 +46,14 @@ class Agents:
     """The models of the four agents that are no judge. All calls of a list go out at once; answers are
     joined by position. Raises LLMError where it ends the run, EndpointLost where an endpoint is gone."""
 
-    generator: Model
+    generator: Author
     confirmer: Model
     reflector: Model
     optimiser: Model
 
     async def write(self, tasks: Sequence[Task], rules: RuleSet, variant: str) -> list[Planted]:
         """A greeting with a planted flaw for each task; what came to nothing says why."""
-        answers = await together(
-            *(self._write(task, rules, f"{variant}-{place}") for place, task in enumerate(tasks))
-        )
-        refuse_lost((answer.kind for answer in answers), Agent.GENERATOR)
-        return [_planted(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+        return await self.generator.write(tasks, rules, variant)
 
     async def confirm(self, cases: Sequence[Planted]) -> list[Claim]:
         """Whether each planted flaw is really there."""
@@ -129,22 +111,13 @@ class Agents:
         refuse_lost([answer.kind], Agent.OPTIMISER)
         return _proposed(answer, len(advice))
 
-    async def _write(self, task: Task, rules: RuleSet, variant: str) -> Answer:
-        message = self.generator.message(
-            prompt_file("generator"),
-            principles=numbered(rules.texts),
-            prompt=request(task.prompt),
-            flaw=FLAWS[task.flaw],
-        )
-        return await replace(self.generator, variant=variant).ask(message, WRITTEN)
-
     async def _confirm(self, case: Planted) -> Answer:
-        claim = f"片段：{case.place or NONE}\n说明：{case.explanation or NONE}"
+        told = f"片段：{case.place or NONE}\n说明：{case.explanation or NONE}"
         message = self.confirmer.message(
             prompt_file("confirmer"),
             prompt=request(case.prompt),
             greeting=greeting(case.greeting),
-            claim=Untrusted(readable(claim), "声称"),
+            claim=Untrusted(readable(told), "声称") if case.asked else UNCLAIMED,
             flaw=FLAWS[case.flaw],
         )
         return await self.confirmer.ask(message, CONFIRMED)
@@ -159,23 +132,6 @@ class Agents:
             truth="优秀（1）" if label.good else "不优秀（0）",
         )
         return await self.reflector.ask(message, ADVISED)
-
-
-def _planted(task: Task, answer: Answer) -> Planted:
-    if answer.value is None:
-        refused = no_greeting(task.prompt, answer.raw) is Fault.REFUSED
-        why = answer.reason.zh if answer.reason else ""
-        return Planted(task.prompt, task.flaw, fault=Fault.REFUSED if refused else UNREADABLE, note=why)
-    said = answer.value
-    made, place = clean(said["greeting"]), said.get("place", "")
-    return Planted(
-        prompt=task.prompt,
-        flaw=task.flaw,
-        greeting=made,
-        place=place if place in made else "",
-        explanation=said.get("explanation", ""),
-        fault=no_greeting(task.prompt, made) or "",
-    )
 
 
 def _claim(answer: Answer) -> Claim:

@@ -11,7 +11,8 @@ from backend.vocabulary import Flaw
 class Planted:
     """A greeting with a planted flaw. `place` is where the flaw stands, in the greeting's own words.
 
-    `fault` says why there is nothing to judge: a Fault's value, or unreadable.
+    `fault` says why there is nothing to judge: a Fault's value, or unreadable. `asked`: whether the
+    Generator was told to plant it, or only wrote as it does.
     """
 
     prompt: str
@@ -21,10 +22,14 @@ class Planted:
     explanation: str = ""
     fault: str = ""
     note: str = ""
+    asked: bool = True
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {**asdict(self), "flaw": self.flaw.value}
+        plain = {**asdict(self), "flaw": self.flaw.value}
+        if self.asked:
+            del plain["asked"]
+        return plain
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Self:

@@ -26,6 +26,7 @@ from backend.llm.budget import Budget
 from backend.llm.endpoint import Endpoint, SchemaMode
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointInfo, EndpointService
+from backend.training_checks import check_there
 from backend.training_config import ARTIFACT
 from backend.trainings import Address, TrainingService, size_of
 from backend.writing.writer import Sampling, Writer
@@ -34,6 +35,8 @@ IDLE_MINUTES = 20.0
 WAIT_S = 180.0
 POLL_S = 0.25
 MB = 1_000_000
+POLICIES = ("sft", "grpo")
+"""Trainings that make a policy."""
 SERVER_MB = 700
 """What the server takes without a model: Python, torch, transformers."""
 
@@ -71,6 +74,11 @@ class GeneratorInfo:
     """The job that serves it now."""
 
 
+def is_policy(name: str | None) -> bool:
+    """Whether a generator of this name was trained here."""
+    return name is not None and name.startswith(ARTIFACT)
+
+
 class GeneratorService:
     """Lists generators, wakes the sleeping ones, and opens writers on them."""
 
@@ -99,6 +107,29 @@ class GeneratorService:
             f"There is no generator “{name}”; known: {known}.",
             f"没有名为“{name}”的模型，可用的有：{'、'.join(info.name for info in found) or '无'}。",
         )
+
+    def usable(self, name: str) -> GeneratorInfo:
+        """One of them, if it could write: asked before a run is started. Wakes nothing.
+
+        Raises NotFound where there is none, where it is still being trained or its files are gone, and
+        UserError where it would not fit into memory.
+        """
+        training = next(
+            (job for job in self._trainings.jobs() if job.kind in POLICIES and not job.ended), None
+        )
+        known = {info.name for info in self.generators()}
+        if name not in known and name.startswith(ARTIFACT) and training is not None:
+            raise NotFound(
+                f"There is no trained model “{name}” yet; job {training.id} is still training one, "
+                "which gets its number when it is done.",
+                f"还没有训练好的模型“{name}”；任务 {training.id} 仍在训练，完成后才有编号。",
+            )
+        info = self.info(name)
+        if info.artifact is not None:
+            check_there(next(made for made in self._jobs.artifacts() if made.id == info.artifact))
+            if info.readiness is Readiness.ASLEEP:
+                self._check_memory(info)
+        return info
 
     def start(self, name: str) -> JobInfo | None:
         """Wake a policy: the job that serves it, a new one where none runs; None for an endpoint.
@@ -251,6 +282,7 @@ def _endpoint(name: str, address: Address) -> Endpoint:
         concurrency=1,
         timeout_s=120.0,
         supports_schema=SchemaMode.NO,
+        artifact=name,
     )
 
 
