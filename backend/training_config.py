@@ -37,7 +37,13 @@ class TrainingSettings(BaseModel):
     revision: str | None = Field(None, description="Revision of a hub model.")
     name: str | None = Field(None, min_length=1, max_length=120, description="Name of the artifact.")
     snapshot: str | None = Field(None, description="Hash or folder of a data snapshot; default: export one.")
-    datasets: tuple[str, ...] = Field((), description="Train on these data sets only; empty means all.")
+    datasets: tuple[str, ...] = Field(
+        (), description="Train on these data sets only; empty means all that people decided or brought."
+    )
+    panel_pairs: bool = Field(
+        False,
+        description="Without data sets: also learn from pairs that only a judge labelled (runs of `pairs`).",
+    )
     exclude: tuple[str, ...] = Field((), description="Keep requests and texts of these data sets out.")
     seed: int = Field(42, ge=0, lt=2**31)
     epochs: float = Field(1.0, gt=0, le=1000)

@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from backend.corpus.browse import current_verdict, dataset_id
-from backend.corpus.collect import Scope, labels, pairs
+from backend.corpus.collect import Scope, judged_pairs, labels, pairs
 from backend.db.engine import Database
 from backend.db.tables import Dataset, DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.errors import UserError
@@ -47,8 +47,9 @@ _RANK = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
 
 @dataclass(frozen=True)
 class SnapshotOptions:
-    """What goes in. `datasets` empty means everything, people's votes included.
+    """What goes in. `datasets` empty means everything that people decided or brought, their votes included.
 
+    Pairs that only a judge labelled go in where their data set is named, or all of them with `panel_pairs`.
     `composed` adds what the starter's writing corpus composes; the database never holds it.
     """
 
@@ -56,6 +57,7 @@ class SnapshotOptions:
     exclude: tuple[str, ...] = ()
     length_balanced: bool = False
     composed: bool = False
+    panel_pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def open_snapshot(home: Path, name: str) -> Snapshot:
 
 def _collect(session: Session, options: SnapshotOptions, dropped: Counter[str]) -> Rows:
     ids = [(dataset_id(session, name), name) for name in options.datasets]
-    scopes = [Scope(dataset_id=id_, dataset=name) for id_, name in ids] or [Scope()]
+    scopes = [Scope(dataset_id=id_, dataset=name) for id_, name in ids] or [Scope(panel=options.panel_pairs)]
+    dropped["panel_pairs"] += sum(judged_pairs(session, scope) for scope in scopes)
     pair_rows = [row for scope in scopes for row in pairs(session, scope, dropped)]
     label_rows = [row for scope in scopes for row in labels(session, scope, dropped)]
     members = DatasetEntry.dataset_id.in_([id_ for id_, _ in ids]) if ids else None

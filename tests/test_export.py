@@ -291,7 +291,7 @@ def test_pairs_are_what_most_raters_of_an_item_chose(
     made.compare("乙", "戊", A, A, GOOD)
     found, dropped = exported(corpus, tmp_path, "pairs")
     assert found == {("乙", "甲"), ("甲", "丙"), ("丙", "乙"), ("乙", "戊")}
-    assert dropped == {"tie": 2, "no_preference": 1, "contradiction": 0, "leak": 0}
+    assert dropped == {"tie": 2, "no_preference": 1, "contradiction": 0, "leak": 0, "panel": 0}
 
 
 def test_labels_are_what_most_raters_said(corpus: CorpusService, database: Database, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def test_the_contract_of_the_command(home: Path, fake_llm: FakeLLM):
     assert lost.items() <= made["dropped"].items() and made["length_accuracy"] in (0.5, None)
     assert made["kept"] <= made["judged"] <= made["debated"] <= made["candidates"]
     assert made["state"] == "done" and made["stage"] == "done"
+    few = made["style_accuracy"] is None
+    assert few == ("fewer than 40 pairs" in (made["style_unsaid"] or ""))
     listed = ask("list")
     assert [run["run"] for run in listed["runs"]] == [made["run"]]
     table = ask("table", "--run", made["name"], "--limit", "3")

@@ -130,7 +130,16 @@ def test_a_flip_and_a_discard_change_what_is_exported(home: Path, fake_llm: Fake
         report = services.pairs.export(run, "trl", tmp_path / "pairs.jsonl")
         lines = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text("utf-8").splitlines()]
         chat = services.pairs.export(run, "sharegpt", tmp_path / "pairs.json")
-        data = export_snapshot(services.database, services.settings.home, SnapshotOptions(datasets=(name,)))
+        home_ = services.settings.home
+        data = export_snapshot(services.database, home_, SnapshotOptions(datasets=(name,)))
+        confirmed, judged = (
+            export_snapshot(services.database, home_, SnapshotOptions(panel_pairs=asked))
+            for asked in (False, True)
+        )
+        everything = [
+            services.corpus.export("pairs", "trl", tmp_path / "all.jsonl", panel=asked)
+            for asked in (False, True)
+        ]
     told = {(text(row["chosen"]), text(row["rejected"])) for row in lines}
     assert (one.rejected.text, one.chosen.text) in told and (one.chosen.text, one.rejected.text) not in told
     assert not {(two.chosen.text, two.rejected.text), (two.rejected.text, two.chosen.text)} & told
@@ -141,6 +150,12 @@ def test_a_flip_and_a_discard_change_what_is_exported(home: Path, fake_llm: Fake
     trained = {(row["chosen"], row["rejected"]) for split in Split for row in data.rows("pairs", split)}
     assert (one.rejected.text, one.chosen.text) in trained
     assert (two.chosen.text, two.rejected.text) not in trained
+    # Without a data set only what a person decided counts, unless a judge's pairs are asked for.
+    mine = {(one.rejected.text, one.chosen.text), (three.chosen.text, three.rejected.text)}
+    assert {(row["chosen"], row["rejected"]) for row in confirmed.rows("pairs", Split.TRAIN)} <= mine
+    assert confirmed.manifest["dropped"]["panel_pairs"] == everything[0].dropped["panel"] == len(rows) - 3
+    assert judged.manifest["files"]["pairs"] == data.manifest["files"]["pairs"]
+    assert [each.rows for each in everything] == [2, len(rows) - 1 - report.dropped["leak"]]
 
 
 def text(value: object) -> str:

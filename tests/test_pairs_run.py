@@ -1,6 +1,7 @@
 """From prompts to pairs against scripted agents with a hidden true quality."""
 
 import math
+import shutil
 
 import pytest
 from sqlalchemy import func, select
@@ -276,6 +277,21 @@ def test_embeddings_are_calls_of_the_run_like_any_other(home, fake_llm: FakeLLM)
     assert len(asked) == batches + 6 and all(call.tokens_in and call.cost for call in asked)
     assert second.cost == pytest.approx(sum(call.cost for call in calls))
     assert len({call.request_hash for call in calls}) == len(calls), "resuming asks nothing twice"
+
+
+@pytest.mark.parametrize("left", ["", "{", '[["祝妈妈", 1]]'])
+def test_an_index_of_examples_that_is_gone_or_old_is_a_sentence(home, fake_llm: FakeLLM, left: str):
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        run = services.pairs.open(request(services, prompts_file(services, prompts(2))))
+        folder = services.settings.home / "examples" / run.request.judge.config["index"]
+        (folder / "entries.json").write_text(left) if left else shutil.rmtree(folder)
+    with house(fake_llm) as services:  # a fresh process has no index in memory
+        with pytest.raises(UserError, match="older version"):
+            services.pairs.run(run.id)
+        assert services.pairs.one(run.id).stage is Stage.WRITING
+        services.pairs.recapped(run.id)
+    assert fake_llm.state()["asked"] == {}
 
 
 def test_what_cannot_work_is_refused_before_anything_is_asked(home, fake_llm: FakeLLM):

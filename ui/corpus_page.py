@@ -275,6 +275,12 @@ def _export(services: Services, say: Say) -> None:
             value="",
             elem_id="zf-export-source",
         )
+    panel = gr.Checkbox(
+        label=say(
+            "选“全部”时，也要只有裁判评过的偏好对", "With “Everything”: also pairs that only a judge labelled"
+        ),
+        elem_id="zf-export-panel",
+    )
     go = gr.Button(say("导出", "Export"), variant="primary", elem_id="zf-export")
     report = html_block(elem_id="zf-export-report")
     file = gr.File(label=say("文件", "File"), interactive=False, visible=False, elem_id="zf-export-file")
@@ -289,7 +295,7 @@ def _export(services: Services, say: Say) -> None:
         return gr.update(choices=[(say("全部", "Everything"), ""), *sets, *rounds])
 
     @polite(say)
-    def run(content: str, form: str, origin: str) -> list[Any]:
+    def run(content: str, form: str, origin: str, judged: bool) -> list[Any]:
         suffix = {"trl": "jsonl", "sharegpt": "json", "csv": "csv", "parquet": "parquet"}.get(form)
         if suffix is None or content not in ("pairs", "labels"):
             return [note(say("请选择内容和格式。", "Choose content and format.")), gr.update(visible=False)]
@@ -303,15 +309,22 @@ def _export(services: Services, say: Say) -> None:
                 folder / f"zhufu-{content}-{form}.{suffix}",
                 dataset=name if kind == "d" else None,
                 campaign=name if kind == "c" else None,
+                panel=bool(judged),
             )
         except UserError as error:
             return [note(say.of(error), "bad"), gr.update(visible=False)]
         splits = " · ".join(f"{split} {rows:,}" for split, rows in done.splits.items())
         told = say(f"已导出 {done.rows:,} 行（{splits}）。", f"{done.rows:,} rows exported ({splits}).")
+        judged_out = done.dropped.pop("panel", 0)
         lost = sum(done.dropped.values())
         if lost:
             told += say(f" 为防泄漏或平票未导出 {lost:,} 行。", f" {lost:,} rows left out (ties, leakage).")
+        if judged_out:
+            told += say(
+                f" 只有裁判评过的 {judged_out:,} 对没有导出。",
+                f" {judged_out:,} pairs of judges alone left out.",
+            )
         return [note(told, "ok"), gr.update(value=str(done.path), visible=True)]
 
     gr.on(None, load, None, source, queue=False)
-    go.click(run, [what, fmt, source], [report, file])
+    go.click(run, [what, fmt, source, panel], [report, file])

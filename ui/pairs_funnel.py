@@ -71,10 +71,10 @@ def report_html(say: Say, report: Report) -> str:
     """How well length and style alone tell chosen from rejected, before and after balancing."""
 
     def cell(name: str, before: float | None, after: float | None, limit: str) -> str:
-        few = say("对太少，算不出", "too few pairs to say")
+        none = say("没有对", "no pairs") if not report.after.pairs else say("没测", "not measured")
         return (
             f"<div><b>{_share(after)}</b><span>{esc(name)}<small>"
-            f"{say('配平前', 'before')} {_share(before)} · {esc(few if after is None else limit)}"
+            f"{say('配平前', 'before')} {_share(before)} · {esc(none if after is None else limit)}"
             "</small></span></div>"
         )
 
@@ -96,6 +96,8 @@ def report_html(say: Say, report: Report) -> str:
         f"{say('为特征舍去', 'to style')} {report.lost_to_style:,}</small></span></div>",
     ]
     figures = f'<div class="zf-figures zf-tight">{"".join(cells)}</div>'
+    if report.after.unsaid is not None:
+        figures += f'<p class="zf-note">{esc(say.of(report.after.unsaid))}</p>'
     if report.after.balanced:
         return figures
     return figures + note(

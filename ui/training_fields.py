@@ -22,7 +22,11 @@ LABELS: dict[str, Words] = {
     "revision": ("模型版本（revision）", "Revision"),
     "name": ("给成果起个名字", "Name of the result"),
     "snapshot": ("数据快照（空则新导出）", "Data snapshot (empty: export one)"),
-    "datasets": ("训练数据集（不选就是全部）", "Data sets (none means all)"),
+    "datasets": ("训练数据集（不选就是人给的全部）", "Data sets (none: all that came from people)"),
+    "panel_pairs": (
+        "不选数据集时，也用只有裁判评过的偏好对",
+        "With none chosen: also pairs only a judge labelled",
+    ),
     "exclude": ("不用这些数据集里的文本", "Exclude the texts of these data sets"),
     "seed": ("随机种子", "Seed"),
     "epochs": ("轮数", "Epochs"),

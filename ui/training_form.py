@@ -28,6 +28,11 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "sft": ("composed",),
     "reward_model": ("composed", "length_balanced", "debias"),
 }
+SOURCES = (
+    "不选数据集，就只学人标注、投票和导入的数据；“偏好对”页由裁判评出来的，选了那个数据集或勾选上面一项才会用。",
+    "Without a data set only what people labelled, voted or imported is learnt from; pairs that a judge "
+    "made on “Pairs” are used where their data set is chosen or the box above is ticked.",
+)
 MIX = (
     "reward_weight",
     "length_weight",
@@ -127,6 +132,8 @@ def _head(say: Say, program: str, put: Put) -> tuple[gr.Dropdown, gr.HTML]:
     hint = html_block(f'<p class="zf-note">{esc(say(*MACHINES[DEFAULT_PRESET]))}</p>')
     with gr.Row():
         put("datasets", "exclude")
+    put("panel_pairs")
+    html_block(f'<p class="zf-note">{esc(say(*SOURCES))}</p>')
     return preset, hint
 
 

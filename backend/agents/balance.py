@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backend.errors import Message
 from backend.judges.style import NAMES, measure
 from backend.text import digest, squeeze
 
@@ -65,6 +66,18 @@ class Tells:
     pairs: int
     length: float | None
     style: float | None
+
+    @property
+    def unsaid(self) -> Message | None:
+        """Why there is no figure for style; None where there is one."""
+        if self.style is not None:
+            return None
+        return Message(
+            f"Style is not measured on fewer than {FITTED_FROM} pairs (here {self.pairs}): the figure would "
+            "be noise. More requests or candidates give more pairs.",
+            f"不到 {FITTED_FROM} 对（现有 {self.pairs} 对）不测表面特征，算出来也是噪声；"
+            "多给些请求或候选，对就多了。",
+        )
 
     @property
     def balanced(self) -> bool:

@@ -134,11 +134,14 @@ def export(
     campaign: Annotated[
         str | None, typer.Option("--campaign", help="Only what this campaign decided.")
     ] = None,
+    panel: Annotated[
+        bool, typer.Option("--panel", help="Without a data set: also pairs that only a judge labelled.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Export preference pairs or labels, with splits that share neither a prompt nor a text."""
     with open_services() as services:
-        report = services.corpus.export(what, fmt, output, dataset=dataset, campaign=campaign)
+        report = services.corpus.export(what, fmt, output, dataset=dataset, campaign=campaign, panel=panel)
     result = {
         "path": report.path,
         "rows": report.rows,

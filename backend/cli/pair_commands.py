@@ -222,6 +222,7 @@ def _result(services: Services, final: PairProgress) -> dict[str, Any]:
         "dropped": funnel.dropped,
         "length_accuracy": after.length if after else None,
         "style_accuracy": after.style if after else None,
+        "style_unsaid": after.unsaid.en if after and after.unsaid else None,
         "judge": run.request.judge.name,
         "version": run.judge_version,
         "campaign": run.campaign,
@@ -242,6 +243,8 @@ def _result_lines(result: dict[str, Any]) -> str:
     if result["length_accuracy"] is not None:
         style = "–" if result["style_accuracy"] is None else f"{result['style_accuracy']:.3f}"
         lines.append(f"length alone tells {result['length_accuracy']:.3f}, style {style}")
+    if result["style_unsaid"]:
+        lines.append(result["style_unsaid"])
     lines += [f"  {name}: {count}" for name, count in result["dropped"].items()]
     if result["state"] in (RunState.STOPPED, RunState.BUDGET):
         lines.append(f"go on with: pairs resume --run {result['run']}")

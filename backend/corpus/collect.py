@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.corpus.browse import current_comparison, current_verdict
 from backend.db.tables import Comparison, Greeting, Item, PreferencePair, Prompt, Rater, Verdict
+from backend.pairs.vocabulary import LABELLED_BY_JUDGE
 from backend.vocabulary import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale
 
 Record = dict[str, Any]
@@ -27,11 +28,16 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Scope:
-    """What to export: the given data set and campaign, or everything where neither is given."""
+    """What to export: the given data set and campaign, or everything where neither is given.
+
+    Everything means what people decided or brought: pairs that only a judge labelled belong in where `panel`
+    asks for them. A data set that is named always comes whole.
+    """
 
     dataset_id: int | None = None
     dataset: str | None = None
     campaign_id: int | None = None
+    panel: bool = False
 
     @property
     def stored(self) -> bool:
@@ -52,6 +58,8 @@ class Claim(NamedTuple):
     second: int = 0
     label: int = 1
     note: str = ""
+    judged: bool = False
+    """Whether only a judge says so."""
 
 
 def pairs(session: Session, scope: Scope, dropped: Dropped) -> Iterator[Record]:
@@ -76,14 +84,28 @@ def labels(session: Session, scope: Scope, dropped: Dropped) -> Iterator[Record]
 
 def _stored_pairs(session: Session, scope: Scope) -> Iterator[Claim]:
     query = select(
-        PreferencePair.prompt_id, PreferencePair.chosen_id, PreferencePair.rejected_id, PreferencePair.flaw
+        PreferencePair.prompt_id,
+        PreferencePair.chosen_id,
+        PreferencePair.rejected_id,
+        PreferencePair.flaw,
+        PreferencePair.origin,
     )
     if scope.dataset_id is not None:
         query = query.where(PreferencePair.dataset_id == scope.dataset_id)
+    elif not scope.panel:
+        query = query.where(PreferencePair.origin != LABELLED_BY_JUDGE)
     for row in session.execute(
         query.order_by(PreferencePair.prompt_id, PreferencePair.id).execution_options(yield_per=_BATCH)
     ):
-        yield Claim(row[0], row[1], row[2], note=row[3] or "")
+        yield Claim(row[0], row[1], row[2], note=row[3] or "", judged=row[4] == LABELLED_BY_JUDGE)
+
+
+def judged_pairs(session: Session, scope: Scope) -> int:
+    """How many pairs stay out because only a judge labelled them."""
+    if scope.panel or not scope.stored or scope.dataset_id is not None:
+        return 0
+    query = select(func.count(PreferencePair.id)).where(PreferencePair.origin == LABELLED_BY_JUDGE)
+    return session.scalar(query) or 0
 
 
 def _stored_labels(session: Session, scope: Scope) -> Iterator[Claim]:
@@ -166,12 +188,13 @@ def _agreed_pairs(claims: list[Claim], dropped: Dropped) -> Iterable[Claim]:
     found: dict[tuple[int, int], Claim] = {}
     for claim in claims:
         known = found.get((claim.first, claim.second))
-        if known is None or not known.note:
+        if known is None or (claim.judged, not claim.note) < (known.judged, not known.note):
             found[claim.first, claim.second] = claim
     for (first, second), claim in found.items():
-        if (second, first) not in found:
-            yield claim
-        elif first < second:
+        against = found.get((second, first))
+        if against is None or (against.judged and not claim.judged):
+            yield claim  # a judge's word does not stand against a person's
+        if against is not None and first < second:
             dropped["contradiction"] += 1
 
 

@@ -55,8 +55,9 @@ class ExampleService:
             found = self._stored(name)
         if found is None:
             raise UserError(
-                f"The index of examples {name} is no longer there; start the run anew.",
-                f"范例索引 {name} 已不存在，请重新开始。",
+                f"The index of examples {name} is no longer there, or was written by an older version, and "
+                "other examples would be another judge; start a new run on the same requests.",
+                f"范例索引 {name} 已不存在，或是旧版本写的；换了范例就是另一个裁判，请用同样的请求新开一批。",
             )
         return found
 
@@ -137,8 +138,8 @@ class ExampleService:
             return None
         try:
             return ExampleIndex.load(folder)
-        except (OSError, ValueError, KeyError, TypeError):
-            shutil.rmtree(folder, ignore_errors=True)  # damaged: it is built again
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError):
+            shutil.rmtree(folder, ignore_errors=True)  # damaged or of an older form: it is built again
             return None
 
     def _keep(self, now: str, index: ExampleIndex) -> None:

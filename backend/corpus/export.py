@@ -34,6 +34,7 @@ class Wish:
     path: Path
     dataset: str | None = None
     campaign: str | None = None
+    panel: bool = False
 
 
 def export(session: Session, wish: Wish) -> ExportReport:
@@ -47,6 +48,8 @@ def export(session: Session, wish: Wish) -> ExportReport:
     dropped: Dropped = Counter(dict.fromkeys(("tie", "no_preference", "contradiction", "leak"), 0))
     if wish.what == "labels":
         del dropped["no_preference"]
+    else:
+        dropped["panel"] = collect.judged_pairs(session, scope)
     splits = dict.fromkeys(_RANK, 0)
     with _files(wish) as writer_of:
         for record in _SOURCES[wish.what](session, scope, dropped):
@@ -87,7 +90,7 @@ def _scope(session: Session, wish: Wish) -> Scope:
             raise NotFound(
                 f"There is no campaign called {wish.campaign!r}.", f"没有名为“{wish.campaign}”的标注任务。"
             )
-    return Scope(dataset, wish.dataset, campaign)
+    return Scope(dataset, wish.dataset, campaign, wish.panel)
 
 
 def _texts(record: Record) -> list[int]:

@@ -49,13 +49,15 @@ class CorpusService:
         *,
         dataset: str | None = None,
         campaign: str | None = None,
+        panel: bool = False,
     ) -> ExportReport:
         """Write "pairs" or "labels" as "trl", "sharegpt", "csv" or "parquet".
 
         A path with a suffix becomes one file, one without a folder with a file a split. Without
-        `dataset` and `campaign` everything is written, else only what those hold.
+        `dataset` and `campaign` everything is written, else only what those hold. Everything leaves out pairs
+        that only a judge labelled, unless `panel` asks for them; `dropped` counts them.
         """
-        wish = export.Wish(what, fmt, Path(path), dataset, campaign)
+        wish = export.Wish(what, fmt, Path(path), dataset, campaign, panel)
         with self._database.read() as session:
             return export.export(session, wish)
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 from backend.db.insert import insert_ignore
 from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair, RunPrompt
 from backend.db.tables import PreferencePair
-from backend.pairs.vocabulary import LABELLED_BY_JUDGE, USED, Decider, PairState
+from backend.pairs.vocabulary import CONFIRMED, LABELLED_BY_JUDGE, USED, Decider, PairState
 
 BATCH = 400
 
@@ -69,7 +69,7 @@ def _row(pair: _Stored) -> dict[str, object]:
         "prompt_id": pair.prompt,
         "chosen_id": chosen,
         "rejected_id": rejected,
-        "origin": LABELLED_BY_JUDGE,
+        "origin": LABELLED_BY_JUDGE if pair.state is PairState.PROPOSED else CONFIRMED,
     }
 
 

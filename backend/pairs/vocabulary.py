@@ -3,7 +3,11 @@
 from enum import StrEnum
 
 LABELLED_BY_JUDGE = "panel"
-"""Origin of pairs that a judge labelled: the baselines that judges are held against never learn from them."""
+"""Origin of pairs that only a judge labelled: read where they are asked for, never for "everything"."""
+CONFIRMED = "confirmed"
+"""Origin of pairs that a judge proposed and people accepted or turned: by now a person's word."""
+OF_RUNS = (LABELLED_BY_JUDGE, CONFIRMED)
+"""Origins that begin with a judge: the baselines that judges are held against never learn from them."""
 
 
 class Stage(StrEnum):

@@ -12,10 +12,10 @@ from backend.judges.crossfit import Label, Pair, TrainingPool
 from backend.judges.length import LengthJudge
 from backend.judges.ngram import lazy_ngram
 from backend.judges.style import lazy_style
-from backend.pairs.vocabulary import LABELLED_BY_JUDGE
+from backend.pairs.vocabulary import OF_RUNS
 from backend.vocabulary import RaterKind
 
-_OURS = PreferencePair.origin != LABELLED_BY_JUDGE
+_OURS = PreferencePair.origin.not_in(OF_RUNS)
 """What a judge labelled teaches no baseline, which would then agree with judges for no other reason."""
 
 

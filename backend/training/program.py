@@ -119,6 +119,7 @@ class Run(Generic[S]):
             chosen.exclude,
             getattr(chosen, "length_balanced", False),
             getattr(chosen, "composed", False),
+            chosen.panel_pairs,
         )
 
     def arguments(self) -> dict[str, Any]:

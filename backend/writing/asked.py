@@ -10,8 +10,8 @@ LONGEST_EXACT = 40
 ABOUT = 1.2
 """How far a text may go beyond a size that was only about right."""
 
-# Counted greetings. 句 counts too ("写三句", "十句吉祥话"), but not where it says how to write one
-# ("用三句话", "四言八句"), and 几句 or 两句 is simply "a few words".
+# Counted greetings. 句 counts too ("写三句", "一百句"), but not where it says how to write one ("用三句话"),
+# and 几句 or 两句 is simply "a few words". Lines of one verse are no greetings: see `_in_lines`.
 _OF_GREETINGS = (
     r"(?:条(?!腿|狗|龙|鱼|命|心)|则|段|篇|首|款|组|份|版(?!本)"
     r"|种(?!类|子|田|树|地|花|菜)|(?:个|种)?(?:不同的?)?版本"
@@ -21,6 +21,12 @@ _OF_GREETINGS = (
 _COUNT = re.compile(rf"(?<![第每\d言周])({NUMBER}|几|多|若干|好几)\s*{_OF_GREETINGS}")
 _SENTENCES = re.compile(
     rf"(?<![第每\d言用以一二三])(?!两|一两|二三)({NUMBER})\s*句(?!(?:话|子)?(?:以内|之内|以下|左右|内))"
+)
+VERSE = (4, 8)
+"""A verse has so many lines: "四句" and "八句" ask for one text unless they are to be separate."""
+_VERSE = re.compile(r"吉祥[话语]|吉利话|吉言|诗|对联|藏头|押韵|顺口溜|口诀|四言|[五七][言律]|绝句|一到十")
+_SEPARATE = re.compile(
+    r"分别|各(?:[写来给发要一两]|自)|每(?:人|个人|位)|不同|不重复|互不|任选|备选|挑选|[佳金短]句|独立|单独"
 )
 _COUNT_EN = re.compile(
     rf"(\bseveral\b|\bsome\b|\ba few\b|{ENGLISH_NUMBER})(?:\s+[a-z'-]+){{0,3}}?\s+"
@@ -49,7 +55,7 @@ _MAX_EN = re.compile(
 def count_of(text: str) -> int:
     """How many greetings are asked for; 1 where the text does not say."""
     found = [match[1] for match in _COUNT.finditer(text)]
-    found += [match[1] for match in _SENTENCES.finditer(text)]
+    found += [match[1] for match in _SENTENCES.finditer(text) if not _in_lines(text, match[1])]
     found += [match[1] for match in _COUNT_EN.finditer(text)]
     counts = (number(one) or MANY for one in found)
     return next((count for count in counts if count > 1), 1)
@@ -80,8 +86,18 @@ def _exact(text: str) -> tuple[int | None, int | None]:
     return (size, None) if size <= LONGEST_EXACT else (None, round(size * ABOUT))
 
 
+def _in_lines(text: str, count: str) -> bool:
+    """Whether N句 are the lines of one text: a verse's four or eight, or any number of a kind of verse."""
+    if _SEPARATE.search(text):
+        return False
+    return number(count) in VERSE or bool(_VERSE.search(text))
+
+
 def for_one(text: str) -> str:
     """The request with its count made one: "写十条生日祝福" becomes "写一条生日祝福"."""
-    for pattern in (_COUNT, _SENTENCES):
-        text = pattern.sub(lambda match: match[0].replace(match[1], "一", 1), text)
+    text = _COUNT.sub(lambda match: match[0].replace(match[1], "一", 1), text)
+    whole = text
+    text = _SENTENCES.sub(
+        lambda match: match[0] if _in_lines(whole, match[1]) else match[0].replace(match[1], "一", 1), text
+    )
     return _COUNT_EN.sub(lambda match: match[0].replace(match[1], "one", 1), text)
