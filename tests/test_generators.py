@@ -21,6 +21,7 @@ from backend.writing.writer import Sampling, Writer, Written, without_thought
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import sweep, until, worker
 from tests.llm_fixtures import FakeLLM
+from tests.pair_helpers import SCRIPT, candidates, prompts, prompts_file, request
 
 pytestmark = pytest.mark.database
 PROMPT = "给奶奶的八十大寿写一句"
@@ -111,6 +112,37 @@ def test_a_stream_tells_the_text_so_far_without_thoughts(house: Services, fake_l
         "<3 你",
         "好<think>",
     ]
+
+
+def test_a_run_of_pairs_wakes_a_policy_lets_it_write_and_leaves_it_to_its_rest(
+    house: Services, fake_llm: FakeLLM, home: Path, tiny_home: TinyHome
+) -> None:
+    """The whole way through the real worker: pair job, serve job, candidates, verdicts, pairs."""
+    fake_llm.script(**SCRIPT)
+    name = f"artifact:{policy(house, tiny_home.policy).id}"
+    wish = request(house, prompts_file(house, prompts(3)), name, "fake", candidates=3, judge="principle")
+    rough = house.pairs.estimate(wish)
+    with worker(home):
+        run, job = house.pairs.submit(wish)
+        until(lambda: house.jobs.job(job.id).ended, 120)
+        done = house.jobs.job(job.id)
+        assert done.status is JobStatus.SUCCEEDED, done.error
+        serving = [one for one in house.jobs.jobs(kind="serve") if not one.ended]
+        assert [one.config["idle_minutes"] for one in serving] == [generators.IDLE_MINUTES]
+        assert house.generators.info(name).readiness is Readiness.READY
+    made = candidates(house, run.id)
+    mine = [one for one in made if one.generator == name]
+    assert (len(made), rough.candidates) == (9, 9) and 4 <= len(mine) <= 5
+    assert {one.model for one in mine} == {"tiny"} and all(one.call_id for one in mine)
+    assert {(one.recipe["examples"], one.recipe["wished"]) for one in mine} == {(False, "free")}
+    with house.database.read() as session:
+        asked = {one.call_id: one for one in session.query(LLMCall)}
+    for one in mine:
+        call = asked[one.call_id]
+        assert call.messages[0]["content"] in prompts(3) and call.params["max_tokens"] == 160
+        assert call.params["temperature"] == one.recipe["temperature"] and call.scope == f"pairs:{run.id}"
+    funnel = house.pairs.funnel(run.id)
+    assert funnel.judged == funnel.debated == sum(one.fault is None for one in made)
 
 
 def test_a_policy_is_woken_once_and_rests_when_stopped(

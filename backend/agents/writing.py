@@ -1,7 +1,7 @@
 """One candidate: a request and a recipe in, a text or the reason for none out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +33,13 @@ class Pen:
     client: LLMClient | None = None
     trained: bool = False
     concurrency: int = 8
+    max_tokens: int = TOKENS
+    top_p: float = 0.95
+
+
+def as_asked(pen: Pen, recipe: Recipe) -> Recipe:
+    """The recipe as this generator can follow it: one trained here sees no examples and no wished length."""
+    return replace(recipe, examples=False, wished=Wished.FREE) if pen.trained else recipe
 
 
 @dataclass(frozen=True)
@@ -80,9 +87,9 @@ async def write(
         done = await pen.client.complete(
             messages(pen, recipe, request, examples, free=free),
             temperature=recipe.temperature,
-            max_tokens=TOKENS,
+            max_tokens=pen.max_tokens,
             seed=seed,
-            extra={"top_p": 0.95},
+            extra={"top_p": pen.top_p},
         )
     except LLMError as error:
         if error.ends_run:

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from backend.agents.plan import MOST, Plan, Recipe
-from backend.agents.writing import Pen, Said, write
+from backend.agents.writing import Pen, Said, as_asked, write
 from backend.corpus.facts import GreetingKey, greeting_ids
 from backend.db.engine import Database
 from backend.db.insert import insert_ignore
@@ -62,9 +62,9 @@ class Desk:
     async def write(self, asked: Asked) -> list[Slot]:
         """Every candidate of one prompt. Raises LLMError only where it ends the whole run."""
         wish = read_wish(asked.text)
-        recipes = self.plan.recipes(asked.position)
+        recipes = [as_asked(self.pens[one.generator], one) for one in self.plan.recipes(asked.position)]
         shown: Sequence[Sample] = ()
-        if any(recipe.examples and not self.pens[recipe.generator].trained for recipe in recipes):
+        if any(recipe.examples for recipe in recipes):
             shown = (await self.retriever.examples(asked.text))[: self.examples]
         # Each call is awaited to its end, so that what is paid for is kept; then errors rise.
         said = await asyncio.gather(

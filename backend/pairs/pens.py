@@ -2,17 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from backend.agents.writing import Pen
 from backend.llm.budget import Budget
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
-from backend.writing.generators import GeneratorKind, GeneratorService
+from backend.writing.generators import GeneratorService
 from backend.writing.writer import Writer
 
 
 class Pens:
-    """Opens the generators of a run for one event loop; close it."""
+    """Opens the generators of a run for one event loop; close it.
+
+    A policy is woken by a serve job, which is left to its rest timer: visitors or the next chunk may use it.
+    """
 
     def __init__(
         self, generators: GeneratorService, endpoints: EndpointService, policy: RetryPolicy | None = None
@@ -27,14 +31,17 @@ class Pens:
             writer = await self._generators.open(name, scope, budget=budget, policy=self._policy)
             self._writers.append(writer)
             info = await asyncio.to_thread(self._generators.info, name)
-            pens[name] = Pen(
+            pen = Pen(
                 name=name,
                 model=info.model,
                 key=self._endpoints.fence_key(),
                 client=writer.client,
-                trained=info.kind is GeneratorKind.ARTIFACT,
                 concurrency=writer.client.endpoint.concurrency,
             )
+            if writer.trained:  # it writes as it does for visitors, at the temperatures of the plan
+                drawn = writer.sampling
+                pen = replace(pen, trained=True, max_tokens=drawn.max_tokens, top_p=drawn.top_p)
+            pens[name] = pen
         return pens
 
     def stop(self) -> None:
