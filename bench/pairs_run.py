@@ -1,5 +1,8 @@
 """A whole run of pairs against the fake server: `python -m bench.pairs_run [--prompts N] [--judge J]`.
 
+With --second only the second opinion is measured: none, the judge again where its mistakes are systematic
+(the same again), and where they are independent (others at another draw).
+
 The fake generator's good texts are longer. Says how well length and style alone tell the emitted pairs, how
 many that cost, how often a label is the hidden truth, and the peak memory of the run beside that of a run a
 quarter as long, which should be about the same.
@@ -31,7 +34,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=2_000)
     parser.add_argument("--judge", default="principle")
+    parser.add_argument("--second", action="store_true")
     given = parser.parse_args()
+    if given.second:
+        print(json.dumps(opinions(given.prompts, given.judge), indent=1))
+        return
     with running() as fake:
         fake.script(**SCRIPT)
         quarter = measured(fake, given.prompts // 4, given.judge)
@@ -46,7 +53,21 @@ def main() -> None:
     )
 
 
-def measured(fake: FakeLLM, count: int, judge: str) -> dict[str, Any]:
+def opinions(count: int, judge: str) -> dict[str, Any]:
+    """The same run without a second opinion, and with one of a judge who errs alike or otherwise."""
+    found = {}
+    with running() as fake:
+        for name, second, reply in (
+            ("none", "none", "panel"),
+            ("systematic", "again", "panel"),
+            ("independent", "again", "wavering"),
+        ):
+            fake.script(**SCRIPT | {"reply": f"tests.pair_replies:{reply}"})
+            found[name] = measured(fake, count, judge, second)
+    return found
+
+
+def measured(fake: FakeLLM, count: int, judge: str, second: str = "none") -> dict[str, Any]:
     """One run by command in a fresh home, with its peak memory."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ZHUFU_HOME"] = folder
@@ -61,6 +82,8 @@ def measured(fake: FakeLLM, count: int, judge: str) -> dict[str, Any]:
             *options,
             "--check",
             "0",
+            "--second",
+            second,
             "--name",
             "bench",
             "--json",
@@ -114,7 +137,8 @@ def truth() -> dict[str, Any]:
     try:
         run = services.pairs.one("bench")
         possible = [
-            (pair.chosen.text, pair.rejected.text) for pair in Sides(services.database, run.id, run.request)
+            (pair.chosen.text, pair.rejected.text)
+            for pair in Sides(services.database, run.id, run.request.way)
         ]
         page = services.pairs.page(run.id, PairFilter(), 0, 1_000_000)
         emitted = [(row.chosen, row.rejected) for row in page.rows]

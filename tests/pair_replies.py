@@ -53,15 +53,15 @@ def chance(text: str, salt: str) -> float:
     return random.Random(f"{salt}|{text}").random()
 
 
-def first_verdict(text: str) -> int:
-    """What the judge says at first: the truth, except for the planted errors."""
-    return quality(text) ^ (chance(text, "err") < ERRS)
+def first_verdict(text: str, draw: str = "") -> int:
+    """What the judge says at first: the truth, except for the planted errors, which differ by draw."""
+    return quality(text) ^ (chance(text, f"err{draw}") < ERRS)
 
 
-def final_verdict(text: str) -> int:
+def final_verdict(text: str, draw: str = "") -> int:
     """What the reviewer leaves standing."""
-    first, true = first_verdict(text), quality(text)
-    return true if first != true and chance(text, "repair") < REPAIRED else first
+    first, true = first_verdict(text, draw), quality(text)
+    return true if first != true and chance(text, f"repair{draw}") < REPAIRED else first
 
 
 def write(body: Body) -> str:
@@ -84,8 +84,16 @@ def composed(draw: random.Random, good: bool) -> str:
             return text
 
 
-def panel(body: Body) -> str:
-    """Every agent of the panel, the generators, and any judge of one call, who says what the panel would."""
+def wavering(body: Body) -> str:
+    """As `panel`, whose mistakes are other ones when it is asked with a seed."""
+    return panel(body, str(body.get("seed") or ""))
+
+
+def panel(body: Body, draw: str = "") -> str:
+    """Every agent of the panel, the generators, and any judge of one call, who says what the panel would.
+
+    Its mistakes are systematic: asked again, with whatever seed, it makes the same.
+    """
     asked = role(body)
     if asked == "write":
         return BAD[body["model"]](body) if body["model"] in BAD else write(body)
@@ -95,16 +103,16 @@ def panel(body: Body) -> str:
         quoted = f"“{text.split('，')[0].rstrip('。！')}”"
         return _say(**{asked: [one.format(quoted) for one in SAID[asked][: 3 if many else 1]]})
     if asked == "other":
-        return _say(explanation="一锤定音", verdict=final_verdict(text))
-    said = _heard(body, text, first_verdict(text))
+        return _say(explanation="一锤定音", verdict=final_verdict(text, draw))
+    said = _heard(body, text, first_verdict(text, draw))
     if asked == "reflect":
         alone = "没有初判" in prompt_of(body)
-        said = quality(text) ^ (chance(text, "alone") < ERRS / 2) if alone else _final(text, said)
+        said = quality(text) ^ (chance(text, "alone") < ERRS / 2) if alone else _final(text, said, draw)
     return _say(explanation=REASONS[int(said)], verdict=int(said))
 
 
-def _final(text: str, first: int) -> int:
-    return final_verdict(text) if first == first_verdict(text) else first
+def _final(text: str, first: int, draw: str) -> int:
+    return final_verdict(text, draw) if first == first_verdict(text, draw) else first
 
 
 def _heard(body: Body, text: str, said: int) -> int:

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from backend.agents.balance import LENGTH_BAND, STYLE_LIMIT, Texts, balance, tells
+from backend.agents.balance import LENGTH_BAND, STYLE_LIMIT, Texts, balance, scarce, tells
 from backend.agents.pairing import MOST_A_PROMPT, Judged, Way, pair_up, surface_difference
 from backend.agents.plan import Plan, Recipe, Wished
 from backend.agents.writing import Pen, messages
@@ -53,6 +53,23 @@ def test_length_tells_nothing_on_two_thousand_prompts_whose_good_texts_are_longe
     assert len(kept) > 500 and found.after.balanced and not found.before.balanced
     assert len(pairs) - len(kept) == found.lost_to_length + found.lost_to_style
     assert balance(pairs).kept == found.kept, "the same every time"
+
+
+def test_pairs_against_the_odds_stay_only_where_a_second_judge_confirmed_them() -> None:
+    lengths = [(60, 30)] * 5 + [(30, 60)] * 3 + [(40, 40)] + [(90, 80)] * 2 + [(80, 90)] * 2
+    odds = [False] * 5 + [True] * 3 + [False] * 3 + [True] * 2
+    assert scarce(lengths) == odds, "of equal sides the one that is rare in all"
+    said = [None, None, False, None, None, True, False, None, None, None, None, True, None]
+    pairs = [
+        Texts(n, f"{n:02}" + "甲" * (a - 2), f"{n:02}" + "乙" * (b - 2), holds=holds)
+        for n, ((a, b), holds) in enumerate(zip(lengths, said, strict=True))
+    ]
+    found = balance(pairs, by_style=False, twice=True)
+    kept = set(found.kept)
+    assert kept & {5, 6, 7} == {5} and 2 not in kept and len(kept & {0, 1, 3, 4}) == 1
+    assert kept >= {8, 11} and len(kept & {9, 10}) == 1 and found.after.length == 0.5
+    assert (found.lost_to_second, found.lost_to_length) == (4, 4)
+    assert len(balance(pairs, by_style=False).kept) == 6 + 5
 
 
 def fresh_style_accuracy(pairs: list[Texts]) -> float:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from backend.cli import app
 from backend.errors import UserError
 from backend.jobs.vocabulary import JobStatus
+from backend.pairs.second import SHARE
 from backend.pairs.vocabulary import Stage
 from tests.fake_llm import quality
 from tests.job_helpers import ended, sweep, until, worker
@@ -32,7 +33,7 @@ def test_the_contract_of_the_command(home: Path, fake_llm: FakeLLM):
     with house(fake_llm, "other") as services:
         source = prompts_file(services, [*prompts(12), prompts(1)[0], "红烧肉怎么做", "写10条生日祝福"])
     rough = ask("--prompts", source, "--generators", "fake", "other", "--endpoint", "fake", "--estimate")
-    assert rough["estimate"] and rough["kept"] == 12 and rough["calls"] == 12 * 4 * 5
+    assert rough["estimate"] and rough["kept"] == 12 and rough["calls"] == 12 * 4 * 5 + 4 * round(48 * SHARE)
     made = ask("--prompts", source, "--generators", "fake", "other", "--judge", "panel", "--endpoint", "fake")
     assert made.keys() >= CONTRACT and (made["prompts"], made["candidates"]) == (15, 48)
     lost = {"prompt_duplicate": 1, "prompt_not_a_greeting": 1, "prompt_several": 1}

@@ -2,6 +2,9 @@
 
 import math
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select
@@ -16,9 +19,11 @@ from backend.llm.embeddings import BATCH
 from backend.llm.retry import RetryPolicy
 from backend.pairs.emit import emit
 from backend.pairs.records import PairFilter, PairRequest, RunState
+from backend.pairs.second import SHARE, again
 from backend.pairs.service import PairService
 from backend.pairs.vocabulary import Stage
 from backend.services import Services
+from backend.settings import ROOT
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, candidates, house, judged_run, prompts, prompts_file, request, stored
@@ -251,6 +256,73 @@ def test_the_estimate_asks_nobody_and_is_near_the_truth(home, fake_llm: FakeLLM)
     assert rough.lost == {"duplicate": 1, "not_a_greeting": 1}
     assert final.calls <= rough.calls == 80 * 5
     assert rough.cost > 0 and rough.seconds > 0
+
+
+def test_a_second_opinion_on_what_goes_against_the_odds(home, fake_llm: FakeLLM):
+    fake_llm.script(**SCRIPT | {"reply": "tests.pair_replies:wavering"})
+    with house(fake_llm) as services:
+        source, options = prompts_file(services, prompts(40)), {"judge": "principle", "balance_style": False}
+        once = services.pairs.run(services.pairs.open(request(services, source, name="a", **options)).id)
+        wish = request(services, source, name="b", **options)
+        wish = replace(wish, second=again(wish.judge))
+        assert services.pairs.estimate(wish).calls == 2 * 160 + round(160 * SHARE)
+        killed = [sys.executable, "-m", "tests.pair_killed", "again", "1", "pairs", "--prompts", source]
+        rest = [
+            "--generators",
+            "fake",
+            "--judge",
+            "principle",
+            "--endpoint",
+            "fake",
+            "--check",
+            "0",
+            "--name",
+            "b",
+        ]
+        assert subprocess.run([*killed, *rest], cwd=ROOT, capture_output=True, timeout=120).returncode == -9
+        run = services.pairs.one("b")
+        assert run.stage is Stage.JUDGING and run.request.second == services.scoring.pinned(again(wish.judge))
+        services.pairs.recapped(run.id, max_calls=160 + 5)
+        capped = services.pairs.run(run.id)
+        services.pairs.recapped(run.id, max_calls=10_000)
+        twice = services.pairs.run(run.id)
+        asked = [one for one in candidates(services, run.id) if one.twice]
+        first, second = (pairs_of(services, each.run) for each in (once, twice))
+        funnel = services.pairs.funnel(run.id)
+        details = [
+            services.pairs.pair(row.id) for row in services.pairs.page(run.id, PairFilter(), 0, 20).rows
+        ]
+        with pytest.raises(UserError, match="would say the same"):
+            services.pairs.open(replace(wish, second=wish.judge))
+        with services.database.read() as session:
+            calls = {call.call_id: call for call in session.scalars(select(LLMCall))}
+    # What the first run's judge said of the same texts is not asked again.
+    assert capped.state is RunState.BUDGET and twice.calls == 160 + len(asked) and len(asked) > 5
+    dropped = funnel.dropped
+    assert dropped["pair_second"] > 0
+    assert funnel.possible == funnel.pairs + dropped["pair_second"] + dropped["pair_length"]
+    # Whoever errs once in twenty, by chance, hardly ever errs twice on the same text.
+    shorter = [pair for pair in second if len(pair[0]) < len(pair[1])]
+    assert shorter and {"1"} == {final_verdict_twice(*pair) for pair in shorter}
+    assert right(second) > right(first) + 0.03
+    doubted = [pair for pair in details if pair.chosen.again and pair.rejected.again]
+    for pair in doubted:
+        assert pair.second_judge == "principle again" and pair.second_version != pair.judge_version
+        sides = [side.again for side in (pair.chosen, pair.rejected) if side.again]
+        assert [side.value for side in sides] == [1.0, 0.0] and all(side.reason for side in sides)
+        assert {calls[call].params["seed"] for side in sides for call in side.details["calls"]} == {1}
+    assert doubted
+
+
+def right(pairs: list[tuple[str, str]]) -> float:
+    """Share of the pairs that are the hidden truth."""
+    return sum(quality(a) == 1 and quality(b) == 0 for a, b in pairs) / len(pairs)
+
+
+def final_verdict_twice(better: str, worse: str) -> str:
+    """Whether both draws see the pair as it is."""
+    said = {(final_verdict(better, draw), final_verdict(worse, draw)) for draw in ("", "1")}
+    return "1" if said == {(1, 0)} else str(said)
 
 
 def test_embeddings_are_calls_of_the_run_like_any_other(home, fake_llm: FakeLLM):

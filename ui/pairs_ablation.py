@@ -6,13 +6,13 @@ import gradio as gr
 
 from backend.errors import UserError
 from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.pairs.ablation import WITHOUT, AblationRow
+from backend.pairs.ablation import AblationRow
 from backend.scoring.records import clock
 from backend.scoring.targets import Target, TargetKind
 from backend.services import Services
 from backend.vocabulary import CampaignKind
 from ui.judges_words import KINDS, endpoint_choices
-from ui.pairs_words import ROLES
+from ui.pairs_words import ROLES, made_of
 from ui.say import Say
 from ui.widgets import empty, esc, figure, fill, html_block, note, polite, table
 
@@ -74,7 +74,7 @@ class Ablations:
         panels = [
             info.name
             for info in services.scoring.catalog.judges()
-            if info.newest and info.spec and info.spec.kind is JudgeKind.PANEL and WITHOUT not in info.name
+            if info.newest and info.spec and info.spec.kind is JudgeKind.PANEL and not made_of(info.name)
         ]
         kind = [] if "panel" in panels else [(say(*KINDS[JudgeKind.PANEL]), JudgeKind.PANEL.value)]
         named = [(say(*KINDS[JudgeKind.PANEL]) if name == "panel" else name, name) for name in panels]

@@ -27,6 +27,14 @@ def _provenance(say: Say, pair: PairDetail) -> str:
     hashes = " · ".join(f"{esc(name)} <code>{esc(hash_[:8])}</code>" for name, hash_ in pair.prompts.items())
     lines = [
         f"{say('裁判', 'judge')} {esc(judge_title(say, pair.judge))} <code>{esc(pair.judge_version)}</code>",
+        *(
+            [
+                f"{say('再评', 'second opinion')} {esc(judge_title(say, pair.second_judge))} "
+                f"<code>{esc(pair.second_version)}</code>"
+            ]
+            if pair.second_judge
+            else []
+        ),
         f"{say('提示词', 'prompts')} {hashes}",
         f"{say('表面差异（0 到 2）', 'surface difference (0 to 2)')} {pair.difference:.2f}",
         _calls(say("裁判认可的一条，调用", "calls on the accepted one"), pair.chosen),
@@ -37,7 +45,9 @@ def _provenance(say: Say, pair: PairDetail) -> str:
 
 
 def _calls(name: str, side: Side) -> str:
-    calls = " ".join(f"<code>{esc(call)}</code>" for call in (side.call_id, *side.details.get("calls", ())))
+    seconds = side.again.details.get("calls", ()) if side.again else ()
+    every = (side.call_id, *side.details.get("calls", ()), *seconds)
+    calls = " ".join(f"<code>{esc(call)}</code>" for call in every)
     return f"{esc(name)} {calls}"
 
 
@@ -81,6 +91,9 @@ def _talk(say: Say, side: Side) -> str:
     if "first" not in said and "final" not in said:
         final = {"verdict": side.value, "explanation": side.reason}
         turns.append(_turn(say("结论", "Verdict"), "judge", _verdict(say, final)))
+    if side.again is not None:
+        told = {"verdict": side.again.value, "explanation": side.again.reason}
+        turns.append(_turn(say("再评", "Second opinion"), "reflect", _verdict(say, told)))
     if side.people:
         good, many = f"{sum(side.people):g}", len(side.people)
         told = say(f"{many} 人看过，{good} 人说优秀", f"{good} of {many} call it excellent")

@@ -8,9 +8,10 @@ import gradio as gr
 from backend.agents.pairing import Way
 from backend.agents.plan import MOST, Plan, Wished
 from backend.errors import UserError
-from backend.judges.spec import JudgeKind
+from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.pairs.ablation import without
 from backend.pairs.records import Checking, PairEstimate, PairRequest, Source, SourceKind
+from backend.pairs.second import AGAIN, again
 from backend.scoring.records import clock
 from backend.services import Services
 from ui.judges_words import KINDS, endpoint_choices, generator_label
@@ -20,6 +21,13 @@ from ui.widgets import fill, html_block, note, polite, table
 
 LABELS = (JudgeKind.PANEL, JudgeKind.PRINCIPLE, JudgeKind.RUBRIC)
 """Kinds that say of a single greeting whether it is excellent."""
+SAME, NOBODY = "again", "none"
+SECONDS = {
+    SAME: ("同一裁判换个随机种子再评", "the same judge at another draw"),
+    NOBODY: ("不再评", "nobody"),
+}
+SECOND = 15
+"""Its place among the boxes."""
 MIXED, WITH, NONE = "mixed", "with", "none"
 EXAMPLES = {MIXED: (False, True), WITH: (True,), NONE: (False,)}
 
@@ -34,7 +42,7 @@ class Form:
             self.estimate = gr.Button(say("先估算", "Estimate first"), elem_id="zf-pairs-estimate")
             self.start = gr.Button(say("开始", "Start"), variant="primary", elem_id="zf-pairs-start")
         self.told = html_block(elem_id="zf-pairs-form-told")
-        filled = [self.boxes[0], *self.boxes[3:6]]
+        filled = [self.boxes[0], *self.boxes[3:6], self.boxes[SECOND]]
         load = polite(say)(self._load)
         fill(load, *filled)
         tab.select(load, None, filled, queue=False, show_progress="hidden")
@@ -43,13 +51,14 @@ class Form:
     def request(self, *given: Any) -> PairRequest:
         """The run that the boxes describe. Raises UserError naming what is missing or wrong."""
         dataset, file, limit, generators, judge, endpoint, candidates, check, *rest = given
-        way, heard, temperatures, examples, lengths, raters, balance, cost, calls, name = rest
+        way, heard, temperatures, examples, lengths, raters, balance, second, cost, calls, name = rest
         if not judge or not generators:
             raise UserError(
                 "Choose at least one model that writes, and a judge.", "请选择至少一个写作模型和一个裁判。"
             )
         spec = self._services.scoring.catalog.resolve(str(judge), str(endpoint) or None)
         off = [role for role in ROLES if role not in (heard or ())] if spec.kind is JudgeKind.PANEL else []
+        judges = without(spec, off)
         return PairRequest(
             source=_source(dataset, file, limit),
             plan=Plan(
@@ -59,7 +68,8 @@ class Form:
                 EXAMPLES.get(str(examples), EXAMPLES[MIXED]),
                 tuple(Wished) if lengths else (Wished.FREE,),
             ),
-            judge=without(spec, off),
+            judge=judges,
+            second=self._second(judges, str(second or ""), str(endpoint) or None) if balance else None,
             name=str(name or ""),
             way=Way(way) if way in set(Way) else Way.ALL,
             balance_length=bool(balance),
@@ -68,6 +78,11 @@ class Form:
             max_calls=_whole(calls) or None,
             max_cost=float(cost) if cost else None,
         )
+
+    def _second(self, judge: JudgeSpec, wish: str, endpoint: str | None) -> JudgeSpec | None:
+        if wish == NOBODY:
+            return None
+        return again(judge) if wish in ("", SAME) else self._services.scoring.catalog.resolve(wish, endpoint)
 
     def _rough(self, *given: Any) -> str:
         try:
@@ -172,6 +187,16 @@ class Form:
                 balance = gr.Checkbox(
                     label=say("配平：不让字数和样子泄底", "Balance length and style"), value=True
                 )
+            second = gr.Dropdown(
+                label=say(
+                    "靠字数说反了的对，再评一次，两次都认才留",
+                    "Pairs that go against length are judged twice by",
+                ),
+                choices=[(say(*SECONDS[SAME]), SAME), (say(*SECONDS[NOBODY]), NOBODY)],
+                value=SAME,
+                elem_id="zf-pairs-second",
+            )
+            with gr.Row():
                 cost = gr.Number(
                     label=say("花费上限（0 为不限）", "Cap on cost (0: none)"), value=0, minimum=0
                 )
@@ -184,7 +209,7 @@ class Form:
             name = gr.Textbox(
                 label=say("名字（可不填）", "Name (may stay empty)"), max_length=50, elem_id="zf-pairs-name"
             )
-        return [way, heard, temperatures, examples, lengths, raters, balance, cost, calls, name]
+        return [way, heard, temperatures, examples, lengths, raters, balance, second, cost, calls, name]
 
     def _load(self) -> list[Any]:
         services, say = self._services, self._say
@@ -196,11 +221,13 @@ class Form:
         writers = [(generator_label(say, info), info.name) for info in services.generators.generators()]
         judges = _judges(services, say)
         usable = [name for _, name in judges]
+        seconds = [(say(*words), wish) for wish, words in SECONDS.items()]
         return [
             gr.update(choices=[(say("（不用）", "(none)"), ""), *sets], value=""),
             gr.update(choices=writers),
             gr.update(choices=judges, value="panel" if "panel" in usable else None),
             gr.update(choices=endpoint_choices(services, say)),
+            gr.update(choices=[*seconds, *judges], value=SAME),
         ]
 
 
@@ -228,7 +255,7 @@ def _judges(services: Services, say: Say) -> list[tuple[str, str]]:
     stored = [
         info.name
         for info in services.scoring.catalog.judges()
-        if info.newest and info.spec and info.spec.kind in LABELS
+        if info.newest and info.spec and info.spec.kind in LABELS and not info.name.endswith(AGAIN)
     ]
     kinds = [(say(*KINDS[kind]), kind.value) for kind in LABELS if kind.value not in stored]
     named = [(say(*KINDS[JudgeKind(name)]) if name in set(JudgeKind) else name, name) for name in stored]

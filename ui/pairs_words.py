@@ -3,6 +3,7 @@
 from backend.agents.pairing import Way
 from backend.judges.spec import JudgeKind
 from backend.pairs.ablation import WITHOUT
+from backend.pairs.second import AGAIN
 from backend.pairs.vocabulary import Decider, PairState, Stage
 from ui.judges_words import KINDS
 from ui.say import Say
@@ -82,6 +83,7 @@ LOSSES: dict[str, Words] = {
     "candidate_near_duplicate": ("和另一条几乎一样", "near-duplicate"),
     "candidate_unanswered": ("模型没有答复", "no answer"),
     "verdict_unscored": ("裁判没给结论", "no verdict"),
+    "pair_second": ("第二次评判不认", "not confirmed by the second opinion"),
     "pair_length": ("靠字数就能猜中", "told by length"),
     "pair_style": ("靠表面特征就能猜中", "told by style"),
     "pair_checking": ("等人复核", "with people"),
@@ -95,8 +97,16 @@ def loss(say: Say, name: str) -> str:
     return say(*LOSSES[name]) if name in LOSSES else name.partition("_")[2]
 
 
+def made_of(name: str) -> bool:
+    """Whether the judge of that name was made from another one: with an agent left out, or asked again."""
+    return WITHOUT in name or name.endswith(AGAIN)
+
+
 def judge_title(say: Say, name: str) -> str:
     """A judge's name for people: a kind in the reader's language, and which agents are left out."""
+    if name.endswith(AGAIN):
+        once = judge_title(say, name.removesuffix(AGAIN))
+        return say(f"{once}（再评）", f"{once} (again)")
     base, _, off = name.partition(WITHOUT)
     shown = say(*KINDS[JudgeKind(base)]) if base in set(JudgeKind) else base
     if not off:

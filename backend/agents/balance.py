@@ -3,6 +3,9 @@
 Both sides are described by surface features only (`backend.judges.style`). A pair is *foretold* where such a
 description picks the chosen side; what is left after balancing is foretold about as often as not.
 
+Second looks: a judge's mistakes are a larger share of the pairs that go against the odds of their cell than
+of the others, and the balance below keeps all of them. They stay only where a second judge confirmed them.
+
 Length: pairs are put into cells by the lengths of their shorter and their longer side; in every cell as many
 pairs stay whose chosen side is the longer one as pairs whose chosen side is the shorter one. So not only
 "the longer one wins" is worth nothing afterwards, but every rule that reads the two lengths.
@@ -50,13 +53,15 @@ _STEP = 1.35
 class Texts:
     """One pair as balancing sees it; `group` is its prompt, which folds keep together.
 
-    Where some of several have to go for their lengths, those of greater `surety` stay.
+    Where some of several have to go for their lengths, those of greater `surety` stay. `holds` is whether the
+    label was confirmed by a second judge, None where none was asked.
     """
 
     group: int
     chosen: str
     rejected: str
     surety: float = 0.0
+    holds: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -96,18 +101,25 @@ class Balance:
     after: Tells
     lost_to_length: int
     lost_to_style: int
+    lost_to_second: int = 0
 
 
-def balance(pairs: Iterable[Texts], *, by_length: bool = True, by_style: bool = True) -> Balance:
+def balance(
+    pairs: Iterable[Texts], *, by_length: bool = True, by_style: bool = True, twice: bool = False
+) -> Balance:
     """The largest body of pairs that this method finds in which neither length nor style tells.
 
+    With `twice` a pair falls first where its second judge sees it otherwise, and a scarce one (see `scarce`)
+    where no second judge confirmed it.
     Deterministic: what goes is decided by surety, then by a hash of the texts. Memory: a few numbers a pair.
     """
     work = _Work(pairs)
     every = work.everything()
     before = work.tells(every)
-    kept = work.by_length(every) if by_length else every
-    lost_to_length = int(every.sum() - kept.sum())
+    held = work.held() if twice else every
+    kept = work.by_length(held) if by_length else held
+    lost_to_second = int(every.sum() - held.sum())
+    lost_to_length = int(held.sum() - kept.sum())
     if by_style:
         kept = work.by_style(kept, by_length=by_length)
     import numpy as np
@@ -117,7 +129,8 @@ def balance(pairs: Iterable[Texts], *, by_length: bool = True, by_style: bool = 
         before=before,
         after=work.tells(kept),
         lost_to_length=lost_to_length,
-        lost_to_style=int(every.sum() - kept.sum()) - lost_to_length,
+        lost_to_style=int(held.sum() - kept.sum()) - lost_to_length,
+        lost_to_second=lost_to_second,
     )
 
 
@@ -125,6 +138,31 @@ def tells(pairs: Iterable[Texts]) -> Tells:
     """How well length and style alone tell the chosen side in these pairs."""
     work = _Work(pairs)
     return work.tells(work.everything())
+
+
+def scarce(lengths: Iterable[tuple[int, int]]) -> list[bool]:
+    """Which pairs, by the lengths of their chosen and rejected side, go against the odds of their cell.
+
+    Balance keeps all of these and as many of the others: so a judge's mistakes, which go either way, are
+    common among them, and their labels are worth a second look.
+    """
+    sides = list(lengths)
+    return _against(((a - b, _cell(a, b)) for a, b in sides), len(sides))
+
+
+def _against(pairs: Iterable[tuple[float, tuple[int, int]]], size: int) -> list[bool]:
+    cells: dict[tuple[int, int], dict[bool, list[int]]] = defaultdict(lambda: {True: [], False: []})
+    for number, (gap, cell) in enumerate(pairs):
+        if gap:
+            cells[cell][gap > 0].append(number)
+    sides = [(len(both[True]), len(both[False])) for both in cells.values()]
+    rare = sum(longer for longer, _ in sides) < sum(shorter for _, shorter in sides)
+    found = [False] * size
+    for both in cells.values():
+        # Of equal sides the one that is rare in the whole run.
+        for number in min(both[rare], both[not rare], key=len):
+            found[number] = True
+    return found
 
 
 class _Work:
@@ -135,13 +173,14 @@ class _Work:
 
         # Plain arrays of doubles: no text is kept, however many pairs come.
         features, lengths, groups = array("d"), array("d"), array("q")
-        chance, surety = array("d"), array("d")
+        chance, surety, holds = array("d"), array("d"), array("b")
         for pair in pairs:
             chosen, rejected = squeeze(pair.chosen), squeeze(pair.rejected)
             features.extend(a - b for a, b in zip(measure(chosen), measure(rejected), strict=True))
             lengths.extend((len(chosen), len(rejected)))
             chance.append(int(digest(chosen, rejected)[:12], 16) / 16**12)
             surety.append(pair.surety)
+            holds.append(0 if pair.holds is None else 1 if pair.holds else -1)
             groups.append(pair.group)
         self.size = len(groups)
         self.difference: Floats = np.array(features).reshape(self.size, len(NAMES))
@@ -150,12 +189,20 @@ class _Work:
         self.cells = [_cell(a, b) for a, b in sides]
         self.groups = np.array(groups)
         self.chance: Floats = np.array(chance)
+        self.holds = np.array(holds)
         self.order = np.lexsort((self.chance, -np.array(surety)))
 
     def everything(self) -> "Flags":
         import numpy as np
 
         return np.ones(self.size, dtype=bool)
+
+    def held(self) -> "Flags":
+        """Without pairs that a second judge sees otherwise, and scarce ones that none confirmed."""
+        import numpy as np
+
+        scarce = np.array(_against(zip(self.gap, self.cells, strict=True), self.size), dtype=bool)
+        return np.asarray((self.holds > 0) | ((self.holds == 0) & ~scarce))
 
     def tells(self, kept: "Flags") -> Tells:
         import numpy as np

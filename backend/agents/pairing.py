@@ -22,12 +22,16 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate with its verdict. `strength` orders candidates of the same verdict, higher is better."""
+    """A candidate with its verdict. `strength` orders candidates of the same verdict, higher is better.
+
+    `again` is what a second judge says, None where none said anything.
+    """
 
     id: int
     text: str
     good: bool
     strength: float = 0.0
+    again: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,15 @@ class Pairing:
     def surety(self) -> float:
         """How clearly the judge set the two apart."""
         return self.chosen.strength - self.rejected.strength
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether a second judge sees both sides as the first did; None where it was not asked about both.
+
+        One side that it sees otherwise is enough for no.
+        """
+        said = [None if one.again is None else one.again == one.good for one in (self.chosen, self.rejected)]
+        return False if False in said else None if None in said else True
 
 
 def pair_up(prompt: int, judged: Sequence[Judged], way: Way) -> list[Pairing]:

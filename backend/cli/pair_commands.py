@@ -13,6 +13,7 @@ from backend.cli import pair_review
 from backend.cli.output import Json, emit
 from backend.cli.pair_review import Run
 from backend.errors import UserError
+from backend.judges.spec import JudgeSpec
 from backend.pairs.ablation import without
 from backend.pairs.intake import source_of
 from backend.pairs.job import run_job
@@ -22,11 +23,13 @@ from backend.pairs.records import (
     PairRequest,
     PairRunInfo,
 )
+from backend.pairs.second import again
 from backend.scoring.records import RunState, clock
 from backend.services import Services, open_services
 
 TOLD_EVERY_S = 5.0
 MANY = "--generators"
+AGAIN, NOBODY = "again", "none"
 
 
 Prompts = Annotated[str | None, typer.Option(help="A file of requests, or a data set.")]
@@ -46,6 +49,12 @@ FreeLength = Annotated[
     bool, typer.Option("--free-length", help="Never ask for a shorter or longer greeting.")
 ]
 Unbalanced = Annotated[bool, typer.Option("--unbalanced", help="Leave length and style as they are.")]
+Second = Annotated[
+    str,
+    typer.Option(
+        help="Who judges once more what balance keeps against the odds: a judge, again (the same one), none."
+    ),
+]
 Praise = Annotated[bool, typer.Option("--positive/--no-positive", help="The agent that praises.")]
 Blame = Annotated[bool, typer.Option("--negative/--no-negative", help="The agent that blames.")]
 First = Annotated[bool, typer.Option("--judging/--no-judging", help="The agent that judges first.")]
@@ -99,6 +108,7 @@ def run(
     examples: Shown = None,
     free_length: FreeLength = False,
     unbalanced: Unbalanced = False,
+    second: Second = AGAIN,
     positive: Praise = True,
     negative: Blame = True,
     judging: First = True,
@@ -128,6 +138,7 @@ def run(
             )
         heard = {"positive": positive, "negative": negative, "judge": judging, "reflect": reflect}
         off = [role for role, on in heard.items() if not on]
+        labels = without(services.scoring.catalog.resolve(judge, endpoint), off)
         request = PairRequest(
             source=source_of(prompts, limit),
             plan=Plan(
@@ -137,7 +148,8 @@ def run(
                 (False, True) if examples is None else (examples,),
                 (Wished.FREE,) if free_length else tuple(Wished),
             ),
-            judge=without(services.scoring.catalog.resolve(judge, endpoint), off),
+            judge=labels,
+            second=None if unbalanced else _second(services, labels, second, endpoint),
             name=name,
             way=way,
             balance_length=not unbalanced,
@@ -249,6 +261,12 @@ def _result_lines(result: dict[str, Any]) -> str:
     if result["state"] in (RunState.STOPPED, RunState.BUDGET):
         lines.append(f"go on with: pairs resume --run {result['run']}")
     return "\n".join(lines)
+
+
+def _second(services: Services, judge: JudgeSpec, wish: str, endpoint: str | None) -> JudgeSpec | None:
+    if wish == NOBODY:
+        return None
+    return again(judge) if wish == AGAIN else services.scoring.catalog.resolve(wish, endpoint)
 
 
 def _numbers(given: str) -> tuple[float, ...]:

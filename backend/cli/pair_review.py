@@ -8,7 +8,7 @@ from backend.board import flat
 from backend.cli.output import Json, emit
 from backend.errors import UserError
 from backend.pairs.ablation import AblationRow
-from backend.pairs.records import PairDetail, PairFilter, PairRunInfo, Side
+from backend.pairs.records import Again, PairDetail, PairFilter, PairRunInfo, Side
 from backend.pairs.vocabulary import PairState, Stage
 from backend.scoring.records import RunEstimate
 from backend.scoring.targets import Target, TargetKind
@@ -199,6 +199,8 @@ def _detail(pair: PairDetail) -> dict[str, Any]:
         "difference": pair.difference,
         "judge": pair.judge,
         "version": pair.judge_version,
+        "second_judge": pair.second_judge or None,
+        "second_version": pair.second_version or None,
         "prompts": dict(pair.prompts),
         "chosen": _side(pair.chosen),
         "rejected": _side(pair.rejected),
@@ -226,4 +228,9 @@ def _side(side: Side) -> dict[str, Any]:
         "reason": side.reason,
         "details": {key: value for key, value in side.details.items() if key != "raw"},
         "people": list(side.people),
+        "again": _again(side.again) if side.again else None,
     }
+
+
+def _again(said: Again) -> dict[str, Any]:
+    return {"value": said.value, "reason": said.reason, "calls": list(said.details.get("calls", ()))}

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -36,6 +37,7 @@ class PairRun(Base):
     stage: Mapped[Stage] = mapped_column(enum_of(Stage), default=Stage.FILTERING)
     dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
     judge_id: Mapped[int | None] = mapped_column(ForeignKey("raters.id"))
+    second_judge_id: Mapped[int | None] = mapped_column(ForeignKey("raters.id"))
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     prompts: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     spent: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
@@ -72,7 +74,7 @@ class Candidate(Base):
     """One greeting that a generator wrote for a prompt of a run, or why there is none.
 
     `greeting_id` is set where it passed every check and so goes before the judge. `recipe` says how it was
-    asked for (temperature, examples, wished length, seed).
+    asked for (temperature, examples, wished length, seed). `twice` says that the second judge sees it too.
     """
 
     __tablename__ = "candidates"
@@ -89,6 +91,7 @@ class Candidate(Base):
     text: Mapped[str] = mapped_column(Text, default="")
     fault: Mapped[str | None] = mapped_column(String(40))
     greeting_id: Mapped[int | None] = mapped_column(ForeignKey("greetings.id"), index=True)
+    twice: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class RunPair(Base):

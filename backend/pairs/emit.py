@@ -3,7 +3,6 @@
 Streams over the candidates; of each possible pair only ids and surface features stay in memory.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +11,13 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from backend.agents.balance import Balance, Texts, balance
-from backend.agents.pairing import Judged, Pairing, pair_up
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair
-from backend.db.tables import PreferencePair, Verdict
+from backend.db.tables import PreferencePair
 from backend.pairs.moves import follow
 from backend.pairs.records import PairRequest, Report
-from backend.pairs.verdicts import LIMITS, current_of
+from backend.pairs.sides import CHUNK, Sides
 from backend.pairs.vocabulary import PairState
-
-CHUNK = 1_000
 
 
 @dataclass
@@ -37,8 +33,13 @@ class _Possible:
 def emit(database: Database, run_id: int, request: PairRequest) -> Report:
     """Make the pairs of a run anew, except those that somebody decided or that are with people."""
     possible: list[_Possible] = []
-    sides = Sides(database, run_id, request)
-    found = balance(_noted(sides, possible), by_length=request.balance_length, by_style=request.balance_style)
+    sides = Sides(database, run_id, request.way)
+    found = balance(
+        _noted(sides, possible),
+        by_length=request.balance_length,
+        by_style=request.balance_style,
+        twice=request.second is not None,
+    )
     _clear(database, run_id)
     for start in range(0, len(found.kept), CHUNK):
         part = [possible[index] for index in found.kept[start : start + CHUNK]]
@@ -47,62 +48,10 @@ def emit(database: Database, run_id: int, request: PairRequest) -> Report:
     return _report(found, sides.one_sided)
 
 
-class Sides:
-    """The possible pairs of a run, prompt by prompt; counts the prompts that all went one way."""
-
-    def __init__(self, database: Database, run_id: int, request: PairRequest) -> None:
-        self._database, self._run_id, self._way = database, run_id, request.way
-        self.one_sided = 0
-
-    def __iter__(self) -> Iterator[Pairing]:
-        for prompt, judged in itertools.groupby(self._judged(), key=lambda pair: pair[0]):
-            pairs = pair_up(prompt, [one for _, one in judged], self._way)
-            self.one_sided += not pairs
-            yield from pairs
-
-    def _judged(self) -> Iterator[tuple[int, Judged]]:
-        after = (0, 0)
-        while page := self._page(after):
-            for row in page:
-                yield row.run_prompt_id, _judged(row)
-            after = (page[-1].run_prompt_id, page[-1].slot)
-
-    def _page(self, after: tuple[int, int]) -> Sequence[Any]:
-        prompt, slot = after
-        beyond = (Candidate.run_prompt_id > prompt) | (
-            (Candidate.run_prompt_id == prompt) & (Candidate.slot > slot)
-        )
-        with self._database.read() as session:
-            judge = session.get_one(PairRun, self._run_id).judge_id
-            query = (
-                select(
-                    Candidate.id,
-                    Candidate.run_prompt_id,
-                    Candidate.slot,
-                    Candidate.text,
-                    Verdict.value,
-                    Verdict.scale,
-                    Verdict.dimensions,
-                )
-                .join(Verdict, current_of(judge))
-                .where(Candidate.run_id == self._run_id, Verdict.value.is_not(None), beyond)
-                .order_by(Candidate.run_prompt_id, Candidate.slot)
-                .limit(CHUNK)
-            )
-            return session.execute(query).all()
-
-
-def _judged(row: Any) -> Judged:
-    details = row.dimensions or {}
-    merits, faults = (len(details.get(name) or ()) for name in ("merits", "faults"))
-    # Of two with the same value the one with more praise and less blame is the stronger.
-    return Judged(row.id, row.text, row.value >= LIMITS[row.scale], row.value + 0.001 * (merits - faults))
-
-
 def _noted(sides: "Sides", possible: list[_Possible]) -> Iterator[Texts]:
     for pair in sides:
         possible.append(_Possible(pair.prompt, pair.chosen.id, pair.rejected.id, pair.difference))
-        yield Texts(pair.prompt, pair.chosen.text, pair.rejected.text, pair.surety)
+        yield Texts(pair.prompt, pair.chosen.text, pair.rejected.text, pair.surety, pair.holds)
 
 
 def _clear(database: Database, run_id: int) -> None:
@@ -169,4 +118,5 @@ def _report(found: Balance, one_sided: int) -> Report:
         lost_to_length=found.lost_to_length,
         lost_to_style=found.lost_to_style,
         one_sided=one_sided,
+        lost_to_second=found.lost_to_second,
     )

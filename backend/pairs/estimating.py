@@ -16,6 +16,7 @@ from backend.pairs.filtering import Sieve
 from backend.pairs.intake import lines_of
 from backend.pairs.records import PairEstimate, PairRequest
 from backend.pairs.rules import UNREADABLE
+from backend.pairs.second import SHARE
 from backend.scoring.service import ScoringService, placeholder, previewed
 from backend.writing.generators import GeneratorKind, GeneratorService
 
@@ -52,6 +53,11 @@ def estimate(
         parts.append(judging)
     if (found := scoring.retrieval(judge, kept, taken)) is not None:
         parts.append(found)
+    if request.second is not None and request.balance_length:
+        second = scoring.with_examples(request.second)
+        items = round(taken * request.plan.candidates * SHARE)
+        if (more := _judging(scoring, second, kept, items)) is not None:
+            parts.append(more)
     whole = sum(parts[1:], parts[0])
     return PairEstimate(
         prompts=prompts,

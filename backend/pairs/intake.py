@@ -65,7 +65,10 @@ def _row(session: Session, request: PairRequest) -> int:
     dataset = Dataset(name=name, kind=KIND)
     session.add(dataset)
     session.flush()
-    asked = {"write": template().hash, **prompts_of(request.judge.kind)}
+    judges = [request.judge, *([request.second] if request.second else [])]
+    asked = {"write": template().hash}
+    for judge in judges:
+        asked |= prompts_of(judge.kind)
     run = PairRun(name=name, config=request.plain() | {"name": name}, dataset_id=dataset.id, prompts=asked)
     session.add(run)
     session.flush()

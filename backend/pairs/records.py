@@ -63,11 +63,14 @@ class PairRequest:
     max_calls: int | None = None
     max_tokens: int | None = None
     max_cost: float | None = None
+    second: JudgeSpec | None = None
+    """Who judges once more what balance would keep against the odds; None: nobody."""
 
     def plain(self) -> dict[str, Any]:
         """As the row of the run has it."""
         value = asdict(self)
         value["judge"] = self.judge.plain()
+        value["second"] = self.second.plain() if self.second else None
         return value
 
     @classmethod
@@ -88,6 +91,7 @@ class PairRequest:
                         tuple(Wished(one) for one in plan["wished"]),
                     ),
                     "judge": JudgeSpec.read(value["judge"]),
+                    "second": JudgeSpec.read(value["second"]) if value.get("second") else None,
                     "way": Way(value["way"]),
                     "checking": Checking(**value["checking"]),
                 }
@@ -173,6 +177,8 @@ class PairProgress:
     cost: float
     seconds: float
     done_share: float
+    again: int = 0
+    """Candidates that a second judge has seen."""
     error: Message | None = None
 
     @property
@@ -185,9 +191,10 @@ class PairProgress:
         left = 1 - self.done_share
         rate = self.done_share / self.seconds if self.seconds > 0 else 0.0
         eta = clock(left / rate) if rate > 0 and self.stage is not Stage.DONE else "–"
+        again = f" + {self.again:,} again" if self.again else ""
         return (
             f"{self.stage.value} · prompts {self.kept_prompts:,} / {self.prompts:,} · candidates "
-            f"{self.written:,} / {self.expected:,} · judged {self.judged:,} · ETA {eta} · calls "
+            f"{self.written:,} / {self.expected:,} · judged {self.judged:,}{again} · ETA {eta} · calls "
             f"{self.calls:,} · cost {self.cost:.4f}"
         )
 
@@ -202,6 +209,7 @@ class Report:
     lost_to_length: int
     lost_to_style: int
     one_sided: int
+    lost_to_second: int = 0
 
     def plain(self) -> dict[str, Any]:
         """As the row of the run has it."""
@@ -234,6 +242,15 @@ class PairRunInfo:
 
 
 @dataclass(frozen=True)
+class Again:
+    """What the second judge said of a greeting."""
+
+    value: float | None
+    reason: str
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Side:
     """One greeting of a pair: how it was asked for, what was said of it, and by which calls."""
 
@@ -249,6 +266,7 @@ class Side:
     details: Mapping[str, Any]
     people: tuple[float, ...] = ()
     """What people said of it in the run's campaign: 1 excellent, 0 not."""
+    again: Again | None = None
 
 
 @dataclass(frozen=True)
@@ -313,3 +331,5 @@ class PairDetail:
     prompts: Mapping[str, str]
     """Hashes of the prompt files that generators and judge were asked with, by name."""
     decisions: tuple[Decision, ...]
+    second_judge: str = ""
+    second_version: str = ""

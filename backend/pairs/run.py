@@ -1,4 +1,4 @@
-"""A run from its first line to its last pair: filter, then write and judge in turns, then pair.
+"""A run from its first line to its last pair: filter, write and judge in turns, ask again, then pair.
 
 Everything that is done stands in the database, so a run that was stopped or killed goes on where it was.
 Writing and judging take turns a chunk of prompts at a time: so memory does not grow with the run, and a cap
@@ -17,6 +17,7 @@ from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun, RunPrompt
 from backend.errors import UserError
 from backend.judges.panel import Retriever
+from backend.judges.spec import JudgeSpec
 from backend.llm.budget import Budget
 from backend.llm.errors import Kind, LLMError
 from backend.pairs.candidates import Asked, Desk, Slot, store, unwritten
@@ -25,6 +26,7 @@ from backend.pairs.filtering import filter_run
 from backend.pairs.pens import Pens
 from backend.pairs.people import hand_out
 from backend.pairs.records import PairProgress, PairRequest
+from backend.pairs.second import mark
 from backend.pairs.vocabulary import Stage
 from backend.scoring.blocking import blocking
 from backend.scoring.records import RunState, ScoreProgress, ScoreRequest
@@ -73,7 +75,7 @@ class Running:
         self._budget = Budget(request.max_calls, request.max_tokens, request.max_cost)
         self._budget.calls, self._budget.tokens = spent.get("calls", 0), spent.get("tokens", 0)
         self._budget.cost, self._seconds = spent.get("cost", 0.0), spent.get("seconds", 0.0)
-        self._judged = 0
+        self._judged = self._again = 0
 
     def go(self) -> PairProgress:
         """Work until the pairs stand, the run is stopped, or its budget is used up. Raises UserError."""
@@ -83,6 +85,7 @@ class Running:
             filter_run(self._tools.database, self._id)
             self._check_stop()
             self._write_and_judge()
+            self._ask_again()
             self._pair()
         except Halt as halt:
             state, error = halt.state, halt.error
@@ -147,28 +150,47 @@ class Running:
 
     def _judge(self) -> None:
         """Let the judge see every candidate that has no verdict of it yet."""
+        target = Target(TargetKind.DATASET, self._name)
+        self._score(self._request.judge, target, self._scored, "judge_id")
+
+    def _ask_again(self) -> None:
+        """Let a second judge see the candidates of pairs that balance would keep against the odds."""
         request = self._request
-        asked = ScoreRequest(
-            request.judge,
-            Target(TargetKind.DATASET, self._name),
-            request.max_calls,
-            request.max_tokens,
-            request.max_cost,
-        )
-        done = self._tools.scoring.run(asked, self._scored, self._stopped, self._budget)
-        self._scored(done)
+        if request.second is None or not request.balance_length:
+            return
+        if not mark(self._tools.database, self._id, request):
+            return
+        target = Target(TargetKind.TWICE, str(self._id))
+        self._score(request.second, target, self._scored_again, "second_judge_id")
+        self._check_stop()
+
+    def _score(
+        self, spec: JudgeSpec, target: Target, told: Callable[[ScoreProgress], None], column: str
+    ) -> None:
+        """Score what is missing, within what is left of the budget; `column` notes the rater."""
+        request = self._request
+        asked = ScoreRequest(spec, target, request.max_calls, request.max_tokens, request.max_cost)
+        done = self._tools.scoring.run(asked, told, self._stopped, self._budget)
+        told(done)
         with self._tools.database.write() as session:
             rater = self._tools.scoring.catalog.rater_id(session, done.judge, done.version)
-            session.execute(update(PairRun).where(PairRun.id == self._id).values(judge_id=rater))
+            session.execute(update(PairRun).where(PairRun.id == self._id).values({column: rater}))
         if done.state is RunState.BUDGET:
             raise Halt(RunState.BUDGET, UserError(done.error.en, done.error.zh) if done.error else None)
         if done.state is RunState.FAILED and done.error is not None:
             raise UserError(done.error.en, done.error.zh)
 
     def _scored(self, progress: ScoreProgress) -> None:
+        self._judged = progress.scored + progress.unscored
+        self._spent(progress)
+
+    def _scored_again(self, progress: ScoreProgress) -> None:
+        self._again = progress.scored + progress.unscored
+        self._spent(progress)
+
+    def _spent(self, progress: ScoreProgress) -> None:
         self._budget.calls, self._budget.tokens = progress.calls, progress.tokens
         self._budget.cost = progress.cost
-        self._judged = progress.scored + progress.unscored
         self._report()
 
     def _pair(self) -> None:
@@ -232,6 +254,7 @@ class Running:
             cost=self._budget.cost,
             seconds=self._seconds + time.monotonic() - self._began,
             done_share=min(share, 1.0),
+            again=self._again,
         )
 
 

@@ -1,5 +1,6 @@
 """Preference pairs as pages, commands and jobs see them."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.judges.base import PairJudge
 from backend.judges.panel import Retriever
+from backend.judges.spec import JudgeSpec
 from backend.llm.budget import Budget
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
@@ -66,12 +68,20 @@ class PairService:
         """Refuse what cannot work. Raises UserError, NotFound."""
         for name in request.plan.generators:
             self._generators.info(name)
-        judge = self._scoring.described(request.judge)
-        if isinstance(judge, PairJudge) or judge.scale not in LIMITS:
+        judges = [spec for spec in (request.judge, request.second) if spec is not None]
+        for spec in judges:
+            judge = self._scoring.described(spec)
+            if isinstance(judge, PairJudge) or judge.scale not in LIMITS:
+                raise UserError(
+                    f"The judge “{spec.name}” does not say which greetings are excellent; use a panel, "
+                    "principles or a rubric.",
+                    f"裁判“{spec.name}”不会说一条祝福是否优秀，请用评审团、原则或评分表类的裁判。",
+                )
+        if len({json.dumps([spec.kind, spec.endpoint, dict(spec.config)]) for spec in judges}) < len(judges):
             raise UserError(
-                f"The judge “{request.judge.name}” does not say which greetings are excellent; use a panel, "
-                "principles or a rubric.",
-                f"裁判“{request.judge.name}”不会说一条祝福是否优秀，请用评审团、原则或评分表类的裁判。",
+                "The second judge is the first one, who would say the same; choose another, or let it be "
+                "asked again at another draw.",
+                "第二个裁判和第一个完全一样，只会重复同样的话；请换一个，或选“同一裁判再评一次”。",
             )
 
     def estimate(self, request: PairRequest) -> PairEstimate:
@@ -85,8 +95,15 @@ class PairService:
         A panel is shown examples as the writers are, always those of the corpus as it is now.
         """
         self.check(request)
-        judge = self._scoring.pinned(self._scoring.with_examples(request.judge))
-        return self.one(intake.open_run(self._database, replace(request, judge=judge)))
+        pinned = replace(
+            request,
+            judge=self._ready(request.judge),
+            second=self._ready(request.second) if request.second else None,
+        )
+        return self.one(intake.open_run(self._database, pinned))
+
+    def _ready(self, spec: JudgeSpec) -> JudgeSpec:
+        return self._scoring.pinned(self._scoring.with_examples(spec))
 
     def submit(self, request: PairRequest) -> tuple[PairRunInfo, JobInfo]:
         """Store a new run and queue it as a job."""

@@ -11,6 +11,7 @@ from backend.db.tables import Campaign, Rater, Verdict
 from backend.errors import NotFound
 from backend.pairs.people import votes
 from backend.pairs.records import (
+    Again,
     Decision,
     Funnel,
     LostCandidate,
@@ -78,6 +79,7 @@ def funnel(session: Session, run_id: int) -> Funnel:
         **{f"candidate_{name}": count for name, count in faults.items()},
         "verdict_unscored": judged - scored,
         "prompt_one_sided": one_sided,
+        "pair_second": report.lost_to_second if report else 0,
         "pair_length": report.lost_to_length if report else 0,
         "pair_style": report.lost_to_style if report else 0,
         "pair_discarded": states.get(PairState.DISCARDED, 0),
@@ -151,16 +153,17 @@ def detail(session: Session, pair_id: int) -> PairDetail:
     if pair is None:
         raise NotFound(f"There is no pair {pair_id}.", f"没有编号为 {pair_id} 的偏好对。")
     run = session.get_one(PairRun, pair.run_id)
-    judge = session.get(Rater, run.judge_id) if run.judge_id else None
+    judge, second = (session.get(Rater, id_) if id_ else None for id_ in (run.judge_id, run.second_judge_id))
     said = votes(session, pair.campaign_id) if pair.campaign_id else {}
     sides = []
     for id_ in (pair.chosen_id, pair.rejected_id):
         candidate = session.get_one(Candidate, id_)
-        verdict = session.scalar(
-            select(Verdict).join(Candidate, current_of(run.judge_id)).where(Candidate.id == id_)
+        verdict, again = (
+            session.scalar(select(Verdict).join(Candidate, current_of(rater)).where(Candidate.id == id_))
+            for rater in (run.judge_id, run.second_judge_id)
         )
         known = said.get(candidate.greeting_id or 0)
-        sides.append(_side(candidate, verdict, known.given if known else ()))
+        sides.append(_side(candidate, verdict, known.given if known else (), again))
     decisions = session.scalars(
         select(PairDecision).where(PairDecision.pair_id == pair_id).order_by(PairDecision.id)
     )
@@ -179,6 +182,8 @@ def detail(session: Session, pair_id: int) -> PairDetail:
         decisions=tuple(
             Decision(one.state, one.decided_by, one.name, one.note, one.created_at) for one in decisions
         ),
+        second_judge=second.name if second else "",
+        second_version=second.version if second else "",
     )
 
 
@@ -282,7 +287,9 @@ def _row(row: Any, by: dict[int, Decider]) -> PairRow:
     )
 
 
-def _side(candidate: Candidate, verdict: Verdict | None, people: tuple[float, ...]) -> Side:
+def _side(
+    candidate: Candidate, verdict: Verdict | None, people: tuple[float, ...], again: Verdict | None
+) -> Side:
     return Side(
         candidate=candidate.id,
         greeting=candidate.greeting_id or 0,
@@ -295,4 +302,5 @@ def _side(candidate: Candidate, verdict: Verdict | None, people: tuple[float, ..
         reason=verdict.reason if verdict else "",
         details=(verdict.dimensions if verdict else None) or {},
         people=people,
+        again=Again(again.value, again.reason, again.dimensions or {}) if again else None,
     )

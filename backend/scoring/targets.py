@@ -8,6 +8,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, union
 from sqlalchemy.orm import Session, aliased
 
+from backend.db.pair_tables import Candidate
 from backend.db.tables import Campaign, Comparison, Dataset, DatasetEntry, Greeting, Item, Prompt, Verdict
 from backend.errors import NotFound, UserError
 from backend.judges.base import PairSample, Sample
@@ -19,11 +20,15 @@ class TargetKind(StrEnum):
 
     DATASET = "dataset"
     CAMPAIGN = "campaign"
+    TWICE = "twice"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A data set's greetings, or the items of a campaign."""
+    """A data set's greetings, the items of a campaign, or what a run of pairs has judged twice.
+
+    The last is named by the run's number.
+    """
 
     kind: TargetKind
     name: str
@@ -183,6 +188,9 @@ def _members(session: Session, target: Target) -> Any:
             select(Item.greeting_a_id).where(items),
             select(Item.greeting_b_id).where(items, Item.greeting_b_id.is_not(None)),
         )
+    if target.kind is TargetKind.TWICE:
+        run = int(target.name) if target.name.isdecimal() else 0
+        return select(Candidate.greeting_id).where(Candidate.run_id == run, Candidate.twice.is_(True))
     dataset_id = session.scalar(select(Dataset.id).where(Dataset.name == target.name))
     if dataset_id is None:
         raise NotFound(
