@@ -20,7 +20,7 @@ from tests.pair_helpers import SCRIPT, house, prompts, prompts_file, request, st
 pytestmark = pytest.mark.database
 
 
-def made(services: Services, count: int = 20, **options: object) -> int:
+def made(services: Services, count: int = 12, **options: object) -> int:
     """A finished run of one-call verdicts."""
     given = {"balance_length": False, "balance_style": False, **options}
     source = prompts_file(services, prompts(count))
@@ -52,7 +52,7 @@ def checked(services: Services, run: int, state: PairState = PairState.CHECKING)
 def test_a_share_waits_for_people_and_they_decide(home: Path, fake_llm: FakeLLM):
     fake_llm.script(**SCRIPT)
     with house(fake_llm) as services:
-        run = made(services, 30, checking=Checking(0.3, 2))
+        run = made(services, 20, checking=Checking(0.3, 2))
         waiting = checked(services, run)
         before = stored(services)
         campaign = next(c for c in services.annotation.campaigns() if c.judge)

@@ -189,8 +189,8 @@ class Form:
                 )
             second = gr.Dropdown(
                 label=say(
-                    "靠字数说反了的对，再评一次，两次都认才留",
-                    "Pairs that go against length are judged twice by",
+                    "和字数对着来的对，谁来再评一次（两次都认才留）",
+                    "Who judges again the pairs that go against length (both must agree)",
                 ),
                 choices=[(say(*SECONDS[SAME]), SAME), (say(*SECONDS[NOBODY]), NOBODY)],
                 value=SAME,

@@ -93,9 +93,12 @@ def report_html(say: Say, report: Report) -> str:
         ),
         f"<div><b>{report.after.pairs:,}</b><span>{say('配平后留下', 'left after balancing')}<small>"
         f"{say('为字数舍去', 'lost to length')} {report.lost_to_length:,} · "
-        f"{say('为特征舍去', 'to style')} {report.lost_to_style:,}</small></span></div>",
+        f"{say('为特征舍去', 'to style')} {report.lost_to_style:,}{_second(say, report)}"
+        "</small></span></div>",
     ]
     figures = f'<div class="zf-figures zf-tight">{"".join(cells)}</div>'
+    if report.thin is not None:
+        figures += note(say.of(report.thin))
     if report.after.unsaid is not None:
         figures += f'<p class="zf-note">{esc(say.of(report.after.unsaid))}</p>'
     if report.after.balanced:
@@ -107,6 +110,12 @@ def report_html(say: Say, report: Report) -> str:
             "more candidates, or let lengths vary, and balance.",
         )
     )
+
+
+def _second(say: Say, report: Report) -> str:
+    if not report.lost_to_second:
+        return ""
+    return f" · {say('再评不认', 'to the second opinion')} {report.lost_to_second:,}"
 
 
 def _waiting(say: Say, run: PairRunInfo, funnel: Funnel) -> str:

@@ -24,6 +24,7 @@ from backend.pairs.records import (
     PairRunInfo,
 )
 from backend.pairs.second import again
+from backend.pairs.vocabulary import PairState
 from backend.scoring.records import RunState, clock
 from backend.services import Services, open_services
 
@@ -235,6 +236,7 @@ def _result(services: Services, final: PairProgress) -> dict[str, Any]:
         "length_accuracy": after.length if after else None,
         "style_accuracy": after.style if after else None,
         "style_unsaid": after.unsaid.en if after and after.unsaid else None,
+        "few": run.report.thin.en if run.report and run.report.thin else None,
         "judge": run.request.judge.name,
         "version": run.judge_version,
         "campaign": run.campaign,
@@ -250,14 +252,16 @@ def _result_lines(result: dict[str, Any]) -> str:
     lines = [
         f"run {result['run']} “{result['name']}”: {result['state']}",
         f"{result['prompts']} requests → {result['kept_prompts']} kept → {result['candidates']} candidates → "
-        f"{result['debated']} debated → {result['kept']} kept → {result['pairs']} pairs",
+        f"{result['debated']} debated → {result['kept']} kept → {result['possible']} possible pairs → "
+        f"{result['pairs']} pairs",
     ]
     if result["length_accuracy"] is not None:
         style = "–" if result["style_accuracy"] is None else f"{result['style_accuracy']:.3f}"
         lines.append(f"length alone tells {result['length_accuracy']:.3f}, style {style}")
-    if result["style_unsaid"]:
-        lines.append(result["style_unsaid"])
+    lines += [said for said in (result["few"], result["style_unsaid"]) if said]
     lines += [f"  {name}: {count}" for name, count in result["dropped"].items()]
+    if waiting := result["states"].get(PairState.CHECKING, 0):
+        lines.append(f"{waiting} pairs wait for people in the campaign “{result['campaign']}”")
     if result["state"] in (RunState.STOPPED, RunState.BUDGET):
         lines.append(f"go on with: pairs resume --run {result['run']}")
     return "\n".join(lines)

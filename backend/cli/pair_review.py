@@ -69,7 +69,7 @@ def show(pair: Number, as_json: Json = False) -> None:
     """One pair: where it comes from, both debates, and who decided."""
     with open_services() as services:
         result = _detail(services.pairs.pair(pair))
-    emit(result, as_json, lambda r: "\n".join(f"{key}: {value}" for key, value in r.items()))
+    emit(result, as_json, _debate_lines)
 
 
 def settle(run: Run, as_json: Json = False) -> None:
@@ -230,6 +230,37 @@ def _side(side: Side) -> dict[str, Any]:
         "people": list(side.people),
         "again": _again(side.again) if side.again else None,
     }
+
+
+def _debate_lines(pair: dict[str, Any]) -> str:
+    lines = [f"pair {pair['pair']} of run {pair['run']}: {pair['state']}", f"request: {pair['prompt']}"]
+    for name in ("chosen", "rejected"):
+        lines += ["", f"{name}: {pair[name]['text']}", *_talk_lines(pair[name])]
+    judges = [f"judge {pair['judge']} {pair['version']}"]
+    judges += (
+        [f"second judge {pair['second_judge']} {pair['second_version']}"] if pair["second_judge"] else []
+    )
+    history = [
+        f"  {one['at'][:16]} {one['by']} {one['name']}: {one['state']} {one['note']}"
+        for one in pair["decisions"]
+    ]
+    return "\n".join([*lines, "", "; ".join(judges), *history])
+
+
+def _talk_lines(side: dict[str, Any]) -> list[str]:
+    said, recipe = side["details"], side["recipe"]
+    asked = ", ".join(f"{key} {value}" for key, value in recipe.items())
+    lines = [f"  written by {side['generator']} ({asked}), call {side['call']}"]
+    lines += [f"  {key}: {one}" for key in ("merits", "faults") for one in said.get(key, ())]
+    for key in ("first", "final"):
+        if key in said:
+            lines.append(f"  {key} verdict: {said[key]['verdict']} {said[key].get('explanation', '')}")
+    lines.append(f"  verdict: {side['value']}" + (", overturned" if said.get("overturned") else ""))
+    if side["again"]:
+        lines.append(f"  second opinion: {side['again']['value']} {side['again']['reason']}")
+    if side["people"]:
+        lines.append(f"  people: {side['people']}")
+    return lines
 
 
 def _again(said: Again) -> dict[str, Any]:

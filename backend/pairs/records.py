@@ -199,6 +199,10 @@ class PairProgress:
         )
 
 
+THIN = 0.1
+"""Share of the possible pairs below which a run says why so few are left."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What pairing found: pairs before and after balancing, and what each part of it cost."""
@@ -210,6 +214,19 @@ class Report:
     lost_to_style: int
     one_sided: int
     lost_to_second: int = 0
+
+    @property
+    def thin(self) -> Message | None:
+        """Why hardly any pair is left; None where enough are."""
+        left = self.after.pairs
+        if not self.possible or left >= THIN * self.possible:
+            return None
+        return Message(
+            f"Balance left {left} of {self.possible} possible pairs: as many can stay as go against length. "
+            "Give more requests (some hundreds), let candidates vary in length, or leave balance out.",
+            f"配平后，{self.possible} 对里只剩 {left} 对：和字数对着来的有多少，才能留多少。"
+            "多给些请求（几百个）、让候选有长有短，或者不配平。",
+        )
 
     def plain(self) -> dict[str, Any]:
         """As the row of the run has it."""
