@@ -9,10 +9,11 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean, median, pstdev
 
 from backend.corpus.occasion import occasion_of
-from backend.text import squeeze
+from backend.text import length, squeeze
 
 NAN = float("nan")
 EPSILON = 0.1
@@ -64,6 +65,12 @@ def distinct(texts: Iterable[str], n: int) -> float:
     for text in texts:
         counts.update(_grams(squeeze(text), n))
     return len(counts) / counts.total() if counts else NAN
+
+
+def first_characters(texts: Sequence[str], size: int) -> list[str]:
+    """The first texts that together have at most `size` characters; distinct-n falls with the amount of text."""
+    ends = accumulate(map(length, texts))
+    return [text for text, end in zip(texts, ends, strict=True) if end <= size]
 
 
 def self_bleu(texts: Sequence[str], n: int = ORDER) -> float:

@@ -28,7 +28,9 @@ class CollapseRules(BaseModel):
     )
     longer: Limits = Field((1.5, 2.0), description="Mean length over the reference length.")
     shorter: Limits = Field((0.6, 0.4), description="Mean length over the reference length.")
-    distinct_2: Limits = Field((0.85, 0.7), description="distinct-2 over the start's.")
+    distinct_2: Limits = Field(
+        (0.85, 0.7), description="distinct-2 of as many characters as the start wrote, over the start's."
+    )
     self_bleu_4: Limits = Field(
         (0.25, 0.4), description="Share of the way from the start's self-BLEU-4 to 1."
     )

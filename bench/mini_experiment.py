@@ -2,7 +2,7 @@
 
     python -m bench.mini_experiment [--seeds 1 2] [--runs rm_collapse rm_kl judge] [--smoke]
 
-A mediocre policy (SFT on one third of the chosen and all rejected greetings) learns by GRPO from a reward
+A mediocre policy (SFT on two thirds of the chosen and all rejected greetings) learns by GRPO from a reward
 model without KL, from the reward model with KL, and from a binary judge (learnt from labels in which length
 says nothing) with terms for length, repetition and fit. All of it are the programs of
 `backend.training`, started as anybody would. Requests are divided: rewards learn from one half; gold, its
@@ -39,7 +39,14 @@ REWARD, GOLD = 0, 1
 SIDES = ("chosen", "rejected")
 BIN = 4
 GOOD_LENGTH = 75
-SFT: dict[str, Any] = {"epochs": 6, "eval_every": 500}
+SFT: dict[str, Any] = {
+    "shape": "wide",
+    "learning_rate": 6e-3,
+    "adam_beta2": 0.95,
+    "batch_size": 32,
+    "epochs": 8,
+    "eval_every": 500,
+}
 FORMED = {"length_weight": 0.0, "repetition_weight": 0.0, "format_weight": 0.0}
 RUNS: dict[str, dict[str, Any]] = {
     "rm_collapse": {
@@ -137,8 +144,7 @@ def experiment(plan: Plan, pairs: Sequence[Row], runs: Sequence[str]) -> dict[st
         kept = _program(plan, "grpo", name, **settings, reward_artifact=str(rm))
         used.append(_card(kept))
         told = {key: used[-1].get(key) for key in ("steps", "best_step", "stopped", "train_cpu_seconds")}
-        measured[name] = _measured(plan, kept, requests, readers) | told
-        measured[name]["distinct_2_at_stop"] = _last_distinct(plan.out / name)
+        measured[name] = _measured(plan, kept, requests, readers) | told | _watched(plan.out / name)
     bodies = {name: row.pop("texts") for name, row in measured.items()}
     for name, value in _equally_long(bodies, plan.seed).items():
         measured[name]["distinct_2_equal"] = value
@@ -163,6 +169,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append(
             f"{name:14s}{figures}   {row.get('steps', '-')!s:>5s}  {row.get('best_step', '-')!s:>4s}"
         )
+        lines += [f"  warned: {said}" for said in row.get("warned", [])]
         if row.get("stopped"):
             lines.append(f"  stopped: {row['stopped']}")
     lines += [f"{'reached' if ok else 'MISSED '}  {target}" for target, ok in result["targets"].items()]
@@ -177,9 +184,10 @@ def _targets(measured: dict[str, Row]) -> dict[str, bool]:
             "judge: length-matched excellence >= .90": judge["length_matched"] >= 0.90,
             f"judge: mean length <= {GOOD_LENGTH}": judge["length"] <= GOOD_LENGTH,
             "judge: self-BLEU-4 no worse than before": judge["self_bleu_4"] <= before["self_bleu_4"],
-            "judge: distinct-2 no worse than before": judge["distinct_2"] >= before["distinct_2"],
+            "judge: distinct-2 of equal text no worse than before": judge["distinct_2_equal"]
+            >= before["distinct_2_equal"],
             "judge: fit above before": judge["fit"] > before["fit"],
-            "judge: the monitor never stops it": not judge["stopped"],
+            "judge: the monitor neither stops it nor warns": not judge["stopped"] and not judge["warned"],
         }
     if "rm_collapse" in measured:
         collapse = measured["rm_collapse"]
@@ -209,10 +217,12 @@ def _card(artifact: Path) -> dict[str, Any]:
     return found
 
 
-def _last_distinct(folder: Path) -> float:
-    """distinct-2 of the last reading over that of the first."""
+def _watched(folder: Path) -> Row:
+    """What the monitor found, and distinct-2 (of all text) of its last reading over that of the first."""
     readings = json.loads((folder / "monitor.json").read_text("utf-8"))["readings"]
-    return float(readings[-1]["held_out/distinct_2"] / readings[0]["held_out/distinct_2"])
+    name = "held_out/distinct_2"
+    found = [f"step {one['step']}: {', '.join(one['findings'])}" for one in readings if one["findings"]]
+    return {"distinct_2_at_stop": readings[-1][name] / readings[0][name], "warned": found}
 
 
 def _measured(plan: Plan, policy: Path, requests: list[str], readers: Readers) -> Row:
@@ -263,7 +273,7 @@ def _snapshots(plan: Plan, pairs: Sequence[Row]) -> dict[str, str]:
     known = [row for row in pairs if row["split"] != Split.TEST]
     mediocre = []
     for row in known:
-        taken = [row["rejected"]] + ([row["chosen"]] if bucket(row["prompt"], 3, salt="third") == 0 else [])
+        taken = [row["rejected"]] + ([row["chosen"]] if bucket(row["prompt"], 3, salt="third") else [])
         mediocre += [{"split": row["split"], "prompt": row["prompt"], "completion": text} for text in taken]
     prompts = [{"split": row["split"], "prompt": row["prompt"]} for row in known]
     mine = [row for row in known if half_of(row["prompt"]) == REWARD]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.diversity import UNSAID, distinct, fit, profile, repetition, self_bleu
+from backend.diversity import UNSAID, distinct, first_characters, fit, profile, repetition, self_bleu
 
 BODIES = st.lists(st.text("甲乙丙丁", min_size=1, max_size=12), min_size=2, max_size=6)
 
@@ -123,3 +123,10 @@ def _auc(high: list[float], low: list[float]) -> float:
     count = Counter(low)
     below = {value: sum(n for other, n in count.items() if other < value) for value in set(high)}
     return sum(below[value] + count[value] / 2 for value in high) / (len(high) * len(low))
+
+
+def test_the_first_texts_of_so_many_characters() -> None:
+    texts = ["甲乙", "丙 丁\n戊", "己"]
+    assert first_characters(texts, 5) == texts[:2]
+    assert first_characters(texts, 4) == texts[:1]
+    assert first_characters(texts, 1) == []

@@ -1,13 +1,18 @@
 """The monitor's decisions on made-up runs, among them the measured ones of the published data."""
 
+import json
 import math
 import random
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
 
-from backend.diversity import Profile
+from backend.diversity import NAN, Profile, distinct, first_characters, profile
+from backend.settings import ROOT
+from backend.text import length
 from backend.training.collapse import CollapseMonitor, Judgement, Reading
 from backend.training_config_grpo import CollapseRules
 
@@ -63,6 +68,48 @@ def test_a_collapse_is_stopped_before_distinct_2_halves(seed: int) -> None:
     assert judged[-1].stop
     assert readings[len(judged) - 1].profile.distinct_2 > BEFORE[2] / 2
     assert judged[-1].reason is not None and "distinct-2" in judged[-1].reason.zh
+
+
+def written(requests: Sequence[str], bodies: Sequence[list[str]]) -> list[Reading]:
+    """Readings of real texts, the first body being the start, as `Watch` takes them."""
+    size = sum(map(length, bodies[0]))
+    return [
+        Reading(
+            4 * look,
+            profile(requests, texts),
+            distinct_2_equal=distinct(first_characters(texts, size), 2) if look else NAN,
+        )
+        for look, texts in enumerate(bodies)
+    ]
+
+
+def seed_greetings() -> tuple[list[str], list[str]]:
+    """64 requests of the seed corpus with their good greetings of at least 30 characters."""
+    lines = (ROOT / "data" / "seed" / "family.jsonl").read_text("utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if length(row["strong"]) >= 30][:64]
+    return [row["prompt"] for row in rows], [row["strong"] for row in rows]
+
+
+def test_more_text_of_the_same_kind_is_no_loss_of_diversity() -> None:
+    """Two clauses a greeting, then five, all drawn alike: distinct-2 of all text falls beyond its limit."""
+    requests, whole = seed_greetings()
+    clauses = re.split("[，。！？；]", "".join(whole))
+    rng = random.Random(1)
+    readings = written(requests, [["，".join(rng.choices(clauses, k=k)) for _ in requests] for k in (2, 5)])
+    start, now = (one.profile.distinct_2 for one in readings)
+    assert now < 0.85 * start
+    assert "distinct_2" not in {finding.figure for finding in run(readings)[-1].findings}
+
+
+def test_longer_texts_of_stock_phrases_are_stopped_before_distinct_2_halves() -> None:
+    """A collapse that grows: each reading puts one more stock phrase at the end of every greeting."""
+    requests, whole = seed_greetings()
+    phrases = [f"愿您如{thing}般闪耀，" for thing in ("星辰", "夏花", "星辰", "秋实", "星辰", "星辰")]
+    bodies = [[text[:30] + "".join(phrases[:count]) for text in whole] for count in range(len(phrases) + 1)]
+    readings = written(requests, bodies)
+    judged = run(readings)
+    assert judged[-1].stop
+    assert readings[len(judged) - 1].profile.distinct_2 > readings[0].profile.distinct_2 / 2
 
 
 @pytest.mark.parametrize("seed", range(50))

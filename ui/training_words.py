@@ -128,6 +128,7 @@ CURVES = (
         ("多样与切题（留出）", "Diversity and fit (held out)"),
         {
             "held_out/distinct_2": ("distinct-2", "distinct-2"),
+            "held_out/distinct_2_equal": ("distinct-2（等量文本）", "distinct-2, equal text"),
             "held_out/self_bleu_4": ("self-BLEU-4", "self-BLEU-4"),
             "held_out/repetition": ("重复", "repetition"),
             "held_out/fit": ("切题", "fit"),

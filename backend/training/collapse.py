@@ -21,6 +21,8 @@ class Reading:
     reward: float = NAN
     kl: float = NAN
     zero_variance: float = NAN
+    distinct_2_equal: float = NAN
+    """distinct-2 of as many characters as the start wrote; nan stands for that of all."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,9 @@ _CHECKS = (
     ),
     _Check(
         "distinct_2",
-        lambda now, known: _ratio(now.profile.distinct_2, known.start.profile.distinct_2),
-        "distinct-2 fell to {now.profile.distinct_2:.3f}, {value:.2f} of the start",
-        "distinct-2 降到 {now.profile.distinct_2:.3f}，只有开始时的 {value:.2f}",
+        lambda now, known: _ratio(_distinct(now), known.start.profile.distinct_2),
+        "distinct-2 of as much text as at the start fell to {value:.2f} of it",
+        "等量文本的 distinct-2 只有开始时的 {value:.2f}",
     ),
     _Check(
         "self_bleu_4",
@@ -157,6 +159,11 @@ class CollapseMonitor:
             self.best = reading
         return Judgement(findings, self._stops(findings), best)
 
+    @property
+    def written(self) -> int | None:
+        """Characters that the start wrote, None before it was read."""
+        return None if self.start is None else round(self.start.profile.length * self.start.profile.n)
+
     def first_reward(self, reward: float) -> None:
         """The reward of the first rollout, which the start wrote; later ones change nothing."""
         if self.start is not None and math.isnan(self.start.reward):
@@ -211,6 +218,10 @@ def _reading(plain: dict[str, Any] | None) -> Reading | None:
 
 def _ratio(now: float, start: float) -> float:
     return now / start if start else NAN
+
+
+def _distinct(now: Reading) -> float:
+    return now.profile.distinct_2 if math.isnan(now.distinct_2_equal) else now.distinct_2_equal
 
 
 def _way(now: float, start: float) -> float:

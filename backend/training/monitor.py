@@ -13,7 +13,7 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from backend.diversity import profile
+from backend.diversity import distinct, first_characters, profile
 from backend.jobs.report import JobReport
 from backend.training.callbacks import generate
 from backend.training.collapse import CollapseMonitor, Judgement, Reading
@@ -23,6 +23,7 @@ from backend.training.rewards import Reward
 STATE, BEST = "monitor.json", "best"
 UNKNOWN = GoldReading(math.nan, math.nan, math.nan, math.nan)
 MOST_REASONS = 20
+ABOUT = ("step", "best", "findings")
 WATCHED = ("reward", "kl", "frac_reward_zero_std")
 
 
@@ -130,7 +131,7 @@ class Watch(TrainerCallback):
     def summary(self) -> dict[str, Any]:
         """Figures of the checkpoint that is kept, beside those of the start."""
         kept = next(reading for reading in reversed(self.readings) if reading["best"])
-        figures = {name: value for name, value in kept.items() if name not in ("best", "step")}
+        figures = {name: value for name, value in kept.items() if name not in ABOUT}
         start = {f"start/{name}": self.readings[0][name] for name in figures}
         known = {name: None if math.isnan(value) else value for name, value in (figures | start).items()}
         return {**known, "best_step": kept["step"], "stopped": self.stopped}
@@ -153,6 +154,7 @@ class Watch(TrainerCallback):
     def _judged(self, step: int, model: Any) -> Judgement:
         texts = self.held_out.answers(model)
         said = self.gold.read(self.held_out.requests, texts) if self.gold else UNKNOWN
+        size = self.monitor.written
         reading = Reading(
             step,
             profile(self.held_out.requests, texts),
@@ -161,6 +163,7 @@ class Watch(TrainerCallback):
             reward=self._mean("reward"),
             kl=self._mean("kl"),
             zero_variance=self._mean("frac_reward_zero_std"),
+            distinct_2_equal=distinct(texts if size is None else first_characters(texts, size), 2),
         )
         judgement = self.monitor.judge(reading)
         self._tell(reading, said, judgement, texts)
@@ -171,9 +174,11 @@ class Watch(TrainerCallback):
         figures = {
             f"held_out/{name}": value for name, value in asdict(reading.profile).items() if name != "n"
         }
+        figures["held_out/distinct_2_equal"] = reading.distinct_2_equal
         figures |= {"gold": said.mean, "gold_excellence": said.excellence, "gold_unscored": said.unscored}
         self.report.metric(reading.step, **figures)
-        self.readings.append({"step": reading.step, "best": judgement.best, **figures})
+        findings = [finding.figure for finding in judgement.findings]
+        self.readings.append({"step": reading.step, "best": judgement.best, "findings": findings, **figures})
         if reading.step % self.sample_every == 0:
             for request, text in zip(self.held_out.requests[: self.samples], texts, strict=False):
                 self.report.sample(reading.step, request, text)
