@@ -68,7 +68,7 @@ def distinct(texts: Iterable[str], n: int) -> float:
 
 
 def first_characters(texts: Sequence[str], size: int) -> list[str]:
-    """The first texts that together have at most `size` characters; distinct-n falls with the amount of text."""
+    """The first texts of at most `size` characters together: distinct-n falls with the amount of text."""
     ends = accumulate(map(length, texts))
     return [text for text, end in zip(texts, ends, strict=True) if end <= size]
 

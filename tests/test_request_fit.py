@@ -1,5 +1,6 @@
 """Fit to the request as a reward: greetings point back to what they were written for."""
 
+import math
 import pickle
 import random
 
@@ -8,7 +9,7 @@ import pytest
 from backend.corpus.seed import FOLDER
 from backend.corpus.seed_audit import load
 from backend.errors import UserError
-from backend.training.request_fit import RequestFit, fit_request_fit
+from backend.training.request_fit import RequestFit, _unit, fit_request_fit
 from backend.training.rewards import RequestFitReward, mean_of
 
 ROWS = [(row["prompt"], row["strong"]) for row in load(FOLDER)]
@@ -25,10 +26,23 @@ def fitted() -> RequestFit:
 
 def test_held_out_greetings_point_to_their_own_request(fitted: RequestFit) -> None:
     own, other = fitted.values(REQUESTS, TEXTS), fitted.values(REQUESTS, ELSEWHERE)
-    assert mean_of(own) > 0.7, "530 greetings are few; 5,000 give .95"
-    assert mean_of(other) == pytest.approx(0.5, abs=0.08), "chance"
+    assert mean_of(own) > 0.5, "530 greetings are few; 5,000 give .76"
+    assert mean_of(other) == pytest.approx(0.2, abs=0.08), "chance"
     better = [a > b for a, b in zip(own, other, strict=True) if a is not None and b is not None]
-    assert sum(better) / len(better) > 0.7
+    assert sum(better) / len(better) > 0.8
+
+
+def test_the_value_falls_with_the_logarithm_of_the_requests_ahead(fitted: RequestFit) -> None:
+    """Counted by hand from the places that the greeting and all requests have."""
+    points = _unit(fitted.said.place(TEXTS[:5]) @ fitted.back)
+    own = (points * _unit(fitted.asked.place(REQUESTS[:5]))).sum(axis=1)
+    ahead = [
+        sum(float(point @ other) > near for other in fitted.others)
+        for point, near in zip(points, own, strict=True)
+    ]
+    size = len(fitted.others)
+    expected = [1 - math.log(1 + count) / math.log(1 + size) for count in ahead]
+    assert fitted.values(REQUESTS[:5], TEXTS[:5]) == pytest.approx(expected)
 
 
 def test_length_earns_nothing(fitted: RequestFit) -> None:

@@ -1,10 +1,11 @@
 """Fit to the request, learnt: does a greeting point back to its own request among others? No torch here.
 
 From accepted greetings a linear map is learnt from what a greeting says to what was asked (latent semantic
-spaces of character n-grams on both sides, ridge regression between them). A greeting's value is the share of
-other requests that it points to less than to its own: 1 is its own alone, 0.5 is chance. The monitor's fit to
-the request (`backend.diversity.fit`) is a different measure, a table of occasions and people, so that what a
-policy is paid for is not what it is watched by.
+spaces of character n-grams on both sides, ridge regression between them). A greeting's value falls with the
+logarithm of the number of other requests that it points to more than to its own: 1 for none, 0 for all, about
+0.2 by chance. So the step from the right occasion to the right person counts as much as that from any
+occasion to the right one. The monitor's fit to the request (`backend.diversity.fit`) is another measure, a
+table of occasions and people, so that what a policy is paid for is not what it is watched by.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,8 +20,8 @@ from backend.text import digest, squeeze
 Floats = NDArray[np.float64]
 ENOUGH = 100
 """Accepted greetings below which nothing of use is learnt."""
-ASKED_DIMENSIONS, SAID_DIMENSIONS = 64, 128
-OTHERS = 256
+ASKED_DIMENSIONS, SAID_DIMENSIONS = 200, 400
+OTHERS = 512
 _SMALL = 1e-9
 
 
@@ -53,17 +54,18 @@ class RequestFit:
         asked, said = self.asked.place(requests), self.said.place(texts)
         points, own = _unit(said @ self.back), _unit(asked)
         nearness, elsewhere = (points * own).sum(axis=1), points @ self.others.T
-        lower = (elsewhere < nearness[:, None] - _SMALL).mean(axis=1)
-        equal = (np.abs(elsewhere - nearness[:, None]) <= _SMALL).mean(axis=1)
+        above = (elsewhere > nearness[:, None] + _SMALL).sum(axis=1)
+        equal = (np.abs(elsewhere - nearness[:, None]) <= _SMALL).sum(axis=1)
+        falling = 1 - np.log1p(above + equal / 2) / np.log1p(len(self.others))
         known = own.any(axis=1) & points.any(axis=1)
         return [
             0.0 if not squeeze(text) else float(value) if there else None
-            for text, value, there in zip(texts, lower + equal / 2, known, strict=True)
+            for text, value, there in zip(texts, falling, known, strict=True)
         ]
 
 
 def fit_request_fit(rows: Iterable[tuple[str, str]]) -> RequestFit:
-    """Learn from (request, accepted greeting) (about 2 s for 5,000). Raises ValueError for too few."""
+    """Learn from (request, accepted greeting) (about 5 s for 5,000). Raises ValueError for too few."""
     from sklearn.linear_model import Ridge
 
     known = sorted({(squeeze(request), squeeze(text)) for request, text in rows})

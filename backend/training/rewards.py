@@ -302,7 +302,7 @@ class RequestFitReward(Reward):
         return self._fitted
 
     def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
-        """1 for its own request alone, 0.5 for chance, 0 for an empty text; None where nothing is known."""
+        """1 for its own request alone, near 0.2 by chance, 0 where empty; None where nothing is known."""
         return list(self._fit().values(requests, texts))
 
     def __getstate__(self) -> dict[str, Any]:
