@@ -13,12 +13,14 @@ from backend.jobs.vocabulary import JobStatus
 from backend.pairs.second import SHARE
 from backend.pairs.vocabulary import Stage
 from tests.fake_llm import quality
-from tests.job_helpers import ended, sweep, until, worker
+from tests.job_helpers import sweep, until, worker
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, candidates, house, prompts, prompts_file, request
 from tests.pair_replies import composed
 
 pytestmark = pytest.mark.database
+PATIENCE_S = 120
+"""A job starts a process, which takes long on a machine with other work."""
 CONTRACT = {"run", "prompts", "candidates", "kept", "pairs", "dropped", "length_accuracy", "style_accuracy"}
 
 
@@ -84,15 +86,17 @@ def test_a_job_that_pauses_and_goes_on(home: Path, fake_llm: FakeLLM):
             with worker(home):
                 source = prompts_file(services, prompts(30))
                 run, job = services.pairs.submit(request(services, source, judge="principle"))
-                until(lambda: len(candidates(services, run.id)) > 8)
+                until(lambda: len(candidates(services, run.id)) > 8, PATIENCE_S)
                 services.jobs.pause(job.id)
-                paused = ended(services.jobs, job.id)
+                until(lambda: services.jobs.job(job.id).ended, PATIENCE_S)
+                paused = services.jobs.job(job.id)
                 kept = len(candidates(services, run.id))
                 assert paused.status is JobStatus.PAUSED and 8 < kept < 120
                 assert 0 < paused.progress < 1 and "candidates" in paused.progress_text
                 fake_llm.script(**SCRIPT)
                 services.pairs.resume(run.id)
-                done = ended(services.jobs, job.id)
+                until(lambda: services.jobs.job(job.id).ended, PATIENCE_S)
+                done = services.jobs.job(job.id)
         finally:
             sweep(services.database)
         finished = services.pairs.one(run.id)

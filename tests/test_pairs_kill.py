@@ -19,7 +19,7 @@ from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, candidates, house, prompts, prompts_file, request, stored
 
 pytestmark = pytest.mark.database
-PROMPTS = 15
+PROMPTS = 12
 KILLED = {
     "filtering": (2, Stage.FILTERING),
     "writing": (1, Stage.WRITING),

@@ -86,7 +86,7 @@ def judged(services: Services, run: int) -> dict[str, bool]:
 def test_agents_that_are_switched_off_change_what_they_should(home, fake_llm: FakeLLM):
     fake_llm.script(**SCRIPT)
     with house(fake_llm) as services:
-        source = prompts_file(services, prompts(20))
+        source = prompts_file(services, prompts(15))
         runs = {
             off: services.pairs.run(services.pairs.open(request(services, source, name=off, off=[off])).id)
             for off in ("none", "positive", "negative", "judge", "reflect")
