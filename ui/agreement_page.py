@@ -11,7 +11,8 @@ from backend.board import board_csv
 from backend.errors import UserError
 from backend.records import Board
 from backend.services import Services
-from ui.board_view import board_table, judge_name, kind_name, models_table
+from ui.board_view import board_table, kind_name, models_table
+from ui.judge_names import judge_name
 from ui.say import Say
 from ui.unit_view import worst_list
 from ui.widgets import empty, esc, figure, html_block, note, polite, table, title

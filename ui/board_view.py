@@ -3,19 +3,9 @@
 from backend.agreement.board import JudgeRow
 from backend.records import Board, ModelRow
 from backend.scoring import TRIVIAL
+from ui.judge_names import judge_name
 from ui.say import Say
 from ui.widgets import esc, figure, table
-
-NAMES = {
-    "length": ("字数", "length"),
-    "style": ("表面特征", "style"),
-    "ngram": ("字符 n-gram", "char n-gram"),
-}
-
-
-def judge_name(say: Say, name: str) -> str:
-    """A judge's name for people: trivial judges are named in the reader's language."""
-    return say(*NAMES[name]) if name in NAMES else name
 
 
 def kind_name(say: Say, kind: str) -> str:

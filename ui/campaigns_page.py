@@ -9,8 +9,8 @@ from backend.errors import UserError
 from backend.records import CampaignInfo, CampaignSpec
 from backend.services import Services
 from backend.vocabulary import CampaignKind
-from ui.board_view import judge_name
 from ui.item_view import item_html
+from ui.judge_names import judge_name
 from ui.say import KINDS, Say
 from ui.widgets import empty, esc, fill, html_block, note, polite, table, title
 

@@ -13,7 +13,8 @@ from backend.judges.spec import ASKING, JudgeKind, JudgeSpec
 from backend.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
 from backend.vocabulary import Scale
-from ui.judges_words import KINDS, endpoint_choices, label, opinion
+from ui.judge_names import KINDS
+from ui.judges_words import endpoint_choices, label, opinion
 from ui.say import Say
 from ui.widgets import esc, fill, html_block, note, polite
 

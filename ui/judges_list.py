@@ -10,7 +10,7 @@ from backend.errors import UserError
 from backend.records import Board
 from backend.scoring.records import Beside, JudgeInfo
 from backend.services import Services
-from ui.board_view import judge_name
+from ui.judge_names import judge_name
 from ui.judges_words import choices, kind_of, opinion
 from ui.say import Say
 from ui.widgets import empty, esc, figure, fill, html_block, note, polite, table

@@ -12,7 +12,8 @@ from backend.scoring.service import JOB_KIND
 from backend.scoring.targets import Target, TargetKind
 from backend.services import Services
 from ui.job_words import bar, pill
-from ui.judges_words import KINDS, endpoint_choices
+from ui.judge_names import KINDS
+from ui.judges_words import endpoint_choices
 from ui.say import Say
 from ui.widgets import empty, esc, fill, html_block, note, polite, sure, table
 

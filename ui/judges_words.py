@@ -8,20 +8,9 @@ from backend.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 from backend.writing.generators import GeneratorInfo, Readiness
-from ui.board_view import judge_name
+from ui.judge_names import KINDS, judge_name
 from ui.say import DIMENSIONS, Say
 from ui.widgets import esc, note
-
-KINDS = {
-    JudgeKind.PRINCIPLE: ("按原则评判", "Principles"),
-    JudgeKind.RUBRIC: ("五个方面打分", "Rubric"),
-    JudgeKind.PAIRWISE: ("两两比较", "Pairwise"),
-    JudgeKind.PANEL: ("多方评议", "Panel"),
-    JudgeKind.REWARD_MODEL: ("训练好的奖励模型", "Trained reward model"),
-    JudgeKind.LENGTH: ("基线：字数", "Baseline: length"),
-    JudgeKind.STYLE: ("基线：表面特征", "Baseline: style"),
-    JudgeKind.NGRAM: ("基线：字符 n-gram", "Baseline: char n-gram"),
-}
 
 
 def kind_of(say: Say, kind: JudgeKind | None) -> str:

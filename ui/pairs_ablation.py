@@ -11,8 +11,8 @@ from backend.scoring.records import clock
 from backend.scoring.targets import Target, TargetKind
 from backend.services import Services
 from backend.vocabulary import CampaignKind
-from ui.judges_words import KINDS, endpoint_choices
-from ui.pairs_words import ROLES, made_of
+from ui.judge_names import KINDS, ROLES, made_of
+from ui.judges_words import endpoint_choices
 from ui.say import Say
 from ui.widgets import empty, esc, figure, fill, html_block, note, polite, table
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from backend.pairs.records import Decision, PairDetail, Side
 from backend.pairs.vocabulary import PairState
-from ui.pairs_words import DECIDERS, ROLES, STATES, WISHED, judge_title, state_pill
+from ui.judge_names import ROLES, judge_title
+from ui.pairs_words import DECIDERS, STATES, WISHED, state_pill
 from ui.say import Say
 from ui.widgets import esc
 

@@ -14,8 +14,9 @@ from backend.pairs.records import Checking, PairEstimate, PairRequest, Source, S
 from backend.pairs.second import AGAIN, again
 from backend.scoring.records import clock
 from backend.services import Services
-from ui.judges_words import KINDS, endpoint_choices, generator_label
-from ui.pairs_words import ROLES, WAYS, loss
+from ui.judge_names import KINDS, ROLES
+from ui.judges_words import endpoint_choices, generator_label
+from ui.pairs_words import WAYS, loss
 from ui.say import Say
 from ui.widgets import fill, html_block, note, polite, table
 

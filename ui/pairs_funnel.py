@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from backend.pairs.records import Funnel, PairRunInfo, Report
 from backend.pairs.vocabulary import PairState
 from backend.scoring.records import clock
-from ui.pairs_words import STATES, judge_title, loss
+from ui.judge_names import judge_title
+from ui.pairs_words import STATES, loss
 from ui.say import Say
 from ui.widgets import esc, note
 

@@ -13,8 +13,9 @@ from backend.pairs.records import PairRunInfo
 from backend.pairs.vocabulary import Stage
 from backend.services import Services
 from ui.job_words import bar, pill
+from ui.judge_names import judge_title
 from ui.pairs_funnel import funnel_html
-from ui.pairs_words import STAGES, judge_title, loss
+from ui.pairs_words import STAGES, loss
 from ui.say import Say
 from ui.widgets import empty, esc, html_block, note, opener, polite, table
 

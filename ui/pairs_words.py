@@ -1,11 +1,7 @@
 """Names of stages, states, losses and agents on the page of pairs, in both languages."""
 
 from backend.agents.pairing import Way
-from backend.judges.spec import JudgeKind
-from backend.pairs.ablation import WITHOUT
-from backend.pairs.second import AGAIN
 from backend.pairs.vocabulary import Decider, PairState, Stage
-from ui.judges_words import KINDS
 from ui.say import Say
 from ui.widgets import esc
 
@@ -43,12 +39,6 @@ WAYS: dict[Way, Words] = {
     Way.ALL: ("所有组合", "every combination"),
     Way.BEST_WORST: ("最好配最差", "best with worst"),
     Way.HARDEST: ("最难分的一对", "the hardest pair"),
-}
-ROLES: dict[str, Words] = {
-    "positive": ("褒方", "Praise"),
-    "negative": ("贬方", "Blame"),
-    "judge": ("评审", "Judge"),
-    "reflect": ("复核", "Review"),
 }
 WISHED: dict[str, Words] = {
     "free": ("长短不限", "any length"),
@@ -95,24 +85,6 @@ LOSSES: dict[str, Words] = {
 def loss(say: Say, name: str) -> str:
     """Why something was lost; a reason without a name in the table is shown as it is."""
     return say(*LOSSES[name]) if name in LOSSES else name.partition("_")[2]
-
-
-def made_of(name: str) -> bool:
-    """Whether the judge of that name was made from another one: with an agent left out, or asked again."""
-    return WITHOUT in name or name.endswith(AGAIN)
-
-
-def judge_title(say: Say, name: str) -> str:
-    """A judge's name for people: a kind in the reader's language, and which agents are left out."""
-    if name.endswith(AGAIN):
-        once = judge_title(say, name.removesuffix(AGAIN))
-        return say(f"{once}（再评）", f"{once} (again)")
-    base, _, off = name.partition(WITHOUT)
-    shown = say(*KINDS[JudgeKind(base)]) if base in set(JudgeKind) else base
-    if not off:
-        return shown
-    roles = say("、", ", ").join(say(*ROLES[role]) if role in ROLES else role for role in off.split("+"))
-    return say(f"{shown}（去掉{roles}）", f"{shown} (without {roles.lower()})")
 
 
 def state_pill(say: Say, state: PairState) -> str:

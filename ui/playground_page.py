@@ -1,7 +1,7 @@
 """The write page: an empty root; `assets/playground.js` does the rest against the routes under /api/play."""
 
 from backend.services import Services
-from ui.board_view import NAMES
+from ui.judge_names import NAMES
 from ui.say import Say
 from ui.widgets import data_island, esc, html_block
 

@@ -3,8 +3,8 @@
 from backend.records import Board, Disagreement
 from backend.services import Services
 from backend.vocabulary import CampaignKind, Flaw
-from ui.board_view import judge_name
 from ui.item_view import history_html
+from ui.judge_names import judge_name
 from ui.say import FLAWS, Say
 from ui.widgets import empty, esc, table
 
