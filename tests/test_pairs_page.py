@@ -13,7 +13,7 @@ from tests.real_app import App, running
 from tests.real_app import browser as browser
 
 pytestmark = pytest.mark.browser
-WAIT = 30_000
+WAIT = 60_000
 
 
 @pytest.fixture
@@ -76,6 +76,7 @@ def start(page: Page, app: App, fake: FakeLLM) -> None:
     page.locator("#zf-pairs-check input[type=number]").fill("0")
     page.get_by_text("更多设置").click()
     page.get_by_label("配平").uncheck()
+    page.get_by_label("调用上限").fill("100")
     page.fill("#zf-pairs-name input, #zf-pairs-name textarea", "试一试")
     page.click("#zf-pairs-estimate")
     expect(page.locator("#zf-pairs-form-told")).to_contain_text("14 行里有 12 个可用的请求，写 48 条候选")
@@ -91,9 +92,14 @@ def watch(page: Page, fake: FakeLLM) -> None:
     page.click("#zf-pair-pause")
     expect(page.locator("#zf-pair-runs")).to_contain_text("已暂停")
     expect(page.locator("#zf-pair-head")).to_contain_text("点“继续”")
+    expect(page.locator("#zf-pair-head")).to_contain_text("/ 100")
     fake.script(**SCRIPT)
     page.click("#zf-pair-resume")
+    expect(page.locator("#zf-pair-head")).to_contain_text("已用调用 100 / 100")
+    page.locator("#zf-pair-cap-calls input").fill("1000")
+    page.click("#zf-pair-resume")
     expect(page.locator("#zf-pair-runs")).to_contain_text("完成")
+    expect(page.locator("#zf-pair-cap-calls")).to_be_hidden()
     funnel = page.locator("#zf-pair-funnel")
     expect(funnel).to_contain_text("只看字数能猜中")
     expect(funnel).to_contain_text("重复的请求 −1")

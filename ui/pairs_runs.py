@@ -22,7 +22,7 @@ from ui.widgets import empty, esc, html_block, note, opener, polite, table
 POLL_S = 2.5
 LINES = 200
 BUTTONS = ("pause", "resume", "cancel")
-HIDDEN = ("using", "lost", *BUTTONS)
+HIDDEN = ("caps", "using", "lost", *BUTTONS)
 SUFFIXES = {"trl": "jsonl", "sharegpt": "json"}
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
@@ -39,6 +39,7 @@ class Runs:
         self.head = html_block(elem_id="zf-pair-head")
         with gr.Row(elem_classes="zf-acts"):
             self.buttons = self._steering()
+        self.limits = self._limits()
         self.funnel = html_block(elem_id="zf-pair-funnel")
         self._using()
         self._losses()
@@ -49,6 +50,7 @@ class Runs:
             self.head,
             self.funnel,
             *self.buttons,
+            self.caps,
             self.using,
             self.lost,
         ]
@@ -78,6 +80,7 @@ class Runs:
             "head": "",
             "funnel": "",
             **dict.fromkeys(BUTTONS, False),
+            "caps": False,
             "using": run is not None and run.stage is Stage.DONE,
             "lost": run is not None,
         }
@@ -86,6 +89,7 @@ class Runs:
             facts["head"] = _head(say, run, job)
             facts["funnel"] = funnel_html(say, run, services.pairs.funnel(run.id))
             facts |= _possible(run, job)
+            facts["caps"] = facts["resume"] and _capped(run)
         return facts
 
     def _steering(self) -> list[gr.Button]:
@@ -107,22 +111,39 @@ class Runs:
             made.append(button)
         return made
 
+    def _limits(self) -> list[gr.Number]:
+        say = self._say
+        labels = {
+            "cost": say("继续前改花费上限（0 为不改）", "New cap on cost before going on (0: as it is)"),
+            "calls": say("继续前改调用上限（0 为不改）", "New cap on calls before going on (0: as it is)"),
+        }
+        with gr.Row(visible=False) as self.caps:
+            return [
+                gr.Number(label=label, value=0, minimum=0, elem_id=f"zf-pair-cap-{name}")
+                for name, label in labels.items()
+            ]
+
     def steer(self) -> None:
         """What the buttons do; to be called when every block of the page is there."""
-        acts: dict[str, Callable[[PairRunInfo], JobInfo]] = {
+        acts: dict[str, Callable[..., JobInfo]] = {
             "pause": lambda run: self._services.jobs.pause(_number(run)),
-            "resume": lambda run: self._services.pairs.resume(run.id),
+            "resume": self._resume,
             "cancel": lambda run: self._services.jobs.cancel(_number(run)),
         }
-        for button, act in zip(self.buttons, acts.values(), strict=True):
-            button.click(self._acting(act), [self.which, self.seen], [self.told, *self.outputs], queue=False)
+        for button, (name, act) in zip(self.buttons, acts.items(), strict=True):
+            given = [self.which, self.seen, *(self.limits if name == "resume" else ())]
+            button.click(self._acting(act), given, [self.told, *self.outputs], queue=False)
 
-    def _acting(self, act: Callable[[PairRunInfo], JobInfo]) -> Callable[..., list[Any]]:
+    def _resume(self, run: PairRunInfo, cost: Any = 0, calls: Any = 0) -> JobInfo:
+        caps = {"max_cost": float(cost or 0) or None, "max_calls": int(calls or 0) or None}
+        return self._services.pairs.resume(run.id, **caps)
+
+    def _acting(self, act: Callable[..., JobInfo]) -> Callable[..., list[Any]]:
         @polite(self._say)
-        def handle(run_id: Any, seen: dict[str, str]) -> list[Any]:
+        def handle(run_id: Any, seen: dict[str, str], *caps: Any) -> list[Any]:
             told = ""
             try:
-                act(self._services.pairs.one(int(run_id or 0)))
+                act(self._services.pairs.one(int(run_id or 0)), *caps)
             except UserError as error:
                 told = note(self._say.of(error), "bad")
             return [told, *self.look(run_id, seen)]
@@ -257,6 +278,34 @@ def _possible(run: PairRunInfo, job: JobInfo | None) -> dict[str, bool]:
     return {"pause": running, "resume": stopped, "cancel": running}
 
 
+def _capped(run: PairRunInfo) -> bool:
+    request = run.request
+    return any(cap is not None for cap in (request.max_calls, request.max_tokens, request.max_cost))
+
+
+def _used(say: Say, run: PairRunInfo) -> str:
+    """What was used of each cap."""
+    request = run.request
+    parts = [
+        say(f"调用 {run.calls:,} / {request.max_calls:,}", f"calls {run.calls:,} / {request.max_calls:,}")
+        if request.max_calls is not None
+        else "",
+        say(
+            f"token {run.tokens:,} / {request.max_tokens:,}",
+            f"tokens {run.tokens:,} / {request.max_tokens:,}",
+        )
+        if request.max_tokens is not None
+        else "",
+        say(f"花费 {run.cost:.4f} / {request.max_cost:g}", f"cost {run.cost:.4f} / {request.max_cost:g}")
+        if request.max_cost is not None
+        else "",
+    ]
+    told = say("，", ", ").join(part for part in parts if part)
+    return say(
+        f"已用{told}。预算用完的话，先改上限再继续。", f"Used: {told}. Out of budget? Raise the cap first."
+    )
+
+
 def _table(say: Say, runs: list[PairRunInfo], jobs: dict[int, JobInfo | None], chosen: Any) -> str:
     if not runs:
         return empty(
@@ -310,6 +359,7 @@ def _head(say: Say, run: PairRunInfo, job: JobInfo | None) -> str:
                 "还没做完就停了（暂停、取消，或预算用完）。点“继续”从停下的地方接着做。",
                 "It stopped before the end (paused, cancelled, or out of budget). Press Resume to go on.",
             )
+            + (say("", " ") + _used(say, run) if _capped(run) else "")
         )
     status = pill(say, job.status) if job and run.stage is not Stage.DONE else _stage(say, run)
     progress = (
