@@ -158,6 +158,7 @@ class Running:
         request = self._request
         if request.second is None or not request.balance_length:
             return
+        self._note(force=True)
         if not mark(self._tools.database, self._id, request):
             return
         target = Target(TargetKind.TWICE, str(self._id))
@@ -206,6 +207,7 @@ class Running:
         self._stage = stage
         with self._tools.database.write() as session:
             session.execute(update(PairRun).where(PairRun.id == self._id).values(stage=stage))
+        self._note(force=True)
         self._report()
 
     def _check_stop(self) -> None:
@@ -217,7 +219,10 @@ class Running:
         self._told(self._progress(RunState.RUNNING))
 
     def _note(self, *, force: bool = False) -> None:
-        """Write down what was spent, now and then: a resumed run counts it into its caps."""
+        """Write down what was spent, twice a second and at every stage: a resumed run counts it in.
+
+        So of a killed run at most half a second of calls is not counted into its caps.
+        """
         if not force and time.monotonic() - self._noted < NOTED_S:
             return
         self._noted = time.monotonic()
