@@ -2,8 +2,8 @@
 
 from backend.jobs.records import JobInfo
 from backend.jobs.vocabulary import JobStatus
+from ui import widgets
 from ui.say import Say
-from ui.widgets import esc
 
 STATUS = {
     JobStatus.QUEUED: ("排队中", "queued"),
@@ -31,9 +31,7 @@ _PILL = {
 
 def pill(say: Say, status: JobStatus) -> str:
     """A status as sign, word and colour."""
-    kind, sign = _PILL[status]
-    word = esc(say(*STATUS[status]))
-    return f'<span class="zf-pill zf-pill-{kind}"><i aria-hidden="true">{sign}</i>{word}</span>'
+    return widgets.pill(*_PILL[status], say(*STATUS[status]))
 
 
 def bar(job: JobInfo) -> str:

@@ -12,6 +12,7 @@ from backend.jobs.vocabulary import JobStatus
 from backend.pairs.records import PairRunInfo
 from backend.pairs.vocabulary import Stage
 from backend.services import Services
+from ui import widgets
 from ui.job_words import bar, pill
 from ui.judge_names import judge_title
 from ui.pairs_funnel import funnel_html
@@ -346,8 +347,7 @@ def _row(say: Say, run: PairRunInfo, job: JobInfo | None, here: bool) -> list[st
 
 def _stage(say: Say, run: PairRunInfo) -> str:
     kind, sign = ("good", "✓") if run.stage is Stage.DONE else ("wait", "◷")
-    word = esc(say(*STAGES[run.stage]))
-    return f'<span class="zf-pill zf-pill-{kind}"><i aria-hidden="true">{sign}</i>{word}</span>'
+    return widgets.pill(kind, sign, say(*STAGES[run.stage]))
 
 
 def _head(say: Say, run: PairRunInfo, job: JobInfo | None) -> str:

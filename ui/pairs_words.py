@@ -3,7 +3,7 @@
 from backend.agents.pairing import Way
 from backend.pairs.vocabulary import Decider, PairState, Stage
 from ui.say import Say
-from ui.widgets import esc
+from ui.widgets import pill
 
 Words = tuple[str, str]
 
@@ -89,6 +89,4 @@ def loss(say: Say, name: str) -> str:
 
 def state_pill(say: Say, state: PairState) -> str:
     """A pair's state as sign, word and colour."""
-    kind, sign = _PILLS[state]
-    word = esc(say(*STATES[state]))
-    return f'<span class="zf-pill zf-pill-{kind}"><i aria-hidden="true">{sign}</i>{word}</span>'
+    return pill(*_PILLS[state], say(*STATES[state]))

@@ -7,7 +7,7 @@ from backend.services import Services
 from backend.vocabulary import Flaw
 from backend.writing.faults import Fault
 from ui.say import FLAWS, Say
-from ui.widgets import esc
+from ui.widgets import pill
 
 Words = tuple[str, str]
 
@@ -91,20 +91,18 @@ def state_words(info: RunInfo) -> tuple[str, str, str, str]:
 def state_pill(say: Say, info: RunInfo) -> str:
     """How a run stands, as sign, word and colour."""
     kind, sign, zh, en = state_words(info)
-    return f'<span class="zf-pill zf-pill-{kind}"><i aria-hidden="true">{sign}</i>{esc(say(zh, en))}</span>'
+    return pill(kind, sign, say(zh, en))
 
 
 def outcome_pill(say: Say, one: VersionInfo) -> str:
     """Whether a version is in."""
     if one.proposer is Proposer.START:
-        return f'<span class="zf-pill"><i aria-hidden="true">●</i>{say("起点", "start")}</span>'
+        return pill("", "●", say("起点", "start"))
     if one.accepted is None:
-        return f'<span class="zf-pill"><i aria-hidden="true">○</i>{say("未把关", "not gated")}</span>'
+        return pill("", "○", say("未把关", "not gated"))
     if one.accepted:
-        return (
-            f'<span class="zf-pill zf-pill-good"><i aria-hidden="true">✓</i>{say("采纳", "accepted")}</span>'
-        )
-    return f'<span class="zf-pill zf-pill-off"><i aria-hidden="true">✕</i>{say("未采纳", "rejected")}</span>'
+        return pill("good", "✓", say("采纳", "accepted"))
+    return pill("off", "✕", say("未采纳", "rejected"))
 
 
 def why(say: Say, one: VersionInfo) -> str:

@@ -47,6 +47,12 @@ def note(text: str, kind: str = "warn") -> str:
     return f'<div class="zf-{kind}" role="status">{esc(text)}</div>'
 
 
+def pill(kind: str, sign: str, word: str) -> str:
+    """A state as sign, word and colour; kind is "good", "bad", "run", "wait", "off" or empty."""
+    colour = f" zf-pill-{kind}" if kind else ""
+    return f'<span class="zf-pill{colour}"><i aria-hidden="true">{sign}</i>{esc(word)}</span>'
+
+
 def empty(text: str) -> str:
     """What stands where there is nothing yet, with what to do."""
     return f'<div class="zf-empty">{esc(text)}</div>'

@@ -3,13 +3,16 @@
 import json
 import math
 import sys
+import time
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from backend.errors import UserError
 
+T = TypeVar("T")
+TOLD_EVERY_S = 5.0
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -19,6 +22,19 @@ def emit(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]]
         print(json.dumps(_plain(result), ensure_ascii=False, allow_nan=False))
     else:
         print(lines(result))
+
+
+def now_and_then(words: Callable[[T], str]) -> Callable[[T], None]:
+    """Prints on stderr how something stands, every few seconds at most."""
+    last = time.monotonic()
+
+    def told(progress: T) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TOLD_EVERY_S:
+            last = time.monotonic()
+            print(words(progress), file=sys.stderr, flush=True)
+
+    return told
 
 
 def fail(error: UserError) -> NoReturn:

@@ -1,7 +1,6 @@
 """`pairs`: from prompts to preference pairs; here, in the background, or as the job of that number."""
 
 import sys
-import time
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ from typer.core import TyperGroup
 from backend.agents.pairing import Way
 from backend.agents.plan import Plan, Wished
 from backend.cli import pair_review
-from backend.cli.output import Json, emit
+from backend.cli.output import Json, emit, now_and_then
 from backend.cli.pair_review import Run
 from backend.errors import UserError
 from backend.judges.spec import JudgeSpec
@@ -28,7 +27,6 @@ from backend.pairs.vocabulary import PairState
 from backend.scoring.records import RunState, clock
 from backend.services import Services, open_services
 
-TOLD_EVERY_S = 5.0
 MANY = "--generators"
 AGAIN, NOBODY = "again", "none"
 
@@ -209,7 +207,7 @@ def _estimate(services: Services, request: PairRequest, as_json: bool) -> None:
 
 
 def _work(services: Services, run: PairRunInfo, as_json: bool) -> None:
-    final = services.pairs.run(run.id, _Told())
+    final = services.pairs.run(run.id, now_and_then(PairProgress.line))
     emit(_result(services, final), as_json, _result_lines)
 
 
@@ -281,15 +279,3 @@ def _numbers(given: str) -> tuple[float, ...]:
             "Write temperatures as numbers with commas, such as 0.7,1.0.",
             "温度请写成用逗号隔开的数，例如 0.7,1.0。",
         ) from error
-
-
-class _Told:
-    """Prints the progress line now and then."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, progress: PairProgress) -> None:
-        if time.monotonic() - self._last >= TOLD_EVERY_S:
-            self._last = time.monotonic()
-            print(progress.line(), file=sys.stderr, flush=True)

@@ -2,14 +2,13 @@
 
 import json
 import sys
-import time
 from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
 
 from backend.cli import principles_archive
-from backend.cli.output import Json, emit
+from backend.cli.output import Json, emit, now_and_then
 from backend.cli.principles_plain import plain_run, plain_uses, run_lines
 from backend.errors import UserError
 from backend.evolution.job import line, run_job
@@ -19,7 +18,6 @@ from backend.principles.vocabulary import Agent, Role, RunState, Search
 from backend.scoring.records import clock
 from backend.services import Services, open_services
 
-TOLD_EVERY_S = 5.0
 KEYS = tuple(one.name for one in fields(GameSettings) if one.name not in ("rounds", "search"))
 Cap = typer.Option(min=0, help="End cleanly when this much is used.")
 
@@ -141,9 +139,11 @@ def _resumed(services: Services, run_id: int, caps: dict[str, Any], background: 
 
 
 def _play(services: Services, run_id: int) -> None:
-    told = _Told()
+    def words(info: RunInfo) -> str:
+        return f"run {info.id}: {line(info)}"
+
     try:
-        services.evolution.play(run_id, told)
+        services.evolution.play(run_id, now_and_then(words))
     except UserError as error:
         print(f"error: run {run_id}: {error}", file=sys.stderr)
 
@@ -196,15 +196,3 @@ def _estimate(services: Services, request: RunRequest, as_json: bool) -> None:
             f"at most {r['calls']} calls, {r['tokens']} tokens, cost {r['cost']:.4f}, {clock(r['seconds'])}"
         ),
     )
-
-
-class _Told:
-    """Prints how the run stands now and then."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, info: RunInfo) -> None:
-        if time.monotonic() - self._last >= TOLD_EVERY_S:
-            self._last = time.monotonic()
-            print(f"run {info.id}: {line(info)}", file=sys.stderr, flush=True)

@@ -1,13 +1,12 @@
 """`score`: a judge over a file, a data set or a campaign; here, or as the job of that number."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from backend.cli.output import Json, emit
+from backend.cli.output import Json, emit, now_and_then
 from backend.cli.principles_file import read_principles
 from backend.errors import UserError
 from backend.judges.registry import MOST_EXAMPLES
@@ -15,8 +14,6 @@ from backend.scoring.job import run_job
 from backend.scoring.records import RunState, ScoreProgress, ScoreRequest, clock
 from backend.scoring.targets import Target, TargetKind
 from backend.services import Services, open_services
-
-TOLD_EVERY_S = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -119,21 +116,9 @@ def _estimate(services: Services, request: ScoreRequest, as_json: bool) -> None:
 
 
 def _run(services: Services, request: ScoreRequest, as_json: bool) -> None:
-    final = services.scoring.run(request, _Told())
+    final = services.scoring.run(request, now_and_then(ScoreProgress.line))
     emit(final.plain(), as_json, lambda _: f"{final.judge} {final.version}: {final.state}, {final.line()}")
     if final.state is RunState.FAILED:
         if not as_json:
             print(f"error: {final.error.en if final.error else 'failed'}", file=sys.stderr)
         sys.exit(1)
-
-
-class _Told:
-    """Prints the progress line now and then."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, progress: ScoreProgress) -> None:
-        if time.monotonic() - self._last >= TOLD_EVERY_S:
-            self._last = time.monotonic()
-            print(progress.line(), file=sys.stderr, flush=True)

@@ -3,20 +3,9 @@
 from collections.abc import Iterable
 
 from backend.errors import UserError
-from backend.llm.errors import Kind
+from backend.llm.errors import RETRYABLE, Kind
 
-TRANSPORT = frozenset(
-    {
-        Kind.REFUSED,
-        Kind.UNREACHABLE,
-        Kind.RATE_LIMITED,
-        Kind.SERVER_ERROR,
-        Kind.TIMEOUT,
-        Kind.CUT_OFF,
-        Kind.NOT_JSON,
-        Kind.ERROR_BODY,
-    }
-)
+TRANSPORT = RETRYABLE - {Kind.EMPTY}
 """Failures that say nothing about the item."""
 BEARABLE, FEW = 0.10, 2
 
