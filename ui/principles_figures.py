@@ -43,13 +43,13 @@ def status_html(say: Say, info: RunInfo, job: JobInfo | None) -> str:
     labels = " · ".join(
         f"{say(*PARTS[part])} {info.labels[part]['good']} + {info.labels[part]['bad']}" for part in PARTS
     )
-    hint = say("好 + 坏，按请求分开", "good + bad, dealt by request")
+    hint = say("（好 + 坏，按请求分开）", " (good + bad, dealt by request)")
     writer = info.endpoints[Agent.GENERATOR]
     own = f'<p class="zf-note"><b>{esc(writer["model"])}</b> {say(*UNTOLD)}</p>'
     return (
         f'<div class="zf-watch-head"><h3>{info.id} · {esc(info.dataset)}</h3>{sign}<span>{esc(where)}</span>'
         f"{share}</div>{_trouble(say, info, job, lost)}"
-        f'<div class="zf-figures zf-tight">{cells}</div><p class="zf-note">{labels}（{hint}）</p>'
+        f'<div class="zf-figures zf-tight">{cells}</div><p class="zf-note">{labels}{hint}</p>'
         f"{own if is_policy(writer['name']) else ''}"
     )
 
@@ -230,7 +230,7 @@ def locked_table(say: Say, rows: Sequence[ReportRow], uses: Message) -> str:
                 "–" if one.cost is None else f"{one.cost:.4f}",
             ]
         )
-    title = say("封存集：只在最后打开一次", "The locked set, opened once at the end")
+    title = say("封存集：本次运行只在最后打开一次", "The locked set, opened once at the end of this run")
     return f'<h3 class="zf-h">{title}</h3>{table(head, shown)}<p class="zf-note">{esc(say.of(uses))}</p>'
 
 

@@ -87,7 +87,7 @@ def told_uses(uses: Uses, alpha: float) -> Message:
     return Message(
         f"Use {uses.number} of these locked labels: read before {' and '.join(en)}. Whoever chose by that "
         f"sees figures a little too good; the {share} chance of a false acceptance is each run's own.",
-        f"这批封存标签是第 {uses.number} 次使用，此前已被{'和'.join(zh).strip()}读过："
+        f"这批封存标签是第 {uses.number} 次使用，此前读过的有{'和'.join(zh).strip()}："
         "照着挑选的话数字会略偏好；"
         f"误采纳的概率（{share}）只对单次运行成立。",
     )
