@@ -26,7 +26,7 @@ from tests.principles_world import (
     verdict,
 )
 
-RUNS = 8
+RUNS = 6
 """Seeded runs here; `python -m bench.principles_world` plays a hundred of each kind."""
 SIZE = 1_200
 ALL = [f"看有没有{name}。" for name in NAMES.values()]
@@ -118,7 +118,7 @@ def ungated_loop(played: Played, world: World) -> tuple[str, ...]:
 
 
 def test_a_harmful_rule_does_not_ride_in_on_a_helpful_one() -> None:
-    for seed in range(4):
+    for seed in range(3):
         played = play(World(seed, harmful=0.0, mixed=1.0), labels(SIZE, seed), evolve_generator=False)
         decided = played.book.decided(Role.DETECTOR)
         trimmed = [outcome for _, outcome in decided if outcome.why is Why.TRIMMED]
@@ -141,7 +141,7 @@ def test_labels_that_mean_nothing_let_nothing_in() -> None:
 
 @pytest.mark.parametrize("gullible", [False, True])
 def test_a_generator_that_writes_good_greetings_does_not_lower_the_detector(gullible: bool) -> None:
-    for seed in range(3):
+    for seed in range(2):
         given = labels(SIZE, seed)
         played = play(World(seed, honest=False, gullible=gullible), given, evolve_generator=False)
         assert played.accuracy("best") >= played.accuracy("start")
