@@ -88,11 +88,13 @@ def main() -> None:
 
 
 def written(artifact: Path, prompts: Sequence[str], seed: int) -> list[str]:
-    """One sampled greeting for each request."""
+    """One sampled greeting for each request, drawn as the application draws from this model."""
     tokenizer = load_tokenizer(str(artifact))
     model: Any = AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32)
+    told = model.generation_config
+    drawn = {"temperature": told.temperature, "top_p": told.top_p}
     batches = [prompts[at : at + BATCH] for at in range(0, len(prompts), BATCH)]
-    return [text for batch in batches for text in generate(model, tokenizer, batch, TOKENS, seed)]
+    return [text for batch in batches for text in generate(model, tokenizer, batch, TOKENS, seed, **drawn)]
 
 
 def figures(bank: Bank, pairs: Sequence[tuple[Scene, str]]) -> dict[str, float]:

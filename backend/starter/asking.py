@@ -8,6 +8,8 @@ from backend.starter.writing import Scene
 
 BEFORE = ("请", "帮我", "麻烦", "求")
 AFTER = ("。", "！", "，谢谢", "？")
+TALKED = 0.15
+"""How often something stands before or after a request that says nothing of what is asked for."""
 TENS = "〇一二三四五六七八九"
 FIGURES = (
     {"两": "2", "十": "10"}
@@ -29,7 +31,7 @@ def ask(bank: Bank, scene: Scene, rng: Random) -> str | None:
     text = _FIELDS.sub(lambda found: _word(bank, scene, found[1], rng), rng.choice(patterns))
     if scene.style and scene.size:
         text += "，" + rng.choice(bank.requests.phrases[scene.size])
-    return None if text.startswith(("，", "的")) else _dressed(text, rng)
+    return None if text.startswith(("，", "的")) else _dressed(bank, text, rng)
 
 
 def _fitting(bank: Bank, scene: Scene, rng: Random) -> list[str]:
@@ -73,8 +75,13 @@ def _number(scene: Scene, rng: Random) -> str:
     return FIGURES.get(scene.number, scene.number) if rng.random() < 0.5 else scene.number
 
 
-def _dressed(text: str, rng: Random) -> str:
-    """Now and then a word of politeness or a mark at the end."""
+def _dressed(bank: Bank, text: str, rng: Random) -> str:
+    """Now and then a word of politeness, a circumstance or a mark at the end."""
+    talk = bank.requests.talk
     if rng.random() < 0.06 and text.startswith(("写", "给", "来")):
         text = rng.choice(BEFORE) + text
+    elif rng.random() < TALKED:
+        text = rng.choice(talk["before"] if rng.random() < 0.5 else talk["when"]) + text
+    if rng.random() < TALKED:
+        text += rng.choice(talk["after"])
     return text + rng.choice(AFTER) if rng.random() < 0.08 else text

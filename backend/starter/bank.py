@@ -19,6 +19,7 @@ EVENTS = "events"
 ROLES = (
     "open", "wish", "image", "close", "funny", "literary", "classical", "four", "formal", EVENTS
 )  # fmt: skip
+TALK = ("before", "when", "after")
 OWN = 4
 """So many clauses of its own in a role, and a child hears no others: what fits grown-ups fits no child."""
 HELD_OUT = 5
@@ -91,12 +92,13 @@ class Detail:
 
 @dataclass(frozen=True)
 class Requests:
-    """How people ask: sentence patterns by kind, what they ask for, how they wish a style."""
+    """How people ask: sentence patterns by kind, what for, how they wish a style, what they say around it."""
 
     things: tuple[str, ...]
     patterns: Mapping[str, tuple[str, ...]]
     adjectives: Mapping[str, tuple[str, ...]]
     phrases: Mapping[str, tuple[str, ...]]
+    talk: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ def load(folder: Path = FOLDER) -> Bank:
             {kind: _lines(text) for kind, text in requests["patterns"].items()},
             {style: tuple(words["adjectives"]) for style, words in requests["styles"].items()},
             {style: tuple(words["phrases"]) for style, words in requests["styles"].items()},
+            {place: tuple(requests["talk"][place]) for place in TALK},
         )
     known = {word for who in recipients for word in (*who.audiences, who.name)} | {ANY}
     files = sorted((folder / "occasions").glob("*.toml"))

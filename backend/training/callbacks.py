@@ -111,7 +111,16 @@ class Samples(TrainerCallback):
 
 
 @torch.no_grad()
-def generate(model: Any, tokenizer: Any, prompts: Sequence[str], tokens: int, seed: int) -> list[str]:
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    tokens: int,
+    seed: int,
+    *,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+) -> list[str]:
     """One sampled greeting for each request; leaves the random state and the mode of the model alone."""
     turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
     texts = [tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True) for one in turns]
@@ -126,8 +135,8 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[str], tokens: int, se
             attention_mask=batch["attention_mask"],
             max_new_tokens=tokens,
             do_sample=True,
-            temperature=0.8,
-            top_p=0.95,
+            temperature=temperature,
+            top_p=top_p,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
             use_cache=True,

@@ -177,7 +177,7 @@ def _starter(run: Run[Any], requests: list[str], greetings: list[str]) -> Path:
     torch.manual_seed(run.settings.seed)
     model = Qwen3ForCausalLM(_config(tokenizer, run.settings.shape))
     model.generation_config.update(
-        do_sample=True, temperature=0.8, top_p=0.95, max_new_tokens=128, eos_token_id=tokenizer.eos_token_id
+        do_sample=True, temperature=0.7, top_p=0.9, max_new_tokens=128, eos_token_id=tokenizer.eos_token_id
     )
     model.save_pretrained(folder)
     size = sum(weight.numel() for weight in model.parameters())
