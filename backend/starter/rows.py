@@ -13,7 +13,9 @@ from backend.text import length
 from backend.vocabulary import Flaw
 
 Row = dict[str, Any]
-PAIRS = 2_000
+PAIRS = 7_000
+DRAWN = 40
+"""So many rows are looked at for one whose greeting misses the request."""
 NEAR = 6
 """Characters by which the two greetings of a pair may differ: length says nothing about which is better."""
 ALIKE = (
@@ -57,19 +59,27 @@ def pair_rows() -> list[Row]:
 def mismatched(rows: Sequence[Composed], count: int = PAIRS) -> list[tuple[Composed, Composed, Flaw]]:
     """Rows beside a row whose greeting misses the request, and how it does; always of the same split."""
     rng = Random(f"{SEED} pairs")
-    by_split: dict[str, list[Composed]] = defaultdict(list)
+    homes: dict[str, list[Composed]] = defaultdict(list)
     for row in rows:
-        by_split[split_of(row.prompt).value].append(row)
+        for home in _homes(row):
+            homes[home].append(row)
     found: list[tuple[Composed, Composed, Flaw]] = []
     for row in rng.sample(list(rows), len(rows)):
         if len(found) == count:
             break
         flaw = Flaw.WRONG_RELATIONSHIP if len(found) % 2 else Flaw.WRONG_OCCASION
-        others = rng.sample(by_split[split_of(row.prompt).value], 60)
+        known = homes[_homes(row)[len(found) % 2]]
+        others = rng.sample(known, min(DRAWN, len(known)))
         other = next((one for one in others if _misses(row, one, flaw)), None)
         if other is not None:
             found.append((row, other, flaw))
     return found
+
+
+def _homes(row: Composed) -> tuple[str, str]:
+    """Where a wrong occasion is looked for, and where a wrong recipient: always in the same split."""
+    split = split_of(row.prompt).value
+    return split, f"{split} {row.scene.occasion.key}"
 
 
 def _misses(row: Composed, other: Composed, flaw: Flaw) -> bool:
