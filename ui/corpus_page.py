@@ -63,9 +63,9 @@ def _datasets(services: Services, say: Say) -> str:
 def _writing(say: Say) -> str:
     return say(
         "训练入门模型时还会用到一份写作语料：为本项目写的三千多个句子（data/starter），"
-        "按场合、对象和风格组合成 6,500 条请求与祝福。它不在上表中，不参与标注，也不当作大家喜欢的祝福。",
+        "按场合、对象和风格组合成 20,000 条请求与祝福。它不在上表中，不参与标注，也不当作大家喜欢的祝福。",
         "The starter model also learns from a writing corpus: more than 3,500 clauses written for this "
-        "project (data/starter), composed into 6,500 requests with greetings. It is not among the data sets "
+        "project (data/starter), composed into 20,000 requests with greetings. It is not among the data sets "
         "above, nobody annotates it, and it does not count as what people liked.",
     )
 

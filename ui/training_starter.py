@@ -26,9 +26,9 @@ def blocks(say: Say) -> Card:
     heading = say("没有显卡？先训练一个入门模型", "No GPU? Train the starter model")
     lead = say(
         "用为本项目写的写作语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑约十分钟。"
-        "它常写不通、答非所问，只够走通流程；想要能用的祝福，先导入几千条祝福，或者连接一个大模型。",
+        "它写的大多通顺，约一半切题，够走通流程；想要能用的祝福，先导入几千条祝福，或者连接一个大模型。",
         "A small writer from scratch on a writing corpus made for this project, then a reward model: about "
-        "ten minutes on two cores. What it writes often makes no sense: good for trying the whole way. For "
+        "ten minutes on two cores. Most of what it writes reads well, about half fits the request. For "
         "greetings worth sending import a few thousand first, or connect a language model.",
     )
     with gr.Row(elem_classes="zf-starter"):
