@@ -40,8 +40,8 @@ PRESETS: dict[str, Words] = {
 }
 MACHINES: dict[str, Words] = {
     "starter_cpu": (
-        "为没有显卡的机器准备：220 万参数的小模型，两核电脑几分钟。",
-        "For machines without a GPU: a model of 2.2 million parameters, minutes on two cores.",
+        "为没有显卡的机器准备：一两百万参数的小模型，两核电脑几分钟。",
+        "For machines without a GPU: a model of one or two million parameters, minutes on two cores.",
     ),
     "starter": (
         "一键训练用的设置：加上入门写作语料，两核电脑约十分钟。",
