@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qw
 
 from backend.services import build_services
 from backend.settings import Settings
-from backend.training.starter_tokenizer import train_tokenizer
+from backend.training.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
 from backend.training_data import Snapshot, SnapshotOptions, export_snapshot
 from backend.vocabulary import Split
 
@@ -51,7 +51,9 @@ def models(home: Path, snapshot: Snapshot) -> None:
         num_labels=1,
         **SHAPE,
     )
-    Qwen3ForCausalLM(config).save_pretrained(home / "policy")
+    policy = Qwen3ForCausalLM(config)
+    policy.generation_config.suppress_tokens = tokenizer.convert_tokens_to_ids(list(NEVER_WRITTEN))
+    policy.save_pretrained(home / "policy")
     Qwen3ForSequenceClassification(config).save_pretrained(home / "rm")
     policy = AutoModelForCausalLM.from_pretrained(home / "policy")
     adapted = get_peft_model(policy, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))

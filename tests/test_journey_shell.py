@@ -136,7 +136,10 @@ def test_a_campaign_without_a_name_is_one_sentence(browser: Browser, app: App) -
     page.click("#zf-campaign-create", timeout=30_000)
     expect(page.locator("#zf-campaign-told")).to_contain_text("不能为空", timeout=30_000)
     page.get_by_role("tab", name="查一道题").click()
+    expect(page.locator("#zf-item-open")).to_be_visible()
+    page.wait_for_timeout(500)  # a box that is filled while it is being put up is reset to its first value
     page.fill("#zf-item-number input", "99999")
+    page.press("#zf-item-number input", "Tab")
     page.click("#zf-item-open")
     expect(page.locator("#zf-item")).to_contain_text("99999", timeout=30_000)
     page.close()

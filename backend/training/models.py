@@ -20,7 +20,7 @@ from backend.db.job_tables import Artifact, Job
 from backend.errors import UserError
 from backend.jobs.vocabulary import ArtifactKind
 from backend.training.program import Run
-from backend.training.starter_tokenizer import train_tokenizer
+from backend.training.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
 from backend.training_config import ARTIFACT, LATEST, STARTER, TrainingSettings, check_base
 
 PROBE = "祝您生日快乐 🎂\n"
@@ -177,7 +177,12 @@ def _starter(run: Run[Any], requests: list[str], greetings: list[str]) -> Path:
     torch.manual_seed(run.settings.seed)
     model = Qwen3ForCausalLM(_config(tokenizer, run.settings.shape))
     model.generation_config.update(
-        do_sample=True, temperature=0.7, top_p=0.9, max_new_tokens=128, eos_token_id=tokenizer.eos_token_id
+        do_sample=True,
+        temperature=0.7,
+        top_p=0.9,
+        max_new_tokens=128,
+        eos_token_id=tokenizer.eos_token_id,
+        suppress_tokens=tokenizer.convert_tokens_to_ids(list(NEVER_WRITTEN)),
     )
     model.save_pretrained(folder)
     size = sum(weight.numel() for weight in model.parameters())

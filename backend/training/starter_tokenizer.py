@@ -22,6 +22,8 @@ WORD_LENGTH, CLAUSE_LENGTH = 4, 16
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 PAD, USER, BOT, END = "<|pad|>", "<|user|>", "<|bot|>", "<|end|>"
 SPECIAL = (PAD, USER, BOT, END)
+NEVER_WRITTEN = (PAD, USER, BOT)
+"""Turns are the template's to write; a young model would sprinkle a greeting with them."""
 APART = "\x1f"
 """ASCII's unit separator: the template puts it between the characters of a request, and it is no token."""
 LEAST = -30.0
