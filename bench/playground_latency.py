@@ -1,11 +1,12 @@
 """How long a visitor waits for the starter on this CPU: first characters, and four greetings.
 
-`python -m bench.playground_latency` serves an untrained model of the starter's shape (2.2 M parameters) as
-the application does and asks for four greetings at once, each 64 tokens long (a trained starter ends after 30
-to 60), as one visitor and as two. Seconds are medians of the rounds once the model is warm; the bounds are 1
-and 5.
+`python -m bench.playground_latency` serves an untrained model of the starter's shape as the application does
+and asks for four greetings at once, each 64 tokens long (a trained starter ends sooner), as one visitor and
+as two; with `--artifact DIR` it is a policy that was trained. Seconds are medians of the rounds once the
+model is warm; the bounds are 1 and 5.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -36,7 +37,7 @@ tokenizer = train_tokenizer(
     [row["prompt"] for row in rows], [row[name] for row in rows for name in ("strong", "weak")]
 )
 torch.manual_seed(0)
-model = Qwen3ForCausalLM(_config(tokenizer))
+model = Qwen3ForCausalLM(_config(tokenizer, "wide"))
 model.generation_config.update(do_sample=True, eos_token_id=tokenizer.pad_token_id)
 model.save_pretrained(sys.argv[1])
 tokenizer.save_pretrained(sys.argv[1])
@@ -71,12 +72,17 @@ async def measure(services: Services, name: str, visitors: int) -> dict[str, flo
 
 def main() -> None:
     """Build, serve, measure; one JSON object."""
+    parser = argparse.ArgumentParser(description="What a visitor waits for the starter.")
+    parser.add_argument("--artifact", type=Path, help="Folder of a trained policy.")
+    trained = parser.parse_args().artifact
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         os.environ["ZHUFU_HOME"] = str(home)
         services = build_services(Settings(home=home))
-        policy = Path(folder) / "policy"
-        subprocess.run([sys.executable, "-c", BUILD, str(policy)], cwd=ROOT, check=True, capture_output=True)
+        policy = trained or Path(folder) / "policy"
+        if trained is None:
+            build = [sys.executable, "-c", BUILD, str(policy)]
+            subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
         name = f"artifact:{services.jobs.add_artifact(ArtifactKind.POLICY, 'starter', policy).id}"
         with worker(home):
             began = time.monotonic()

@@ -275,6 +275,7 @@ def test_start_watch_reload_cancel(browser: Browser, app: App) -> None:
 
     page.locator("#zf-trainings").get_by_text("小试").click()
     expect(page.locator("#zf-train-head")).to_contain_text("小试")
+    page.wait_for_url("**job=1")
     page.reload(wait_until="domcontentloaded")
     expect(page.locator("#zf-train-head")).to_contain_text("小试")
     other = browser.new_context(viewport={"width": 390, "height": 844}).new_page()

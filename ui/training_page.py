@@ -67,8 +67,9 @@ def _watching(watcher: Watcher, say: Say, watch: Watch) -> None:
         return watcher.look(watch, job_id, known)
 
     fill(load, *watch.outputs)
-    watch.which.change(look, [watch.which, watch.seen], watch.outputs, **QUIET)
+    # The address first: a reload at once must find the same job.
     watch.which.change(None, watch.which, None, js=REMEMBER)
+    watch.which.change(look, [watch.which, watch.seen], watch.outputs, **QUIET)
     watch.which.input(lambda: "", None, watch.told, **QUIET)
     watch.timer.tick(look, [watch.which, watch.seen], watch.outputs, **QUIET)
 
