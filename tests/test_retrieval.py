@@ -287,3 +287,21 @@ def test_five_thousand_entries_are_searched_in_milliseconds() -> None:
         assert len(choose(made, f"祝{n}岁的朋友生日快乐", "", 3)) == 3
         used.append(time.process_time() - began)
     assert sorted(used)[50] < 0.01, json.dumps(used)
+
+
+def test_an_embedding_call_that_is_broken_off_counts_as_the_most_it_can_have_cost(
+    fake_llm: FakeLLM, tmp_path: Path
+) -> None:
+    fake_llm.script(faults={"hang": 1.0})
+    ledger, budget = MemoryLedger(), Budget()
+    endpoint = fake_llm.endpoint(price_in=2.0, timeout_s=60)
+    asking = EmbeddingClient(endpoint, tmp_path / "vectors.db", budget, FAST, ledger)
+
+    async def broken_off() -> None:
+        await asyncio.wait_for(asking.vectors(["祝你平安"]), 0.5)
+
+    with pytest.raises(TimeoutError):
+        blocking(broken_off())
+    (call,) = ledger.calls
+    assert call.error is Kind.STOPPED and call.usage.tokens_in == budget.tokens > 0
+    assert call.cost == budget.cost > 0

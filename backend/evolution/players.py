@@ -39,8 +39,11 @@ class Hall(House, Protocol):
 
 
 def no_baseline(name: str) -> Judge:
-    """The game needs no baseline judge."""
-    raise NotImplementedError(name)
+    """The game is played by language models. Raises UserError for a judge that only counts."""
+    raise UserError(
+        f"“{name}” is a baseline, and the game is played by language models; choose an endpoint.",
+        f"“{name}”是对照基线，对局要由语言模型来进行，请选一个模型端点。",
+    )
 
 
 def spec_of(rules: RuleSet, endpoint: str, name: str = "principle") -> JudgeSpec:

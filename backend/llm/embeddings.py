@@ -189,6 +189,10 @@ class EmbeddingClient:
             failure = refusal.error
         except LLMError as error:
             failure = error
+        except asyncio.CancelledError:
+            # Nobody knows whether the server bills it, so it counts as the most that it can have cost.
+            usage, cost = Usage(asked.tokens, 0, estimated=True), reservation.cost
+            raise
         finally:
             self._budget.settle(reservation, usage, cost)
             self._record(asked, attempt, began, rows, usage, cost, failure)

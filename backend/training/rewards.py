@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ _TALK = re.compile(
 )
 
 
-class Reward:
+class Reward(ABC):
     """Base of all: `score` is what a reward is, the call is TRL's form around it."""
 
     name = "reward"
@@ -50,9 +51,9 @@ class Reward:
         self.patience: int | None = None
         self._mute = 0
 
+    @abstractmethod
     def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
         """One value per text; None where it is unscored."""
-        raise NotImplementedError
 
     def prepare(self) -> None:
         """Load what the first call would load. Raises UserError where the run could not work."""
