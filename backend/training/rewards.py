@@ -55,10 +55,10 @@ class Reward(ABC):
     def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
         """One value per text; None where it is unscored."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most rewards have nothing to load
         """Load what the first call would load. Raises UserError where the run could not work."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - nor to give back
         """Give back what is open."""
 
     def reasons(self) -> Counter[str]:
