@@ -128,7 +128,8 @@
       if (go.disabled) return;
       go.disabled = true;
       const begun = await guarded(() => call("POST", "rounds", wish || body()));
-      go.disabled = false;
+      // A nervous second press means the same round, not another one.
+      setTimeout(() => { go.disabled = false; }, begun ? 800 : 0);
       if (!begun) return;
       take(begun.round);
       refresh();
