@@ -103,6 +103,9 @@ class GrpoSettings(TrainingSettings):
         80, ge=1, description="Above, the length term falls from 1 to 0 at one and a half of it."
     )
     repetition_weight: float = Field(0.0, ge=0, le=1000)
+    diversity_weight: float = Field(
+        0.0, ge=0, le=1000, description="Share of 4-grams that no greeting for another request has (0 to 1)."
+    )
     format_weight: float = Field(0.0, ge=0, le=1000)
     fit_weight: float = Field(
         0.0, ge=0, le=1000, description="Fit to the request, learnt from the accepted greetings (0 to 1)."
@@ -145,7 +148,7 @@ class GrpoSettings(TrainingSettings):
         if self.length_low > self.length_high:
             raise ValueError("length_low must not exceed length_high")
         weights = (self.length_weight, self.repetition_weight, self.format_weight, self.fit_weight)
-        if not self.reward_weight + sum(weights):
+        if not self.reward_weight + self.diversity_weight + sum(weights):
             raise ValueError("at least one reward weight must be above 0")
         return self
 

@@ -79,7 +79,7 @@ def slip(page: Page, at: int = 0) -> "Page":
 def test_write_like_change_copy_and_judge(page: Page, fake_llm: FakeLLM) -> None:
     page.locator("[data-example]").first.click()
     expect(page.locator("#zf-play-text")).to_have_value(WISH)
-    page.click("#zf-play-go")
+    page.dblclick("#zf-play-go")  # a nervous hand asks once
     expect(page.locator("#zf-rounds .zf-slip[data-state=done]")).to_have_count(4)
     texts = page.locator("#zf-rounds .zf-slip-text").all_inner_texts()
     assert len(set(texts)) == 4 and all(len(text) > 10 for text in texts)

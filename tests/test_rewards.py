@@ -19,6 +19,7 @@ from backend.llm.errors import Kind, LLMError
 from backend.settings import ROOT
 from backend.training.debias import Debias
 from backend.training.rewards import (
+    DiversityReward,
     FormatReward,
     JudgeReward,
     LengthBandReward,
@@ -222,6 +223,13 @@ def test_length_band(count: int, value: float) -> None:
 def test_repetition_is_free_up_to_a_point() -> None:
     texts = ["岁岁平安，万事如意。", "ABCABC", "ABXAB", ""]
     assert RepetitionReward(0.2)(prompts=REQUESTS[:4], completions=texts) == pytest.approx([1, 0, 0.25, 0])
+
+
+def test_what_every_request_is_answered_with_earns_nothing() -> None:
+    texts = ["甲乙丙丁", "甲乙丙丁戊", "甲乙丙丁", "福"]
+    reward = DiversityReward()
+    assert reward(prompts=["生日", "婚礼", "生日", "中秋"], completions=texts) == [0, 0.5, 0, 0]
+    assert reward(prompts=["生日"] * 4, completions=texts) == [None] * 4
 
 
 @pytest.mark.parametrize(

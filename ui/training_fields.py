@@ -80,6 +80,7 @@ LABELS: dict[str, Words] = {
     "length_low": ("字数不少于", "Characters at least"),
     "length_high": ("字数不多于", "Characters at most"),
     "repetition_weight": ("不重复项权重", "Weight of no repetition"),
+    "diversity_weight": ("不雷同项权重", "Weight of not being alike"),
     "format_weight": ("格式项权重", "Weight of form"),
     "fit_weight": ("切题项权重", "Weight of fit to the request"),
     "gold": ("旁观裁判", "Gold judge"),

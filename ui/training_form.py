@@ -40,6 +40,7 @@ MIX = (
     "length_high",
     "fit_weight",
     "repetition_weight",
+    "diversity_weight",
     "format_weight",
 )
 Put = Callable[..., None]

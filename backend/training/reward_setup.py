@@ -10,6 +10,7 @@ from backend.training.environment import rank
 from backend.training.gold import GOLD_HALF, REWARD_HALF, WHOLE, Gold, RewardHouse, fit_snapshot
 from backend.training.program import Run
 from backend.training.rewards import (
+    DiversityReward,
     FormatReward,
     JudgeReward,
     LengthBandReward,
@@ -31,6 +32,7 @@ def reward_of(run: Run[GrpoSettings]) -> Reward:
     terms: list[tuple[float, Reward]] = [
         (chosen.length_weight, LengthBandReward(chosen.length_low, chosen.length_high)),
         (chosen.repetition_weight, RepetitionReward()),
+        (chosen.diversity_weight, DiversityReward()),
         (chosen.format_weight, FormatReward()),
     ]
     if chosen.fit_weight:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from backend.diversity import repetition
+from backend.diversity import novelty, repetition
 from backend.errors import UserError
 from backend.judges.base import Draft, Judge, Sample
 from backend.judges.registry import House, build
@@ -256,6 +256,20 @@ class RepetitionReward(Reward):
             1 - max(0.0, repetition(text) - self.free) / (1 - self.free) if squeeze(text) else 0.0
             for text in texts
         ]
+
+
+class DiversityReward(Reward):
+    """Share of a greeting's character 4-grams that no greeting of the batch for another request has.
+
+    What every request is answered with earns nothing: self-BLEU turned into a reward that the judge's own
+    favourite phrases cannot escape.
+    """
+
+    name = "diversity"
+
+    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
+        """0 to 1; 0 for a text too short to hold a 4-gram, None where the batch holds one request only."""
+        return list(novelty(requests, texts))
 
 
 class FormatReward(Reward):
