@@ -2,8 +2,10 @@
 
 import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
+from fastapi import FastAPI
 
 from backend.errors import UserError
 from backend.jobs.keeper import WorkerKeeper
@@ -11,7 +13,10 @@ from backend.services import Services, build_services
 from backend.settings import Settings
 from backend.starter_offer import train_alone
 from backend.trainings import TrainingService
-from ui.shell import build_app
+from ui.shell import build_app, let_go
+
+STOP_SECONDS = 3
+"""What a request that is being answered when the application is stopped still gets."""
 
 
 def main() -> None:
@@ -38,10 +43,32 @@ def serve(services: Services) -> None:
     keeper.start()
     print(f"祝福 Zhufu: http://{settings.host}:{settings.port}", flush=True)
     try:
-        uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning")
+        with suppress(KeyboardInterrupt):
+            _Server(app, settings).run()
     finally:
         keeper.close()
         services.close()
+
+
+class _Server(uvicorn.Server):
+    """Stops though pages are open in browsers, which keep a connection as long as they are shown."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self._app = app
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_level="warning",
+                timeout_graceful_shutdown=STOP_SECONDS,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open pages first, then what uvicorn does."""
+        let_go(self._app)
+        await super().shutdown(sockets)
 
 
 def _port_is_free(settings: Settings) -> None:

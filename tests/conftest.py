@@ -7,6 +7,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+# As many processes as cores are busy here: more threads in each, on matrices this small, only wait for one
+# another. Before numpy is loaded, and for every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from backend.db.engine import Database

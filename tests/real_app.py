@@ -32,6 +32,8 @@ FLAGS = (
     "--disable-sync",
 )
 
+PATIENCE = 30
+
 
 @dataclass
 class App:
@@ -85,15 +87,22 @@ def running(home: Path) -> Iterator[App]:
     try:
         yield app
     finally:
-        if app.process.poll() is None:
-            app.process.terminate()
-            try:
-                app.process.wait(15)
-            except subprocess.TimeoutExpired:
-                app.kill()
+        stopped = stop(app)
         # Jobs outlive the application by design; what a test started must not outlive the test.
         with closing(Database(f"sqlite:///{home / 'zhufu.db'}")) as database:
             sweep(database)
+        assert stopped, f"the application did not stop in {PATIENCE} s"
+
+
+def stop(app: App) -> bool:
+    """Ask the application to leave; whether it did, whatever pages are still open in browsers."""
+    app.process.terminate()
+    try:
+        app.process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        app.kill()
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")

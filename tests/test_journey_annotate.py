@@ -5,6 +5,8 @@ see agreement change, export, import again; every stored label is the key that w
 """
 
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +32,13 @@ KEYS = {
     "ArrowUp": Outcome.BOTH_GOOD,
     "ArrowDown": Outcome.BOTH_BAD,
 }
+
+
+@pytest.fixture(scope="module")
+def app(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """One application for the tests of this file, each with people of its own."""
+    with running(Path(shutil.copytree(prepared, tmp_path_factory.mktemp("annotate") / "home"))) as made:
+        yield made
 
 
 @dataclass
@@ -157,72 +166,67 @@ def export_in_the_page(page: Page, app: App, folder: Path) -> Path:
     return path
 
 
-def test_import_annotate_agree_export(browser: Browser, fresh_home: Path, tmp_path: Path) -> None:
-    with running(fresh_home) as app:
-        researcher = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
-        researcher.set_default_timeout(SLOW)
-        file = labels_file(tmp_path)
-        first = import_in_the_page(researcher, app, file, "评测")
-        assert "拒绝 0" in first
-        assert "新增 0" in import_in_the_page(researcher, app, file, "评测")
-        make_campaign(researcher, app, "评测")
+def test_import_annotate_agree_export(browser: Browser, app: App, tmp_path: Path) -> None:
+    researcher = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    researcher.set_default_timeout(SLOW)
+    file = labels_file(tmp_path)
+    first = import_in_the_page(researcher, app, file, "评测")
+    assert "拒绝 0" in first
+    assert "新增 0" in import_in_the_page(researcher, app, file, "评测")
+    make_campaign(researcher, app, "评测")
 
-        one, two = enter(browser, app, "小林"), enter(browser, app, "老周")
-        for number in range(ITEMS):
-            one.press(("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")[number % 4])
-            if number == 9:
-                one.page.reload(wait_until="domcontentloaded")
-                one.page.wait_for_selector("#zf-b")
-            if number == 12:
-                last = list(one.pressed)[-1]
-                one.undo(last)
-                one.press("ArrowRight")
-        expect(one.page.locator("#zf-done")).to_be_visible()
+    one, two = enter(browser, app, "小林"), enter(browser, app, "老周")
+    for number in range(ITEMS):
+        one.press(("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown")[number % 4])
+        if number == 9:
+            one.page.reload(wait_until="domcontentloaded")
+            one.page.wait_for_selector("#zf-b")
+        if number == 12:
+            last = list(one.pressed)[-1]
+            one.undo(last)
+            one.press("ArrowRight")
+    expect(one.page.locator("#zf-done")).to_be_visible()
 
-        alone = board_text(researcher, app)
-        for number in range(ITEMS):
-            prompt, left, _ = two.shown()
-            seen_left, seen_right, outcome = one.pressed[prompt]
-            liked = {Outcome.A: seen_left, Outcome.B: seen_right}.get(outcome)
-            disagree = number < 5
-            key = (
-                "ArrowDown"
-                if liked is None
-                else ("ArrowLeft" if (liked == left) != disagree else "ArrowRight")
-            )
-            two.press(key)
-        expect(two.page.locator("#zf-done")).to_be_visible()
-        check_stored(app, [one, two])
+    alone = board_text(researcher, app)
+    for number in range(ITEMS):
+        prompt, left, _ = two.shown()
+        seen_left, seen_right, outcome = one.pressed[prompt]
+        liked = {Outcome.A: seen_left, Outcome.B: seen_right}.get(outcome)
+        disagree = number < 5
+        key = "ArrowDown" if liked is None else ("ArrowLeft" if (liked == left) != disagree else "ArrowRight")
+        two.press(key)
+    expect(two.page.locator("#zf-done")).to_be_visible()
+    check_stored(app, [one, two])
 
-        together = board_text(researcher, app)
-        assert "没有被两位" in alone
-        assert "没有被两位" not in together
-        assert alone.split("字数")[1] != together.split("字数")[1]
+    together = board_text(researcher, app)
+    assert "没有被两位" in alone
+    assert "没有被两位" not in together
+    assert alone.split("字数")[1] != together.split("字数")[1]
 
-        exported = export_in_the_page(researcher, app, tmp_path)
-        rows = [json.loads(line) for line in exported.read_text(encoding="utf-8").splitlines()]
-        assert rows and all(row["chosen"] != row["rejected"] for row in rows)
-        again = import_in_the_page(researcher, app, exported, "再导入")
-        assert f"新增 {len(rows)}" in again
-        assert f"重复 {len(rows)}" in import_in_the_page(researcher, app, exported, "再导入")
+    exported = export_in_the_page(researcher, app, tmp_path)
+    rows = [json.loads(line) for line in exported.read_text(encoding="utf-8").splitlines()]
+    assert rows and all(row["chosen"] != row["rejected"] for row in rows)
+    again = import_in_the_page(researcher, app, exported, "再导入")
+    assert f"新增 {len(rows)}" in again
+    assert f"重复 {len(rows)}" in import_in_the_page(researcher, app, exported, "再导入")
 
 
-def test_ten_instant_presses_store_one_label(browser: Browser, fresh_home: Path) -> None:
-    with running(fresh_home) as app:
-        page = browser.new_context().new_page()
-        page.set_default_timeout(SLOW)
-        open_page(page, app, "annotate")
-        page.fill("#zf-name", "急性子")
-        page.keyboard.press("Enter")
-        page.locator(".zf-campaign", has_text="哪条更好").locator("[data-campaign]").click()
-        page.wait_for_selector("#zf-b")
-        page.evaluate(
-            "() => { for (let i = 0; i < 10; i += 1)"
-            " document.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft', bubbles: true })) }"
-        )
-        expect(page.locator("#zf-progress-text")).to_contain_text("我标了 1 ")
-        page.wait_for_timeout(500)
-        database = Database(Settings(home=app.home).url)
-        with database.read() as session:
-            assert len(session.scalars(select(Comparison)).all()) == 1
-        database.close()
+def test_ten_instant_presses_store_one_label(browser: Browser, app: App) -> None:
+    page = browser.new_context().new_page()
+    page.set_default_timeout(SLOW)
+    open_page(page, app, "annotate")
+    page.fill("#zf-name", "急性子")
+    page.keyboard.press("Enter")
+    page.locator(".zf-campaign", has_text="哪条更好").locator("[data-campaign]").click()
+    page.wait_for_selector("#zf-b")
+    page.evaluate(
+        "() => { for (let i = 0; i < 10; i += 1)"
+        " document.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft', bubbles: true })) }"
+    )
+    expect(page.locator("#zf-progress-text")).to_contain_text("我标了 1 ")
+    page.wait_for_timeout(500)
+    database = Database(Settings(home=app.home).url)
+    with database.read() as session:
+        mine = select(Comparison).join(Rater, Rater.id == Comparison.rater_id).where(Rater.name == "急性子")
+        assert len(session.scalars(mine).all()) == 1
+    database.close()

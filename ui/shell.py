@@ -12,6 +12,7 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from gradio.routes import App
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
@@ -71,6 +72,7 @@ PAGES = (
 def build_app(services: Services) -> FastAPI:
     """The whole web application around the services."""
     app = FastAPI(title="Zhufu", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.pages = []
     app.include_router(annotation_api.router(services))
     app.include_router(playground_api.router(services))
     app.include_router(manual.router(_asset("manual.css"), _asset("shell.js")))
@@ -81,11 +83,17 @@ def build_app(services: Services) -> FastAPI:
     warnings.filterwarnings("ignore", message="SSR mode is not supported", category=UserWarning)
     first, *others = LANGS
     for lang in others:
-        Later(f"/{lang}", partial(_mount, FastAPI(), services, lang)).join(app)
-    return _mount(app, services, first)
+        Later(f"/{lang}", partial(_mount, FastAPI(), services, lang, app.state.pages)).join(app)
+    return _mount(app, services, first, app.state.pages)
 
 
-def _mount(app: FastAPI, services: Services, lang: Lang) -> FastAPI:
+def let_go(app: FastAPI) -> None:
+    """End the heartbeats of pages that are open in browsers; called in the event loop, before a stop."""
+    for pages in app.state.pages:
+        pages.stop_event.set()
+
+
+def _mount(app: FastAPI, services: Services, lang: Lang, mounted: list[App]) -> FastAPI:
     gr.mount_gradio_app(
         app,
         _blocks(services, Say(lang)),
@@ -102,6 +110,7 @@ def _mount(app: FastAPI, services: Services, lang: Lang) -> FastAPI:
     # Appended: inside of Gradio's compression.
     document = Middleware(Document, lang="zh-CN" if lang == "zh" else lang, script=_asset("shell.js"))
     pages.user_middleware.append(document)
+    mounted.append(pages)
     return app
 
 
