@@ -18,7 +18,6 @@ from backend.cli import main
 
 PLACES: dict[str, tuple[Any, str]] = {
     "filtering": (backend.pairs.filtering, "_store"),
-    "writing": (backend.pairs.run, "store"),
     "judging": (backend.scoring.run, "store"),
     "again": (backend.pairs.run, "mark"),
     "pairing": (backend.pairs.emit, "_store"),

@@ -1,17 +1,27 @@
-"""A run that is killed in any stage goes on where it was, and ends with what an undisturbed one has."""
+"""A run that is killed in any stage goes on where it was, and ends with what an undisturbed one has; only one
+process at a time plays it."""
 
+import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from typer.testing import CliRunner
 
+from backend.cli import app
+from backend.db.job_tables import Job
 from backend.db.pair_tables import PairRun, RunPair
 from backend.db.tables import Campaign
+from backend.errors import Conflict
+from backend.jobs.seat import Elsewhere
 from backend.llm.database_ledger import BATCH
-from backend.pairs.records import Checking, RunState
+from backend.pairs.records import Checking, PairProgress, PairRequest, RunState
 from backend.pairs.vocabulary import Stage
 from backend.services import Services
 from backend.settings import ROOT
@@ -22,7 +32,6 @@ pytestmark = pytest.mark.database
 PROMPTS = 12
 KILLED = {
     "filtering": (2, Stage.FILTERING),
-    "writing": (1, Stage.WRITING),
     "judging": (1, Stage.JUDGING),
     "pairing": (2, Stage.PAIRING),
     "people": (1, Stage.PAIRING),
@@ -36,6 +45,12 @@ def killed(stage: str, source: str) -> int:
     return subprocess.run(
         command, cwd=ROOT, env=dict(os.environ), capture_output=True, timeout=120
     ).returncode
+
+
+def wish(services: Services, source: str) -> PairRequest:
+    """What `killed` asks for by command."""
+    options = {"balance_length": False, "balance_style": False, "checking": Checking(0.3, 1)}
+    return request(services, source, judge="principle", name="run", **options)
 
 
 def left_over(services: Services, run: int) -> tuple[object, ...]:
@@ -60,9 +75,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, _fake_llm_process: Fak
     patch.setenv("ZHUFU_HOME", str(tmp_path_factory.mktemp("undisturbed")))
     with house(_fake_llm_process) as services:
         source = prompts_file(services, prompts(PROMPTS))
-        options = {"balance_length": False, "balance_style": False, "checking": Checking(0.3, 1)}
-        wish = request(services, source, judge="principle", name="run", **options)
-        final = services.pairs.run(services.pairs.open(wish).id)
+        final = services.pairs.run(services.pairs.open(wish(services, source)).id)
         found = left_over(services, final.run)
     patch.undo()
     return (*found, final.calls)
@@ -86,3 +99,64 @@ def test_killed_and_resumed(
     repeated = answered - int(str(undisturbed[-1]))
     print(f"{stage}: {before} answered before the kill, {repeated} repeated, {calls} counted")
     assert 0 <= repeated <= BATCH
+
+
+def play_and_wait(fake: FakeLLM, run: int, parent: Connection) -> None:
+    """Plays on until something is written, and stays there for good."""
+
+    def told(progress: PairProgress) -> None:
+        if progress.written:
+            parent.send(progress.written)
+            signal.pause()
+
+    with house(fake) as services:
+        services.pairs.run(run, told)
+
+
+def stands(services: Services, run: int) -> tuple[object, ...]:
+    """The whole row of a run, what was written, and how many jobs there are."""
+    with services.database.read() as session:
+        row = session.get_one(PairRun, run)
+        values = {column.name: getattr(row, column.name) for column in PairRun.__table__.columns}
+        jobs = session.scalar(select(func.count(Job.id)))
+    return values, [one.text for one in candidates(services, run)], jobs
+
+
+def test_a_run_is_played_by_one_process_only(
+    home: Path, fake_llm: FakeLLM, undisturbed: tuple[object, ...]
+) -> None:
+    fake_llm.script(**SCRIPT)
+    with house(fake_llm) as services:
+        run = services.pairs.open(wish(services, prompts_file(services, prompts(PROMPTS)))).id
+    here, there = multiprocessing.get_context("fork").Pipe()
+    child = multiprocessing.get_context("fork").Process(target=play_and_wait, args=(fake_llm, run, there))
+    child.start()
+    assert here.poll(60)
+    with house(fake_llm) as services:
+        pairs, before = services.pairs, stands(services, run)
+        who, stage = pairs.one(run).playing, pairs.one(run).stage
+        assert stage is Stage.WRITING and who is not None and (who.pid, who.stopping) == (child.pid, False)
+        resume = [sys.executable, "-m", "backend", "pairs", "resume", "--run", "run", "--max-calls", "7"]
+        second = subprocess.run(resume, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert (second.returncode, second.stdout) == (2, "") and len(second.stderr.splitlines()) == 1
+        assert f"Run {run} is being played by process {child.pid}" in second.stderr
+        for act in (pairs.run, pairs.resume, pairs.recapped):
+            with pytest.raises(Elsewhere) as refused:
+                act(run)
+            assert f"批次 {run} 正由 {who.host} 上的进程 {child.pid} 进行" in refused.value.message.zh
+        with pytest.raises(Conflict, match="not by a job"):
+            pairs.cancel(run)
+        assert stands(services, run) == before, "whoever comes second changes nothing"
+        asked = CliRunner().invoke(app, ["pairs", "pause", "--run", "run", "--json"], catch_exceptions=False)
+        assert json.loads(asked.stdout)["playing"] == {"host": who.host, "pid": child.pid, "stopping": True}
+
+        os.kill(child.pid or 0, signal.SIGKILL)
+        child.join(60)
+        assert pairs.one(run).playing is None, "the seat of a dead process is free"
+        with pytest.raises(Conflict, match="not in the works"):
+            pairs.pause(run)
+        stopped = pairs.run(run, lambda progress: pairs.pause(run) if progress.judged else None)
+        assert stopped.state is RunState.STOPPED and pairs.one(run).playing is None
+        assert pairs.run(pairs.recapped(run).id).state is RunState.DONE
+        assert list(left_over(services, run)) == list(undisturbed[:-1])
+    assert sum(fake_llm.state()["answered"].values()) - int(str(undisturbed[-1])) <= BATCH

@@ -1,12 +1,19 @@
 """The page of pairs in a real browser: start a run, watch it, open a debate, flip a pair, export, train."""
 
 import json
+import os
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from backend.settings import ROOT
+from tests.job_helpers import until
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, house, prompts, prompts_file
 from tests.real_app import App, running
@@ -49,7 +56,7 @@ def test_from_requests_to_a_flipped_and_exported_pair(
     page.goto(f"{app.url}/zh/pairs")
     expect(page.locator("#zf-pair-runs")).to_contain_text("还没有偏好对")
     start(page, app, fake_llm)
-    watch(page, fake_llm)
+    watch(page, app.home, fake_llm)
     second_reviewer(browser, app, page)
     told = overrule(page)
     exported(page, tmp_path, told)
@@ -87,12 +94,13 @@ def start(page: Page, app: App, fake: FakeLLM) -> None:
     expect(page.locator("#zf-pair-told")).to_contain_text("“试一试”开始了")
 
 
-def watch(page: Page, fake: FakeLLM) -> None:
+def watch(page: Page, home: Path, fake: FakeLLM) -> None:
     expect(page.locator("#zf-pair-runs")).to_contain_text("进行中")
     page.click("#zf-pair-pause")
     expect(page.locator("#zf-pair-runs")).to_contain_text("已暂停")
     expect(page.locator("#zf-pair-head")).to_contain_text("点“继续”")
     expect(page.locator("#zf-pair-head")).to_contain_text("/ 100")
+    played_by_a_command(page, home, fake)
     fake.script(**SCRIPT)
     page.click("#zf-pair-resume")
     expect(page.locator("#zf-pair-head")).to_contain_text("已用调用 100 / 100")
@@ -104,6 +112,27 @@ def watch(page: Page, fake: FakeLLM) -> None:
     expect(funnel).to_contain_text("只看字数能猜中")
     expect(funnel).to_contain_text("重复的请求 −1")
     expect(page.locator("#zf-pair-pause")).to_be_hidden()
+
+
+def played_by_a_command(page: Page, home: Path, fake: FakeLLM) -> None:
+    """A page older than the command is refused, then offers what can be done, and stops the command."""
+    fake.script(**SCRIPT, latency_s=2.0)
+    command = [sys.executable, "-m", "backend", "pairs", "resume", "--run", "1", "--json"]
+    env = {**os.environ, "ZHUFU_HOME": str(home)}
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as player:
+        with closing(sqlite3.connect(home / "zhufu.db")) as table:
+            query = "SELECT player_pid FROM pair_runs"
+            until(lambda: table.execute(query).fetchone() == (player.pid,))
+        page.click("#zf-pair-resume")
+        expect(page.locator("#zf-pair-told")).to_contain_text(f"进程 {player.pid} 进行，请等它结束")
+        expect(page.locator("#zf-pair-head")).to_contain_text("由命令行进行")
+        expect(page.locator("#zf-pair-runs")).to_contain_text("进行中")
+        for name in ("resume", "cancel"):
+            expect(page.locator(f"#zf-pair-{name}")).to_be_hidden()
+        page.click("#zf-pair-pause")
+        expect(page.locator("#zf-pair-pause")).to_be_hidden()
+        assert json.loads(player.communicate(timeout=60)[0])["state"] == "stopped" and player.returncode == 0
+    expect(page.locator("#zf-pair-head")).to_contain_text("点“继续”")
 
 
 def overrule(page: Page) -> tuple[str, str]:

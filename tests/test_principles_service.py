@@ -18,7 +18,7 @@ from backend.evolution import runs
 from backend.evolution.archive import EarlierVersion
 from backend.evolution.book import DatabaseBook
 from backend.evolution.records import RunInfo
-from backend.evolution.seat import STALE_S, Elsewhere, Seat
+from backend.jobs.seat import STALE_S, Elsewhere, Seat
 from backend.jobs.vocabulary import JobStatus
 from backend.judges.base import Draft, Sample
 from backend.judges.spec import JudgeKind, JudgeSpec
@@ -279,7 +279,7 @@ def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM) -> N
 def test_a_seat_of_another_machine_is_free_when_it_was_not_heard_of(home: Path, fake_llm: FakeLLM) -> None:
     with world_house(fake_llm) as services:
         run = services.evolution.create(request(**TINY)).id
-        seat, other = Seat(services.database, run), Seat(services.database, run)
+        seat, other = (Seat(services.database, runs.GAME, run) for _ in range(2))
         seat._me["player_host"] = "elsewhere"
         seat.take()
         with pytest.raises(Elsewhere, match="on elsewhere"):

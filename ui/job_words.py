@@ -1,6 +1,7 @@
 """How a background job stands, as every page shows it: sign, word and colour, and how far it is."""
 
 from backend.jobs.records import JobInfo
+from backend.jobs.seat import Playing
 from backend.jobs.vocabulary import JobStatus
 from ui import widgets
 from ui.say import Say
@@ -32,6 +33,24 @@ _PILL = {
 def pill(say: Say, status: JobStatus) -> str:
     """A status as sign, word and colour."""
     return widgets.pill(*_PILL[status], say(*STATUS[status]))
+
+
+def by_command(say: Say, who: Playing) -> str:
+    """Who plays a run that no job plays."""
+    where = f"{who.host}, {who.pid}"
+    if who.stopping:
+        return widgets.note(
+            say(
+                f"由命令行进行（{where}），正在暂停：手上的调用完成后就停。",
+                f"Played by a command ({where}) that is pausing: it stops after the calls in flight.",
+            )
+        )
+    return widgets.note(
+        say(
+            f"由命令行进行（{where}），这里可以看、可以暂停。",
+            f"Played by a command ({where}); watch it here, or pause it.",
+        )
+    )
 
 
 def bar(job: JobInfo) -> str:

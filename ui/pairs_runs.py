@@ -6,14 +6,14 @@ from typing import Any
 
 import gradio as gr
 
-from backend.errors import NotFound, UserError
+from backend.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.jobs.vocabulary import JobStatus
 from backend.pairs.records import PairRunInfo
 from backend.pairs.vocabulary import Stage
 from backend.services import Services
 from ui import widgets
-from ui.job_words import bar, pill
+from ui.job_words import bar, by_command, pill
 from ui.judge_names import judge_title
 from ui.pairs_funnel import funnel_html
 from ui.pairs_words import STAGES, loss
@@ -74,7 +74,7 @@ class Runs:
         runs = services.pairs.runs()
         jobs = {run.id: _job(services, run) for run in runs}
         run = next((one for one in runs if one.id == run_id), None)
-        busy = any(job is not None and not job.ended for job in jobs.values())
+        busy = any(run.playing or _at_work(jobs[run.id]) for run in runs)
         facts: dict[str, Any] = {
             "timer": busy,
             "listed": _table(say, runs, jobs, run_id),
@@ -126,10 +126,11 @@ class Runs:
 
     def steer(self) -> None:
         """What the buttons do; to be called when every block of the page is there."""
-        acts: dict[str, Callable[..., JobInfo]] = {
-            "pause": lambda run: self._services.jobs.pause(_number(run)),
+        pairs = self._services.pairs
+        acts: dict[str, Callable[..., object]] = {
+            "pause": lambda run: pairs.pause(run.id),
             "resume": self._resume,
-            "cancel": lambda run: self._services.jobs.cancel(_number(run)),
+            "cancel": lambda run: pairs.cancel(run.id),
         }
         for button, (name, act) in zip(self.buttons, acts.items(), strict=True):
             given = [self.which, self.seen, *(self.limits if name == "resume" else ())]
@@ -139,7 +140,7 @@ class Runs:
         caps = {"max_cost": float(cost or 0) or None, "max_calls": int(calls or 0) or None}
         return self._services.pairs.resume(run.id, **caps)
 
-    def _acting(self, act: Callable[..., JobInfo]) -> Callable[..., list[Any]]:
+    def _acting(self, act: Callable[..., object]) -> Callable[..., list[Any]]:
         @polite(self._say)
         def handle(run_id: Any, seen: dict[str, str], *caps: Any) -> list[Any]:
             told = ""
@@ -259,24 +260,25 @@ def _update(name: str, fact: Any) -> Any:
 
 
 def _job(services: Services, run: PairRunInfo) -> JobInfo | None:
+    """The job of a run; None also where it has ended and a command goes on with the run."""
+    job = None
     with suppress(UserError):
-        return services.jobs.job(run.job) if run.job is not None else None
-    return None
+        job = services.jobs.job(run.job) if run.job is not None else None
+    return job if _at_work(job) or run.playing is None else None
 
 
-def _number(run: PairRunInfo) -> int:
-    if run.job is None:
-        raise NotFound(
-            f"Run {run.id} was started by command; stop it there.",
-            f"批次 {run.id} 是用命令启动的，请在命令行停下。",
-        )
-    return run.job
+def _at_work(job: JobInfo | None) -> bool:
+    return job is not None and not job.ended
+
+
+def _stopped(run: PairRunInfo, job: JobInfo | None) -> bool:
+    return run.stage is not Stage.DONE and run.playing is None and not _at_work(job)
 
 
 def _possible(run: PairRunInfo, job: JobInfo | None) -> dict[str, bool]:
     running = job is not None and job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
-    stopped = run.stage is not Stage.DONE and (job is None or job.ended)
-    return {"pause": running, "resume": stopped, "cancel": running}
+    by_command = job is None and run.playing is not None and not run.playing.stopping
+    return {"pause": running or by_command, "resume": _stopped(run, job), "cancel": running}
 
 
 def _capped(run: PairRunInfo) -> bool:
@@ -336,7 +338,7 @@ def _row(say: Say, run: PairRunInfo, job: JobInfo | None, here: bool) -> list[st
     after = run.report.after if run.report else None
     return [
         link,
-        pill(say, job.status) if job and run.stage is not Stage.DONE else _stage(say, run),
+        _state(say, run, job),
         bar(job) if job else esc(say(*STAGES[run.stage])),
         esc(say("、", ", ").join(run.request.plan.generators)),
         esc(judge_title(say, run.request.judge.name)),
@@ -345,26 +347,40 @@ def _row(say: Say, run: PairRunInfo, job: JobInfo | None, here: bool) -> list[st
     ]
 
 
-def _stage(say: Say, run: PairRunInfo) -> str:
-    kind, sign = ("good", "✓") if run.stage is Stage.DONE else ("wait", "◷")
-    return widgets.pill(kind, sign, say(*STAGES[run.stage]))
+def _state(say: Say, run: PairRunInfo, job: JobInfo | None) -> str:
+    if run.stage is Stage.DONE:
+        return widgets.pill("good", "✓", say(*STAGES[run.stage]))
+    if job is not None and job.status is not JobStatus.SUCCEEDED:
+        return pill(say, job.status)
+    if run.playing is not None:
+        return pill(say, JobStatus.PAUSING if run.playing.stopping else JobStatus.RUNNING)
+    return widgets.pill("wait", "‖", say("停下了", "stopped"))
 
 
 def _head(say: Say, run: PairRunInfo, job: JobInfo | None) -> str:
-    told = job.error or job.waiting if job and run.stage is not Stage.DONE else None
-    words = f'<p class="zf-error">{esc(say.of(told))}</p>' if told else ""
-    if job and job.ended and run.stage is not Stage.DONE and not told:
-        words = note(
-            say(
-                "还没做完就停了（暂停、取消，或预算用完）。点“继续”从停下的地方接着做。",
-                "It stopped before the end (paused, cancelled, or out of budget). Press Resume to go on.",
-            )
-            + (say("", " ") + _used(say, run) if _capped(run) else "")
-        )
-    status = pill(say, job.status) if job and run.stage is not Stage.DONE else _stage(say, run)
     progress = (
         f'<div class="zf-watch-bar">{bar(job)}<span>{esc(say(*STAGES[run.stage]))}</span></div>'
         if job and not job.ended
         else ""
     )
-    return f'<div class="zf-watch-head"><h3>{esc(run.name)}</h3>{status}</div>{progress}{words}'
+    head = f'<div class="zf-watch-head"><h3>{esc(run.name)}</h3>{_state(say, run, job)}</div>'
+    return f"{head}{progress}{_words(say, run, job)}"
+
+
+def _words(say: Say, run: PairRunInfo, job: JobInfo | None) -> str:
+    if run.stage is Stage.DONE:
+        return ""
+    if job is None and run.playing is not None:
+        return by_command(say, run.playing)
+    if job and (told := job.error or job.waiting):
+        return f'<p class="zf-error">{esc(say.of(told))}</p>'
+    if not _stopped(run, job):
+        return ""
+    return note(
+        say(
+            "还没做完就停了（暂停、取消、中断，或预算用完）。点“继续”从停下的地方接着做。",
+            "It stopped before the end (paused, cancelled, broken off, or out of budget). "
+            "Press Resume to go on.",
+        )
+        + (say("", " ") + _used(say, run) if _capped(run) else "")
+    )

@@ -13,7 +13,7 @@ from backend.jobs.records import JobInfo
 from backend.jobs.vocabulary import JobStatus
 from backend.principles.vocabulary import Agent, Phase, Role, RunState
 from backend.writing.generators import is_policy
-from ui.job_words import pill
+from ui.job_words import by_command, pill
 from ui.principles_words import PARTS, PHASES, UNTOLD, flaw_name, outcome_pill, state_pill, why
 from ui.say import FLAWS, Say
 from ui.widgets import empty, esc, figure, note, table
@@ -56,13 +56,7 @@ def status_html(say: Say, info: RunInfo, job: JobInfo | None) -> str:
 
 def _trouble(say: Say, info: RunInfo, job: JobInfo | None, lost: bool) -> str:
     if info.playing is not None and (job is None or job.ended):
-        where = f"{info.playing.host}, {info.playing.pid}"
-        return note(
-            say(
-                f"由命令行进行（{where}），这里可以看、可以暂停。",
-                f"Played by a command ({where}); watch it here, or pause it.",
-            )
-        )
+        return by_command(say, info.playing)
     if lost and not (job is not None and job.status in (JobStatus.PAUSED, JobStatus.CANCELLED)):
         told = say.of(job.error) if job is not None and job.error else ""
         gone = say("进行它的进程已经不在；", "Its process is gone; ") if not told else ""

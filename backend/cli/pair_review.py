@@ -1,5 +1,6 @@
-"""What became of a run: list, table, one pair in full, people's answers, decisions, and the ablations."""
+"""What becomes of a run: list, pause, table, one pair in full, answers, decisions, and the ablations."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from backend.board import flat
 from backend.cli.output import Json, emit
 from backend.errors import UserError
+from backend.jobs.seat import Playing
 from backend.pairs.ablation import AblationRow
 from backend.pairs.records import Again, PairDetail, PairFilter, PairRunInfo, Side
 from backend.pairs.vocabulary import PairState, Stage
@@ -21,6 +23,7 @@ Run = Annotated[str, typer.Option(help="The run, by number or name.")]
 def add(pairs: typer.Typer) -> None:
     """Add the commands to the group."""
     pairs.command("list")(listing)
+    pairs.command("pause")(pause)
     pairs.command("table")(table)
     pairs.command("show")(show)
     pairs.command("settle")(settle)
@@ -35,6 +38,13 @@ def listing(as_json: Json = False) -> None:
     with open_services() as services:
         result = {"runs": [_summary(run) for run in services.pairs.runs()]}
     emit(result, as_json, lambda r: "\n".join(_run_line(run) for run in r["runs"]) or "There are no runs.")
+
+
+def pause(run: Run, as_json: Json = False) -> None:
+    """Let a run stop after the calls in flight, whether a job plays it or a command."""
+    with open_services() as services:
+        result = _summary(services.pairs.pause(services.pairs.one(run).id))
+    emit(result, as_json, _run_line)
 
 
 def table(
@@ -164,6 +174,7 @@ def _summary(run: PairRunInfo) -> dict[str, Any]:
         "name": run.name,
         "stage": run.stage.value,
         "job": run.job,
+        "playing": _playing(run.playing),
         "judge": run.request.judge.name,
         "version": run.judge_version,
         "generators": list(run.request.plan.generators),
@@ -177,9 +188,20 @@ def _summary(run: PairRunInfo) -> dict[str, Any]:
     }
 
 
+def _playing(who: Playing | None) -> dict[str, Any] | None:
+    return asdict(who) if who else None
+
+
 def _run_line(run: dict[str, Any]) -> str:
     pairs = f"{run['pairs']} pairs" if run["stage"] == Stage.DONE else run["stage"]
-    return f"{run['run']:>4}  {run['name']:<24}  {pairs}"
+    return f"{run['run']:>4}  {run['name']:<24}  {pairs}{_player_line(run['playing'])}"
+
+
+def _player_line(who: dict[str, Any] | None) -> str:
+    if who is None:
+        return ""
+    stopping = ", asked to stop" if who["stopping"] else ""
+    return f"  (played by process {who['pid']} on {who['host']}{stopping})"
 
 
 def _table_lines(result: dict[str, Any]) -> str:
@@ -194,6 +216,7 @@ def _detail(pair: PairDetail) -> dict[str, Any]:
     return {
         "pair": pair.id,
         "run": pair.run,
+        "playing": _playing(pair.playing),
         "prompt": pair.prompt,
         "state": pair.state.value,
         "difference": pair.difference,
@@ -233,7 +256,8 @@ def _side(side: Side) -> dict[str, Any]:
 
 
 def _debate_lines(pair: dict[str, Any]) -> str:
-    lines = [f"pair {pair['pair']} of run {pair['run']}: {pair['state']}", f"request: {pair['prompt']}"]
+    run = f"run {pair['run']}{_player_line(pair['playing'])}"
+    lines = [f"pair {pair['pair']} of {run}: {pair['state']}", f"request: {pair['prompt']}"]
     for name in ("chosen", "rejected"):
         lines += ["", f"{name}: {pair[name]['text']}", *_talk_lines(pair[name])]
     judges = [f"judge {pair['judge']} {pair['version']}"]

@@ -22,16 +22,16 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db.base import Base, UtcDateTime, enum_of, now
+from backend.db.seated import Seated
 from backend.pairs.vocabulary import Decider, PairState, Stage
 
 
-class PairRun(Base):
+class PairRun(Seated):
     """One run. `prompts` has the hashes of the prompt files it asks with, `spent` what it has used of its
     budget over every attempt, `report` what came of it."""
 
     __tablename__ = "pair_runs"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(120), unique=True)
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
     stage: Mapped[Stage] = mapped_column(enum_of(Stage), default=Stage.FILTERING)

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text, UniqueConstraint, false
+from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db.base import Base, UtcDateTime, enum_of, now
+from backend.db.seated import Seated
 from backend.principles.vocabulary import Proposer, Role, RunState
 
 
@@ -28,15 +29,11 @@ class Principles(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
-class PrincipleRun(Base):
-    """A run of the game. `labels` holds its deal (greeting and label by part), `endpoints` who asks what.
-
-    `player_…` name the process that plays it, if any, heard of last at `beat_at`.
-    """
+class PrincipleRun(Seated):
+    """A run of the game. `labels` holds its deal (greeting and label by part), `endpoints` who asks what."""
 
     __tablename__ = "principle_runs"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     dataset: Mapped[str] = mapped_column(String(120))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
     endpoints: Mapped[dict[str, dict[str, str]]] = mapped_column(JSON)
@@ -53,11 +50,6 @@ class PrincipleRun(Base):
     calls: Mapped[int] = mapped_column(Integer, default=0)
     tokens: Mapped[int] = mapped_column(Integer, default=0)
     cost: Mapped[float] = mapped_column(Float, default=0.0)
-    player_host: Mapped[str | None] = mapped_column(String(255))
-    player_pid: Mapped[int | None] = mapped_column(Integer)
-    player_start: Mapped[str | None] = mapped_column(String(80))
-    beat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    stop_wished: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 

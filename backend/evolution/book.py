@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.db.principle_tables import PrincipleAnswer, PrincipleOutcome, Principles, PrincipleStep
-from backend.evolution.seat import Elsewhere
+from backend.jobs.seat import Elsewhere
 from backend.llm.budget import Budget
 from backend.principles.book import Data, New, Outcome
 from backend.principles.vocabulary import Phase

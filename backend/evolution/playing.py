@@ -16,7 +16,7 @@ from backend.evolution.players import laid_out
 from backend.evolution.records import RunInfo
 from backend.evolution.replay import Replayed, ReplayHall, ReplayLedger, compare
 from backend.evolution.searching import SEARCHERS
-from backend.evolution.seat import Elsewhere, Seat
+from backend.jobs.seat import Elsewhere, Seat
 from backend.llm.budget import Budget
 from backend.llm.errors import Kind, LLMError
 from backend.llm.service import EndpointService
@@ -60,8 +60,8 @@ class Player:
     ) -> RunInfo:
         if self._info(run_id).state is RunState.DONE:
             return self._info(run_id)
-        seat = Seat(self._database, run_id)
-        seat.take()
+        seat = Seat(self._database, runs.GAME, run_id)
+        seat.take(state=RunState.RUNNING, error_en=None, error_zh=None)
         try:
             await self._seated(run_id, report, stopped, seat)
         finally:

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from backend.errors import Message
-from backend.evolution.seat import Playing
 from backend.evolution.uses import Uses
+from backend.jobs.seat import Playing
 from backend.principles.rules import RuleSet
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Agent, Proposer, Role, RunState, Why

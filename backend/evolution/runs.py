@@ -17,12 +17,13 @@ from backend.db.principle_tables import (
 from backend.errors import Message, NotFound, UserError
 from backend.evolution.labels import counted
 from backend.evolution.records import OpenCase, RunInfo
-from backend.evolution.seat import playing
+from backend.jobs.seat import RunTable, playing
 from backend.llm.budget import Budget
 from backend.principles.cases import Planted
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Phase, Proposer, Role, RunState, Why
 
+GAME = RunTable(PrincipleRun, "运行", "principles pause")
 _CASES = {Phase.ADVERSARY: Phase.CONFIRM, Phase.DUEL: Phase.DUEL_CONFIRM}
 """Phases with planted flaws, and the ones in which they are confirmed."""
 

@@ -19,9 +19,9 @@ from backend.evolution.playing import Player
 from backend.evolution.records import OpenCase, Rough, RunInfo, RunRequest, StepInfo
 from backend.evolution.replay import Replayed
 from backend.evolution.reporting import ReportRow, report
-from backend.evolution.seat import taken
 from backend.evolution.uses import Uses, uses_before, uses_of
 from backend.jobs.records import JobInfo
+from backend.jobs.seat import idle, not_a_job, taken
 from backend.jobs.service import JobService
 from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
@@ -138,7 +138,7 @@ class EvolutionService:
             with self._database.write() as session:
                 rows.row(session, run_id).stop_wished = True
         else:
-            raise Conflict(f"Run {run_id} is not in the works.", f"运行 {run_id} 没有在进行。")
+            raise idle(rows.GAME, run_id)
         return self.run(run_id)
 
     def cancel(self, run_id: int) -> RunInfo:
@@ -146,12 +146,9 @@ class EvolutionService:
         info = self.run(run_id)
         job = self._active(info)
         if job is None and info.playing is not None:
-            raise Conflict(
-                f"Run {run_id} is played by a command (process {info.playing.pid}), not by a job; pause it.",
-                f"运行 {run_id} 由命令行进程 {info.playing.pid} 进行，不是任务；请改用暂停。",
-            )
+            raise not_a_job(rows.GAME, run_id, info.playing)
         if job is None:
-            raise Conflict(f"Run {run_id} is not in the works.", f"运行 {run_id} 没有在进行。")
+            raise idle(rows.GAME, run_id)
         self._jobs.cancel(job.id)
         return self.run(run_id)
 
@@ -246,7 +243,7 @@ class EvolutionService:
                 f"运行 {info.id} 正在进行（任务 {info.job}）。",
             )
         if info.playing is not None:
-            raise taken(info.id, info.playing)
+            raise taken(rows.GAME, info.id, info.playing)
 
     def _endpoints(self, request: RunRequest) -> dict[str, dict[str, str]]:
         house = self._house()

@@ -1,6 +1,6 @@
 """The first stage: which lines are requests for one greeting, each counted once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import select, update
@@ -43,8 +43,11 @@ class Sieve:
         return None
 
 
-def filter_run(database: Database, run_id: int) -> None:
-    """Look at every line that nobody has looked at; a run that was killed here goes on where it was."""
+def filter_run(database: Database, run_id: int, each: Callable[[], None] = lambda: None) -> None:
+    """Look at every line that nobody has looked at; a run that was killed here goes on where it was.
+
+    `each` is called after every page, and may end it by raising.
+    """
     sieve = Sieve()
     with database.read() as session:
         kept = select(RunPrompt.text).where(RunPrompt.run_id == run_id, RunPrompt.prompt_id.is_not(None))
@@ -63,6 +66,7 @@ def filter_run(database: Database, run_id: int) -> None:
         looked = [(row.id, row.text, sieve.lost(row.text)) for row in page]
         with database.write() as session:
             _store(session, run_id, looked)
+        each()
 
 
 def _store(session: Session, run_id: int, looked: Sequence[tuple[int, str, str | None]]) -> None:

@@ -10,6 +10,7 @@ from backend.agents.balance import Tells
 from backend.agents.pairing import Way
 from backend.agents.plan import Plan, Wished
 from backend.errors import Message, UserError
+from backend.jobs.seat import Playing
 from backend.judges.spec import JudgeSpec
 from backend.pairs.vocabulary import Decider, PairState, Stage
 from backend.scoring.records import RunState, clock
@@ -240,7 +241,7 @@ class Report:
 
 @dataclass(frozen=True)
 class PairRunInfo:
-    """A run as it stands. `report` is None until it has made its pairs."""
+    """A run as it stands. `report` is None until it has made its pairs, `playing` where nobody plays it."""
 
     id: int
     name: str
@@ -256,6 +257,7 @@ class PairRunInfo:
     report: Report | None
     created_at: datetime
     finished_at: datetime | None
+    playing: Playing | None
 
 
 @dataclass(frozen=True)
@@ -350,3 +352,5 @@ class PairDetail:
     decisions: tuple[Decision, ...]
     second_judge: str = ""
     second_version: str = ""
+    playing: Playing | None = None
+    """Who plays the run of the pair right now."""

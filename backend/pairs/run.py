@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, func, select
 
 from backend.db.base import now
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun, RunPrompt
 from backend.errors import UserError
+from backend.jobs.seat import Seat
 from backend.judges.panel import Retriever
 from backend.judges.spec import JudgeSpec
 from backend.llm.budget import Budget
@@ -62,10 +63,10 @@ class Halt(Exception):
 
 
 class Running:
-    """One attempt at a run."""
+    """One attempt at a run, by whoever has its seat."""
 
-    def __init__(self, tools: Tools, run_id: int, told: Told, stopped: Stopped) -> None:
-        self._tools, self._id, self._told, self._stopped = tools, run_id, told, stopped
+    def __init__(self, tools: Tools, run_id: int, seat: Seat, told: Told, stopped: Stopped) -> None:
+        self._tools, self._id, self._seat, self._told, self._asked = tools, run_id, seat, told, stopped
         self._began = self._noted = time.monotonic()
         with tools.database.read() as session:
             run = session.get_one(PairRun, run_id)
@@ -78,11 +79,12 @@ class Running:
         self._judged = self._again = 0
 
     def go(self) -> PairProgress:
-        """Work until the pairs stand, the run is stopped, or its budget is used up. Raises UserError."""
+        """Work until the pairs stand, the run is stopped, or its budget is used up. Raises UserError, and
+        Elsewhere where another process took the run over."""
         state, error = RunState.DONE, None
         try:
             self._enter(Stage.FILTERING)
-            filter_run(self._tools.database, self._id)
+            filter_run(self._tools.database, self._id, self._check_stop)
             self._check_stop()
             self._write_and_judge()
             self._ask_again()
@@ -175,7 +177,7 @@ class Running:
         told(done)
         with self._tools.database.write() as session:
             rater = self._tools.scoring.catalog.rater_id(session, done.judge, done.version)
-            session.execute(update(PairRun).where(PairRun.id == self._id).values({column: rater}))
+        self._seat.note(**{column: rater})
         if done.state is RunState.BUDGET:
             raise Halt(RunState.BUDGET, UserError(done.error.en, done.error.zh) if done.error else None)
         if done.state is RunState.FAILED and done.error is not None:
@@ -197,18 +199,21 @@ class Running:
     def _pair(self) -> None:
         self._enter(Stage.PAIRING)
         report = emit(self._tools.database, self._id, self._request)
+        self._seat.beat()
         hand_out(self._tools.database, self._id, self._request)
-        with self._tools.database.write() as session:
-            run = session.get_one(PairRun, self._id)
-            run.report, run.stage, run.finished_at = report.plain(), Stage.DONE, now()
+        self._seat.note(report=report.plain(), stage=Stage.DONE, finished_at=now())
         self._stage = Stage.DONE
 
     def _enter(self, stage: Stage) -> None:
         self._stage = stage
-        with self._tools.database.write() as session:
-            session.execute(update(PairRun).where(PairRun.id == self._id).values(stage=stage))
+        self._seat.beat()
+        self._seat.note(stage=stage)
         self._note(force=True)
         self._report()
+
+    def _stopped(self) -> bool:
+        """Be heard of; whether to stop: asked by the job, or noted in the row of the run."""
+        return self._seat.beat() or self._asked()
 
     def _check_stop(self) -> None:
         if self._stopped():
@@ -232,8 +237,7 @@ class Running:
             "cost": self._budget.cost,
             "seconds": self._seconds + time.monotonic() - self._began,
         }
-        with self._tools.database.write() as session:
-            session.execute(update(PairRun).where(PairRun.id == self._id).values(spent=spent))
+        self._seat.note(spent=spent)
 
     def _progress(self, state: RunState) -> PairProgress:
         with self._tools.database.read() as session:

@@ -13,6 +13,7 @@ from backend.db.engine import Database
 from backend.db.pair_tables import PairRun
 from backend.errors import Conflict, UserError
 from backend.jobs.records import JobInfo
+from backend.jobs.seat import RunTable, Seat, idle, not_a_job, refuse_second
 from backend.jobs.service import JobService
 from backend.judges.base import PairJudge
 from backend.judges.panel import Retriever
@@ -44,6 +45,7 @@ from backend.trainings import STARTER_PRESET, TrainingService
 from backend.writing.generators import GeneratorService
 
 JOB_KIND = "pairs"
+PAIRS = RunTable(PairRun, "批次", "pairs pause")
 REWARD_MODEL = "reward_model"
 
 
@@ -120,20 +122,41 @@ class PairService:
         return self._queued(run)
 
     def recapped(self, run_id: int, **caps: Any) -> PairRunInfo:
-        """A run that can go on, with other caps where they are given. Raises NotFound, Conflict."""
+        """A run that can go on, with other caps where they are given. Raises NotFound, and Conflict where it
+        is done or in the works."""
         run = self.one(run_id)
         if run.stage is Stage.DONE:
             raise Conflict(f"Run {run.id} is done; start a new one.", f"批次 {run.id} 已完成，请新建一批。")
-        job = self._job(run)
-        if job is not None and not job.ended:
+        if (job := self._active(run)) is not None:
             raise Conflict(
                 f"Job {job.id} works on run {run.id} already.", f"任务 {job.id} 正在跑批次 {run.id}。"
             )
         given = {name: value for name, value in caps.items() if value is not None}
-        if given:
+        with self._database.write() as session:
+            row = session.get_one(PairRun, run.id, with_for_update=True)
+            refuse_second(PAIRS, row)
+            row.config = {**row.config, **given}
+        return self.one(run.id)
+
+    def pause(self, run_id: int) -> PairRunInfo:
+        """Let a run stop, whoever plays it; what is finished is kept. Raises Conflict where nobody does."""
+        run = self.one(run_id)
+        if (job := self._active(run)) is not None:
+            self._jobs.pause(job.id)
+        elif run.playing is not None:
             with self._database.write() as session:
-                row = session.get_one(PairRun, run.id)
-                row.config = {**row.config, **given}
+                session.get_one(PairRun, run.id).stop_wished = True
+        else:
+            raise idle(PAIRS, run.id)
+        return self.one(run.id)
+
+    def cancel(self, run_id: int) -> PairRunInfo:
+        """End a run's job; the run can be resumed later. Raises Conflict where it has none that runs."""
+        run = self.one(run_id)
+        job = self._active(run)
+        if job is None:
+            raise not_a_job(PAIRS, run.id, run.playing) if run.playing else idle(PAIRS, run.id)
+        self._jobs.cancel(job.id)
         return self.one(run.id)
 
     def run(
@@ -142,9 +165,18 @@ class PairService:
         told: Callable[[PairProgress], None] = lambda _: None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> PairProgress:
-        """Work on a run in this process until its pairs stand or it has to stop. Raises UserError."""
+        """Work on a run in this process until its pairs stand or it has to stop.
+
+        Raises UserError for what it cannot go on with, and Conflict where another process plays the run,
+        which goes on undisturbed.
+        """
         tools = Tools(self._database, self._scoring, self._pens, self._retriever)
-        return Running(tools, run_id, told, stopped).go()
+        seat = Seat(self._database, PAIRS, run_id)
+        seat.take()
+        try:
+            return Running(tools, run_id, seat, told, stopped).go()
+        finally:
+            seat.leave()
 
     def runs(self) -> list[PairRunInfo]:
         """Every run, the newest first."""
@@ -224,6 +256,10 @@ class PairService:
 
     def _job(self, run: PairRunInfo) -> JobInfo | None:
         return None if run.job is None else self._jobs.job(run.job)
+
+    def _active(self, run: PairRunInfo) -> JobInfo | None:
+        job = self._job(run)
+        return job if job is not None and not job.ended else None
 
     def _pens(self) -> Pens:
         return Pens(self._generators, self._endpoints, self._policy)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, aliased
 from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair, RunPrompt
 from backend.db.tables import Campaign, Rater, Verdict
 from backend.errors import NotFound
+from backend.jobs.seat import playing
 from backend.pairs.people import votes
 from backend.pairs.records import (
     Again,
@@ -184,6 +185,7 @@ def detail(session: Session, pair_id: int) -> PairDetail:
         ),
         second_judge=second.name if second else "",
         second_version=second.version if second else "",
+        playing=playing(run),
     )
 
 
@@ -203,6 +205,7 @@ def _info(run: PairRun, version: str | None, campaign: str | None) -> PairRunInf
         report=Report.read(run.report) if run.report else None,
         created_at=run.created_at,
         finished_at=run.finished_at,
+        playing=playing(run),
     )
 
 
