@@ -155,8 +155,16 @@ def test_a_run_is_played_by_one_process_only(
         assert pairs.one(run).playing is None, "the seat of a dead process is free"
         with pytest.raises(Conflict, match="not in the works"):
             pairs.pause(run)
-        stopped = pairs.run(run, lambda progress: pairs.pause(run) if progress.judged else None)
+        seen = []
+
+        def stop_once_judged(progress: PairProgress) -> None:
+            if progress.judged:
+                seen.append((pairs.funnel(run).seen, pairs.pause(run)))
+
+        stopped = pairs.run(run, stop_once_judged)
         assert stopped.state is RunState.STOPPED and pairs.one(run).playing is None
+        assert seen[0][0] > 0 and seen[0][1].stage is Stage.JUDGING, "a page sees verdicts as they come"
+        assert pairs.funnel(run).share(4) == stopped.done_share > 0.5
         assert pairs.run(pairs.recapped(run).id).state is RunState.DONE
         assert list(left_over(services, run)) == list(undisturbed[:-1])
     assert sum(fake_llm.state()["answered"].values()) - int(str(undisturbed[-1])) <= BATCH

@@ -37,7 +37,7 @@ def pill(say: Say, status: JobStatus) -> str:
 
 def by_command(say: Say, who: Playing) -> str:
     """Who plays a run that no job plays."""
-    where = f"{who.host}, {who.pid}"
+    where = say(f"主机 {who.host}，进程 {who.pid}", f"process {who.pid} on {who.host}")
     if who.stopping:
         return widgets.note(
             say(
@@ -55,5 +55,10 @@ def by_command(say: Say, who: Playing) -> str:
 
 def bar(job: JobInfo) -> str:
     """How far a job is."""
-    share = f"{job.progress:.0%}"
-    return f'<progress max="1" value="{job.progress:.4f}" aria-label="{share}">{share}</progress> {share}'
+    return share_bar(job.progress)
+
+
+def share_bar(done: float) -> str:
+    """How far something is, 0 to 1."""
+    share = f"{done:.0%}"
+    return f'<progress max="1" value="{done:.4f}" aria-label="{share}">{share}</progress> {share}'

@@ -23,7 +23,7 @@ def funnel_html(say: Say, run: PairRunInfo, funnel: Funnel) -> str:
     stages = (
         (say("请求", "Requests"), funnel.prompts, _losses(dropped, "prompt_", ONE_SIDED)),
         (say("候选", "Candidates"), funnel.candidates, _losses(dropped, "candidate_")),
-        (say("经过评议", "Debated"), funnel.debated, _losses(dropped, "verdict_")),
+        (say("经过评议", "Debated"), funnel.seen, _losses(dropped, "verdict_")),
         (say("可以配对", "Kept"), funnel.kept, _losses(dropped, ONE_SIDED)),
         (say("可能的对", "Possible pairs"), funnel.possible, _losses(dropped, "pair_", "pair_discarded")),
         (say("可用的偏好对", "Pairs in use"), funnel.pairs, _losses(held, "pair_")),

@@ -13,7 +13,7 @@ from backend.pairs.records import PairRunInfo
 from backend.pairs.vocabulary import Stage
 from backend.services import Services
 from ui import widgets
-from ui.job_words import bar, by_command, pill
+from ui.job_words import by_command, pill, share_bar
 from ui.judge_names import judge_title
 from ui.pairs_funnel import funnel_html
 from ui.pairs_words import STAGES, loss
@@ -73,11 +73,12 @@ class Runs:
         services, say = self._services, self._say
         runs = services.pairs.runs()
         jobs = {run.id: _job(services, run) for run in runs}
+        shares = {run.id: self._share(run, jobs[run.id]) for run in runs}
         run = next((one for one in runs if one.id == run_id), None)
         busy = any(run.playing or _at_work(jobs[run.id]) for run in runs)
         facts: dict[str, Any] = {
             "timer": busy,
-            "listed": _table(say, runs, jobs, run_id),
+            "listed": _table(say, runs, jobs, shares, run_id),
             "head": "",
             "funnel": "",
             **dict.fromkeys(BUTTONS, False),
@@ -87,11 +88,19 @@ class Runs:
         }
         if run is not None:
             job = jobs[run.id]
-            facts["head"] = _head(say, run, job)
+            facts["head"] = _head(say, run, job, shares[run.id])
             facts["funnel"] = funnel_html(say, run, services.pairs.funnel(run.id))
             facts |= _possible(run, job)
             facts["caps"] = facts["resume"] and _capped(run)
         return facts
+
+    def _share(self, run: PairRunInfo, job: JobInfo | None) -> float | None:
+        """How far the run is; None where nobody knows."""
+        if job is not None:
+            return job.progress
+        if run.playing is None:
+            return None
+        return self._services.pairs.funnel(run.id).share(run.request.plan.candidates)
 
     def _steering(self) -> list[gr.Button]:
         say = self._say
@@ -309,7 +318,13 @@ def _used(say: Say, run: PairRunInfo) -> str:
     )
 
 
-def _table(say: Say, runs: list[PairRunInfo], jobs: dict[int, JobInfo | None], chosen: Any) -> str:
+def _table(
+    say: Say,
+    runs: list[PairRunInfo],
+    jobs: dict[int, JobInfo | None],
+    shares: dict[int, float | None],
+    chosen: Any,
+) -> str:
     if not runs:
         return empty(
             say(
@@ -326,11 +341,11 @@ def _table(say: Say, runs: list[PairRunInfo], jobs: dict[int, JobInfo | None], c
         say("对数", "Pairs"),
         say("只看字数", "By length"),
     ]
-    rows = [_row(say, run, jobs[run.id], run.id == chosen) for run in runs]
+    rows = [_row(say, run, jobs[run.id], shares[run.id], run.id == chosen) for run in runs]
     return table(head, rows, ("", "zf-left", "zf-left", "zf-text", "zf-text"))
 
 
-def _row(say: Say, run: PairRunInfo, job: JobInfo | None, here: bool) -> list[str]:
+def _row(say: Say, run: PairRunInfo, job: JobInfo | None, share: float | None, here: bool) -> list[str]:
     mark = ' aria-current="true"' if here else ""
     link = (
         f'<a class="zf-a" data-run="{run.id}"{mark} href="?run={run.id}">{esc(f"{run.id} · {run.name}")}</a>'
@@ -339,7 +354,7 @@ def _row(say: Say, run: PairRunInfo, job: JobInfo | None, here: bool) -> list[st
     return [
         link,
         _state(say, run, job),
-        bar(job) if job else esc(say(*STAGES[run.stage])),
+        esc(say(*STAGES[run.stage])) if share is None else share_bar(share),
         esc(say("、", ", ").join(run.request.plan.generators)),
         esc(judge_title(say, run.request.judge.name)),
         f"{after.pairs:,}" if after else "–",
@@ -357,10 +372,10 @@ def _state(say: Say, run: PairRunInfo, job: JobInfo | None) -> str:
     return widgets.pill("wait", "‖", say("停下了", "stopped"))
 
 
-def _head(say: Say, run: PairRunInfo, job: JobInfo | None) -> str:
+def _head(say: Say, run: PairRunInfo, job: JobInfo | None, share: float | None) -> str:
     progress = (
-        f'<div class="zf-watch-bar">{bar(job)}<span>{esc(say(*STAGES[run.stage]))}</span></div>'
-        if job and not job.ended
+        f'<div class="zf-watch-bar">{share_bar(share)}<span>{esc(say(*STAGES[run.stage]))}</span></div>'
+        if share is not None and (run.playing or _at_work(job))
         else ""
     )
     head = f'<div class="zf-watch-head"><h3>{esc(run.name)}</h3>{_state(say, run, job)}</div>'

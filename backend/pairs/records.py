@@ -16,6 +16,7 @@ from backend.pairs.vocabulary import Decider, PairState, Stage
 from backend.scoring.records import RunState, clock
 
 __all__ = ["RunState"]
+CALLS_A_VERDICT = 4
 
 
 class SourceKind(StrEnum):
@@ -118,6 +119,12 @@ class PairEstimate:
     seconds: float
 
 
+def done_share(written: int, expected: int, judged: int, debated: int) -> float:
+    """How much of writing `expected` candidates and judging `debated` of them is done, 0 to 1."""
+    whole = expected + CALLS_A_VERDICT * max(debated, 1)
+    return min((written + CALLS_A_VERDICT * judged) / whole, 1.0) if expected else 0.0
+
+
 @dataclass(frozen=True)
 class Funnel:
     """How many came through each stage, and why the others did not.
@@ -141,6 +148,17 @@ class Funnel:
     pairs: int = 0
     states: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> int:
+        """Candidates that the judge has seen, with or without a verdict."""
+        return self.judged + self.dropped.get("verdict_unscored", 0)
+
+    def share(self, candidates: int) -> float:
+        """How much of the run is done, 0 to 1, where it writes so many candidates a prompt."""
+        expected = self.kept_prompts * candidates
+        debated = self.debated if self.written_prompts == self.kept_prompts else expected
+        return done_share(self.candidates, expected, self.seen, debated)
 
 
 @dataclass(frozen=True)

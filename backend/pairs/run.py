@@ -26,7 +26,7 @@ from backend.pairs.emit import emit
 from backend.pairs.filtering import filter_run
 from backend.pairs.pens import Pens
 from backend.pairs.people import hand_out
-from backend.pairs.records import PairProgress, PairRequest
+from backend.pairs.records import PairProgress, PairRequest, done_share
 from backend.pairs.second import mark
 from backend.pairs.vocabulary import Stage
 from backend.scoring.blocking import blocking
@@ -37,7 +37,6 @@ from backend.scoring.targets import Target, TargetKind
 
 CHUNK = 250
 """Prompts that are written before their candidates are judged."""
-CALLS_A_VERDICT = 4
 NOTED_S = 0.5
 Told = Callable[[PairProgress], None]
 Stopped = Callable[[], bool]
@@ -170,14 +169,22 @@ class Running:
     def _score(
         self, spec: JudgeSpec, target: Target, told: Callable[[ScoreProgress], None], column: str
     ) -> None:
-        """Score what is missing, within what is left of the budget; `column` notes the rater."""
+        """Score what is missing, within what is left of the budget; `column` notes the rater, from its first
+        verdicts on, so that they count in the funnel."""
         request = self._request
         asked = ScoreRequest(spec, target, request.max_calls, request.max_tokens, request.max_cost)
-        done = self._tools.scoring.run(asked, told, self._stopped, self._budget)
-        told(done)
-        with self._tools.database.write() as session:
-            rater = self._tools.scoring.catalog.rater_id(session, done.judge, done.version)
-        self._seat.note(**{column: rater})
+        rater: int | None = None
+
+        def heard(progress: ScoreProgress) -> None:
+            nonlocal rater
+            if rater is None:
+                with self._tools.database.read() as session:
+                    rater = self._tools.scoring.catalog.rater_id(session, progress.judge, progress.version)
+                self._seat.note(**{column: rater})
+            told(progress)
+
+        done = self._tools.scoring.run(asked, heard, self._stopped, self._budget)
+        heard(done)
         if done.state is RunState.BUDGET:
             raise Halt(RunState.BUDGET, UserError(done.error.en, done.error.zh) if done.error else None)
         if done.state is RunState.FAILED and done.error is not None:
@@ -244,11 +251,6 @@ class Running:
             counts = _counts(session, self._id)
         expected = counts["kept"] * self._request.plan.candidates
         debated = counts["debated"] if counts["written_prompts"] == counts["kept"] else expected
-        share = 0.0
-        if expected:
-            share = (counts["written"] + CALLS_A_VERDICT * self._judged) / (
-                expected + CALLS_A_VERDICT * max(debated, 1)
-            )
         return PairProgress(
             run=self._id,
             stage=self._stage,
@@ -262,7 +264,7 @@ class Running:
             tokens=self._budget.tokens,
             cost=self._budget.cost,
             seconds=self._seconds + time.monotonic() - self._began,
-            done_share=min(share, 1.0),
+            done_share=done_share(counts["written"], expected, self._judged, debated),
             again=self._again,
         )
 
