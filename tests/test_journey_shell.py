@@ -1,11 +1,12 @@
 """Every page in both languages: opens without errors, remembers language and colour scheme."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 from backend.llm.checks import EndpointInput
 from backend.services import build_services
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.database]
 
 
 WIDTHS = {1440: 900, 1024: 768, 390: 844}
+QUIET_MS = 200
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +32,41 @@ def app(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
         yield made
 
 
+class Traffic:
+    """What a page still asks its server for; its heartbeat never ends."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._open: set[Request] = set()
+        page.on("request", lambda one: None if "/heartbeat/" in one.url else self._open.add(one))
+        for over in ("requestfinished", "requestfailed"):
+            page.on(over, lambda one: self._open.discard(one))
+
+    def settled(self, seconds: float = 20) -> None:
+        """Wait until every answer is there, and nothing has followed from the last one."""
+        end, quiet = time.monotonic() + seconds, 0
+        while quiet < QUIET_MS:
+            assert time.monotonic() < end, f"never answered: {[one.url for one in self._open]}"
+            self._page.wait_for_timeout(50)
+            quiet = 0 if self._open else quiet + 50
+
+
 @pytest.mark.parametrize("lang", LANGS)
 def test_every_page_opens_and_fits(browser: Browser, app: App, lang: str) -> None:
     page = browser.new_context().new_page()
     failures: list[str] = []
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.on("response", lambda reply: failures.append(reply.url) if reply.status >= 500 else None)
+    traffic = Traffic(page)
     for entry in PAGES:
         page.goto(f"{app.url}/{lang}/{entry.path}", wait_until="domcontentloaded")
         here = page.locator('.zf-nav a[aria-current="page"]')
         expect(here).to_have_text(entry.en if lang == "en" else entry.zh, timeout=30_000)
-        page.wait_for_timeout(800)
+        traffic.settled()
         assert page.evaluate("document.documentElement.lang")[:2] == lang
         for width, height in WIDTHS.items():
             page.set_viewport_size({"width": width, "height": height})
-            page.wait_for_timeout(150)
+            page.wait_for_timeout(60)
             wide = page.evaluate("document.scrollingElement.scrollWidth")
             if wide > width:
                 failures.append(f"{entry.path} is {wide} px wide at {width}")
@@ -113,6 +135,7 @@ def test_a_guide_is_read_once_and_comes_back_when_asked(browser: Browser, app: A
 
 def test_language_and_scheme_are_remembered(browser: Browser, app: App) -> None:
     page = browser.new_context(color_scheme="light").new_page()
+    traffic = Traffic(page)
     page.goto(app.url, wait_until="domcontentloaded")
     page.click("[data-zf-theme]", timeout=30_000)
     expect(page.locator("body.dark")).to_be_attached()
@@ -123,7 +146,7 @@ def test_language_and_scheme_are_remembered(browser: Browser, app: App) -> None:
     page.wait_for_url("**/en/")
     page.reload(wait_until="domcontentloaded")
     page.wait_for_selector(".zf-nav", timeout=30_000)
-    page.wait_for_timeout(800)
+    traffic.settled()
     expect(page.locator("body.dark")).to_be_attached()
     page.click("[data-zf-theme]")
     expect(page.locator("body:not(.dark)")).to_be_attached()
