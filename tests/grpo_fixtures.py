@@ -2,13 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from backend.settings import ROOT
+from tests import warm
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,6 @@ def make_tiny_home(base: Path) -> TinyHome:
     """Policy, adapter, reward model and snapshot; tests read them and write elsewhere."""
     home = base / "tiny"
     home.mkdir()
-    environment = os.environ | {"ZHUFU_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.grpo_tiny"], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    done = warm.run("tests.grpo_tiny", env=os.environ | {"ZHUFU_HOME": str(home)})
     assert done.returncode == 0, done.stderr
     return TinyHome(home, json.loads((home / "tiny.json").read_text())["snapshot"])

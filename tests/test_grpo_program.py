@@ -3,8 +3,6 @@
 import json
 import math
 import os
-import subprocess
-import sys
 from statistics import fmean, stdev
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 from backend.db.engine import Database
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
-from backend.settings import ROOT
+from tests import warm
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import members, sweep, until, worker
 from tests.llm_fixtures import running
@@ -49,10 +47,8 @@ def results(tiny_home: TinyHome, tmp_path_factory: pytest.TempPathFactory) -> di
             "ZHUFU_LLM_BASE_URL": fake.base_url,
             "ZHUFU_LLM_MODEL": "fake",
             "ZHUFU_LLM_API_KEY": "wrong",
-            "OMP_NUM_THREADS": "1",
         }
-        command = [sys.executable, "-m", "tests.grpo_runs", str(out)]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        done = warm.run("tests.grpo_runs", str(out), env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads((out / "results.json").read_text("utf-8"))
     return found

@@ -8,7 +8,7 @@ import pytest
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.training.debias import Debias
-from tests.training_helpers import arguments, card, interrupted, losses, probe, run, snapshot
+from tests.training_helpers import arguments, card, interrupted, losses, probe, run, run_cold, snapshot
 
 STEPS = 6
 
@@ -28,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def policy(data: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An uninterrupted run of SFT on the starter: its folder and what it said."""
     out = tmp_path_factory.mktemp("policy") / "out"
-    done = run("sft", out, max_steps=STEPS, eval_every=3, sample_every=3, snapshot=data)
+    done = run_cold("sft", out, max_steps=STEPS, eval_every=3, sample_every=3, snapshot=data)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 

@@ -1,10 +1,9 @@
 """Tiny Qwen3 models with a tokenizer of their own, built in a process of its own: `FOLDER chat|reward`."""
 
-import subprocess
 import sys
 from pathlib import Path
 
-from backend.settings import ROOT
+from tests import warm
 
 LINES = [
     "祝您生日快乐，福如东海。",
@@ -21,8 +20,8 @@ CHAT += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
 def build(folder: Path, kind: str) -> Path:
     """Build one in another process, so that this one never imports torch."""
-    command = [sys.executable, "-m", "tests.tiny_models", str(folder), kind]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    done = warm.run("tests.tiny_models", str(folder), kind)
+    assert done.returncode == 0, done.stderr
     return folder
 
 

@@ -14,6 +14,7 @@ from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.settings import ROOT
 from backend.training_data import Snapshot, SnapshotOptions, export_snapshot
+from tests import warm
 
 TINY = {
     "batch_size": 4,
@@ -44,56 +45,40 @@ def arguments(out: Path, *more: str, **values: Any) -> list[str]:
     return ["--out", str(out), *sets, *more]
 
 
-def command(program: str, out: Path, *more: str, **values: Any) -> list[str]:
-    """The command line of a program run by hand."""
-    return [sys.executable, "-m", f"backend.training.{program}", *arguments(out, *more, **values)]
-
-
 def probe(*given: str, said: str = "") -> subprocess.CompletedProcess[str]:
     """Run `tests.training_probe`; what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training_probe", *given],
-        cwd=ROOT,
-        env=_environment(),
-        input=said,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = warm.run("tests.training_probe", *given, said=said)
     assert done.returncode == 0, done.stderr
     return done
 
 
 def run(program: str, out: Path, *more: str, **values: Any) -> subprocess.CompletedProcess[str]:
     """Run a program to its end."""
-    return subprocess.run(
-        command(program, out, *more, **values),
-        cwd=ROOT,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return warm.run(f"backend.training.{program}", *arguments(out, *more, **values))
+
+
+def run_cold(program: str, out: Path, **values: Any) -> subprocess.CompletedProcess[str]:
+    """The same, started as a person would."""
+    command = [sys.executable, "-m", f"backend.training.{program}", *arguments(out, **values)]
+    environment = os.environ | warm.FIXED
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def interrupted(program: str, out: Path, at: str, **values: Any) -> tuple[int, str]:
     """Run a program, send SIGTERM once its output holds `at`; exit code and output."""
-    process = subprocess.Popen(
-        command(program, out, **values),
-        cwd=ROOT,
-        env=_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    said: list[str] = []
-    for line in process.stdout:
-        said.append(line)
-        if line.startswith(at):
-            process.send_signal(signal.SIGTERM)
-    process.stdout.close()
-    return process.wait(60), "".join(said)
+    reading, writing = os.pipe()
+    with open(reading, encoding="utf-8") as output, open(os.devnull) as nothing:
+        files = (nothing.fileno(), writing, writing)
+        process = warm.started(
+            f"backend.training.{program}", *arguments(out, **values), files=files, env=os.environ
+        )
+        os.close(writing)
+        said: list[str] = []
+        for line in output:
+            said.append(line)
+            if line.startswith(at):
+                process.send_signal(signal.SIGTERM)
+    return process.wait(), "".join(said)
 
 
 def losses(output: str) -> dict[int, float]:
@@ -114,7 +99,3 @@ def within(seconds: float, look: Any) -> Any:
         assert time.monotonic() < end, "this never happened"
         time.sleep(0.05)
     return found
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
