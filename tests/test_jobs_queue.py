@@ -1,6 +1,9 @@
 """One job, one run: two workers on one queue, order, slots, refusals."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -33,7 +36,7 @@ def _claim(database: Database, devices: list[str], *, light: bool = True, owner:
 
 
 def test_two_workers_never_take_one_job(service: JobService, home: Path) -> None:
-    ids = [service.submit("selftest", {"steps": 1}).id for _ in range(30)]
+    ids = [service.submit("selftest", {"steps": 1, "seconds": 0.5}).id for _ in range(14)]
     with worker(home, "--once", "--name", "a") as first, worker(home, "--once", "--name", "b") as second:
         assert first.wait(50) == 0
         assert second.wait(50) == 0
@@ -45,6 +48,22 @@ def test_two_workers_never_take_one_job(service: JobService, home: Path) -> None
         assert statuses(service, job.id) == ["queued", "running", "succeeded"]
         starts = service.events(job.id, kinds=[EventKind.LOG])
         assert len(starts) == 1, "the program ran once"
+
+
+def test_a_race_for_every_job_has_one_winner(service: JobService, database: Database) -> None:
+    rounds, names = 20, "abc"
+    ids = [service.submit("selftest", {}).id for _ in range(rounds * len(names))]
+    at_once = threading.Barrier(len(names))
+
+    def take(name: str) -> list[int | None]:
+        taken = []
+        for _ in range(rounds):
+            at_once.wait(30)
+            taken.append(_claim(database, [], owner=Owner(name, "here")))
+        return taken
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert sorted(chain(*pool.map(take, names))) == ids, "every job once"
 
 
 def test_priority_goes_first_then_age(service: JobService, database: Database) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -36,6 +38,12 @@ class Refusal(Exception):
         self.complaint = complaint
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are believed, read once: reading them takes longer than most calls."""
+    return httpx2.create_ssl_context()
+
+
 class Transport:
     """An SDK client with its own retries switched off: ours, in `client.py`, are the only ones."""
 
@@ -54,6 +62,7 @@ class Transport:
             project="",
             max_retries=0,
             timeout=timeout,
+            http_client=openai.DefaultAsyncHttpxClient(verify=_trusted(), timeout=timeout),
         )
 
     async def send(self, body: Mapping[str, Any], timeout_s: float) -> Reply:
