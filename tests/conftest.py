@@ -31,11 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 LONG = (
     "training_programs",
     "grpo_program",
-    "principles_service",
+    "training_jobs",
     "journey_",
+    "principles_service",
     "training_page",
-    "cli_corpus",
     "serve",
+    "generators",
+    "pairs_page",
+    "cli_corpus",
 )
 """Files that take longest begin first, so that no process waits at the end for another one's."""
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -17,14 +16,18 @@ SECRET = "sk-very-secret-0123456789"
 WAIT = 30_000
 
 
-@pytest.fixture
-def app(home: Path, fake_llm: FakeLLM) -> Iterator[App]:
+@pytest.fixture(scope="module")
+def app(_fake_llm_process: FakeLLM, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The application with one data set, already judged by two judges."""
-    with house(fake_llm, 40) as services:
-        services.scoring.run(request(services))
-        spec = services.scoring.catalog.resolve("principle", principles=["真诚"]).named("只看真诚")
-        services.scoring.catalog.save(spec)
-        services.endpoints.delete("fake")
+    home = tmp_path_factory.mktemp("judges") / "home"
+    _fake_llm_process.script()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZHUFU_HOME", str(home))
+        with house(_fake_llm_process, 40) as services:
+            services.scoring.run(request(services))
+            spec = services.scoring.catalog.resolve("principle", principles=["真诚"]).named("只看真诚")
+            services.scoring.catalog.save(spec)
+            services.endpoints.delete("fake")
     with running(home) as made:
         yield made
 
@@ -37,6 +40,22 @@ def pick(page: Page, box: str, option: str) -> None:
     page.locator(f"#{box} input").click()
     page.wait_for_timeout(300)
     page.get_by_role("option", name=option).first.click()
+
+
+def test_two_judges_side_by_side_in_english(app: App, browser: Browser):
+    page = browser.new_page()
+    page.set_default_timeout(WAIT)
+    page.goto(f"{app.url}/en/judges")
+    expect(page.locator("#zf-judges")).to_contain_text("Principles")
+    expect(page.locator("#zf-judges")).to_contain_text("Agreement with: data")
+    tab(page, "Side by side")
+    pick(page, "zf-beside-first", "principle ·")
+    pick(page, "zf-beside-second", "principle ·")
+    expect(page.locator("#zf-beside")).to_contain_text("Nothing that both judged")
+    page.get_by_label("Only where they part").uncheck()
+    expect(page.locator("#zf-beside")).to_contain_text("page 1 of 8")
+    expect(page.locator("#zf-beside")).to_contain_text("excellent")
+    page.close()
 
 
 def test_from_an_endpoint_to_a_finished_run(app: App, browser: Browser, fake_llm: FakeLLM):
@@ -106,19 +125,3 @@ def runs(page: Page, fake: FakeLLM) -> None:
     expect(page.locator("#zf-runs")).to_contain_text("40 / 40")
     expect(page.locator("#zf-runs")).to_contain_text("完成")
     assert json.dumps(fake.state()["asked"])
-
-
-def test_two_judges_side_by_side_in_english(app: App, browser: Browser):
-    page = browser.new_page()
-    page.set_default_timeout(WAIT)
-    page.goto(f"{app.url}/en/judges")
-    expect(page.locator("#zf-judges")).to_contain_text("Principles")
-    expect(page.locator("#zf-judges")).to_contain_text("Agreement with: data")
-    tab(page, "Side by side")
-    pick(page, "zf-beside-first", "principle ·")
-    pick(page, "zf-beside-second", "principle ·")
-    expect(page.locator("#zf-beside")).to_contain_text("Nothing that both judged")
-    page.get_by_label("Only where they part").uncheck()
-    expect(page.locator("#zf-beside")).to_contain_text("page 1 of 8")
-    expect(page.locator("#zf-beside")).to_contain_text("excellent")
-    page.close()
