@@ -134,10 +134,3 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fresh_home(prepared: Path, tmp_path: Path) -> Path:
     """A home of one's own, as the first start leaves it."""
     return Path(shutil.copytree(prepared, tmp_path / "home"))
-
-
-@pytest.fixture(scope="session")
-def app(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """A freshly started application with the seed corpus, shared by tests that only look."""
-    with running(Path(shutil.copytree(prepared, tmp_path_factory.mktemp("app") / "home"))) as made:
-        yield made
