@@ -125,7 +125,7 @@ _CPU_RM = {
     "max_length": 160,
     "lora_rank": 0,
 }
-_STARTER_RM = {**_CPU_RM, "composed": True}
+_STARTER_RM = {**_CPU_RM, "composed": True, "learning_rate": 2e-3, "epochs": 2}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "sft": {
         "starter_cpu": _CPU_SFT,

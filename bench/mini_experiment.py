@@ -4,7 +4,7 @@
 
 A mediocre policy (SFT on two thirds of the chosen and all rejected greetings) learns by GRPO from a reward
 model without KL, from the reward model with KL, and from a binary judge (learnt from labels in which length
-says nothing) with terms for length, repetition and fit. All of it are the programs of
+says nothing) with terms for length, repetition, diversity and fit. All of it are the programs of
 `backend.training`, started as anybody would. Requests are divided: rewards learn from one half; gold, its
 length-matched twin and the reading of fit ("points back") from the other. No policy and no reward learns from
 requests of the test split, and no checkpoint is chosen by them. distinct-2 is compared at equal amounts of
@@ -67,15 +67,17 @@ RUNS: dict[str, dict[str, Any]] = {
         "learning_rate": 1.6e-3,
         "scheduler": "linear",
         "beta": 0.04,
-        "max_steps": 110,
+        "max_steps": 200,
         "max_new_tokens": 72,
         "eval_prompts": 128,
         "eval_every": 10,
         **FORMED,
-        "length_weight": 0.75,
-        "length_low": 50,
-        "length_high": 70,
-        "fit_weight": 2.0,
+        "reward_weight": 2.5,
+        "length_weight": 1.0,
+        "length_low": 48,
+        "length_high": 68,
+        "fit_weight": 4.0,
+        "diversity_weight": 1.5,
         "repetition_weight": 0.5,
     },
 }
@@ -192,6 +194,7 @@ def _targets(measured: dict[str, Row]) -> dict[str, bool]:
             "judge: length-matched excellence >= .90": judge["length_matched"] >= 0.90,
             f"judge: mean length <= {GOOD_LENGTH}": judge["length"] <= GOOD_LENGTH,
             "judge: self-BLEU-4 no worse than before": judge["self_bleu_4"] <= before["self_bleu_4"],
+            "judge: distinct-2 no worse than before": judge["distinct_2"] >= before["distinct_2"],
             "judge: distinct-2 of equal text no worse than before": judge["distinct_2_equal"]
             >= before["distinct_2_equal"],
             "judge: fit above before": judge["fit"] > before["fit"],

@@ -92,7 +92,7 @@ def written(artifact: Path, prompts: Sequence[str], seed: int) -> list[str]:
     tokenizer = load_tokenizer(str(artifact))
     model: Any = AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32)
     told = model.generation_config
-    drawn = {"temperature": told.temperature, "top_p": told.top_p}
+    drawn = {name: getattr(told, name) for name in ("temperature", "top_p", "no_repeat_ngram_size")}
     batches = [prompts[at : at + BATCH] for at in range(0, len(prompts), BATCH)]
     return [text for batch in batches for text in generate(model, tokenizer, batch, TOKENS, seed, **drawn)]
 

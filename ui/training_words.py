@@ -44,8 +44,8 @@ MACHINES: dict[str, Words] = {
         "For machines without a GPU: a model of one or two million parameters, minutes on two cores.",
     ),
     "starter": (
-        "一键训练用的设置：加上入门写作语料，两核电脑约十分钟。",
-        "What the one click uses: with the starter's writing corpus, about ten minutes on two cores.",
+        "一键训练用的设置：加上入门写作语料，两核电脑约六分钟。",
+        "What the one click uses: with the starter's writing corpus, about six minutes on two cores.",
     ),
     "one_small_gpu": ("适合一张 12–24 GB 的显卡，用 LoRA。", "For one GPU of 12 to 24 GB, with LoRA."),
     "one_big_gpu": ("适合一张 40–80 GB 的显卡，用 LoRA。", "For one GPU of 40 to 80 GB, with LoRA."),

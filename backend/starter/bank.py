@@ -80,6 +80,7 @@ class Recipient:
 class Detail:
     """What a request may tell of the recipient besides, and what the greeting says to it."""
 
+    key: str
     asks: tuple[str, ...]
     line: tuple[str, ...]
     to: tuple[str, ...] = ()
@@ -190,7 +191,7 @@ def load(folder: Path = FOLDER) -> Bank:
             _recipient(name, entry) for name, entry in _toml(folder / "recipients.toml").items()
         )
     with _named("details.toml"):
-        details = tuple(_detail(entry) for entry in _toml(folder / "details.toml").values())
+        details = tuple(_detail(*entry) for entry in _toml(folder / "details.toml").items())
     with _named("requests.toml"):
         asked = Requests(
             tuple(requests["things"]),
@@ -260,8 +261,8 @@ def _recipient(name: str, entry: Mapping[str, Any]) -> Recipient:
     )
 
 
-def _detail(entry: Mapping[str, Any]) -> Detail:
-    return Detail(tuple(entry["asks"]), _lines(entry["line"]), tuple(entry.get("to", ())))
+def _detail(key: str, entry: Mapping[str, Any]) -> Detail:
+    return Detail(key, tuple(entry["asks"]), _lines(entry["line"]), tuple(entry.get("to", ())))
 
 
 def _lines(text: str) -> tuple[str, ...]:

@@ -32,9 +32,14 @@ COMPOSED = "composed"
 
 
 def sft_rows() -> list[Row]:
-    """Prompt and completion."""
+    """Prompt, completion, and what it is about."""
     return [
-        {"split": split_of(row.prompt).value, "prompt": row.prompt, "completion": row.greeting}
+        {
+            "split": split_of(row.prompt).value,
+            "prompt": row.prompt,
+            "completion": row.greeting,
+            "plan": row.scene.plan,
+        }
         for row in composed()
     ]
 

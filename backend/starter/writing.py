@@ -59,6 +59,13 @@ class Scene:
     number: str = ""
     detail: Detail | None = None
 
+    @property
+    def plan(self) -> list[str]:
+        """What was asked for, a word each: occasion, recipient, way of writing, number and detail if any."""
+        who = self.recipient.name if self.recipient else "nobody"
+        told = (self.number, self.detail.key if self.detail else "")
+        return [self.occasion.key, who, self.style or self.size or "plain", *filter(None, told)]
+
 
 def styles_of(bank: Bank, occasion: Occasion, recipient: Recipient | None) -> list[str]:
     """Which wishes for a style can be met here; "" is no wish."""

@@ -120,8 +120,13 @@ def generate(
     *,
     temperature: float = 0.8,
     top_p: float = 0.95,
+    no_repeat_ngram_size: int = 0,
 ) -> list[str]:
-    """One sampled greeting for each request; leaves the random state and the mode of the model alone."""
+    """One sampled greeting for each request; leaves the random state and the mode of the model alone.
+
+    Drawn as in training unless told otherwise: a guard against repetition would hide from the monitor what
+    the policy has become.
+    """
     turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
     texts = [tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True) for one in turns]
     side, tokenizer.padding_side = tokenizer.padding_side, "left"
@@ -137,6 +142,7 @@ def generate(
             do_sample=True,
             temperature=temperature,
             top_p=top_p,
+            no_repeat_ngram_size=no_repeat_ngram_size,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
             use_cache=True,

@@ -39,7 +39,7 @@ def train(run: Run[GrpoSettings]) -> None:
         _spread(run)
         return
     chosen, snapshot = run.settings, run.snapshot
-    base = models.base_of(run, *models.texts_of(snapshot.rows("sft", Split.TRAIN), "completion"))
+    base = models.base_of(run, snapshot.rows("sft", Split.TRAIN), "completion")
     tokenizer = models.load_tokenizer(base, chosen.revision)
     tokenizer.padding_side = "left"
     requests = _requests(run, tokenizer)

@@ -1,6 +1,6 @@
 """Models and tokenizers: any base that transformers can load, or the starter, built from a config."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from transformers import (
 from backend.db.job_tables import Artifact, Job
 from backend.errors import UserError
 from backend.jobs.vocabulary import ArtifactKind
+from backend.training import plan
 from backend.training.program import Run
 from backend.training.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
 from backend.training_config import ARTIFACT, LATEST, STARTER, TrainingSettings, check_base
+from backend.training_data import Row
 
 PROBE = "祝您生日快乐 🎂\n"
 ENOUGH_TEXTS = 20
@@ -48,14 +50,16 @@ SHAPES: dict[str, dict[str, Any]] = {
 """The starter: two million parameters with a vocabulary of 4,000. Bigger is worse in minutes of CPU."""
 
 
-def base_of(run: Run[Any], requests: Iterable[str], greetings: Iterable[str]) -> str:
-    """A hub id or folder that `from_pretrained` understands; the starter is built from these texts first.
+def base_of(run: Run[Any], rows: Sequence[Row], *names: str) -> str:
+    """A hub id or folder that `from_pretrained` understands; the starter is built from these rows first.
+
+    Their greetings stand in the fields `names`.
 
     Notes the parent artifact on the run. Raises UserError for an artifact that is not there (any more).
     """
     wish = run.settings.base
     if wish == STARTER:
-        return str(_starter(run, list(dict.fromkeys(requests)), list(dict.fromkeys(greetings))))
+        return str(_starter(run, rows, names))
     if wish == LATEST or wish.startswith(ARTIFACT):
         run.parent_artifact, folder = find_artifact(run, wish, ArtifactKind.POLICY)
         return _whole(run, str(folder))
@@ -164,22 +168,25 @@ def _whole(run: Run[Any], base: str) -> str:
     return str(folder)
 
 
-def _starter(run: Run[Any], requests: list[str], greetings: list[str]) -> Path:
+def _starter(run: Run[Any], rows: Sequence[Row], names: Sequence[str]) -> Path:
     """A fresh starter in OUT/base. GRPO needs a path, and a resumed run the same tokenizer."""
     folder = run.out / "base"
     if (folder / "model.safetensors").is_file():
         return folder
+    requests = list(dict.fromkeys(row["prompt"] for row in rows))
+    greetings = list(dict.fromkeys(row[name] for row in rows for name in names))
     found = len({*requests, *greetings})
     if found < ENOUGH_TEXTS:
         raise too_little(run, found, ENOUGH_TEXTS)
-    tokenizer = train_tokenizer(requests, greetings)
+    tokenizer = train_tokenizer(requests, greetings, plan.tokens_of(rows))
     tokenizer.save_pretrained(folder)
     torch.manual_seed(run.settings.seed)
     model = Qwen3ForCausalLM(_config(tokenizer, run.settings.shape))
     model.generation_config.update(
         do_sample=True,
-        temperature=0.7,
-        top_p=0.9,
+        temperature=0.6,
+        top_p=0.8,
+        no_repeat_ngram_size=2,  # tokens are sentences and clauses: none twice after the same mark
         max_new_tokens=128,
         eos_token_id=tokenizer.eos_token_id,
         suppress_tokens=tokenizer.convert_tokens_to_ids(list(NEVER_WRITTEN)),
@@ -223,8 +230,3 @@ def _loaded(base: str, load: Any) -> Any:
             f"base “{base}” cannot be loaded ({cause}); check the name, the network, or HF_TOKEN.",
             f"无法加载 base “{base}”（{cause}），请检查名称、网络或 HF_TOKEN。",
         ) from error
-
-
-def texts_of(rows: Sequence[dict[str, Any]], *names: str) -> tuple[list[str], list[str]]:
-    """The requests of all rows, and their greetings, which stand in the fields `names`."""
-    return [row["prompt"] for row in rows], [row[name] for row in rows for name in names]

@@ -27,7 +27,7 @@ def train(run: Run[RewardModelSettings]) -> None:
     rows, watched = run.snapshot.rows("pairs", Split.TRAIN), run.snapshot.rows("pairs", Split.VALIDATION)
     if len(rows) < ENOUGH:
         raise models.too_little(run, len(rows), ENOUGH)
-    base = models.base_of(run, *models.texts_of(rows, "chosen", "rejected"))
+    base = models.base_of(run, rows, "chosen", "rejected")
     tokenizer = models.load_tokenizer(base, chosen.revision)
     trainer = RewardTrainer(
         model=models.load_classifier(run, base, tokenizer),

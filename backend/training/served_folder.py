@@ -3,11 +3,14 @@
 - generation_config.json: where sampling is off, a temperature of the request would be ignored.
 - tokenizer_config.json: of a family that it knows (Qwen) the server reads replies by the family's chat marks.
   In a model with a template of its own it does not find them, and its streams begin with the whole request.
+  A starter's plan is reasoning, which is not part of the greeting.
 """
 
 import json
 from pathlib import Path
 from typing import Any
+
+from backend.training.plan import CLOSE, OPEN
 
 GENERATION, TOKENIZER, TEMPLATE = "generation_config.json", "tokenizer_config.json", "chat_template.jinja"
 FAMILY_MARK = "<|im_start|>"
@@ -26,7 +29,7 @@ def arrange(model: Path, folder: Path) -> Path:
             (folder / file.name).symlink_to(file)
     generation = {**_read(model / GENERATION), "do_sample": True}
     (folder / GENERATION).write_text(json.dumps(generation), "utf-8")
-    (folder / TOKENIZER).write_text(json.dumps(_tokenizer(model), ensure_ascii=False), "utf-8")
+    (folder / TOKENIZER).write_text(json.dumps(served_tokenizer(model), ensure_ascii=False), "utf-8")
     return folder
 
 
@@ -40,7 +43,8 @@ def threads(model: Path) -> dict[str, str]:
     return {"OMP_NUM_THREADS": "1"} if size < SMALL_BYTES else {}
 
 
-def _tokenizer(model: Path) -> dict[str, Any]:
+def served_tokenizer(model: Path) -> dict[str, Any]:
+    """Its tokenizer_config.json, with how to read replies."""
     told = _read(model / TOKENIZER)
     template = told.get("chat_template") or _text(model / TEMPLATE)
     end = told.get("eos_token")
@@ -51,7 +55,16 @@ def _tokenizer(model: Path) -> dict[str, Any]:
     told["response_template"] = {
         "defaults": {"role": "assistant"},
         "start_anchor_pattern": r"\Z",
-        "fields": {"content": {"close": end, "content": "text"}},
+        "fields": {
+            "content": {"close": end, "content": "text", "repeats": True, "join": ""},
+            "reasoning_content": {
+                "open": OPEN,
+                "close": CLOSE,
+                "content": "text",
+                "repeats": True,
+                "join": " ",
+            },
+        },
     }
     return told
 

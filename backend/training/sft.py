@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from trl import SFTConfig, SFTTrainer
 
 from backend.text import length
-from backend.training import models
+from backend.training import models, plan
 from backend.training.callbacks import Samples
 from backend.training.card import Kind
 from backend.training.program import Run, main
@@ -47,14 +47,14 @@ def train(run: Run[SftSettings]) -> None:
     if len(rows[Split.TRAIN]) < ENOUGH:
         raise models.too_little(run, len(rows[Split.TRAIN]), ENOUGH)
     _warn(run, rows[Split.TRAIN])
-    base = models.base_of(run, *models.texts_of(rows[Split.TRAIN], "completion"))
+    base = models.base_of(run, rows[Split.TRAIN], "completion")
     tokenizer = models.load_tokenizer(base, chosen.revision)
     held_out = rows[Split.VALIDATION]
     trainer = (LeanSFTTrainer if run.device == "cpu" else SFTTrainer)(
         model=models.load_policy(run, base),
         args=_arguments(run, bool(held_out)),
-        train_dataset=_chats(rows[Split.TRAIN]),
-        eval_dataset=_chats(held_out) if held_out else None,
+        train_dataset=_chats(rows[Split.TRAIN], tokenizer),
+        eval_dataset=_chats(held_out, tokenizer) if held_out else None,
         processing_class=tokenizer,
         peft_config=models.lora(chosen, "CAUSAL_LM"),
     )
@@ -98,12 +98,13 @@ def _arguments(run: Run[SftSettings], evaluated: bool) -> SFTConfig:
     )
 
 
-def _chats(rows: list[Row]) -> Dataset:
+def _chats(rows: list[Row], tokenizer: Any) -> Dataset:
+    known = tokenizer.get_vocab()
     return Dataset.from_list(
         [
             {
                 "prompt": [{"role": "user", "content": row["prompt"]}],
-                "completion": [{"role": "assistant", "content": row["completion"]}],
+                "completion": [{"role": "assistant", "content": plan.written(row, known)}],
             }
             for row in rows
         ]

@@ -15,10 +15,10 @@ from tokenizers.models import BPE, Unigram
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-VOCABULARY = 8_000
+VOCABULARY = 9_500
 WORDS = 1_500
 WORD_FREQUENCY, CLAUSE_FREQUENCY = 10, 4  # a token seen less often in a small corpus is hardly learnt
-WORD_LENGTH, CLAUSE_LENGTH = 4, 16
+WORD_LENGTH, CLAUSE_LENGTH, SENTENCE_LENGTH = 4, 16, 28
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 PAD, USER, BOT, END = "<|pad|>", "<|user|>", "<|bot|>", "<|end|>"
 SPECIAL = (PAD, USER, BOT, END)
@@ -37,14 +37,19 @@ TEMPLATE = (
 )
 """Requests and greetings only: the starter never saw instructions of a system."""
 _CLAUSES = pre_tokenizers.Split(Regex(r"[\s\p{P}\p{S}]"), "isolated")
+_SENTENCES = pre_tokenizers.Split(Regex(r"(?![，、；：])[\s\p{P}\p{S}]"), "isolated")
 
 
-def train_tokenizer(requests: Sequence[str], greetings: Sequence[str]) -> PreTrainedTokenizerFast:
-    """At most 8,000 tokens; the same texts in the same order give the same one."""
-    clauses = Counter(piece for text in greetings for piece, _ in _CLAUSES.pre_tokenize_str(text))
+def train_tokenizer(
+    requests: Sequence[str], greetings: Sequence[str], plans: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """At most 9,500 tokens and those of `plans`; the same texts in the same order give the same one."""
     characters = sorted(set("".join((*requests, *greetings))))
     room = VOCABULARY - len(SPECIAL) - len(BYTES) - len(characters) - WORDS
-    counts = {clause: clauses[clause] for clause in _repeated(clauses)[: max(room, 0)]}
+    sentences = Counter(piece for text in greetings for piece, _ in _SENTENCES.pre_tokenize_str(text))
+    counts = _bound(sentences, max(room, 0) // 2)
+    clauses = _clauses(sentences - Counter(counts))
+    counts |= _frequent(clauses, CLAUSE_LENGTH, max(room, 0) - len(counts))
     spelt = _spelt(greetings, clauses, counts.keys())
     counts |= {word: spelt[word] for word in sorted(spelt) if spelt[word] >= WORD_FREQUENCY}
     counts = {one: spelt[one] for one in characters} | counts
@@ -55,7 +60,7 @@ def train_tokenizer(requests: Sequence[str], greetings: Sequence[str]) -> PreTra
         tokenizer_object=_unigram(scores),
         eos_token=END,
         pad_token=PAD,
-        additional_special_tokens=[USER, BOT],
+        additional_special_tokens=[USER, BOT, *plans],
         chat_template=TEMPLATE,
         model_max_length=1024,
         clean_up_tokenization_spaces=False,
@@ -63,14 +68,33 @@ def train_tokenizer(requests: Sequence[str], greetings: Sequence[str]) -> PreTra
     )
 
 
-def _repeated(clauses: Counter[str]) -> list[str]:
-    """Clauses worth a token of their own, the most frequent first."""
+def _bound(sentences: Counter[str], most: int) -> dict[str, int]:
+    """Sentences of several clauses, one of which hardly occurs without the others, and how often they do."""
+    seen = _clauses(sentences)
+    found: Counter[str] = Counter()
+    for sentence, count in sentences.items():
+        parts = [part for part, _ in _CLAUSES.pre_tokenize_str(sentence) if len(part) > 1]
+        if len(parts) > 1 and 2 * count > min(seen[part] for part in parts):
+            found[sentence] = count
+    return _frequent(found, SENTENCE_LENGTH, most)
+
+
+def _frequent(counts: Counter[str], longest: int, most: int) -> dict[str, int]:
+    """What is worth a token of its own, the most frequent first."""
     often = [
-        (-count, clause)
-        for clause, count in clauses.items()
-        if count >= CLAUSE_FREQUENCY and 1 < len(clause) <= CLAUSE_LENGTH
+        (-count, text)
+        for text, count in counts.items()
+        if count >= CLAUSE_FREQUENCY and 1 < len(text) <= longest
     ]
-    return [clause for _, clause in sorted(often)]
+    return {text: -count for count, text in sorted(often)[:most]}
+
+
+def _clauses(sentences: Counter[str]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for sentence, count in sentences.items():
+        for part, _ in _CLAUSES.pre_tokenize_str(sentence):
+            found[part] += count
+    return found
 
 
 def _spelt(greetings: Sequence[str], clauses: Counter[str], whole: Container[str]) -> Counter[str]:
@@ -94,7 +118,7 @@ def _spelt(greetings: Sequence[str], clauses: Counter[str], whole: Container[str
 
 def _unigram(scores: list[tuple[str, float]]) -> Tokenizer:
     tokenizer = Tokenizer(Unigram(scores, 0, byte_fallback=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(APART, "removed"), _CLAUSES])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(APART, "removed"), _SENTENCES])
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens(list(SPECIAL))
     return tokenizer
