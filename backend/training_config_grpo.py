@@ -169,6 +169,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sample_every": 8,
         "format_weight": 0.5,
         "repetition_weight": 0.5,
+        "diversity_weight": 0.5,
         "length_weight": 0.5,
     },
     "one_small_gpu": {

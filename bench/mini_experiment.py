@@ -51,7 +51,7 @@ SFT: dict[str, Any] = {
     "epochs": 8,
     "eval_every": 500,
 }
-FORMED = {"length_weight": 0.0, "repetition_weight": 0.0, "format_weight": 0.0}
+FORMED = dict.fromkeys(("length_weight", "repetition_weight", "diversity_weight", "format_weight"), 0.0)
 RUNS: dict[str, dict[str, Any]] = {
     "rm_collapse": {
         "reward": "reward_model",

@@ -119,7 +119,10 @@ def test_the_presets_for_one_machine(preset: str, values: dict[str, float]) -> N
         ({"monitor": {"fit": [0.2, 0.9]}}, "fit"),
         ({"kl": 0.1}, "kl"),
         (
-            {"reward_weight": 0, "length_weight": 0, "repetition_weight": 0, "format_weight": 0},
+            dict.fromkeys(
+                ("reward_weight", "length_weight", "repetition_weight", "diversity_weight", "format_weight"),
+                0,
+            ),
             "at least one reward weight",
         ),
     ],
