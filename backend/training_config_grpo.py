@@ -147,8 +147,8 @@ class GrpoSettings(TrainingSettings):
             raise ValueError(f"max_length = {self.max_length} leaves no room for the request; raise it")
         if self.length_low > self.length_high:
             raise ValueError("length_low must not exceed length_high")
-        weights = (self.length_weight, self.repetition_weight, self.format_weight, self.fit_weight)
-        if not self.reward_weight + self.diversity_weight + sum(weights):
+        form = (self.length_weight, self.repetition_weight, self.diversity_weight, self.format_weight)
+        if not self.reward_weight + self.fit_weight + sum(form):
             raise ValueError("at least one reward weight must be above 0")
         return self
 

@@ -12,7 +12,7 @@ from backend.errors import UserError
 from backend.starter import rows as starter
 from backend.starter.bank import ANY, ROLES, SELF, Bank, Mood, held_out, load
 from backend.starter.bank import FOLDER as BANK
-from backend.starter.compose import ROWS, Composed, compose, composed
+from backend.starter.compose import ROWS, Composed, clauses_of, compose, composed
 from backend.starter.writing import NEEDS, SIZES, clash
 from backend.text import length, squeeze
 from backend.vocabulary import Flaw, Split
@@ -82,6 +82,14 @@ def test_rows_cover_occasions_recipients_and_styles(bank: Bank, made: list[Compo
     assert set(styles) == {*NEEDS, "温情", "口语", ""} and min(styles.values()) >= 100
     sizes = Counter(row.scene.size for row in made)
     assert set(sizes) == set(SIZES) and min(sizes.values()) >= 200
+
+
+def test_hardly_a_clause_is_too_rare_to_be_learnt(bank: Bank, made: list[Composed]) -> None:
+    clauses = [clauses_of(row.greeting) for row in made]
+    counts = Counter(clause for row in clauses for clause in row)
+    assert sum(min(counts[clause] for clause in row) < 4 for row in clauses) / len(made) < 0.03
+    shares = Counter(row.scene.occasion.key for row in made)
+    assert set(shares) == {one.key for one in bank.occasions} and min(shares.values()) > 150
 
 
 def test_the_same_seed_gives_the_same_rows(bank: Bank) -> None:

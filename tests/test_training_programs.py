@@ -1,6 +1,7 @@
 """The programs end to end, by hand: what they leave behind, stopping, going on, adapters, sentences."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ def test_stopped_and_resumed_is_like_never_stopped(
     second = losses(done.stdout)
     assert min(second) == max(first) + 1
     assert first | second == pytest.approx(losses(policy[1]), rel=1e-3)
+
+
+def test_a_plan_is_learnt_before_the_greeting(data: str, tmp_path: Path) -> None:
+    planned = Path(shutil.copytree(data, tmp_path / "planned"))
+    rows = [json.loads(line) for line in (planned / "sft.jsonl").read_text("utf-8").splitlines()]
+    lines = [json.dumps(row | {"plan": ["birthday", "妈妈"]}) + "\n" for row in rows]
+    (planned / "sft.jsonl").write_text("".join(lines), "utf-8")
+    done = run("sft", tmp_path / "out", max_steps=1, samples=0, snapshot=planned)
+    assert done.returncode == 0, done.stderr
+    found = probe("look", str(tmp_path / "out" / "artifact"), str(planned))
+    first = json.loads(found.stdout.splitlines()[-1])["first"]
+    assert first[:2] == ["<|plan:birthday|>", "<|plan:妈妈|>"] and len(first) > 2
 
 
 def test_adapters_all_the_way(policy: tuple[Path, str], data: str, tmp_path: Path) -> None:

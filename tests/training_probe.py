@@ -56,7 +56,9 @@ def look(artifact: str, data: str) -> None:
             kind.__name__: loss(kind, artifact, tokenizer, rows, folder)
             for kind in (SFTTrainer, LeanSFTTrainer)
         }
-    print(json.dumps({"lost": lost, "trl": values["SFTTrainer"], "lean": values["LeanSFTTrainer"]}))
+    first = _chats(rows, tokenizer)[0]["completion"][0]["content"]
+    told = {"lost": lost, "trl": values["SFTTrainer"], "lean": values["LeanSFTTrainer"]}
+    print(json.dumps(told | {"first": tokenizer.tokenize(first)}))
 
 
 def loss(kind: type[SFTTrainer], artifact: str, tokenizer, rows, folder: str) -> float:  # type: ignore[no-untyped-def]

@@ -12,13 +12,11 @@ from backend.jobs.vocabulary import JobStatus
 from backend.pairs.records import PairRunInfo
 from backend.pairs.vocabulary import Stage
 from backend.services import Services
-from ui import widgets
-from ui.job_words import by_command, pill, share_bar
-from ui.judge_names import judge_title
 from ui.pairs_funnel import funnel_html
-from ui.pairs_words import STAGES, loss
+from ui.pairs_look import at_work, capped, head_html, runs_html, stopped
+from ui.pairs_words import loss
 from ui.say import Say
-from ui.widgets import empty, esc, html_block, note, opener, polite, table
+from ui.widgets import esc, html_block, note, opener, polite, table
 
 POLL_S = 2.5
 LINES = 200
@@ -75,10 +73,10 @@ class Runs:
         jobs = {run.id: _job(services, run) for run in runs}
         shares = {run.id: self._share(run, jobs[run.id]) for run in runs}
         run = next((one for one in runs if one.id == run_id), None)
-        busy = any(run.playing or _at_work(jobs[run.id]) for run in runs)
+        busy = any(run.playing or at_work(jobs[run.id]) for run in runs)
         facts: dict[str, Any] = {
             "timer": busy,
-            "listed": _table(say, runs, jobs, shares, run_id),
+            "listed": runs_html(say, runs, jobs, shares, run_id),
             "head": "",
             "funnel": "",
             **dict.fromkeys(BUTTONS, False),
@@ -88,10 +86,10 @@ class Runs:
         }
         if run is not None:
             job = jobs[run.id]
-            facts["head"] = _head(say, run, job, shares[run.id])
+            facts["head"] = head_html(say, run, job, shares[run.id])
             facts["funnel"] = funnel_html(say, run, services.pairs.funnel(run.id))
             facts |= _possible(run, job)
-            facts["caps"] = facts["resume"] and _capped(run)
+            facts["caps"] = facts["resume"] and capped(run)
         return facts
 
     def _share(self, run: PairRunInfo, job: JobInfo | None) -> float | None:
@@ -273,129 +271,10 @@ def _job(services: Services, run: PairRunInfo) -> JobInfo | None:
     job = None
     with suppress(UserError):
         job = services.jobs.job(run.job) if run.job is not None else None
-    return job if _at_work(job) or run.playing is None else None
-
-
-def _at_work(job: JobInfo | None) -> bool:
-    return job is not None and not job.ended
-
-
-def _stopped(run: PairRunInfo, job: JobInfo | None) -> bool:
-    return run.stage is not Stage.DONE and run.playing is None and not _at_work(job)
+    return job if at_work(job) or run.playing is None else None
 
 
 def _possible(run: PairRunInfo, job: JobInfo | None) -> dict[str, bool]:
     running = job is not None and job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
     by_command = job is None and run.playing is not None and not run.playing.stopping
-    return {"pause": running or by_command, "resume": _stopped(run, job), "cancel": running}
-
-
-def _capped(run: PairRunInfo) -> bool:
-    request = run.request
-    return any(cap is not None for cap in (request.max_calls, request.max_tokens, request.max_cost))
-
-
-def _used(say: Say, run: PairRunInfo) -> str:
-    """What was used of each cap."""
-    request = run.request
-    parts = [
-        say(f"调用 {run.calls:,} / {request.max_calls:,}", f"calls {run.calls:,} / {request.max_calls:,}")
-        if request.max_calls is not None
-        else "",
-        say(
-            f"token {run.tokens:,} / {request.max_tokens:,}",
-            f"tokens {run.tokens:,} / {request.max_tokens:,}",
-        )
-        if request.max_tokens is not None
-        else "",
-        say(f"花费 {run.cost:.4f} / {request.max_cost:g}", f"cost {run.cost:.4f} / {request.max_cost:g}")
-        if request.max_cost is not None
-        else "",
-    ]
-    told = say("，", ", ").join(part for part in parts if part)
-    return say(
-        f"已用{told}。预算用完的话，先改上限再继续。", f"Used: {told}. Out of budget? Raise the cap first."
-    )
-
-
-def _table(
-    say: Say,
-    runs: list[PairRunInfo],
-    jobs: dict[int, JobInfo | None],
-    shares: dict[int, float | None],
-    chosen: Any,
-) -> str:
-    if not runs:
-        return empty(
-            say(
-                "还没有偏好对。到“新的一批”选请求、写作的模型和裁判，几分钟就有第一批。",
-                "No pairs yet. Under “New run” choose requests, models and a judge.",
-            )
-        )
-    head = [
-        say("批次", "Run"),
-        say("状态", "State"),
-        say("进度", "Progress"),
-        say("谁写", "Writers"),
-        say("谁评", "Judge"),
-        say("对数", "Pairs"),
-        say("只看字数", "By length"),
-    ]
-    rows = [_row(say, run, jobs[run.id], shares[run.id], run.id == chosen) for run in runs]
-    return table(head, rows, ("", "zf-left", "zf-left", "zf-text", "zf-text"))
-
-
-def _row(say: Say, run: PairRunInfo, job: JobInfo | None, share: float | None, here: bool) -> list[str]:
-    mark = ' aria-current="true"' if here else ""
-    link = (
-        f'<a class="zf-a" data-run="{run.id}"{mark} href="?run={run.id}">{esc(f"{run.id} · {run.name}")}</a>'
-    )
-    after = run.report.after if run.report else None
-    return [
-        link,
-        _state(say, run, job),
-        esc(say(*STAGES[run.stage])) if share is None else share_bar(share),
-        esc(say("、", ", ").join(run.request.plan.generators)),
-        esc(judge_title(say, run.request.judge.name)),
-        f"{after.pairs:,}" if after else "–",
-        f"{after.length:.1%}" if after and after.length is not None else "–",
-    ]
-
-
-def _state(say: Say, run: PairRunInfo, job: JobInfo | None) -> str:
-    if run.stage is Stage.DONE:
-        return widgets.pill("good", "✓", say(*STAGES[run.stage]))
-    if job is not None and job.status is not JobStatus.SUCCEEDED:
-        return pill(say, job.status)
-    if run.playing is not None:
-        return pill(say, JobStatus.PAUSING if run.playing.stopping else JobStatus.RUNNING)
-    return widgets.pill("wait", "‖", say("停下了", "stopped"))
-
-
-def _head(say: Say, run: PairRunInfo, job: JobInfo | None, share: float | None) -> str:
-    progress = (
-        f'<div class="zf-watch-bar">{share_bar(share)}<span>{esc(say(*STAGES[run.stage]))}</span></div>'
-        if share is not None and (run.playing or _at_work(job))
-        else ""
-    )
-    head = f'<div class="zf-watch-head"><h3>{esc(run.name)}</h3>{_state(say, run, job)}</div>'
-    return f"{head}{progress}{_words(say, run, job)}"
-
-
-def _words(say: Say, run: PairRunInfo, job: JobInfo | None) -> str:
-    if run.stage is Stage.DONE:
-        return ""
-    if job is None and run.playing is not None:
-        return by_command(say, run.playing)
-    if job and (told := job.error or job.waiting):
-        return f'<p class="zf-error">{esc(say.of(told))}</p>'
-    if not _stopped(run, job):
-        return ""
-    return note(
-        say(
-            "还没做完就停了（暂停、取消、中断，或预算用完）。点“继续”从停下的地方接着做。",
-            "It stopped before the end (paused, cancelled, broken off, or out of budget). "
-            "Press Resume to go on.",
-        )
-        + (say("", " ") + _used(say, run) if _capped(run) else "")
-    )
+    return {"pause": running or by_command, "resume": stopped(run, job), "cancel": running}

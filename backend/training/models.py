@@ -47,7 +47,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "initializer_range": 0.06,
     },
 }
-"""The starter: two million parameters with a vocabulary of 4,000. Bigger is worse in minutes of CPU."""
+"""The starter: one or two million parameters with its vocabulary. Bigger is worse in minutes of CPU."""
 
 
 def base_of(run: Run[Any], rows: Sequence[Row], *names: str) -> str:
