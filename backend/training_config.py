@@ -184,10 +184,11 @@ def parse(program: str, values: Mapping[str, Any]) -> TrainingSettings:
         settings = settings_type(program)(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "settings"
+        field = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise _unknown(program, field) from error
-        raise _wrong(field, first["msg"].removeprefix("Value error, "), first["input"]) from error
+        why = first["msg"].removeprefix("Value error, ")
+        raise (_wrong(field, why, first["input"]) if field else _at_odds(why)) from error
     check_base(settings.base)
     return settings
 
@@ -247,6 +248,11 @@ def _unknown(program: str, field: str) -> UserError:
         f"{program} has no setting “{field}”; known: {fields}.",
         f"{program} 没有设置项“{field}”，可用：{fields}。",
     )
+
+
+def _at_odds(why: str) -> UserError:
+    """Of several settings together."""
+    return UserError(f"These settings do not go together: {why}.", f"这些设置互相矛盾：{why}，请改正。")
 
 
 def _wrong(field: str, why: str, given: Any) -> UserError:

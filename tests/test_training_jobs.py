@@ -19,6 +19,7 @@ from tests.job_helpers import QUICK, ended, members, sweep, worker
 from tests.training_helpers import TINY, snapshot, within
 
 pytestmark = pytest.mark.database
+GONE = {"base": "starter", "reward": "rubric", "endpoint": "gone", "max_length": 160, "batch_size": 64}
 
 
 @pytest.fixture
@@ -79,12 +80,21 @@ def test_cancelled_and_resumed(service: JobService, database: Database, home: Pa
 
 
 def test_a_failure_is_said(service: JobService) -> None:
-    code, told = train("reward_model", "--wait")
+    code, told = train("sft", "--wait", exclude="few")
     assert code == 1 and told["status"] == "failed"
-    assert told["error"] == "There is no policy “latest”; train one first, or give a hub id or a folder."
+    assert told["error"].startswith(
+        "the database holds 0 usable training rows for sft, at least 20 are needed"
+    )
 
 
 def test_bad_settings_never_become_a_job(service: JobService) -> None:
-    with pytest.raises(UserError, match="learning_rate"):
-        train("sft", learning_rate=7)
+    for program, wrong, told in (
+        ("sft", {"learning_rate": 7}, "learning_rate"),
+        ("sft", {"base": "artifact:99"}, "base: There is no trained policy “artifact:99”"),
+        ("reward_model", {}, "base: There is no trained policy “latest”"),
+        ("sft", {"datasets": "nowhere"}, "datasets: There is no data set “nowhere”"),
+        ("grpo", GONE, "endpoint: There is no endpoint"),
+    ):
+        with pytest.raises(UserError, match=told):
+            train(program, **wrong)
     assert service.jobs() == [] and "ZHUFU_HOME" in os.environ

@@ -149,7 +149,7 @@ def _reward(say: Say, put: Put) -> gr.Dropdown:
             elem_id="zf-train-grpo-pick",
         )
         put("endpoint", "max_calls", visible=False)
-    mix = say("混合奖励：长短、重复与格式", "Mix: length, repetition, form")
+    mix = say("混合奖励：字数、切题、重复、雷同与格式", "Mix: length, fit, repetition, sameness, form")
     with gr.Accordion(mix, open=False), gr.Row():
         put(*MIX, "binary")
     return pick

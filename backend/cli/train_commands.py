@@ -7,15 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from backend.cli.output import Json, emit
-from backend.db.engine import Database
-from backend.db.migrate import migrate
+from backend.errors import UserError
 from backend.jobs.options import JobOptions
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind, JobStatus
 from backend.jobs.worker import Worker
-from backend.settings import Settings
-from backend.training_config import assignments
+from backend.services import Services, open_services
+from backend.training_config import assignments, settings_for
 from backend.trainings import TrainingService
 
 POLL = 0.5
@@ -39,30 +38,34 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Queue a training; with --wait stay until it has ended (working on it here if nobody else does)."""
-    given = assignments(program, values or [])
-    house = Settings.load()
-    house.home.mkdir(parents=True, exist_ok=True)
-    database = Database(house.url)
-    try:
-        migrate(database)
-        jobs = JobService(database, house.home, JobOptions.load())
-        job = TrainingService(jobs).submit(program, preset, given, priority)
+    settings = settings_for(program, preset, assignments(program, values or []))
+    with open_services() as services:
+        trainings = TrainingService(services.jobs)
+        _check(services, trainings, program, settings.model_dump(mode="json"))
+        job = trainings.submit(program, None, settings.model_dump(mode="json"), priority)
         if wait:
-            job = _until_ended(database, house, jobs, job)
-        result = _result(jobs, job)
-    finally:
-        database.close()
+            job = _until_ended(services, job)
+        result = _result(services.jobs, job)
     emit(result, as_json, _lines)
     if wait and job.status is not JobStatus.SUCCEEDED:
         raise typer.Exit(1)
 
 
-def _until_ended(database: Database, house: Settings, jobs: JobService, job: JobInfo) -> JobInfo:
-    shown = ""
+def _check(services: Services, trainings: TrainingService, program: str, values: dict[str, Any]) -> None:
+    """Raises UserError for the first thing that would stop the training."""
+    datasets = [info.name for info in services.corpus.datasets()]
+    endpoints = [info.name for info in services.endpoints.endpoints()]
+    for problem in trainings.problems(program, values, datasets, endpoints):
+        en, zh = problem.message.en, problem.message.zh
+        raise UserError(f"{problem.field}: {en}", f"{problem.field}：{zh}")
+
+
+def _until_ended(services: Services, job: JobInfo) -> JobInfo:
+    shown, jobs = "", services.jobs
     while not job.ended:
         if job.status is JobStatus.QUEUED and not jobs.workers():
             print("no worker is running: working here", file=sys.stderr, flush=True)
-            Worker(database, house.home, options=JobOptions.load()).run(once=True)
+            Worker(services.database, services.settings.home, options=JobOptions.load()).run(once=True)
         elif job.progress_text != shown:
             shown = job.progress_text
             print(f"job {job.id}: {shown}", file=sys.stderr, flush=True)
