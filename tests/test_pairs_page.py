@@ -195,7 +195,9 @@ def second_reviewer(browser: Browser, app: App, first: Page) -> None:
     other.click("#zf-pair-flip")
     expect(other.locator("#zf-pair-decided")).to_contain_text("look at it again")
     expect(other.locator(".zf-debate header")).to_contain_text("accepted")
-    other.evaluate("document.querySelector('#zf-pair-table [data-pair]').dataset.pair = '999999'")
-    other.locator("#zf-pair-table [data-pair]").first.click()
+    # In one go: the table that is painted anew after a decision would put the number right again.
+    other.locator("#zf-pair-table [data-pair]").first.evaluate(
+        "row => { row.dataset.pair = '999999'; row.click(); }"
+    )
     expect(other.locator("#zf-pair-decided")).to_contain_text("no pair 999999")
     other.close()
