@@ -41,12 +41,15 @@ class Traffic:
         page.on("request", lambda one: None if "/heartbeat/" in one.url else self._open.add(one))
         for over in ("requestfinished", "requestfailed"):
             page.on(over, lambda one: self._open.discard(one))
+        # What a page asked as it was left is not always told to have failed.
+        page.on("framenavigated", lambda frame: None if frame.parent_frame else self._open.clear())
 
     def settled(self, seconds: float = 20) -> None:
         """Wait until every answer is there, and nothing has followed from the last one."""
         end, quiet = time.monotonic() + seconds, 0
         while quiet < QUIET_MS:
-            assert time.monotonic() < end, f"never answered: {[one.url for one in self._open]}"
+            waiting = [one.url for one in self._open]
+            assert time.monotonic() < end, f"{self._page.url}: no answer from {waiting}"
             self._page.wait_for_timeout(50)
             quiet = 0 if self._open else quiet + 50
 
