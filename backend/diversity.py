@@ -91,21 +91,6 @@ def self_bleu(texts: Sequence[str], n: int = ORDER) -> float:
     return fmean(math.exp(log) * _brevity(len(body), lengths) for log, body in zip(logs, bodies, strict=True))
 
 
-def novelty(prompts: Sequence[str], texts: Sequence[str], n: int = ORDER) -> list[float | None]:
-    """Share of each text's n-grams that no text for another prompt has: 0 where all are borrowed, or none is.
-
-    None where there is no other prompt to compare with.
-    """
-    bodies = [set(_grams(squeeze(text), n)) for text in texts]
-    owners: dict[str, set[str]] = {}
-    for prompt, grams in zip(prompts, bodies, strict=True):
-        for gram in grams:
-            owners.setdefault(gram, set()).add(prompt)
-    if len(set(prompts)) < 2:
-        return [None] * len(texts)
-    return [sum(len(owners[gram]) == 1 for gram in grams) / max(1, len(grams)) for grams in bodies]
-
-
 def repetition(text: str) -> float:
     """Share of the text that the two copies of its longest repeated n-gram cover, without overlap.
 

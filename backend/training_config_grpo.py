@@ -104,7 +104,7 @@ class GrpoSettings(TrainingSettings):
     )
     repetition_weight: float = Field(0.0, ge=0, le=1000)
     diversity_weight: float = Field(
-        0.0, ge=0, le=1000, description="Share of 4-grams that no greeting for another request has (0 to 1)."
+        0.0, ge=0, le=1000, description="How rare 4-grams are in greetings for other requests (0 to 1)."
     )
     format_weight: float = Field(0.0, ge=0, le=1000)
     fit_weight: float = Field(

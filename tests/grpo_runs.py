@@ -18,7 +18,7 @@ from backend.jobs.report import JobReport
 from backend.settings import Settings
 from backend.training import grpo
 from backend.training.program import Run, Stopped
-from backend.training.rewards import Reward, Values
+from backend.training.rewards import MixedReward, Reward, Values
 from backend.training_config_grpo import GrpoSettings
 
 TINY: dict[str, Any] = {
@@ -78,10 +78,28 @@ class Odd(Reward):
         return self.values(texts)
 
 
+class Ticking(Reward):
+    """A part that pays more at every call, so that what it remembers shows in the curve."""
+
+    name = "ticking"
+    calls = 0
+
+    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:  # noqa: ARG002
+        self.calls += 1
+        return [float(self.calls)] * len(texts)
+
+    def state(self) -> Any:
+        return self.calls
+
+    def restore(self, state: Any) -> None:
+        self.calls = state
+
+
 def run(
     out: Path,
     stop_at: int | None = None,
     reward: Reward | None = None,
+    beside: Reward | None = None,
     judged_by: str = "reward_model",
     **changes: Any,
 ) -> dict[str, Any]:
@@ -98,6 +116,8 @@ def run(
     usual = grpo.reward_of
     if reward is not None:
         grpo.reward_of = lambda _run: reward
+    if beside is not None:
+        grpo.reward_of = lambda made: MixedReward([(1.0, usual(made)), (1.0, beside)])
     ended = "done"
     try:
         torch.manual_seed(settings.seed)
@@ -167,9 +187,9 @@ def main(out: Path) -> dict[str, Any]:
     """Every scenario by name."""
     quick = {"max_steps": 2, "gold": "off", "beta": 0.0}
     return {
-        "whole": run(out / "whole"),
-        "interrupted": run(out / "resumed", stop_at=2),
-        "resumed": run(out / "resumed"),
+        "whole": run(out / "whole", beside=Ticking()),
+        "interrupted": run(out / "resumed", stop_at=2, beside=Ticking()),
+        "resumed": run(out / "resumed", beside=Ticking()),
         "lora": run(out / "lora", lora_rank=2, lora_dropout=0.0, max_steps=2, gold="off"),
         "failing": run(out / "failing", reward=Odd(_fail), **quick),
         "ngram": run(out / "ngram", judged_by="ngram", binary=True, max_steps=2, beta=0.0),

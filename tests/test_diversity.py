@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.diversity import UNSAID, distinct, first_characters, fit, novelty, profile, repetition, self_bleu
+from backend.diversity import UNSAID, distinct, first_characters, fit, profile, repetition, self_bleu
 
 BODIES = st.lists(st.text("甲乙丙丁", min_size=1, max_size=12), min_size=2, max_size=6)
 
@@ -44,30 +44,6 @@ def test_self_bleu_by_hand() -> None:
     assert self_bleu(["岁岁平安", "岁岁平安"]) == 1.0
     assert self_bleu(["甲", "乙"]) == 0.0
     assert math.isnan(self_bleu(["只有一条", "", " "]))
-
-
-def test_novelty_by_hand() -> None:
-    assert novelty(["p", "q", "p"], ["ABCD", "A BC", "AB"], 2) == pytest.approx([1 / 3, 0, 0])
-    assert novelty(["p", "p"], ["ABCD", "WXYZ"]) == [None, None]
-    assert novelty(["p", "q"], ["AAAAA", ""]) == [1.0, 0.0]
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from("pqr"), st.text("甲乙丙", max_size=9)), max_size=8), st.integers(1, 4)
-)
-@settings(max_examples=150, deadline=None)
-def test_novelty_counts_what_no_other_request_has(rows: list[tuple[str, str]], n: int) -> None:
-    def grams(text: str) -> set[str]:
-        return {text[i : i + n] for i in range(len(text) - n + 1)}
-
-    for (prompt, text), value in zip(rows, novelty(*zip(*rows, strict=True), n) if rows else [], strict=True):
-        others = [other for asked, other in rows if asked != prompt]
-        if not others:
-            assert value is None
-            continue
-        known = set().union(*map(grams, others))
-        own = grams(text)
-        assert value == pytest.approx(len(own - known) / len(own) if own else 0.0)
 
 
 def test_distinct_by_hand() -> None:

@@ -1,5 +1,6 @@
 """Rewards: what they give, what a failure costs, and what TRL makes of None."""
 
+import json
 import math
 import pickle
 import subprocess
@@ -225,11 +226,22 @@ def test_repetition_is_free_up_to_a_point() -> None:
     assert RepetitionReward(0.2)(prompts=REQUESTS[:4], completions=texts) == pytest.approx([1, 0, 0.25, 0])
 
 
-def test_what_every_request_is_answered_with_earns_nothing() -> None:
-    texts = ["甲乙丙丁", "甲乙丙丁戊", "甲乙丙丁", "福"]
+def test_what_every_request_is_answered_with_earns_little() -> None:
+    texts = ["甲乙丙丁", "甲乙丙丁戊", "春风得意", "福"]
     reward = DiversityReward()
-    assert reward(prompts=["生日", "婚礼", "生日", "中秋"], completions=texts) == [0, 0.5, 0, 0]
     assert reward(prompts=["生日"] * 4, completions=texts) == [None] * 4
+    values = reward(prompts=["婚礼", "中秋"], completions=["甲乙丙丁", "万事如意"])
+    assert values == pytest.approx([1 / (1 + 1 / 2), 1]), "half of the greetings for the birthday say it"
+
+
+def test_a_mix_goes_on_from_what_its_parts_remember() -> None:
+    mixed = MixedReward([(1, DiversityReward()), (1, FormatReward())])
+    mixed(prompts=["生日", "婚礼"], completions=["甲乙丙丁", "春风得意"])
+    again = MixedReward([(1, FormatReward()), (1, DiversityReward())])
+    again.restore(json.loads(json.dumps(mixed.state())))
+    asked = {"prompts": ["中秋"], "completions": ["甲乙丙丁"]}
+    assert again(**asked) == mixed(**asked) == [pytest.approx(1.5)]
+    assert MixedReward([(1, FormatReward())]).state() is None
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from backend.training.collapse import CollapseMonitor
 from backend.training.environment import rank
 from backend.training.monitor import HeldOut, Watch
 from backend.training.program import Run, main
+from backend.training.reward_memory import RewardMemory
 from backend.training.reward_setup import gold_of, reward_of
 from backend.training.rewards import Reward
 from backend.training_config_grpo import GrpoSettings
@@ -56,7 +57,7 @@ def train(run: Run[GrpoSettings]) -> None:
     run.stop_if_asked()
     watch = _watch(run, trainer, reward, tokenizer)
     try:
-        metrics = run.fit(trainer, [watch])
+        metrics = run.fit(trainer, [watch, RewardMemory(reward)])
     finally:
         reward.close()
     if watch.sharded:

@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from backend.diversity import novelty, repetition
+from backend.diversity import repetition
 from backend.errors import UserError
 from backend.judges.base import Draft, Judge, Sample
 from backend.judges.registry import House, build
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.text import length, squeeze
+from backend.training.rarity import Rarity
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,13 @@ class Reward(ABC):
 
     def close(self) -> None:  # noqa: B027 - nor to give back
         """Give back what is open."""
+
+    def state(self) -> Any:
+        """What a resumed run must know, ready for JSON; None where a score hangs on its texts alone."""
+        return None
+
+    def restore(self, state: Any) -> None:  # noqa: B027 - nor to remember
+        """Go on from what `state` gave."""
 
     def reasons(self) -> Counter[str]:
         """Why texts were left unscored so far, and how often."""
@@ -259,17 +267,28 @@ class RepetitionReward(Reward):
 
 
 class DiversityReward(Reward):
-    """Share of a greeting's character 4-grams that no greeting of the batch for another request has.
+    """How rare a greeting's phrases are among the greetings for other requests, of the batch and before it.
 
-    What every request is answered with earns nothing: self-BLEU turned into a reward that the judge's own
-    favourite phrases cannot escape.
+    What every request is answered with earns little: a judge that reads one greeting at a time cannot see it.
     """
 
     name = "diversity"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._rarity = Rarity()
+
     def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
-        """0 to 1; 0 for a text too short to hold a 4-gram, None where the batch holds one request only."""
-        return list(novelty(requests, texts))
+        """0 to 1; 0 for a text too short to hold a 4-gram, None where only one request is known so far."""
+        return list(self._rarity.values(requests, texts))
+
+    def state(self) -> Any:
+        """The greetings remembered."""
+        return self._rarity.state()
+
+    def restore(self, state: Any) -> None:
+        """Remember these."""
+        self._rarity.restore(state)
 
 
 class FormatReward(Reward):
@@ -354,6 +373,16 @@ class MixedReward(Reward):
         """Close every part."""
         for _, part in self.parts:
             part.close()
+
+    def state(self) -> Any:
+        """Of the parts that have one, by name."""
+        return {part.name: state for _, part in self.parts if (state := part.state()) is not None} or None
+
+    def restore(self, state: Any) -> None:
+        """Each part its own."""
+        for _, part in self.parts:
+            if part.name in state:
+                part.restore(state[part.name])
 
     def reasons(self) -> Counter[str]:
         """Those of every part."""
