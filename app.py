@@ -37,7 +37,7 @@ def serve(services: Services) -> None:
         print("First start: loading the seed corpus and its judges …", flush=True)
         services.prepare()
         if train_alone(TrainingService(services.jobs), settings.starter):
-            print("Training the starter model in the background, about ten minutes …", flush=True)
+            print("Training the starter model in the background, about six minutes …", flush=True)
     app = build_app(services)
     keeper = WorkerKeeper(settings, services.database)
     keeper.start()
