@@ -115,7 +115,7 @@ def watch(page: Page, home: Path, fake: FakeLLM) -> None:
 
 
 def played_by_a_command(page: Page, home: Path, fake: FakeLLM) -> None:
-    """A page older than the command is refused, then offers what can be done, and stops the command."""
+    """A page older than the command notices it by itself, offers what can be done, and stops the command."""
     fake.script(**SCRIPT, latency_s=2.0)
     command = [sys.executable, "-m", "backend", "pairs", "resume", "--run", "1", "--json"]
     env = {**os.environ, "ZHUFU_HOME": str(home)}
@@ -123,8 +123,6 @@ def played_by_a_command(page: Page, home: Path, fake: FakeLLM) -> None:
         with closing(sqlite3.connect(home / "zhufu.db")) as table:
             query = "SELECT player_pid FROM pair_runs"
             until(lambda: table.execute(query).fetchone() == (player.pid,))
-        page.click("#zf-pair-resume")
-        expect(page.locator("#zf-pair-told")).to_contain_text(f"进程 {player.pid} 进行，请等它结束")
         expect(page.locator("#zf-pair-head")).to_contain_text("由命令行进行")
         expect(page.locator("#zf-pair-runs")).to_contain_text("进行中")
         for name in ("resume", "cancel"):

@@ -9,7 +9,7 @@ from backend.services import Services
 from backend.starter_offer import Offer, State, offer
 from backend.trainings import TrainingService
 from ui.say import Say
-from ui.widgets import esc, fill, html_block, note, polite
+from ui.widgets import esc, fill, html_block, note, pace, polite
 
 POLL_S = 5
 
@@ -48,7 +48,7 @@ def _shown(say: Say, found: Offer) -> list[Any]:
         gr.update(visible=found.state in (State.OFFERED, State.TRAINING)),
         _html(say, found),
         gr.update(visible=found.state is State.OFFERED),
-        gr.update(active=found.state is State.TRAINING),
+        pace(found.state is State.TRAINING, POLL_S),
     ]
 
 

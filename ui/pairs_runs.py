@@ -16,7 +16,7 @@ from ui.pairs_funnel import funnel_html
 from ui.pairs_look import at_work, capped, head_html, runs_html, stopped
 from ui.pairs_words import loss
 from ui.say import Say
-from ui.widgets import esc, html_block, note, opener, polite, table
+from ui.widgets import esc, html_block, note, opener, pace, polite, table
 
 POLL_S = 2.5
 LINES = 200
@@ -262,7 +262,7 @@ class Runs:
 
 def _update(name: str, fact: Any) -> Any:
     if name == "timer":
-        return gr.update(active=fact)
+        return pace(fact, POLL_S)
     return gr.update(visible=fact) if name in HIDDEN else fact
 
 

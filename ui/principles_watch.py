@@ -18,7 +18,7 @@ from ui.principles_figures import curve, fooling, locked_table, plain_rows, side
 from ui.principles_log import conversation
 from ui.principles_words import flaw_name, run_label
 from ui.say import Say
-from ui.widgets import empty, esc, fill, html_block, note, polite
+from ui.widgets import empty, esc, fill, html_block, note, pace, polite
 
 log = logging.getLogger(__name__)
 
@@ -289,7 +289,7 @@ def _possible(info: RunInfo, job: JobInfo | None) -> dict[str, bool]:
 
 def _update(name: str, fact: Any) -> Any:
     if name == TIMER:
-        return gr.update(active=fact)
+        return pace(fact, POLL_S)
     if name == "which":
         return gr.update(choices=fact, visible=bool(fact))
     if name in (PAUSE, RESUME, CANCEL):

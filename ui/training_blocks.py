@@ -9,7 +9,7 @@ from ui.say import Say
 from ui.training_jobs import OPEN
 from ui.training_views import frame
 from ui.training_words import CURVES, Curve
-from ui.widgets import html_block
+from ui.widgets import html_block, pace
 
 POLL_S = 2.5
 BUTTONS = ("cancel", "pause", "resume", "again", "changed", "serve", "stop")
@@ -110,7 +110,7 @@ def _plot(say: Say, curve: Curve) -> gr.LinePlot:
 def update(name: str, fact: Any) -> Any:
     """The fact as Gradio takes it."""
     if name == "timer":
-        return gr.update(active=fact)
+        return pace(fact, POLL_S)
     if name == "which":
         return gr.update(choices=fact, visible=bool(fact))
     if name in BUTTONS:

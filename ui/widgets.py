@@ -16,6 +16,8 @@ from ui.say import Say
 
 log = logging.getLogger(__name__)
 
+IDLE_S = 10.0
+
 
 def html_block(value: str = "", **options: Any) -> gr.HTML:
     """A piece of our own HTML, free of Gradio's prose styles and paddings."""
@@ -25,6 +27,14 @@ def html_block(value: str = "", **options: Any) -> gr.HTML:
 def fill(handler: Callable[[], Any], *blocks: gr.components.Component) -> None:
     """Fill blocks when the page opens, without a progress overlay."""
     gr.on(None, handler, None, list(blocks), queue=False, show_progress="hidden")
+
+
+def pace(busy: bool, quick: float) -> Any:
+    """How often a timer ticks: every `quick` seconds while something runs, else now and then.
+
+    Never not at all: a command or another browser may start something while the page is open.
+    """
+    return gr.update(active=True, value=quick if busy else IDLE_S)
 
 
 def esc(value: object) -> str:
