@@ -4,7 +4,8 @@
 
 First by the bank of clauses, over requests composed for the pairs of occasion and recipient that are never
 composed for training: how many greetings consist of whole clauses (others may read well too: a lower bound of
-readable ones), how many speak of the occasion asked for, of it alone, and to the right person. Then forty
+readable ones), how many speak of the occasion asked for, of it alone, and to the right person, and how many
+are without a fault by the rules that every written greeting is held to. Then forty
 greetings for a person to read: twenty for such pairs in words that the corpus does not use, twenty for free
 requests.
 """
@@ -26,8 +27,11 @@ from backend.starter.compose import draw
 from backend.starter.writing import Scene
 from backend.training.callbacks import generate
 from backend.training.models import load_tokenizer
+from backend.writing.checks import fault_of
+from backend.writing.wish import read_wish
 
 TOKENS, BATCH = 128, 40
+DRAWN = ("temperature", "top_p", "no_repeat_ngram_size", "repetition_penalty")
 WAYS = (
     "我想写给{r}，{o}用的，来一条",
     "{o}，对象是{r}，写什么好呢",
@@ -79,7 +83,10 @@ def main() -> None:
     texts = written(given.artifact, [prompt for _, prompt in asked], given.seed)
     spent = time.process_time() - began
     pairs = [(scene, text) for (scene, _), text in zip(asked, texts, strict=True)]
-    for name, value in figures(bank, pairs).items():
+    sound = [
+        fault_of(read_wish(prompt), text) is None for (_, prompt), text in zip(asked, texts, strict=True)
+    ]
+    for name, value in (figures(bank, pairs) | {"sound": sum(sound) / max(len(sound), 1)}).items():
         print(f"{name}: {value:.3f}")
     print(f"greetings: {len(texts)}, CPU-seconds each: {spent / max(len(texts), 1):.3f}")
     prompts = [_unheard(*pair, rng) for pair in rng.sample(kept, 20)] + list(FREE)
@@ -92,7 +99,7 @@ def written(artifact: Path, prompts: Sequence[str], seed: int) -> list[str]:
     tokenizer = load_tokenizer(str(artifact))
     model: Any = AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32)
     told = model.generation_config
-    drawn = {name: getattr(told, name) for name in ("temperature", "top_p", "no_repeat_ngram_size")}
+    drawn = {name: getattr(told, name) for name in DRAWN}
     batches = [prompts[at : at + BATCH] for at in range(0, len(prompts), BATCH)]
     return [text for batch in batches for text in generate(model, tokenizer, batch, TOKENS, seed, **drawn)]
 

@@ -10,12 +10,15 @@ import pytest
 from backend.corpus import seed, seed_audit, split_of
 from backend.errors import UserError
 from backend.starter import rows as starter
+from backend.starter.asking import FIGURES
 from backend.starter.bank import ANY, ROLES, SELF, Bank, Mood, held_out, load
 from backend.starter.bank import FOLDER as BANK
 from backend.starter.compose import ROWS, Composed, clauses_of, compose, composed
 from backend.starter.writing import NEEDS, SIZES, clash
 from backend.text import length, squeeze
 from backend.vocabulary import Flaw, Split
+from backend.writing.checks import fault_of
+from backend.writing.wish import read_wish
 from tests.test_seed import public_texts
 
 FESTIVE = re.compile("恭喜|发财|快乐|恭贺|可喜|喜庆|大吉|[🎂🎉]")
@@ -128,10 +131,11 @@ def test_everybody_is_addressed_as_they_should_be(made: list[Composed]) -> None:
 
 
 def test_the_number_of_years_is_the_one_asked_for(made: list[Composed]) -> None:
-    aged = [row for row in made if row.scene.number and row.scene.number in row.greeting]
-    assert len(aged) > 100
+    aged = [row for row in made if row.scene.number]
+    assert len(aged) > 1_000
     for row in aged:
-        assert row.scene.number in row.prompt or re.search(r"\d", row.prompt), row.prompt
+        number = row.scene.number
+        assert number in row.prompt or FIGURES[number] in row.prompt, "the plan names what the request names"
 
 
 def test_wishes_for_length_and_form_are_met(made: list[Composed]) -> None:
@@ -140,6 +144,12 @@ def test_wishes_for_length_and_form_are_met(made: list[Composed]) -> None:
         assert least <= length(row.greeting) <= most
         if row.scene.style == "四字":
             assert len(re.findall(r"[^，。！]{4}(?=[，。！])", row.greeting)) >= 4
+
+
+def test_what_is_composed_has_no_fault(made: list[Composed]) -> None:
+    found = [(row, fault) for row in made if (fault := fault_of(read_wish(row.prompt), row.greeting))]
+    assert found == []
+    assert sum(len(row.greeting.rstrip("！。")) == 4 for row in made) > 300, "四个字 is four characters"
 
 
 def test_clauses_that_say_the_same_do_not_meet() -> None:

@@ -70,6 +70,7 @@ LOSSES: dict[str, Words] = {
     "candidate_wrong_length": ("字数不对", "wrong length"),
     "candidate_cut": ("没写完", "cut off"),
     "candidate_invented_name": ("编了名字", "invented a name"),
+    "candidate_wrong_number": ("岁数不对", "wrong age or anniversary"),
     "candidate_near_duplicate": ("和另一条几乎一样", "near-duplicate"),
     "candidate_unanswered": ("模型没有答复", "no answer"),
     "verdict_unscored": ("裁判没给结论", "no verdict"),

@@ -3,13 +3,13 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
 from backend.starter.asking import FIGURES, ask
 from backend.starter.bank import SELF, Bank, Detail, Mood, Occasion, Recipient, load
-from backend.starter.writing import Scene, styles_of, write
+from backend.starter.writing import FOURS, Scene, styles_of, write
 from backend.text import squeeze
 
 ROWS = 20_000
@@ -40,13 +40,20 @@ def compose(bank: Bank, rows: int = ROWS, seed: int = SEED) -> list[Composed]:
     small model learns to write what it meets often, and spells the rest wrongly.
     """
     drawn = _drawn(bank, round(rows * SPARE), seed)
-    counts = Counter(clause for row in drawn for clause in clauses_of(row.greeting))
-    rarest = [min(counts[clause] for clause in clauses_of(row.greeting)) for row in drawn]
+    parts = [_patterns(row) for row in drawn]
+    counts = Counter(part for row in parts for part in row)
+    rarest = [min(counts[part] for part in row) for row in parts]
     homes: dict[str, list[int]] = defaultdict(list)
     for at in sorted(range(len(drawn)), key=lambda at: (-rarest[at], at)):
         homes[drawn[at].scene.occasion.key].append(at)
     ranked = sorted((rank / len(home), at) for home in homes.values() for rank, at in enumerate(home))
     return [drawn[at] for at in sorted(at for _, at in ranked[:rows])]
+
+
+def _patterns(row: Composed) -> list[str]:
+    """The clauses, alike for every number: a clause is no rarer for each row naming another age."""
+    number = row.scene.number
+    return [part.replace(number, "#") if number else part for part in clauses_of(row.greeting)]
 
 
 def clauses_of(greeting: str) -> list[str]:
@@ -86,9 +93,9 @@ def draw(bank: Bank, occasion: Occasion, rng: Random) -> Scene:
     who = _guest(guests, rng) if guests and rng.random() > NOBODY else None
     styles = styles_of(bank, occasion, who)
     style = rng.choice([one for one in styles if one]) if rng.random() < STYLED else ""
-    size = rng.choice(("简短", "简短", "中等", "详细")) if style != "四字" and rng.random() < SIZED else ""
+    size = rng.choice(("简短", "简短", "中等", "详细")) if style not in FOURS and rng.random() < SIZED else ""
     number = rng.choice(occasion.numbers) if occasion.numbers else ""
-    told = style not in ("四字", "古风", "正式") and size != "简短" and rng.random() < DETAILED
+    told = style not in FOURS | {"古风", "正式"} and size != "简短" and rng.random() < DETAILED
     return Scene(occasion, who, style, size, number, _detail(bank, occasion, who, rng) if told else None)
 
 
@@ -110,10 +117,13 @@ def _one(bank: Bank, scene: Scene, rng: Random, prompts: set[str], greetings: se
         prompt, greeting = ask(bank, scene, rng), write(bank, scene, rng)
         if prompt is None or greeting is None:
             continue
-        if scene.number and scene.number in greeting and not _named(scene.number, prompt):
+        told = scene if _named(scene.number, prompt) else replace(scene, number="")
+        if scene.number != told.number and scene.number in greeting:
+            continue
+        if greeting.rstrip("！。") in prompt:
             continue
         if squeeze(prompt) not in prompts and squeeze(greeting) not in greetings:
-            return Composed(prompt, greeting, scene)
+            return Composed(prompt, greeting, told)
     return None
 
 

@@ -22,6 +22,7 @@ PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
     "文艺": (("open", "literary"), ("literary", "image"), ("open", "literary", "wish"), ("literary", "wish")),
     "古风": (("classical", "wish"), ("classical", "classical"), ("classical", "literary")),
     "四字": (("four",),),
+    "四个字": (("four",),),
     "温情": (("open", "line", "wish"), ("open", "line", "wish", "close"), ("line", "image", "close")),
     "口语": (("open", "wish", "close"), ("open", "line", "close"), ("open", "close")),
 }
@@ -32,11 +33,20 @@ FULL = (
     ("open", "wish", "line", "wish", "close"),
     ("open", "image", "wish", "wish", "close"),
 )
-SIZES = {"": (1, 130), "简短": (1, 24), "中等": (32, 66), "详细": (62, 150)}
+SIZES = {"": (1, 130), "简短": (1, 22), "中等": (32, 66), "详细": (62, 150)}
 """By wish for a length: the fewest and the most characters of a greeting."""
-STYLED_ALONE = frozenset({"古风", "四字", "文艺"})
+STYLED_ALONE = frozenset({"古风", "四字", "四个字", "文艺"})
 """Styles whose greetings may name no occasion."""
-NEEDS = {"幽默": "funny", "文艺": "literary", "古风": "classical", "四字": "four", "正式": "formal"}
+NEEDS = {
+    "幽默": "funny",
+    "文艺": "literary",
+    "古风": "classical",
+    "四字": "four",
+    "四个字": "four",
+    "正式": "formal",
+}
+FOURS = frozenset({"四字", "四个字"})
+"""四字 asks for phrases of four characters, 四个字 for four characters."""
 OWN_SHARE = 0.4
 """How often only clauses written for the recipient are drawn from."""
 FOUR = (4, 6)
@@ -78,7 +88,7 @@ def styles_of(bank: Bank, occasion: Occasion, recipient: Recipient | None) -> li
 
 def write(bank: Bank, scene: Scene, rng: Random) -> str | None:
     """A greeting; None where the chosen clauses do not go together."""
-    if scene.style == "四字":
+    if scene.style in FOURS:
         return _four(bank, scene, rng)
     chosen: list[str] = []
     for role in _plan(scene, rng):
@@ -134,10 +144,12 @@ def _options(bank: Bank, scene: Scene, role: str, rng: Random) -> list[str]:
 
 def _four(bank: Bank, scene: Scene, rng: Random) -> str | None:
     phrases = bank.clauses(scene.occasion, scene.recipient, "four")
+    mark = "。" if scene.occasion.mood in (Mood.CARE, Mood.GRIEF) else "！"
+    if scene.style == "四个字":
+        return rng.choice(phrases) + rng.choice(("", mark))
     size = min(rng.randint(*FOUR), len(phrases))
     if size < FOUR[0]:
         return None
-    mark = "。" if scene.occasion.mood in (Mood.CARE, Mood.GRIEF) else "！"
     words = "，".join(rng.sample(phrases, size)) + mark
     head = _call(scene, rng)
     return f"{head}，{words}" if head and rng.random() < 0.5 else words

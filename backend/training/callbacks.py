@@ -121,6 +121,7 @@ def generate(
     temperature: float = 0.8,
     top_p: float = 0.95,
     no_repeat_ngram_size: int = 0,
+    repetition_penalty: float = 1.0,
 ) -> list[str]:
     """One sampled greeting for each request; leaves the random state and the mode of the model alone.
 
@@ -143,6 +144,7 @@ def generate(
             temperature=temperature,
             top_p=top_p,
             no_repeat_ngram_size=no_repeat_ngram_size,
+            repetition_penalty=repetition_penalty,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
             use_cache=True,

@@ -187,6 +187,7 @@ def _starter(run: Run[Any], rows: Sequence[Row], names: Sequence[str]) -> Path:
         temperature=0.6,
         top_p=0.8,
         no_repeat_ngram_size=2,  # tokens are sentences and clauses: none twice after the same mark
+        repetition_penalty=1.2,
         max_new_tokens=128,
         eos_token_id=tokenizer.eos_token_id,
         suppress_tokens=tokenizer.convert_tokens_to_ids(list(NEVER_WRITTEN)),

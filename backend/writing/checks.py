@@ -5,6 +5,7 @@ import unicodedata
 from collections import Counter
 
 from backend.text import length, squeeze
+from backend.writing.ages import other_number
 from backend.writing.faults import LONGEST_GREETING, Fault
 from backend.writing.names import invented_name
 from backend.writing.rules import rule
@@ -29,12 +30,16 @@ _OPEN = re.compile(
 _PAIRS = ("“”", "（）", "《》", "「」", "『』", "()")
 _FOURS = re.compile(r"[四4]字")
 FOUR = 4
+_ADDRESS = re.compile(r"[^愿祝恭贺]{1,6}")
 _CLAUSE = re.compile(r"[，,、。．！!？?；;：:…~～\n\s]+")
+
+_SENTENCE = re.compile(r"[。．！!？?；;…\n]+")
 
 LOOP, LOOPS = 4, 4
 """A stretch of that many characters that occurs that often…"""
 LOOPED = 0.4
-"""…and fills that share of the text, or a clause of the same length said three times: the text loops."""
+"""…and fills that share of the text, a clause of the same length said three times, or a sentence of twice the
+length said twice: the text loops."""
 
 
 def fault_of(wish: Wish, text: str) -> Fault | None:
@@ -90,7 +95,8 @@ def _placeholder(wish: Wish, text: str) -> bool:
 def _repetitive(_wish: Wish, text: str) -> bool:
     body = _letters(text)
     clauses = Counter(clause for part in _CLAUSE.split(text) if len(clause := _letters(part)) >= LOOP)
-    if clauses and max(clauses.values()) >= 3:
+    sentences = Counter(said for part in _SENTENCE.split(text) if len(said := _letters(part)) >= 2 * LOOP)
+    if max(clauses.values(), default=0) >= 3 or max(sentences.values(), default=0) >= 2:
         return True
     stretches = Counter(body[at : at + LOOP] for at in range(len(body) - LOOP + 1))
     most = max(stretches.values(), default=0)
@@ -109,10 +115,13 @@ def _wrong_length(wish: Wish, text: str) -> bool:
 
 
 def _in_fours(wish: Wish, text: str) -> bool:
-    """Who asks for 四字 without 个 may mean phrases of four characters, however many."""
+    """Who asks for 四字 without 个 may mean phrases of four characters, however many, after an address."""
     if wish.exact_chars != FOUR or not _FOURS.search(wish.text):
         return False
-    return {len(part) for clause in _CLAUSE.split(text) if (part := _letters(clause))} == {FOUR}
+    clauses = [part for clause in _CLAUSE.split(text) if (part := _letters(clause))]
+    if len(clauses) > 2 and _ADDRESS.fullmatch(clauses[0]):
+        clauses = clauses[1:]
+    return {len(clause) for clause in clauses} == {FOUR}
 
 
 def _cut(_wish: Wish, text: str) -> bool:
@@ -122,6 +131,10 @@ def _cut(_wish: Wish, text: str) -> bool:
 
 def _invented(wish: Wish, text: str) -> bool:
     return invented_name(wish.text, text) is not None
+
+
+def _wrong_number(wish: Wish, text: str) -> bool:
+    return other_number(wish.text, text) is not None
 
 
 def _letters(text: str) -> str:
@@ -142,4 +155,5 @@ _RULES = (
     (Fault.WRONG_LENGTH, _wrong_length),
     (Fault.CUT, _cut),
     (Fault.INVENTED_NAME, _invented),
+    (Fault.WRONG_NUMBER, _wrong_number),
 )

@@ -23,6 +23,7 @@ class Fault(StrEnum):
     WRONG_LENGTH = "wrong_length"
     CUT = "cut"
     INVENTED_NAME = "invented_name"
+    WRONG_NUMBER = "wrong_number"
 
     @property
     def message(self) -> Message:
@@ -50,5 +51,8 @@ _MESSAGES = {
     Fault.CUT: Message("The text breaks off in the middle of a sentence.", "句子没有写完。"),
     Fault.INVENTED_NAME: Message(
         "Somebody is called by a name that the request does not mention.", "用了请求里没有的人名。"
+    ),
+    Fault.WRONG_NUMBER: Message(
+        "Another age or anniversary than the one that was asked for.", "年龄或周年数和要求的不一样。"
     ),
 }
