@@ -61,7 +61,14 @@ def test_a_request_is_read_by_characters_and_cannot_end_itself(learnt: list[dict
     assert begun == learnt[0]["turns"][: len(begun)]
     assert (begun[0], begun[-1]) == ("<|user|>", "<|bot|>") and begun.count("<|bot|>") == 1
     assert learnt[0]["asked"] == ASKED
-    assert {len(token) for token in begun[1:-1] if not token.startswith("<0x")} == {1}
+    assert {len(token) for token in begun[1:-1] if not token.startswith("<0x")} == {1, 2}
+    assert [token for token in begun[1:-1] if len(token) == 2] == ["六十"], "but for what is one number"
+
+
+def test_a_number_is_a_token_of_its_own(learnt: list[dict[str, Any]]) -> None:
+    known = learnt[0]["vocabulary"]
+    assert {"八十", "八十八", "80", "18", "岁生日快乐"} <= set(known)
+    assert not [token for token in known if re.search("[一二三四五六七八九十](岁|大寿|周年)", token)]
 
 
 def test_nothing_is_lost(learnt: list[dict[str, Any]]) -> None:

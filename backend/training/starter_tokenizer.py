@@ -2,11 +2,13 @@
 
 A model of two million parameters that spells every clause spends its minutes of CPU on spelling; here a
 clause that the corpus repeats is one token, and what is left to learn is which clause answers which request.
-Requests stay characters, because people word them freely. Single bytes stand for what was never seen, so
-nothing is lost.
+Requests stay characters, because people word them freely; but a number of several digits is one token, so
+that 十五 is not 五十, and a greeting that names an age repeats that token. Single bytes stand for what was
+never seen, so nothing is lost.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Container, Sequence
 
@@ -26,18 +28,25 @@ NEVER_WRITTEN = (PAD, USER, BOT)
 """Turns are the template's to write; a young model would sprinkle a greeting with them."""
 APART = "\x1f"
 """ASCII's unit separator: the template puts it between the characters of a request, and it is no token."""
+DIGITS = "0123456789一二三四五六七八九十"
 LEAST = -30.0
 """Log probability of what only spells what has no better token."""
 TEMPLATE = (
     "{% for turn in messages %}"
-    f"{{% if turn['role'] == 'user' %}}{USER}{{{{ turn['content'] | list | join('{APART}') }}}}"
+    f"{{% if turn['role'] == 'user' %}}{USER}"
+    f"{{% for one in turn['content'] %}}{{{{ one }}}}{{% if not loop.last and not"
+    f" (one in '{DIGITS}' and loop.nextitem in '{DIGITS}') %}}{APART}{{% endif %}}{{% endfor %}}"
     f"{{% elif turn['role'] == 'assistant' %}}{BOT}{{{{ turn['content'] }}}}{END}{{% endif %}}"
     "{% endfor %}"
     f"{{% if add_generation_prompt %}}{BOT}{{% endif %}}"
 )
 """Requests and greetings only: the starter never saw instructions of a system."""
-_CLAUSES = pre_tokenizers.Split(Regex(r"[\s\p{P}\p{S}]"), "isolated")
-_SENTENCES = pre_tokenizers.Split(Regex(r"(?![，、；：])[\s\p{P}\p{S}]"), "isolated")
+_YEARS = rf"[{DIGITS}两]{{1,3}}(?=周?岁|周年|大寿|华诞|载)"
+"""What tells how old somebody or something is."""
+_NUMBERED = re.compile(_YEARS)
+_LONG = re.compile(f"[{DIGITS}]{{2,3}}")
+_CLAUSES = pre_tokenizers.Split(Regex(rf"[\s\p{{P}}\p{{S}}]|{_YEARS}"), "isolated")
+_SENTENCES = pre_tokenizers.Split(Regex(rf"(?![，、；：])[\s\p{{P}}\p{{S}}]|{_YEARS}"), "isolated")
 
 
 def train_tokenizer(
@@ -52,6 +61,7 @@ def train_tokenizer(
     counts |= _frequent(clauses, CLAUSE_LENGTH, max(room, 0) - len(counts))
     spelt = _spelt(greetings, clauses, counts.keys())
     counts |= {word: spelt[word] for word in sorted(spelt) if spelt[word] >= WORD_FREQUENCY}
+    counts |= _frequent(Counter(number for text in requests for number in _LONG.findall(text)), 3, WORDS)
     counts = {one: spelt[one] for one in characters} | counts
     total = sum(counts.values()) + len(counts)
     scores = [(token, LEAST) for token in (*SPECIAL, *BYTES)]
