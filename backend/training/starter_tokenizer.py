@@ -24,8 +24,9 @@ WORD_LENGTH, CLAUSE_LENGTH, SENTENCE_LENGTH = 4, 16, 28
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 PAD, USER, BOT, END = "<|pad|>", "<|user|>", "<|bot|>", "<|end|>"
 SPECIAL = (PAD, USER, BOT, END)
-NEVER_WRITTEN = (PAD, USER, BOT)
-"""Turns are the template's to write; a young model would sprinkle a greeting with them."""
+NEVER_WRITTEN = (PAD, USER, BOT, *BYTES)
+"""Turns are the template's to write, and what greetings need beyond bytes are tokens; a young model would
+sprinkle a greeting with both."""
 APART = "\x1f"
 """ASCII's unit separator: the template puts it between the characters of a request, and it is no token."""
 DIGITS = "0123456789一二三四五六七八九十"
