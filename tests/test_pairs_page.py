@@ -116,7 +116,7 @@ def watch(page: Page, home: Path, fake: FakeLLM) -> None:
 
 def played_by_a_command(page: Page, home: Path, fake: FakeLLM) -> None:
     """A page older than the command notices it by itself, offers what can be done, and stops the command."""
-    fake.script(**SCRIPT, latency_s=2.0)
+    fake.script(**SCRIPT, latency_s=6.0)  # the cap on calls must not end the run before the page does
     command = [sys.executable, "-m", "backend", "pairs", "resume", "--run", "1", "--json"]
     env = {**os.environ, "ZHUFU_HOME": str(home)}
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as player:
