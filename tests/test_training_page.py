@@ -271,6 +271,7 @@ def test_start_watch_reload_cancel(browser: Browser, app: App) -> None:
     expect(page.locator("#zf-starter")).to_be_disabled()
     expect(page.locator("#zf-starter-why")).to_contain_text("已在训练")
     expect(other.locator("#zf-trainings")).to_contain_text("小试")
+    expect(other.locator("#zf-train-head")).to_contain_text("小试")
     started(page, "第二个", max_steps=2000)
     expect(page.locator("#zf-train-head")).to_contain_text("排队中")
     page.click("#zf-train-cancel")

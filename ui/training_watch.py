@@ -59,9 +59,12 @@ class Watcher:
     ) -> list[Any]:
         """New values where something changed, nothing elsewhere; in the order of `watch.outputs`.
 
-        `choose` also makes the dropdown change to another job, whose look then follows by itself.
+        `choose` also makes the dropdown change to another job, whose look then follows by itself; where none
+        is watched yet, to the newest.
         """
-        facts = self._facts(int(job_id) if isinstance(job_id, int | float) else None)
+        watched = int(job_id) if isinstance(job_id, int | float) else None
+        facts = self._facts(watched)
+        choose = choose or (None if watched else self.newest())
         known = dict(seen or {})
         values = []
         for name in watch.parts:
