@@ -71,6 +71,7 @@ def start(page: Page) -> None:
     page.get_by_role("button", name="更多设置与上限").click()
     for name, value in SMALL.items():
         page.fill(f"#zf-set-{name} input", str(value))
+        page.press(f"#zf-set-{name} input", "Tab")
     page.get_by_label("误采纳的概率上限").fill("0.9")
     page.click("#zf-game-start")
     expect(page.locator("#zf-game-told")).to_contain_text("alpha")
