@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOTrainer
 
 from backend.db.engine import Database
@@ -18,6 +19,7 @@ from backend.jobs.report import JobReport
 from backend.settings import Settings
 from backend.training import grpo
 from backend.training.program import Run, Stopped
+from backend.training.reward_memory import RewardMemory
 from backend.training.rewards import MixedReward, Reward, Values
 from backend.training_config_grpo import GrpoSettings
 
@@ -175,6 +177,29 @@ def contract(out: Path) -> list[float]:
     return seen
 
 
+def torn(out: Path) -> int:
+    """What a reward remembers of a checkpoint whose writing was broken off the second time."""
+    args = TrainingArguments(output_dir=str(out), report_to=[], use_cpu=True)
+    state, control, usual = TrainerState(global_step=2), TrainerControl(), Path.write_text
+
+    def half(path: Path, text: str, *_given: Any) -> int:
+        usual(path, text[: len(text) // 2])
+        raise KeyboardInterrupt
+
+    known, again = Ticking(), Ticking()
+    known.calls = 1234
+    RewardMemory(known).on_save(args, state, control)
+    Path.write_text = half
+    try:
+        RewardMemory(known).on_save(args, state, control)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        Path.write_text = usual
+    RewardMemory(again).on_train_begin(args, state, control)
+    return again.calls
+
+
 def refused(out: Path, **settings: Any) -> dict[str, Any]:
     """A run whose judge is asked at a port where nobody listens."""
     with socket.socket() as taken:
@@ -203,6 +228,7 @@ def main(out: Path) -> dict[str, Any]:
         "too_many": run(out / "too_many", prompts=600, batch_size=600, **quick),
         "refused": refused(out / "refused", **quick | {"max_steps": 20}),
         "contract": contract(out / "contract"),
+        "torn": torn(out / "torn"),
     }
 
 

@@ -92,6 +92,10 @@ def test_resume_gives_the_curve_of_an_uninterrupted_run(results: dict[str, Any])
     assert [row["gold"] for row in readings] == pytest.approx([row["gold"] for row in whole])
 
 
+def test_a_memory_whose_writing_is_broken_off_leaves_the_one_before(results: dict[str, Any]) -> None:
+    assert results["torn"] == 1234
+
+
 def test_an_adapter_is_kept_as_one(results: dict[str, Any]) -> None:
     assert results["lora"]["ended"] == "done"
     assert "artifact/adapter_model.safetensors" in results["lora"]["files"]

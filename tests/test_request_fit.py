@@ -10,7 +10,8 @@ from backend.corpus.seed import FOLDER
 from backend.corpus.seed_audit import load
 from backend.errors import UserError
 from backend.training.request_fit import RequestFit, _unit, fit_request_fit
-from backend.training.rewards import RequestFitReward, mean_of
+from backend.training.reward_terms import RequestFitReward
+from backend.training.rewards import mean_of
 
 ROWS = [(row["prompt"], row["strong"]) for row in load(FOLDER)]
 random.Random(0).shuffle(ROWS)

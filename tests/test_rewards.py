@@ -19,17 +19,14 @@ from backend.llm.endpoint import Endpoint
 from backend.llm.errors import Kind, LLMError
 from backend.settings import ROOT
 from backend.training.debias import Debias
-from backend.training.rewards import (
+from backend.training.reward_judges import JudgeReward, RewardModelReward
+from backend.training.reward_terms import (
     DiversityReward,
     FormatReward,
-    JudgeReward,
     LengthBandReward,
-    MixedReward,
     RepetitionReward,
-    Reward,
-    RewardModelReward,
-    Values,
 )
+from backend.training.rewards import MixedReward, Reward, Values
 from backend.vocabulary import Scale
 from tests.fake_llm import quality
 from tests.llm_fixtures import FAST, FakeLLM
@@ -311,6 +308,7 @@ def test_a_debiased_reward_model_does_not_pay_for_length() -> None:
 
 
 def test_rewards_need_no_torch_until_a_model_is_loaded() -> None:
-    code = "import sys, backend.training.rewards; print('torch' in sys.modules)"
+    code = "import sys, backend.training.reward_judges, backend.training.reward_terms as _"
+    code += "; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -24,7 +24,10 @@ class RewardMemory(TrainerCallback):
         if known is not None:
             path = _file(args, state)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(known, ensure_ascii=False), "utf-8")
+            # A training may be killed here; half a file would keep it from going on.
+            draft = path.with_suffix(".new")
+            draft.write_text(json.dumps(known, ensure_ascii=False), "utf-8")
+            draft.replace(path)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any

@@ -9,17 +9,15 @@ from backend.training.card import Kind
 from backend.training.environment import rank
 from backend.training.gold import GOLD_HALF, REWARD_HALF, WHOLE, Gold, RewardHouse, fit_snapshot
 from backend.training.program import Run
-from backend.training.rewards import (
+from backend.training.reward_judges import JudgeReward, RewardModelReward
+from backend.training.reward_terms import (
     DiversityReward,
     FormatReward,
-    JudgeReward,
     LengthBandReward,
-    MixedReward,
     RepetitionReward,
     RequestFitReward,
-    Reward,
-    RewardModelReward,
 )
+from backend.training.rewards import MixedReward, Reward
 from backend.training_config import ARTIFACT, LATEST
 from backend.training_config_grpo import GrpoSettings
 from backend.training_data import open_snapshot

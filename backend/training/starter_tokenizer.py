@@ -44,7 +44,6 @@ TEMPLATE = (
 """Requests and greetings only: the starter never saw instructions of a system."""
 _YEARS = rf"[{DIGITS}两]{{1,3}}(?=周?岁|周年|大寿|华诞|载)"
 """What tells how old somebody or something is."""
-_NUMBERED = re.compile(_YEARS)
 _LONG = re.compile(f"[{DIGITS}]{{2,3}}")
 _CLAUSES = pre_tokenizers.Split(Regex(rf"[\s\p{{P}}\p{{S}}]|{_YEARS}"), "isolated")
 _SENTENCES = pre_tokenizers.Split(Regex(rf"(?![，、；：])[\s\p{{P}}\p{{S}}]|{_YEARS}"), "isolated")
