@@ -31,7 +31,8 @@ Body = dict[str, Any]
 
 @dataclass
 class Script:
-    """How the server behaves. `faults` maps a fault's name to its share of the requests."""
+    """How the server behaves. `faults` maps a fault's name to its share of the requests; `hold` lets every
+    chat request wait for the next script."""
 
     reply: str = "verdict"
     text: str = ""
@@ -50,6 +51,7 @@ class Script:
     chunk_s: float = 0.0
     streams: bool = True
     width: int = 64
+    hold: bool = False
 
 
 def quality(greeting: str) -> int:
@@ -162,6 +164,8 @@ class Server:
         try:
             chance = random.Random(f"{self.script.seed}|{item}|{self.asked[item]}")
             await asyncio.sleep(self._latency(chance))
+            while self.script.hold:
+                await asyncio.sleep(0.02)
             refusal = self._refusal(body, key)
             if refusal:
                 return refusal

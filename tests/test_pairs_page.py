@@ -27,7 +27,7 @@ WAIT = 60_000
 def app(home: Path, fake_llm: FakeLLM) -> Iterator[App]:
     """The application with an endpoint and no run."""
     fake_llm.script(**SCRIPT)
-    with house(fake_llm) as services:
+    with house(fake_llm, timeout_s=300, concurrency=4) as services:
         prompts_file(services, [*prompts(12), prompts(1)[0], "红烧肉怎么做"])
         # Not an empty house, which would first learn the seed corpus.
         services.corpus.import_file(prompts_file(services, prompts(2), "few.txt"), kind="prompts")
@@ -89,14 +89,14 @@ def start(page: Page, app: App, fake: FakeLLM) -> None:
     expect(page.locator("#zf-pairs-form-told")).to_contain_text("14 行里有 12 个可用的请求，写 48 条候选")
     expect(page.locator("#zf-pairs-form-told")).to_contain_text("重复的请求")
     assert fake.state()["asked"] == {}
-    fake.script(**SCRIPT, latency_s=0.15)
+    fake.script(**SCRIPT, hold=True)  # as below: the cap on calls must not end the run first
     page.click("#zf-pairs-start")
     expect(page.locator("#zf-pair-told")).to_contain_text("“试一试”开始了")
 
 
 def watch(page: Page, home: Path, fake: FakeLLM) -> None:
     expect(page.locator("#zf-pair-runs")).to_contain_text("进行中")
-    page.click("#zf-pair-pause")
+    pause(page, fake)
     expect(page.locator("#zf-pair-runs")).to_contain_text("已暂停")
     expect(page.locator("#zf-pair-head")).to_contain_text("点“继续”")
     expect(page.locator("#zf-pair-head")).to_contain_text("/ 100")
@@ -116,7 +116,7 @@ def watch(page: Page, home: Path, fake: FakeLLM) -> None:
 
 def played_by_a_command(page: Page, home: Path, fake: FakeLLM) -> None:
     """A page older than the command notices it by itself, offers what can be done, and stops the command."""
-    fake.script(**SCRIPT, latency_s=6.0)  # the cap on calls must not end the run before the page does
+    fake.script(**SCRIPT, hold=True)
     command = [sys.executable, "-m", "backend", "pairs", "resume", "--run", "1", "--json"]
     env = {**os.environ, "ZHUFU_HOME": str(home)}
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as player:
@@ -127,10 +127,16 @@ def played_by_a_command(page: Page, home: Path, fake: FakeLLM) -> None:
         expect(page.locator("#zf-pair-runs")).to_contain_text("进行中")
         for name in ("resume", "cancel"):
             expect(page.locator(f"#zf-pair-{name}")).to_be_hidden()
-        page.click("#zf-pair-pause")
-        expect(page.locator("#zf-pair-pause")).to_be_hidden()
+        pause(page, fake)
         assert json.loads(player.communicate(timeout=60)[0])["state"] == "stopped" and player.returncode == 0
     expect(page.locator("#zf-pair-head")).to_contain_text("点“继续”")
+
+
+def pause(page: Page, fake: FakeLLM) -> None:
+    """Press, and let the calls in flight go once the press is noted, slowly: a worker passes it on."""
+    page.click("#zf-pair-pause")
+    expect(page.locator("#zf-pair-pause")).to_be_hidden()
+    fake.script(**SCRIPT, latency_s=1)
 
 
 def overrule(page: Page) -> tuple[str, str]:
