@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 from tests.llm_fixtures import FakeLLM
-from tests.principles_helpers import request, world_house
+from tests.principles_helpers import request, world_file, world_house
 from tests.real_app import App, running
 from tests.real_app import browser as browser
 from tests.test_judges_page import pick, tab
@@ -25,6 +25,7 @@ SMALL = {"rounds": 2, "labelled": 8, "attacks": 4, "duels": 8, "gate": 80, "lock
 def app(home: Path, fake_llm: FakeLLM) -> Iterator[App]:
     """The application with labels of the world, and a run that waits for people."""
     with world_house(fake_llm) as services:
+        services.corpus.import_file(world_file(services.settings.home), dataset="another")
         waits = request(rounds=1, confirm="person", evolve_generator=False, seed=5)
         services.evolution.play(services.evolution.create(waits).id)
     with running(home) as made:
@@ -38,6 +39,7 @@ def test_from_a_start_to_a_published_judge_that_scores(app: App, browser: Browse
     page.set_default_timeout(WAIT)
     expect.set_options(timeout=WAIT)
     page.goto(f"{app.url}/zh/principles")
+    keeps_the_labels_chosen(page)
     confirm(page)
     start(page)
     watch_two_rounds(page)
@@ -49,6 +51,17 @@ def test_from_a_start_to_a_published_judge_that_scores(app: App, browser: Browse
     expect(page.locator("#zf-game-locked")).to_contain_text("length-matched AUC")
     page.close()
     assert failures == []
+
+
+def keeps_the_labels_chosen(page: Page) -> None:
+    box = page.locator("#zf-game-dataset input")
+    expect(box).to_have_value(re.compile("another"))
+    pick(page, "zf-game-dataset", "world")
+    tab(page, "版本")
+    expect(page.locator("#zf-tree")).to_be_visible()
+    tab(page, "对局")
+    page.wait_for_timeout(1_000)  # what the tab fills in again when it is shown
+    expect(box).to_have_value(re.compile("world"))
 
 
 def confirm(page: Page) -> None:

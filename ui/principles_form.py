@@ -33,7 +33,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
     offered = [boxes[name] for name in ("dataset", "endpoint", *Agent, *Role)]
 
     @polite(say)
-    def load() -> list[Any]:
+    def load(chosen: str | None = None) -> list[Any]:
         endpoints = endpoint_choices(services, say)
         same = [(say("同上", "the same"), ""), *endpoints[1:]]
         policies = [
@@ -43,8 +43,9 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
             for label in [generator_label(say, info)]
         ]
         sets = label_choices(services, say)
+        names = [name for _, name in sets]
         return [
-            gr.update(choices=sets, value=sets[0][1] if sets else None),
+            gr.update(choices=sets, value=chosen if chosen in names else next(iter(names), None)),
             gr.update(choices=endpoints),
             *(gr.update(choices=[*same, *policies] if one is Agent.GENERATOR else same) for one in Agent),
             *(_beginnings(services, say, role) for role in Role),
@@ -58,7 +59,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
             return note(say.of(error), "bad")
 
     fill(load, *offered)
-    tab.select(load, None, offered, **QUIET)
+    tab.select(load, boxes["dataset"], offered, **QUIET)
     ask.click(rough, list(boxes.values()), told)
 
     def starting(show: Callable[[RunInfo], list[Any]], outputs: Sequence[Any]) -> None:
