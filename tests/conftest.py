@@ -19,7 +19,7 @@ from backend.db.migrate import migrate
 from backend.services import Services, build_services
 from backend.settings import ROOT, Settings
 
-pytest_plugins = ["tests.llm_fixtures", "tests.real_app"]
+pytest_plugins = ["tests.llm_fixtures", "tests.real_app", "tests.postgres"]
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -113,10 +113,15 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def database(home: Path, _migrated: Path) -> Iterator[Database]:
-    """An empty database at the newest migration."""
+def database(
+    home: Path, _migrated: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
+    """An empty database at the newest migration; on PostgreSQL in tests marked EITHER."""
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copy(_migrated, home / "zhufu.db")
+    if getattr(request, "param", "sqlite") == "postgresql":
+        monkeypatch.setenv("ZHUFU_DATABASE_URL", request.getfixturevalue("postgres").fresh())
+    else:
+        shutil.copy(_migrated, home / "zhufu.db")
     made = Database(Settings.load().url)
     yield made
     made.close()

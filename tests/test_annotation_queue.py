@@ -13,6 +13,9 @@ from backend.db.tables import Comparison, Lease
 from backend.errors import Conflict
 from backend.records import ComparisonInput, ItemView
 from tests.annotation_helpers import LEASE, Clock, add_corpus, campaign
+from tests.postgres import EITHER
+
+pytestmark = [pytest.mark.database, EITHER]
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from backend.jobs.service import JobService
 from backend.jobs.vocabulary import EventKind, JobStatus
 from backend.jobs.worker import Worker
 from tests.job_helpers import statuses, sweep, worker
+from tests.postgres import EITHER
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, EITHER]
 
 ME = Owner("me", "here")
 

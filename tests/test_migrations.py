@@ -16,6 +16,7 @@ from backend.db.migrate import config, current, migrate, move, revisions
 from backend.db.tables import Campaign, Comparison, Greeting, Item, Prompt, Rater, Verdict
 from backend.errors import UserError
 from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
+from tests.postgres import EITHER
 
 pytestmark = pytest.mark.database
 
@@ -26,10 +27,12 @@ def difference(database: Database) -> list[object]:
         return list(compare_metadata(context, Base.metadata))
 
 
+@EITHER
 def test_models_and_migrations_agree(database: Database) -> None:
     assert difference(database) == []
 
 
+@EITHER
 def test_up_down_up(database: Database) -> None:
     move(database, "base", up=False)
     assert [name for name in inspect(database.engine).get_table_names() if name != "alembic_version"] == []
@@ -37,12 +40,18 @@ def test_up_down_up(database: Database) -> None:
     assert difference(database) == []
 
 
+@EITHER
 def test_every_single_step_goes_down_and_up_again(database: Database) -> None:
     for _ in range(3):
         move(database, "-1", up=False)
     assert current(database) is None or current(database) != "head"
     migrate(database)
     assert difference(database) == []
+
+
+def test_a_driver_that_is_not_installed_is_named() -> None:
+    with pytest.raises(UserError, match="psycopg2 is not installed"):
+        Database("postgresql+psycopg2://somebody@127.0.0.1/zhufu")
 
 
 def test_file_names_tell_the_revisions_that_alembic_sees() -> None:

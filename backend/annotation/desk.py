@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, bindparam, exists, inspect, select
+from sqlalchemy import ColumnElement, bindparam, exists, func, inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -20,6 +20,8 @@ from backend.vocabulary import CampaignKind, RaterKind
 T = TypeVar("T")
 
 _ATTEMPTS = 6
+_TURN = 0x5A46_0001
+"""Number of the advisory lock under which PostgreSQL lets one annotation write at a time."""
 
 
 class Raced(Exception):
@@ -35,18 +37,21 @@ class Desk:
         self.clock = clock
         # SQLite waits for its write lock by polling with growing pauses, which starves some of eight
         # writers for a second; inside one process they queue here instead.
-        sqlite = database.engine.dialect.name == "sqlite"
-        self._turn = threading.Lock() if sqlite else contextlib.nullcontext()
+        self._sqlite = database.engine.dialect.name == "sqlite"
+        self._turn = threading.Lock() if self._sqlite else contextlib.nullcontext()
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one write transaction.
 
-        SQLite lets one writer in at a time. On PostgreSQL two may meet; the unique constraints then stop
-        the slower one, which starts anew and sees what the faster one did.
+        One writer at a time: SQLite's way, and PostgreSQL is asked for it, since of eight annotators at one
+        item all but one would else have read what no longer holds. What still meets another writer (an
+        import, say) is stopped by the unique constraints, starts anew and sees what the faster one did.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self._turn, self.database.write() as session:
+                    if not self._sqlite:
+                        session.execute(select(func.pg_advisory_xact_lock(_TURN)))
                     return work(session)
             except (IntegrityError, Raced):
                 if attempt == _ATTEMPTS:

@@ -55,6 +55,12 @@ def _engine(url: str) -> Engine:
             "ZHUFU_DATABASE_URL is not a database URL; use sqlite:///path or postgresql+psycopg://…",
             "ZHUFU_DATABASE_URL 不是有效的数据库地址，请写成 sqlite:///路径 或 postgresql+psycopg://…",
         ) from error
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"ZHUFU_DATABASE_URL needs {error.name}, but {error.name} is not installed; install it, or use "
+            "postgresql+psycopg://…",
+            f"ZHUFU_DATABASE_URL 需要 {error.name}，但没有安装；请安装，或改用 postgresql+psycopg://…",
+        ) from error
     except OSError as error:
         raise UserError(
             f"The database folder cannot be created ({error.strerror}: {error.filename}); set ZHUFU_HOME.",
