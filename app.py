@@ -12,7 +12,7 @@ from backend.jobs.keeper import WorkerKeeper
 from backend.services import Services, build_services
 from backend.settings import Settings
 from backend.starter_offer import train_alone
-from backend.trainings import TrainingService
+from backend.training_runs.service import TrainingService
 from ui.shell import build_app, let_go
 
 STOP_SECONDS = 3

@@ -9,7 +9,7 @@ from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind
 from backend.settings import StarterWish
-from backend.trainings import STARTER_NAMES, TrainingService
+from backend.training_runs.service import STARTER_NAMES, TrainingService
 
 SFT_SHARE = 0.75
 """What the policy takes of the time of policy and reward model together."""

@@ -82,7 +82,7 @@ class Workshop:
         from backend.corpus.service import CorpusService
         from backend.db.engine import Database
         from backend.db.migrate import migrate
-        from backend.training_data import SnapshotOptions, export_snapshot
+        from backend.training_runs.data import SnapshotOptions, export_snapshot
         from backend.vocabulary import Split
 
         self.folder, self.steps, self._runs = folder, steps, 0

@@ -21,7 +21,7 @@ from backend.training import grpo
 from backend.training.program import Run, Stopped
 from backend.training.reward_memory import RewardMemory
 from backend.training.rewards import MixedReward, Reward, Values
-from backend.training_config_grpo import GrpoSettings
+from backend.training_runs.config_grpo import GrpoSettings
 
 TINY: dict[str, Any] = {
     "prompts": 4,

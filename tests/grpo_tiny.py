@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qw
 from backend.services import build_services
 from backend.settings import Settings
 from backend.training.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
-from backend.training_data import Snapshot, SnapshotOptions, export_snapshot
+from backend.training_runs.data import Snapshot, SnapshotOptions, export_snapshot
 from backend.vocabulary import Split
 
 SHAPE = {

@@ -14,7 +14,7 @@ from backend.scoring.records import ScoreRequest
 from backend.scoring.targets import Target, TargetKind
 from backend.services import SEED, Services, build_services
 from backend.settings import Settings
-from backend.trainings import TrainingService
+from backend.training_runs.service import TrainingService
 from tests import principles_showcase
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from backend.db.engine import Database
 from backend.jobs.service import JobService
 from backend.settings import Settings
-from backend.trainings import TrainingService
+from backend.training_runs.service import TrainingService
 from tests.job_helpers import sweep
 from tests.real_app import App, running
 

@@ -14,7 +14,7 @@ from backend.diversity import NAN, Profile, distinct, first_characters, profile
 from backend.settings import ROOT
 from backend.text import length
 from backend.training.collapse import CollapseMonitor, Judgement, Reading
-from backend.training_config_grpo import CollapseRules
+from backend.training_runs.config_grpo import CollapseRules
 
 # gold, characters, distinct-2, self-BLEU-4, fit, as measured on the research data (256 held-out requests)
 BEFORE = (0.23, 33.0, 0.338, 0.587, 0.607)

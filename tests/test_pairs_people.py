@@ -12,7 +12,7 @@ from backend.pairs.records import Checking, PairDetail, PairFilter
 from backend.pairs.vocabulary import Decider, PairState
 from backend.records import ReviewInput, VerdictInput
 from backend.services import Services
-from backend.training_data import SnapshotOptions, export_snapshot
+from backend.training_runs.data import SnapshotOptions, export_snapshot
 from backend.vocabulary import CampaignKind, Split
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, house, prompts, prompts_file, request, stored

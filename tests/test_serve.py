@@ -19,7 +19,7 @@ from backend.jobs.service import JobService
 from backend.jobs.vocabulary import EventKind, JobStatus
 from backend.settings import ROOT
 from backend.training.serve import find_policy
-from backend.training_config_serve import parse_serve
+from backend.training_runs.config_serve import parse_serve
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import members, sweep, until, worker
 

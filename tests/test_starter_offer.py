@@ -11,7 +11,7 @@ from backend.jobs.queue import Owner
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind, JobStatus
 from backend.starter_offer import SFT_SHARE, State, offer, train_alone
-from backend.trainings import TrainingService
+from backend.training_runs.service import TrainingService
 
 pytestmark = pytest.mark.database
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backend.errors import UserError
-from backend.training_config import (
+from backend.training_runs.config import (
     SETTINGS,
     RewardModelSettings,
     assignments,
@@ -15,7 +15,7 @@ from backend.training_config import (
     presets,
     settings_for,
 )
-from backend.trainings import STARTER_PRESET
+from backend.training_runs.service import STARTER_PRESET
 
 NAMES = ("starter_cpu", "one_small_gpu", "one_big_gpu", "published")
 CLICK = {"grpo": ()}

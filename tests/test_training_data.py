@@ -11,7 +11,7 @@ from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.errors import NotFound, UserError
 from backend.text import length, squeeze
-from backend.training_data import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
+from backend.training_runs.data import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
 from backend.vocabulary import Split
 
 pytestmark = pytest.mark.database

@@ -16,10 +16,10 @@ from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
 from backend.services import Services
 from backend.settings import Settings
-from backend.training_checks import Problem
-from backend.training_config import parse, presets, settings_for
-from backend.training_history import Histories, History, SampleText, thinned
-from backend.trainings import PROGRAMS, TrainingService
+from backend.training_runs.checks import Problem
+from backend.training_runs.config import parse, presets, settings_for
+from backend.training_runs.history import Histories, History, SampleText, thinned
+from backend.training_runs.service import PROGRAMS, TrainingService
 from tests.job_helpers import until
 from tests.real_app import App, running
 from ui.job_words import STATUS, pill

@@ -13,7 +13,7 @@ from typing import Any
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.settings import ROOT
-from backend.training_data import Snapshot, SnapshotOptions, export_snapshot
+from backend.training_runs.data import Snapshot, SnapshotOptions, export_snapshot
 from tests import warm
 
 TINY = {

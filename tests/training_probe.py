@@ -23,8 +23,8 @@ from backend.jobs.report import JobReport
 from backend.training import grpo
 from backend.training.program import Run, main
 from backend.training.sft import LeanSFTTrainer, _chats, train
-from backend.training_config import settings_for
-from backend.training_data import open_snapshot
+from backend.training_runs.config import settings_for
+from backend.training_runs.data import open_snapshot
 from backend.vocabulary import Split
 
 STRANGE = (

@@ -7,7 +7,7 @@ import gradio as gr
 from backend.errors import UserError
 from backend.services import Services
 from backend.starter_offer import Offer, State, offer
-from backend.trainings import TrainingService
+from backend.training_runs.service import TrainingService
 from ui.say import Say
 from ui.widgets import esc, fill, html_block, note, pace, polite
 

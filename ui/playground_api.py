@@ -19,7 +19,7 @@ from backend.playground.records import CardView, Fields, PlayRequest, RoundView
 from backend.playground.vocabulary import Change
 from backend.services import Services
 from backend.signing import Signer
-from backend.trainings import TrainingService
+from backend.training_runs.service import TrainingService
 from backend.vocabulary import CampaignKind
 from backend.writing.generators import GeneratorInfo, Readiness
 from ui.annotation_api import Id, RequestId

@@ -8,7 +8,7 @@ import gradio as gr
 from pydantic import BaseModel
 
 from backend.errors import UserError
-from backend.training_config import settings_type
+from backend.training_runs.config import settings_type
 from ui.say import Say
 from ui.training_words import ACTIONS, REWARDS, Words
 

@@ -9,7 +9,7 @@ from backend.jobs.records import JobInfo
 from backend.jobs.vocabulary import ArtifactKind
 from backend.judges.spec import ASKING
 from backend.services import Services
-from backend.training_config import ARTIFACT, LATEST, STARTER, presets
+from backend.training_runs.config import ARTIFACT, LATEST, STARTER, presets
 from ui.judges_words import endpoint_choices
 from ui.say import Say
 from ui.training_fields import fields_of, shown

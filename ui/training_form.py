@@ -9,9 +9,9 @@ import gradio as gr
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.services import Services
-from backend.training_checks import Problem
-from backend.training_config import DEFAULT_PRESET, presets
-from backend.trainings import PROGRAMS, TrainingService
+from backend.training_runs.checks import Problem
+from backend.training_runs.config import DEFAULT_PRESET, presets
+from backend.training_runs.service import PROGRAMS, TrainingService
 from ui.say import Say
 from ui.training_fields import LABELS, WIDE, box, entered, fields_of, shown
 from ui.training_fill import filling, names, rewarding

@@ -5,7 +5,7 @@ from typing import Any
 
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.vocabulary import JobStatus
-from backend.trainings import SERVE, size_of
+from backend.training_runs.service import SERVE, size_of
 from ui.job_words import bar, pill
 from ui.say import Say
 from ui.training_words import ARTIFACTS, METRICS, moment, progress_words, short, title_of

@@ -6,7 +6,7 @@ import gradio as gr
 
 from backend.jobs.records import JobInfo
 from backend.services import Services
-from backend.trainings import PROGRAMS, TrainingService
+from backend.training_runs.service import PROGRAMS, TrainingService
 from ui import training_form, training_starter
 from ui.say import Say
 from ui.training_blocks import Watch, blocks

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from backend.errors import UserError
-from backend.trainings import TrainingService
+from backend.training_runs.service import TrainingService
 from ui.say import Say
 from ui.training_blocks import Watch
 from ui.training_watch import Watcher

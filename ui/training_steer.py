@@ -7,7 +7,7 @@ import gradio as gr
 
 from backend.errors import NotFound, UserError
 from backend.jobs.records import ArtifactInfo, JobInfo
-from backend.trainings import TrainingService
+from backend.training_runs.service import TrainingService
 from ui.say import Say
 from ui.training_blocks import Watch
 from ui.training_watch import Watcher

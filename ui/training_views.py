@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from backend.jobs.records import ArtifactInfo, JobInfo
-from backend.training_history import History, SampleText, thinned
-from backend.trainings import Address, size_of
+from backend.training_runs.history import History, SampleText, thinned
+from backend.training_runs.service import Address, size_of
 from ui.job_words import bar, pill
 from ui.say import Say
 from ui.training_jobs import bytes_of, job_link

@@ -10,8 +10,8 @@ from backend.jobs.kinds import kind_of
 from backend.jobs.records import JobInfo
 from backend.jobs.vocabulary import ACTIVE, ArtifactKind, JobStatus
 from backend.services import Services
-from backend.training_history import Histories
-from backend.trainings import PROGRAMS, SERVE, TrainingService
+from backend.training_runs.history import Histories
+from backend.training_runs.service import PROGRAMS, SERVE, TrainingService
 from ui.say import Say
 from ui.training_blocks import BUTTONS, Watch, update
 from ui.training_jobs import jobs_table

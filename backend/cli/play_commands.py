@@ -10,7 +10,7 @@ from backend.errors import UserError
 from backend.jobs.keeper import start_worker
 from backend.playground.records import CardView, PlayRequest, RoundView
 from backend.services import Services, open_services
-from backend.training_config import ARTIFACT
+from backend.training_runs.config import ARTIFACT
 from backend.writing.generators import Readiness
 
 VISITOR = "cli"

@@ -14,8 +14,8 @@ from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind, JobStatus
 from backend.jobs.worker import Worker
 from backend.services import Services, open_services
-from backend.training_config import assignments, settings_for
-from backend.trainings import TrainingService
+from backend.training_runs.config import assignments, settings_for
+from backend.training_runs.service import TrainingService
 
 POLL = 0.5
 Program = Annotated[str, typer.Argument(metavar="sft|reward_model|grpo", help="What to train.")]

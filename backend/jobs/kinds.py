@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import UserError
-from backend.training_config import checker
-from backend.training_config_serve import check_serve
+from backend.training_runs.config import checker
+from backend.training_runs.config_serve import check_serve
 
 Config = dict[str, Any]
 LLM_KEY = "ZHUFU_LLM_API_KEY"

@@ -40,8 +40,8 @@ from backend.pairs.verdicts import LIMITS
 from backend.pairs.vocabulary import PairState, Stage
 from backend.records import ExportReport
 from backend.scoring.service import ScoringService
-from backend.training_config import STARTER, settings_for
-from backend.trainings import STARTER_PRESET, TrainingService
+from backend.training_runs.config import STARTER, settings_for
+from backend.training_runs.service import STARTER_PRESET, TrainingService
 from backend.writing.generators import GeneratorService
 
 JOB_KIND = "pairs"

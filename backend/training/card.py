@@ -17,7 +17,7 @@ from backend.db.engine import Database
 from backend.db.job_tables import Artifact
 from backend.jobs.artifacts import sha256_of
 from backend.jobs.vocabulary import ArtifactKind
-from backend.training_data import Snapshot
+from backend.training_runs.data import Snapshot
 
 if TYPE_CHECKING:
     from backend.training.program import Run

@@ -7,7 +7,7 @@ from typing import Any
 
 from backend.diversity import NAN, Profile
 from backend.errors import Message
-from backend.training_config_grpo import FALLING, CollapseRules
+from backend.training_runs.config_grpo import FALLING, CollapseRules
 
 
 @dataclass(frozen=True)

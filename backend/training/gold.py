@@ -21,7 +21,7 @@ from backend.llm.service import EndpointService
 from backend.scoring.house import ScoringHouse
 from backend.settings import Settings
 from backend.text import bucket
-from backend.training_data import Snapshot, open_snapshot
+from backend.training_runs.data import Snapshot, open_snapshot
 from backend.vocabulary import Split
 
 WHOLE, REWARD_HALF, GOLD_HALF = -1, 0, 1

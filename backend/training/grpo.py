@@ -30,7 +30,7 @@ from backend.training.program import Run, main
 from backend.training.reward_memory import RewardMemory
 from backend.training.reward_setup import gold_of, reward_of
 from backend.training.rewards import Reward
-from backend.training_config_grpo import GrpoSettings
+from backend.training_runs.config_grpo import GrpoSettings
 from backend.vocabulary import Split
 
 

@@ -22,8 +22,8 @@ from backend.jobs.vocabulary import ArtifactKind
 from backend.training import plan
 from backend.training.program import Run
 from backend.training.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
-from backend.training_config import ARTIFACT, LATEST, STARTER, TrainingSettings, check_base
-from backend.training_data import Row
+from backend.training_runs.config import ARTIFACT, LATEST, STARTER, TrainingSettings, check_base
+from backend.training_runs.data import Row
 
 PROBE = "祝您生日快乐 🎂\n"
 ENOUGH_TEXTS = 20

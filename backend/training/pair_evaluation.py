@@ -9,7 +9,7 @@ from backend.judges.base import Sample
 from backend.judges.ngram import fit_ngram
 from backend.judges.pool import Pair, TrainingPool
 from backend.text import length
-from backend.training_data import Row
+from backend.training_runs.data import Row
 
 Scores = Sequence[float | None]
 MATCHED = 5

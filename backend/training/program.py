@@ -37,8 +37,8 @@ from backend.settings import Settings
 from backend.training import card
 from backend.training.callbacks import Progress, StopWhenAsked
 from backend.training.environment import rank
-from backend.training_config import TrainingSettings, assignments, parse, settings_for
-from backend.training_data import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
+from backend.training_runs.config import TrainingSettings, assignments, parse, settings_for
+from backend.training_runs.data import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
 
 S = TypeVar("S", bound=TrainingSettings)
 ALMOST_NOTHING = 5_000_000

@@ -13,8 +13,8 @@ from backend.training.debias import Debias
 from backend.training.pair_evaluation import Scores, evaluate, length_scorer, ngram_scorer
 from backend.training.program import Run, main
 from backend.training.reward_server import RewardModel
-from backend.training_config import RewardModelSettings
-from backend.training_data import Row
+from backend.training_runs.config import RewardModelSettings
+from backend.training_runs.data import Row
 from backend.vocabulary import Split
 
 ENOUGH = 20

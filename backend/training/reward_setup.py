@@ -18,9 +18,9 @@ from backend.training.reward_terms import (
     RequestFitReward,
 )
 from backend.training.rewards import MixedReward, Reward
-from backend.training_config import ARTIFACT, LATEST
-from backend.training_config_grpo import GrpoSettings
-from backend.training_data import open_snapshot
+from backend.training_runs.config import ARTIFACT, LATEST
+from backend.training_runs.config_grpo import GrpoSettings
+from backend.training_runs.data import open_snapshot
 from backend.vocabulary import Split
 
 

@@ -36,8 +36,8 @@ from backend.jobs.report import STOPPED, JobReport
 from backend.jobs.vocabulary import ArtifactKind, EventKind
 from backend.settings import Settings
 from backend.training.served_folder import arrange, threads
-from backend.training_config import ARTIFACT, LATEST
-from backend.training_config_serve import ServeSettings, parse_serve
+from backend.training_runs.config import ARTIFACT, LATEST
+from backend.training_runs.config_serve import ServeSettings, parse_serve
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10.0

@@ -11,8 +11,8 @@ from backend.training import models, plan
 from backend.training.callbacks import Samples
 from backend.training.card import Kind
 from backend.training.program import Run, main
-from backend.training_config import STARTER, SftSettings
-from backend.training_data import Row
+from backend.training_runs.config import STARTER, SftSettings
+from backend.training_runs.data import Row
 from backend.vocabulary import Split
 
 ENOUGH = 20

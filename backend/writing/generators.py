@@ -26,9 +26,9 @@ from backend.llm.budget import Budget
 from backend.llm.endpoint import Endpoint, SchemaMode
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointInfo, EndpointService
-from backend.training_checks import check_there
-from backend.training_config import ARTIFACT
-from backend.trainings import Address, TrainingService, size_of
+from backend.training_runs.checks import check_there
+from backend.training_runs.config import ARTIFACT
+from backend.training_runs.service import Address, TrainingService, size_of
 from backend.writing.writer import Sampling, Writer
 
 IDLE_MINUTES = 20.0

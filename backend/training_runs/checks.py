@@ -13,8 +13,8 @@ from backend.jobs.records import ArtifactInfo
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind
 from backend.judges.spec import ASKING, JudgeKind, JudgeSpec
-from backend.training_config import ARTIFACT, LATEST, TrainingSettings, check_base, settings_type
-from backend.training_config_grpo import GrpoSettings
+from backend.training_runs.config import ARTIFACT, LATEST, TrainingSettings, check_base, settings_type
+from backend.training_runs.config_grpo import GrpoSettings
 
 MAKES = {
     "sft": ArtifactKind.POLICY,

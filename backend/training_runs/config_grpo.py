@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from backend.training_config import LATEST, TrainingSettings
+from backend.training_runs.config import LATEST, TrainingSettings
 
 Limits = tuple[float, float]
 """Warn beyond the first, stop beyond the second."""

@@ -11,13 +11,13 @@ from backend.jobs.devices import CPU
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
-from backend.training_checks import MAKES, Problem, check_there, problems
-from backend.training_config import (
+from backend.training_runs.checks import MAKES, Problem, check_there, problems
+from backend.training_runs.config import (
     ARTIFACT,
     STARTER,
     settings_for,
 )
-from backend.training_config_serve import parse_serve
+from backend.training_runs.config_serve import parse_serve
 
 PROGRAMS = ("sft", "reward_model", "grpo")
 SERVE = "serve"

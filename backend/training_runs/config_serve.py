@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from backend.errors import UserError
-from backend.training_config import LATEST
+from backend.training_runs.config import LATEST
 
 _NAME = re.compile(r"[\w.-]+")
 

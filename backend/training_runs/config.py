@@ -95,9 +95,9 @@ class RewardModelSettings(TrainingSettings):
 
 
 SETTINGS: dict[str, str] = {
-    "sft": "backend.training_config:SftSettings",
-    "reward_model": "backend.training_config:RewardModelSettings",
-    "grpo": "backend.training_config_grpo:GrpoSettings",
+    "sft": "backend.training_runs.config:SftSettings",
+    "reward_model": "backend.training_runs.config:RewardModelSettings",
+    "grpo": "backend.training_runs.config_grpo:GrpoSettings",
 }
 """Where the settings of each program are; loaded when asked for."""
 
