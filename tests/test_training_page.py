@@ -13,7 +13,7 @@ from backend.db.engine import Database
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
+from backend.jobs.vocabulary import ACTIVE, ArtifactKind, EventKind, JobStatus
 from backend.services import Services
 from backend.settings import Settings
 from backend.training_runs.checks import Problem
@@ -79,8 +79,10 @@ def test_every_status_has_sign_and_word() -> None:
 
 
 def test_words() -> None:
-    assert progress_words(ZH, "12 / 48, 1 h 03 min left") == "12 / 48 · 约剩 1 小时 03 分"
-    assert progress_words(EN, "12 / 48, 5 min 02 s left") == "12 / 48 · about 5 min 02 s left"
+    assert progress_words(ZH, job()) == "12 / 48 · 约剩 1 小时 03 分"
+    assert (
+        progress_words(EN, job(progress_text="12 / 48, 5 min 02 s left")) == "12 / 48 · about 5 min 02 s left"
+    )
     warning = "监测警告 | warning, step 8: 太长了（上限 1.5） | too long (limit 1.5)"
     assert either(ZH, warning) == "监测警告，第 8 步：太长了（上限 1.5）"
     assert either(EN, warning) == "warning, step 8: too long (limit 1.5)"
@@ -99,6 +101,16 @@ def test_views_escape_what_models_and_people_wrote() -> None:
     )
     assert "<script>" not in whole and "<b>奶奶" not in whole and "<i>求" not in whole
     assert "25%" in whole and "约剩 1 小时 03 分" in whole
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_a_service_shows_its_address_only_while_it_may_answer(status: JobStatus) -> None:
+    serving = job(kind="serve", config={}, status=status, progress_text="xiao @ http://127.0.0.1:1/v1")
+    for view in (jobs_table(EN, [serving], None), status_html(EN, serving, History())):
+        assert ("http://" in view) == (status in ACTIVE)
+        assert ("service stopped" in view) == serving.ended
+    never = job(kind="serve", status=JobStatus.CANCELLED, progress_text="")
+    assert "服务已停止" not in status_html(ZH, never, History())
 
 
 def test_curves_show_only_what_the_job_reports() -> None:

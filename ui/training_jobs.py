@@ -5,7 +5,7 @@ from typing import Any
 
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.vocabulary import JobStatus
-from backend.training_runs.service import SERVE, size_of
+from backend.training_runs.service import size_of
 from ui.job_words import bar, pill
 from ui.say import Say
 from ui.training_words import ARTIFACTS, METRICS, moment, progress_words, short, title_of
@@ -94,8 +94,7 @@ def bytes_of(size: int) -> str:
 def _job_row(say: Say, job: JobInfo, here: bool) -> list[str]:
     failed = job.status in (JobStatus.FAILED, JobStatus.LOST)
     told = job.error or (job.waiting if job.status is JobStatus.QUEUED else None)
-    over = job.kind == SERVE and job.ended
-    words = say.of(told) if told else "" if over else progress_words(say, job.progress_text)
+    words = say.of(told) if told else progress_words(say, job)
     return [
         job_link(say, job.id, f"{job.id} · {title_of(say, job)}", here),
         pill(say, job.status),

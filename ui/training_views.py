@@ -53,7 +53,7 @@ def status_html(say: Say, job: JobInfo, history: History) -> str:
     ]
     cells = "".join(f"<div><b>{esc(fact[1])}</b><span>{esc(fact[0])}</span></div>" for fact in facts if fact)
     heading = f"<h3>{job.id} · {esc(title_of(say, job))}</h3>"
-    words = f"<span>{esc(progress_words(say, job.progress_text))}</span>"
+    words = f"<span>{esc(progress_words(say, job))}</span>"
     return (
         f'<div class="zf-watch-head">{heading}{pill(say, job.status)}</div>'
         f'<div class="zf-watch-bar">{bar(job)}{words}</div>'

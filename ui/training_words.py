@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backend.jobs.records import JobInfo
-from backend.jobs.vocabulary import ArtifactKind
+from backend.jobs.vocabulary import ACTIVE, ArtifactKind
+from backend.training_runs.service import SERVE
 from ui.job_words import STATUS
 from ui.say import Say
 
@@ -177,12 +178,15 @@ def label(say: Say, job: JobInfo) -> str:
 
 def title_of(say: Say, job: JobInfo) -> str:
     """A job's kind with the name its model will have, or the artifact it serves."""
-    name = job.config.get("name") or (job.config.get("artifact") if job.kind == "serve" else None)
+    name = job.config.get("name") or (job.config.get("artifact") if job.kind == SERVE else None)
     return f"{program(say, job.kind)} · {name}" if name else program(say, job.kind)
 
 
-def progress_words(say: Say, text: str) -> str:
-    """The program's short line, in the reader's language."""
+def progress_words(say: Say, job: JobInfo) -> str:
+    """The program's short line, in the reader's language; of a service only while it may answer."""
+    text = job.progress_text
+    if job.kind == SERVE and job.status not in ACTIVE:
+        return say("服务已停止", "service stopped") if text and job.ended else ""
     if found := _LEFT.match(text):
         return f"{found[1]} · {say(f'约剩 {_span_zh(found[2])}', f'about {found[2]} left')}"
     known = {"done": ("已完成", "done"), "starting": ("正在启动", "starting")}
