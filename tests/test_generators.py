@@ -3,18 +3,22 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from backend.db.base import now
+from backend.db.job_tables import Job, JobEvent
 from backend.db.llm_tables import LLMCall
 from backend.errors import NotFound, UserError
 from backend.jobs.records import ArtifactInfo
-from backend.jobs.vocabulary import ArtifactKind, JobStatus
+from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
 from backend.llm.checks import EndpointInput
 from backend.llm.client import OpenAIClient
 from backend.llm.errors import Kind, LLMError
 from backend.services import Services
+from backend.training_runs.service import TrainingService
 from backend.writing import generators
 from backend.writing.generators import GeneratorService, Readiness
 from backend.writing.writer import Sampling, Writer, Written, without_thought
@@ -42,6 +46,23 @@ def house(services: Services, fake_llm: FakeLLM) -> Iterator[Services]:
 
 def policy(house: Services, folder: Path) -> ArtifactInfo:
     return house.jobs.add_artifact(ArtifactKind.POLICY, "tiny", folder)
+
+
+def test_an_address_holds_for_one_start(house: Services) -> None:
+    job = house.jobs.submit("selftest", {}).id
+    told = JobEvent(job_id=job, kind=EventKind.LOG, data={"base_url": "http://127.0.0.1:1/v1"})
+
+    def started(after: timedelta) -> bool:
+        with house.database.write() as session:
+            session.get_one(Job, job).started_at = now() + after
+        return TrainingService(house.jobs).address(job) is not None
+
+    assert TrainingService(house.jobs).address(job) is None
+    with house.database.write() as session:
+        session.add(told)
+    assert TrainingService(house.jobs).address(job) is None
+    assert started(after=-timedelta(seconds=5))
+    assert not started(after=timedelta(seconds=5))
 
 
 def write(house: Services, name: str, n: int, seed: int | None, prompt: str = PROMPT) -> list[Written]:

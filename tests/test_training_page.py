@@ -83,6 +83,7 @@ def test_words() -> None:
     assert (
         progress_words(EN, job(progress_text="12 / 48, 5 min 02 s left")) == "12 / 48 · about 5 min 02 s left"
     )
+    assert progress_words(ZH, job(status=JobStatus.CANCELLED)) == "12 / 48"
     warning = "监测警告 | warning, step 8: 太长了（上限 1.5） | too long (limit 1.5)"
     assert either(ZH, warning) == "监测警告，第 8 步：太长了（上限 1.5）"
     assert either(EN, warning) == "warning, step 8: too long (limit 1.5)"

@@ -183,11 +183,13 @@ def title_of(say: Say, job: JobInfo) -> str:
 
 
 def progress_words(say: Say, job: JobInfo) -> str:
-    """The program's short line, in the reader's language; of a service only while it may answer."""
+    """The program's short line, in the reader's language; addresses and times left only while it runs."""
     text = job.progress_text
     if job.kind == SERVE and job.status not in ACTIVE:
         return say("服务已停止", "service stopped") if text and job.ended else ""
     if found := _LEFT.match(text):
+        if job.status not in ACTIVE:
+            return found[1]
         return f"{found[1]} · {say(f'约剩 {_span_zh(found[2])}', f'about {found[2]} left')}"
     known = {"done": ("已完成", "done"), "starting": ("正在启动", "starting")}
     return say(*known[text]) if text in known else either(say, text)

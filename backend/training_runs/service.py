@@ -174,9 +174,11 @@ class TrainingService:
         return next((job for job in jobs if not job.ended and job.config.get("artifact") == wish), None)
 
     def address(self, job_id: int) -> Address | None:
-        """Where a serving job answers, once it does."""
+        """Where a serving job answers, once it does; not where it did before it was started again."""
+        start = self._jobs.job(job_id).started_at
         events = self._jobs.events(job_id, kinds=[EventKind.LOG])
-        told = next((event.data for event in reversed(events) if "base_url" in event.data), None)
+        since = [event.data for event in events if start and event.at >= start]
+        told = next((data for data in reversed(since) if "base_url" in data), None)
         return Address(str(told["base_url"]), str(told.get("model", ""))) if told else None
 
     def _waiting(self, job: JobInfo, *statuses: JobStatus) -> list[JobInfo]:
