@@ -42,3 +42,9 @@ def length(text: str) -> int:
 def bucket(text: str, size: int, salt: str = "") -> int:
     """A stable number in [0, size) for the text: folds and splits by prompt hang on it."""
     return int(digest(salt, squeeze(text))[:12], 16) % size
+
+
+def number_of(wish: object) -> int | None:
+    """A row's number as somebody may write it; None for anything else."""
+    digits = str(wish) if isinstance(wish, str | int) else ""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None

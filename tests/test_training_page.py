@@ -16,6 +16,7 @@ from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ACTIVE, ArtifactKind, EventKind, JobStatus
 from backend.services import Services
 from backend.settings import Settings
+from backend.text import number_of
 from backend.training_runs.checks import Problem
 from backend.training_runs.config import parse, presets, settings_for
 from backend.training_runs.history import Histories, History, SampleText, thinned
@@ -30,7 +31,6 @@ from ui.training_jobs import artifacts_table, bytes_of, jobs_table
 from ui.training_views import all_points, points, remarks_html, samples_html, status_html
 from ui.training_watch import Watcher
 from ui.training_words import CURVES, either, progress_words
-from ui.widgets import number_of
 
 ZH, EN = Say("zh"), Say("en")
 WAIT = 40_000

@@ -70,8 +70,8 @@ def _writing(say: Say) -> str:
     )
 
 
-def _format(say: Say, kind: str) -> str:
-    return say(*FORMATS[kind]) if kind in FORMATS else kind
+def _format(say: Say, kind: str | None) -> str:
+    return say(*FORMATS[kind]) if kind in FORMATS else kind or "–"
 
 
 def _browse(services: Services, say: Say) -> None:
@@ -87,7 +87,7 @@ def _browse(services: Services, say: Say) -> None:
     with gr.Row():
         back = gr.Button(say("上一页", "Previous"), min_width=100)
         forth = gr.Button(say("下一页", "Next"), min_width=100)
-    filters = [dataset, occasion, recipient, style, search]
+    filters: list[Any] = [dataset, occasion, recipient, style, search]
 
     @polite(say)
     def load() -> list[Any]:
@@ -150,7 +150,7 @@ def _tags(row: PromptRow) -> str:
 
 
 def _greetings(say: Say, row: PromptRow) -> str:
-    marks = {1.0: say("好", "good"), 0.0: say("弱", "weak")}
+    marks: dict[float | None, str] = {1.0: say("好", "good"), 0.0: say("弱", "weak")}
     lines = [
         f'<p><span class="zf-mark">{esc(marks.get(greeting.label, "·"))}</span>{esc(greeting.text)}'
         f' <small class="zf-count">{len(greeting.text)}</small></p>'

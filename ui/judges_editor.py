@@ -239,7 +239,7 @@ def _spec(
     temperature: float | None,
     max_tokens: float | None,
 ) -> JudgeSpec:
-    made, config = JudgeKind(kind), {}
+    made, config = JudgeKind(kind), dict[str, Any]()
     if made in ASKING:
         config = {"temperature": temperature or 0, "max_tokens": int(max_tokens or 0)}
     if made is JudgeKind.PRINCIPLE:

@@ -121,7 +121,8 @@ def build_beside(services: Services, say: Say, tab: gr.Tab) -> None:
         )
         return [f'{cards}<p class="zf-note">{esc(count)}</p>', number, gr.update(visible=last > 0)]
 
-    asked, given = [first, second, differ], [shown, page, pager]
+    asked: list[Any] = [first, second, differ]
+    given = [shown, page, pager]
     fill(load, first, second)
     tab.select(load, None, [first, second], queue=False, show_progress="hidden")
     gr.on([item.change for item in asked], lambda *a: show(0, *a), asked, given, queue=False)

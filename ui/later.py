@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,7 +27,7 @@ class Later:
         before = app.router.lifespan_context
 
         @asynccontextmanager
-        async def lifespan(outer: FastAPI) -> AsyncIterator[object]:
+        async def lifespan(outer: FastAPI) -> AsyncIterator[Any]:
             async with before(outer) as state, self._stack:
                 soon = asyncio.create_task(self._soon())
                 yield state
@@ -38,7 +39,8 @@ class Later:
     def owns(self, scope: Scope) -> bool:
         """Whether this request is for the application below the prefix."""
         path = scope.get("path", "")
-        return scope["type"] != "lifespan" and (path == self.prefix or path.startswith(f"{self.prefix}/"))
+        ours = path == self.prefix or path.startswith(f"{self.prefix}/")
+        return bool(scope["type"] != "lifespan" and ours)
 
     async def ready(self) -> FastAPI:
         """The application, built and started by whoever comes first."""

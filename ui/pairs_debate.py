@@ -97,8 +97,8 @@ def _talk(say: Say, side: Side) -> str:
         turns.append(_turn(say("再评", "Second opinion"), "reflect", _verdict(say, told)))
     if side.people:
         good, many = f"{sum(side.people):g}", len(side.people)
-        told = say(f"{many} 人看过，{good} 人说优秀", f"{good} of {many} call it excellent")
-        turns.append(_turn(say("大家", "People"), "people", f"<p>{esc(told)}</p>"))
+        count = say(f"{many} 人看过，{good} 人说优秀", f"{good} of {many} call it excellent")
+        turns.append(_turn(say("大家", "People"), "people", f"<p>{esc(count)}</p>"))
     return "".join(turns)
 
 

@@ -6,12 +6,13 @@ import gradio as gr
 
 from backend.errors import UserError
 from backend.services import Services
+from backend.text import number_of
 from ui.pairs_ablation import Ablations
 from ui.pairs_form import Form
 from ui.pairs_runs import Runs
 from ui.pairs_table import Pairs
 from ui.say import Say
-from ui.widgets import fill, html_block, note, number_of, polite, title
+from ui.widgets import fill, html_block, note, polite, title
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 RUNS, PAIRS, NEW, ABLATIONS = "runs", "pairs", "new", "ablations"

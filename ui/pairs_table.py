@@ -8,11 +8,11 @@ from backend.errors import UserError
 from backend.pairs.records import PairDetail, PairFilter, PairPage, PairRow
 from backend.pairs.vocabulary import Decider, PairState
 from backend.services import Services
-from backend.text import length
+from backend.text import length, number_of
 from ui.pairs_debate import debate_html
 from ui.pairs_words import DECIDERS, STATES, state_pill
 from ui.say import Say
-from ui.widgets import empty, esc, html_block, note, number_of, opener, polite, table
+from ui.widgets import empty, esc, html_block, note, opener, polite, table
 
 PAGE = 20
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}

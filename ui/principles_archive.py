@@ -11,6 +11,7 @@ from backend.evolution.records import VersionInfo
 from backend.judges.principles import MAX_RULES, numbered
 from backend.principles.vocabulary import Role
 from backend.services import Services
+from backend.text import number_of
 from ui.judges_words import endpoint_choices
 from ui.principles_figures import comparison_html, rules_card, tree
 from ui.principles_log import diff_html
@@ -67,8 +68,8 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
 
     @polite(say)
     def opened(event: gr.EventData) -> Any:
-        wish = str(getattr(event, "version", ""))
-        return int(wish) if wish.isascii() and wish.isdigit() and len(wish) < 10 else gr.skip()
+        number = number_of(getattr(event, "version", None))
+        return gr.skip() if number is None else number
 
     @polite(say)
     def mark(kind: str, chosen: int | None) -> str:

@@ -14,6 +14,7 @@ from backend.evolution.told import told_uses
 from backend.jobs.records import JobInfo
 from backend.principles.vocabulary import RunState
 from backend.services import Services
+from backend.text import number_of
 from ui.principles_figures import curve, fooling, locked_table, plain_rows, side_by_side, status_html
 from ui.principles_log import conversation
 from ui.principles_words import flaw_name, run_label
@@ -62,9 +63,12 @@ def blocks(say: Say) -> Watch:
     words = {PAUSE: say("暂停", "Pause"), RESUME: say("继续", "Resume"), CANCEL: say("取消", "Cancel")}
     with gr.Row(elem_classes="zf-acts"):
         for name, word in words.items():
-            kind = "stop" if name == CANCEL else "secondary"
             parts[name] = gr.Button(
-                word, visible=False, variant=kind, min_width=96, elem_id=f"zf-game-{name}"
+                word,
+                visible=False,
+                variant="stop" if name == CANCEL else "secondary",
+                min_width=96,
+                elem_id=f"zf-game-{name}",
             )
     told = html_block(elem_id="zf-game-steered")
     with gr.Column(visible=False, elem_id="zf-game-cases") as column:
@@ -135,7 +139,7 @@ class Watcher:
         )
 
     def _chosen(self, runs: list[RunInfo], wish: object) -> RunInfo | None:
-        number = int(wish) if isinstance(wish, int | float) or str(wish or "").isdigit() else None
+        number = number_of(wish)
         return next((one for one in runs if one.id == number), runs[0] if runs else None)
 
     def _mark(self, info: RunInfo) -> str:

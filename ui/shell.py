@@ -12,6 +12,7 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from gradio.components.navbar import Navbar
 from gradio.routes import App
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -106,7 +107,8 @@ def _mount(app: FastAPI, services: Services, lang: Lang, mounted: list[App]) -> 
         max_file_size="200mb",
         allowed_paths=[str(services.settings.home.resolve() / "exports")],
     )
-    pages = next(route.app for route in app.routes if isinstance(route, Mount) and route.path == f"/{lang}")
+    mounts = (route for route in app.routes if isinstance(route, Mount) and route.path == f"/{lang}")
+    pages = next(mount.app for mount in mounts if isinstance(mount.app, App))
     # Appended: inside of Gradio's compression.
     document = Middleware(Document, lang="zh-CN" if lang == "zh" else lang, script=_asset("shell.js"))
     pages.user_middleware.append(document)
@@ -117,7 +119,8 @@ def _mount(app: FastAPI, services: Services, lang: Lang, mounted: list[App]) -> 
 def _blocks(services: Services, say: Say) -> gr.Blocks:
     title = say("祝福 · 写好祝福，也信得过评判", "Zhufu · greetings, and judges you can check")
     first, *others = PAGES
-    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as blocks:
+    blocks = gr.Blocks(title=title, analytics_enabled=False, fill_width=True)
+    with blocks:
         _page(services, say, first)
     for page in others:
         with blocks.route(say(page.zh, page.en), page.path, show_in_navbar=False):
@@ -126,7 +129,7 @@ def _blocks(services: Services, say: Say) -> gr.Blocks:
 
 
 def _page(services: Services, say: Say, page: Page) -> None:
-    gr.Navbar(visible=False)
+    Navbar(visible=False)
     html_block(_header(say, page), elem_id="zf-header")
     page.build(services, say)
 

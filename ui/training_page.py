@@ -6,6 +6,7 @@ import gradio as gr
 
 from backend.jobs.records import JobInfo
 from backend.services import Services
+from backend.text import number_of
 from backend.training_runs.service import PROGRAMS, TrainingService
 from ui import training_form, training_starter
 from ui.say import Say
@@ -16,7 +17,7 @@ from ui.training_form import Form
 from ui.training_jobs import OPEN, artifacts_table
 from ui.training_steer import steering
 from ui.training_watch import Watcher
-from ui.widgets import fill, html_block, note, number_of, polite, title
+from ui.widgets import fill, html_block, note, polite, title
 
 JOBS, START, MADE = "jobs", "start", "made"
 REMEMBER = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?job=${id}`); }"

@@ -10,6 +10,7 @@ from backend.jobs.kinds import kind_of
 from backend.jobs.records import JobInfo
 from backend.jobs.vocabulary import ACTIVE, ArtifactKind, JobStatus
 from backend.services import Services
+from backend.text import number_of
 from backend.training_runs.history import Histories
 from backend.training_runs.service import PROGRAMS, SERVE, TrainingService
 from ui.say import Say
@@ -24,7 +25,7 @@ from ui.training_views import (
     status_html,
 )
 from ui.training_words import CURVES, label
-from ui.widgets import esc, number_of
+from ui.widgets import esc
 
 LOG_LINES = 80
 Facts = dict[str, Any]

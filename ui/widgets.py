@@ -97,12 +97,6 @@ def opener(name: str) -> str:
     return _OPENER.replace("NAME", name)
 
 
-def number_of(wish: object) -> int | None:
-    """A row's number as a browser may send it; None for anything else."""
-    text = str(wish) if isinstance(wish, str | int) else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> str:
     """An HTML table; cells are ready HTML. `classes` gives a class per column ("zf-text" for prose)."""
     mark = [f' class="{name}"' if name else "" for name in classes] + [""] * (len(head) - len(classes))

@@ -8,7 +8,7 @@ import importlib
 import sys
 
 import typer
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from backend.cli.output import fail
 from backend.errors import UserError
@@ -50,6 +50,10 @@ def main() -> None:
         fail(error)
     except OperationalError as error:
         fail(unreachable(error))
+    except (DataError, OverflowError):  # PostgreSQL's and SQLite's words for the same
+        fail(
+            UserError("A number is larger than the database holds; give a smaller one.", "数字太大，请改小。")
+        )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -28,6 +28,7 @@ from backend.pairs.records import (
 )
 from backend.pairs.verdicts import accepted, current_of
 from backend.pairs.vocabulary import USED, Decider, PairState
+from backend.text import number_of
 
 
 def runs(session: Session, run_id: int | None = None) -> list[PairRunInfo]:
@@ -48,7 +49,7 @@ def runs(session: Session, run_id: int | None = None) -> list[PairRunInfo]:
 
 def run_of(session: Session, given: str | int) -> PairRunInfo:
     """The run of that number or name. Raises NotFound."""
-    number = int(given) if str(given).isdigit() else None
+    number = number_of(given)
     id_ = session.scalar(
         select(PairRun.id)
         .where(or_(PairRun.id == number, PairRun.name == str(given)))

@@ -19,6 +19,7 @@ from transformers import (
 from backend.db.job_tables import Artifact, Job
 from backend.errors import UserError
 from backend.jobs.vocabulary import ArtifactKind
+from backend.text import number_of
 from backend.training import plan
 from backend.training.program import Run
 from backend.training.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
@@ -74,8 +75,7 @@ def find_artifact(run: Run[Any], wish: str, kind: ArtifactKind) -> tuple[int, Pa
     """
     query = select(Artifact).where(Artifact.kind == kind).order_by(Artifact.id.desc()).limit(1)
     if wish != LATEST:
-        number = wish.removeprefix(ARTIFACT)
-        query = select(Artifact).where(Artifact.id == (int(number) if number.isdigit() else -1))
+        query = select(Artifact).where(Artifact.id == number_of(wish.removeprefix(ARTIFACT)))
     with run.database().read() as session:
         before = select(Job.after_id).where(Job.id == run.job_id).scalar_subquery()
         own = session.scalar(query.where(Artifact.job_id == before)) if wish == LATEST else None

@@ -35,6 +35,7 @@ from backend.errors import UserError
 from backend.jobs.report import STOPPED, JobReport
 from backend.jobs.vocabulary import ArtifactKind, EventKind
 from backend.settings import Settings
+from backend.text import number_of
 from backend.training.served_folder import arrange, threads
 from backend.training_runs.config import ARTIFACT, LATEST
 from backend.training_runs.config_serve import ServeSettings, parse_serve
@@ -240,9 +241,8 @@ def find_policy(database: Database, wish: str) -> Path:
     """Folder of "latest", "artifact:N" or a path. Raises UserError where there is no model."""
     if wish == LATEST or wish.startswith(ARTIFACT):
         query = select(Artifact.path).where(Artifact.kind == ArtifactKind.POLICY)
-        number = wish.removeprefix(ARTIFACT)
         if wish != LATEST:
-            query = query.where(Artifact.id == (int(number) if number.isdigit() else -1))
+            query = query.where(Artifact.id == number_of(wish.removeprefix(ARTIFACT)))
         with database.read() as session:
             found = session.scalar(query.order_by(Artifact.id.desc()).limit(1))
         folder = Path(found) if found else None
