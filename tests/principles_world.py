@@ -16,7 +16,7 @@ from typing import Any
 from backend.evolution.searching import SEARCHERS
 from backend.judges.asking import Model
 from backend.judges.base import Draft, Sample
-from backend.judges.principles import MAX_RULES
+from backend.judges.principles import MAX_RULES, parse_principles
 from backend.llm.messages import ChatMessage, Completion
 from backend.principles.agents import Agents
 from backend.principles.book import Data, MemoryBook, New, Outcome, Version
@@ -109,7 +109,7 @@ class WorldJudge:
     name, version, scale = "principle", "world", Scale.BINARY
 
     def __init__(self, rules: RuleSet) -> None:
-        self._rules = rules.texts
+        self._rules = parse_principles("\n".join(rules.texts))  # refuses what the real judge refuses
 
     async def score(self, batch: Sequence[Sample]) -> list[Draft]:
         """One draft per sample."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.db.job_tables import JobEvent
+from backend.db.base import now
+from backend.db.job_tables import Job, JobEvent
 from backend.errors import UserError
 from backend.evolution.records import RunRequest
 from backend.jobs.vocabulary import ArtifactKind, EventKind
@@ -50,6 +51,7 @@ def serve(house: Services, base_url: str) -> None:
     until(lambda: house.generators.info(NAME).job)
     job = house.generators.info(NAME).job
     with house.database.write() as session:
+        session.get_one(Job, job).started_at = now()
         session.add(JobEvent(job_id=job, kind=EventKind.LOG, data={"base_url": base_url, "model": "fake"}))
 
 

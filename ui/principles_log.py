@@ -159,8 +159,7 @@ def _trimmed(say: Say, kept: Mapping[str, Any], known: Mapping[int, VersionInfo]
     """What each change did by itself, and the version that was left."""
     rows = []
     for one in kept["changes"]:
-        mends, breaks = one["change"]
-        told = say(f"撤去它：改对 {mends}、改错 {breaks}", f"without it: {mends} mended, {breaks} broken")
+        told = _without(say, one["change"])
         kind = say("撤去", "undone") if one["undone"] else say("留下", "kept")
         sign = "+" if one["added"] else "−"
         rows.append(
@@ -173,6 +172,13 @@ def _trimmed(say: Say, kept: Mapping[str, Any], known: Mapping[int, VersionInfo]
     if left is not None:
         ruling = f'<p class="zf-ruling">v{left.id} {outcome_pill(say, left)} {esc(why(say, left))}</p>'
     return f'<p class="zf-note">{title}</p><ul class="zf-diff">{"".join(rows)}</ul>{ruling}'
+
+
+def _without(say: Say, figures: Sequence[int] | None) -> str:
+    if figures is None:
+        return say("没法单独撤去：规则会太多或一条不剩", "not tried: too many rules would be left, or none")
+    mends, breaks = figures
+    return say(f"撤去它：改对 {mends}、改错 {breaks}", f"without it: {mends} mended, {breaks} broken")
 
 
 def _verdict(say: Say, said: Mapping[str, Any]) -> str:

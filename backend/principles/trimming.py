@@ -65,12 +65,13 @@ async def _trim(table: Table, version: Version, found: Sequence[Change], labels:
     told, left = [], rules
     for change in found:
         other = change.undone(rules)
-        result = gate.compare(labels, whole, await table.read(other, labels)) if other.rules else None
+        # Ten rules of which one was replaced are eleven with the old one back: no judge takes them.
+        result = gate.compare(labels, whole, await table.read(other, labels)) if _fits(other) else None
         harms = result is not None and result.gain > 0
         after = change.undone(left)
         undo = harms and _fits(after)
         left = after if undo else left
-        figures = [result.fixed, result.broken] if result else [0, 0]
+        figures = [result.fixed, result.broken] if result else None
         told.append({"added": change.added, "text": change.rule.text, "undone": undo, "change": figures})
     return _kept(table, version, left, told)
 
