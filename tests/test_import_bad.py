@@ -9,6 +9,7 @@ import pytest
 
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
+from backend.errors import UserError
 from tests import corpus_files as files
 from tests.corpus_files import GOOD, WEAK
 
@@ -187,6 +188,18 @@ def test_damaged_containers(corpus: CorpusService, tmp_path: Path) -> None:
     book = files.workbook(tmp_path / "b.xlsx", [["prompt"], ["请"]])
     (tmp_path / "cut.xlsx").write_bytes(book.read_bytes()[:-30])
     assert "damaged" in str(refused(corpus, tmp_path / "cut.xlsx"))
+
+
+def test_a_workbook_with_any_byte_changed(corpus: CorpusService, tmp_path: Path) -> None:
+    whole = files.workbook(tmp_path / "b.xlsx", [["prompt"], ["请"]]).read_bytes()
+    path, told = tmp_path / "bent.xlsx", list[str]()
+    for place in range(0, len(whole), max(1, len(whole) // 400)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            corpus.import_file(path)
+        except UserError as error:
+            told.append(str(error))
+    assert len(told) > 100 and all(path.name in one for one in told)
 
 
 def test_a_line_without_end(corpus: CorpusService, tmp_path: Path) -> None:

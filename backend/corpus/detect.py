@@ -81,7 +81,7 @@ def _is_workbook(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "xl/workbook.xml" in archive.namelist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UserError(
             f"{path.name} is a damaged spreadsheet or archive; save it again.",
             f"{path.name} 是损坏的表格或压缩文件，请重新保存。",

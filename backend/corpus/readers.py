@@ -9,6 +9,7 @@ import io
 import json
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -25,6 +26,11 @@ MAX_LINE = 8_000_000  # a million characters may come as six million of JSON esc
 _MAX_WORKBOOK = 512 << 20
 _MAX_STRINGS = 64 << 20
 _TICK_EVERY = 500
+# What openpyxl and zipfile raise on bytes that are not what they seem.
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, SyntaxError),
+    *(LookupError, ValueError, TypeError, AttributeError, OverflowError),
+)
 
 
 def read(path: Path, form: Form, tick: Tick | None = None) -> Iterator[Item]:
@@ -200,7 +206,7 @@ def _sheet(path: Path) -> Iterator[tuple[int, list[Any], float]]:
             total = max(sheet.max_row or 1, 1)
             for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
                 yield number, list(cells), min(1.0, number / total)
-    except (zipfile.BadZipFile, KeyError, ValueError, IndexError, TypeError, OSError, SyntaxError) as error:
+    except _DAMAGED as error:
         raise UserError(
             f"{path.name} cannot be read as a spreadsheet; save it again as .xlsx or CSV.",
             f"{path.name} 无法作为表格读取，请重新保存为 .xlsx 或 CSV。",
