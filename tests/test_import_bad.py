@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
 from backend.errors import UserError
+from backend.settings import ROOT
 from tests import corpus_files as files
 from tests.corpus_files import GOOD, WEAK
 
@@ -188,6 +191,18 @@ def test_damaged_containers(corpus: CorpusService, tmp_path: Path) -> None:
     book = files.workbook(tmp_path / "b.xlsx", [["prompt"], ["请"]])
     (tmp_path / "cut.xlsx").write_bytes(book.read_bytes()[:-30])
     assert "damaged" in str(refused(corpus, tmp_path / "cut.xlsx"))
+
+
+def test_a_parquet_file_that_ends_its_reader_does_not_end_this_process(
+    corpus: CorpusService, tmp_path: Path
+) -> None:
+    whole = bytearray(files.parquet(tmp_path / "none", []).read_bytes())
+    whole[30] ^= 0xFF  # the number of rows becomes negative, and Arrow calls abort()
+    path = tmp_path / "fatal.parquet"
+    path.write_bytes(whole)
+    probe = [sys.executable, "-I", str(ROOT / "backend/corpus/parquet_probe.py"), str(path)]
+    assert subprocess.run(probe, capture_output=True, check=False).returncode < 0
+    assert "Parquet" in str(refused(corpus, path))
 
 
 def test_a_workbook_with_any_byte_changed(corpus: CorpusService, tmp_path: Path) -> None:

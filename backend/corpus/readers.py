@@ -7,10 +7,13 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -26,6 +29,7 @@ MAX_LINE = 8_000_000  # a million characters may come as six million of JSON esc
 _MAX_WORKBOOK = 512 << 20
 _MAX_STRINGS = 64 << 20
 _TICK_EVERY = 500
+_PROBE = Path(__file__).with_name("parquet_probe.py")
 # What openpyxl and zipfile raise on bytes that are not what they seem.
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, SyntaxError),
@@ -162,21 +166,35 @@ def _parquet(path: Path, tick: Tick | None) -> Iterator[Item]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    about = path.stat()
+    if not _survives(path, about.st_size, about.st_mtime_ns):
+        raise _damaged_parquet(path)
     try:
         # Without pre-buffering a batch holds little more than itself, however large the row groups are.
         with pq.ParquetFile(path, pre_buffer=False) as file:
             total, row = file.metadata.num_rows, 0
             for batch in file.iter_batches(batch_size=_TICK_EVERY):
                 if tick:
-                    tick(row / total)
+                    tick(min(1.0, row / max(total, 1)))
                 for value in batch.to_pylist():
                     row += 1
                     yield row, value
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path.name} is a damaged or incomplete Parquet file; write it again.",
-            f"{path.name} 是损坏或不完整的 Parquet 文件，请重新生成。",
-        ) from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged_parquet(path) from error
+
+
+@lru_cache(maxsize=64)
+def _survives(path: Path, _size: int, _changed: int) -> bool:
+    """Whether a process that reads the file lives to its end: some damage ends it, which must not be ours."""
+    command = [sys.executable, "-I", str(_PROBE), str(path)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _damaged_parquet(path: Path) -> UserError:
+    return UserError(
+        f"{path.name} is a damaged or incomplete Parquet file; write it again.",
+        f"{path.name} 是损坏或不完整的 Parquet 文件，请重新生成。",
+    )
 
 
 def _xlsx(path: Path, tick: Tick | None) -> Iterator[Item]:
