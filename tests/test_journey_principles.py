@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, TimeoutError, expect
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
 from tests.llm_fixtures import FakeLLM
 from tests.principles_helpers import request, world_file, world_house
@@ -83,17 +83,22 @@ def confirm(page: Page) -> None:
 def start(page: Page) -> None:
     page.get_by_role("button", name="更多设置与上限").click()
     for name, value in SMALL.items():
-        page.fill(f"#zf-set-{name} input", str(value))
-        page.press(f"#zf-set-{name} input", "Tab")
-    page.get_by_label("误采纳的概率上限").fill("0.9")
+        entered(page.locator(f"#zf-set-{name} input"), value)
+    entered(page.get_by_label("误采纳的概率上限"), 0.9)
     page.click("#zf-game-start")
     expect(page.locator("#zf-game-told")).to_contain_text("alpha")
-    page.get_by_label("误采纳的概率上限").fill("0.2")
+    entered(page.get_by_label("误采纳的概率上限"), 0.2)
     page.click("#zf-game-estimate")
     expect(page.locator("#zf-game-told")).to_contain_text("次调用")
     expect(page.locator("#zf-game-told")).to_contain_text("把关集 40 + 40")
     page.click("#zf-game-start")
     expect(page.locator("#zf-game-head")).to_contain_text("2 · world")
+
+
+def entered(box: Locator, value: float) -> None:
+    """Fill a box and leave it, as a person does before pressing a button."""
+    box.fill(str(value))
+    box.press("Tab")
 
 
 def watch_two_rounds(page: Page) -> None:
