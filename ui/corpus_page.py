@@ -196,14 +196,10 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
             seen = services.corpus.preview(Path(path))
         except UserError as error:
             return [note(say.of(error), "bad"), *(gr.update(choices=[""], value="") for _ in FIELDS)]
+        zh, en = (f"（{seen.encoding}）", f" ({seen.encoding})") if seen.encoding else ("", "")
+        form = _format(say, seen.kind)
         told = (
-            note(
-                say(
-                    f"识别为：{_format(say, seen.kind)}（{seen.encoding}）",
-                    f"Recognised as {_format(say, seen.kind)} ({seen.encoding})",
-                ),
-                "ok",
-            )
+            note(say(f"识别为：{form}{zh}", f"Recognised as {form}{en}"), "ok")
             if seen.kind
             else note(
                 say("认不出各列的含义，请在下面指定。", "The columns are not recognised; map them below.")
@@ -253,9 +249,11 @@ def _report(say: Say, done: ImportReport) -> str:
 
 
 def _rejected(say: Say, done: ImportReport) -> str:
-    if not done.errors:
+    # What is wrong with the whole file has no line, and stands above already.
+    by_line = [error for error in done.errors if error.line is not None]
+    if not by_line:
         return ""
-    rows = [[str(error.line), esc(say.of(error.reason))] for error in done.errors[:200]]
+    rows = [[str(error.line), esc(say.of(error.reason))] for error in by_line[:200]]
     return table([say("行", "Line"), say("原因", "Reason")], rows, ("", "zf-text"))
 
 
