@@ -78,10 +78,11 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
     gr.on(None, load, [role, which], looks, **QUIET)
     tab.select(load, [role, which], looks, **QUIET)
     role.change(lambda kind: archive.choices(kind, None), role, looks, **QUIET)
-    which.change(take, which, [card, base, acts["rules"]], **QUIET)
-    which.change(mark, [role, which], shown, **QUIET)
+    # Whoever presses two versions quickly sees the second: by default a press is lost while one is answered.
+    which.change(take, which, [card, base, acts["rules"]], trigger_mode="always_last", **QUIET)
+    which.change(mark, [role, which], shown, trigger_mode="always_last", **QUIET)
     gr.on([which.change, base.change], compare, [which, base], diff, trigger_mode="always_last", **QUIET)
-    shown.click(opened, None, which, **QUIET)
+    shown.click(opened, None, which, trigger_mode="always_last", **QUIET)
     _wire(archive, say, acts, role, which, told, looks)
     _comparing(services, say, tab, acts, which, base, told)
 
