@@ -12,7 +12,7 @@ from ui.pairs_form import Form
 from ui.pairs_runs import Runs
 from ui.pairs_table import Pairs
 from ui.say import Say
-from ui.widgets import fill, html_block, note, polite, title
+from ui.widgets import ROW, fill, html_block, note, polite, title
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 RUNS, PAIRS, NEW, ABLATIONS = "runs", "pairs", "new", "ablations"
@@ -69,7 +69,7 @@ def _choosing(services: Services, say: Say, runs: Runs, which: gr.Dropdown) -> N
     which.change(polite(say)(runs.look), [which, runs.seen], runs.outputs, **QUIET)
     which.change(None, which, None, js=REMEMBER)
     which.input(lambda: "", None, runs.told, **QUIET)
-    runs.listed.click(press, None, which, **QUIET)
+    runs.listed.click(press, None, which, **ROW)
 
 
 def _starting(

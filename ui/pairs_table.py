@@ -12,7 +12,7 @@ from backend.text import length, number_of
 from ui.pairs_debate import debate_html
 from ui.pairs_words import DECIDERS, STATES, state_pill
 from ui.say import Say
-from ui.widgets import empty, esc, html_block, note, opener, polite, table
+from ui.widgets import ROW, empty, esc, html_block, note, opener, polite, table
 
 PAGE = 20
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
@@ -121,7 +121,7 @@ class Pairs:
         )
         which.change(lambda run, _, *chosen: show(run, 0, *chosen), asked, shown, **QUIET)
         card = [self._open, self._card, self._acts, self._told]
-        opened = self._rows.click(polite(say)(self._press), None, card, **QUIET)
+        opened = self._rows.click(polite(say)(self._press), None, card, **ROW)
         opened.then(None, js=IN_VIEW)
         *buttons, following, name, why = self._decision
         for button, action in zip(buttons, ACTS, strict=True):

@@ -17,7 +17,7 @@ from ui.principles_figures import comparison_html, rules_card, tree
 from ui.principles_log import diff_html
 from ui.principles_words import label_choices, version_label
 from ui.say import Say
-from ui.widgets import esc, fill, html_block, note, polite
+from ui.widgets import ROW, esc, fill, html_block, note, polite
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 POLL_S = 3.0
@@ -78,11 +78,10 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
     gr.on(None, load, [role, which], looks, **QUIET)
     tab.select(load, [role, which], looks, **QUIET)
     role.change(lambda kind: archive.choices(kind, None), role, looks, **QUIET)
-    # Whoever presses two versions quickly sees the second: by default a press is lost while one is answered.
-    which.change(take, which, [card, base, acts["rules"]], trigger_mode="always_last", **QUIET)
-    which.change(mark, [role, which], shown, trigger_mode="always_last", **QUIET)
+    which.change(take, which, [card, base, acts["rules"]], **QUIET)
+    which.change(mark, [role, which], shown, **QUIET)
     gr.on([which.change, base.change], compare, [which, base], diff, trigger_mode="always_last", **QUIET)
-    shown.click(opened, None, which, trigger_mode="always_last", **QUIET)
+    shown.click(opened, None, which, **ROW)
     _wire(archive, say, acts, role, which, told, looks)
     _comparing(services, say, tab, acts, which, base, told)
 

@@ -17,7 +17,7 @@ from ui.training_form import Form
 from ui.training_jobs import OPEN, artifacts_table
 from ui.training_steer import steering
 from ui.training_watch import Watcher
-from ui.widgets import fill, html_block, note, polite, title
+from ui.widgets import ROW, fill, html_block, note, polite, title
 
 JOBS, START, MADE = "jobs", "start", "made"
 REMEMBER = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?job=${id}`); }"
@@ -88,7 +88,7 @@ def _opening(
         return ["", gr.update(selected=JOBS), watcher.choice(trainings.job(wish).id)]
 
     for place in (watch.parts["listed"], watch.parts["artifact"], made):
-        place.click(open_job, None, [watch.told, tabs, watch.which], **QUIET)
+        place.click(open_job, None, [watch.told, tabs, watch.which], **ROW)
 
 
 def _starting(

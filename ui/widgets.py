@@ -24,6 +24,10 @@ def html_block(value: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(value, padding=False, apply_default_css=False, **options)
 
 
+ROW: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+"""For a press on a row: of two quick ones the second counts, which Gradio drops by default."""
+
+
 def fill(handler: Callable[[], Any], *blocks: gr.components.Component) -> None:
     """Fill blocks when the page opens, without a progress overlay."""
     gr.on(None, handler, None, list(blocks), queue=False, show_progress="hidden")

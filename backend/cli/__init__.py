@@ -50,7 +50,9 @@ def main() -> None:
         fail(error)
     except OperationalError as error:
         fail(unreachable(error))
-    except (DataError, OverflowError):  # PostgreSQL's and SQLite's words for the same
+    except (DataError, OverflowError) as error:  # PostgreSQL's and SQLite's words for the same
+        if isinstance(error, OverflowError) and "SQLite" not in str(error):
+            raise
         fail(
             UserError("A number is larger than the database holds; give a smaller one.", "数字太大，请改小。")
         )

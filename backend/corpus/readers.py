@@ -167,8 +167,7 @@ def _parquet(path: Path, tick: Tick | None) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     about = path.stat()
-    if not _survives(path, about.st_size, about.st_mtime_ns):
-        raise _damaged_parquet(path)
+    _must_be_survived(path, about.st_size, about.st_mtime_ns)
     try:
         # Without pre-buffering a batch holds little more than itself, however large the row groups are.
         with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -184,10 +183,11 @@ def _parquet(path: Path, tick: Tick | None) -> Iterator[Item]:
 
 
 @lru_cache(maxsize=64)
-def _survives(path: Path, _size: int, _changed: int) -> bool:
-    """Whether a process that reads the file lives to its end: some damage ends it, which must not be ours."""
+def _must_be_survived(path: Path, _size: int, _changed: int) -> None:
+    """Let another process read the file first: some damage ends its reader. Sound files are remembered."""
     command = [sys.executable, "-I", str(_PROBE), str(path)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        raise _damaged_parquet(path)
 
 
 def _damaged_parquet(path: Path) -> UserError:
