@@ -33,7 +33,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
     offered = [boxes[name] for name in ("dataset", "endpoint", *Agent, *Role)]
 
     @polite(say)
-    def load(chosen: str | None = None) -> list[Any]:
+    def load(*chosen: str | None) -> list[Any]:
         endpoints = endpoint_choices(services, say)
         same = [(say("同上", "the same"), ""), *endpoints[1:]]
         policies = [
@@ -44,8 +44,11 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
         ]
         sets = label_choices(services, say)
         names = [name for _, name in sets]
+        # Showing the tab, which opening the page does too, takes no choice back: its answer may come late.
+        kept = bool(chosen) and chosen[0] in (None, *names)
+        value: dict[str, Any] = {} if kept else {"value": next(iter(names), None)}
         return [
-            gr.update(choices=sets, value=chosen if chosen in names else next(iter(names), None)),
+            gr.update(choices=sets, **value),
             gr.update(choices=endpoints),
             *(gr.update(choices=[*same, *policies] if one is Agent.GENERATOR else same) for one in Agent),
             *(_beginnings(services, say, role) for role in Role),
