@@ -1,4 +1,7 @@
-# The application as a container: docker build -t zhufu . && docker run -p 7860:7860 -v zhufu:/data zhufu
+# The application as a container:
+#   docker build -t zhufu . && docker run -p 7860:7860 -e ZHUFU_PASSWORD='…' -v zhufu:/data zhufu
+# It listens to all addresses of the container, so it does not start without ZHUFU_PASSWORD. Browsers that
+# reach it by another name than localhost need that name in ZHUFU_ALLOWED_HOSTS.
 FROM debian:bookworm-slim
 
 RUN apt-get update \
@@ -25,5 +28,5 @@ RUN useradd --system --home-dir /data --create-home zhufu
 USER zhufu
 VOLUME /data
 EXPOSE 7860
-HEALTHCHECK --start-period=60s CMD python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/', timeout=5)"
+HEALTHCHECK --start-period=60s CMD python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/favicon.ico', timeout=5)"
 CMD ["python", "app.py"]

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from backend.errors import UserError
 from backend.jobs.keeper import WorkerKeeper
+from backend.network import check_exposure
 from backend.services import Services, build_services
 from backend.settings import Settings
 from backend.starter_offer import train_alone
@@ -23,6 +24,7 @@ def main() -> None:
     """Start the server; whatever a person can mend ends as one sentence."""
     try:
         settings = Settings.load()
+        check_exposure(settings)
         _port_is_free(settings)
         services = build_services(settings)
         serve(services)

@@ -40,6 +40,13 @@ class Settings(Environment):
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite at HOME/zhufu.db.")
     host: str = Field("127.0.0.1", description="Address the server listens on.")
     port: int = Field(7860, ge=0, le=65535, description="Port the server listens on.")
+    password: SecretStr = Field(
+        SecretStr(""), description="Password of the researcher; needed where other machines can connect."
+    )
+    allowed_hosts: str = Field(
+        "", description="Names by which browsers may reach the server, besides this machine's own."
+    )
+    open_pages: str = Field("", description="Pages that need no password: annotate, write.")
     lease_seconds: int = Field(600, ge=5, description="How long an annotator holds an item, in seconds.")
     starter: StarterWish = Field(
         "offer",

@@ -56,11 +56,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(home: Path, port: int | None = None, wait: float = 90) -> App:
-    """Start `app.py` on loopback and wait for its first page."""
+def start(home: Path, port: int | None = None, wait: float = 90, **settings: str) -> App:
+    """Start `app.py` on loopback, with these variables besides, and wait for its first page."""
     port = port or free_port()
     env = {key: value for key, value in os.environ.items() if not key.startswith("ZHUFU_")}
-    env |= {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(port)}
+    env |= {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(port)} | settings
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("ab") as log:
         process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=log, stderr=log)
@@ -70,7 +70,8 @@ def start(home: Path, port: int | None = None, wait: float = 90) -> App:
         if process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"{app.url}/zh/", timeout=5) as reply:
+            page = urllib.request.Request(f"{app.url}/zh/", headers={"Accept": "text/html"})
+            with urllib.request.urlopen(page, timeout=5) as reply:
                 if reply.status == 200:
                     return app
         except (urllib.error.URLError, ConnectionError, TimeoutError):
@@ -81,9 +82,9 @@ def start(home: Path, port: int | None = None, wait: float = 90) -> App:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[App]:
+def running(home: Path, **settings: str) -> Iterator[App]:
     """The application for the length of a block."""
-    app = start(home)
+    app = start(home, **settings)
     try:
         yield app
     finally:

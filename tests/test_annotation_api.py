@@ -140,17 +140,7 @@ def test_hand_made_nonsense_is_one_sentence(
     assert services.annotation.progress(made.id, 1).mine == 0
 
 
-def test_other_sites_and_large_bodies_are_refused(client: TestClient) -> None:
-    name = {"name": "小明"}
-    for headers in (
-        {"Origin": "https://evil.example"},
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
-        {"Origin": "null"},
-    ):
-        assert client.post(f"{API}/enter", json=name, headers=headers).status_code == 403
-    ours = {"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"}
-    assert client.post(f"{API}/enter", json=name, headers=ours).status_code == 200
+def test_a_large_body_is_refused(client: TestClient) -> None:
     assert client.post(f"{API}/enter", json={"name": "a" * 70_000}).status_code == 413
 
 

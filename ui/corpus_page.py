@@ -1,6 +1,5 @@
 """The corpus page: what is here, bring data in, take data out."""
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,6 +9,7 @@ from backend.errors import UserError
 from backend.records import ImportReport, Page, PromptRow
 from backend.services import Services
 from ui.say import FORMATS, Say
+from ui.uploads import uploaded_file
 from ui.widgets import empty, esc, fill, html_block, note, polite, table, title
 
 PAGE = 20
@@ -189,11 +189,11 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
     report = html_block(elem_id="zf-import-report")
 
     @polite(say)
-    def look(path: str | None) -> list[Any]:
-        if not path:
-            return ["", *(gr.update(choices=[""], value="") for _ in FIELDS)]
+    def look(request: gr.Request, path: str | None) -> list[Any]:
         try:
-            seen = services.corpus.preview(Path(path))
+            if (uploaded := uploaded_file(request, path)) is None:
+                return ["", *(gr.update(choices=[""], value="") for _ in FIELDS)]
+            seen = services.corpus.preview(uploaded)
         except UserError as error:
             return [note(say.of(error), "bad"), *(gr.update(choices=[""], value="") for _ in FIELDS)]
         zh, en = (f"（{seen.encoding}）", f" ({seen.encoding})") if seen.encoding else ("", "")
@@ -213,14 +213,19 @@ def _import(services: Services, say: Say, sets: gr.HTML) -> None:
 
     @polite(say)
     def run(
-        path: str | None, wanted: str, skip_bad: bool, *mapped: str, progress: Any = gr.Progress()
+        request: gr.Request,
+        path: str | None,
+        wanted: str,
+        skip_bad: bool,
+        *mapped: str,
+        progress: Any = gr.Progress(),
     ) -> list[Any]:
-        if not path:
-            return [note(say("请先选择一个文件。", "Choose a file first.")), gr.skip()]
         mapping = {field: column for field, column in zip(FIELDS, mapped, strict=True) if column}
         try:
+            if (uploaded := uploaded_file(request, path)) is None:
+                return [note(say("请先选择一个文件。", "Choose a file first.")), gr.skip()]
             done = services.corpus.import_file(
-                Path(path),
+                uploaded,
                 dataset=wanted.strip() or None,
                 skip_bad=bool(skip_bad),
                 mapping=mapping or None,

@@ -25,7 +25,7 @@ def router(style: str, script: str) -> APIRouter:
         file = (DOCS / path).resolve()
         if not file.is_relative_to(DOCS) or file.suffix not in KINDS or not file.is_file():
             missing = "<p>没有这一页。There is no such page.</p>"
-            return HTMLResponse(_frame(Say("zh"), "", missing, style, script), 404)
+            return HTMLResponse(frame(Say("zh"), "", missing, style, script), 404)
         if file.suffix != ".md":
             return FileResponse(file)
         return HTMLResponse(_page(file, style, script))
@@ -48,11 +48,12 @@ def _page(file: Path, style: str, script: str) -> str:
     switch = ""
     if other and (DOCS / other / name).is_file():
         switch = f'<a href="../{other}/{esc(name)}">{say("English", "中文")}</a>'
-    return _frame(say, switch, body, style, script)
+    return frame(say, switch, body, style, script)
 
 
-def _frame(say: Say, switch: str, body: str, style: str, script: str) -> str:
-    title = say("祝福 · 使用说明", "Zhufu · Documentation")
+def frame(say: Say, switch: str, body: str, style: str, script: str, title: str = "") -> str:
+    """A plain page of the application outside of Gradio: `body` is ready HTML."""
+    title = title or say("祝福 · 使用说明", "Zhufu · Documentation")
     contents = f'<a href="/help/{say.lang}/index.md">{say("目录", "Contents")}</a>'
     back = f'<a href="/{say.lang}/">{say("回到祝福", "Back to Zhufu")}</a>'
     return (

@@ -18,6 +18,7 @@ from ui.judge_names import KINDS, ROLES
 from ui.judges_words import endpoint_choices, generator_label
 from ui.pairs_words import WAYS, loss
 from ui.say import Say
+from ui.uploads import uploaded_file
 from ui.widgets import fill, html_block, note, polite, table
 
 LABELS = (JudgeKind.PANEL, JudgeKind.PRINCIPLE, JudgeKind.RUBRIC)
@@ -49,7 +50,7 @@ class Form:
         tab.select(load, None, filled, queue=False, show_progress="hidden")
         self.estimate.click(polite(say)(self._rough), self.boxes, self.told)
 
-    def request(self, *given: Any) -> PairRequest:
+    def request(self, visit: gr.Request, *given: Any) -> PairRequest:
         """The run that the boxes describe. Raises UserError naming what is missing or wrong."""
         dataset, file, limit, generators, judge, endpoint, candidates, check, *rest = given
         way, heard, temperatures, examples, lengths, raters, balance, second, cost, calls, name = rest
@@ -61,7 +62,7 @@ class Form:
         off = [role for role in ROLES if role not in (heard or ())] if spec.kind is JudgeKind.PANEL else []
         judges = without(spec, off)
         return PairRequest(
-            source=_source(dataset, file, limit),
+            source=_source(dataset, uploaded_file(visit, file), limit),
             plan=Plan(
                 tuple(map(str, generators)),
                 _whole(candidates),
@@ -85,9 +86,9 @@ class Form:
             return None
         return again(judge) if wish in ("", SAME) else self._services.scoring.catalog.resolve(wish, endpoint)
 
-    def _rough(self, *given: Any) -> str:
+    def _rough(self, visit: gr.Request, *given: Any) -> str:
         try:
-            rough = self._services.pairs.estimate(self.request(*given))
+            rough = self._services.pairs.estimate(self.request(visit, *given))
         except UserError as error:
             return note(self._say.of(error), "bad")
         return estimate_html(self._say, rough)
@@ -263,10 +264,10 @@ def _judges(services: Services, say: Say) -> list[tuple[str, str]]:
     return [*kinds, *named]
 
 
-def _source(dataset: Any, file: Any, limit: Any) -> Source:
+def _source(dataset: Any, file: Path | None, limit: Any) -> Source:
     first = _whole(limit) or None
     if file:
-        return Source(SourceKind.FILE, str(Path(str(file))), first)
+        return Source(SourceKind.FILE, str(file), first)
     if dataset:
         return Source(SourceKind.DATASET, str(dataset), first)
     raise UserError(

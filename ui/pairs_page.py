@@ -76,9 +76,9 @@ def _starting(
     services: Services, say: Say, runs: Runs, form: Form, tabs: gr.Tabs, which: gr.Dropdown
 ) -> None:
     @polite(say)
-    def begin(*given: Any) -> list[Any]:
+    def begin(visit: gr.Request, *given: Any) -> list[Any]:
         try:
-            run, job = services.pairs.submit(form.request(*given))
+            run, job = services.pairs.submit(form.request(visit, *given))
         except UserError as error:
             return [note(say.of(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
         told = note(

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +14,6 @@ from backend.errors import Conflict, Message, NotFound, UserError
 log = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 1024
-_CROSS_SITE = Message("Requests from other sites are refused.", "拒绝来自其他网站的请求。")
 _TOO_LARGE = Message("The request is too large (at most 64 KB).", "请求太大，最多 64 KB。")
 _BROKEN = Message(
     "Something broke inside and was logged; nothing was saved. Please try again.",
@@ -28,7 +26,7 @@ class Unknown(UserError):
 
 
 class PoliteRoute(APIRoute):
-    """Refuses what comes from elsewhere or is too large, and words every error for people."""
+    """Refuses what is too large and words every error for people; `guard` has refused other sites before."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """The handler with all of that around it."""
@@ -66,10 +64,6 @@ def _status(error: UserError) -> int:
 def _refuse(request: Request) -> Response | None:
     if request.method == "GET":
         return None
-    origin = request.headers.get("origin")
-    elsewhere = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if elsewhere or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return answer(403, _CROSS_SITE)
     length = request.headers.get("content-length", "")
     if not length.isdigit() or int(length) > MAX_BODY:
         return answer(413, _TOO_LARGE)

@@ -2,6 +2,7 @@
 
 import hashlib
 import html
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +16,20 @@ from fastapi.staticfiles import StaticFiles
 from gradio.components.navbar import Navbar
 from gradio.routes import App
 from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.routing import Mount
 
+from backend.network import answered_hosts, open_pages
 from backend.services import Services
+from backend.settings import Settings
+from backend.signing import secret_of
 from ui import (
     agreement_page,
     annotate_page,
     annotation_api,
     campaigns_page,
     corpus_page,
+    entrance,
     home_page,
     judges_page,
     manual,
@@ -34,14 +40,20 @@ from ui import (
     training_page,
 )
 from ui.document import Document
+from ui.entrance import LOGIN, Admission, Password, PasswordRequired
+from ui.guard import KnownHosts, OwnPagesOnly, SecurityHeaders
 from ui.guide import guide_button, guide_html
 from ui.later import Later
 from ui.say import Lang, Say
+from ui.uploads import UploadRegistry
 from ui.widgets import html_block
 
 ASSETS = Path(__file__).parent / "assets"
 LANGS: tuple[Lang, ...] = ("zh", "en")
 LANG_COOKIE = "zhufu_lang"
+SESSION_COOKIE = "zhufu_session"
+KEEP_FILES_S = (3600, 24 * 3600)
+"""How often uploads and downloads are looked through, and how old the removed ones are, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,10 @@ PAGES = (
 def build_app(services: Services) -> FastAPI:
     """The whole web application around the services."""
     app = FastAPI(title="Zhufu", docs_url=None, redoc_url=None, openapi_url=None)
+    # Gradio keeps uploads and downloads there; by default in a folder of /tmp that every user can read.
+    os.environ["GRADIO_TEMP_DIR"] = str(services.settings.home.resolve() / "uploads")
     app.state.pages = []
+    admission = _admission(services.settings)
     app.include_router(annotation_api.router(services))
     app.include_router(playground_api.router(services))
     app.include_router(manual.router(_asset("manual.css"), _asset("shell.js")))
@@ -82,10 +97,33 @@ def build_app(services: Services) -> FastAPI:
     app.add_api_route("/favicon.ico", _favicon, include_in_schema=False)
     # Gradio says at every start that several pages rule out server-side rendering, which is off anyway.
     warnings.filterwarnings("ignore", message="SSR mode is not supported", category=UserWarning)
+    mount = partial(_mount, services=services, admission=admission, mounted=app.state.pages)
     first, *others = LANGS
     for lang in others:
-        Later(f"/{lang}", partial(_mount, FastAPI(), services, lang, app.state.pages)).join(app)
-    return _mount(app, services, first, app.state.pages)
+        Later(f"/{lang}", partial(mount, FastAPI(), lang)).join(app)
+    mount(app, first)
+    return _guarded(app, services.settings, admission)
+
+
+def _admission(settings: Settings) -> Admission | None:
+    """Who may enter; None where everybody on this machine may."""
+    if not (password := settings.password.get_secret_value()):
+        return None
+    return Admission(Password(password, secret_of(settings.home)), open_pages(settings), LANGS)
+
+
+def _guarded(app: FastAPI, settings: Settings, admission: Admission | None) -> FastAPI:
+    """The application behind everything that a request must pass; what is added last looks first."""
+    if admission is not None:
+        app.include_router(entrance.router(admission, _asset("manual.css"), _asset("shell.js")))
+        app.add_middleware(PasswordRequired, admission=admission)
+    app.add_middleware(UploadRegistry)
+    secret = f"session {secret_of(settings.home)}"
+    app.add_middleware(SessionMiddleware, secret_key=secret, session_cookie=SESSION_COOKIE, same_site="lax")
+    app.add_middleware(OwnPagesOnly, prefixes=LANGS, pages=[page.path for page in PAGES])
+    app.add_middleware(KnownHosts, hosts=answered_hosts(settings))
+    app.add_middleware(SecurityHeaders)
+    return app
 
 
 def let_go(app: FastAPI) -> None:
@@ -94,10 +132,15 @@ def let_go(app: FastAPI) -> None:
         pages.stop_event.set()
 
 
-def _mount(app: FastAPI, services: Services, lang: Lang, mounted: list[App]) -> FastAPI:
+def _mount(
+    app: FastAPI, lang: Lang, services: Services, admission: Admission | None, mounted: list[App]
+) -> FastAPI:
+    blocks = _blocks(services, Say(lang))
+    # Gradio checks paths only once this is set, which `launch()` does and mounting does not.
+    blocks.has_launched = True
     gr.mount_gradio_app(
         app,
-        _blocks(services, Say(lang)),
+        blocks,
         path=f"/{lang}",
         theme=_theme(),
         head=_head(),
@@ -106,6 +149,7 @@ def _mount(app: FastAPI, services: Services, lang: Lang, mounted: list[App]) -> 
         ssr_mode=False,
         max_file_size="200mb",
         allowed_paths=[str(services.settings.home.resolve() / "exports")],
+        auth_dependency=(lambda request: admission.who(request.scope)) if admission else None,
     )
     mounts = (route for route in app.routes if isinstance(route, Mount) and route.path == f"/{lang}")
     pages = next(mount.app for mount in mounts if isinstance(mount.app, App))
@@ -119,26 +163,31 @@ def _mount(app: FastAPI, services: Services, lang: Lang, mounted: list[App]) -> 
 def _blocks(services: Services, say: Say) -> gr.Blocks:
     title = say("祝福 · 写好祝福，也信得过评判", "Zhufu · greetings, and judges you can check")
     first, *others = PAGES
-    blocks = gr.Blocks(title=title, analytics_enabled=False, fill_width=True)
+    blocks = gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=KEEP_FILES_S)
     with blocks:
         _page(services, say, first)
     for page in others:
         with blocks.route(say(page.zh, page.en), page.path, show_in_navbar=False):
             _page(services, say, page)
+    for function in blocks.fns.values():
+        # Our own script calls events by number; by name nobody here does.
+        function.api_visibility = "private"
     return blocks
 
 
 def _page(services: Services, say: Say, page: Page) -> None:
     Navbar(visible=False)
-    html_block(_header(say, page), elem_id="zf-header")
+    locked = bool(services.settings.password.get_secret_value())
+    html_block(_header(say, page, locked), elem_id="zf-header")
     page.build(services, say)
 
 
-def _header(say: Say, here: Page) -> str:
+def _header(say: Say, here: Page, locked: bool) -> str:
     return (
         f'<div class="zf-bar"><a class="zf-brand" href="/{say.lang}/" aria-label="{say("祝福", "Zhufu")}">'
         f'<span class="zf-seal" aria-hidden="true">福</span><span>{say("祝福", "Zhufu")}</span></a>'
-        f"{_menu(say, here)}{_navigation(say, here)}{_tools(say, here)}</div>{guide_html(say, here.path)}"
+        f"{_menu(say, here)}{_navigation(say, here)}{_tools(say, here, locked)}</div>"
+        f"{guide_html(say, here.path)}"
     )
 
 
@@ -160,10 +209,11 @@ def _navigation(say: Say, here: Page) -> str:
     return f'<nav class="zf-nav" id="zf-nav" aria-label="{say("主导航", "Main navigation")}">{links}</nav>'
 
 
-def _tools(say: Say, here: Page) -> str:
+def _tools(say: Say, here: Page, locked: bool) -> str:
     other: Lang = "en" if say.lang == "zh" else "zh"
+    leave = f'<a href="{LOGIN}">{say("退出", "Sign out")}</a>' if locked else ""
     return (
-        f'<div class="zf-tools">{guide_button(say, here.path)}<button type="button" data-zf-theme '
+        f'<div class="zf-tools">{leave}{guide_button(say, here.path)}<button type="button" data-zf-theme '
         f'aria-label="{say("切换深色模式", "Toggle dark mode")}">◐</button>'
         f'<a data-zf-lang="{other}" href="/{other}/{here.path}" lang="{"en" if other == "en" else "zh-CN"}">'
         f"{'EN' if other == 'en' else '中文'}</a></div>"

@@ -132,7 +132,7 @@ def _started(settings: ServeSettings, model: Path, name: str, out: Path, report:
     arrange(model, out / name)
     for last in (False,) * (TRIES - 1) + (True,):
         port = settings.port or _free_port(settings.host)
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
         server = Server(_command(settings, name, port), out, f"http://{host}:{port}", threads(model))
         try:
             if _up(settings, server, report):

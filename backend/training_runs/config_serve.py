@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from backend.errors import UserError
+from backend.network import is_loopback
 from backend.training_runs.config import LATEST
 
 _NAME = re.compile(r"[\w.-]+")
@@ -22,7 +23,7 @@ class ServeSettings(BaseModel):
         "auto", description="auto: vllm where it can run."
     )
     host: str = Field(
-        "127.0.0.1", min_length=1, description="Address to listen on; only this machine by default."
+        "127.0.0.1", min_length=1, description="Address to listen on, one of this machine's own."
     )
     port: int = Field(0, ge=0, le=65535, description="0 takes a free one.")
     model: str | None = Field(None, max_length=60, description="Name of the model at that address.")
@@ -30,6 +31,14 @@ class ServeSettings(BaseModel):
         0, ge=0, le=100_000, description="End after so long without a request; 0 never."
     )
     start_seconds: float = Field(600, gt=0, le=86_400, description="Longest wait until it answers.")
+
+    @field_validator("host")
+    @classmethod
+    def _own_machine(cls, host: str) -> str:
+        # The model servers know no key: on a network anybody could use the model, and the GPU.
+        if not is_loopback(host):
+            raise ValueError("a served model has no password; use 127.0.0.1, and a tunnel from elsewhere")
+        return host
 
     @field_validator("model")
     @classmethod

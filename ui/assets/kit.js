@@ -28,6 +28,11 @@
     });
     if (reply.status >= 500) throw new TypeError("server " + reply.status);
     const data = await reply.json();
+    // The password is asked for again where the session has ended.
+    if (data.sign_in) {
+      location.assign(`${data.sign_in}?next=${encodeURIComponent(location.pathname)}`);
+      return new Promise(() => {});
+    }
     if (!reply.ok) throw new Refused(reply.status, data.error);
     return data;
   };
