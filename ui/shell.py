@@ -211,7 +211,7 @@ def _navigation(say: Say, here: Page) -> str:
 
 def _tools(say: Say, here: Page, locked: bool) -> str:
     other: Lang = "en" if say.lang == "zh" else "zh"
-    leave = f'<a href="{LOGIN}">{say("退出", "Sign out")}</a>' if locked else ""
+    leave = f'<a href="{LOGIN}">{say("登录/退出", "Sign in/out")}</a>' if locked else ""
     return (
         f'<div class="zf-tools">{leave}{guide_button(say, here.path)}<button type="button" data-zf-theme '
         f'aria-label="{say("切换深色模式", "Toggle dark mode")}">◐</button>'

@@ -41,7 +41,7 @@ class UploadRegistry:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         visitor = scope["session"].get(VISITOR)
-        if visitor is None and scope["method"] in READING and f"/{EVENTS}/" not in scope["path"]:
+        if visitor is None and scope["method"] in READING and _may_be_page(scope["path"]):
             scope["session"][VISITOR] = visitor = secrets.token_hex(16)
         scope.setdefault("state", {})[_STATE] = frozenset(self._paths.get(str(visitor), ()))
         if scope["method"] == "POST" and scope["path"].endswith(f"/{EVENTS}/upload"):
@@ -73,6 +73,11 @@ class UploadRegistry:
             known.popitem(last=False)
         while len(self._paths) > _MOST_VISITORS:
             self._paths.popitem(last=False)
+
+
+def _may_be_page(path: str) -> bool:
+    # Not what a page loads besides: its files would each bring another identity.
+    return f"/{EVENTS}/" not in path and not path.startswith(("/assets/", "/api/", "/help/"))
 
 
 def uploaded_file(request: gr.Request, path: str | None) -> Path | None:
