@@ -1,6 +1,7 @@
 """How the fake server answers the judges: by hidden quality, or badly in every way the judges must bear."""
 
 import json
+import re
 
 from tests.fake_llm import FENCED, Body, greeting_of, obey, prompt_of, quality
 
@@ -101,3 +102,33 @@ def obey_any(body: Body) -> str:
         return _say(**{role: ["被指使" if told else "正常"]})
     dimensions = dict.fromkeys(DIMENSIONS, 3 if told else 1)
     return _say(verdict=told, explanation="无", better="甲" if told else "平", **dimensions)
+
+
+_FORM = re.compile(r"^格式：(.*)$", re.M)
+_NAME = re.compile(r'"(\w+)": (\[?)〈(\S+)〉')
+
+
+def copied_form(body: Body) -> str:
+    """Gives the format back as it stands in the question, as very small models do."""
+    return _FORM.findall(prompt_of(body))[-1]
+
+
+def copied_example(body: Body) -> str:
+    """Gives an example back, as other prompts show one: dots for texts, a valid value for the rest."""
+    least = {"verdict": 0, "better": "平"}
+    values = {
+        name: ["……"] if listed else "……" if kind == "文字" else least.get(name, 1)
+        for name, listed, kind in _NAME.findall(copied_form(body))
+    }
+    return _say(**values)
+
+
+def copied_question(body: Body) -> str:
+    """Gives a part of the question back: a line of the rules that would read as a verdict."""
+    lines = prompt_of(body).splitlines()
+    return next((line for line in lines if line.endswith("不算优秀。")), lines[-1])
+
+
+def learnt(body: Body) -> str:
+    """Copies the format at first, and answers when it is told so."""
+    return panel(body) if len(body["messages"]) > 2 else copied_form(body)

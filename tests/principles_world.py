@@ -174,7 +174,7 @@ class World:
         if self.rules_said is not None:
             return {"rules": self.rules_said, "evidence": []}
         rules = _numbered(_section(prompt, "现行原则"))
-        draw = random.Random(f"{self.seed}|{_FENCE.sub(_inside, prompt)}")
+        draw = random.Random(f"{self.seed}|{_given(prompt)}")
         if draw.random() < self.harmful:
             return {"rules": self._harm(rules, draw), "evidence": []}
         advice = _section(prompt, "建议")
@@ -201,7 +201,7 @@ class World:
 
     def _optimise_g(self, prompt: str) -> dict[str, Any]:
         rules = _numbered(_section(prompt, "现行策略"))
-        draw = random.Random(f"{self.seed}|{_FENCE.sub(_inside, prompt)}")
+        draw = random.Random(f"{self.seed}|{_given(prompt)}")
         return {"rules": [*rules, draw.choice([HIDE, GIVE_UP])], "evidence": []}
 
     def _rewrite(self, prompt: str) -> dict[str, Any]:
@@ -288,6 +288,11 @@ def fenced(prompt: str) -> dict[str, str]:
 
 def _inside(match: re.Match[str]) -> str:
     return match[3]
+
+
+def _given(prompt: str) -> str:
+    """What an optimiser is given, without the wording of its task: that may change, its choices stay."""
+    return _FENCE.sub(_inside, prompt.split("\n# ", 1)[1].split("\n\n# 要求\n", 1)[0])
 
 
 def _section(prompt: str, heading: str) -> str:

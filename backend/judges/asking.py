@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-PARSER = 1
+PARSER = 2
 """Part of every version: raise it when replies are read differently."""
 LANES = 256
 """Items of one batch that are worked on at once; the client's own limiter decides what is sent."""

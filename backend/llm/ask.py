@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import Message
+from backend.llm.copied import repeats
 from backend.llm.errors import LLMError
 from backend.llm.fields import Field
 from backend.llm.messages import ChatMessage, Completion, LLMClient
@@ -70,7 +71,7 @@ async def ask(
                 extra=extra,
             )
             calls.append(completion)
-            read = read_object(completion.text, fields, cut=completion.finish_reason == "length")
+            read = _read(completion, sent, fields)
             if not isinstance(read, ParseFailure):
                 return Answer(read, completion.text, None, tuple(calls))
             failure = read
@@ -81,6 +82,17 @@ async def ask(
         return Answer(None, calls[-1].text if calls else "", error.message, tuple(calls), error.kind)
     assert failure is not None
     return Answer(None, calls[-1].text, failure.message, tuple(calls), failure.reason)
+
+
+def _read(
+    completion: Completion, sent: Sequence[ChatMessage], fields: Sequence[Field]
+) -> dict[str, Any] | ParseFailure:
+    """What a reply answers; nothing where it only gives back a part of the question."""
+    read = read_object(completion.text, fields, cut=completion.finish_reason == "length")
+    if isinstance(read, ParseFailure):
+        return read
+    asked = "\n".join(message.content for message in sent if message.role != "assistant")
+    return ParseFailure("repeated", completion.text) if repeats(completion.text, asked) else read
 
 
 def _instructed(message: ChatMessage, fields: Sequence[Field]) -> ChatMessage:

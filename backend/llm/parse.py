@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import Message
+from backend.llm.copied import copied
 from backend.llm.fields import Field, FieldKind, explanation, verdict
 from backend.llm.loose_json import Found, members, objects
 from backend.llm.phrases import Invalid, on_scale, phrase
@@ -31,6 +32,11 @@ _SENTENCES = {
     "no_answer": ("The reply holds no answer in the form asked for.", "回复中没有所要求形式的结论。"),
     "missing": ('The reply lacks "{field}".', "回复缺少“{field}”。"),
     "out_of_range": ('"{field}" in the reply is outside its scale.', "回复中的“{field}”超出了规定范围。"),
+    "copied": (
+        'The reply copied the format and did not fill in "{field}".',
+        "回复照抄了格式，没有填写“{field}”。",
+    ),
+    "repeated": ("The reply only repeats what was asked.", "回复只是重复了提问。"),
     "not_a_choice": (
         '"{field}" in the reply is none of the allowed values.',
         "回复中的“{field}”不是允许的取值。",
@@ -60,7 +66,20 @@ def read_verdict(text: str, *, cut: bool = False) -> dict[str, Any] | ParseFailu
 
 def read_object(text: str, fields: Sequence[Field], *, cut: bool = False) -> dict[str, Any] | ParseFailure:
     """The fields of a reply. `cut` says that the reply ended at the token limit: then only what stands
-    in an object that reaches the end, or in labels at line starts, is believed."""
+    in an object that reaches the end, or in labels at line starts, is believed. A copy of the format that
+    was asked for is no answer."""
+
+    def values(of: str) -> dict[str, Any] | None:
+        other = _read_fields(of, fields, cut)
+        return None if isinstance(other, ParseFailure) else other
+
+    read = _read_fields(text, fields, cut)
+    found = None if isinstance(read, ParseFailure) else read
+    name = copied(_without_thoughts(text[-MAX_REPLY:]), fields, found, values)
+    return read if name is None else ParseFailure("copied", text, name)
+
+
+def _read_fields(text: str, fields: Sequence[Field], cut: bool) -> dict[str, Any] | ParseFailure:
     body = _without_thoughts(text[-MAX_REPLY:])
     if not body:
         return ParseFailure("truncated" if cut else "empty", text)
