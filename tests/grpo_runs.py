@@ -16,12 +16,15 @@ from trl import GRPOTrainer
 from backend.db.engine import Database
 from backend.errors import UserError
 from backend.jobs.report import JobReport
+from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.settings import Settings
 from backend.training import grpo
 from backend.training.program import Run, Stopped
+from backend.training.reward_judges import JudgeReward
 from backend.training.reward_memory import RewardMemory
 from backend.training.rewards import MixedReward, Reward, Values
 from backend.training_runs.config_grpo import GrpoSettings
+from tests.test_rewards import FakeHouse, Fixed
 
 TINY: dict[str, Any] = {
     "prompts": 4,
@@ -157,6 +160,11 @@ def _fail(_texts: Sequence[str]) -> Values:
     raise RuntimeError("the judge fell over")
 
 
+def _same() -> Reward:
+    """A judge that gives 1 to everything."""
+    return JudgeReward(JudgeSpec(JudgeKind.NGRAM, "ngram"), FakeHouse(judge=Fixed([1.0] * 64)))
+
+
 def contract(out: Path) -> list[float]:
     """The advantages that TRL gives to rewards with None among them."""
     seen: list[float] = []
@@ -221,6 +229,7 @@ def main(out: Path) -> dict[str, Any]:
         "constant": run(
             out / "constant", reward=Odd(lambda texts: [1.0] * len(texts)), **quick | {"max_steps": 20}
         ),
+        "same": run(out / "same", reward=_same(), **quick | {"max_steps": 3}),
         "unauthorised": run(out / "unauthorised", judged_by="principle", **quick),
         "vllm": run(out / "vllm", vllm="colocate", **quick),
         "missing_rm": run(out / "missing_rm", reward_artifact=str(out), **quick),

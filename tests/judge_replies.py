@@ -132,3 +132,13 @@ def copied_question(body: Body) -> str:
 def learnt(body: Body) -> str:
     """Copies the format at first, and answers when it is told so."""
     return panel(body) if len(body["messages"]) > 2 else copied_form(body)
+
+
+def always_good(_: Body) -> str:
+    """Likes everything."""
+    return _say(explanation="读来亲切", verdict=1)
+
+
+def always_tie(_: Body) -> str:
+    """Never prefers anything."""
+    return _say(explanation="各有各的好", better="平")

@@ -111,6 +111,11 @@ def panel(body: Body, draw: str = "") -> str:
     return _say(explanation=REASONS[int(said)], verdict=int(said))
 
 
+def likes_all(body: Body) -> str:
+    """The generators, and a judge who likes everything."""
+    return write(body) if role(body) == "write" else _say(explanation="读来亲切", verdict=1)
+
+
 def _final(text: str, first: int, draw: str) -> int:
     return final_verdict(text, draw) if first == first_verdict(text, draw) else first
 

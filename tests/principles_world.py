@@ -322,3 +322,14 @@ def serve_policy(body: Mapping[str, Any]) -> str:
         return World(1).answer(prompt)
     marks = "".join(f"，mark-{kind}" for kind in KINDS[5:] if chance("policy", prompt, kind) < 0.7)
     return f"第{body['seed']}条祝福{marks}，愿你天天开心。"
+
+
+def serve_same(body: Mapping[str, Any]) -> str:
+    """The same with a Detector that likes everything."""
+    prompt = next(str(one["content"]) for one in body["messages"] if one["role"] == "user")
+    said = World(1).answer(prompt)
+    return (
+        json.dumps({"explanation": "看过了", "verdict": 1}, ensure_ascii=False)
+        if "# 评判原则" in prompt
+        else said
+    )

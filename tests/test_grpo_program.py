@@ -126,6 +126,13 @@ def test_a_fitted_judge_as_reward_has_a_gold_that_learnt_from_others(results: di
     assert any("gold" in row for row in results["ngram"]["metrics"])
 
 
+def test_a_judge_that_gives_one_value_to_everything_is_named_once(results: dict[str, Any]) -> None:
+    assert results["same"]["ended"] == "done"
+    told = [line for line in results["same"]["logs"] if line.startswith("警告：")]
+    assert len(told) == 1 and "gave 1 to all of the first 32 items" in told[0]
+    assert not any(line.startswith("警告") for line in results["ngram"]["logs"])
+
+
 def test_the_monitor_ends_a_run_and_says_why(results: dict[str, Any]) -> None:
     constant = results["constant"]
     assert constant["ended"] == "done" and steps(constant)[-1]["step"] == 4

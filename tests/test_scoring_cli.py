@@ -55,6 +55,19 @@ def test_a_file_is_imported_and_judged(cli: Cli, home: Path, fake_llm: FakeLLM):
     assert code == 0 and "principle" in {row["judge"] for row in json.loads(out)["judges"]}
 
 
+def test_a_judge_that_gives_one_value_to_everything_is_named(cli: Cli, home: Path, fake_llm: FakeLLM):
+    fake_llm.script(reply="tests.judge_replies:always_good")
+    path = data_file(home, 30)
+    told = json.loads(cli("score", "--judge", "principle", "--file", str(path), "--json")[1])
+    assert (
+        told["notice"].startswith("The judge gave 1 to all of the first 30 items") and told["error"] is None
+    )
+    code, out, _ = cli("score", "--judge", "principle", "--dataset", "data")
+    assert code == 0 and f"\nwarning: {told['notice']}" in out
+    other = json.loads(cli("score", "--judge", "length", "--dataset", "data", "--json")[1])
+    assert other["notice"] is None
+
+
 def test_principles_from_a_file_make_another_version(cli: Cli, home: Path):
     path = data_file(home, 3)
     rules = home / "rules.txt"

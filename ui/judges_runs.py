@@ -7,7 +7,7 @@ import gradio as gr
 
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
-from backend.scoring.records import ScoreRequest, clock
+from backend.scoring.records import WARNING, ScoreRequest, clock
 from backend.scoring.service import JOB_KIND
 from backend.scoring.targets import Target, TargetKind
 from backend.services import Services
@@ -15,6 +15,7 @@ from ui.job_words import bar, pill
 from ui.judge_names import KINDS
 from ui.judges_words import endpoint_choices
 from ui.say import Say
+from ui.training_words import either
 from ui.widgets import empty, esc, fill, html_block, note, polite, sure, table
 
 SHOWN = 10
@@ -187,13 +188,14 @@ def _runs(services: Services, say: Say) -> str:
 
 def _row(say: Say, job: JobInfo) -> list[str]:
     told = job.error or job.waiting
-    details = (say.of(told) if told else "") or job.progress_text
+    figures, _, warning = job.progress_text.partition(WARNING)
+    details = esc((say.of(told) if told else "") or figures)
     return [
         str(job.id),
         esc(_what(job)),
         pill(say, job.status),
         bar(job),
-        esc(details),
+        details + (note(either(say, warning)) if warning else ""),
     ]
 
 

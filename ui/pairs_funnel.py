@@ -65,6 +65,8 @@ def _facts(say: Say, run: PairRunInfo, funnel: Funnel) -> str:
     told = f'<p class="zf-note">{" · ".join(facts)}</p>'
     if states:
         told += f'<p class="zf-note">{states}</p>'
+    if funnel.notice is not None:
+        told += note(say.of(funnel.notice))
     return told + (report_html(say, run.report) if run.report else "") + _waiting(say, run, funnel)
 
 

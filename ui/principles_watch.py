@@ -10,7 +10,7 @@ import gradio as gr
 
 from backend.errors import Message, UserError
 from backend.evolution.records import OpenCase, RunInfo
-from backend.evolution.told import told_uses
+from backend.evolution.told import constant_detector, told_uses
 from backend.jobs.records import JobInfo
 from backend.principles.vocabulary import RunState
 from backend.services import Services
@@ -189,13 +189,13 @@ class Watcher:
             return {**facts, "head": empty(hint)}
         job = self._evolution.job(info.id)
         steps, versions = self._evolution.steps(info.id), self._evolution.archive.versions(info.id)
-        heading = say("对话", "The conversation")
+        heading, constant = say("对话", "The conversation"), constant_detector(steps)
         report = self._report(info)
         return facts | {
             TIMER: busy or info.id in self._fitting,
             "locked": report,
             "case": self.case_html(self.open_case(info.id)) if info.state is RunState.WAITING else "",
-            "head": status_html(say, info, job),
+            "head": status_html(say, info, job) + (note(say.of(constant)) if constant else ""),
             "sides": side_by_side(say, versions),
             "curve": curve(say, versions),
             "fooling": fooling(say, steps),

@@ -235,6 +235,7 @@ def _result(services: Services, final: PairProgress) -> dict[str, Any]:
         "style_accuracy": after.style if after else None,
         "style_unsaid": after.unsaid.en if after and after.unsaid else None,
         "few": run.report.thin.en if run.report and run.report.thin else None,
+        "notice": funnel.notice.en if funnel.notice else None,
         "judge": run.request.judge.name,
         "version": run.judge_version,
         "campaign": run.campaign,
@@ -257,6 +258,8 @@ def _result_lines(result: dict[str, Any]) -> str:
         style = "–" if result["style_accuracy"] is None else f"{result['style_accuracy']:.3f}"
         lines.append(f"length alone tells {result['length_accuracy']:.3f}, style {style}")
     lines += [said for said in (result["few"], result["style_unsaid"]) if said]
+    if result["notice"]:
+        lines.append(f"warning: {result['notice']}")
     lines += [f"  {name}: {count}" for name, count in result["dropped"].items()]
     if waiting := result["states"].get(PairState.CHECKING, 0):
         lines.append(f"{waiting} pairs wait for people in the campaign “{result['campaign']}”")

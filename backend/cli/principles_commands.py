@@ -13,6 +13,7 @@ from backend.cli.principles_plain import plain_run, plain_uses, run_lines
 from backend.errors import UserError
 from backend.evolution.job import line, run_job
 from backend.evolution.records import RunInfo, RunRequest
+from backend.evolution.told import constant_detector
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Agent, Role, RunState, Search
 from backend.scoring.records import clock
@@ -155,6 +156,8 @@ def _tell(services: Services, run_id: int, publish: str | None, as_json: bool) -
         result["published"] = _published(services, info.best, publish, result)
     if info.locked is not None:
         result["locked"]["uses"] = plain_uses(services.evolution.uses(run_id))
+    notice = constant_detector(services.evolution.steps(run_id))
+    result["notice"] = notice.en if notice else None
     emit(result, as_json, run_lines)
     if result["error"] and info.state in (RunState.FAILED, RunState.DONE):
         sys.exit(1)

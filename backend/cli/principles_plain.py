@@ -119,6 +119,8 @@ def run_lines(result: dict[str, Any]) -> str:
         lines.append(f"locked accuracy: {locked['before']:.3f} -> {locked['after']:.3f}{again}")
     if result["state"] == "running" and result["playing"] is None:
         lines.append(f"its process is gone; go on with: principles --resume {result['run']}")
+    if result.get("notice"):
+        lines.append(f"warning: {result['notice']}")
     if result["error"]:
         lines.append(f"error: {result['error']}")
     return "\n".join(lines)

@@ -117,8 +117,13 @@ def _estimate(services: Services, request: ScoreRequest, as_json: bool) -> None:
 
 def _run(services: Services, request: ScoreRequest, as_json: bool) -> None:
     final = services.scoring.run(request, now_and_then(ScoreProgress.line))
-    emit(final.plain(), as_json, lambda _: f"{final.judge} {final.version}: {final.state}, {final.line()}")
+    emit(final.plain(), as_json, lambda _: _lines(final))
     if final.state is RunState.FAILED:
         if not as_json:
             print(f"error: {final.error.en if final.error else 'failed'}", file=sys.stderr)
         sys.exit(1)
+
+
+def _lines(final: ScoreProgress) -> str:
+    warning = f"\nwarning: {final.notice.en}" if final.notice else ""
+    return f"{final.judge} {final.version}: {final.state}, {final.line()}{warning}"

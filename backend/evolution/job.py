@@ -4,9 +4,11 @@ from backend.db.engine import Database
 from backend.errors import UserError
 from backend.evolution.records import RunInfo
 from backend.evolution.service import EvolutionService
+from backend.evolution.told import constant_detector
 from backend.jobs.outcome import STOPPED
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
+from backend.judges.constancy import warning_line
 from backend.principles.vocabulary import Phase, RunState
 
 
@@ -27,6 +29,8 @@ def run_job(database: Database, jobs: JobService, evolution: EvolutionService, j
         )
         report.progress(share(final), line(final))
         report.log(f"{final.state}: {line(final)}")
+        if notice := constant_detector(evolution.steps(config["run"])):
+            report.log(warning_line(notice))
     return STOPPED if final.state is RunState.PAUSED else 0
 
 

@@ -1,13 +1,15 @@
 """Why a version is in or not, in one sentence of both languages, from the figures behind it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.errors import Message
+from backend.evolution.records import StepInfo
 from backend.evolution.uses import Uses
+from backend.judges.constancy import ValueCounts
 from backend.judges.principles import MAX_RULE, MAX_RULES
 from backend.principles.rules import MAX_TOTAL
-from backend.principles.vocabulary import Why
+from backend.principles.vocabulary import Phase, Why
 
 _FIXED = {
     Why.START: ("where the run began", "运行的起点"),
@@ -67,6 +69,16 @@ def told(why: Why, facts: Mapping[str, Any]) -> Message:
         f"not better beyond noise on the gate set: {change_en}, {test} > {level}",
         f"在把关集上没有超出噪声的进步：{change_zh}，{test} > {level}",
     )
+
+
+def constant_detector(steps: Sequence[StepInfo]) -> Message | None:
+    """Said of a Detector in force that gave one value to the whole gate set; None where its values differ."""
+    counts = ValueCounts()
+    for step in reversed(steps):
+        if step.phase == Phase.START or (step.phase == Phase.GATE_D and step.data["accepted"]):
+            counts.add(step.data["values"])
+            break
+    return counts.notice
 
 
 def told_uses(uses: Uses, alpha: float) -> Message:

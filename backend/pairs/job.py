@@ -5,6 +5,7 @@ from backend.errors import UserError
 from backend.jobs.outcome import STOPPED
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
+from backend.judges.constancy import warning_line
 from backend.pairs.records import PairProgress
 from backend.pairs.service import PairService
 from backend.scoring.records import RunState
@@ -28,6 +29,8 @@ def run_job(database: Database, jobs: JobService, pairs: PairService, job_id: in
             final.written, pairs=funnel.pairs, calls=final.calls, tokens=final.tokens, cost=final.cost
         )
         report.log(f"{final.state}: {final.line()}")
+        if funnel.notice is not None:
+            report.log(warning_line(funnel.notice))
     return STOPPED if final.state is RunState.STOPPED else 0
 
 

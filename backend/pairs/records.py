@@ -148,6 +148,8 @@ class Funnel:
     pairs: int = 0
     states: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    notice: Message | None = None
+    """Said of a judge that gave one value to every candidate."""
 
     @property
     def seen(self) -> int:

@@ -10,6 +10,7 @@ from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair, Ru
 from backend.db.tables import Campaign, Rater, Verdict
 from backend.errors import NotFound
 from backend.jobs.seat import playing
+from backend.judges.constancy import Value, constant_notice
 from backend.pairs.people import votes
 from backend.pairs.records import (
     Again,
@@ -100,6 +101,7 @@ def funnel(session: Session, run_id: int) -> Funnel:
         pairs=sum(count for state, count in states.items() if state in USED),
         states={PairState(state).value: count for state, count in states.items()},
         dropped={name: count for name, count in dropped.items() if count},
+        notice=constant_notice(_values(session, run)),
     )
 
 
@@ -249,6 +251,19 @@ def _verdicts(session: Session, run: PairRun) -> tuple[int, int, int, int, int]:
     ).one()
     judged, scored, good_ones, kept, one_sided = (int(value or 0) for value in row)
     return judged, scored, good_ones, kept, one_sided
+
+
+def _values(session: Session, run: PairRun) -> dict[Value, int]:
+    """How many candidates got which value; of more than two values only two."""
+    rows = session.execute(
+        select(Verdict.value, func.count())
+        .select_from(Candidate)
+        .join(Verdict, current_of(run.judge_id))
+        .where(Candidate.run_id == run.id, Verdict.value.is_not(None))
+        .group_by(Verdict.value)
+        .limit(2)
+    )
+    return {value: count for value, count in rows if value is not None}
 
 
 def _matching(wish: PairFilter, *texts: Any) -> list[Any]:

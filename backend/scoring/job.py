@@ -11,8 +11,9 @@ from backend.jobs.outcome import STOPPED
 from backend.jobs.processes import MARK
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
+from backend.judges.constancy import warning_line
 from backend.llm.budget import Budget
-from backend.scoring.records import RunState, ScoreProgress, ScoreRequest
+from backend.scoring.records import WARNING, RunState, ScoreProgress, ScoreRequest
 from backend.scoring.service import ScoringService
 
 USED = "used.json"
@@ -32,6 +33,8 @@ def run_job(database: Database, jobs: JobService, scoring: ScoringService, job_i
         final = scoring.run(request, told, report.stop_requested, used.read())
         report.metric(final.scored + final.unscored, **_metrics(final))
         report.log(f"{final.state}: {final.line()}")
+        if final.notice is not None:
+            report.log(warning_line(final.notice))
         if final.state is RunState.FAILED and final.error is not None:
             raise UserError(final.error.en, final.error.zh)
     return STOPPED if final.state is RunState.STOPPED else 0
@@ -62,9 +65,9 @@ class Used:
 
 
 def _told(progress: ScoreProgress) -> str:
-    if progress.state is RunState.BUDGET:
-        return f"budget used up / 预算用完 · {progress.line()}"
-    return progress.line()
+    ended = "budget used up / 预算用完 · " if progress.state is RunState.BUDGET else ""
+    notice = f"{WARNING}{progress.notice.zh} | {progress.notice.en}" if progress.notice else ""
+    return f"{ended}{progress.line()}{notice}"
 
 
 def _metrics(progress: ScoreProgress) -> dict[str, float]:

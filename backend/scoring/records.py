@@ -11,6 +11,9 @@ from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.scoring.targets import Target
 from backend.vocabulary import Scale
 
+WARNING = " ⚠ "
+"""Parts the figures of a job from what people should know of its judge ("中文 | English")."""
+
 
 class RunState(StrEnum):
     """How a run stands or ended."""
@@ -75,6 +78,8 @@ class ScoreProgress:
     seconds: float
     rate: float
     error: Message | None = None
+    notice: Message | None = None
+    """What people should know of the judge, though nothing failed: it gave one value to everything."""
 
     @property
     def left(self) -> int:
@@ -103,9 +108,9 @@ class ScoreProgress:
     def plain(self) -> dict[str, Any]:
         """As the command prints it."""
         value = asdict(self) | {"state": self.state.value, "left": self.left}
-        value.pop("error")
         value.pop("rate")
-        return {**value, "error": self.error.en if self.error else None}
+        said = {"error": self.error, "notice": self.notice}
+        return {**value, **{name: message.en if message else None for name, message in said.items()}}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from backend.db.engine import Database
 from backend.errors import UserError
 from backend.judges.base import Draft, PairDraft, PairJudge, PairSample, Sample
+from backend.judges.constancy import Value, ValueCounts
 from backend.judges.registry import AnyJudge
 from backend.judges.spec import ASKING, JudgeKind
 from backend.llm.endpoint import Endpoint
@@ -70,6 +71,8 @@ class ScoreRun:
         self._cached = 0
         with database.read() as session:
             self._before = source.counts(session, rater_id)
+            # A run that goes on, or finds nothing left, knows what the judge said before.
+            self._values = ValueCounts(source.values(session, rater_id))
         self._stream: Stream[Work, Draft | PairDraft] = Stream(
             self._fetch, self._score, self._keep, batch=shape.batch, lanes=shape.lanes
         )
@@ -100,7 +103,9 @@ class ScoreRun:
     def _keep(self, judged: Sequence[tuple[Work, Draft | PairDraft]]) -> None:
         scale = None if isinstance(self._judge, PairJudge) else self._judge.scale
         store(self._database, self._rater_id, scale, judged)
-        good = sum(1 for _, draft in judged if _has_value(draft))
+        values = [_value(draft) for _, draft in judged]
+        self._values.add(values)
+        good = sum(value is not None for value in values)
         done = self._done
         self._done = Counts(done.items + len(judged), done.scored + good, done.unscored + len(judged) - good)
         self._cached += sum(1 for _, draft in judged if (draft.details or {}).get("cached"))
@@ -139,6 +144,7 @@ class ScoreRun:
             seconds=seconds,
             rate=done.items / seconds if seconds > 0 else 0.0,
             error=error.message if error else None,
+            notice=self._values.notice,
         )
 
 
@@ -153,5 +159,5 @@ async def _compared(judge: PairJudge, work: Work) -> PairDraft:
     return await judge.compare(work.sample.prompt, work.sample.first, work.sample.second)
 
 
-def _has_value(draft: Draft | PairDraft) -> bool:
-    return (draft.value if isinstance(draft, Draft) else draft.outcome) is not None
+def _value(draft: Draft | PairDraft) -> Value | None:
+    return draft.value if isinstance(draft, Draft) else draft.outcome

@@ -9,15 +9,13 @@ from sqlalchemy.orm import Session
 from backend.db.engine import Database
 from backend.db.insert import insert_ignore
 from backend.db.tables import Comparison, Rater, Verdict
-from backend.judges.base import Draft, PairDraft, PairOutcome
+from backend.judges.base import Draft, PairDraft
 from backend.judges.spec import JudgeSpec
-from backend.scoring.targets import Work
+from backend.scoring.targets import OUTCOMES, Work
 from backend.vocabulary import Outcome, RaterKind, Scale
 
 FLIP = "flip"
 """First reason of a comparison in which the two orders of asking gave opposite winners."""
-OUTCOMES = {PairOutcome.A: Outcome.A, PairOutcome.B: Outcome.B, PairOutcome.TIE: Outcome.BOTH_GOOD}
-"""How a judge's answer is kept; a judge says no more of a tie than that neither is better."""
 
 Judged = tuple[Work, Draft | PairDraft]
 

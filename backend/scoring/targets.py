@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session, aliased
 from backend.db.pair_tables import Candidate
 from backend.db.tables import Campaign, Comparison, Dataset, DatasetEntry, Greeting, Item, Prompt, Verdict
 from backend.errors import NotFound, UserError
-from backend.judges.base import PairSample, Sample
+from backend.judges.base import PairOutcome, PairSample, Sample
+from backend.judges.constancy import Value
 from backend.vocabulary import CampaignKind, Outcome
 
 
@@ -44,6 +45,11 @@ class Target:
             return cls(TargetKind(value["kind"]), str(value["name"]))
         except (KeyError, ValueError, TypeError) as error:
             raise UserError("The run names no target.", "没有指定要评判的对象。") from error
+
+
+OUTCOMES = {PairOutcome.A: Outcome.A, PairOutcome.B: Outcome.B, PairOutcome.TIE: Outcome.BOTH_GOOD}
+"""How a judge's answer is kept; a judge says no more of a tie than that neither is better."""
+_SAID = {kept: said for said, kept in OUTCOMES.items()}
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,19 @@ class GreetingSource:
         items, scored, unscored = session.execute(query).one()
         return Counts(items, scored, unscored or 0)
 
+    def values(self, session: Session, rater_id: int) -> dict[Value, int]:
+        """How many scored greetings have which value; of more than two values only two."""
+        current = aliased(Verdict)
+        rows = session.execute(
+            select(current.value, func.count())
+            .select_from(Greeting)
+            .join(current, _current_verdict(current, rater_id))
+            .where(Greeting.id.in_(self._members), current.value.is_not(None))
+            .group_by(current.value)
+            .limit(2)
+        )
+        return {value: count for value, count in rows if value is not None}
+
     def page(self, session: Session, rater_id: int, after: int, limit: int, *, retry: bool) -> list[Work]:
         """The next greetings without a verdict, in order of their ids; with `retry` also unscored ones."""
         current = aliased(Verdict)
@@ -132,6 +151,18 @@ class PairSource:
         )
         items, judged, unscored = session.execute(query).one()
         return Counts(items, judged - (unscored or 0), unscored or 0)
+
+    def values(self, session: Session, rater_id: int) -> dict[Value, int]:
+        """How many pairs have which outcome; unscored ones are not counted."""
+        current = aliased(Comparison)
+        rows = session.execute(
+            select(current.outcome, func.count())
+            .select_from(Item)
+            .join(current, _current_comparison(current, rater_id))
+            .where(self._in_target, current.outcome != Outcome.SKIP)
+            .group_by(current.outcome)
+        )
+        return {_SAID.get(outcome, PairOutcome.TIE): count for outcome, count in rows}
 
     def page(self, session: Session, rater_id: int, after: int, limit: int, *, retry: bool) -> list[Work]:
         """The next pairs without a verdict, in order of their ids; with `retry` also unscored ones."""

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from backend.diversity import distinct, first_characters, profile
 from backend.jobs.report import JobReport
+from backend.judges.constancy import NoticeLog
 from backend.training.callbacks import generate
 from backend.training.collapse import CollapseMonitor, Judgement, Reading
 from backend.training.gold import Gold, GoldReading
@@ -69,6 +70,7 @@ class Watch(TrainerCallback):
     """Parts of the policy lie on several devices, which no reading can answer with: the monitor is off."""
     _logged: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _told: set[str] = field(default_factory=set)
+    _notices: NoticeLog = field(default_factory=NoticeLog)
 
     @property
     def best(self) -> Path:
@@ -110,6 +112,8 @@ class Watch(TrainerCallback):
         for reason in sorted(self.reward.reasons().keys() - self._told)[: MOST_REASONS - len(self._told)]:
             self._told.add(reason)
             self.report.log(f"unscored by {self.reward.name}: {reason}")
+        if line := self._notices.line(self.reward.notice):
+            self.report.log(line)
 
     def on_step_end(
         self,

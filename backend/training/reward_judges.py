@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from backend.errors import UserError
+from backend.errors import Message, UserError
 from backend.judges.base import Draft, Judge, Sample
+from backend.judges.constancy import ValueCounts
 from backend.judges.registry import House, build
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.text import squeeze
@@ -25,6 +26,7 @@ class JudgeReward(Reward):
         self.name = spec.name
         super().__init__()
         self.spec, self.house, self.binary = spec, house, binary
+        self._counts = ValueCounts()
         self._judge: Judge | None = None
         self._opened: House | None = None
         self._runner: asyncio.Runner | None = None
@@ -54,10 +56,24 @@ class JudgeReward(Reward):
         drafts = self._runner.run(self.judge.score(batch))
         self._note(drafts)
         values = [draft.value for draft in drafts]
+        self._counts.add(values)
         if not self.binary:
             return values
         threshold = THRESHOLD[self.judge.scale]
         return [None if value is None else float(value >= threshold) for value in values]
+
+    @property
+    def notice(self) -> Message | None:
+        """Said of a judge that gave one value to all it scored so far."""
+        return self._counts.notice
+
+    def state(self) -> Any:
+        """Which values the judge gave, until two of them differ."""
+        return {"values": self._counts.plain()}
+
+    def restore(self, state: Any) -> None:
+        """Go on counting."""
+        self._counts = ValueCounts(dict(state["values"]))
 
     def close(self) -> None:
         """Close the house's clients, in the loop that they belong to."""

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from backend.errors import UserError
+from backend.errors import Message, UserError
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,11 @@ class Reward(ABC):
     def reasons(self) -> Counter[str]:
         """Why texts were left unscored so far, and how often."""
         return self.failures
+
+    @property
+    def notice(self) -> Message | None:
+        """What the log should say of a reward although nothing failed: it gives one value to everything."""
+        return None
 
     def guarded(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
         """`score`, with every failure turned into None. Raises UserError only."""
@@ -134,6 +139,11 @@ class MixedReward(Reward):
     def reasons(self) -> Counter[str]:
         """Those of every part."""
         return sum((part.reasons() for _, part in self.parts), Counter(self.failures))
+
+    @property
+    def notice(self) -> Message | None:
+        """That of the first part that has one."""
+        return next((part.notice for _, part in self.parts if part.notice is not None), None)
 
     def figures(self, values: Values) -> dict[str, float]:
         """The mean of every part as well."""
