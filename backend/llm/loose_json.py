@@ -1,20 +1,62 @@
-"""Objects in a model's text that are almost JSON: full-width marks, trailing commas, cut-off ends."""
+"""Objects in a model's text that are almost JSON: full-width marks, trailing commas, cut-off ends.
+
+A key that one object gives twice, with different values, keeps them all (`Several`): which one is meant is
+not for a parser of JSON to say.
+"""
 
 import json
 import re
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from backend.llm.skeleton import plain_width
+
 MAX_OBJECTS = 100
+MAX_STEPS = 120_000
+"""Of the forgiving reader over all objects of one text, so that no text costs more than a linear one."""
 _DEPTH = 12
 _SPACE = re.compile(r"[\s\u3000\ufeff]*")
 _OPEN = re.compile(r"[{｛]")
 _QUOTES = {'"': '"', "“": "”", "”": "”", "＂": "＂", "「": "」", "'": "'"}
 _BARE = re.compile(r"[^,，}｝\]］\n]*")
 _BARE_KEY = re.compile(r"[\w\-]{1,40}")
-_DECODER = json.JSONDecoder()
+_MARK = re.compile(r"[\\\"”＂」']")
+_WHOLE = re.compile(r"0|-?[1-9][0-9]*")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+
+
+class Several(tuple[Any, ...]):
+    """The different values that one object gives for the same key, in order."""
+
+
+def _joined(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of one object; a repeated key with another value becomes `Several`."""
+    value: dict[str, Any] = {}
+    for key, given in pairs:
+        known = value.get(key)
+        if key not in value or known == given:
+            value[key] = given
+        else:
+            value[key] = Several((*(known if isinstance(known, Several) else (known,)), given))
+    return value
+
+
+def _integer(digits: str) -> Any:
+    """A JSON integer; minus zero stays a text, since a sign is never dropped."""
+    return digits if digits.startswith("-0") else int(digits)
+
+
+def _decimal(figures: str) -> Any:
+    """A JSON number with a fraction; one that only rounding makes whole stays a text, and minus zero too."""
+    value = float(figures)
+    rounded = value == int(value) if abs(value) < 1e15 else False
+    fraction = figures.lower().partition("e")[0].partition(".")[2].strip("0")
+    exact = not rounded or not fraction or "e" in figures.lower()
+    return value if exact and not figures.startswith("-0") else figures
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_joined, parse_int=_integer, parse_float=_decimal)
 
 
 @dataclass(frozen=True)
@@ -31,11 +73,12 @@ def objects(text: str) -> list[Found]:
     """Every outermost object, in order. Of a text with very many braces only the last part is read."""
     starts = [match.start() for match in _OPEN.finditer(text)]
     found: list[Found] = []
+    steps = iter(range(MAX_STEPS))
     position = starts[-MAX_OBJECTS] if len(starts) > MAX_OBJECTS else 0
     for start in starts[-MAX_OBJECTS:]:
         if start < position:
             continue
-        read = _strict(text, start) or _loose(text, start)
+        read = _strict(text, start) or _loose(text, start, steps)
         if read is not None:
             found.append(read)
             position = read.end
@@ -63,8 +106,8 @@ def _strict(text: str, start: int) -> Found | None:
     return Found(value, start, end) if isinstance(value, dict) else None
 
 
-def _loose(text: str, start: int) -> Found | None:
-    reader = _Reader(text, start)
+def _loose(text: str, start: int, steps: Iterator[int]) -> Found | None:
+    reader = _Reader(text, start, steps)
     try:
         value = reader.object(0)
     except _Unreadable:
@@ -77,28 +120,32 @@ class _Unreadable(Exception):
 
 
 class _Reader:
-    """A forgiving recursive reader. It never guesses a value: what is cut off is named as unfinished."""
+    """A forgiving recursive reader. It never guesses a value: what is cut off is named as unfinished.
 
-    def __init__(self, text: str, at: int) -> None:
+    `steps` are those left for the whole text; where they are used up it reads nothing more.
+    """
+
+    def __init__(self, text: str, at: int, steps: Iterator[int]) -> None:
         self.text = text
         self.at = at
+        self.steps = steps
         self.unfinished: set[str] = set()
 
     def object(self, depth: int) -> dict[str, Any]:
         if depth > _DEPTH:
             raise _Unreadable
         self.at += 1
-        value: dict[str, Any] = {}
+        given: list[tuple[str, Any]] = []
         while not self._closed("}｝"):
             key = self._key()
             if not self._take(":：=＝"):
                 raise _Unreadable
-            value[key] = self._value(depth)
+            given.append((key, self._value(depth)))
             if self._ended():
                 self.unfinished.add(key)
                 break
             self._take(",，、;；")
-        return value
+        return _joined(given)
 
     def _array(self, depth: int) -> list[Any]:
         if depth > _DEPTH:
@@ -141,21 +188,26 @@ class _Reader:
         begin = self.at + 1
         at = begin
         ends = close + ('"' if close == "”" else "")
-        while at < len(self.text):
-            if self.text[at] == "\\":
-                at += 2
-                continue
-            if self.text[at] in ends:
-                space = _SPACE.match(self.text, at + 1)
-                following = space.end() if space else at + 1
+        while mark := _MARK.search(self.text, at):
+            self._step()
+            at = mark.end()
+            if mark.group() == "\\":
+                at += 1
+            elif mark.group() in ends:
+                space = _SPACE.match(self.text, at)
+                following = space.end() if space else at
                 if following >= len(self.text) or self.text[following] in after:
-                    self.at = at + 1
-                    return _unescaped(self.text[begin:at])
-            at += 1
+                    self.at = at
+                    return _unescaped(self.text[begin : mark.start()])
         self.at = len(self.text) + 1
         return _unescaped(self.text[begin:])
 
+    def _step(self) -> None:
+        if next(self.steps, None) is None:
+            raise _Unreadable
+
     def _peek(self) -> str:
+        self._step()
         space = _SPACE.match(self.text, self.at)
         self.at = space.end() if space else self.at
         return self.text[self.at : self.at + 1]
@@ -182,15 +234,10 @@ def _unescaped(raw: str) -> str:
 
 
 def _scalar(raw: str) -> Any:
-    word = unicodedata.normalize("NFKC", raw).strip().strip("\"'“”`")
+    word = plain_width(raw).strip().strip("\"'“”`")
     lowered = word.lower()
     if lowered in {"true", "false", "null", "none", ""}:
         return {"true": True, "false": False}.get(lowered)
-    try:
+    if _WHOLE.fullmatch(word) and len(word) < 400:
         return int(word)
-    except ValueError:
-        pass
-    try:
-        return float(word)
-    except ValueError:
-        return word
+    return float(word) if _DECIMAL.fullmatch(word) else word
