@@ -29,6 +29,7 @@ FIELDS = (
         "verdict",
         weak=("答案", "结果", "answer", "result"),
         hint="更好的一条，难分高下时为平",
+        tie="平",
     ),
 )
 _IN_ORDER = {"甲": PairOutcome.A, "乙": PairOutcome.B, "平": PairOutcome.TIE}

@@ -31,6 +31,12 @@ class Field:
     """Names that count only where the reply uses none of the others ("得分" beside "判定")."""
     low: float = 0.0
     high: float = 0.0
+    tie: Any = None
+    """The value of a tie, where the others are the sides of a comparison: then "A 不如 B" is understood."""
+
+    def praises(self, value: Any) -> bool:
+        """Whether the value is the good one of a good and a bad."""
+        return bool(self.opposite) and value == 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,9 +57,14 @@ def choice(
     weak: tuple[str, ...] = (),
     hint: str = "",
     required: bool = True,
+    tie: Any = None,
 ) -> Field:
-    """One of several values, each said by any of its words (lower case); `opposite` reads negations."""
-    return Field(name, FieldKind.CHOICE, aliases, required, hint, dict(words), dict(opposite or {}), weak)
+    """One of several values, each said by any of its words (lower case).
+
+    `opposite` reads negations of good and bad, `tie` (one of the values) reads comparisons of two sides.
+    """
+    words, opposite = dict(words), dict(opposite or {})
+    return Field(name, FieldKind.CHOICE, aliases, required, hint, words, opposite, weak, tie=tie)
 
 
 def integer(name: str, low: int, high: int, *aliases: str, hint: str = "", required: bool = True) -> Field:
@@ -85,6 +96,9 @@ GOOD = (
     "是",
     "通过",
     "及格",
+    "優秀",
+    "優",
+    "通過",
     "good",
     "excellent",
     "yes",
@@ -92,27 +106,21 @@ GOOD = (
     "pass",
     "一",
 )
-BAD = ("0", "坏", "差", "劣", "否", "不好", "poor", "bad", "no", "false", "fail", "零", "〇")
-VERDICT_WORDS: dict[str, int] = {**dict.fromkeys(GOOD, 1), **dict.fromkeys(BAD, 0), "不错": 1}
+BAD = ("0", "坏", "壞", "差", "劣", "否", "不好", "通不过", "poor", "bad", "no", "false", "fail", "零", "〇")
+VERDICT_WORDS: dict[str, int] = {**dict.fromkeys(GOOD, 1), **dict.fromkeys(BAD, 0), "不错": 1, "不錯": 1}
 """How models say good and bad; "不错" is praise although it begins like a negation."""
 
 
 def verdict(name: str = "verdict", *aliases: str, hint: str = "1 表示优秀，0 表示不优秀") -> Field:
     """The verdict 1 or 0, in any of the words for good and bad, negated or not."""
-    known = ("verdict", "判定", "结论", "评定", "裁决", "judgment", "judgement", "conclusion", "decision")
+    known = (
+        *("verdict", "判定", "结论", "結論", "評定", "评定", "裁决", "裁決"),
+        *("judgment", "judgement", "conclusion", "decision"),
+    )
     weak = (
-        "判断",
-        "结果",
-        "得分",
-        "分数",
-        "评分",
-        "打分",
-        "答案",
-        "label",
-        "score",
-        "rating",
-        "result",
-        "answer",
+        *("判断", "结果", "得分", "分数", "评分", "打分", "答案", "评价", "总评", "评估", "评判"),
+        *("判斷", "結果", "評分", "評價"),
+        *("label", "score", "rating", "result", "answer", "assessment", "overall"),
     )
     names = dict.fromkeys((*aliases, *known))
     names.pop(name, None)
