@@ -18,7 +18,7 @@ LONGEST = 80
 """Characters of a clause that may still be a value."""
 _PREFIX = (
     r"(?:我(?:的)?(?:认为|觉得|判断|判定|认定|选择?|投)?|最终的?|最后|(?:总体|整体)(?:上|来说|来看|而言)?|综合(?:来看|判断)?|"
-    r"综上(?:所述)?|总之|总的来说|所以|因此|故|但是?|不过|然而|其实|实际上?|更正为?|修正为?|改为|改成|改判为?|"
+    r"综上(?:所述)?|总之|总的来说|所以|因此|故|但是?+|不过|然而|其实|实际上?|更正为?|修正为?|改为|改成|改判为?|"
     r"这(?:一)?(?:条|段|则|个|是|篇)?(?:祝福语?)?|(?:该|本|此)(?:条|段|则)?(?:祝福语?)?|祝福语?|"
     r"更好的(?:一条|那条)?(?:是|为)?|结论|答案|判定|判断|结果|评价|应?为|应该?(?:是|为|判)|应当(?:是|为|判)|"
     r"it'?s |it is |(?:it|this|(?:this|the) greeting) (?=is not|isn|was)|this (?:greeting |one |"
@@ -48,6 +48,9 @@ _OUT_OF = re.compile(
 )
 _NO_VALUES = frozenset({"好了", "is", "a"})
 _YES_OR_NO = frozenset({"是", "否", "yes", "no", "true", "false"})
+_LEAD_OF_NUMERAL = re.compile(r"(?:(?:判定|评定|结论|应|改|得|给)?(?:为|是)?|[:=,])\s*")
+_SHORT_LEADS = {"是": re.compile(r"不?|[:=,]\s*"), **dict.fromkeys("一二零〇", _LEAD_OF_NUMERAL)}
+"""What may stand before words that are a part of too many others ("我认为是", "这一")."""
 _DECORATION = " \n*_`"
 _NUMERALS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5}
 _NUMERALS |= {"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
@@ -121,6 +124,9 @@ def _word(text: str, field: Field) -> Any | Denied | None:
     if match is None:
         return None
     value = words[match["word"]]
+    lead = _SHORT_LEADS.get(match["word"])
+    if lead is not None and not lead.fullmatch(text[: match.start("word")]):
+        return None
     if match["nearly"] or match["unable"]:
         return field.opposite.get(value) if field.praises(value) and not match["negation"] else None
     return _negated(match, value, field) if match["negation"] else value

@@ -16,7 +16,7 @@ _CORRECTION = re.compile(
 )
 _RETRACTION = re.compile(
     r"判错|说反|搞反|撤回|作废|不算数|不作数|忽略(?:上|以上|前)|(?:以上|上面|前面|上述)的?(?:结论|判定|答案|评判|结果)?(?:有误|错|不)"
-    r"|\b(?:disregard|ignore (?:the|that|this)|retract|never mind|scratch that)\b|^(?:不对|错了|不|不是|"
+    r"|\b(?:disregard|ignore (?:the|that|this)|retract|never mind|scratch that)\b|^(?:不对|错了|不|不够|不是|"
     r"没有|非|并非|not|no|wrong)$"
 )
 _FAULT = re.compile(r"不对|错了|有误|搞错|弄错|写错|\b(?:wrong|incorrect|mistaken?)\b")
@@ -88,7 +88,7 @@ _MENTION = re.compile(
 _SUPPOSED = re.compile(
     r"例如|比如|示例|样例|范例|举例|形如|如果|假如|假设|若|要是|倘若|请输出|应输出|(?:不是|并非|不应|不该|不能|不要)(?:输出|回复|回答|判|给出)?[^，,。]{0,2}$"
     r"|e\.g\.|\b(?:for example|example|such as|if|would|instead of|rather than|please (?:output|reply|"
-    r"answer))\b|\bnot *$"
+    r"answer))\b|(?:不|没有|不是|非|\bnot) *$"
 )
 _CALLED_SO = re.compile(
     r"[\s`)\"”」』]*[,(]?[\s`]*(?:(?:这|那|以上|上面|此|后者)?(?:只|仅)?(?:是|为|系|属于|出自)(?:一个)?"

@@ -186,7 +186,7 @@ class Reply:
             return value
         if decided.whole:
             after = self.plain[decided.end : self._boundary(decided.end)]
-            if after.lstrip(" `\n").startswith("?"):
+            if after.lstrip(" `\n").startswith(("?", "吗")):
                 return Invalid("unclear")
             value = contradicted(after, value, field, Place.OBJECT)
         return value if isinstance(value, Invalid) else self._unless_the_reason_denies(value, field)

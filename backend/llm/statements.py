@@ -40,6 +40,7 @@ _YES = frozenset({"是", "是的", "对", "yes", "true"})
 _NO = frozenset({"否", "不", "不是", "no", "false", "not"})
 _ASKS = re.compile(r"(?:这条|该|本条)?(?:祝福语?)?是否(?:为|属于|达到)?")
 _LED_BY = re.compile(r"[:=|?]")
+_EDGE = " ()[]【】,:、"
 _QUOTES = " \"'“”‘’「」『』"
 _TO_COME = object()
 _FIRST_CLAUSE = re.compile(r"[,;。!()]|\.(?![0-9])")
@@ -148,9 +149,9 @@ def split(text: str, field: Field) -> list[Part]:
 
 
 def _clauses(sentence: str, mark: str, closing: str, field: Field, place: tuple[int, int]) -> list[Part]:
-    whole = sentence.strip(" ()[]【】,:、")
+    whole = sentence.strip(_EDGE)
     if not _ARROW.search(whole) and phrase(whole, field) is not None:
-        return [Part(whole, mark, closing, *place)]
+        return [Part(whole, mark, sentence[len(sentence.rstrip(_EDGE)) :] + closing, *place)]
     found: list[Part] = []
     at = 0
     ends = [match.span() for match in _CLAUSE_END.finditer(sentence)][:_MOST_PARTS]
@@ -326,6 +327,8 @@ def _begun(parts: Sequence[Part], value: Any, taken: int, field: Field) -> Any |
         return None
     if _trails_off(last):
         return Invalid("unclear")
+    if not rest and last.after.strip().startswith(":"):
+        return None  # a heading, and nothing below it
     settled = _Remainder(field, Source.BARE, Place.LATER, last.sentence).after(value, rest)
     if rest and settled == value and taken == 1 and _CONSENT.fullmatch(last.text):
         plain = all(_value(part.text, field) == value or remarks.praise(part.text) for part in rest)
