@@ -210,12 +210,14 @@ def _answered(parts: Sequence[Part], field: Field) -> tuple[Any | None, int]:
     if len(parts) < 2 or parts[1].asked:
         return None, 0
     asked, answer = _value(_ASKS.sub("", parts[0].text, count=1), field), parts[1].text
+    if asked is None:
+        return None, 0  # "情感如何？好" answers another question
     if answer not in _YES | _NO:
         said = _value(answer, field)
         return (None, 0) if said is None else (said, 2)
     if field.praises(asked):
         return (asked if answer in _YES else field.opposite[asked]), 2
-    if field.tie is None or asked is None or answer in _YES or len(parts) < 3:
+    if field.tie is None or answer in _YES or len(parts) < 3:
         return None, 0  # "差？否" may deny the question or give the verdict
     other = _value(parts[2].text, field)
     return (None, 0) if other in (None, asked) else (other, 3)
