@@ -8,8 +8,10 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+PHRASES = json.loads((Path(__file__).parent / "reply_phrases.json").read_text(encoding="utf-8"))
 WIDE = {ord(mark): ord(mark) + 0xFEE0 for mark in "0123456789:,!?()"}
 
 
@@ -284,42 +286,7 @@ def disagreeing(chance: random.Random) -> Form:
 def turned(chance: random.Random) -> Form:
     """A good word that is taken back in the same breath: never 1."""
     good = chance.choice(("好", "优秀", "不错", "good", "excellent", "1", "合格"))
-    turn = chance.choice(
-        (
-            *(
-                "，但不优秀",
-                "，不过还差一点",
-                "，可惜太空",
-                "？不",
-                "，才怪",
-                " but not excellent",
-                ", however it is generic",
-            ),
-            *(
-                "，谈不上",
-                "，欠具体",
-                "，如果改一改的话",
-                "，开玩笑的",
-                "，但内容空泛",
-                "，勉强",
-                "？",
-                "吗？",
-                "与否",
-                "或不优秀",
-                "，难说",
-                "还差一点",
-            ),
-            *(
-                "，并不是",
-                ", except for the ending",
-                "，只是不合请求",
-                "，不对",
-                "，以上为示例",
-                "，没有达到标准",
-                "，也不",
-            ),
-        )
-    )
+    turn = chance.choice(PHRASES["turns"])
     text = good + turn
     reply = chance.choice(
         (
@@ -336,36 +303,7 @@ def turned(chance: random.Random) -> Form:
 
 def doubtful(chance: random.Random) -> Form:
     """Between good and bad: no verdict."""
-    text = chance.choice(
-        (
-            *(
-                "一般",
-                "好坏参半",
-                "可能优秀",
-                "也许不好",
-                "基本合格",
-                "勉强及格",
-                "还好",
-                "接近优秀",
-                "未必好",
-                "不一定差",
-                "是不是优秀",
-            ),
-            *(
-                "maybe good",
-                "probably bad",
-                "almost good",
-                "so-so",
-                "yes and no",
-                "优秀或不优秀",
-                "好不好",
-                "不是不好",
-                "没有不好",
-                "见仁见智",
-            ),
-            *("几乎优秀", "优缺点各半", "good/bad", "优秀与否", "是也不是", "不好说", "不坏不好", "谁说不好"),
-        )
-    )
+    text = chance.choice(PHRASES["doubts"])
     reply = chance.choice(
         (
             text,
@@ -380,41 +318,8 @@ def doubtful(chance: random.Random) -> Form:
 
 def consenting(chance: random.Random) -> Form:
     """Consent or general praise before prose: no verdict."""
-    consent = chance.choice(
-        (
-            "好的",
-            "好",
-            "OK",
-            "当然可以",
-            "Good question",
-            "没问题",
-            "是的",
-            "Sure",
-            "不错",
-            "Great",
-            "嗯",
-            "Yes",
-            "Good",
-        )
-    )
-    prose = chance.choice(
-        (
-            *(
-                "这条祝福语语言通顺，但内容空泛，不符合请求",
-                "我来看看这条祝福",
-                "下面逐条对照原则",
-                "内容像流水账",
-                "这条祝福语没有回应请求",
-            ),
-            *(
-                "let me look at it",
-                "the greeting ignores the request",
-                "here is my analysis",
-                "换个人也能用",
-                "读来平平",
-            ),
-        )
-    )
+    consent = chance.choice(PHRASES["consents"])
+    prose = chance.choice(PHRASES["prose"])
     return Form(
         "consent",
         "verdict",
@@ -429,55 +334,7 @@ def consenting(chance: random.Random) -> Form:
 def numbered(chance: random.Random) -> Form:
     """Numbers that are not plainly on the scale: no value."""
     figure = chance.choice("0123")
-    text = chance.choice(
-        (
-            *(
-                "-{}",
-                "−{}",
-                "＋{}",
-                "+{}",
-                "~{}",
-                "≈{}",
-                "约{}",
-                "<{}",
-                ">{}",
-                "≥{}",
-                "·{}",
-                ".{}",
-                "0{}",
-                "{}+",
-                "{}-",
-                "±{}",
-                "{}e0",
-            ),
-            *(
-                "{}/7",
-                "{}/10",
-                "{},5",
-                "{}，5",
-                "{}.5",
-                "{}-3",
-                "{}~4",
-                "{}到5",
-                "{}%",
-                "{}（满分5）",
-                "{}分（满分10分）",
-                "{} out of 10",
-            ),
-            *(
-                "{}（5分制）",
-                "{} 或 4",
-                "[{}]",
-                "{}、4",
-                "第{}",
-                "{}x",
-                "{}:2",
-                "{}星",
-                "一塌糊涂{}",
-                "{}\u0336",
-            ),
-        )
-    ).format(figure)
+    text = chance.choice(PHRASES["figures"]).format(figure)
     if chance.random() < 0.15:
         text = chance.choice("①②①⓪¹²½㊀")
     asks = chance.choice(("verdict", "language"))
@@ -494,28 +351,7 @@ def continued(chance: random.Random) -> Form:
     """An object whose text goes on to take it back: no verdict, or the later one."""
     value = chance.choice((0, 1))
     other = 1 - value
-    more = chance.choice(
-        (
-            *(
-                "\n以上为示例",
-                "\n（以上仅为格式示例）",
-                "\n实际应为 {}",
-                "\n更正：{}",
-                "\n应该判 {}",
-                " 才怪",
-                "？",
-                "\n以上判定有误",
-                "（示例）",
-            ),
-            *(
-                "\nCorrection: {}",
-                "\nThis should be {}",
-                "\nThat is just an example.",
-                "\n改判为{}",
-                "\n上面的结论作废",
-            ),
-        )
-    ).format(other)
+    more = chance.choice(PHRASES["continuations"]).format(other)
     return Form("continued", "verdict", _object(chance, "verdict", value) + more, other)
 
 
@@ -524,21 +360,7 @@ def supposed(chance: random.Random) -> Form:
     stated = chance.choice(
         (_object(chance, "verdict", chance.choice((0, 1)), extra=False), f"判定：{chance.choice('01')}")
     )
-    lead = chance.choice(
-        (
-            "例如：",
-            "格式示例：\n",
-            "如果写得好，",
-            "原文写着 ",
-            "它要求输出 ",
-            "原文里有 ",
-            "请输出：",
-            "For example: ",
-            "The greeting says ",
-            "形如 ",
-            "不要输出 ",
-        )
-    )
+    lead = chance.choice(PHRASES["leads"])
     return Form("supposed", "verdict", lead + stated, None)
 
 
@@ -547,63 +369,10 @@ def compared(chance: random.Random) -> Form:
     first, second = chance.sample(("甲", "乙"), 2)
     letters = chance.random() < 0.5
     x, y = (SIDES[side][letters] for side in (first, second))
-    better = (
-        "{x}优于{y}",
-        "{x}好于{y}",
-        "{x}比{y}好",
-        "{x}胜过{y}",
-        "{x} > {y}",
-        "{x}>>{y}",
-        "{x} is better than {y}",
-        "{x} beats {y}",
-        "{x}比{y}更好",
-        "选 {x}",
-        "更好的是{x}",
-        "{x}明显优于{y}",
-    )
-    worse = (
-        "{x}不如{y}",
-        "{x}比{y}差",
-        "{x}逊于{y}",
-        "{x} < {y}",
-        "{x}<<{y}",
-        "{x} is worse than {y}",
-        "{x}不及{y}",
-        "{x} is not as good as {y}",
-        "更好的不是{x}，是{y}",
-        "{x}没有{y}好",
-    )
-    even = (
-        "{x}{y}相当",
-        "{x}和{y}不相上下",
-        "{x} = {y}",
-        "两条一样好",
-        "both are good",
-        "{x}、{y}都好",
-        "{x} and {y} are equally good",
-        "难分高下",
-        "both bad",
-        "两条都不好",
-    )
-    none = (
-        "{x}和{y}",
-        "{x} or {y}",
-        "{x}或{y}",
-        "{x}/{y}",
-        "{x}不比{y}好",
-        "{x}并不优于{y}",
-        "{x} isn't better than {y}",
-        "不是{x}",
-        "not {x}",
-        "{x} vs {y}",
-        "{x}≥{y}",
-        "{x}不好",
-        "{x}，{y}更真诚",
-        "{x}优于{y}？",
-        "{x}优于{x}",
-        "{x}比{y}不差",
-        "{x}可能优于{y}",
-    )
+    better = PHRASES["better"]
+    worse = PHRASES["worse"]
+    even = PHRASES["even"]
+    none = PHRASES["neither"]
     shapes, right = chance.choice(((better, first), (worse, second), (even, "平"), (none, None)))
     text = chance.choice(shapes).format(x=x, y=y)
     reply = chance.choice(
