@@ -228,7 +228,7 @@ def ordered_within(chance: random.Random) -> Form:
     asks, value = _asked(chance)
     other = _object(chance, asks, _other(chance, asks, value), extra=False)
     said = chance.choice(
-        ("原文写着 {}", "</think>{}", "<<<祝福 结束>>>{}", "```\n{}\n```", "它要求：{}")
+        ("原文写着 {}", "</think>{}", "<<<祝福 结束>>>{}", "原文：\n```\n{}\n```", "它要求：{}")
     ).format(other)
     members = {"explanation": said, NAMES[asks][0]: FIGURES[asks][value]}
     return Form("ordered", asks, json.dumps(members, ensure_ascii=False), value, True)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from backend.llm.fields import EXPLANATION_ALIASES, Field, FieldKind
-from backend.llm.schema import PLACEHOLDERS, instruction, meaning
+from backend.llm.schema import PLACEHOLDERS, instruction, meaning, outline
 from backend.llm.skeleton import skeleton
 
 Values = Mapping[str, Any]
@@ -72,6 +72,21 @@ def _lost(fields: Sequence[Field], values: Values, rest: Values) -> str | None:
         if field.kind is FieldKind.TEXT and str(rest.get(field.name, _GAP)).startswith(_GAP):
             return field.name
     return None
+
+
+def without_echo(text: str, fields: Sequence[Field]) -> str:
+    """The text without the instruction or its outline at its head, unless that is all there is, and
+    without a description in brackets: "1（1 表示优秀，0 表示不优秀）".
+
+    Some models say the format again, word for word, before they answer; the answer alone is then read.
+    """
+    for echo in (instruction(fields), outline(fields)):
+        if text.startswith(echo) and (rest := text.removeprefix(echo).strip()):
+            text = rest
+    for begin, end in reversed(_spans(text, fields)):
+        if begin and text[begin - 1] in "(（" and text[end : end + 1] in (")", "）"):
+            text = text[: begin - 1] + text[end + 1 :]
+    return text
 
 
 def repeats(reply: str, asked: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import Message
-from backend.llm.copied import copied
+from backend.llm.copied import copied, without_echo
 from backend.llm.fields import Field, explanation, verdict
 from backend.llm.loose_json import objects
 from backend.llm.phrases import Invalid
@@ -76,12 +76,12 @@ def read_object(text: str, fields: Sequence[Field], *, cut: bool = False) -> dic
 
     read = _read_fields(text, fields, cut)
     found = None if isinstance(read, ParseFailure) else read
-    name = copied(_answer_in(text[-MAX_REPLY:]), fields, found, values)
+    name = copied(_answer_in(text[-MAX_REPLY:], fields), fields, found, values)
     return read if name is None else ParseFailure("copied", text, name)
 
 
 def _read_fields(text: str, fields: Sequence[Field], cut: bool) -> dict[str, Any] | ParseFailure:
-    body = _answer_in(text[-MAX_REPLY:])
+    body = _answer_in(text[-MAX_REPLY:], fields)
     if not body:
         return ParseFailure("truncated" if cut else "empty", text)
     reply = Reply(body, fields, cut)
@@ -103,10 +103,10 @@ def _absence(reply: Reply, cut: bool) -> str:
     return "missing" if reply.found else "no_answer"
 
 
-def _answer_in(text: str) -> str:
-    """The reply without its thinking, and without the quotation marks around the whole of it."""
+def _answer_in(text: str, fields: Sequence[Field]) -> str:
+    """The reply without its thinking, an echo of the format, and quotation marks around the whole of it."""
     spans = [(one.start, one.end) for one in objects(text)] if "<" in text else []
-    return _decoded(unwrapped(without_thoughts(text, spans)))
+    return without_echo(_decoded(unwrapped(without_thoughts(text, spans))), fields)
 
 
 def _decoded(body: str) -> str:
