@@ -1,6 +1,8 @@
 """The reward model judge: a real tiny model behind its pipes, and programs that misbehave."""
 
 import asyncio
+import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +16,8 @@ from backend.judges.base import EMPTY, Draft, Sample
 from backend.judges.reward_model import TOO_LONG, RewardModelJudge
 from backend.scoring.blocking import blocking
 from backend.settings import ROOT
+from backend.training.debias import Debias
+from tests import warm
 from tests.tiny_models import EXPECTED, SAMPLE, build
 
 TEXTS = ["祝您生日快乐", "新年好", "福" * 30, "祝您福如东海，寿比南山！", "好"]
@@ -50,6 +54,24 @@ def test_scores_do_not_depend_on_batch_or_order(judge: RewardModelJudge):
 def test_scores_are_those_of_the_model_computed_by_hand(judge: RewardModelJudge, artifact: Path):
     draft = blocking(judge.score([Sample(*SAMPLE)]))[0]
     assert draft.value == pytest.approx(float((artifact / EXPECTED).read_text()), abs=1e-5)
+
+
+def test_length_is_taken_out_once_whichever_way_the_model_is_reached(tmp_path: Path, artifact: Path):
+    folder = Path(shutil.copytree(artifact, tmp_path / "debiased"))
+    Debias(slope=0.1, mean=1.0).save(folder)
+    raw = float((artifact / EXPECTED).read_text())
+    # Six characters are five above the mean of one, at a tenth each.
+    wanted = raw - 0.1 * (6 - 1)
+    done = warm.run("tests.training_probe", "reward", str(folder), said=json.dumps(SAMPLE))
+    assert done.returncode == 0, done.stderr
+    here = json.loads(done.stdout.splitlines()[-1])
+    served = RewardModelJudge(folder)
+    there = blocking(served.score([Sample(*SAMPLE)]))[0].value
+    served.close()
+    assert here["raw"] == [pytest.approx(raw, abs=1e-5)]
+    assert here["reward"] == [pytest.approx(wanted, abs=1e-5)]
+    assert there == pytest.approx(wanted, abs=1e-5)
+    assert here["binary"] == [float(wanted > 0)]
 
 
 def test_empty_is_unscored_and_too_long_too(judge: RewardModelJudge):

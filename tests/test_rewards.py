@@ -295,16 +295,24 @@ def test_a_missing_reward_model_is_unscored_not_a_crash() -> None:
         reward.prepare()
 
 
-def test_a_debiased_reward_model_does_not_pay_for_length() -> None:
+def test_a_reward_model_s_scores_are_passed_on_as_they_are() -> None:
     class Counter:
         def score(self, items: list[list[str]]) -> Values:
-            return [None if "长" in text else float(len(text)) for _, text in items]
+            return [None if "长" in text else float(len(text)) - 2 for _, text in items]
 
     reward = RewardModelReward(ROOT / "nothing")
-    reward._model, reward._debias = Counter(), Debias(slope=1.0, mean=2.0)
-    assert reward.score(["祝福"] * 4, ["福", "福福福", "", "长"]) == [2.0, 2.0, None, None]
-    reward._debias = None
-    assert reward.score(["祝福"] * 2, ["福", "福福福"]) == [1.0, 3.0]
+    reward._model = Counter()
+    assert reward.score(["祝福"] * 4, ["福", "福福福", "", "长"]) == [-1.0, 1.0, None, None]
+    reward.binary = True
+    assert reward.score(["祝福"] * 4, ["福", "福福福", "", "长"]) == [0.0, 1.0, None, None]
+
+
+def test_a_length_term_is_fitted_within_good_and_within_bad() -> None:
+    # Good greetings are longer and score more, but within either kind a character is worth one tenth.
+    good, bad = [("福" * 9, 2.9), ("福" * 11, 3.1)], [("福" * 3, 0.3), ("福" * 5, 0.5)]
+    fitted = Debias.fit([good, bad])
+    assert (fitted.slope, fitted.mean) == (pytest.approx(0.1), pytest.approx(7.0))
+    assert fitted.apply("福" * 11, 3.1) == pytest.approx(3.1 - 0.1 * (11 - 7))
 
 
 def test_rewards_need_no_torch_until_a_model_is_loaded() -> None:

@@ -4,6 +4,8 @@ training_probe look ARTIFACT SNAPSHOT     JSON: texts that a tokenizer loses, on
 training_probe runs < LINES               each line the JSON arguments of one run of SFT; JSON: exit codes
 training_probe rollouts < LINES           each line [preset, settings, GPU?, vLLM?]; JSON: what TRL is told,
                                           or the sentence that refuses it
+training_probe reward ARTIFACT < LINES    each line [request, greeting]; JSON: what a reward model gives them as
+                                          a reward, as a binary one, and without its length term
 """
 
 import contextlib
@@ -22,6 +24,8 @@ from backend.errors import UserError
 from backend.jobs.report import JobReport
 from backend.training import grpo
 from backend.training.program import Run, main
+from backend.training.reward_judges import RewardModelReward
+from backend.training.reward_server import RewardModel
 from backend.training.sft import LeanSFTTrainer, _chats, train
 from backend.training_runs.config import settings_for
 from backend.training_runs.data import open_snapshot
@@ -108,9 +112,23 @@ def rollouts() -> None:
     print(json.dumps(found))
 
 
+def reward(artifact: str) -> None:
+    """A reward model in this process, as GRPO has it."""
+    items = [json.loads(line) for line in sys.stdin.read().splitlines()]
+    requests, texts = zip(*items, strict=True)
+    plain, binary = RewardModelReward(Path(artifact)), RewardModelReward(Path(artifact), binary=True)
+    told = {"reward": plain.score(requests, texts), "binary": binary.score(requests, texts)}
+    print(json.dumps(told | {"raw": RewardModel(Path(artifact), 1024, 8).raw_scores(items)}))
+
+
 def _plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
 if __name__ == "__main__":
-    {"look": lambda: look(*sys.argv[2:]), "runs": runs, "rollouts": rollouts}[sys.argv[1]]()
+    {
+        "look": lambda: look(*sys.argv[2:]),
+        "runs": runs,
+        "rollouts": rollouts,
+        "reward": lambda: reward(*sys.argv[2:]),
+    }[sys.argv[1]]()

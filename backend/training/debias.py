@@ -2,7 +2,8 @@
 
 `score - slope * (characters - mean)`: the slope is that of a least-squares line of score on length,
 fitted on the training greetings *within* chosen and within rejected, so that "good ones are longer" is not
-taken for "longer is better". The figures lie in `debias.json` beside the model.
+taken for "longer is better". The figures lie in `debias.json` beside the model,
+and only the model as it is loaded for others (`reward_server.RewardModel`) takes them out of its scores.
 """
 
 import json

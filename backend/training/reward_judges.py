@@ -94,7 +94,7 @@ class JudgeReward(Reward):
 class RewardModelReward(Reward):
     """A trained reward model in this process. With `binary`, 1 where its score is above 0.
 
-    `debias` takes out of the score what length alone explains, where the model came with the figures for it.
+    A model that came with a length term takes it out of its scores itself (`reward_server.RewardModel`).
     """
 
     name = "reward_model"
@@ -102,17 +102,15 @@ class RewardModelReward(Reward):
     def __init__(
         self,
         path: Path,
-        debias: bool = True,
         *,
         max_length: int = 1024,
         batch: int = 64,
         binary: bool = False,
     ) -> None:
         super().__init__()
-        self.path, self.debias, self.binary = path, debias, binary
+        self.path, self.binary = path, binary
         self.max_length, self.batch = max_length, batch
         self._model: Any = None
-        self._debias: Any = None
 
     def prepare(self) -> None:
         """Load the model. Raises UserError where there is none that can be used."""
@@ -127,11 +125,9 @@ class RewardModelReward(Reward):
 
     def _load(self) -> Any:
         if self._model is None:
-            from backend.training.debias import Debias
             from backend.training.reward_server import RewardModel
 
             self._model = RewardModel(self.path, self.max_length, self.batch)
-            self._debias = Debias.load(self.path) if self.debias else None
         return self._model
 
     def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
@@ -140,12 +136,8 @@ class RewardModelReward(Reward):
         given = [i for i, text in enumerate(texts) if squeeze(text)]
         values: Values = [None] * len(texts)
         for i, value in zip(given, model.score([[requests[i], texts[i]] for i in given]), strict=True):
-            values[i] = None if value is None else self._value(texts[i], value)
+            values[i] = float(value > 0) if self.binary and value is not None else value
         return values
 
-    def _value(self, text: str, score: float) -> float:
-        score = self._debias.apply(text, score) if self._debias else score
-        return float(score > 0) if self.binary else score
-
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_model": None, "_debias": None}
+        return self.__dict__ | {"_model": None}

@@ -50,12 +50,12 @@ def _compare(run: Run[RewardModelSettings], rows: list[Row]) -> dict[str, Any]:
     split, pairs = run.snapshot.held_out("pairs")
     # What was composed to miss its request is easier than what people judged: a figure of its own.
     held_out, composed = _apart(pairs)
-    scorers: dict[str, Scorer] = {"": lambda items: model.score([list(item) for item in items])}
+    scorers: dict[str, Scorer] = {"": lambda items: model.raw_scores([list(item) for item in items])}
     metrics: dict[str, Any] = {"held_out": split.value}
     if run.settings.debias:
-        debias = _fit_debias(run, scorers[""], rows)
+        model.debias = debias = _fit_debias(run, scorers[""], rows)
         metrics |= {"debias_slope": debias.slope, "debias_mean": debias.mean}
-        scorers["debiased_"] = lambda items: _debiased(debias, items, scorers[""](items))
+        scorers["debiased_"] = lambda items: model.score([list(item) for item in items])
     if composed:
         figures = evaluate(composed, scorers[""])
         metrics |= {f"composed_{key}": figures[f"all_{key}"] for key in ("accuracy", "pairs", "unscored")}
@@ -86,11 +86,6 @@ def _fit_debias(run: Run[RewardModelSettings], score: Scorer, rows: list[Row]) -
     debias = Debias.fit(groups)
     debias.save(run.artifact)
     return debias
-
-
-def _debiased(debias: Debias, items: list[tuple[str, str]], scores: Scores) -> Scores:
-    pairs = zip(items, scores, strict=True)
-    return [None if score is None else debias.apply(text, score) for (_, text), score in pairs]
 
 
 def _arguments(run: Run[RewardModelSettings], evaluated: bool) -> RewardConfig:

@@ -41,7 +41,19 @@ class RewardModel:
         self.debias = Debias.load(artifact)
 
     def score(self, items: list[list[str]]) -> list[float | None]:
-        """One score per (request, greeting); None where the text is longer than the model reads."""
+        """One score per (request, greeting); None where the text is longer than the model reads.
+
+        Where the model came with a length term (`debias.json`) it is taken out here and nowhere else, so
+        that a score is the same whoever asks: GRPO in its own process, or a judge through the server.
+        """
+        raw = self.raw_scores(items)
+        if self.debias is None:
+            return raw
+        pairs = zip(items, raw, strict=True)
+        return [None if score is None else self.debias.apply(text, score) for (_, text), score in pairs]
+
+    def raw_scores(self, items: list[list[str]]) -> list[float | None]:
+        """What the model itself says, with what length explains still in it: the length term is fitted on it."""
         ids = [self._ids(prompt, greeting) for prompt, greeting in items]
         # Batches of similar length waste little on padding.
         order = sorted(
@@ -51,7 +63,7 @@ class RewardModel:
         for start in range(0, len(order), self.batch):
             part = order[start : start + self.batch]
             for i, score in zip(part, self._forward([ids[i] for i in part]), strict=True):
-                scores[i] = self.debias.apply(items[i][1], score) if self.debias else score
+                scores[i] = score
         return scores
 
     @torch.inference_mode()
