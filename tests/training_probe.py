@@ -4,8 +4,8 @@ training_probe look ARTIFACT SNAPSHOT     JSON: texts that a tokenizer loses, on
 training_probe runs < LINES               each line the JSON arguments of one run of SFT; JSON: exit codes
 training_probe rollouts < LINES           each line [preset, settings, GPU?, vLLM?]; JSON: what TRL is told,
                                           or the sentence that refuses it
-training_probe reward ARTIFACT < LINES    each line [request, greeting]; JSON: what a reward model gives them as
-                                          a reward, as a binary one, and without its length term
+training_probe reward ARTIFACT < LINES    each line [request, greeting]; JSON: what a reward model gives
+                                          them as a reward, as a binary one, and before its length term
 """
 
 import contextlib

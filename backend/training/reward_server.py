@@ -53,7 +53,7 @@ class RewardModel:
         return [None if score is None else self.debias.apply(text, score) for (_, text), score in pairs]
 
     def raw_scores(self, items: list[list[str]]) -> list[float | None]:
-        """What the model itself says, with what length explains still in it: the length term is fitted on it."""
+        """What the model itself says, length's part still in it; the length term is fitted on this."""
         ids = [self._ids(prompt, greeting) for prompt, greeting in items]
         # Batches of similar length waste little on padding.
         order = sorted(
