@@ -4,7 +4,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from backend import text
+from backend.agreement import minimums
 from backend.agreement.board import JudgeRow, alpha_row, decide, judge_row
 from backend.agreement.figures import Figure
 from backend.board_models import authors, model_rows
@@ -20,10 +21,11 @@ from backend.db.engine import Database
 from backend.db.play_tables import GreetingOrigin
 from backend.db.tables import Comparison, PreferencePair, Rater, Verdict
 from backend.errors import UserError
+from backend.judge_versions import standing
 from backend.records import Board, Disagreement, ModelRow, OccasionCell, Point, ReferenceInfo, Said
 from backend.reference import Floats, Reference, Unit, read_reference, references
 from backend.scoring import TRIVIAL, ScoringService
-from backend.scoring.readings import reading, touched
+from backend.scoring.readings import Reading, reading, touched
 from backend.vocabulary import RaterKind, Scale
 
 WORST = 30
@@ -69,11 +71,13 @@ class BoardService:
         with self._database.read() as session:
             stamp = _stamp(session)
             data = read_reference(session, name)
-            raters = _judges(session, data, judges, present)
-            values = {rater.id: reading(session, data, rater.id) for rater in raters}
+            entries = _judges(session, data, judges, present)
+            readings = {entry.rater.id: reading(session, data, entry.rater.id) for entry in entries}
             written_by = authors(session, data)
-        models = model_rows(data, written_by, raters, {id_: found[0] for id_, found in values.items()})
-        board = replace(_assemble(data, raters, values), models=models)
+        raters = [entry.rater for entry in entries if not entry.newer]
+        board = replace(
+            _assemble(data, entries, readings), models=model_rows(data, written_by, raters, readings)
+        )
         self._keep((name, wanted, stamp), board)
         return board
 
@@ -124,10 +128,18 @@ def _greetings(data: Reference) -> list[int]:
     return [identity for unit in data.units for identity in (unit.a_id, unit.b_id) if identity is not None]
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A judge at the version that stands for it, or (`newer`) at one that has judged less so far."""
+
+    rater: Rater
+    newer: bool = False
+
+
 def _judges(
     session: Session, data: Reference, wanted: Sequence[str] | None, trivial: dict[str, str]
-) -> list[Rater]:
-    """Trivial judges at their present version, others at the newest version that judged this reference."""
+) -> list[_Entry]:
+    """Trivial judges at their present version, others at the version that stands for them here."""
     rows = session.scalars(
         select(Rater)
         .where(
@@ -145,13 +157,22 @@ def _judges(
             f"没有名为“{unknown[0]}”的裁判的评判结果，已有：{'、'.join(known)}。",
         )
     keep = {*TRIVIAL, *(known if wanted is None else wanted)}
-    newest = {
-        rater.name: rater
-        for rater in present
-        if rater.name in keep and (rater.name in TRIVIAL or touched(session, data, rater.id))
-    }
-    order = [*TRIVIAL, *(name for name in newest if name not in TRIVIAL)]
-    return [newest[name] for name in order if name in newest]
+    versions: dict[str, list[Rater]] = {name: [] for name in TRIVIAL}
+    for rater in present:
+        if rater.name in keep and (rater.name in TRIVIAL or touched(session, data, rater.id)):
+            versions.setdefault(rater.name, []).append(rater)
+    return [entry for found in versions.values() for entry in _entries(session, data, found)]
+
+
+def _entries(session: Session, data: Reference, versions: Sequence[Rater]) -> list[_Entry]:
+    """The rows of one judge, of its versions from the oldest on: at most two."""
+    if len(versions) < 2:
+        return [_Entry(rater) for rater in versions]
+    labelled = ~np.isnan(data.majority())
+    values = (reading(session, data, rater.id).values for rater in versions)
+    counts = [int((labelled & np.isfinite(one)).sum()) for one in values]
+    chosen, newest = versions[standing(counts)], versions[-1]
+    return [_Entry(chosen), *([] if newest is chosen else [_Entry(newest, newer=True)])]
 
 
 def _lengths(data: Reference) -> Floats:
@@ -162,9 +183,7 @@ def _lengths(data: Reference) -> Floats:
     return np.array([one(unit) for unit in data.units], dtype=float)
 
 
-def _assemble(
-    data: Reference, raters: Sequence[Rater], values: dict[int, tuple[Floats, dict[int, str]]]
-) -> Board:
+def _assemble(data: Reference, entries: Sequence[_Entry], readings: dict[int, Reading]) -> Board:
     human, lengths = data.majority(), _lengths(data)
     groups = np.array([unit.prompt_id for unit in data.units])
     board = Board(
@@ -180,28 +199,43 @@ def _assemble(
         worst={},
     )
     rows = []
-    for rater in raters:
-        margin, reasons = values[rater.id]
+    for entry in entries:
+        rater, found = entry.rater, readings[entry.rater.id]
         scale = Scale(rater.config.get("scale", Scale.SCORE))
         row = judge_row(
-            rater.name, rater.version, human, margin, groups, lengths, scale, paired=data.paired, seed=0
+            rater.name,
+            rater.version,
+            human,
+            found.values,
+            groups,
+            lengths,
+            scale,
+            paired=data.paired,
+            seed=0,
+            asked=found.asked,
         )
+        row = replace(row, newer=entry.newer)
         rows.append(row)
-        decision = decide(human, margin, groups, scale, paired=data.paired)
-        board.confusions[rater.name] = _confusion(human, decision)
-        board.points[rater.name] = _points(human, margin)
-        board.occasions[rater.name] = _occasions(data, human, decision)
-        board.worst[rater.name] = _worst(data, human, margin, decision, reasons)
+        decision = decide(human, found.values, groups, scale, paired=data.paired)
+        board.confusions[row.key] = _confusion(human, decision, found)
+        board.points[row.key] = _points(human, found.values)
+        board.occasions[row.key] = _occasions(data, human, decision)
+        board.worst[row.key] = _worst(data, human, found.values, decision, found.reasons)
     return replace(board, rows=tuple(rows))
 
 
-def _confusion(human: Floats, decision: Floats) -> dict[str, dict[str, int]]:
-    """Counts by what people said and what the judge decided; “unscored” is a column of its own."""
-    sides, columns = {1.0: "1", 0.5: "tie", 0.0: "0"}, ("1", "tie", "0", "unscored")
+def _confusion(human: Floats, decision: Floats, found: Reading) -> dict[str, dict[str, int]]:
+    """Counts by what people said and what the judge decided, and why it decided nothing.
+
+    A value alone is no decision where people's labels give no threshold for it: “undecided”.
+    """
+    sides = {1.0: "1", 0.5: "tie", 0.0: "0"}
+    columns = (*sides.values(), "undecided", "without_verdict", "never_asked")
+    silent = np.where(np.isfinite(found.values), 3, np.where(found.asked, 4, 5))
     table = {side: dict.fromkeys(columns, 0) for side in sides.values()}
-    for said, decided in zip(human, decision, strict=True):
+    for said, decided, why in zip(human, decision, silent, strict=True):
         if not np.isnan(said):
-            table[sides[said]]["unscored" if np.isnan(decided) else sides[decided]] += 1
+            table[sides[said]][columns[why] if np.isnan(decided) else sides[decided]] += 1
     return table
 
 
@@ -217,7 +251,10 @@ def _occasions(data: Reference, human: Floats, decision: Floats) -> tuple[Occasi
     for unit, said, decided in zip(data.units, human, decision, strict=True):
         if said in (0.0, 1.0) and not np.isnan(decided):
             hits[unit.occasion or occasion_of(unit.prompt) or ""].append(1.0 - abs(said - decided))
-    cells = [OccasionCell(name, len(seen), float(np.mean(seen))) for name, seen in hits.items()]
+    cells = [
+        OccasionCell(name, len(seen), float(np.mean(seen)) if len(seen) >= minimums.ITEMS else None)
+        for name, seen in hits.items()
+    ]
     return tuple(sorted(cells, key=lambda cell: (-cell.n, cell.occasion)))
 
 
@@ -254,16 +291,23 @@ def _disagreement(
     )
 
 
+COUNTS = ("n", "unscored", "never_asked", "without_verdict", "ties")
 FIGURES = ("spearman", "kendall", "accuracy", "kappa", "ac1", "auc", "matched_auc", "base_rate", "threshold")
 
 
 def flat(row: JudgeRow) -> dict[str, Any]:
-    """A row as plain values, for JSON and CSV; undefined figures are None and `why` says why."""
-    out: dict[str, Any] = {"judge": row.judge, "version": row.version, "n": row.n, "unscored": row.unscored}
+    """A row as plain values, for JSON and CSV; undefined figures are None and `why` says why.
+
+    `n`, `unscored` (in all), `never_asked`, `without_verdict` and `ties` count items; so does the `_n` of
+    each figure.
+    """
+    out: dict[str, Any] = {"judge": row.judge, "version": row.version, "newer": row.newer}
+    out |= {name: getattr(row, name) for name in COUNTS}
     why = {}
     for name in FIGURES:
         figure: Figure = getattr(row, name)
         out |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+        out |= {f"{name}_n": figure.n} if name != "threshold" else {}
         if figure.why is not None:
             why[name] = figure.why.en
     out["why"] = why
@@ -281,7 +325,10 @@ def flat_model(row: ModelRow, kind: str) -> dict[str, Any]:
         "low": row.figure.low,
         "high": row.figure.high,
         "n": row.n,
+        "ties": row.ties,
         "missing": row.missing,
+        "never_asked": row.never_asked,
+        "why": row.figure.why.en if row.figure.why else None,
     }
 
 
@@ -290,7 +337,7 @@ def board_csv(board: Board) -> str:
     rows = [flat(row) for row in board.rows]
     columns = list(dict.fromkeys(key for row in rows for key in row if key != "why"))
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, ["reference", "items", "raters", "alpha", *columns, "why"])
+    writer = csv.DictWriter(stream, ["reference", "items", "raters", "alpha", "alpha_n", *columns, "why"])
     writer.writeheader()
     for row in rows:
         why = "; ".join(f"{name}: {reason}" for name, reason in row.pop("why").items())
@@ -301,6 +348,7 @@ def board_csv(board: Board) -> str:
                 "items": board.items,
                 "raters": board.raters,
                 "alpha": alpha,
+                "alpha_n": board.alpha.items,
                 **row,
                 "why": why,
             }

@@ -31,11 +31,14 @@ class Point:
 
 @dataclass(frozen=True)
 class OccasionCell:
-    """A judge's share of right decisions within one occasion."""
+    """A judge's share of right decisions within one occasion, over `n` items that are no tie.
+
+    None where they are too few for a share (`backend.agreement.minimums`).
+    """
 
     occasion: str
     n: int
-    accuracy: float
+    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ class Said:
 class ModelRow:
     """One opinion of one model: by people (`by` empty) or by a judge.
 
-    `figure` is the share of its greetings called excellent, or of its comparisons won (a tie is half), over
-    `n` items; `missing` items of the model got no opinion.
+    `figure` is the share of its greetings called excellent, or of its comparisons won, over `n` items, of
+    which `ties` counted half. `missing` items of the model got no opinion: `never_asked` of them nobody
+    asked for, the others were left without one.
     """
 
     generator: str
@@ -76,12 +80,14 @@ class ModelRow:
     by: str
     figure: Figure
     n: int
+    ties: int
     missing: int
+    never_asked: int
 
 
 @dataclass(frozen=True)
 class Board:
-    """A human reference and every judge beside it; the mappings are keyed by judge name."""
+    """A human reference and every judge beside it; the mappings are keyed by `JudgeRow.key`."""
 
     reference: str
     kind: str

@@ -39,8 +39,9 @@ def flat(made: JudgeRow, *left_out: str) -> list[float]:
 
 
 def test_counts() -> None:
-    made = row([1, 0, NAN, 0.5, 1, NAN], [1, NAN, 1, 0, 0, NAN], Scale.BINARY)
-    assert (made.n, made.unscored, made.ties) == (3, 1, 1)
+    human, value = np.tile([1, 0, NAN, 0.5, 1, NAN], 4), np.tile([1, NAN, 1, 0, 0, NAN], 4)
+    made = row(human, value, Scale.BINARY)
+    assert (made.n, made.unscored, made.ties) == (12, 4, 4)
     # Right, half for the tie, wrong.
     assert made.accuracy.value == pytest.approx(0.5)
     assert made.base_rate.value == pytest.approx(2.5 / 3)
@@ -69,14 +70,46 @@ def test_constant_sides() -> None:
 
 
 def test_fixed_thresholds() -> None:
-    assert row([1, 0, 1, 0], [1, 0, 1, 0], Scale.BINARY).accuracy.value == 1
-    rubric = row([1, 0, 1, 0], [2.0, 1.95, 3, 1], Scale.RUBRIC)
+    human = np.tile([1.0, 0, 1, 0], 3)
+    assert row(human, human, Scale.BINARY).accuracy.value == 1
+    rubric = row(human, np.tile([2.0, 1.95, 3, 1], 3), Scale.RUBRIC)
     assert (rubric.accuracy.value, rubric.threshold.value) == (1, 2.0)
 
 
 def test_human_values_are_shares() -> None:
     with pytest.raises(ValueError, match="shares"):
         row([3, 1], [1, 0])
+
+
+def test_never_asked_and_asked_without_verdict_are_counted_apart() -> None:
+    human, value = np.tile([1, 0, 1, NAN], 5), np.tile([1, NAN, NAN, NAN], 5)
+    asked = np.tile([True, True, False, False], 5)
+    made = judge_row(
+        "j", "v", human, value, np.arange(20), np.ones(20), Scale.BINARY, paired=False, seed=0, asked=asked
+    )
+    assert (made.n, made.never_asked, made.without_verdict, made.unscored) == (5, 5, 5, 10)
+    silent = row(human, value, Scale.BINARY)
+    assert (silent.never_asked, silent.without_verdict) == (0, 10), "without a word of it all were asked"
+
+
+def test_every_figure_says_its_own_items_and_a_mirrored_pair_is_one() -> None:
+    # Of 40 items people call 10 a tie; the judge, by the sign of a margin, calls 4 of the others one.
+    human = np.concatenate([np.full(10, 0.5), np.ones(30)])
+    value = np.concatenate([np.ones(36), np.zeros(4)])
+    made = row(human, value, paired=True, lengths=np.zeros(40))
+    sizes = {name: figure.n for name, figure in all_figures(made).items()}
+    assert sizes == {
+        "spearman": 40,
+        "kendall": 40,
+        "accuracy": 40,
+        "kappa": 26,
+        "ac1": 26,
+        "auc": 30,
+        "matched_auc": 30,
+        "base_rate": 40,
+        "threshold": None,
+    }
+    assert made.ties == 14
 
 
 def test_a_perfect_judge_and_a_random_one() -> None:
@@ -128,10 +161,10 @@ def test_which_greeting_was_called_a_does_not_matter(items: list[Any], flips: li
 
 
 def test_pairs_by_hand() -> None:
-    # Always A by people: right, right, wrong, undecided.
-    made = row([1, 1, 1, 1], [3, 1, -2, 0], paired=True)
+    # Always A by people: right, right, wrong, undecided, four times over.
+    made = row(np.ones(16), np.tile([3, 1, -2, 0], 4), paired=True)
     assert made.accuracy.value == pytest.approx(2.5 / 4)
-    assert (made.n, made.ties, made.threshold.value, made.base_rate.value) == (4, 1, 0, 1)
+    assert (made.n, made.ties, made.threshold.value, made.base_rate.value) == (16, 4, 0, 1)
     # Both ways round: 4 right, 2 wrong of 6, sides even, chance one half: (2/3 - 1/2) / (1/2)
     assert (made.kappa.value, made.ac1.value) == pytest.approx((1 / 3, 1 / 3))
     # Margins 3, 1, -2, 0 against -3, -1, 2, 0: they win 4, 3, 1 and 2, and 0 ties once.

@@ -45,12 +45,33 @@ def test_matched_auc_says_why_not() -> None:
     assert matched_auc(human[:0], lengths[:0], lengths[:0], np.arange(0), 0).why == figures.NO_ITEMS
 
 
+def test_a_matched_auc_on_few_items_is_withheld_with_their_number() -> None:
+    human, lengths = np.tile([0.0, 1.0], 20), np.full(40, 9.0)
+    lengths[4:] += 100 * np.arange(36)  # only the first four have a partner
+    few = matched_auc(human, human, lengths, np.arange(40), 0)
+    assert few.value is None and few.n == 4 and few.why is not None
+    assert few.why.en == "Only 4 items have a partner of like length; at least 30 are needed."
+    assert few.why.zh == "只有 4 条找得到长度相近的对照，至少需要 30 条。"
+    for size, shown in ((28, False), (30, True)):
+        figure = matched_auc(human[:size], human[:size], np.ones(size), np.arange(size), 0)
+        assert (figure.n, figure.value is not None) == (size, shown)
+
+
+def test_a_pair_taken_both_ways_round_is_one_item() -> None:
+    human, value, lengths = np.tile([1.0, 0.0], 20), np.tile([1.0, -1.0], 20), np.zeros(40)
+    twice = np.repeat(np.arange(20), 2)
+    figure = matched_auc(human, value, lengths, twice, 0, items=twice)
+    assert figure.value is None and figure.n == 20, "40 rows, but 20 items"
+    assert matched_auc(human, value, lengths, twice, 0).value == 1
+
+
 def test_same_prompt_pairs_by_hand() -> None:
     human = np.array([1.0, 0, 0.5, 1, 1, 0, 1])
     value = np.array([3.0, 1, 1, 2, 5, 5, 4])
     groups = np.array(["a", "a", "a", "b", "b", "c", "d"])
     # In a: (1,0) right, (1,.5) right, (0,.5) a tie of the judge; b is a tie of people; c and d are alone.
-    assert same_prompt_accuracy(human, value, groups).value == pytest.approx(2.5 / 3)
+    figure = same_prompt_accuracy(human, value, groups)
+    assert (figure.value, figure.n) == (pytest.approx(2.5 / 3), 3), "n counts the pairs"
     assert same_prompt_accuracy(human[3:], value[3:], groups[3:]).why == figures.NO_PAIRS
     assert same_prompt_accuracy(human[:0], value[:0], groups[:0]).why == figures.NO_PAIRS
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from backend.agreement import minimums
 from backend.agreement.categorical import wilson
 from backend.agreement.models import opinion, share
 from backend.db.play_tables import GreetingOrigin
@@ -17,20 +18,21 @@ from ui.board_view import models_table
 from ui.say import Say
 
 NAN = np.nan
+WISHES = (WISH, "给老师的教师节写一句", "给同事的新年写一句", "给妈妈的生日写一句")
 
 
 def test_shares_by_hand() -> None:
-    said = np.array([1.0, 0.0, 0.5, NAN, 1.0, 0.0])
-    first = np.array([True, False, True, True, True, False])
-    second = np.array([False, True, False, False, True, False])
-    figure, n = share(said, first, second, np.arange(6))
+    said = np.tile([1.0, 0.0, 0.5, NAN, 1.0, 0.0], 4)
+    first = np.tile([True, False, True, True, True, False], 4)
+    second = np.tile([False, True, False, False, True, False], 4)
+    figure = share(said, first, second, np.arange(24))
     # wins of the model: 1, 1 - 0, half; silence, both sides and neither side do not count.
-    assert n == 3 and figure.value == pytest.approx(2.5 / 3)
-    figure, n = share(np.ones(4), np.ones(4, bool), np.zeros(4, bool), np.array([1, 1, 2, 2]))
+    assert figure.n == 12 and figure.value == pytest.approx(2.5 / 3)
+    figure = share(np.ones(10), np.ones(10, bool), np.zeros(10, bool), np.repeat([1, 2], 5))
     low, high = wilson(1.0, 2)
     assert (figure.value, figure.low, figure.high) == (1.0, low, high), "two requests count as two"
-    none, n = share(np.array([NAN]), np.array([True]), np.array([False]), np.array([1]))
-    assert none.value is None and n == 0
+    none = share(np.array([NAN]), np.array([True]), np.array([False]), np.array([1]))
+    assert none.value is None and none.n == 0
 
 
 def test_opinions_need_no_people_where_the_threshold_is_fixed() -> None:
@@ -52,19 +54,31 @@ def test_from_cards_to_the_board(services: Services, fake_llm: FakeLLM) -> None:
     endpoint(services, fake_llm)
     endpoint(services, fake_llm, "second", model="other")
     fake_llm.script(reply=GREETING, models=["fake", "other"])
-    played(services, ask(WISH, "fake", count=3, seed=1))
-    played(services, ask(WISH, "second", count=3, seed=90))
+    for number, asked in enumerate(WISHES):
+        played(services, ask(asked, "fake", count=3, seed=1 + number))
+        played(services, ask(asked, "second", count=3, seed=90 + number))
     single = services.flow.campaign(["fake"], CampaignKind.VALIDATE)
     person = services.annotation.enter("小林")
-    for number in range(3):
+    assert single.items == 12
+    for number in range(9):
         item = services.annotation.next_item(single.id, person.id)
         assert item is not None
-        value = VerdictInput(single.id, item.item_id, int(number > 0), f"v{number}")
+        value = VerdictInput(single.id, item.item_id, int(number > 2), f"v{number}")
         services.annotation.judge_blind(value, person.id)
+    few = services.board.board(single.name).models[0]
+    assert few.figure.value is None and few.figure.why == minimums.few_items(9)
+    for number in range(9, 12):
+        item = services.annotation.next_item(single.id, person.id)
+        assert item is not None
+        services.annotation.judge_blind(
+            VerdictInput(single.id, item.item_id, int(number > 9), f"v{number}"), person.id
+        )
     board = services.board.board(single.name)
     people = board.models[0]
-    assert (people.generator, people.model, people.by, people.n) == ("fake", "fake", "", 3)
-    assert people.figure.value == pytest.approx(2 / 3) and people.missing == 0
+    assert (people.generator, people.model, people.by, people.n) == ("fake", "fake", "", 12)
+    assert people.figure.value == pytest.approx(8 / 12)
+    assert (people.ties, people.missing, people.never_asked) == (0, 0, 0)
+    assert (few.n, few.missing, few.never_asked) == (9, 3, 3), "nobody was asked for the last three"
     assert {row.by for row in board.models} == {"", "length", "style", "ngram"}
     shown = models_table(Say("zh"), board)
     assert "优秀率" in shown and "0.67" in shown
@@ -87,3 +101,4 @@ def test_from_cards_to_the_board(services: Services, fake_llm: FakeLLM) -> None:
     assert total == pytest.approx(1.0), "one side's win is the other's loss"
     silent = [row for row in board.models if row.by == "ngram"]
     assert all(row.figure.value is None and row.missing == pair.items for row in silent)
+    assert all(row.never_asked == 0 for row in silent), "it was asked, but has nothing to learn from"

@@ -7,17 +7,18 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
+from backend.agreement import minimums
 from backend.board import board_csv
 from backend.errors import UserError
 from backend.records import Board
 from backend.services import Services
-from ui.board_view import board_table, kind_name, models_table
-from ui.judge_names import judge_name
+from ui.board_view import board_table, kind_name, models_table, row_name
 from ui.say import Say
 from ui.unit_view import worst_list
 from ui.widgets import empty, esc, figure, html_block, note, polite, table, title
 
 BINS = 10
+OCCASIONS = 12
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,17 @@ def _blocks(say: Say) -> Blocks:
 
 def _curve(say: Say) -> gr.BarPlot:
     return gr.BarPlot(
-        x="bin",
+        x="group",
         y="share",
         title=say("裁判分数越高，人越喜欢吗", "People's view by judge score"),
-        x_title=say("裁判分数（由低到高十组）", "judge score, by tenths"),
+        x_title=say("裁判分数由低到高的组（条数）", "groups by judge score, rising (items)"),
+        tooltip=["group", "share", "n"],
         y_title=say("人说好的比例", "share people call good"),
         y_lim=[0, 1],
         height=260,
         min_width=320,
         visible=False,
-        sort=[str(number + 1) for number in range(BINS)],
+        sort=None,
     )
 
 
@@ -92,6 +94,7 @@ def _by_occasion(say: Say) -> gr.BarPlot:
         y="accuracy",
         title=say("各场合的准确率", "Accuracy by occasion"),
         x_title=" ",
+        tooltip=["occasion", "accuracy", "n"],
         x_label_angle=-40,
         y_title=say("准确率", "accuracy"),
         y_lim=[0, 1],
@@ -121,10 +124,11 @@ def _wire(services: Services, say: Say, blocks: Blocks) -> None:
                 gr.update(choices=[], visible=False),
                 gr.update(visible=False),
             ]
-        names = [(judge_name(say, row.judge), row.judge) for row in board.rows]
+        names = [(row_name(say, row), row.key) for row in board.rows]
+        last = [row.key for row in board.rows if not row.newer][-1]
         return [
             _summary(say, board) + board_table(say, board) + _remarks(say, board) + models_table(say, board),
-            gr.update(choices=names, value=names[-1][1], visible=True),
+            gr.update(choices=names, value=last, visible=True),
             gr.update(value=str(_csv_file(services, board)), visible=True),
         ]
 
@@ -136,16 +140,11 @@ def _wire(services: Services, say: Say, blocks: Blocks) -> None:
         board = services.board.board(name)
         if chosen not in board.points:
             return hidden
-        cells = [cell for cell in board.occasions[chosen] if cell.occasion]
+        groups, cells = _groups(board, chosen), _cells(board, chosen)
         return [
-            gr.update(value=_bins(board, chosen), visible=bool(board.points[chosen])),
-            gr.update(
-                value=pd.DataFrame(
-                    {"occasion": c.occasion, "accuracy": c.accuracy, "n": c.n} for c in cells[:12]
-                ),
-                visible=bool(cells),
-            ),
-            _confusion(say, board, chosen),
+            gr.update(value=groups, visible=bool(len(groups))),
+            gr.update(value=cells, visible=bool(len(cells))),
+            _not_drawn(say, board, chosen) + _confusion(say, board, chosen),
             worst_list(services, say, board, chosen),
         ]
 
@@ -163,6 +162,8 @@ def _wire(services: Services, say: Say, blocks: Blocks) -> None:
 
 def _summary(say: Say, board: Board) -> str:
     alpha = figure(say, board.alpha.ordinal)
+    if board.alpha.ordinal.value is not None:
+        alpha += f"<small>n = {board.alpha.items:,}</small>"
     cells = (
         (str(board.items), say("有人工标签的条目", "items with human labels")),
         (str(board.raters), say("标注者", "raters")),
@@ -185,13 +186,13 @@ def _remarks(say: Say, board: Board) -> str:
                 "labels away; look at the length-matched AUC.",
             )
         )
-    missing = [row for row in board.rows if row.unscored]
-    if missing:
-        names = "、".join(f"{judge_name(say, row.judge)} {row.unscored}" for row in missing)
+    if any(row.unscored for row in board.rows):
         told.append(
             say(
-                f"有裁判没给出评判（未评 ≠ 0 分）：{names} 条。",
-                f"Some judges gave no verdict (unscored is not zero): {names}.",
+                "没有评判不算 0 分：“未问”是没拿去问过的条目（两条对比要两条都问过才算问过），"
+                "“无结论”是问了却没给出评判的。",
+                "What has no verdict is not counted as zero: “never asked” items were not put to the judge "
+                "(of a comparison both greetings must have been), “no verdict” ones were, and it gave none.",
             )
         )
     if board.reference == "seed":
@@ -213,17 +214,43 @@ def _csv_file(services: Services, board: Board) -> Path:
     return path
 
 
-def _bins(board: Board, judge: str) -> pd.DataFrame:
-    """Mean human value by tenths of the judge's score; equal scores stay in one bin."""
-    frame = pd.DataFrame(
-        {"judge": [p.judge for p in board.points[judge]], "human": [p.human for p in board.points[judge]]}
-    )
-    if frame.empty:
-        return pd.DataFrame({"bin": [], "share": []})
+def _groups(board: Board, judge: str) -> pd.DataFrame:
+    """Mean human value in up to ten groups by the judge's score; equal scores stay in one group.
+
+    No group is smaller than `minimums.ITEMS`; empty where that leaves fewer than two.
+    """
+    points = board.points[judge]
+    frame = pd.DataFrame({"judge": [p.judge for p in points], "human": [p.human for p in points]})
+    groups = min(BINS, len(points) // minimums.ITEMS)
+    if groups < 2:
+        return pd.DataFrame({"group": [], "share": [], "n": []})
     rank = frame["judge"].rank(method="average", pct=True)
-    frame["bin"] = (rank * BINS).clip(upper=BINS - 1e-9).astype(int) + 1
-    grouped = frame.groupby("bin", as_index=False)["human"].mean()
-    return pd.DataFrame({"bin": grouped["bin"].astype(str), "share": grouped["human"]})
+    frame["place"] = (rank * groups).clip(upper=groups - 1e-9).astype(int)
+    found = frame.groupby("place", as_index=False).agg(share=("human", "mean"), n=("human", "size"))
+    found = found[found["n"] >= minimums.ITEMS]
+    names = [f"{number + 1} ({n})" for number, n in enumerate(found["n"])]
+    return pd.DataFrame({"group": names, "share": found["share"].to_numpy(), "n": found["n"].to_numpy()})
+
+
+def _cells(board: Board, judge: str) -> pd.DataFrame:
+    """The occasions that have enough items for a share, the most frequent first."""
+    known = [c for c in board.occasions[judge] if c.occasion and c.accuracy is not None]
+    return pd.DataFrame(
+        {"occasion": f"{c.occasion} ({c.n})", "accuracy": c.accuracy, "n": c.n} for c in known[:OCCASIONS]
+    )
+
+
+def _not_drawn(say: Say, board: Board, judge: str) -> str:
+    """How many occasions have too few items for a bar."""
+    few = [c for c in board.occasions[judge] if c.occasion and c.accuracy is None]
+    if not few:
+        return ""
+    items = sum(c.n for c in few)
+    told = say(
+        f"另有 {len(few)} 个场合不足 {minimums.ITEMS} 条（共 {items} 条），不画准确率。",
+        f"Not drawn: {len(few)} occasions with fewer than {minimums.ITEMS} items each ({items} in all).",
+    )
+    return f'<p class="zf-note">{esc(told)}</p>'
 
 
 def _confusion(say: Say, board: Board, judge: str) -> str:
@@ -231,13 +258,17 @@ def _confusion(say: Say, board: Board, judge: str) -> str:
         "1": say("A 更好", "A better") if board.kind == "compare" else say("好", "good"),
         "tie": say("平", "tie"),
         "0": say("B 更好", "B better") if board.kind == "compare" else say("不好", "bad"),
-        "unscored": say("未评", "unscored"),
+        "undecided": say("分不出", "undecided"),
+        "without_verdict": say("无结论", "no verdict"),
+        "never_asked": say("未问", "never asked"),
     }
     counts = board.confusions[judge]
+    always = ("1", "tie", "0")
+    columns = [name for name in names if name in always or any(counts[side][name] for side in counts)]
     rows = [
-        [esc(names[side]), *(str(counts[side][column]) for column in names)]
+        [esc(names[side]), *(str(counts[side][column]) for column in columns)]
         for side in counts
         if any(counts[side].values())
     ]
-    head = [say("人 ＼ 裁判", "people \\ judge"), *(esc(name) for name in names.values())]
+    head = [say("人 ＼ 裁判", "people \\ judge"), *(esc(names[column]) for column in columns)]
     return f"<h3 class='zf-h'>{say('混淆表', 'Confusion')}</h3>{table(head, rows)}"

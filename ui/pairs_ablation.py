@@ -11,10 +11,11 @@ from backend.scoring.records import clock
 from backend.scoring.targets import Target, TargetKind
 from backend.services import Services
 from backend.vocabulary import CampaignKind
+from ui.board_view import figure_on
 from ui.judge_names import KINDS, ROLES, made_of
 from ui.judges_words import endpoint_choices
 from ui.say import Say
-from ui.widgets import empty, esc, figure, fill, html_block, note, polite, table
+from ui.widgets import empty, esc, fill, html_block, note, polite, table
 
 LEAD = (
     "每次去掉一个角色，让评审团重评同一批有人工标签的祝福，看它离人更近还是更远。去掉评审，就由复核直接下结论；"
@@ -147,7 +148,9 @@ def ablation_html(say: Say, rows: list[AblationRow]) -> str:
     head = [
         say("评法", "Variant"),
         say("条数", "n"),
-        say("未评", "Unscored"),
+        say("未问", "Never asked"),
+        say("无结论", "No verdict"),
+        say("平", "Ties"),
         say("准确率", "Accuracy"),
         "κ",
         "AUC",
@@ -157,11 +160,13 @@ def ablation_html(say: Say, rows: list[AblationRow]) -> str:
         [
             esc(_variant(say, row.off)),
             f"{row.figures.n:,}",
-            f"{row.figures.unscored:,}",
-            figure(say, row.figures.accuracy),
-            figure(say, row.figures.kappa),
-            figure(say, row.figures.auc),
-            figure(say, row.figures.matched_auc),
+            f"{row.figures.never_asked:,}",
+            f"{row.figures.without_verdict:,}",
+            f"{row.figures.ties:,}",
+            *(
+                figure_on(say, getattr(row.figures, name), row.figures.n)
+                for name in ("accuracy", "kappa", "auc", "matched_auc")
+            ),
         ]
         for row in rows
     ]

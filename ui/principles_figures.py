@@ -13,10 +13,11 @@ from backend.jobs.records import JobInfo
 from backend.jobs.vocabulary import JobStatus
 from backend.principles.vocabulary import Agent, Phase, Role, RunState
 from backend.writing.generators import is_policy
+from ui.board_view import figure_on
 from ui.job_words import by_command, pill
 from ui.principles_words import PARTS, PHASES, UNTOLD, flaw_name, outcome_pill, state_pill, why
 from ui.say import FLAWS, Say
-from ui.widgets import empty, esc, figure, note, table
+from ui.widgets import empty, esc, note, table
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 220, 44, 34
 
@@ -217,7 +218,7 @@ def locked_table(say: Say, rows: Sequence[ReportRow], uses: Message) -> str:
                 str(one.figures.get("n", "–")),
                 str(one.figures.get("unscored", "–")),
                 *(
-                    _figure(say, one.figures.get(name))
+                    _figure(say, one.figures.get(name), one.figures.get("n"))
                     for name in ("accuracy", "kappa", "auc", "matched_auc")
                 ),
                 "–" if one.calls is None else f"{one.calls:,}",
@@ -262,7 +263,7 @@ def comparison_html(say: Say, result: Mapping[str, Any] | None) -> str:
             esc(row["name"]),
             str(row["n"]),
             str(row["unscored"]),
-            *(_figure(say, row[name]) for name in ("accuracy", "kappa", "auc", "matched_auc")),
+            *(_figure(say, row[name], row["n"]) for name in ("accuracy", "kappa", "auc", "matched_auc")),
         ]
         for row in result["rows"]
     ]
@@ -330,8 +331,8 @@ def _interval(value: Figure) -> str:
     return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 
-def _figure(say: Say, value: Mapping[str, Any] | None) -> str:
+def _figure(say: Say, value: Mapping[str, Any] | None, n: int | None) -> str:
     if not value:
         return "–"
     told = Message(*value["why"]) if value.get("why") else None
-    return figure(say, Figure(value["value"], value["low"], value["high"], told))
+    return figure_on(say, Figure(value["value"], value["low"], value["high"], told, value.get("n")), n)

@@ -3,6 +3,7 @@
 from backend.records import Board, Disagreement
 from backend.services import Services
 from backend.vocabulary import CampaignKind, Flaw
+from ui.board_view import row_name
 from ui.item_view import history_html
 from ui.judge_names import judge_name
 from ui.say import FLAWS, Say
@@ -10,8 +11,8 @@ from ui.widgets import empty, esc, table
 
 
 def worst_list(services: Services, say: Say, board: Board, judge: str) -> str:
-    """Every listed disagreement as a line that opens to its item."""
-    found = board.worst[judge]
+    """Every listed disagreement as a line that opens to its item; `judge` is the key of its row."""
+    found, row = board.worst[judge], next(row for row in board.rows if row.key == judge)
     heading = say("分歧最大的条目", "Worst disagreements")
     lead = say(
         "点一行，看全文、每位评判者的说法和标注记录。",
@@ -21,15 +22,15 @@ def worst_list(services: Services, say: Say, board: Board, judge: str) -> str:
         return f'<h3 class="zf-h">{esc(heading)}</h3>' + empty(
             say("人和这个裁判没有分歧。", "People and this judge do not disagree on anything.")
         )
-    entries = "".join(_entry(services, say, board, judge, entry) for entry in found)
+    entries = "".join(_entry(services, say, board, row_name(say, row), entry) for entry in found)
     return f'<h3 class="zf-h">{esc(heading)}</h3><p class="zf-note">{esc(lead)}</p>{entries}'
 
 
 def _entry(services: Services, say: Say, board: Board, judge: str, entry: Disagreement) -> str:
     people = _side(say, board.kind, entry.human)
     told = say(
-        f"人：{people} · {judge_name(say, judge)}：{entry.judge:.2f}",
-        f"people: {people} · {judge_name(say, judge)}: {entry.judge:.2f}",
+        f"人：{people} · {judge}：{entry.judge:.2f}",
+        f"people: {people} · {judge}: {entry.judge:.2f}",
     )
     return (
         f'<details class="zf-entry"><summary><b>{esc(entry.prompt)}</b><span>{esc(told)}</span></summary>'

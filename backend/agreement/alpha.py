@@ -23,7 +23,8 @@ def krippendorff_alpha(matrix: Floats, level: Level) -> Figure:
     """
     rated = pairable(matrix)
     if not rated.size:
-        return undefined(NO_RATERS)
+        return undefined(NO_RATERS, 0)
+    items = rated.shape[1]
     if np.nanmin(rated) == np.nanmax(rated):
-        return undefined(NO_VARIATION)
-    return Figure(float(krippendorff.alpha(reliability_data=rated, level_of_measurement=level)))
+        return undefined(NO_VARIATION, items)
+    return Figure(float(krippendorff.alpha(reliability_data=rated, level_of_measurement=level)), n=items)

@@ -37,9 +37,10 @@ def estimate(statistic: Statistic, groups: Groups, seed: int, why: Message) -> F
     """
     value = float(statistic(np.ones((1, len(groups))))[0])
     if np.isnan(value):
-        return undefined(why)
+        return undefined(why, len(groups))
     found = interval(statistic, groups, seed)
-    return Figure(value, why=found) if isinstance(found, Message) else Figure(value, *found)
+    figure = Figure(value, why=found) if isinstance(found, Message) else Figure(value, *found)
+    return figure.on(len(groups))
 
 
 def interval(statistic: Statistic, groups: Groups, seed: int) -> tuple[float, float] | Message:

@@ -47,13 +47,13 @@ def rate(credit: Floats, groups: Groups) -> Figure:
     Source: Kish, Survey Sampling (1965), section 5.4; Korn & Graubard, Survey Methodology 24 (1998).
     """
     if not len(credit):
-        return undefined(NO_ITEMS)
+        return undefined(NO_ITEMS, 0)
     mean = float(credit.mean())
     _, member = np.unique(groups, return_inverse=True)
     error = credit - mean
     alone, together = (error**2).sum(), (np.bincount(member, error) ** 2).sum()
     effective = len(credit) / max(1.0, together / alone) if alone else member.max() + 1
-    return Figure(mean, *wilson(mean, effective))
+    return Figure(mean, *wilson(mean, effective)).on(len(credit))
 
 
 def accuracy(human: Floats, decision: Floats, groups: Groups) -> Figure:
@@ -87,7 +87,7 @@ def cohen_kappa(
     cells = _cells(human, judge, categories)
     kept = cells.any(axis=1)
     if not kept.any():
-        return undefined(ONLY_TIES if len(human) else NO_ITEMS)
+        return undefined(ONLY_TIES if len(human) else NO_ITEMS, 0)
     cells = cells[kept]
     size = len(categories)
     distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).astype(float)
@@ -115,7 +115,7 @@ def gwet_ac1(
     cells = _cells(human, judge, categories)
     kept = cells.any(axis=1)
     if not kept.any():
-        return undefined(ONLY_TIES if len(human) else NO_ITEMS)
+        return undefined(ONLY_TIES if len(human) else NO_ITEMS, 0)
     cells = cells[kept]
     size = len(categories)
 

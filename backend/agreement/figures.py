@@ -1,6 +1,6 @@
-"""A figure knows its interval, or why it has none: never 0 or NaN in place of "undefined"."""
+"""A figure knows its items and its interval, or why it has none: never 0 or NaN for "undefined"."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,25 @@ Groups = NDArray[Any]
 class Figure:
     """A statistic with its 95 % interval.
 
-    `value` None: undefined, and `why` says so. `low` and `high` None beside a value: no interval, and
-    `why` gives the reason where one was wanted.
+    `value` None: undefined or withheld, and `why` says so. `low` and `high` None beside a value: no
+    interval, and `why` gives the reason where one was wanted. `n`: how many items it rests on; None where
+    it rests on none, such as a fixed threshold.
     """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     why: Message | None = None
+    n: int | None = None
+
+    def on(self, n: int) -> "Figure":
+        """The same figure, resting on `n` items."""
+        return replace(self, n=n)
 
 
-def undefined(why: Message) -> Figure:
+def undefined(why: Message, n: int | None = None) -> Figure:
     """A figure that does not exist for these data, with the reason."""
-    return Figure(None, why=why)
+    return Figure(None, why=why, n=n)
 
 
 NO_ITEMS = Message("No item has both a human and a judge value.", "没有同时具有人工与评审取值的条目。")

@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from backend.agreement import minimums
 from backend.agreement.categorical import TIE, rate
 from backend.agreement.figures import (
     NO_ITEMS,
@@ -39,25 +40,40 @@ def matched(positive: Flags, lengths: Floats) -> Flags:
     return chosen
 
 
-def matched_auc(human: Floats, value: Floats, lengths: Floats, groups: Groups, seed: int) -> Figure:
+def matched_auc(
+    human: Floats,
+    value: Floats,
+    lengths: Floats,
+    groups: Groups,
+    seed: int,
+    *,
+    items: Groups | None = None,
+) -> Figure:
     """AUC in [0, 1] over the length-matched subset; interval clustered by `groups`.
 
-    human: (items,) of 0, 1 and .5 (tie, left out). Undefined for one class, or where nothing matches.
+    human: (rows,) of 0, 1 and .5 (tie, left out). items: (rows,), the item that a row stands for, where a
+    pair is given both ways round; without it every row is one. Undefined for one class, or where nothing
+    matches; withheld where fewer items match than `minimums.MATCHED`.
     """
     clear = human != TIE
     positive = human[clear] == 1
     if not positive.any() or positive.all():
-        return undefined(ONE_CLASS if len(human) else NO_ITEMS)
+        return undefined(ONE_CLASS if len(human) else NO_ITEMS, 0)
     subset = matched(positive, lengths[clear])
     if not subset.any():
-        return undefined(NO_MATCH)
-    return auc(positive[subset], value[clear][subset], groups[clear][subset], seed)
+        return undefined(NO_MATCH, 0)
+    rows = np.arange(len(human)) if items is None else items
+    n = len(np.unique(rows[clear][subset]))
+    if n < minimums.MATCHED:
+        return undefined(minimums.few_matched(n), n)
+    return auc(positive[subset], value[clear][subset], groups[clear][subset], seed).on(n)
 
 
 def same_prompt_accuracy(human: Floats, value: Floats, groups: Groups) -> Figure:
     """Share, in [0, 1], of same-request pairs that the judge orders like people; equal values earn half.
 
     human, value: (items,), higher is better. Only pairs that people tell apart count; undefined without.
+    The figure's `n` counts these pairs.
     """
     names, member = np.unique(groups, return_inverse=True)
     credit, group = [], []
@@ -69,7 +85,7 @@ def same_prompt_accuracy(human: Floats, value: Floats, groups: Groups) -> Figure
         credit.append(((1 + told * said) / 2)[told != 0])
         group.append(np.full(np.count_nonzero(told), name))
     credits = np.concatenate(credit) if credit else np.empty(0)
-    return rate(credits, np.concatenate(group)) if len(credits) else undefined(NO_PAIRS)
+    return rate(credits, np.concatenate(group)) if len(credits) else undefined(NO_PAIRS, 0)
 
 
 def hard_pairs(difference: Floats) -> Flags:

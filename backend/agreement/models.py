@@ -5,6 +5,7 @@ import numpy as np
 from backend.agreement.board import FIXED_THRESHOLDS, decide
 from backend.agreement.categorical import rate
 from backend.agreement.figures import Figure, Flags, Floats, Groups
+from backend.agreement.minimums import withheld
 from backend.vocabulary import Scale
 
 
@@ -20,12 +21,12 @@ def opinion(human: Floats, value: Floats, groups: Groups, scale: Scale, *, paire
     return np.where(np.isfinite(value), yes, np.nan)
 
 
-def share(opinions: Floats, first: Flags, second: Flags, groups: Groups) -> tuple[Figure, int]:
-    """The model's share of good opinions with its interval, and how many items it rests on.
+def share(opinions: Floats, first: Flags, second: Flags, groups: Groups) -> Figure:
+    """The model's share of good opinions with its interval; withheld on too few items.
 
     opinions: (items,) of 1, 0, .5 and NaN, about the first greeting of an item. first, second: whether that
     greeting, or the one beside it, is the model's; where both are, the item says nothing and is left out.
     """
     credit = np.where(first, opinions, 1.0 - opinions)
     counted = (first != second) & ~np.isnan(opinions)
-    return rate(credit[counted], groups[counted]), int(counted.sum())
+    return withheld(rate(credit[counted], groups[counted]), int(counted.sum()))

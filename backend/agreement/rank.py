@@ -58,7 +58,7 @@ def spearman(human: Floats, value: Floats, groups: Groups, seed: int) -> Figure:
     Methods (1990), chapter 3.
     """
     if why := _why_not(human, value):
-        return undefined(why)
+        return undefined(why, len(human))
     first, second = _Levels.of(human), _Levels.of(value)
 
     def statistic(weights: Floats) -> Floats:
@@ -74,7 +74,7 @@ def partial_spearman(human: Floats, value: Floats, lengths: Floats, groups: Grou
     Source: Conover, Practical Nonparametric Statistics (1999), section 5.4.
     """
     if why := _why_not(human, value) or (CONSTANT_LENGTH if np.ptp(lengths) == 0 else None):
-        return undefined(why)
+        return undefined(why, len(human))
     levels = [_Levels.of(side) for side in (human, value, lengths)]
 
     def statistic(weights: Floats) -> Floats:
@@ -94,8 +94,8 @@ def kendall(human: Floats, value: Floats) -> Figure:
     from scipy import stats
 
     if why := _why_not(human, value):
-        return undefined(why)
-    return Figure(float(stats.kendalltau(human, value, method="asymptotic").statistic))
+        return undefined(why, len(human))
+    return Figure(float(stats.kendalltau(human, value, method="asymptotic").statistic), n=len(human))
 
 
 def auc(positive: Flags, value: Floats, groups: Groups, seed: int) -> Figure:
@@ -104,7 +104,7 @@ def auc(positive: Flags, value: Floats, groups: Groups, seed: int) -> Figure:
     Undefined without items of both classes. Source: Hanley & McNeil, Radiology 143 (1982).
     """
     if not positive.any() or positive.all():
-        return undefined(ONE_CLASS if len(positive) else NO_ITEMS)
+        return undefined(ONE_CLASS if len(positive) else NO_ITEMS, len(positive))
     levels = _Levels.of(value)
 
     def statistic(weights: Floats) -> Floats:

@@ -144,12 +144,15 @@ def _ablation_estimate(target: Target, rough: list[RunEstimate]) -> dict[str, An
 def _ablation_line(row: AblationRow) -> str:
     figures = row.figures
     shown = [
-        f"{name} {'–' if value is None else format(value, '.3f')}"
-        for name in ("accuracy", "kappa", "auc")
-        for value in [getattr(figures, name).value]
+        f"{name} – ({figure.why.en if figure.why else ''})"
+        if figure.value is None
+        else f"{name} {figure.value:.3f}" + (f" (n {figure.n})" if figure.n != figures.n else "")
+        for name in ("accuracy", "kappa", "auc", "matched_auc")
+        for figure in [getattr(figures, name)]
     ]
     who = f"without {row.off}" if row.off else "whole panel"
-    return f"{who:<17}  n {figures.n:>6}  unscored {figures.unscored:>5}  {'  '.join(shown)}"
+    counts = f"n {figures.n:>6}  unscored {figures.unscored:>5} (never asked {figures.never_asked})"
+    return f"{who:<17}  {counts}  {'  '.join(shown)}"
 
 
 def _deciding(action: str, help_text: str) -> Any:

@@ -77,6 +77,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     figures = {name: value for name, value in row.items() if isinstance(value, Mapping)}
     plain = {name: value["value"] for name, value in figures.items()}
     bounds = {f"{name}_{end}": value[end] for name, value in figures.items() for end in ("low", "high")}
+    bounds |= {f"{name}_n": value.get("n") for name, value in figures.items()}
     return {"name": row["name"], "n": row["n"], "unscored": row["unscored"], **plain, **bounds}
 
 
@@ -113,7 +114,7 @@ def run_lines(result: dict[str, Any]) -> str:
         f"cost {result['cost']:.4f}"
     ]
     lines += [version_line(one) for one in result["versions"]]
-    if locked["before"] is not None:
+    if locked["before"] is not None and locked["after"] is not None:
         use = locked.get("uses", {}).get("number", 1)
         again = f" (use {use} of these labels)" if use > 1 else ""
         lines.append(f"locked accuracy: {locked['before']:.3f} -> {locked['after']:.3f}{again}")

@@ -65,5 +65,5 @@ class Ablation:
         """The variants with verdicts on a human reference, beside it. Raises UserError without labels."""
         names = {one.name: "" if one is spec else one.name.rpartition(WITHOUT)[2] for one in variants(spec)}
         known = [name for name in names if name in self._board.judge_names()]
-        rows = {row.judge: row for row in self._board.board(reference, known).rows}
+        rows = {row.judge: row for row in self._board.board(reference, known).rows if not row.newer}
         return [AblationRow(names[name], rows[name]) for name in known if name in rows]

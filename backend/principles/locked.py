@@ -83,4 +83,4 @@ def _figures(row: JudgeRow) -> dict[str, Any]:
 
 def _plain(figure: Figure) -> dict[str, Any]:
     why = [figure.why.en, figure.why.zh] if figure.why else None
-    return {"value": figure.value, "low": figure.low, "high": figure.high, "why": why}
+    return {"value": figure.value, "low": figure.low, "high": figure.high, "why": why, "n": figure.n}
