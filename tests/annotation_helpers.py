@@ -75,10 +75,16 @@ def add_corpus(
                 )
 
 
-def add_judge(database: Database, name: str, greeting_ids: list[int], reason: str = "裁判的秘密理由") -> int:
+def add_judge(
+    database: Database,
+    name: str,
+    greeting_ids: list[int],
+    reason: str = "裁判的秘密理由",
+    version: str = "v1",
+) -> int:
     """A judge that found every one of the greetings excellent."""
     with database.write() as session:
-        judge = Rater(kind=RaterKind.JUDGE, name=name, version="v1")
+        judge = Rater(kind=RaterKind.JUDGE, name=name, version=version)
         session.add(judge)
         session.flush()
         for greeting_id in greeting_ids:

@@ -99,6 +99,22 @@ def test_a_validate_campaign_holds_what_its_judge_has_judged(
         campaign(service, name="x", kind=CampaignKind.VALIDATE, judge="nobody")
 
 
+def test_a_newer_version_with_few_verdicts_does_not_shrink_a_validate_campaign(
+    database: Database, service: AnnotationService
+) -> None:
+    add_corpus(database, 5)
+    add_corpus(database, 4, name="other")
+    ids = greeting_ids(database)
+    first, rest = ids[:10], ids[10:]
+    add_judge(database, "panel", first)
+    add_judge(database, "panel", first[:3] + rest, version="v2")
+    validate = {"kind": CampaignKind.VALIDATE, "judge": "panel"}
+    assert campaign(service, name="a", datasets=("demo",), **validate).items == 10
+    assert campaign(service, name="b", datasets=("other",), **validate).items == len(rest)
+    add_judge(database, "panel", first, version="v3")
+    assert campaign(service, name="c", datasets=("demo",), **validate).items == 10
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 from backend.annotation.checks import check_line, check_prose, one_of
 from backend.annotation.desk import Desk
 from backend.annotation.progress import campaign_infos
-from backend.annotation.sampling import Draw, draw_across, draw_greetings, draw_pairs
+from backend.annotation.sampling import Draw, draw_across, draw_greetings, draw_pairs, judged
 from backend.db.tables import Campaign, Dataset, Item, Rater, Verdict
 from backend.errors import NotFound, UserError
+from backend.judge_versions import standing
 from backend.records import CampaignInfo, CampaignSpec
 from backend.vocabulary import CampaignKind, RaterKind
 
@@ -31,7 +32,7 @@ def create(desk: Desk, spec: CampaignSpec, across: tuple[str, str] | None = None
                 f"已经有名为“{name}”的标注任务，请换一个名字。",
             )
         _check_datasets(session, spec.datasets)
-        judge_id = None if spec.judge is None else _judge(session, spec.judge)
+        judge_id = None if spec.judge is None else _judge(session, spec, spec.judge)
         compare = spec.kind == CampaignKind.COMPARE
         if across is not None:
             drawn = draw_across(session, spec, across)
@@ -104,16 +105,20 @@ def _check_datasets(session: Session, names: tuple[str, ...]) -> None:
             )
 
 
-def _judge(session: Session, name: str) -> int:
+def _judge(session: Session, spec: CampaignSpec, name: str) -> int:
+    """The version that stands for the judge on what may be drawn. Raises UserError for no verdicts at all."""
     scored = exists().where(Verdict.rater_id == Rater.id, Verdict.value.is_not(None))
     judges = select(Rater.id, Rater.name).where(Rater.kind == RaterKind.JUDGE, scored).order_by(Rater.id)
-    newest = {found: rater_id for rater_id, found in session.execute(judges)}
-    if name not in newest:
+    versions: dict[str, list[int]] = {}
+    for rater_id, found in session.execute(judges):
+        versions.setdefault(found, []).append(rater_id)
+    if name not in versions:
         raise UserError(
-            f"No verdicts of a judge named “{name}” are stored; known: {', '.join(newest) or 'none yet'}.",
-            f"没有名为“{name}”的裁判的评判结果，已有：{'、'.join(newest) or '无'}。",
+            f"No verdicts of a judge named “{name}” are stored; known: {', '.join(versions) or 'none yet'}.",
+            f"没有名为“{name}”的裁判的评判结果，已有：{'、'.join(versions) or '无'}。",
         )
-    return newest[name]
+    verdicts = judged(session, spec, versions[name])
+    return versions[name][standing([verdicts.get(rater_id, 0) for rater_id in versions[name]])]
 
 
 def shuffled(campaign_id: int, seed: int, drawn: list[Draw]) -> list[dict[str, int | None]]:

@@ -1,5 +1,6 @@
 """What goes into a campaign: a sample drawn inside the database, ids only, the same for the same seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,24 @@ def draw_greetings(session: Session, spec: CampaignSpec, judge_id: int | None) -
             f"没有可验证的内容：筛选到 {prompts} 个请求、{greetings} 条祝福{vom}；请换数据集或筛选条件。",
         )
     return drawn
+
+
+def judged(session: Session, spec: CampaignSpec, raters: Sequence[int]) -> dict[int, int]:
+    """On how many of the greetings that may be drawn each of these raters gave a value; without zeros."""
+    greeting = DatasetEntry.greeting_id
+    drawable = _entries(spec).where(greeting.is_not(None)).with_only_columns(greeting)
+    rows = session.execute(
+        select(Verdict.rater_id, func.count(func.distinct(Verdict.greeting_id)))
+        .where(
+            Verdict.rater_id.in_(raters),
+            Verdict.greeting_id.in_(drawable),
+            Verdict.value.is_not(None),
+            Verdict.withdrawn.is_(False),
+            current(Verdict),
+        )
+        .group_by(Verdict.rater_id)
+    )
+    return {int(rater_id): int(count) for rater_id, count in rows}
 
 
 def _draws(session: Session, query: Query, limit: int) -> list[Draw]:
