@@ -22,6 +22,8 @@ from tests.scoring_helpers import data_file
 from ui.agreement_page import _cells, _confusion, _groups, _not_drawn, _remarks
 from ui.board_view import board_table
 from ui.say import Say
+from ui.training_jobs import figures
+from ui.training_words import short
 
 ITEMS = 40
 OLD, NEW = "a" * 64, "b" * 64
@@ -171,3 +173,16 @@ def test_charts_draw_no_share_of_a_handful(services: Services) -> None:
     few = replace(board, occasions={"看真诚": (OccasionCell("生日", 9, None),)})
     assert len(_cells(few, "看真诚")) == 0
     assert "1 个场合不足 10 条（共 9 条）" in _not_drawn(Say("zh"), few, "看真诚")
+
+
+def test_a_training_s_accuracy_says_its_pairs_and_is_left_out_on_few() -> None:
+    metrics = {
+        "length_matched_accuracy": 1.0,
+        "length_matched_pairs": 4,
+        "all_accuracy": 0.9,
+        "all_pairs": 50,
+    }
+    assert figures(Say("en"), metrics) == [
+        ("length-matched accuracy", "– (n = 4)"),
+        ("accuracy (held out)", f"{short(0.9)} (n = 50)"),
+    ]

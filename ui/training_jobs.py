@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backend.agreement import minimums
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.vocabulary import JobStatus
 from backend.training_runs.service import size_of
@@ -81,7 +82,16 @@ def artifacts_table(say: Say, artifacts: Sequence[ArtifactInfo]) -> str:
 def figures(say: Say, metrics: Mapping[str, Any], most: int = FIGURES) -> list[tuple[str, str]]:
     """The most telling figures of an artifact."""
     known = [name for name in TELLING if isinstance(metrics.get(name), int | float)]
-    return [(say(*METRICS[name]), short(metrics[name])) for name in known[:most]]
+    return [(say(*METRICS[name]), _figure(name, metrics)) for name in known[:most]]
+
+
+def _figure(name: str, metrics: Mapping[str, Any]) -> str:
+    """A figure as it is shown; an accuracy says its pairs, and is left out where they are too few."""
+    pairs = metrics.get(f"{name.removesuffix('accuracy')}pairs")
+    if not name.endswith("_accuracy") or not isinstance(pairs, int):
+        return short(metrics[name])
+    least = minimums.MATCHED if "length_matched" in name else minimums.ITEMS
+    return f"{short(metrics[name]) if pairs >= least else '–'} (n = {pairs:,})"
 
 
 def bytes_of(size: int) -> str:

@@ -64,7 +64,8 @@ def _compare(run: Run[RewardModelSettings], rows: list[Row]) -> dict[str, Any]:
         for name, scorer in scorers.items():
             metrics |= {f"{name}{key}": value for key, value in evaluate(held_out, scorer).items()}
     for name in (name for name in metrics if name.endswith("accuracy") and metrics[name] is not None):
-        run.report.log(f"{split.value} {name}: {metrics[name]:.3f}")
+        pairs = metrics[f"{name.removesuffix('accuracy')}pairs"]
+        run.report.log(f"{split.value} {name}: {metrics[name]:.3f} on {pairs} pairs")
     return metrics
 
 
