@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from backend.agreement.board import JudgeRow
+from backend.agreement.figures import FEW_GROUPS, Figure
 from backend.board import board_csv
 from backend.cli import main
 from backend.db.tables import Greeting, Rater, Verdict
@@ -20,7 +21,8 @@ from backend.services import Services
 from backend.vocabulary import CampaignKind, RaterKind, Scale
 from tests.scoring_helpers import data_file
 from ui.agreement_page import _cells, _confusion, _groups, _not_drawn, _remarks
-from ui.board_view import board_table
+from ui.board_view import board_table, figure_on
+from ui.judges_list import _shown
 from ui.say import Say
 from ui.training_jobs import figures
 from ui.training_words import short
@@ -79,6 +81,8 @@ def test_a_newer_version_asked_five_items_does_not_hide_the_complete_one(service
     assert {whole.key, few.key} <= set(board.confusions) and whole.key != few.key
     shown = board_table(Say("zh"), board)
     assert "看真诚（新版 bbbbbbbb）" in shown and "以评得全的那一版为准" in shown
+    listed = {(info.name, info.version) for info in _shown(services, False, board)}
+    assert {("看真诚", OLD), ("看真诚", NEW)} <= listed, "nor on the list of judges"
     judge(services, alternating(ids[:39]), "c" * 64)
     again = services.board.board("data")
     assert row_of(again).version == "c" * 64 and not any(row.newer for row in again.rows)
@@ -186,3 +190,10 @@ def test_a_training_s_accuracy_says_its_pairs_and_is_left_out_on_few() -> None:
         ("length-matched accuracy", "– (n = 4)"),
         ("accuracy (held out)", f"{short(0.9)} (n = 50)"),
     ]
+
+
+def test_a_figure_without_an_interval_says_so() -> None:
+    bare = Figure(1.0, why=FEW_GROUPS, n=10)
+    assert "无区间" in figure_on(Say("zh"), bare, 10) and "n =" not in figure_on(Say("zh"), bare, 10)
+    assert "n = 10" in figure_on(Say("en"), bare, 12) and FEW_GROUPS.en in figure_on(Say("en"), bare, 12)
+    assert "interval" not in figure_on(Say("en"), Figure(0.5, n=10), 10), "none was wanted"

@@ -77,7 +77,7 @@ def _curve(say: Say) -> gr.BarPlot:
         x="group",
         y="share",
         title=say("裁判分数越高，人越喜欢吗", "People's view by judge score"),
-        x_title=say("裁判分数由低到高的组（条数）", "groups by judge score, rising (items)"),
+        x_title=say("裁判分数，由低到高分组（条数）", "judge score, low to high (n)"),
         tooltip=["group", "share", "n"],
         y_title=say("人说好的比例", "share people call good"),
         y_lim=[0, 1],

@@ -52,8 +52,13 @@ def board_table(say: Say, board: Board) -> str:
 
 def figure_on(say: Say, value: Figure, n: int | None) -> str:
     """A figure with its interval, and with its own number of items where that is not the row's `n`."""
-    own = "" if value.n in (None, n) or value.value is None else f"<small>n = {value.n:,}</small>"
-    return figure(say, value) + own
+    if value.value is None:
+        return figure(say, value)
+    none = (
+        f'<small title="{esc(say.of(value.why))}">{say("无区间", "no interval")}</small>' if value.why else ""
+    )
+    own = "" if value.n in (None, n) else f"<small>n = {value.n:,}</small>"
+    return figure(say, value) + none + own
 
 
 def _row(say: Say, row: JudgeRow) -> list[str]:

@@ -10,10 +10,11 @@ from backend.errors import UserError
 from backend.records import Board
 from backend.scoring.records import Beside, JudgeInfo
 from backend.services import Services
+from ui.board_view import figure_on
 from ui.judge_names import judge_name
 from ui.judges_words import choices, kind_of, opinion
 from ui.say import Say
-from ui.widgets import empty, esc, figure, fill, html_block, note, polite, table
+from ui.widgets import empty, esc, fill, html_block, note, polite, table
 
 PAGE = 5
 
@@ -35,7 +36,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
             board = services.board.board()
         except UserError as error:
             return _list(say, _shown(services, with_older), None) + note(say.of(error))
-        return _list(say, _shown(services, with_older), board)
+        return _list(say, _shown(services, with_older, board), board)
 
     gr.on(None, at_once, older, listed, queue=False, show_progress="hidden").then(
         with_agreement, older, listed, show_progress="hidden"
@@ -43,8 +44,14 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
     gr.on([refresh.click, older.change, tab.select], with_agreement, older, listed, show_progress="hidden")
 
 
-def _shown(services: Services, with_older: bool) -> list[JudgeInfo]:
-    return [info for info in services.scoring.catalog.judges() if with_older or info.newest]
+def _shown(services: Services, with_older: bool, board: Board | None = None) -> list[JudgeInfo]:
+    """The newest version of every judge, and the one that stands for it on the board."""
+    standing = {(row.judge, row.version) for row in board.rows} if board else set()
+    return [
+        info
+        for info in services.scoring.catalog.judges()
+        if with_older or info.newest or (info.name, info.version) in standing
+    ]
 
 
 def _list(say: Say, found: Sequence[JudgeInfo], board: Board | None) -> str:
@@ -60,16 +67,17 @@ def _list(say: Say, found: Sequence[JudgeInfo], board: Board | None) -> str:
         "Spearman ρ",
         say("准确率", "accuracy"),
     ]
-    by_version = {row.version: row for row in board.rows} if board else {}
-    rows = [_row(say, info, by_version.get(info.version)) for info in found]
+    known = {(row.judge, row.version): row for row in board.rows} if board else {}
+    rows = [_row(say, info, known.get((info.name, info.version))) for info in found]
     caption = say(f"一致性参照：{board.reference}", f"Agreement with: {board.reference}") if board else ""
     return table(head, rows, ("zf-text", "zf-left")) + f'<p class="zf-note">{esc(caption)}</p>'
 
 
 def _row(say: Say, info: JudgeInfo, row: JudgeRow | None) -> list[str]:
     where = f" · {info.endpoint}" if info.endpoint else ""
+    older = "" if info.newest else say("（旧版）", " (older)")
     name = (
-        f"<b>{esc(judge_name(say, info.name))}</b><small>{esc(info.version)}{esc(where)} · "
+        f"<b>{esc(judge_name(say, info.name))}</b>{older}<small>{esc(info.version)}{esc(where)} · "
         f"{info.created_at:%Y-%m-%d}</small>"
     )
     cells = [name, esc(kind_of(say, info.kind)), f"{info.scored:,}", f"{info.unscored:,}", f"{info.cost:.4f}"]
@@ -78,9 +86,9 @@ def _row(say: Say, info: JudgeInfo, row: JudgeRow | None) -> list[str]:
     judged = row.n + row.unscored
     return [
         *cells,
-        f"{row.n / judged:.0%}" if judged else "–",
-        figure(say, row.spearman),
-        figure(say, row.accuracy),
+        f"{row.n / judged:.0%}<small>{row.n:,} / {judged:,}</small>" if judged else "–",
+        figure_on(say, row.spearman, row.n),
+        figure_on(say, row.accuracy, row.n),
     ]
 
 

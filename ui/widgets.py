@@ -117,7 +117,7 @@ def figure(say: Say, value: Figure, digits: int = 2) -> str:
     """A figure with its interval below; an undefined one is “–” with the reason on hover and below."""
     if value.value is None:
         why = say.of(value.why) if value.why else ""
-        return f'<span title="{esc(why)}">–</span><small>{esc(why)}</small>'
+        return f'<span title="{esc(why)}">–</span><small class="zf-why">{esc(why)}</small>'
     shown = f"{value.value:.{digits}f}"
     if value.low is None or value.high is None:
         return shown
