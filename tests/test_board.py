@@ -20,7 +20,7 @@ from backend.records import Board, CampaignSpec, ComparisonInput, OccasionCell
 from backend.services import Services
 from backend.vocabulary import CampaignKind, RaterKind, Scale
 from tests.scoring_helpers import data_file
-from ui.agreement_page import _cells, _confusion, _groups, _not_drawn, _remarks
+from ui.agreement_page import _cells, _confusion, _groups, _joined, _not_drawn, _remarks
 from ui.board_view import board_table, figure_on
 from ui.judges_list import _shown
 from ui.say import Say
@@ -161,6 +161,19 @@ def test_of_a_comparison_both_greetings_must_have_been_asked(services: Services)
     judge(services, {one: 1.0, two: 1.0, other: None, third: 1.0, fourth: 0.0}, OLD)
     row = row_of(services.board.board("对比"))
     assert (row.n, row.without_verdict, row.never_asked) == (1, 1, len(sides) - 2)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "groups"),
+    [
+        ({0: 20, 1: 20}, [0, 1]),
+        ({0: 4, 1: 7, 2: 30, 3: 9}, [0, 0, 1, 1]),
+        ({0: 30, 3: 5, 4: 5, 5: 3}, [0, 1, 1, 1]),
+        ({0: 9}, [0]),
+    ],
+)
+def test_small_groups_of_a_chart_join_their_neighbours(sizes: dict[int, int], groups: list[int]) -> None:
+    assert list(_joined(sizes).values()) == groups
 
 
 def test_charts_draw_no_share_of_a_handful(services: Services) -> None:

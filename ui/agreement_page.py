@@ -220,16 +220,27 @@ def _groups(board: Board, judge: str) -> pd.DataFrame:
     No group is smaller than `minimums.ITEMS`; empty where that leaves fewer than two.
     """
     points = board.points[judge]
-    frame = pd.DataFrame({"judge": [p.judge for p in points], "human": [p.human for p in points]})
-    groups = min(BINS, len(points) // minimums.ITEMS)
-    if groups < 2:
+    most = min(BINS, len(points) // minimums.ITEMS)
+    if most < 2:
         return pd.DataFrame({"group": [], "share": [], "n": []})
+    frame = pd.DataFrame({"judge": [p.judge for p in points], "human": [p.human for p in points]})
     rank = frame["judge"].rank(method="average", pct=True)
-    frame["place"] = (rank * groups).clip(upper=groups - 1e-9).astype(int)
-    found = frame.groupby("place", as_index=False).agg(share=("human", "mean"), n=("human", "size"))
-    found = found[found["n"] >= minimums.ITEMS]
-    names = [f"{number + 1} ({n})" for number, n in enumerate(found["n"])]
-    return pd.DataFrame({"group": names, "share": found["share"].to_numpy(), "n": found["n"].to_numpy()})
+    place = (rank * most).clip(upper=most - 1e-9).astype(int)
+    frame["group"] = place.map(_joined(place.value_counts().sort_index().to_dict()))
+    found = frame.groupby("group", as_index=False).agg(share=("human", "mean"), n=("human", "size"))
+    found["group"] = [f"{number + 1} ({n})" for number, n in enumerate(found["n"])]
+    return found if len(found) > 1 else found.iloc[:0]
+
+
+def _joined(sizes: dict[int, int]) -> dict[int, int]:
+    """The group of each place, given its items in rising order: small places join their neighbours."""
+    group, held, group_of = 0, 0, {}
+    for place, size in sizes.items():
+        if held >= minimums.ITEMS:
+            group, held = group + 1, 0
+        group_of[place], held = group, held + size
+    last = group - 1 if group and held < minimums.ITEMS else group
+    return {place: min(one, last) for place, one in group_of.items()}
 
 
 def _cells(board: Board, judge: str) -> pd.DataFrame:
