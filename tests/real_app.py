@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from backend.db.engine import Database
 from backend.services import build_services
@@ -104,6 +104,11 @@ def stop(app: App) -> bool:
         app.kill()
         return False
     return True
+
+
+def until_ready(page: Page) -> None:
+    """Wait until what the annotation page shows takes an answer, as a person who reads does."""
+    page.wait_for_selector('.zf-item[data-ready="true"]')
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from backend.db.tables import Comparison, Greeting, Rater
 from backend.settings import ROOT, Settings
 from backend.vocabulary import Outcome
 from tests.conftest import SHARED
-from tests.real_app import App, running
+from tests.real_app import App, running, until_ready
 
 pytestmark = [pytest.mark.browser, pytest.mark.database]
 
@@ -57,6 +57,7 @@ class Annotator:
         )
 
     def press(self, key: str) -> None:
+        until_ready(self.page)
         prompt, left, right = self.shown()
         mine = len(self.pressed)
         self.page.keyboard.press(key)
@@ -66,6 +67,7 @@ class Annotator:
 
     def undo(self, prompt: str) -> None:
         mine = len(self.pressed)
+        until_ready(self.page)
         self.page.keyboard.press("z")
         expect(self.page.locator("#zf-prompt")).to_have_text(prompt)
         expect(self.page.locator("#zf-progress-text")).to_contain_text(f"我标了 {mine - 1} ")
@@ -218,7 +220,7 @@ def test_ten_instant_presses_store_one_label(browser: Browser, app: App) -> None
     page.fill("#zf-name", "急性子")
     page.keyboard.press("Enter")
     page.locator(".zf-campaign", has_text="哪条更好").locator("[data-campaign]").click()
-    page.wait_for_selector("#zf-b")
+    until_ready(page)
     page.evaluate(
         "() => { for (let i = 0; i < 10; i += 1)"
         " document.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft', bubbles: true })) }"

@@ -15,7 +15,7 @@ from backend.jobs.service import JobService
 from backend.settings import Settings
 from backend.training_runs.service import TrainingService
 from tests.job_helpers import sweep
-from tests.real_app import App, running
+from tests.real_app import App, running, until_ready
 
 pytestmark = [pytest.mark.browser, pytest.mark.database]
 
@@ -88,7 +88,7 @@ def test_from_nothing_to_a_model_that_people_have_judged(browser: Browser, app: 
     page.fill("#zf-name", "小林")
     page.keyboard.press("Enter")
     for number in range(written):
-        page.wait_for_selector("#zf-a")
+        until_ready(page)
         page.keyboard.press("ArrowLeft")
         expect(page.locator("#zf-progress-text")).to_contain_text(f"我标了 {number + 1} ")
 

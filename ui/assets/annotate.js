@@ -12,6 +12,7 @@
       saving: "正在保存……", saved: "已保存", undone: "已撤销，请重新选", judge: "裁判的看法",
       judgeGood: "好", judgeBad: "不好", score: "分数 {value}", reason: "为什么？（可不填，按 R 输入）",
       noJudge: "裁判没有评这一条，直接看下一条", offline: "还没保存：连不上服务器。你的选择还在，正在重试……",
+      busy: "服务器正忙，还没保存。你的选择还在，稍后自动重试……", kept: "你的选择还在，稍后自动重试……",
       retry: "立刻重试", done: "这个任务里你能标的都标完了，谢谢！", doneLead: "你一共标了 {mine} 题。", others: "看看别的任务",
       who: "我是 {name}", leave: "换人", back: "任务列表", mineVerdict: "你的看法：{said}", keys: "键盘：",
     },
@@ -26,19 +27,22 @@
       saving: "Saving …", saved: "Saved", undone: "Taken back, choose again", judge: "What the judge says",
       judgeGood: "good", judgeBad: "not good", score: "score {value}", reason: "Why? (optional, press R)",
       noJudge: "The judge gave no verdict here; on to the next", offline: "Not saved yet: the server does not answer. Your choice is kept; trying again …",
+      busy: "The server is busy; not saved yet. Your choice is kept and sent again soon …", kept: "Your choice is kept and sent again soon …",
       retry: "Try now", done: "You have done everything here, thank you!", doneLead: "You annotated {mine} items.", others: "Other campaigns",
       who: "Annotating as {name}", leave: "Not you?", back: "Campaigns", mineVerdict: "You said: {said}", keys: "Keys: ",
     },
   };
 
-  const { fill, newId, wait, h, Refused, caller, mounted } = window.zhufuKit;
+  const { fill, newId, wait, h, Refused, Unavailable, caller, mounted } = window.zhufuKit;
   const call = caller("/api/annotation/");
+  // Nobody reads two greetings in less: a press that comes sooner was meant for the item before.
+  const READY_MS = 400;
 
   function mount(root) {
     const lang = root.dataset.lang === "en" ? "en" : "zh";
     const T = WORDS[lang];
     const { flaws, dimensions } = JSON.parse(root.dataset.words);
-    const state = { rater: null, campaign: null, item: null, reveal: null, said: null, busy: false, shownAt: 0, reasons: new Set(), dims: {}, wake: null };
+    const state = { rater: null, campaign: null, item: null, reveal: null, busy: false, unsaved: false, ready: false, pressedReady: false, shownAt: 0, reasons: new Set(), dims: {}, wake: null };
 
     // --- talking to the server ---------------------------------------------------------------
     async function persist(path, body) {
@@ -46,14 +50,22 @@
       for (let attempt = 0; ; attempt += 1) {
         try {
           const data = await call("POST", path, body);
+          state.unsaved = false;
           banner(null);
           return data;
         } catch (error) {
-          if (error instanceof Refused) { banner(null); throw error; }
-          banner(T.offline, true);
-          await Promise.race([wait(Math.min(1000 * 2 ** attempt, 15000)), new Promise((resolve) => { state.wake = resolve; })]);
+          if (error instanceof Refused) { state.unsaved = false; banner(null); throw error; }
+          state.unsaved = true;
+          banner(trouble(error), true);
+          const pause = error.seconds ? 1000 * error.seconds : Math.min(1000 * 2 ** attempt, 15000);
+          await Promise.race([wait(pause), new Promise((resolve) => { state.wake = resolve; })]);
         }
       }
+    }
+
+    function trouble(error) {
+      if (!(error instanceof Unavailable)) return T.offline;
+      return error.seconds ? T.busy : `${error.words[lang]} ${T.kept}`;
     }
 
     async function guarded(work) {
@@ -62,7 +74,7 @@
       try {
         await work();
       } catch (error) {
-        if (!(error instanceof Refused)) { banner(T.offline, false); return; }
+        if (!(error instanceof Refused)) { banner(error.words ? error.words[lang] : T.offline, false); return; }
         if (error.status === 401) return showName();
         banner(error.words[lang], false);
         if (error.status === 409 && state.campaign && state.item) await following();
@@ -84,8 +96,9 @@
     // --- small parts -----------------------------------------------------------------------------
     function setBusy(busy) {
       state.busy = busy;
+      tellReadiness();
       root.classList.toggle("zf-busy", busy);
-      for (const button of root.querySelectorAll("button[data-act]")) button.disabled = busy;
+      for (const button of root.querySelectorAll("button[data-act], .zf-link")) button.disabled = busy;
       if (busy) tell(T.saving, true);
       else if (status().textContent === T.saving) tell("");
     }
@@ -105,9 +118,15 @@
     }
 
     function button(label, key, act, kind) {
-      return h("button", { type: "button", "data-act": act, class: `zf-key ${kind || ""}`, "aria-keyshortcuts": key, on: { click: () => doAct(act) } },
+      return h("button", { type: "button", "data-act": act, class: `zf-key ${kind || ""}`, "aria-keyshortcuts": key, on: { click: meant(() => doAct(act)) } },
         h("span", {}, label), h("kbd", {}, key));
     }
+
+    // The second press of a double click is no answer, nor is one on what has only just appeared.
+    const meant = (act) => (event) => {
+      const begun = event.detail === 0 || state.pressedReady; // no pointer, or one that went down late enough
+      if (event.detail < 2 && begun && state.ready && !state.busy) act(event);
+    };
 
     function head() {
       return h("div", { class: "zf-ahead" },
@@ -132,7 +151,24 @@
       if (told && told !== T.saving) tell(told);
     }
 
+    function tellReadiness() {
+      const shown = root.querySelector(".zf-item");
+      if (shown) shown.dataset.ready = String(state.ready && !state.busy);
+    }
+
     // --- the screens -----------------------------------------------------------------------------
+    // Counted from the frame that shows it, and a hidden page shows none.
+    function appear(...nodes) {
+      state.ready = false;
+      const shown = h("div", { class: "zf-item", "data-ready": "false" }, ...nodes);
+      paint(head(), bar(), shown);
+      requestAnimationFrame(() => setTimeout(() => {
+        if (!shown.isConnected) return;
+        state.ready = true;
+        tellReadiness();
+      }, READY_MS));
+    }
+
     function showName() {
       state.campaign = state.item = null;
       const field = h("input", { id: "zf-name", maxlength: "40", autocomplete: "nickname", "aria-label": T.name, placeholder: T.name });
@@ -141,8 +177,7 @@
       form.addEventListener("submit", (event) => {
         event.preventDefault();
         guarded(async () => {
-          state.rater = (await call("POST", "enter", { name: field.value })).rater;
-          banner(null);
+          state.rater = (await persist("enter", { name: field.value })).rater;
           await open();
         });
       });
@@ -172,23 +207,23 @@
 
     function showDone() {
       state.item = null;
-      paint(head(), bar(), h("div", { class: "zf-empty", id: "zf-done" }, h("h2", {}, T.done), h("p", {}, fill(T.doneLead, state.progress)),
+      appear(h("div", { class: "zf-empty", id: "zf-done" }, h("h2", {}, T.done), h("p", {}, fill(T.doneLead, state.progress)),
         h("div", { class: "zf-line" }, button(T.undo, "Z", "undo"), h("button", { type: "button", class: "zf-go-button", on: { click: () => guarded(showPick) } }, T.others))));
     }
 
     function showItem(item) {
-      Object.assign(state, { item, reveal: item.reveal, said: null, shownAt: performance.now(), reasons: new Set(), dims: {} });
+      Object.assign(state, { item, reveal: item.reveal, shownAt: performance.now(), reasons: new Set(), dims: {} });
       const prompt = h("div", { class: "zf-prompt" }, h("small", {}, T.prompt), h("p", { id: "zf-prompt" }, item.prompt));
-      if (item.kind === "compare") paint(head(), bar(), instructions(), prompt, pair(item), compareKeys(), chips());
-      else paint(head(), bar(), instructions(), prompt, single(item), ...(item.reveal ? revealParts() : blindParts(item)));
+      if (item.kind === "compare") appear(instructions(), prompt, pair(item), compareKeys(), chips());
+      else appear(instructions(), prompt, single(item), ...(item.reveal ? revealParts() : blindParts(item)));
       if (matchMedia("(max-width: 700px)").matches) root.scrollIntoView({ block: "start" });
     }
 
     const instructions = () => state.campaign.instructions && h("details", { class: "zf-how" }, h("summary", {}, state.campaign.name), h("p", {}, state.campaign.instructions));
 
     function pair(item) {
-      const card = (mark, text, act) => h("div", { class: "zf-side", "data-side": mark.toLowerCase(), on: { dblclick: () => doAct(act) } }, h("b", {}, mark), h("p", { id: `zf-${mark.toLowerCase()}` }, text));
-      return h("div", { class: "zf-pair" }, card("A", item.left, "a"), card("B", item.right, "b"));
+      const card = (mark, text) => h("div", { class: "zf-side", "data-side": mark.toLowerCase() }, h("b", {}, mark), h("p", { id: `zf-${mark.toLowerCase()}` }, text));
+      return h("div", { class: "zf-pair" }, card("A", item.left), card("B", item.right));
     }
 
     const single = (item) => h("div", { class: "zf-pair zf-one" }, h("div", { class: "zf-side" }, h("p", { id: "zf-a" }, item.left)));
@@ -198,7 +233,7 @@
       button(T.skip, "S", "skip", "zf-minor"), button(T.undo, "Z", "undo", "zf-minor"));
 
     function chips() {
-      const all = flaws.map(([key, label], index) => h("button", { type: "button", class: "zf-chip", "aria-pressed": "false", "data-flaw": key, on: { click: (event) => toggle(key, event.currentTarget) } },
+      const all = flaws.map(([key, label], index) => h("button", { type: "button", class: "zf-chip", "aria-pressed": "false", "data-flaw": key, on: { click: meant((event) => toggle(key, event.currentTarget)) } },
         label, h("kbd", {}, String((index + 1) % 10))));
       return h("div", { class: "zf-why" }, h("small", {}, T.why), h("div", { class: "zf-chips" }, ...all));
     }
@@ -224,7 +259,7 @@
       const rows = dimensions.map(([name, label, weight], index) => h("div", { class: "zf-dim" },
         h("span", {}, h("kbd", {}, String(index + 1)), ` ${label} ${Math.round(weight * 100)}%`),
         h("span", { role: "group", "aria-label": label }, ...[1, 2, 3].map((points) => h("button", { type: "button", "data-dim": name, "data-points": String(points), "aria-pressed": "false", "aria-label": `${label} ${points}`,
-          on: { click: () => { if (state.dims[name] === points) delete state.dims[name]; else state.dims[name] = points; show(); } } }, String(points))))));
+          on: { click: meant(() => { if (state.dims[name] === points) delete state.dims[name]; else state.dims[name] = points; show(); }) } }, String(points))))));
       return h("div", { class: "zf-why" }, h("small", {}, T.dims), ...rows, total);
     }
 
@@ -281,7 +316,9 @@
 
     function onKey(event) {
       if (!root.isConnected) { document.removeEventListener("keydown", onKey); return; }
-      if (!state.campaign || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+      if (!state.campaign || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.isComposing || event.keyCode === 229) return; // an input method is at work
+      if (event.shiftKey && event.key.startsWith("Arrow")) return; // extends a selection of text
       if (event.target.closest?.("input, textarea, select, [contenteditable]")) {
         if (event.key === "Escape" || (event.key === "Enter" && event.target.id === "zf-reason")) event.target.blur();
         return;
@@ -290,7 +327,9 @@
       const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
       const act = KEYS[screen][key];
       if (act || event.key.startsWith("Arrow")) event.preventDefault();
-      if (event.repeat || state.busy) return;
+      // A key that is held down presses a focused button again and again, too.
+      if (event.repeat && event.key === "Enter" && event.target.closest?.("#zf-annotate button")) event.preventDefault();
+      if (event.repeat || state.busy || !state.ready) return;
       if (act) doAct(act);
       else if (screen === "reveal" && key === "r") { event.preventDefault(); root.querySelector("#zf-reason").focus(); }
       else if (/^[0-9]$/.test(key)) digit(screen, (Number(key) + 9) % 10);
@@ -312,6 +351,8 @@
     }
 
     document.addEventListener("keydown", onKey);
+    root.addEventListener("pointerdown", () => { state.pressedReady = state.ready; }, true);
+    addEventListener("beforeunload", (event) => { if (state.unsaved && root.isConnected) event.preventDefault(); });
     guarded(async () => {
       state.rater = (await call("GET", "me")).rater;
       if (state.rater) await open();

@@ -20,13 +20,24 @@
     constructor(status, words) { super(words.en); this.status = status; this.words = words; }
   }
 
+  // The server has answered that it cannot now; the same request may succeed in `seconds` (null: unknown).
+  class Unavailable extends Error {
+    constructor(status, words, seconds) { super(words.en); this.status = status; this.words = words; this.seconds = seconds; }
+  }
+
+  async function unavailable(reply) {
+    const data = await reply.json().catch(() => null);
+    const seconds = Number(reply.headers.get("Retry-After"));
+    return data?.error ? new Unavailable(reply.status, data.error, seconds > 0 ? seconds : null) : new TypeError("server " + reply.status);
+  }
+
   const caller = (prefix) => async (method, path, body) => {
     const reply = await fetch(prefix + path, {
       method, credentials: "same-origin",
       headers: body ? { "Content-Type": "application/json" } : {},
       body: body ? JSON.stringify(body) : undefined,
     });
-    if (reply.status >= 500) throw new TypeError("server " + reply.status);
+    if (reply.status >= 500) throw await unavailable(reply);
     const data = await reply.json();
     // The password is asked for again where the session has ended.
     if (data.sign_in) {
@@ -48,5 +59,5 @@
     look();
   };
 
-  window.zhufuKit = { fill, newId, wait, h, Refused, caller, mounted };
+  window.zhufuKit = { fill, newId, wait, h, Refused, Unavailable, caller, mounted };
 })();

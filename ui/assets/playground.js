@@ -1,6 +1,6 @@
 // The write page: ask → cards that fill while the server writes → copy, like, change, judge.
 (() => {
-  const { fill, newId, h, Refused, caller, mounted } = window.zhufuKit;
+  const { fill, newId, h, caller, mounted } = window.zhufuKit;
   const call = caller("/api/play/");
   const CHOSEN = "zhufu_models";
   const FINAL = ["done", "failed", "stopped"];
@@ -23,7 +23,7 @@
         banner?.replaceChildren();
         return await work();
       } catch (error) {
-        const told = error instanceof Refused ? error.words[lang] : T.offline;
+        const told = error.words ? error.words[lang] : T.offline;
         banner?.replaceChildren(h("div", { class: "zf-bad", role: "alert" }, told));
         return null;
       }
@@ -298,7 +298,7 @@
           const line = h("p", { "data-judge": name }, h("b", {}, words.judges[name] || name), " ", h("span", {}, T.judging));
           call("POST", `cards/${card.id}/judge`, { judge: name }).then(
             (verdict) => line.replaceChildren(line.firstChild, " ", h("em", { title: verdict.scale === "score" ? T.scoreNote : null }, verdictWord(verdict)), " ", h("span", {}, verdict.reason)),
-            (error) => line.replaceChildren(line.firstChild, " ", h("span", { class: "zf-unscored" }, error instanceof Refused ? error.words[lang] : T.offline)));
+            (error) => line.replaceChildren(line.firstChild, " ", h("span", { class: "zf-unscored" }, error.words ? error.words[lang] : T.offline)));
           return line;
         }));
       }
