@@ -33,3 +33,13 @@ class NotFound(UserError):
 
 class Conflict(UserError):
     """Somebody else, or another tab, was faster; nothing was stored."""
+
+
+class Unavailable(UserError):
+    """Disk or database cannot take it now: nothing was saved, and the same request may succeed later."""
+
+
+class Busy(Unavailable):
+    """Another program holds what this one needs; asking again after `retry_after_s` seconds may succeed."""
+
+    retry_after_s = 2

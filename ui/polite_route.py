@@ -6,10 +6,11 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 
-from backend.errors import Conflict, Message, NotFound, UserError
+from backend.errors import Busy, Conflict, Message, NotFound, Unavailable, UserError
+from backend.files import disk_fault
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,17 @@ class PoliteRoute(APIRoute):
                 return refusal
             try:
                 return await handler(request)
+            except Unavailable as error:
+                log.warning("%s: %s", request.url.path, error)
+                return _unavailable(error)
             except UserError as error:
                 return answer(_status(error), error.message)
             except RequestValidationError as error:
                 return answer(422, _field(error))
+            except OSError as error:
+                log.exception("%s failed", request.url.path)
+                fault = disk_fault(error)
+                return _unavailable(fault) if fault else answer(500, _BROKEN)
             except Exception:
                 log.exception("%s failed", request.url.path)
                 return answer(500, _BROKEN)
@@ -51,6 +59,14 @@ class PoliteRoute(APIRoute):
 def answer(status: int, message: Message) -> JSONResponse:
     """An error as the pages expect it."""
     return JSONResponse({"error": {"zh": message.zh, "en": message.en}}, status)
+
+
+def _unavailable(error: Unavailable) -> JSONResponse:
+    """503; with Retry-After where coming again soon may help."""
+    reply = answer(503, error.message)
+    if isinstance(error, Busy):
+        reply.headers["Retry-After"] = str(error.retry_after_s)
+    return reply
 
 
 def _status(error: UserError) -> int:
@@ -74,3 +90,12 @@ def _field(error: RequestValidationError) -> Message:
     first: dict[str, Any] = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
     return Message(f"{name} is not usable: {first['msg']}.", f"字段 {name} 不可用：{first['msg']}。")
+
+
+def disk_refused(request: Request, error: Exception) -> Response:
+    """What Gradio's own routes answer, for an upload above all, where the disk takes no more."""
+    fault = disk_fault(error) if isinstance(error, OSError) else None
+    if fault is None:
+        raise error
+    log.warning("%s: %s", request.url.path, fault)
+    return PlainTextResponse(f"{fault.text('zh')} {fault.text('en')}", 507)

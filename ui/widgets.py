@@ -11,7 +11,8 @@ import gradio as gr
 from gradio.blocks import Block
 
 from backend.agreement.figures import Figure
-from backend.errors import UserError
+from backend.errors import Unavailable, UserError
+from backend.files import disk_fault
 from ui.say import Say
 
 log = logging.getLogger(__name__)
@@ -145,6 +146,8 @@ def polite(say: Say) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             try:
                 return _without_blocks(handler(*args, **kwargs))
             except UserError as error:
+                if isinstance(error, Unavailable):
+                    log.warning("%s: %s", handler.__name__, error)
                 raise gr.Error(
                     say.of(error), print_exception=False, title=say("请看一下", "Please check")
                 ) from error
@@ -156,6 +159,8 @@ def polite(say: Say) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                     "程序内部出错了，已写入日志，没有保存任何内容。请重试；若再次出现，请把日志交给维护者。",
                     "Something broke inside; it was logged and nothing was saved. Please try again.",
                 )
+                fault = disk_fault(error) if isinstance(error, OSError) else None
+                told = say.of(fault) if fault else told
                 raise gr.Error(told, print_exception=False, title=say("出错了", "Error")) from error
 
         return safe

@@ -1,8 +1,9 @@
 """What every part of annotation shares: transactions that survive a race, and look-ups."""
 
-import contextlib
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -12,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from backend import text
-from backend.db.engine import Database
+from backend.db.engine import VOTE_WAIT_S, Database
 from backend.db.tables import Campaign, Item, Rater
-from backend.errors import Conflict, NotFound, UserError
+from backend.errors import Busy, Conflict, NotFound, UserError
 from backend.vocabulary import CampaignKind, RaterKind
 
 T = TypeVar("T")
@@ -31,17 +32,24 @@ class Raced(Exception):
 class Desk:
     """Database, clock and lease time, handed to every part."""
 
-    def __init__(self, database: Database, lease: timedelta, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        lease: timedelta,
+        clock: Callable[[], datetime],
+        wait_s: float = VOTE_WAIT_S,
+    ) -> None:
         self.database = database
         self.lease = lease
         self.clock = clock
+        self._wait_s = wait_s
         # SQLite waits for its write lock by polling with growing pauses, which starves some of eight
         # writers for a second; inside one process they queue here instead.
         self._sqlite = database.engine.dialect.name == "sqlite"
-        self._turn = threading.Lock() if self._sqlite else contextlib.nullcontext()
+        self._turn = threading.Lock()
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one write transaction.
+        """Run `work` in one write transaction. Raises Busy where the lock is not free within `wait_s`.
 
         One writer at a time: SQLite's way, and PostgreSQL is asked for it, since of eight annotators at one
         item all but one would else have read what no longer holds. What still meets another writer (an
@@ -49,14 +57,32 @@ class Desk:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with self._turn, self.database.write() as session:
-                    if not self._sqlite:
-                        session.execute(select(func.pg_advisory_xact_lock(_TURN)))
+                with self._my_turn() as session:
                     return work(session)
             except (IntegrityError, Raced):
                 if attempt == _ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[Session]:
+        """A write transaction; waiting for the turn and for the lock together take `wait_s` at most."""
+        until = time.monotonic() + self._wait_s
+        if not self._sqlite:
+            with self.database.write(self._wait_s) as session:
+                session.execute(select(func.pg_advisory_xact_lock(_TURN)))
+                yield session
+            return
+        if not self._turn.acquire(timeout=self._wait_s):
+            raise Busy(
+                "The server is busy with other answers; nothing was saved. Try again soon.",
+                "服务器正忙，正在保存其他人的回答；没有保存任何内容，请稍后再试。",
+            )
+        try:
+            with self.database.write(max(0.0, until - time.monotonic())) as session:
+                yield session
+        finally:
+            self._turn.release()
 
 
 class UnknownRater(NotFound):

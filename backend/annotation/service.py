@@ -45,10 +45,13 @@ class AnnotationService:
         """Find or make the person of that name (1 to 40 characters)."""
         cleaned = check_line(name, 40, "Your name", "名字")
         key = {"kind": RaterKind.HUMAN, "name": cleaned, "version": ""}
-        with self._desk.database.write() as session:
+
+        def find_or_make(session: Session) -> RaterInfo:
             insert_ignore(session, Rater, [key])
             rater = session.scalars(select(Rater).filter_by(**key)).one()
             return RaterInfo(rater.id, rater.name)
+
+        return self._desk.write(find_or_make)
 
     def find_rater(self, rater_id: int) -> RaterInfo | None:
         """The person of that id; None where there is none."""

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from backend.cli.output import fail
 from backend.errors import UserError
+from backend.files import disk_fault, keep_private
 
 app = typer.Typer(
     name="python -m backend",
@@ -42,14 +43,19 @@ for group in GROUPS:
 
 def main() -> None:
     """Run one command; every foreseen error ends as one sentence and exit code 2."""
-    from backend.db.engine import unreachable
-
+    keep_private()
     try:
         app()
     except UserError as error:
         fail(error)
     except OperationalError as error:
-        fail(unreachable(error))
+        cause = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+        fail(UserError(f"The database refuses ({cause}).", f"数据库拒绝了操作（{cause}）。"))
+    except OSError as error:
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        fail(fault)
     except (DataError, OverflowError) as error:  # PostgreSQL's and SQLite's words for the same
         if isinstance(error, OverflowError) and "SQLite" not in str(error):
             raise

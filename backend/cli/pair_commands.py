@@ -207,6 +207,7 @@ def _estimate(services: Services, request: PairRequest, as_json: bool) -> None:
 
 
 def _work(services: Services, run: PairRunInfo, as_json: bool) -> None:
+    services.database.be_patient()
     final = services.pairs.run(run.id, now_and_then(PairProgress.line))
     emit(_result(services, final), as_json, _result_lines)
 

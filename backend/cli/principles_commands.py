@@ -143,6 +143,7 @@ def _play(services: Services, run_id: int) -> None:
     def words(info: RunInfo) -> str:
         return f"run {info.id}: {line(info)}"
 
+    services.database.be_patient()
     try:
         services.evolution.play(run_id, now_and_then(words))
     except UserError as error:

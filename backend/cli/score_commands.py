@@ -116,6 +116,7 @@ def _estimate(services: Services, request: ScoreRequest, as_json: bool) -> None:
 
 
 def _run(services: Services, request: ScoreRequest, as_json: bool) -> None:
+    services.database.be_patient()
     final = services.scoring.run(request, now_and_then(ScoreProgress.line))
     emit(final.plain(), as_json, lambda _: _lines(final))
     if final.state is RunState.FAILED:

@@ -8,6 +8,7 @@ from types import FrameType
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.errors import UserError
+from backend.files import keep_private, make_home
 from backend.jobs.keeper import read_identity
 from backend.jobs.options import JobOptions
 from backend.jobs.processes import Identity
@@ -15,6 +16,9 @@ from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.jobs.worker import Worker
 from backend.settings import Settings
+
+WAIT_S = 2.0
+"""How long the worker waits for another writer: what it could not store it tries again at its next look."""
 
 
 def main() -> None:
@@ -25,6 +29,7 @@ def main() -> None:
     parser.add_argument("--name")
     parser.add_argument("--parent", type=read_identity)
     given = parser.parse_args()
+    keep_private()
     try:
         run_worker(once=given.once, slots=given.slots, name=given.name, parent=given.parent)
     except UserError as error:
@@ -44,9 +49,11 @@ def run_worker(
     Returns the jobs whose end it saw. Raises UserError for wrong settings or a name that is taken.
     """
     settings = Settings.load()
+    make_home(settings.home)
     database = Database(settings.url)
     try:
         migrate(database)
+        database.wait_s = WAIT_S
         worker = Worker(database, settings.home, slots, name, options=JobOptions.load(), parent=parent)
         _leave_on_signals(worker)
         service = JobService(database, settings.home)

@@ -11,9 +11,8 @@ import sys
 import threading
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 from backend.db.engine import Database
+from backend.errors import Unavailable
 from backend.jobs.processes import Identity
 from backend.jobs.registry import keep, living_workers, myself, parent_of
 from backend.settings import ROOT, Settings
@@ -66,7 +65,7 @@ class WorkerKeeper:
         while True:
             try:
                 self.look()
-            except (DBAPIError, OSError) as error:
+            except (Unavailable, OSError) as error:
                 print(f"warning: no worker could be started ({error})", file=sys.stderr, flush=True)
             if self._closed.wait(self._interval):
                 return

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -43,6 +44,8 @@ class JobReport:
 
     def __init__(self, database: Database | None, job_id: int | None) -> None:
         self._database = database if job_id is not None else None
+        if self._database is not None:
+            self._database.be_patient()
         self._job_id = job_id
         self._lock = threading.Lock()
         self._events: deque[dict[str, Any]] = deque(maxlen=MOST_WAITING)
@@ -70,7 +73,8 @@ class JobReport:
 
     def log(self, text: str) -> None:
         """A line for the log and the job's page."""
-        print(text, flush=True)
+        with suppress(OSError):  # A full disk takes no line; the page still gets it where the database does.
+            print(text, flush=True)
         self._add(EventKind.LOG, None, {"text": text})
 
     def stop_requested(self) -> bool:
@@ -151,7 +155,8 @@ class JobReport:
     def _complain(self, error: Exception) -> None:
         if not self._complained:
             self._complained = True
-            print(f"warning: the job's row cannot be reached ({error})", file=sys.stderr, flush=True)
+            with suppress(OSError):
+                print(f"warning: the job's row cannot be reached ({error})", file=sys.stderr, flush=True)
 
     def _listen(self) -> Any:
         if threading.current_thread() is not threading.main_thread():

@@ -5,14 +5,13 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 from backend.db.base import now
 from backend.db.engine import Database
-from backend.errors import Message, UserError
+from backend.errors import Message, Unavailable, UserError
 from backend.jobs import queue, registry
 from backend.jobs.devices import find_devices
 from backend.jobs.guard import disk_full, obstacle
@@ -61,13 +60,11 @@ class Worker:
 
         Returns the jobs whose end it saw. Raises Conflict where a living worker has the same name.
         """
-        self._register()
+        with suppress(Unavailable):  # The first sign of life registers what could not be registered here.
+            self._register()
         try:
-            while not self._asked_to_leave.is_set():
-                if self._round() or not (once or self._keeper_gone()):
-                    self._asked_to_leave.wait(self._options.poll_seconds)
-                elif once or self._leave():
-                    break
+            while not self._asked_to_leave.is_set() and not self._done(once):
+                self._asked_to_leave.wait(self._options.poll_seconds)
         finally:
             self._unregister()
         return self._ended
@@ -76,21 +73,21 @@ class Worker:
         """End `run` soon; programs go on and are taken over by the next worker."""
         self._asked_to_leave.set()
 
-    def _round(self) -> bool:
-        """One look at everything; whether any job is in the works."""
+    def _done(self, once: bool) -> bool:
+        """One look at everything; whether the worker may end."""
         try:
             self._beat()
             self._attend_all()
             while self._start_next():
                 pass
-        except DBAPIError as error:
-            # The programs go on without the database, so the worker may not give up either.
+            busy, self._cut_off = bool(self._runs), False
+            return not busy and (once or (self._keeper_gone() and self._leave()))
+        except (Unavailable, OSError) as error:
+            # The programs go on without database and disk, so the worker may not give up either.
             if not self._cut_off:
-                say(f"the database does not answer, trying again ({error.orig})")
+                say(f"trying again: {error}")
             self._cut_off = True
-            return True
-        self._cut_off = False
-        return bool(self._runs)
+            return False
 
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:
@@ -219,8 +216,8 @@ class Worker:
         try:
             with self._database.write() as session:
                 registry.remove(session, self._owner)
-        except DBAPIError as error:
-            say(f"the worker's row stays behind ({error.orig})")
+        except Unavailable as error:
+            say(f"the worker's row stays behind ({error})")
 
     def _keeper_gone(self) -> bool:
         """Whether the application that this worker belongs to has ended; a new one may take its place."""
@@ -245,5 +242,6 @@ def _not_started(error: OSError) -> Message:
 
 
 def say(text: str) -> None:
-    """A line in the worker's own log."""
-    print(f"{now().isoformat(timespec='seconds')} worker: {text}", file=sys.stderr, flush=True)
+    """A line in the worker's own log, where the disk has room for one."""
+    with suppress(OSError):
+        print(f"{now().isoformat(timespec='seconds')} worker: {text}", file=sys.stderr, flush=True)

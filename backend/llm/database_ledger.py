@@ -6,11 +6,10 @@ from collections import deque
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
-from sqlalchemy.exc import OperationalError
 
-from backend.db.engine import Database, unreachable
+from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
-from backend.errors import UserError
+from backend.errors import Unavailable, UserError
 from backend.llm.ledger import CallRecord
 from backend.llm.messages import Completion, Usage, storable
 
@@ -55,7 +54,7 @@ class DatabaseLedger:
         fresh = self._fresh.get(key)
         if fresh is not None:
             return fresh.completion()
-        with self._database.engine.connect() as connection:
+        with self._database.faults_as_sentences(), self._database.engine.connect() as connection:
             row = connection.execute(_LOOKUP, {"key": key}).first()
         if row is None:
             return None
@@ -141,13 +140,13 @@ class DatabaseLedger:
                 with self._database.write() as session:
                     session.execute(insert(LLMCall), rows)
                 return None
-            except OperationalError as error:
+            except Unavailable as error:
                 if tried == _TRIES:
-                    return unreachable(error)
+                    return error
                 time.sleep(0.2 * tried)
             except Exception as error:
                 return UserError(
-                    f"The calls cannot be stored ({type(error).__name__}); the run was stopped.",
+                    f"The database cannot store the calls ({type(error).__name__}); the run was stopped.",
                     f"无法保存调用记录（{type(error).__name__}），运行已停止。",
                 )
         return None

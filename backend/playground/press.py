@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from backend.errors import Message, UserError
+from backend.errors import Message, Unavailable, UserError
 from backend.llm.errors import LLMError
 from backend.llm.retry import RetryPolicy
 from backend.playground.author import Author, Before, Outcome
@@ -117,7 +118,11 @@ class Press:
                 await self._end(live, card.id, state, _ended(now, note, fault))
 
     async def _end(self, live: LiveRound, card_id: int, state: CardState, outcome: Outcome) -> None:
-        await asyncio.to_thread(self._store.finish, card_id, state, outcome)
+        try:
+            await asyncio.to_thread(self._store.finish, card_id, state, outcome)
+        except Unavailable as error:
+            log.warning("card %s was not stored: %s", card_id, error)
+            state, outcome = CardState.FAILED, replace(outcome, note=error.message)
         live.change(
             card_id,
             state=state,
@@ -146,8 +151,9 @@ class Press:
             written = [card for card in live.cards.values() if card.state is CardState.WRITING]
             fresh = {card.id: card.text for card in written if known.get(card.id) != card.text}
             if fresh:
-                await asyncio.to_thread(self._store.grow, fresh)
-                known |= fresh
+                with suppress(Unavailable):  # what is missing is stored a second later, or with the end
+                    await asyncio.to_thread(self._store.grow, fresh)
+                    known |= fresh
 
 
 def _kind(error: UserError) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from backend.db.base import now
-from backend.db.engine import Database
+from backend.db.engine import VOTE_WAIT_S, Database
 from backend.db.insert import insert_ignore
 from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
 from backend.errors import Message, NotFound
@@ -17,6 +17,7 @@ from backend.playground.vocabulary import FINAL, CardState, Change
 from backend.writing.writer import Sampling
 
 _OPEN = [state for state in CardState if state not in FINAL]
+_FINISH_WAIT_S = 60.0
 _INTERRUPTED = Message(
     "The application was restarted before this one was finished.", "应用重启过，这一条没有写完。"
 )
@@ -38,7 +39,7 @@ class PlayStore:
         cards: Iterable[Mapping[str, Any]],
     ) -> RoundView:
         """Store a round with its cards, all waiting."""
-        with self._database.write() as session:
+        with self._database.write(VOTE_WAIT_S) as session:
             row = PlayRound(token=token, visitor=visitor, prompt=prompt, wish=dict(wish), seed=seed)
             session.add(row)
             session.flush()
@@ -48,7 +49,7 @@ class PlayStore:
 
     def add(self, token: str, card: Mapping[str, Any]) -> CardView:
         """One more version of a card of the round, waiting."""
-        with self._database.write() as session:
+        with self._database.write(VOTE_WAIT_S) as session:
             row = _round(session, token)
             same = (PlayCard.round_id == row.id, PlayCard.generator == card["generator"])
             newest = session.scalar(
@@ -67,9 +68,9 @@ class PlayStore:
                 session.execute(update(PlayCard).where(*unfinished).values(text=text))
 
     def finish(self, card_id: int, state: CardState, outcome: Outcome) -> None:
-        """The last word on a card."""
+        """The last word on a card; nobody waits for it, so it waits for the database instead."""
         note = outcome.note or Message("", "")
-        with self._database.write() as session:
+        with self._database.write(_FINISH_WAIT_S) as session:
             session.execute(
                 update(PlayCard)
                 .where(PlayCard.id == card_id, PlayCard.state.in_(_OPEN))
@@ -113,7 +114,7 @@ class PlayStore:
     def signal(self, card_id: int, visitor: str, value: int, request_id: str) -> None:
         """Like (1), dislike (-1) or neither (0); the same request twice is one."""
         row = {"card_id": card_id, "visitor": visitor, "value": value, "request_id": request_id}
-        with self._database.write() as session:
+        with self._database.write(VOTE_WAIT_S) as session:
             insert_ignore(session, PlaySignal, [{**row, "created_at": now()}])
 
     def tallies(self) -> list[ModelTally]:

@@ -88,6 +88,7 @@ class RewardHouse:
     def __call__(self) -> ScoringHouse:
         """The house of one run."""
         database = Database(self.settings.url)
+        database.be_patient()
         endpoints = EndpointService(database, self.settings.home, self.settings)
         examples = ExampleService(database, self.settings.home, endpoints)
         return ScoringHouse(endpoints, self._fitted, Budget(max_calls=self.max_calls), examples=examples)
