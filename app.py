@@ -3,11 +3,13 @@
 import socket
 import sys
 from contextlib import suppress
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 
 from backend.errors import UserError
+from backend.files import disk_fault, keep_private
 from backend.jobs.keeper import WorkerKeeper
 from backend.network import check_exposure
 from backend.services import Services, build_services
@@ -22,6 +24,7 @@ STOP_SECONDS = 3
 
 def main() -> None:
     """Start the server; whatever a person can mend ends as one sentence."""
+    keep_private()
     try:
         settings = Settings.load()
         check_exposure(settings)
@@ -29,7 +32,18 @@ def main() -> None:
         services = build_services(settings)
         serve(services)
     except UserError as error:
-        sys.exit(f"error: {error}")
+        stop(error)
+    except OSError as error:
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        stop(fault)
+
+
+def stop(error: UserError) -> NoReturn:
+    """One sentence in each language on stderr, exit code 2."""
+    print(f"error: {error}\n错误：{error.text('zh')}", file=sys.stderr)
+    sys.exit(2)
 
 
 def serve(services: Services) -> None:

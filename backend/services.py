@@ -11,6 +11,7 @@ from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.evolution.service import EvolutionService
+from backend.files import make_home
 from backend.jobs.options import JobOptions
 from backend.jobs.service import JobService
 from backend.llm.service import EndpointService
@@ -50,8 +51,9 @@ class Services:
     evolution: EvolutionService
 
     def first_start(self) -> bool:
-        """Whether nothing was ever stored here."""
-        return not self.corpus.datasets()
+        """Whether nothing was ever stored here, or a first start ended before it was done."""
+        names = {info.name for info in self.corpus.datasets()}
+        return not names or (names == {SEED} and not self.annotation.campaigns())
 
     def prepare(self) -> None:
         """Fill an empty house: seed corpus, the trivial judges' verdicts, something to annotate."""
@@ -69,7 +71,7 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Open and migrate the database and build every service around it."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_home(settings.home)
     database = Database(settings.url)
     migrate(database)
     endpoints = EndpointService(database, settings.home, settings)

@@ -26,6 +26,18 @@ class Environment(BaseSettings):
                 f"{name} is not usable ({first['msg']}); correct it in the environment or in .env.",
                 f"{name} 的值不可用（{first['msg']}），请在环境变量或 .env 中改正。",
             ) from error
+        except UnicodeDecodeError as error:
+            raise _env_file("it is not UTF-8 text", "不是 UTF-8 文本") from error
+        except OSError as error:
+            raise _env_file(error.strerror or str(error), error.strerror or str(error)) from error
+
+
+def _env_file(why: str, why_zh: str) -> UserError:
+    place = Path(".env").absolute()
+    return UserError(
+        f"The settings file {place} cannot be read ({why}); correct it or move it away.",
+        f"无法读取设置文件 {place}（{why_zh}），请改正或移走它。",
+    )
 
 
 StarterWish = Literal["auto", "offer", "off"]

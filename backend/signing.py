@@ -9,6 +9,10 @@ from typing import Any
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from backend.errors import UserError
+from backend.files import narrow
+
+SHORTEST = 32
+"""Bytes below which a secret can be guessed."""
 
 
 class Signer:
@@ -37,12 +41,29 @@ def secret_of(home: Path) -> str:
     try:
         if not path.exists():
             _create(path)
-        return path.read_text(encoding="ascii")
+        narrow(path)
+        return _checked(path, path.read_bytes())
     except OSError as error:
         raise UserError(
             f"The secret at {path} cannot be read or made ({error.strerror}); check the folder's rights.",
             f"无法读取或创建密钥文件 {path}（{error.strerror}），请检查文件夹权限。",
         ) from error
+
+
+def _checked(path: Path, secret: bytes) -> str:
+    """The secret as text. Raises UserError for one that is empty, short or no text."""
+    try:
+        text = secret.decode("ascii").strip()
+    except UnicodeDecodeError:
+        text = ""
+    if len(text) < SHORTEST or not text.isprintable():
+        raise UserError(
+            f"The secret at {path} is not usable: it must be at least {SHORTEST} ASCII characters. Remove "
+            "the file and a new one is made; everybody then enters their name anew.",
+            f"密钥文件 {path} 不可用：应为至少 {SHORTEST} 个 ASCII 字符。请删除该文件，程序会重新生成；"
+            "之后每个人需要重新填写名字。",
+        )
+    return text
 
 
 def _create(path: Path) -> None:

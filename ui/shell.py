@@ -44,6 +44,7 @@ from ui.entrance import LOGIN, Admission, Password, PasswordRequired
 from ui.guard import KnownHosts, OwnPagesOnly, SecurityHeaders
 from ui.guide import guide_button, guide_html
 from ui.later import Later
+from ui.polite_route import disk_refused
 from ui.say import Lang, Say
 from ui.uploads import UploadRegistry
 from ui.widgets import html_block
@@ -156,6 +157,7 @@ def _mount(
     # Appended: inside of Gradio's compression.
     document = Middleware(Document, lang="zh-CN" if lang == "zh" else lang, script=_asset("shell.js"))
     pages.user_middleware.append(document)
+    pages.add_exception_handler(OSError, disk_refused)
     mounted.append(pages)
     return app
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from backend.errors import UserError
+from backend.files import disk_fault, narrow
 
 _LOCK = threading.Lock()
+SHORTEST = 32
+"""Bytes of a key that cannot be guessed."""
 
 
 class KeyStore:
@@ -40,6 +43,7 @@ class KeyStore:
     def _read(self) -> dict[str, str]:
         trouble = "not an object"
         try:
+            narrow(self._path)
             document = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return {}
@@ -56,16 +60,35 @@ def fence_key(home: Path) -> bytes:
     path = home / "fence_key"
     with _LOCK:
         try:
-            return path.read_bytes()
+            narrow(path)
+            known = path.read_bytes()
         except FileNotFoundError:
-            made = secrets.token_hex(32).encode()
+            made = secrets.token_hex(SHORTEST).encode()
             write_secret(path, made)
             return made
+        except OSError as error:
+            raise _unusable(path, error.strerror or str(error)) from error
+    if len(known) < SHORTEST:
+        raise _unusable(path, f"shorter than {SHORTEST} bytes")
+    return known
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """Write the file so that it is never half there and never readable by others."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the file so that it is never half there and never readable by others.
+
+    Raises UserError where the disk is full or the folder cannot be written.
+    """
+    try:
+        _replace(path, data)
+    except OSError as error:
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
@@ -76,6 +99,13 @@ def write_secret(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _unusable(path: Path, why: str) -> UserError:
+    return UserError(
+        f"The key at {path} is not usable ({why}); mend its rights, or remove it and a new one is made.",
+        f"密钥文件 {path} 不可用（{why}），请修正权限，或删除它让程序重新生成。",
+    )
 
 
 def _unreadable(path: Path, why: str) -> UserError:
