@@ -88,15 +88,18 @@ class _Server(uvicorn.Server):
 
 
 def _port_is_free(settings: Settings) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise UserError(
-                f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}); set ZHUFU_PORT.",
-                f"无法监听 {settings.host}:{settings.port}，请用 ZHUFU_PORT 换一个端口。",
-            ) from error
+    try:
+        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise UserError(
+            f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}); set ZHUFU_PORT or "
+            "ZHUFU_HOST.",
+            f"无法监听 {settings.host}:{settings.port}，请用 ZHUFU_PORT 换一个端口，"
+            "或用 ZHUFU_HOST 换一个地址。",
+        ) from error
 
 
 if __name__ == "__main__":

@@ -52,6 +52,16 @@ def narrow(path: Path) -> None:
             path.chmod(0o600)
 
 
+def write_whole(path: Path, text: str, encoding: str = "utf-8") -> None:
+    """Write a text file that appears complete or not at all. Raises OSError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        draft.write_text(text, encoding)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def disk_fault(error: OSError) -> Unavailable | None:
     """The sentence for a disk that is full, read-only or refuses; None for any other error."""
     place = f" ({error.filename})" if error.filename else ""

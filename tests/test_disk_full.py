@@ -23,7 +23,7 @@ from sqlalchemy import event, select
 from backend.db.engine import Database
 from backend.db.tables import Comparison, Rater
 from backend.errors import Unavailable, UserError
-from backend.files import disk_fault, make_home
+from backend.files import disk_fault, make_home, write_whole
 from backend.jobs.service import JobService
 from backend.llm.keys import KeyStore
 from backend.services import Services
@@ -116,6 +116,14 @@ def test_an_export_is_whole_or_as_it_was(services: Services, tmp_path: Path) -> 
         services.corpus.export("pairs", "trl", target)
     assert str(target) in caught.value.text("zh") and done.rows
     assert target.read_bytes() == before and list(tmp_path.glob(".*.part")) == []
+
+
+def test_a_text_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "agreement.csv"
+    write_whole(file, "前", "utf-8-sig")
+    with no_room(os.getpid()), pytest.raises(OSError):
+        write_whole(file, "后" * 1000, "utf-8-sig")
+    assert file.read_text("utf-8-sig") == "前" and list(tmp_path.iterdir()) == [file]
 
 
 def test_a_program_whose_log_takes_no_line_goes_on(services: Services, tmp_path: Path) -> None:

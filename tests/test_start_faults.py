@@ -209,6 +209,7 @@ def test_a_port_in_use_and_an_address_that_is_not_ours(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         assert "ZHUFU_PORT" in sentence(start(tmp_path / "home", "app.py", ZHUFU_PORT=port))
     assert "203.0.113.7" in sentence(start(tmp_path / "home", "app.py", ZHUFU_HOST="203.0.113.7"))
+    assert "no.such.host" in sentence(start(tmp_path / "home", "app.py", ZHUFU_HOST="no.such.host.invalid"))
     assert not (tmp_path / "home").exists(), "nothing is made before the port is known to be free"
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from backend.agreement import minimums
 from backend.board import board_csv
 from backend.errors import UserError
+from backend.files import write_whole
 from backend.records import Board
 from backend.services import Services
 from ui.board_view import board_table, kind_name, models_table, row_name
@@ -210,7 +211,7 @@ def _csv_file(services: Services, board: Board) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in board.reference)
     path = folder / f"agreement-{safe[:60]}.csv"
-    path.write_text(board_csv(board), encoding="utf-8-sig")
+    write_whole(path, board_csv(board), "utf-8-sig")
     return path
 
 

@@ -157,8 +157,9 @@ def _begin_sqlite(connection: Connection) -> None:
         return
     # A deferred transaction that turns into a writer can fail at once with SQLITE_BUSY, whatever the
     # timeout, because its snapshot is stale; taking the lock at the start makes it wait instead.
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={_SLICE_MS}")
+    raw: Any = connection.connection.driver_connection  # a tenth of the time that SQLAlchemy takes
+    raw.execute(f"PRAGMA busy_timeout={_SLICE_MS}").close()
     try:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_READ_WAIT_MS}")
+        raw.execute(f"PRAGMA busy_timeout={_READ_WAIT_MS}").close()
