@@ -1,4 +1,4 @@
-"""The home folder and its files: private to their owner, and faults of the disk said as sentences."""
+"""The home folder and its files: private to their owner, whole, of bounded size; faults of the disk as sentences."""
 
 import errno
 import os
@@ -78,3 +78,24 @@ def disk_fault(error: OSError) -> Unavailable | None:
             f"无法读写文件{place_zh}：{error.strerror}。请修正权限或检查磁盘后重试。",
         )
     return None
+
+
+def read_text_file(path: Path, limit: int) -> str:
+    """The UTF-8 text of a regular file of at most `limit` bytes. Raises UserError for anything else."""
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(
+                f"{path} is no regular file; name a text file.", f"{path} 不是普通文件，请指定一个文本文件。"
+            )
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise UserError(
+                f"{path} has more than {limit:,} bytes, too many for this; shorten it.",
+                f"{path} 超过 {limit:,} 字节，请缩短。",
+            )
+        return data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read as UTF-8 text ({error}).", f"无法把 {path} 读作 UTF-8 文本（{error}）。"
+        ) from error

@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
 from backend.errors import UserError
-from backend.settings import ROOT
 from tests import corpus_files as files
 from tests.corpus_files import GOOD, WEAK
 
@@ -200,21 +197,20 @@ def test_a_parquet_file_that_ends_its_reader_does_not_end_this_process(
     whole[30] ^= 0xFF  # the number of rows becomes negative, and Arrow calls abort()
     path = tmp_path / "fatal.parquet"
     path.write_bytes(whole)
-    probe = [sys.executable, "-I", str(ROOT / "backend/corpus/parquet_probe.py"), str(path)]
-    assert subprocess.run(probe, capture_output=True, check=False).returncode < 0
-    assert "Parquet" in str(refused(corpus, path))
+    told = str(refused(corpus, path))
+    assert "ended the process" in told and "Parquet" in told
 
 
 def test_a_workbook_with_any_byte_changed(corpus: CorpusService, tmp_path: Path) -> None:
     whole = files.workbook(tmp_path / "b.xlsx", [["prompt"], ["请"]]).read_bytes()
     path, told = tmp_path / "bent.xlsx", list[str]()
-    for place in range(0, len(whole), max(1, len(whole) // 400)):
+    for place in range(0, len(whole), max(1, len(whole) // 120)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
         try:
             corpus.import_file(path)
         except UserError as error:
             told.append(str(error))
-    assert len(told) > 100 and all(path.name in one for one in told)
+    assert len(told) > 30 and all(path.name in one for one in told)
 
 
 def test_a_line_without_end(corpus: CorpusService, tmp_path: Path) -> None:

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-from backend.errors import UserError
+from backend.files import read_text_file
 from backend.judges.principles import parse_principles
+
+_LIMIT = 1_000_000
 
 
 def read_principles(path: Path) -> list[str]:
     """The rules in a UTF-8 file, one a line. Raises UserError."""
-    try:
-        return list(parse_principles(path.read_text(encoding="utf-8-sig")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} cannot be read as UTF-8 text ({error}).", f"无法把 {path} 读作 UTF-8 文本（{error}）。"
-        ) from error
+    return list(parse_principles(read_text_file(path, _LIMIT)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from backend.corpus import limits
 from backend.corpus.columns import recognised
 from backend.errors import UserError
 
@@ -44,7 +45,7 @@ def detect(path: Path, *, table: bool = False, prompts: bool = False) -> Form:
 
     Raises UserError for what is no file, empty, binary or in an unknown encoding.
     """
-    _must_be_file(path)
+    must_be_file(path)
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if head.startswith(b"PAR1"):
@@ -61,13 +62,22 @@ def detect(path: Path, *, table: bool = False, prompts: bool = False) -> Form:
         return _text_form(path, text.read(_HEAD), encoding, table=table, prompts=prompts)
 
 
-def _must_be_file(path: Path) -> None:
+def must_be_file(path: Path) -> None:
+    """Raises UserError for a folder, a device, a pipe, what does not exist, is empty or beyond measure."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it.", f"{path} 是文件夹，请指定其中的文件。")
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path} does not exist; check the name.", f"{path} 不存在，请检查文件名。")
-    if path.stat().st_size == 0:
+    if not path.is_file():
+        raise UserError(
+            f"{path} is a device or a pipe; save what it holds as a file first.",
+            f"{path} 是设备或管道，请先把内容保存为文件。",
+        )
+    size = path.stat().st_size
+    if size == 0:
         raise empty(path)
+    if size > limits.FILE_BYTES:
+        raise limits.file_too_large(path.name, size)
 
 
 def empty(path: Path) -> UserError:

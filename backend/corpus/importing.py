@@ -17,9 +17,10 @@ from typing import IO, Any
 from sqlalchemy.orm import Session
 
 from backend.corpus import store
-from backend.corpus.detect import detect, empty
+from backend.corpus.detect import empty
 from backend.corpus.facts import Target
-from backend.corpus.readers import Item, read
+from backend.corpus.reader_process import opened, unreadable
+from backend.corpus.readers import Item
 from backend.corpus.rows import Rejected, Row
 from backend.corpus.shapes import Shape, shape_for
 from backend.db.engine import Database
@@ -29,6 +30,8 @@ from backend.text import clean, has_control
 
 MAX_ERRORS = 1_000
 _SAMPLE = 50
+_SHOWN = 5
+_SHOWN_CHARACTERS = 2_000
 _SHEETS = ("csv", "xlsx")
 _PARSING = 0.5  # share of the work that is over when everything is checked
 
@@ -129,11 +132,10 @@ def _refusing(tally: Tally) -> Iterator[None]:
     except UserError as error:
         tally.errors.insert(0, RowError(None, error.message))
         raise tally.refuse(error.message) from error
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        message = Message(f"{path.name} cannot be read ({why}).", f"无法读取 {path.name}（{why}）。")
-        tally.errors.insert(0, RowError(None, message))
-        raise tally.refuse(message) from error
+    except OSError as error:
+        told = unreadable(path, error.strerror or str(error)).message
+        tally.errors.insert(0, RowError(None, told))
+        raise tally.refuse(told) from error
 
 
 def dataset_name(wish: Wish) -> str:
@@ -151,20 +153,21 @@ def dataset_name(wish: Wish) -> str:
 
 def _check(tally: Tally, spool: IO[bytes], say: Progress) -> Shape:
     wish = tally.wish
-    name = wish.path.name
-    form = detect(wish.path, table=bool(wish.mapping) or wish.kind == "table", prompts=wish.kind == "prompts")
-    items = read(wish.path, form, lambda share: say(share * _PARSING, f"{name}: checking"))
-    head = list(itertools.islice(items, _SAMPLE))
-    if not head:
-        raise empty(wish.path)
-    sample = [value for _, value in head if not isinstance(value, Message)]
-    if not sample:
-        _count_unreadable(tally, itertools.chain(head, items))
-        raise _nothing_usable(tally)
-    shape = shape_for(name, sample, wish.kind, wish.mapping, sheet=form.container in _SHEETS)
-    tally.kind = shape.kind
-    for chunk in _chunks(_good(tally, shape, itertools.chain(head, items))):
-        pickle.dump(chunk, spool, pickle.HIGHEST_PROTOCOL)
+    name, table = wish.path.name, bool(wish.mapping) or wish.kind == "table"
+    with opened(wish.path, table=table, prompts=wish.kind == "prompts") as file:
+        items = file.rows(lambda share: say(share * _PARSING, f"{name}: checking"))
+        head = list(itertools.islice(items, _SAMPLE))
+        if not head:
+            raise empty(wish.path)
+        sample = [value for _, value in head if not isinstance(value, Message)]
+        if not sample:
+            _count_unreadable(tally, itertools.chain(head, items))
+            raise _nothing_usable(tally)
+        sheet = file.form.container in _SHEETS
+        shape = shape_for(name, sample, wish.kind, wish.mapping, sheet=sheet)
+        tally.kind = shape.kind
+        for chunk in _chunks(_good(tally, shape, itertools.chain(head, items))):
+            pickle.dump(chunk, spool, pickle.HIGHEST_PROTOCOL)
     return shape
 
 
@@ -256,20 +259,15 @@ def read_prompts(path: Path) -> Iterator[tuple[int, str | Message]]:
 
     Nothing is stored. Raises UserError where the file cannot be read or nobody can tell what it is.
     """
-    try:
-        form = detect(path)
-        items = read(path, form)
+    with opened(path) as file:
+        items = file.rows()
         head = list(itertools.islice(items, _SAMPLE))
         sample = [value for _, value in head if not isinstance(value, Message)]
         if not sample:
             raise empty(path)
-        shape = shape_for(path.name, sample, None, {}, sheet=form.container in _SHEETS)
+        shape = shape_for(path.name, sample, None, {}, sheet=file.form.container in _SHEETS)
         for line, value in itertools.chain(head, items):
             yield line, _prompt(shape, line, value)
-    except (OSError, UnicodeError) as error:
-        raise UserError(
-            f"{path.name} cannot be read ({error}).", f"无法读取 {path.name}（{error}）。"
-        ) from error
 
 
 def _prompt(shape: Shape, line: int, value: Any) -> str | Message:
@@ -283,13 +281,10 @@ def _prompt(shape: Shape, line: int, value: Any) -> str | Message:
 
 def preview(path: Path, kind: str | None = None) -> FilePreview:
     """See CorpusService.preview."""
-    try:
-        form = detect(path, table=kind == "table", prompts=kind == "prompts")
-        head = [value for _, value in itertools.islice(read(path, form), 5) if not isinstance(value, Message)]
-    except (OSError, UnicodeError) as error:
-        raise UserError(
-            f"{path.name} cannot be read ({error}).", f"无法读取 {path.name}（{error}）。"
-        ) from error
+    table, prompts = kind == "table", kind == "prompts"
+    with opened(path, table=table, prompts=prompts, rows=_SHOWN, cut=_SHOWN_CHARACTERS) as file:
+        form = file.form
+        head = [value for _, value in file.rows() if not isinstance(value, Message)]
     rows = [value if isinstance(value, dict) else {"prompt": value} for value in head]
     columns = dict.fromkeys(str(key) for row in rows for key in row)
     return FilePreview(

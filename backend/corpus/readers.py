@@ -7,29 +7,25 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+from backend.corpus import limits
 from backend.corpus.cells import unguard
 from backend.corpus.detect import Form
 from backend.corpus.json_array import array_items
+from backend.corpus.reader_frames import plain
 from backend.errors import Message, UserError
 
 Item = tuple[int, Any]
 Tick = Callable[[float], None]
 
 MAX_LINE = 8_000_000  # a million characters may come as six million of JSON escapes
-_MAX_WORKBOOK = 512 << 20
-_MAX_STRINGS = 64 << 20
 _TICK_EVERY = 500
-_PROBE = Path(__file__).with_name("parquet_probe.py")
 # What openpyxl and zipfile raise on bytes that are not what they seem.
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, SyntaxError),
@@ -129,6 +125,7 @@ def _csv(path: Path, stream: TextIO, delimiter: str) -> Iterator[Item]:
             continue
         if header is None:
             header = _named(cells)
+            _must_be_narrow(path, line, header)
         else:
             yield line, _record(header, [unguard(cell) for cell in cells])
 
@@ -151,6 +148,11 @@ def _named(cells: list[Any]) -> list[str]:
     return [_cell(cell).strip() or f"column {place}" for place, cell in enumerate(cells, 1)]
 
 
+def _must_be_narrow(path: Path, line: int, header: list[str]) -> None:
+    if len(header) > limits.COLUMNS:
+        raise limits.too_many_columns(path.name, line, len(header))
+
+
 def _record(header: list[str], cells: list[Any]) -> dict[str, Any] | Message:
     while len(cells) > len(header) and not cells[-1]:
         cells = cells[:-1]
@@ -166,28 +168,33 @@ def _parquet(path: Path, tick: Tick | None) -> Iterator[Item]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    about = path.stat()
-    _must_be_survived(path, about.st_size, about.st_mtime_ns)
+    # One thread: it reads as fast from one file, and each further one reserves address space.
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
     try:
         # Without pre-buffering a batch holds little more than itself, however large the row groups are.
         with pq.ParquetFile(path, pre_buffer=False) as file:
             total, row = file.metadata.num_rows, 0
+            if len(file.schema_arrow) > limits.COLUMNS:
+                raise limits.too_many_columns(path.name, 1, len(file.schema_arrow))
             for batch in file.iter_batches(batch_size=_TICK_EVERY):
+                batch.validate(full=True)
                 if tick:
                     tick(min(1.0, row / max(total, 1)))
                 for value in batch.to_pylist():
                     row += 1
-                    yield row, value
+                    yield row, _plain(value)
+    except pa.ArrowMemoryError as error:
+        raise MemoryError from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged_parquet(path) from error
 
 
-@lru_cache(maxsize=64)
-def _must_be_survived(path: Path, _size: int, _changed: int) -> None:
-    """Let another process read the file first: some damage ends its reader. Sound files are remembered."""
-    command = [sys.executable, "-I", str(_PROBE), str(path)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        raise _damaged_parquet(path)
+def _plain(value: dict[str, Any]) -> Any:
+    try:
+        return plain(value)
+    except ValueError:
+        return Message("a column holds bytes that are no text", "有一列是字节而不是文字")
 
 
 def _damaged_parquet(path: Path) -> UserError:
@@ -200,18 +207,20 @@ def _damaged_parquet(path: Path) -> UserError:
 def _xlsx(path: Path, tick: Tick | None) -> Iterator[Item]:
     _must_fit(path)
     header: list[str] | None = None
-    for number, cells, share in _sheet(path):
-        if tick and number % _TICK_EVERY == 0:
+    for count, (number, cells, share) in enumerate(_sheet(path)):
+        if tick and count % _TICK_EVERY == 0:
             tick(share)
         if not any(cell not in (None, "") for cell in cells):
             continue
         if header is None:
             header = _named(cells)
         else:
+            header += [f"column {place}" for place in range(len(header) + 1, len(cells) + 1)]
             yield number, _record(header, [_cell(cell) for cell in cells])
 
 
 def _sheet(path: Path) -> Iterator[tuple[int, list[Any], float]]:
+    """Number, cells and the share read so far, of every row that the first sheet writes down."""
     from openpyxl import load_workbook
 
     try:
@@ -222,8 +231,8 @@ def _sheet(path: Path) -> Iterator[tuple[int, list[Any], float]]:
                 book = load_workbook(file, read_only=True, data_only=True)
             sheet = book.worksheets[0]
             total = max(sheet.max_row or 1, 1)
-            for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
-                yield number, list(cells), min(1.0, number / total)
+            for number, cells in _written_rows(path, sheet):
+                yield number, cells, min(1.0, number / total)
     except _DAMAGED as error:
         raise UserError(
             f"{path.name} cannot be read as a spreadsheet; save it again as .xlsx or CSV.",
@@ -231,11 +240,55 @@ def _sheet(path: Path) -> Iterator[tuple[int, list[Any], float]]:
         ) from error
 
 
+def _written_rows(path: Path, sheet: Any) -> Iterator[tuple[int, list[Any]]]:
+    """The rows of a read-only sheet as its XML has them.
+
+    `iter_rows` fills every gap up to the number that a row claims to have, stops without a word at the size
+    that the sheet claims to have, and passes over rows that are out of order.
+    """
+    from openpyxl.worksheet._reader import WorkSheetParser
+
+    book, last, cells = sheet.parent, 0, 0
+    with sheet._get_source() as source:
+        parser = WorkSheetParser(
+            source,
+            sheet._shared_strings,
+            data_only=True,
+            epoch=book.epoch,
+            date_formats=book._date_formats,
+            timedelta_formats=book._timedelta_formats,
+        )
+        for number, row in parser.parse():
+            if number > limits.SHEET_ROWS:
+                raise limits.row_out_of_range(path.name, number)
+            if number <= last:
+                raise limits.row_out_of_order(path.name, number, last)
+            last = number
+            width = max((cell["column"] for cell in row if cell["value"] not in (None, "")), default=0)
+            if width > limits.COLUMNS:
+                raise limits.too_many_columns(path.name, number, width)
+            cells += max(width, len(row))
+            if cells > limits.CELLS:
+                raise limits.too_many_cells(path.name)
+            yield number, _placed(row, width)
+
+
+def _placed(row: list[dict[str, Any]], width: int) -> list[Any]:
+    cells: list[Any] = [None] * width
+    for cell in row:
+        if cell["column"] <= width:
+            cells[cell["column"] - 1] = cell["value"]
+    return cells
+
+
 def _must_fit(path: Path) -> None:
     """Refuse what would not fit in memory: openpyxl holds all shared strings at once."""
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
-    if sum(sizes.values()) > _MAX_WORKBOOK or sizes.get("xl/sharedStrings.xml", 0) > _MAX_STRINGS:
+    if (
+        sum(sizes.values()) > limits.WORKBOOK_BYTES
+        or sizes.get("xl/sharedStrings.xml", 0) > limits.STRINGS_BYTES
+    ):
         raise UserError(
             f"{path.name} is too large for a spreadsheet; save it as CSV.",
             f"{path.name} 作为表格过大，请另存为 CSV。",
