@@ -1,4 +1,4 @@
-"""The home folder and its files: private to their owner, whole, of bounded size; faults of the disk as sentences."""
+"""Files: private to their owner, written whole, read within bounds; faults of the disk said as sentences."""
 
 import errno
 import os

@@ -9,6 +9,7 @@ import pandas as pd
 
 from backend.agreement import minimums
 from backend.board import board_csv
+from backend.corpus.export_folders import export_path
 from backend.errors import UserError
 from backend.files import write_whole
 from backend.records import Board
@@ -207,10 +208,8 @@ def _remarks(say: Say, board: Board) -> str:
 
 
 def _csv_file(services: Services, board: Board) -> Path:
-    folder = services.settings.home / "exports"
-    folder.mkdir(parents=True, exist_ok=True)
     safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in board.reference)
-    path = folder / f"agreement-{safe[:60]}.csv"
+    path = export_path(services.settings.home, f"agreement-{safe[:60]}.csv")
     write_whole(path, board_csv(board), "utf-8-sig")
     return path
 

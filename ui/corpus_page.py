@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from backend.corpus.export_folders import export_path
 from backend.corpus.service import ImportRefused
 from backend.errors import UserError
 from backend.records import ImportReport, Page, PromptRow
@@ -302,14 +303,12 @@ def _export(services: Services, say: Say) -> None:
         suffix = {"trl": "jsonl", "sharegpt": "json", "csv": "csv", "parquet": "parquet"}.get(form)
         if suffix is None or content not in ("pairs", "labels"):
             return [note(say("请选择内容和格式。", "Choose content and format.")), gr.update(visible=False)]
-        folder = services.settings.home / "exports"
-        folder.mkdir(parents=True, exist_ok=True)
         kind, _, name = origin.partition(":")
         try:
             done = services.corpus.export(
                 content,
                 form,
-                folder / f"zhufu-{content}-{form}.{suffix}",
+                export_path(services.settings.home, f"zhufu-{content}-{form}.{suffix}"),
                 dataset=name if kind == "d" else None,
                 campaign=name if kind == "c" else None,
                 panel=bool(judged),

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from backend.corpus.export_folders import export_path
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.jobs.vocabulary import JobStatus
@@ -197,11 +198,9 @@ class Runs:
         say, hidden = self._say, gr.update(visible=False)
         if fmt not in SUFFIXES:
             return [note(say("请选择格式。", "Choose a format.")), hidden]
-        folder = self._services.settings.home / "exports"
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             run = self._services.pairs.one(int(run_id or 0))
-            path = folder / f"pairs-{run.id}-{fmt}.{SUFFIXES[fmt]}"
+            path = export_path(self._services.settings.home, f"pairs-{run.id}-{fmt}.{SUFFIXES[fmt]}")
             done = self._services.pairs.export(run.id, fmt, path)
         except UserError as error:
             return [note(say.of(error), "bad"), hidden]

@@ -1,10 +1,12 @@
 """Pairs and labels out of the database, with splits that share neither a prompt nor a text."""
 
+import fcntl
 import os
+import secrets
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from sqlalchemy.orm import Session
 from backend.corpus import collect
 from backend.corpus.browse import dataset_id
 from backend.corpus.collect import Dropped, Record, Scope
+from backend.corpus.export_folders import create_exclusive
 from backend.corpus.formats import SUFFIXES, Writer, writer
 from backend.db.tables import Campaign
 from backend.errors import NotFound, UserError
@@ -79,6 +82,11 @@ def _check(wish: Wish) -> None:
             f"The folder {folder} does not exist; make it or write elsewhere.",
             f"文件夹 {folder} 不存在，请先创建，或换一个位置。",
         )
+    if wish.path.exists() and not wish.path.is_file() and not wish.path.is_dir():
+        raise UserError(
+            f"{wish.path} is a device or a pipe; name a file or a folder.",
+            f"{wish.path} 是设备或管道，请指定文件或文件夹。",
+        )
 
 
 def _scope(session: Session, wish: Wish) -> Scope:
@@ -142,7 +150,8 @@ class _Files:
         target = self.target(split)
         if target not in self._open:
             target.parent.mkdir(exist_ok=True)
-            part = target.with_name(f".{target.name}.{os.getpid()}.part")
+            part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+            create_exclusive(part)
             self._open[target] = (part, writer(self._wish.fmt, part))
         return self._open[target][1]
 
@@ -152,11 +161,12 @@ class _Files:
             out.close()
             with part.open("rb") as file:
                 os.fsync(file.fileno())
-        if self.by_split:
-            for stale in {self.target(split) for split in _RANK} - set(self._open):
-                stale.unlink(missing_ok=True)
-        for target, (part, _) in self._open.items():
-            part.replace(target)
+        with _alone_in(self._wish.path) if self.by_split else nullcontext():
+            if self.by_split:
+                for stale in {self.target(split) for split in _RANK} - set(self._open):
+                    stale.unlink(missing_ok=True)
+            for target, (part, _) in self._open.items():
+                part.replace(target)
         self._open = {}
 
     def abandon(self) -> None:
@@ -165,6 +175,18 @@ class _Files:
             with suppress(OSError, ValueError):
                 out.close()
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One export at a time puts its files into the folder, so that they are all of the same export."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems know no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager
