@@ -19,6 +19,7 @@ from backend.board_models import authors, model_rows
 from backend.corpus.occasion import occasion_of
 from backend.db.engine import Database
 from backend.db.play_tables import GreetingOrigin
+from backend.db.publication import published
 from backend.db.tables import Comparison, PreferencePair, Rater, Verdict
 from backend.errors import UserError
 from backend.judge_versions import standing
@@ -121,7 +122,8 @@ def _default(found: Sequence[ReferenceInfo]) -> str:
 def _stamp(session: Session) -> tuple[int, ...]:
     """Changes whenever a label or a verdict is added: labels are append-only."""
     tables = (Verdict, Comparison, PreferencePair, GreetingOrigin)
-    return tuple(session.scalar(select(func.max(table.id))) or 0 for table in tables)
+    newest = (session.scalar(select(func.max(table.id))) or 0 for table in tables)
+    return (*newest, published(session))
 
 
 def _greetings(data: Reference) -> list[int]:

@@ -79,6 +79,7 @@ def build_services(settings: Settings) -> Services:
     examples = ExampleService(database, settings.home, endpoints)
     scoring = ScoringService(database, endpoints, jobs, examples=examples)
     corpus, generators = CorpusService(database), GeneratorService(endpoints, jobs)
+    corpus.remove_left_over()
     annotation = AnnotationService(database, settings.lease_seconds)
     board = BoardService(database, scoring)
     return Services(

@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from backend.db import job_tables, llm_tables, pair_tables, play_tables, principle_tables  # noqa: F401
+from backend.db import import_tables, job_tables, llm_tables, pair_tables, play_tables, principle_tables  # noqa: F401
 from backend.db.base import Base
 from backend.db.engine import Database
 from backend.db.migrate import config, current, migrate, move, revisions

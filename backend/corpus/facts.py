@@ -8,6 +8,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from backend.corpus.rows import Row
+from backend.db.publication import publish_greetings, publish_prompts
 from backend.db.tables import DatasetEntry, Greeting, PreferencePair, Prompt, Verdict
 from backend.errors import Message
 from backend.text import digest
@@ -71,6 +72,8 @@ class Target:
     rater: int | None
     source: Source
     origin: str
+    import_id: int | None = None
+    """The unfinished import that hides the rows; None where they are seen at once."""
 
 
 def keyed(row: Row) -> Keyed:
@@ -138,6 +141,13 @@ def prompt_ids(session: Session, hashes: Iterable[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in found}
 
 
+def stored_prompt_ids(session: Session, hashes: Iterable[str]) -> dict[str, int]:
+    """Ids of prompts that were just stored, also where an unfinished import had stored them before."""
+    wanted = list(hashes)
+    publish_prompts(session, wanted)
+    return prompt_ids(session, wanted)
+
+
 def greeting_ids(
     session: Session, prompts: dict[str, int], keys: Iterable[GreetingKey]
 ) -> dict[GreetingKey, int]:
@@ -149,3 +159,12 @@ def greeting_ids(
         )
     )
     return {wanted[prompt, text]: id_ for prompt, text, id_ in found}
+
+
+def stored_greeting_ids(
+    session: Session, prompts: dict[str, int], keys: Iterable[GreetingKey]
+) -> dict[GreetingKey, int]:
+    """Ids of greetings that were just stored, also where an unfinished import had stored them before."""
+    wanted = list(keys)
+    publish_greetings(session, [(prompts[prompt], text) for prompt, text in wanted])
+    return greeting_ids(session, prompts, wanted)

@@ -1,20 +1,20 @@
-"""One file into the database: look, parse and check everything, then store in one transaction.
+"""One file into the database: look, parse and check everything, then store all of it or nothing.
 
 Checked rows wait in a temporary file, so that the database's write lock is held only while inserting, a
 file that turns out bad at its last line has touched nothing, and memory stays flat however long the file.
+A few rows are stored in one transaction, many in short ones that nobody sees before the last (`unpublished`).
 """
 
 import itertools
 import pickle
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-
-from sqlalchemy.orm import Session
 
 from backend.corpus import store
 from backend.corpus.detect import empty
@@ -23,6 +23,7 @@ from backend.corpus.reader_process import opened, unreadable
 from backend.corpus.readers import Item
 from backend.corpus.rows import Rejected, Row
 from backend.corpus.shapes import Shape, shape_for
+from backend.corpus.unpublished import PATIENCE_S, Unpublished, begun, remove_left_over, take_turn
 from backend.db.engine import Database
 from backend.errors import Message, UserError
 from backend.records import FilePreview, ImportReport, RowError
@@ -33,6 +34,7 @@ _SAMPLE = 50
 _SHOWN = 5
 _SHOWN_CHARACTERS = 2_000
 _SHEETS = ("csv", "xlsx")
+_POLL_S = 0.2
 _PARSING = 0.5  # share of the work that is over when everything is checked
 
 Progress = Callable[[float, str], None]
@@ -110,9 +112,8 @@ def import_file(database: Database, wish: Wish, progress: Progress | None = None
         shape = _check(tally, spool, say)
         _judge(tally)
         spool.seek(0)
-        with database.write() as session:
-            _store(session, tally, shape, _spooled(spool), say)
-            _judge(tally)
+        store_all = _store_small if tally.read - tally.rejected <= store.CHUNK else _store_large
+        store_all(database, tally, shape, _spooled(spool), say)
     say(1.0, f"{wish.path.name}: {tally.added:,} rows added")
     return tally.report()
 
@@ -205,20 +206,62 @@ def _spooled(spool: IO[bytes]) -> Iterator[list[Row]]:
             return
 
 
-def _store(session: Session, tally: Tally, shape: Shape, chunks: Iterator[list[Row]], say: Progress) -> None:
+def _store_small(
+    database: Database, tally: Tally, shape: Shape, chunks: Iterator[list[Row]], say: Progress
+) -> None:
+    """One chunk, in one transaction."""
+    remove_left_over(database)
+    rows, end = next(chunks, []), time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with database.write() as session:
+                take_turn(session)
+                labelled = any(row.labels for row in rows)
+                target = store.target(session, tally.dataset, shape.kind, shape.source, labelled=labelled)
+                _count(tally, store.store(session, target, rows))
+                _judge(tally)
+                return
+        except store.ImportUnderWay:
+            if time.monotonic() > end:
+                raise
+        say(_PARSING, _waiting(tally))
+        time.sleep(_POLL_S)
+
+
+def _store_large(
+    database: Database, tally: Tally, shape: Shape, chunks: Iterator[list[Row]], say: Progress
+) -> None:
+    """Chunk after chunk in short transactions, which nobody sees before the last one is in."""
     target: Target | None = None
     good, done = tally.read - tally.rejected, 0
-    for rows in chunks:
-        if target is None or target.rater is None:
-            labelled = any(row.labels for row in rows)
-            target = store.target(session, tally.dataset, shape.kind, shape.source, labelled=labelled)
-        outcome = store.store(session, target, rows)
-        tally.added += outcome.added
-        tally.duplicate += outcome.duplicate
-        for line, reason in outcome.denied:
-            tally.reject(line, reason)
-        done += len(rows)
-        say(_PARSING + (1 - _PARSING) * done / good, f"{tally.wish.path.name}: storing")
+    with begun(database, tally.dataset, lambda: say(_PARSING, _waiting(tally))) as running:
+        for rows in chunks:
+            if target is None or target.rater is None:
+                target = _target(running, tally.dataset, shape, rows)
+            _count(tally, store.store_unpublished(database, running.writing, target, rows))
+            done += len(rows)
+            say(_PARSING + (1 - _PARSING) * done / good, f"{tally.wish.path.name}: storing")
+        _judge(tally)
+        running.publish()
+
+
+def _target(running: Unpublished, dataset: str, shape: Shape, rows: list[Row]) -> Target:
+    labelled = any(row.labels for row in rows)
+    with running.writing() as session:
+        return store.target(
+            session, dataset, shape.kind, shape.source, labelled=labelled, import_id=running.id
+        )
+
+
+def _count(tally: Tally, outcome: store.Outcome) -> None:
+    tally.added += outcome.added
+    tally.duplicate += outcome.duplicate
+    for line, reason in outcome.denied:
+        tally.reject(line, reason)
+
+
+def _waiting(tally: Tally) -> str:
+    return f"{tally.wish.path.name}: waiting for another import to end"
 
 
 def _judge(tally: Tally) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from backend.corpus import browse, export, importing, seed
+from backend.corpus import browse, export, importing, seed, unpublished
 from backend.corpus.importing import ImportRefused
 from backend.db.engine import Database
 from backend.records import DatasetInfo, ExportReport, Facets, FilePreview, ImportReport, Page
@@ -31,11 +31,16 @@ class CorpusService:
     ) -> ImportReport:
         """Store a file's rows, all or (with `skip_bad`) the good ones. Raises ImportRefused, with a report.
 
+        Nobody sees a row before the last one is stored, and others store theirs meanwhile.
         `mapping` says which column holds which field (prompt, response, label, chosen, rejected, …).
         `progress` is called with the share done and one sentence in English.
         """
         wish = importing.Wish(Path(path), dataset, kind, skip_bad, dict(mapping or {}))
         return importing.import_file(self._database, wish, progress)
+
+    def remove_left_over(self) -> int:
+        """Remove the rows, seen by nobody, of imports that were cut off; how many there were."""
+        return unpublished.remove_left_over(self._database)
 
     def preview(self, path: str | Path, *, kind: str | None = None) -> FilePreview:
         """The first rows of a file and the kind it would be taken for. Raises UserError if unreadable."""

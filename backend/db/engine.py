@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from backend.db.faults import fault_of, is_busy
+from backend.db.publication import hide_unpublished
 from backend.errors import UserError
 
 WAIT_S = 15.0
@@ -42,6 +43,8 @@ class Database:
         self._session = sessionmaker(self.engine, expire_on_commit=False)
         writer = self.engine.execution_options(**{_WRITES: True})
         self._writing = sessionmaker(writer, expire_on_commit=False)
+        for sessions in (self._session, self._writing):
+            hide_unpublished(sessions)
 
     def be_patient(self) -> None:
         """Let every write wait as long as a background run may."""

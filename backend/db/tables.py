@@ -21,7 +21,15 @@ from backend.db.base import Base, UtcDateTime, enum_of, now
 from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
 
 
-class Prompt(Base):
+class Imported(Base):
+    """Rows that an import may have brought; while that is unfinished they are in no query (`publication`)."""
+
+    __abstract__ = True
+
+    import_id: Mapped[int | None] = mapped_column(Integer)
+
+
+class Prompt(Imported):
     """A request for a greeting. Its split is fixed at creation, so splits never share a prompt."""
 
     __tablename__ = "prompts"
@@ -36,7 +44,7 @@ class Prompt(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
-class Greeting(Base):
+class Greeting(Imported):
     """A text written for a prompt."""
 
     __tablename__ = "greetings"
@@ -52,7 +60,7 @@ class Greeting(Base):
     prompt: Mapped[Prompt] = relationship()
 
 
-class Dataset(Base):
+class Dataset(Imported):
     """A named body of imported rows; re-importing under the same name adds what is new."""
 
     __tablename__ = "datasets"
@@ -63,7 +71,7 @@ class Dataset(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
-class DatasetEntry(Base):
+class DatasetEntry(Imported):
     """Membership of a prompt, or of a prompt's greeting, in a data set."""
 
     __tablename__ = "dataset_entries"
@@ -85,7 +93,7 @@ class DatasetEntry(Base):
     greeting_id: Mapped[int | None] = mapped_column(ForeignKey("greetings.id"), index=True)
 
 
-class ClickCount(Base):
+class ClickCount(Imported):
     """How often readers clicked on a greeting where a data set comes from; the highest count told."""
 
     __tablename__ = "click_counts"
@@ -100,7 +108,7 @@ class ClickCount(Base):
     clicks: Mapped[int] = mapped_column(Integer)
 
 
-class Rater(Base):
+class Rater(Imported):
     """A human, the labels of a data set, or a judge at one exact version (hash of its config)."""
 
     __tablename__ = "raters"
@@ -114,7 +122,7 @@ class Rater(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
-class PreferencePair(Base):
+class PreferencePair(Imported):
     """Chosen over rejected for one prompt, with where it came from; the split is the prompt's."""
 
     __tablename__ = "preference_pairs"
@@ -191,7 +199,7 @@ class Lease(Base):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-class Verdict(Base):
+class Verdict(Imported):
     """A rater on one greeting. `value` is null where the rater gave none: unscored is not zero."""
 
     __tablename__ = "verdicts"

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from backend.agents.plan import MOST, Plan, Recipe
 from backend.agents.writing import Pen, Said, as_asked, write
-from backend.corpus.facts import GreetingKey, greeting_ids
+from backend.corpus.facts import GreetingKey, stored_greeting_ids
 from backend.db.engine import Database
 from backend.db.insert import insert_ignore
 from backend.db.pair_tables import Candidate, PairRun, RunPrompt
@@ -140,7 +140,7 @@ def _greetings(
     )
     prompts = {str(asked.prompt_id): asked.prompt_id for asked, _ in good}
     keys = {(str(asked.prompt_id), digest(text)) for asked, text in good}
-    ids = greeting_ids(session, prompts, keys)
+    ids = stored_greeting_ids(session, prompts, keys)
     entries = [
         {"dataset_id": dataset, "prompt_id": prompts[prompt], "greeting_id": id_}
         for (prompt, _), id_ in ids.items()

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from backend.corpus import split_of
-from backend.corpus.facts import prompt_ids
+from backend.corpus.facts import stored_prompt_ids
 from backend.db.engine import Database
 from backend.db.insert import insert_ignore
 from backend.db.pair_tables import PairRun, RunPrompt
@@ -72,7 +72,7 @@ def filter_run(database: Database, run_id: int, each: Callable[[], None] = lambd
 def _store(session: Session, run_id: int, looked: Sequence[tuple[int, str, str | None]]) -> None:
     texts = {digest(text): text for _, text, lost in looked if lost is None}
     insert_ignore(session, Prompt, [_prompt(hash_, text) for hash_, text in texts.items()])
-    ids = prompt_ids(session, texts)
+    ids = stored_prompt_ids(session, texts)
     dataset = session.get_one(PairRun, run_id).dataset_id
     entries = [{"dataset_id": dataset, "prompt_id": id_, "greeting_id": None} for id_ in ids.values()]
     insert_ignore(session, DatasetEntry, entries)

@@ -15,6 +15,7 @@ from backend.corpus.importing import read_prompts
 from backend.db.base import now
 from backend.db.engine import Database
 from backend.db.pair_tables import PairRun, RunPrompt
+from backend.db.publication import UNPUBLISHED
 from backend.db.tables import Dataset, DatasetEntry, Prompt
 from backend.errors import Message, UserError
 from backend.judges.registry import prompts_of
@@ -79,14 +80,18 @@ def _name(session: Session, wish: str) -> str:
     name = re.sub(r"\s+", " ", clean(wish))
     if not name:
         stem = f"pairs-{now():%Y%m%d}"
-        taken = set(session.scalars(select(Dataset.name).where(Dataset.name.startswith(stem))))
+        taken = set(
+            session.scalars(
+                select(Dataset.name).where(Dataset.name.startswith(stem)).execution_options(**UNPUBLISHED)
+            )
+        )
         return next(one for n in itertools.count(1) if (one := f"{stem}-{n}") not in taken)
     if len(name) > LONGEST_NAME or has_control(name):
         raise UserError(
             f"The run's name has at most {LONGEST_NAME} printable characters.",
             f"批次名称最多 {LONGEST_NAME} 个可见字符。",
         )
-    if session.scalar(select(exists().where(Dataset.name == name))):
+    if session.scalar(select(exists().where(Dataset.name == name)).execution_options(**UNPUBLISHED)):
         raise UserError(
             f"There is a data set named “{name}” already; choose another name for the run.",
             f"已经有名为“{name}”的数据集，请给这批次换一个名字。",
