@@ -19,6 +19,7 @@ from backend.corpus.reader_frames import FRAME_BYTES, read_frame
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
 from backend.errors import UserError
+from backend.services import Services
 from tests import corpus_files as files
 from tests import hostile_files as hostile
 from tests.hostile_files import HOSTILE
@@ -125,7 +126,8 @@ def test_too_much_memory_is_a_sentence(corpus: CorpusService, tmp_path: Path) ->
         corpus.import_file(tmp_path / "large.parquet")
 
 
-def test_forty_previews_at_once_leave_others_their_turn(corpus: CorpusService, tmp_path: Path) -> None:
+def test_forty_previews_at_once_leave_others_their_turn(services: Services, tmp_path: Path) -> None:
+    corpus = services.corpus
     bad = [hostile.far_row(tmp_path / "a.xlsx"), hostile.far_cells(tmp_path / "b.xlsx")]
     bad.append(hostile.slow_sheet(tmp_path / "c.xlsx"))
     good = files.json_lines(tmp_path / "good.jsonl", [files.GOOD])
@@ -143,14 +145,26 @@ def test_forty_previews_at_once_leave_others_their_turn(corpus: CorpusService, t
         except UserError as error:
             told.append(str(error))
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    def enter() -> None:
+        """People come in and are stored, all the while."""
+        while not done.wait(0.05):
+            start = time.monotonic()
+            services.annotation.enter(f"第{len(waits)}位")
+            waits.append(time.monotonic() - start)
+
+    waits: list[float] = []
+    watchers = [threading.Thread(target=each) for each in (watch, enter)]
+    for watcher in watchers:
+        watcher.start()
     start = time.monotonic()
     with ThreadPoolExecutor(40) as pool:
         list(pool.map(look, range(40)))
     seconds = time.monotonic() - start
     done.set()
-    watcher.join()
+    for watcher in watchers:
+        watcher.join()
+    print(f"40 previews in {seconds:.1f} s; {len(waits)} others served, the slowest in {max(waits):.2f} s")
+    assert len(waits) > 20 and max(waits) < 3
     assert most[0] <= reader_process.AT_ONCE and seconds < 60
     assert sum("try again in a moment" in one for one in told) >= 10 and len(told) >= 20
     assert corpus.preview(good).kind == "labels"
