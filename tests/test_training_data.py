@@ -140,3 +140,10 @@ def test_hash_is_stable_and_files_are_what_the_manifest_says(
     assert sorted(path.name[:4] for path in (home / "snapshots").iterdir()) == sorted(
         {found.hash[:4], export_snapshot(database, home, SnapshotOptions()).hash[:4]}
     )
+
+
+@pytest.mark.parametrize("text", ["", "[", "[1]", "{}", "[" * 100_000, "x" * (17 << 20)])
+def test_a_folder_that_holds_no_snapshot(home: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text, "utf-8")
+    with pytest.raises(UserError, match=r"no manifest of a data snapshot|too many for this"):
+        open_snapshot(home, str(tmp_path))

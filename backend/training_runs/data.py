@@ -27,6 +27,7 @@ from backend.corpus.collect import Scope, judged_pairs, labels, pairs
 from backend.db.engine import Database
 from backend.db.tables import Dataset, DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.errors import UserError
+from backend.files import read_text_file
 from backend.starter import rows as starter
 from backend.text import digest, length, squeeze
 from backend.vocabulary import RaterKind, Source, Split
@@ -43,6 +44,7 @@ NAMED = 16
 """Digits of the hash in the name of the folder."""
 _HASH = re.compile("[0-9a-f]{6,64}")
 _RANK = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
+_MANIFEST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,29 @@ def open_snapshot(home: Path, name: str) -> Snapshot:
         candidates += sorted((home / "snapshots").glob(f"{name[:NAMED]}*"))
     for folder in candidates:
         if (folder / "manifest.json").is_file():
-            return Snapshot(folder.resolve(), json.loads((folder / "manifest.json").read_text("utf-8")))
+            return Snapshot(folder.resolve(), _manifest(folder))
     raise UserError(
         f"There is no data snapshot “{name}”; give its hash, its folder, or leave the setting empty.",
         f"没有名为“{name}”的数据快照，请填写其哈希或文件夹，或留空。",
+    )
+
+
+def _manifest(folder: Path) -> Mapping[str, Any]:
+    """The manifest of a folder that somebody named. Raises UserError for one that Zhufu never wrote."""
+    path = folder / "manifest.json"
+    try:
+        found = json.loads(read_text_file(path, _MANIFEST_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise _no_manifest(path) from error
+    if not isinstance(found, dict) or not {"hash", "files"} <= set(found):
+        raise _no_manifest(path)
+    return found
+
+
+def _no_manifest(path: Path) -> UserError:
+    return UserError(
+        f"{path} is no manifest of a data snapshot; name another folder.",
+        f"{path} 不是数据快照的清单，请指定其他文件夹。",
     )
 
 
