@@ -16,7 +16,7 @@ from backend.llm.fields import Field, explanation, verdict
 from backend.llm.loose_json import objects
 from backend.llm.phrases import Invalid
 from backend.llm.quotations import unwrapped, without_thoughts
-from backend.llm.reply import Reply
+from backend.llm.reply_fields import ReplyFields
 
 MAX_REPLY = 40_000
 _SENTENCES = {
@@ -84,7 +84,7 @@ def _read_fields(text: str, fields: Sequence[Field], cut: bool) -> dict[str, Any
     body = _answer_in(text[-MAX_REPLY:], fields)
     if not body:
         return ParseFailure("truncated" if cut else "empty", text)
-    reply = Reply(body, fields, cut)
+    reply = ReplyFields(body, fields, cut)
     values: dict[str, Any] = {}
     for field in fields:
         value = reply.read(field)
@@ -97,7 +97,7 @@ def _read_fields(text: str, fields: Sequence[Field], cut: bool) -> dict[str, Any
     return values
 
 
-def _absence(reply: Reply, cut: bool) -> str:
+def _absence(reply: ReplyFields, cut: bool) -> str:
     if cut:
         return "truncated"
     return "missing" if reply.found else "no_answer"

@@ -58,7 +58,7 @@ class _Given:
     """Whether a field's own name and a colon announce it."""
 
 
-class Reply:
+class ReplyFields:
     """A reply without its thinking. Positions are the same in `body`, `prose` and `plain`."""
 
     def __init__(self, body: str, fields: Sequence[Field], cut: bool) -> None:
