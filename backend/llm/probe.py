@@ -7,11 +7,12 @@ from backend.errors import Message
 from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint
 from backend.llm.errors import Kind, LLMError
-from backend.llm.messages import ChatMessage
+from backend.llm.messages import ChatMessage, storable
 from backend.llm.retry import RetryPolicy
 from backend.llm.transport import Transport
 
 _SHOWN = 8
+_LONG = 80
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ async def _wrong(endpoint: Endpoint, error: LLMError) -> Message:
     names = await _offered(endpoint)
     if not names:
         return error.message
-    shown = ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
+    shown = ", ".join(storable(" ".join(name.split())[:_LONG]) for name in names[:_SHOWN]) + (
+        " …" if len(names) > _SHOWN else ""
+    )
     return Message(
         f'{endpoint.base_url} does not know the model "{endpoint.model}"; it offers: {shown}.',
         f"{endpoint.base_url} 没有模型“{endpoint.model}”，可用的有：{shown}。",
