@@ -27,12 +27,16 @@ FENCED = re.compile(r"<<<祝福 ([0-9a-f]+) 开始>>>\n(.*?)\n<<<祝福 \1 结�
 ANY_FENCE = re.compile(r"<<<\S+ [0-9a-f]+ 开始>>>\n(.*?)\n<<<\S+ [0-9a-f]+ 结束>>>", re.S)
 ORDERS = ("OBEYME", "直接判", "忽略以上", "ignore all previous", "ignore previous")
 Body = dict[str, Any]
+BILLED: Body = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+"""What every chat request costs that a model has answered, whatever becomes of the reply."""
+UNBILLED = {"rate_limit", "server_error", "overloaded", "bad_request", "forbidden", "quota", "too_long"}
 
 
 @dataclass
 class Script:
     """How the server behaves. `faults` maps a fault's name to its share of the requests; `hold` lets every
-    chat request wait for the next script."""
+    chat request wait for the next script. `usage` is whether it says what it bills, or what it says instead.
+    """
 
     reply: str = "verdict"
     text: str = ""
@@ -46,7 +50,7 @@ class Script:
     schema: str = "accept"
     retry_after: str = "0.02"
     refuses: list[str] = field(default_factory=list)
-    usage: bool = True
+    usage: Any = True
     chunk: int = 4
     chunk_s: float = 0.0
     streams: bool = True
@@ -135,7 +139,7 @@ class Server:
         self.answered: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.bodies: deque[Body] = deque(maxlen=20)
-        self.active = self.most_active = 0
+        self.active = self.most_active = self.billed = 0
         if script.text:
             self._reply: Callable[[Body], str] = lambda _: script.text
         elif ":" in script.reply:
@@ -152,6 +156,7 @@ class Server:
             "faults": self.faults,
             "bodies": list(self.bodies),
             "most_active": self.most_active,
+            "billed": self.billed,
         }
 
     async def chat(self, body: Body, key: str) -> "Response | Stream | None":
@@ -170,6 +175,7 @@ class Server:
             if refusal:
                 return refusal
             fault = self._fault(nth, chance)
+            self.billed += 0 if fault in UNBILLED else BILLED["total_tokens"]
             if fault:
                 self.faults[fault] += 1
                 if fault == "hang":
@@ -190,7 +196,10 @@ class Server:
         await asyncio.sleep(self._latency(chance))
         if refusal := self._refusal(body, key):
             return refusal
-        if fault := self._fault(self.asked["embeddings"] - 1, chance):
+        fault = self._fault(self.asked["embeddings"] - 1, chance)
+        tokens = sum(map(len, body["input"]))
+        self.billed += 0 if fault in UNBILLED else tokens
+        if fault:
             self.faults[fault] += 1
             return FAULTS[fault](self)
         self.answered["embeddings"] += len(body["input"])
@@ -199,14 +208,20 @@ class Server:
             for at, text in enumerate(body["input"])
         ]
         document: Body = {"object": "list", "model": body["model"], "data": data[::-1]}
-        if self.script.usage:
-            tokens = sum(map(len, body["input"]))
-            document["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
+        document |= self.usage_part({"prompt_tokens": tokens, "total_tokens": tokens})
         return Response(200, document)
 
     def _streamed(self, body: Body, fault: str = "") -> Stream:
         script = self.script
-        return Stream(self._reply(body), script.chunk, script.chunk_s, fault, counted=script.usage)
+        usage = self.usage_part(BILLED).get("usage")
+        return Stream(self._reply(body), script.chunk, script.chunk_s, fault, usage)
+
+    def usage_part(self, true: Body) -> Body:
+        """The part of a reply that says what it used."""
+        usage = self.script.usage
+        if usage is False:
+            return {}
+        return {"usage": true if usage is True else usage}
 
     def completion(self, text: str | None, finish: str = "stop") -> "Response":
         message = {"role": "assistant", "content": text}
@@ -217,9 +232,7 @@ class Server:
             "model": self.script.models[0],
             "choices": [{"index": 0, "message": message, "finish_reason": finish}],
         }
-        if self.script.usage:
-            document["usage"] = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-        return Response(200, document)
+        return Response(200, document | self.usage_part(BILLED))
 
     def _latency(self, chance: random.Random) -> float:
         mean = self.script.latency_s
@@ -302,6 +315,11 @@ FAULTS: dict[str, Callable[[Server], Response | None]] = {
     "error_body": lambda _: Response(200, {"error": {"message": "upstream failed", "code": 502}}),
     "odd_error_body": lambda _: Response(200, {"error": "something broke"}),
     "no_choices": lambda _: Response(200, {"choices": []}),
+    "gateway": lambda _: error(504, "upstream timed out"),
+    "billed_error": lambda server: Response(
+        200, {"error": {"message": "CUDA out of memory"}} | server.usage_part(BILLED)
+    ),
+    "filtered": lambda server: server.completion("", "content_filter"),
     "empty": lambda server: server.completion(""),
     "null": lambda server: server.completion(None),
     "thinking": lambda server: server.completion("", "length"),

@@ -27,7 +27,7 @@ class Stream:
     size: int
     pause_s: float
     fault: str = ""
-    counted: bool = True
+    usage: Any = None
 
     async def write(self, transport: Any) -> None:
         """Piece by piece until the end, or until the fault."""
@@ -43,9 +43,8 @@ class Stream:
             await self._break(transport)
             return
         self._event(transport, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        if self.counted:
-            usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-            self._event(transport, {"choices": [], "usage": usage})
+        if self.usage is not None:
+            self._event(transport, {"choices": [], "usage": self.usage})
         self._chunk(transport, b"data: [DONE]\n\n")
         transport.write(b"0\r\n\r\n")
 

@@ -92,6 +92,15 @@ def test_estimate_cap_and_lines_for_people(cli: Cli, home: Path):
     assert code == 0 and "done" in out and "20 / 20" in out
 
 
+def test_empty_replies_are_billed_and_so_end_a_run_at_its_cap(cli: Cli, home: Path, fake_llm: FakeLLM):
+    fake_llm.script(faults={"thinking": 1.0})
+    path = str(data_file(home, 60))
+    code, out, _ = cli("score", "--judge", "principle", "--file", path, "--max-tokens", "4000", "--json")
+    told, asked = json.loads(out), sum(fake_llm.state()["asked"].values())
+    assert (code, told["state"], told["calls"]) == (0, "budget", asked) and 0 < told["left"] < 60
+    assert fake_llm.state()["billed"] == 120 * asked <= 4000
+
+
 def test_an_endpoint_that_refuses_the_key_is_exit_1_with_the_sentence(
     cli: Cli, home: Path, fake_llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
 ):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backend.llm.endpoint import Endpoint
-from backend.llm.errors import BudgetReached
+from backend.llm.errors import BudgetReached, LLMError
 from backend.llm.messages import Usage
+from backend.llm.usage import settled
 
 CHARACTERS_PER_TOKEN = 1.5
 """An estimate for Chinese; tokenizers differ by a factor of two either way."""
@@ -24,6 +25,16 @@ class Reservation:
 
     tokens: int
     cost: float
+
+
+def spent(failure: LLMError, most: Usage, sent: int) -> Usage:
+    """What a failed call of `sent` characters counts as: what the server counted, else the most or nothing.
+
+    The most wherever a model may have written: a timeout, a cut connection, a broken or empty reply.
+    """
+    if failure.counted is not None:
+        return settled(failure.counted, most if failure.billed else Usage(), sent)
+    return most if failure.billed else Usage()
 
 
 class Budget:

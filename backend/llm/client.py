@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from backend.llm.budget import Budget, Reservation, tokens_in_text
+from backend.llm.budget import Budget, Reservation, spent, tokens_in_text
 from backend.llm.dialect import shared
 from backend.llm.endpoint import Endpoint, SchemaMode
 from backend.llm.errors import Kind, LLMError
 from backend.llm.ledger import CallRecord, Ledger, MemoryLedger
 from backend.llm.limiter import Outcome
 from backend.llm.messages import ChatMessage, Completion, LLMClient, Usage, storable
+from backend.llm.reply import Reply
 from backend.llm.retry import RetryPolicy
 from backend.llm.schema import response_format
-from backend.llm.transport import Refusal, Reply, Transport
+from backend.llm.transport import Refusal, Transport
+from backend.llm.usage import settled
 from backend.text import digest
 
 __all__ = ["LLMClient", "OpenAIClient", "request_key"]
@@ -32,6 +34,7 @@ class _Request:
     schema: Mapping[str, Any] | None
     reservation: Reservation
     most: Usage
+    characters: int
     tell: Callable[[str], None] | None = None
 
 
@@ -154,6 +157,7 @@ class OpenAIClient:
             schema=schema,
             reservation=Reservation(tokens_in + tokens_out, self.endpoint.cost(tokens_in, tokens_out)),
             most=Usage(tokens_in, tokens_out, estimated=True),
+            characters=sum(len(message["content"]) for message in sent),
         )
 
     async def _once(self, request: _Request) -> Completion:
@@ -207,28 +211,50 @@ class OpenAIClient:
         return failure
 
     async def _attempt(self, request: _Request, attempt: int, timeout_s: float) -> Completion:
+        """The reply in whatever dialect the server takes: each thing it refuses is left out once for all."""
+        dialect = self._shared.dialect
+        body: dict[str, Any] = {"model": self.endpoint.model, "messages": request.messages, **request.params}
+        while True:
+            body.pop("response_format", None)
+            if request.schema is not None and dialect.wants_schema():
+                body["response_format"] = response_format(request.schema)
+            sent = dialect.spoken({**body, **_streamed(request)})
+            accepted: bool | None = None
+            try:
+                completion = await self._exchange(request, sent, attempt, timeout_s)
+                accepted = True
+                return completion
+            except Refusal as refusal:
+                complaint, failure = refusal.complaint, refusal.error
+            finally:
+                dialect.settle(body, accepted=accepted)
+            required = self.endpoint.supports_schema is SchemaMode.YES
+            # What was sent and not what was meant: a refusal of what it lacks already teaches nothing.
+            if not dialect.adapt(complaint, sent, required_schema=required):
+                raise failure
+
+    async def _exchange(
+        self, request: _Request, body: dict[str, Any], attempt: int, timeout_s: float
+    ) -> Completion:
+        """One request and its reply, counted and recorded whatever comes of it. Raises LLMError, Refusal."""
         if self._ended is not None:
             raise self._ended.with_traceback(None)
         await self.budget.reserve(request.reservation)
-        began, usage, cost = time.perf_counter(), Usage(), 0.0
-        call_id = uuid.uuid4().hex
+        began, call_id, reply = time.perf_counter(), uuid.uuid4().hex, None
+        # Until the server says more: nobody knows whether it bills what was cancelled.
+        usage, failure = request.most, LLMError(Kind.STOPPED)
         try:
-            reply = await self._spoken(request, timeout_s)
-            usage = reply.usage or _guessed(request, reply)
-            cost = self.endpoint.cost(usage.tokens_in, usage.tokens_out)
-        except LLMError as error:
-            self._record(request, attempt, call_id, began, error=error)
-            raise
-        except asyncio.CancelledError:
-            # Nobody knows whether the server bills it, so it counts as the most that it can have cost.
-            usage, cost = request.most, request.reservation.cost
-            stopped = LLMError(Kind.STOPPED)
-            self._record(request, attempt, call_id, began, usage=usage, cost=cost, error=stopped)
+            reply = await self._sent(body, request, timeout_s)
+            usage = settled(reply.counted, request.most, request.characters)
+        except (LLMError, Refusal) as error:
+            failure = error.error if isinstance(error, Refusal) else error
+            usage = spent(failure, request.most, request.characters)
             raise
         finally:
+            cost = self.endpoint.cost(usage.tokens_in, usage.tokens_out)
             self.budget.settle(request.reservation, usage, cost)
+            self._record(request, attempt, call_id, began, reply or failure, usage, cost)
         self._succeeded = True
-        self._record(request, attempt, call_id, began, reply=reply, usage=usage, cost=cost)
         return Completion(
             text=reply.text,
             call_id=call_id,
@@ -238,27 +264,6 @@ class OpenAIClient:
             finish_reason=reply.finish_reason,
             parsed=_parsed(reply.text, request.schema),
         )
-
-    async def _spoken(self, request: _Request, timeout_s: float) -> Reply:
-        """The reply in whatever dialect the server takes: each thing it refuses is left out once for all."""
-        dialect = self._shared.dialect
-        body: dict[str, Any] = {"model": self.endpoint.model, "messages": request.messages, **request.params}
-        while True:
-            body.pop("response_format", None)
-            if request.schema is not None and dialect.wants_schema():
-                body["response_format"] = response_format(request.schema)
-            accepted: bool | None = None
-            try:
-                reply = await self._sent(dialect.spoken({**body, **_streamed(request)}), request, timeout_s)
-                accepted = True
-                return reply
-            except Refusal as refusal:
-                complaint, failure = refusal.complaint, refusal.error
-            finally:
-                dialect.settle(body, accepted=accepted)
-            required = self.endpoint.supports_schema is SchemaMode.YES
-            if not dialect.adapt(complaint, {**body, **_streamed(request)}, required_schema=required):
-                raise failure
 
     async def _sent(self, body: dict[str, Any], request: _Request, timeout_s: float) -> Reply:
         if request.tell is None:
@@ -271,12 +276,11 @@ class OpenAIClient:
         attempt: int,
         call_id: str,
         began: float,
-        *,
-        reply: Reply | None = None,
-        usage: Usage | None = None,
-        cost: float = 0.0,
-        error: LLMError | None = None,
+        outcome: Reply | LLMError,
+        usage: Usage,
+        cost: float,
     ) -> None:
+        reply, error = (outcome, None) if isinstance(outcome, Reply) else (None, outcome)
         self.ledger.record(
             CallRecord(
                 key=request.key,
@@ -290,7 +294,7 @@ class OpenAIClient:
                 attempt=attempt,
                 reply=reply.text if reply else None,
                 finish_reason=reply.finish_reason if reply else None,
-                usage=usage or Usage(),
+                usage=usage,
                 cost=cost,
                 latency_s=time.perf_counter() - began,
                 error=error.kind if error else None,
@@ -301,11 +305,6 @@ class OpenAIClient:
 
 def _streamed(request: _Request) -> dict[str, Any]:
     return {"stream": True, "stream_options": {"include_usage": True}} if request.tell else {}
-
-
-def _guessed(request: _Request, reply: Reply) -> Usage:
-    tokens_in = sum(tokens_in_text(message["content"]) for message in request.messages)
-    return Usage(tokens_in, tokens_in_text(reply.text), estimated=True)
 
 
 def _parsed(text: str, schema: Mapping[str, Any] | None) -> dict[str, Any] | None:

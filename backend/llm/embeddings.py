@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.llm.budget import Budget, Estimate, Reservation, tokens_in_text
+from backend.llm.budget import Budget, Estimate, Reservation, spent, tokens_in_text
 from backend.llm.dialect import shared
 from backend.llm.endpoint import Endpoint
 from backend.llm.errors import Kind, LLMError
@@ -25,6 +25,7 @@ from backend.llm.limiter import Outcome
 from backend.llm.messages import Usage, storable
 from backend.llm.retry import RetryPolicy
 from backend.llm.transport import Refusal, Transport
+from backend.llm.usage import counted_in, settled_input
 from backend.text import digest
 
 Floats = NDArray[np.float32]
@@ -43,6 +44,10 @@ class _Batch:
     key: str
     texts: tuple[str, ...]
     tokens: int
+
+    @property
+    def characters(self) -> int:
+        return sum(map(len, self.texts))
 
     @property
     def params(self) -> dict[str, Any]:
@@ -172,33 +177,31 @@ class EmbeddingClient:
     async def _once(
         self, transport: Transport, asked: _Batch, attempt: int, timeout_s: float
     ) -> list[Floats]:
+        most = Usage(asked.tokens, 0, estimated=True)
         reservation = Reservation(asked.tokens, self._endpoint.cost(asked.tokens, 0))
         await self._budget.reserve(reservation)
-        began, usage, cost = time.perf_counter(), Usage(), 0.0
+        began = time.perf_counter()
         rows: list[Floats] = []
-        failure: LLMError | None = LLMError(Kind.STOPPED)  # unless the call comes to its end
+        # Until the server says more: nobody knows whether it bills what was cancelled.
+        usage, failure = most, LLMError(Kind.STOPPED)
+        document: dict[str, Any] = {}
         try:
-            document = await transport.embeddings(
-                {"model": self._endpoint.model, "input": list(asked.texts), **asked.params}, timeout_s
-            )
-            usage = _usage(document, asked.tokens)
-            cost = self._endpoint.cost(usage.tokens_in, 0)
+            document = await transport.embeddings(self._body(asked), timeout_s, WIDEST)
+            usage = settled_input(counted_in(document), most, asked.characters)
             rows = _rows(document, len(asked.texts), self._endpoint.where)
-            failure = None
-        except Refusal as refusal:
-            failure = refusal.error
-        except LLMError as error:
-            failure = error
-        except asyncio.CancelledError:
-            # Nobody knows whether the server bills it, so it counts as the most that it can have cost.
-            usage, cost = Usage(asked.tokens, 0, estimated=True), reservation.cost
-            raise
+            return rows
+        except (LLMError, Refusal) as error:
+            failure = error.error if isinstance(error, Refusal) else error
+            if not document:
+                usage = spent(failure, most, asked.characters)
         finally:
+            cost = self._endpoint.cost(usage.tokens_in, usage.tokens_out)
             self._budget.settle(reservation, usage, cost)
-            self._record(asked, attempt, began, rows, usage, cost, failure)
-        if failure is not None:
-            raise failure
-        return rows
+            self._record(asked, attempt, began, rows, usage, cost, None if rows else failure)
+        raise failure
+
+    def _body(self, asked: _Batch) -> dict[str, Any]:
+        return {"model": self._endpoint.model, "input": list(asked.texts), **asked.params}
 
     def _record(
         self,
@@ -236,14 +239,6 @@ def _proof(rows: Sequence[Floats]) -> str:
     """What the ledger keeps of vectors: enough to tell whether those in the file are the ones that came."""
     hash_ = digest(*(row.astype("<f4").tobytes().hex() for row in rows))
     return json.dumps({"vectors": len(rows), "width": len(rows[0]), "sha256": hash_})
-
-
-def _usage(document: Mapping[str, Any], guessed: int) -> Usage:
-    counted = document.get("usage")
-    tokens = counted.get("prompt_tokens") if isinstance(counted, dict) else None
-    if isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens < 2**31:
-        return Usage(tokens, 0)
-    return Usage(guessed, 0, estimated=True)
 
 
 def _rows(document: Mapping[str, Any], count: int, where: str) -> list[Floats]:

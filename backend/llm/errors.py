@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from backend.errors import UserError
+from backend.llm.usage import Counted
 
 
 class Kind(StrEnum):
@@ -23,6 +24,8 @@ class Kind(StrEnum):
     TIMEOUT = "timeout"
     CUT_OFF = "cut_off"
     NOT_JSON = "not_json"
+    TOO_LARGE = "too_large"
+    REDIRECTED = "redirected"
     EMPTY = "empty"
     ERROR_BODY = "error_body"
     BUDGET = "budget"
@@ -37,6 +40,7 @@ FATAL = frozenset(
         Kind.NO_CREDIT,
         Kind.UNKNOWN_MODEL,
         Kind.NOT_FOUND,
+        Kind.REDIRECTED,
         Kind.BAD_REQUEST,
     }
 )
@@ -55,6 +59,21 @@ RETRYABLE = frozenset(
         Kind.ERROR_BODY,
     }
 )
+
+UNBILLED = frozenset(
+    {
+        *FATAL,
+        Kind.REFUSED,
+        Kind.UNREACHABLE,
+        Kind.TOO_LONG,
+        Kind.FILTERED,
+        Kind.RATE_LIMITED,
+        Kind.SERVER_ERROR,
+        Kind.BUDGET,
+        Kind.CANCELLED,
+    }
+)
+"""No model wrote anything, so nothing is billed, unless the error says otherwise."""
 
 _SENTENCES: dict[Kind, tuple[str, str]] = {
     Kind.REFUSED: (
@@ -117,6 +136,15 @@ _SENTENCES: dict[Kind, tuple[str, str]] = {
         "{where} does not answer in the form of the OpenAI API; check the base URL (it usually ends in /v1).",
         "{where} 的答复不是 OpenAI 接口的格式，请检查基础地址（通常以 /v1 结尾）。",
     ),
+    Kind.TOO_LARGE: (
+        "{where} sent far more than the request allows, so the reply was not read to its end.",
+        "{where} 的答复远超请求允许的长度，因此没有读完。",
+    ),
+    Kind.REDIRECTED: (
+        "{where} sends requests on to another address, which is not followed for the sake of the API key;"
+        " enter the right base URL.",
+        "{where} 要求转到另一个地址，为保护 API 密钥没有跟随，请填写正确的基础地址。",
+    ),
     Kind.EMPTY: (
         "The model at {where} gave an empty reply.",
         "{where} 的模型给出了空的答复。",
@@ -143,7 +171,8 @@ _SENTENCES: dict[Kind, tuple[str, str]] = {
 class LLMError(UserError):
     """A call that gave no completion. `detail` holds the server's own words, shortened, without the key.
 
-    `fatal` errors end the whole run; all others concern one item, which becomes unscored.
+    `fatal` errors end the whole run; all others concern one item, which becomes unscored. `billed` says
+    whether a model may have written something nonetheless, `counted` what the server said about that.
     """
 
     def __init__(
@@ -155,6 +184,8 @@ class LLMError(UserError):
         fatal: bool | None = None,
         retryable: bool | None = None,
         retry_after: float | None = None,
+        billed: bool | None = None,
+        counted: Counted | None = None,
     ) -> None:
         en, zh = (sentence.format(where=where) for sentence in _SENTENCES[kind])
         super().__init__(en + (f" ({detail})" if detail else ""), zh + (f"（{detail}）" if detail else ""))
@@ -163,6 +194,8 @@ class LLMError(UserError):
         self.fatal = kind in FATAL if fatal is None else fatal
         self.retryable = kind in RETRYABLE if retryable is None else retryable
         self.retry_after = retry_after
+        self.billed = kind not in UNBILLED if billed is None else billed
+        self.counted = counted
 
     @property
     def ends_run(self) -> bool:

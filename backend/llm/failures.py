@@ -10,6 +10,7 @@ import openai
 
 from backend.llm.endpoint import Endpoint
 from backend.llm.errors import Kind, LLMError
+from backend.llm.reply_limits import EncodedError, RedirectedError, ReplyTooLargeError
 from backend.llm.retry import retry_after
 
 _DETAIL = 200
@@ -26,6 +27,16 @@ _BY_STATUS = {
     429: Kind.RATE_LIMITED,
     529: Kind.RATE_LIMITED,
 }
+_PERHAPS_BILLED = frozenset({408, 499, 502, 504, *range(520, 528)})
+"""A gateway gave up on a model that may have gone on writing. Any other error status stands for no reply, and
+nobody bills that: to count a 500 or 429 as the most would end a run over money that was never spent."""
+_NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.InvalidURL,
+)
 _TOO_LONG = re.compile(
     r"context.?length|maximum context|context window|too long|too many (?:input )?tokens"
     r"|max_model_len|reduce the length",
@@ -61,23 +72,45 @@ def from_status(endpoint: Endpoint, status: int, complaint: str, headers: Mappin
     elif kind is Kind.BAD_REQUEST:
         kind = _bad_request(complaint)
     detail = "" if re.match(r"\s*<", complaint) else redacted(endpoint, complaint)
-    return LLMError(kind, endpoint.where, detail or f"HTTP {status}", retry_after=wait)
+    return LLMError(
+        kind,
+        endpoint.where,
+        detail or f"HTTP {status}",
+        retry_after=wait,
+        billed=status in _PERHAPS_BILLED,
+    )
 
 
 def from_network(endpoint: Endpoint, error: Exception) -> LLMError:
     """The error of a connection that could not be made, broke, or took too long."""
     chain = list(_chain(error))
+    if (refused := _not_taken(endpoint, chain)) is not None:
+        return refused
     if any(
         isinstance(cause, ConnectionRefusedError) or _errno(cause) == errno.ECONNREFUSED for cause in chain
     ):
         return LLMError(Kind.REFUSED, endpoint.where)
     if any(isinstance(cause, socket.gaierror) for cause in chain):
         return LLMError(Kind.UNREACHABLE, endpoint.where, "unknown host name")
-    if any(isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout) for cause in chain):
+    if any(isinstance(cause, _NEVER_SENT) for cause in chain):
         return LLMError(Kind.UNREACHABLE, endpoint.where)
     if any(isinstance(cause, openai.APITimeoutError | TimeoutError) for cause in chain):
         return LLMError(Kind.TIMEOUT, endpoint.where)
     return LLMError(Kind.CUT_OFF, endpoint.where)
+
+
+def _not_taken(endpoint: Endpoint, chain: list[BaseException]) -> LLMError | None:
+    """The error of a reply that was not read, though the server sent one."""
+    for cause in chain:
+        if isinstance(cause, ReplyTooLargeError):
+            return LLMError(Kind.TOO_LARGE, endpoint.where, str(cause))
+        if isinstance(cause, EncodedError):
+            return LLMError(Kind.NOT_JSON, endpoint.where, str(cause), retryable=False)
+        if isinstance(cause, RedirectedError):
+            return LLMError(Kind.REDIRECTED, endpoint.where, redacted(endpoint, cause.target))
+        if isinstance(cause, httpx2.TooManyRedirects):
+            return LLMError(Kind.REDIRECTED, endpoint.where, "in circles")
+    return None
 
 
 def complaint_in(body: object, text: str = "") -> str:

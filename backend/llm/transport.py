@@ -5,7 +5,6 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,18 +14,16 @@ import openai
 from backend.llm.endpoint import Endpoint
 from backend.llm.errors import Kind, LLMError
 from backend.llm.failures import complaint_in, from_network, from_status, redacted
-from backend.llm.messages import Usage, storable
-
-_MANY = 2**31
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the server said, before anything is read into it."""
-
-    text: str
-    finish_reason: str
-    usage: Usage | None
+from backend.llm.reply import VALUES, Reply, StreamedReply, document_in, reply_in, without_choices
+from backend.llm.reply_limits import (
+    LIST_BYTES,
+    REDIRECTS,
+    chat_limit,
+    embeddings_limit,
+    guard,
+    reply_limit,
+)
+from backend.llm.usage import Counted, counted_in
 
 
 class Refusal(Exception):
@@ -52,7 +49,9 @@ class Transport:
         key = endpoint.api_key.get_secret_value()
         if not (key.isascii() and (key.isprintable() or not key)) or " " in key:
             raise LLMError(Kind.UNAUTHORISED, endpoint.where, "the key holds characters that no key has")
-        timeout = httpx2.Timeout(endpoint.timeout_s, connect=min(10.0, endpoint.timeout_s), pool=None)
+        # Connecting ends before the whole call does: it must be told from a request that may be billed.
+        connect = min(10.0, 0.8 * endpoint.timeout_s)
+        timeout = httpx2.Timeout(endpoint.timeout_s, connect=connect, pool=None)
         self._sdk = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
             # Servers without keys ignore it; an empty one would make the SDK look into the environment.
@@ -62,13 +61,22 @@ class Transport:
             project="",
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(verify=_trusted(), timeout=timeout),
+            # No compression is asked for: replies are short, and a hostile one would unfold to gigabytes.
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=openai.DefaultAsyncHttpxClient(
+                verify=_trusted(),
+                timeout=timeout,
+                max_redirects=REDIRECTS,
+                event_hooks={"response": [guard]},
+            ),
         )
 
     async def send(self, body: Mapping[str, Any], timeout_s: float) -> Reply:
         """One request, ended after `timeout_s` whatever the server does. Raises LLMError or Refusal."""
-        response = await self._exchange(self._sdk.post, "/chat/completions", timeout_s, body=dict(body))
-        return self._read(self._document(response))
+        content = await self._exchange(
+            self._sdk.post, "/chat/completions", timeout_s, _chat_limit(body), body=dict(body)
+        )
+        return reply_in(self._endpoint, document_in(self._endpoint, content))
 
     async def stream(self, body: Mapping[str, Any], timeout_s: float, tell: Callable[[str], None]) -> Reply:
         """One request whose reply comes in pieces, each told at once. Raises LLMError or Refusal.
@@ -83,31 +91,40 @@ class Transport:
             told = True
             tell(piece)
 
+        streamed = StreamedReply(self._endpoint, pass_on)
         try:
             async with self._opened(body, timeout_s) as stream:
                 if "event-stream" not in stream.response.headers.get("content-type", ""):
-                    await stream.response.aread()
-                    reply = self._read(self._document(stream.response))
+                    content = await stream.response.aread()
+                    reply = reply_in(self._endpoint, document_in(self._endpoint, content))
                     pass_on(reply.text)
                     return reply
-                return await self._listened(stream, pass_on)
+                async for chunk in stream:
+                    streamed.add(chunk)
+                return streamed.reply()
         except LLMError as error:
             error.retryable = error.retryable and not told
+            if error.billed and error.counted is None:
+                error.counted = streamed.counted_so_far
             raise
 
-    async def embeddings(self, body: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """The document of vectors for the texts of the body. Raises LLMError or Refusal."""
-        document = self._document(
-            await self._exchange(self._sdk.post, "/embeddings", timeout_s, body=dict(body))
-        )
+    async def embeddings(self, body: Mapping[str, Any], timeout_s: float, width: int) -> dict[str, Any]:
+        """The document of vectors, at most `width` wide, for the texts of the body.
+
+        Raises LLMError or Refusal.
+        """
+        texts = len(body["input"])
+        limit = embeddings_limit(texts, width)
+        content = await self._exchange(self._sdk.post, "/embeddings", timeout_s, limit, body=dict(body))
+        document = document_in(self._endpoint, content, VALUES + texts * width)
         if "error" in document:
-            raise self._without_choices(document)
+            raise without_choices(self._endpoint, document)
         return document
 
     async def models(self, timeout_s: float) -> list[str]:
         """The names of the models the server offers. Raises LLMError."""
-        document = self._document(await self._exchange(self._sdk.get, "/models", timeout_s))
-        data = document.get("data")
+        content = await self._exchange(self._sdk.get, "/models", timeout_s, LIST_BYTES)
+        data = document_in(self._endpoint, content).get("data")
         rows = data if isinstance(data, list) else []
         return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
 
@@ -115,12 +132,14 @@ class Transport:
         """Close every connection."""
         await self._sdk.close()
 
-    async def _exchange(self, method: Any, path: str, timeout_s: float, **options: Any) -> httpx2.Response:
+    async def _exchange(self, method: Any, path: str, timeout_s: float, limit: int, **options: Any) -> bytes:
+        """The body of the answer to one request, at most `limit` bytes. Raises LLMError or Refusal."""
         failure: LLMError | Refusal
         try:
             async with asyncio.timeout(timeout_s):
-                response: httpx2.Response = await method(path, cast_to=httpx2.Response, **options)
-                return response
+                with reply_limit(limit):
+                    response: httpx2.Response = await method(path, cast_to=httpx2.Response, **options)
+                return response.content
         except openai.APIStatusError as error:
             failure = self._refused(error)
         except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -135,13 +154,14 @@ class Transport:
         failure: LLMError | Refusal
         try:
             async with asyncio.timeout(timeout_s):
-                stream: openai.AsyncStream[Any] = await self._sdk.post(
-                    "/chat/completions",
-                    cast_to=object,
-                    body=dict(body),
-                    stream=True,
-                    stream_cls=openai.AsyncStream[Any],
-                )
+                with reply_limit(_chat_limit(body)):
+                    stream: openai.AsyncStream[Any] = await self._sdk.post(
+                        "/chat/completions",
+                        cast_to=object,
+                        body=dict(body),
+                        stream=True,
+                        stream_cls=openai.AsyncStream[Any],
+                    )
                 try:
                     yield stream
                 finally:
@@ -158,91 +178,22 @@ class Transport:
             failure = LLMError(Kind.NOT_JSON, self._endpoint.where, "not JSON")
         raise failure
 
-    async def _listened(self, stream: openai.AsyncStream[Any], tell: Callable[[str], None]) -> Reply:
-        pieces: list[str] = []
-        finish, usage = "", None
-        async for chunk in stream:
-            piece, ended, counted = _chunk(chunk)
-            finish, usage = ended or finish, counted or usage
-            if piece:
-                pieces.append(storable(piece))
-                tell(pieces[-1])
-        text = "".join(pieces)
-        if not finish:
-            raise LLMError(Kind.CUT_OFF, self._endpoint.where)
-        if not text.strip():
-            raise self._empty(finish)
-        return Reply(text, finish[:40], usage)
-
     def _refused(self, error: openai.APIStatusError) -> LLMError | Refusal:
         complaint = complaint_in(error.body, error.response.text[:2000])
         failure = from_status(self._endpoint, error.status_code, complaint, error.response.headers)
+        failure.counted = _counted(error.response.content)
         return Refusal(failure, complaint) if error.status_code in (400, 422) else failure
 
-    def _document(self, response: httpx2.Response) -> dict[str, Any]:
-        try:
-            document = json.loads(response.content)
-        except (ValueError, RecursionError):
-            document = None
-        if isinstance(document, dict):
-            return document
-        kind = "HTML" if response.content[:200].lstrip().startswith(b"<") else "not JSON"
-        raise LLMError(Kind.NOT_JSON, self._endpoint.where, kind if response.content else "an empty body")
 
-    def _read(self, document: dict[str, Any]) -> Reply:
-        choices = document.get("choices")
-        if not isinstance(choices, list):
-            raise self._without_choices(document)
-        first = choices[0] if choices and isinstance(choices[0], dict) else {}
-        message = first.get("message")
-        content = _content(message if isinstance(message, dict) else {})
-        finish = str(first.get("finish_reason") or "stop")
-        if not content.strip():
-            raise self._empty(finish)
-        return Reply(storable(content), finish[:40], _usage(document.get("usage")))
-
-    def _without_choices(self, document: dict[str, Any]) -> LLMError:
-        where = self._endpoint.where
-        if "error" not in document:
-            return LLMError(Kind.NOT_JSON, where, "no choices in the reply")
-        error = document["error"]
-        code = error.get("code") if isinstance(error, dict) else None
-        if isinstance(code, int) and 400 <= code < 600:
-            return from_status(self._endpoint, code, complaint_in(document), {})
-        inner = from_status(self._endpoint, 500, complaint_in(document), {})
-        return LLMError(Kind.ERROR_BODY, where, inner.detail)
-
-    def _empty(self, finish: str) -> LLMError:
-        if finish == "content_filter":
-            return LLMError(Kind.FILTERED, self._endpoint.where)
-        if finish == "length":
-            detail = "every token went into thinking; raise max_tokens"
-            return LLMError(Kind.EMPTY, self._endpoint.where, detail, retryable=False)
-        return LLMError(Kind.EMPTY, self._endpoint.where)
+def _chat_limit(body: Mapping[str, Any]) -> int:
+    return chat_limit(body.get("max_tokens") or body.get("max_completion_tokens"))
 
 
-def _chunk(chunk: object) -> tuple[str, str, Usage | None]:
-    """Text, finish reason and usage of one piece of a stream; whatever is missing or odd is empty."""
-    if not isinstance(chunk, dict):
-        return "", "", None
-    choices = chunk.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    delta = first.get("delta")
-    content = _content(delta if isinstance(delta, dict) else {})
-    return content, str(first.get("finish_reason") or ""), _usage(chunk.get("usage"))
-
-
-def _content(message: Mapping[str, Any]) -> str:
-    content = message.get("content") or message.get("refusal") or ""
-    if isinstance(content, list):  # some servers send a list of parts
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
-
-
-def _usage(value: object) -> Usage | None:
-    if not isinstance(value, dict):
+def _counted(content: bytes) -> Counted | None:
+    """What the body of an error says was used, None where it says nothing."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
         return None
-    tokens_in, tokens_out = value.get("prompt_tokens"), value.get("completion_tokens")
-    if not (isinstance(tokens_in, int) and isinstance(tokens_out, int)):
-        return None
-    return Usage(tokens_in, tokens_out) if 0 <= tokens_in < _MANY and 0 <= tokens_out < _MANY else None
+    counted = counted_in(document) if isinstance(document, dict) else Counted()
+    return None if counted.is_unknown else counted
