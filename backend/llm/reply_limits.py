@@ -174,6 +174,8 @@ def _taken_encodings(response: httpx2.Response) -> list[str]:
 
 
 def _check_charset(response: httpx2.Response) -> None:
+    if "charset" not in response.headers.get("content-type", "").lower():
+        return  # the usual case, without the slow parser of mail headers
     charset = response.charset_encoding
     if charset is not None and charset.lower() not in CHARSETS:
         response.headers["content-type"] = response.headers["content-type"].partition(";")[0]
