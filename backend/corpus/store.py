@@ -176,9 +176,10 @@ def _insert(
 
 
 def _add_all(writing: Transaction, table: type[DeclarativeBase], rows: Sequence[dict[str, Any]]) -> None:
-    for start in range(0, len(rows), _AT_ONCE):
+    size = CHUNK if table is DatasetEntry else _AT_ONCE  # numbers alone are quicker than texts
+    for start in range(0, len(rows), size):
         with writing() as session:
-            _add(session, table, rows[start : start + _AT_ONCE])
+            _add(session, table, rows[start : start + size])
 
 
 def _add(session: Session, table: type[DeclarativeBase], rows: Sequence[dict[str, Any]]) -> None:

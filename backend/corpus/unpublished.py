@@ -26,7 +26,7 @@ from backend.errors import Conflict
 from backend.jobs.processes import Identity, identify
 
 PAUSE_S = 0.003
-"""After each transaction the lock is free at least so long; whoever waits for it looks at it that often."""
+"""Between two transactions the lock is free at least so long; whoever waits for it looks often enough."""
 PATIENCE_S = 900.0
 BEAT_S = 5.0
 STALE_S = 60.0
@@ -48,16 +48,19 @@ class Unpublished:
     def __init__(self, database: Database, import_id: int) -> None:
         self._database, self.id = database, import_id
         self._beat = time.monotonic()
+        self._released = 0.0
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """One short transaction, after which others have their turn."""
+        """One short transaction; before it others have had their turn."""
+        # Looking up and preparing rows since the last one often took long enough already.
+        time.sleep(max(0.0, self._released + PAUSE_S - time.monotonic()))
         with writing_all(self._database) as session:
             yield session
             if time.monotonic() - self._beat > BEAT_S:
                 session.execute(update(Import).where(Import.id == self.id).values(beat_at=now()))
                 self._beat = time.monotonic()
-        time.sleep(PAUSE_S)
+        self._released = time.monotonic()
 
     def publish(self) -> None:
         """Show every row at once, then make the changes in rows that stood before."""
