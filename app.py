@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from backend.errors import UserError
 from backend.files import disk_fault, keep_private
 from backend.jobs.keeper import WorkerKeeper
-from backend.network import check_exposure
+from backend.network import answered_hosts, check_exposure, is_loopback
 from backend.services import Services, build_services
 from backend.settings import Settings
 from backend.starter_offer import train_alone
@@ -58,6 +58,9 @@ def serve(services: Services) -> None:
     keeper = WorkerKeeper(settings, services.database)
     keeper.start()
     print(f"祝福 Zhufu: http://{settings.host}:{settings.port}", flush=True)
+    if not is_loopback(settings.host):
+        names = ", ".join(answered_hosts(settings))
+        print(f"Answers to {names}; ZHUFU_ALLOWED_HOSTS adds names.", flush=True)
     try:
         with suppress(KeyboardInterrupt):
             _Server(app, settings).run()

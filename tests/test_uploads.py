@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import hostile_files as hostile
 from tests.real_app import App, running
 from ui.shell import LANGS
 
@@ -29,7 +32,7 @@ def app(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
 @pytest.fixture
 def visitor(app: App) -> Iterator[httpx.Client]:
     """A browser that has opened a page."""
-    with httpx.Client(base_url=app.url, timeout=30) as client:
+    with httpx.Client(base_url=app.url, timeout=90) as client:
         client.get("/zh/corpus")
         yield client
 
@@ -231,3 +234,24 @@ def test_uploads_and_exports_are_for_the_owner_of_the_home_alone(app: App, visit
     path = Path(upload(visitor))
     assert path.is_relative_to(app.home.resolve() / "uploads")
     assert re.fullmatch(r"[0-9a-f]{64}", path.parent.name)
+
+
+def test_forty_previews_of_a_hostile_sheet_leave_the_server_answering(
+    app: App, visitor: httpx.Client, tmp_path: Path
+) -> None:
+    sheet = hostile.slow_sheet(tmp_path / "slow.xlsx")
+    reply = visitor.post("/zh/gradio_api/upload", files={"files": ("slow.xlsx", sheet.read_bytes())})
+    path = reply.json()[0]
+    event = next(one for one in taking_files(visitor) if one.inputs == ("file",))
+    waits = []
+    with ThreadPoolExecutor(40) as pool:
+        looks = [pool.submit(call, visitor, event, file_data(path)) for _ in range(40)]
+        while not all(look.done() for look in looks):
+            start = time.monotonic()
+            assert httpx.post(f"{app.url}/api/annotation/enter", json={"name": "小明"}).status_code == 200
+            waits.append(time.monotonic() - start)
+            time.sleep(0.05)
+    answers = [json.loads(look.result())["data"][0] for look in looks]
+    assert all("zf-bad" in answer for answer in answers)
+    assert len(waits) > 5 and max(waits) < 5, max(waits)
+    assert "奶奶福寿安康" in preview(visitor, upload(visitor))
