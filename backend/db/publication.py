@@ -86,7 +86,7 @@ def _hide(state: ORMExecuteState) -> None:
 def reading_all(database: "Database") -> Iterator[Session]:
     """`Database.read()` that sees unpublished rows too: for the import they belong to."""
     with database.read() as session:
-        session.info[_SHOWS_ALL] = True
+        _show_all(session)
         yield session
 
 
@@ -94,8 +94,14 @@ def reading_all(database: "Database") -> Iterator[Session]:
 def writing_all(database: "Database") -> Iterator[Session]:
     """`Database.write()` that sees unpublished rows too: for the import they belong to."""
     with database.write() as session:
-        session.info[_SHOWS_ALL] = True
+        _show_all(session)
         yield session
+
+
+def _show_all(session: Session) -> None:
+    # A writing session has begun, and so has looked, before its block starts; a reading one has not.
+    session.info[_SHOWS_ALL] = True
+    session.info[_HIDES] = False
 
 
 def publish_prompts(session: Session, hashes: Iterable[str]) -> None:
