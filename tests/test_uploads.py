@@ -252,6 +252,7 @@ def test_forty_previews_of_a_hostile_sheet_leave_the_server_answering(
             waits.append(time.monotonic() - start)
             time.sleep(0.05)
     answers = [json.loads(look.result())["data"][0] for look in looks]
-    assert all("zf-bad" in answer for answer in answers)
+    # Too slow, too many at once, or read after all: a sentence each.
+    assert all(answer.startswith('<div class="zf-') for answer in answers), set(answers)
     assert len(waits) > 5 and max(waits) < 5, max(waits)
     assert "奶奶福寿安康" in preview(visitor, upload(visitor))
