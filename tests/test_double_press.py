@@ -135,16 +135,18 @@ def _clicks(page: Page, gap: int, second: int) -> None:
 def test_two_quick_presses_make_one_label(
     browser: Browser, app: App, campaign: str, press: Callable[[Page, int], None]
 ) -> None:
+    person = enter(browser, app, f"急 {campaign} {press.__name__}", campaign)
+    before = 0
     for gap in GAPS:
-        person = enter(browser, app, f"急 {campaign} {press.__name__} {gap}", campaign)
         for _ in range(ITEMS):
             until_ready(person.page)
             press(person.page, gap)
         stored = person.check()
-        assert stored == ITEMS or gap >= 300, f"{stored} labels of {ITEMS} double presses {gap} ms apart"
-        if campaign == COMPARE and press is two_keys and stored == ITEMS:
-            assert {row.outcome for row in person.rows()} == {Outcome.A}, "the first press is the answer"
-        person.page.close()
+        labels, before = stored - before, stored
+        assert labels == ITEMS or gap >= 300, f"{labels} labels of {ITEMS} double presses {gap} ms apart"
+    if campaign == COMPARE and press is two_keys and before == ITEMS * len(GAPS):
+        assert {row.outcome for row in person.rows()} == {Outcome.A}, "the first press is the answer"
+    person.page.close()
 
 
 def test_undo_and_skip_obey_the_same_rule(browser: Browser, app: App) -> None:
