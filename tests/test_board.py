@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from sqlalchemy import select
 
@@ -20,7 +21,7 @@ from backend.records import Board, CampaignSpec, ComparisonInput, OccasionCell
 from backend.services import Services
 from backend.vocabulary import CampaignKind, RaterKind, Scale
 from tests.scoring_helpers import data_file
-from ui.agreement_page import _cells, _confusion, _groups, _joined, _not_drawn, _remarks
+from ui.agreement_page import _cells, _confusion, _drawn, _groups, _joined, _not_drawn, _remarks
 from ui.board_view import board_table, figure_on
 from ui.judges_list import _shown
 from ui.say import Say
@@ -210,3 +211,10 @@ def test_a_figure_without_an_interval_says_so() -> None:
     assert "无区间" in figure_on(Say("zh"), bare, 10) and "n =" not in figure_on(Say("zh"), bare, 10)
     assert "n = 10" in figure_on(Say("en"), bare, 12) and FEW_GROUPS.en in figure_on(Say("en"), bare, 12)
     assert "interval" not in figure_on(Say("en"), Figure(0.5, n=10), 10), "none was wanted"
+
+
+def test_the_chart_keeps_the_order_of_the_groups() -> None:
+    groups = pd.DataFrame({"group": [f"{n} (12)" for n in range(1, 11)], "share": 0.5, "n": 12})
+    shown = _drawn(groups)
+    assert shown["visible"] and shown["sort"][0] == "1 (12)" and shown["sort"][-1] == "10 (12)"
+    assert not _drawn(groups.iloc[:0])["visible"]

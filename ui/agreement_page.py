@@ -144,7 +144,7 @@ def _wire(services: Services, say: Say, blocks: Blocks) -> None:
             return hidden
         groups, cells = _groups(board, chosen), _cells(board, chosen)
         return [
-            gr.update(value=groups, visible=bool(len(groups))),
+            _drawn(groups),
             gr.update(value=cells, visible=bool(len(cells))),
             _not_drawn(say, board, chosen) + _confusion(say, board, chosen),
             worst_list(services, say, board, chosen),
@@ -212,6 +212,11 @@ def _csv_file(services: Services, board: Board) -> Path:
     path = export_path(services.settings.home, f"agreement-{safe[:60]}.csv")
     write_whole(path, board_csv(board), "utf-8-sig")
     return path
+
+
+def _drawn(groups: pd.DataFrame) -> Any:
+    """The chart of the groups in their order: left to itself it puts “10” after “1”."""
+    return gr.update(value=groups, sort=list(groups["group"]), visible=bool(len(groups)))
 
 
 def _groups(board: Board, judge: str) -> pd.DataFrame:

@@ -9,6 +9,9 @@ from ui.judge_names import judge_name
 from ui.say import FLAWS, Say
 from ui.widgets import empty, esc, table
 
+SIDES = ("1", "tie", "0")
+"""Columns of a confusion table in which the judge has decided."""
+
 
 def worst_list(services: Services, say: Say, board: Board, judge: str) -> str:
     """Every listed disagreement as a line that opens to its item; `judge` is the key of its row."""
@@ -19,11 +22,19 @@ def worst_list(services: Services, say: Say, board: Board, judge: str) -> str:
         "Open a line for the texts, every rater's word and the history.",
     )
     if not found:
-        return f'<h3 class="zf-h">{esc(heading)}</h3>' + empty(
-            say("人和这个裁判没有分歧。", "People and this judge do not disagree on anything.")
-        )
+        return f'<h3 class="zf-h">{esc(heading)}</h3>' + empty(_why_none(say, board.confusions[judge]))
     entries = "".join(_entry(services, say, board, row_name(say, row), entry) for entry in found)
     return f'<h3 class="zf-h">{esc(heading)}</h3><p class="zf-note">{esc(lead)}</p>{entries}'
+
+
+def _why_none(say: Say, confusion: dict[str, dict[str, int]]) -> str:
+    """Why no disagreement is listed: there is none, or the judge has decided nothing."""
+    if any(count for row in confusion.values() for side, count in row.items() if side in SIDES):
+        return say("人和这个裁判没有分歧。", "People and this judge do not disagree on anything.")
+    return say(
+        "条目太少，还分不出这个裁判判好还是判坏，无从比较。",
+        "Too few items to tell what this judge decides, so there is nothing to compare.",
+    )
 
 
 def _entry(services: Services, say: Say, board: Board, judge: str, entry: Disagreement) -> str:
