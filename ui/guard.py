@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend import errors
+from ui.polite_route import answer
 
 READING = ("GET", "HEAD")
 MAX_JSON = 4 * 1024 * 1024
@@ -174,7 +175,7 @@ def refusal(scope: Scope, status: int, message: errors.Message, **more: str) -> 
     if scope["method"] == "HEAD":
         return PlainTextResponse("", status)
     if headers.get("sec-fetch-mode") != "navigate" and "text/html" not in headers.get("accept", ""):
-        return JSONResponse({"error": {"zh": message.zh, "en": message.en}, **more}, status)
+        return answer(status, message, **more)
     words = f'<p>{html.escape(message.zh)}</p><p lang="en">{html.escape(message.en)}</p>'
     style = "margin:20vh auto;max-width:34em;padding:0 1em;font:17px/1.8 system-ui,sans-serif"
     page = '<!doctype html><html lang="zh-CN"><meta charset="utf-8"><title>祝福 Zhufu</title>'

@@ -56,9 +56,9 @@ class PoliteRoute(APIRoute):
         return polite
 
 
-def answer(status: int, message: Message) -> JSONResponse:
-    """An error as the pages expect it."""
-    return JSONResponse({"error": {"zh": message.zh, "en": message.en}}, status)
+def answer(status: int, message: Message, **more: str) -> JSONResponse:
+    """An error as the pages expect it, with `more` beside it."""
+    return JSONResponse({"error": {"zh": message.zh, "en": message.en}, **more}, status)
 
 
 def _unavailable(error: Unavailable) -> JSONResponse:
