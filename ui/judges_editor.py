@@ -16,7 +16,7 @@ from backend.vocabulary import Scale
 from ui.judge_names import KINDS
 from ui.judges_words import endpoint_choices, label, opinion
 from ui.say import Say
-from ui.widgets import esc, fill, html_block, note, polite
+from ui.widgets import esc, fill_tab, html_block, note, polite
 
 MADE = (*sorted(ASKING, key=list(KINDS).index), JudgeKind.REWARD_MODEL)
 SETTINGS = 10
@@ -158,8 +158,7 @@ def _choosing(
             gr.update(visible=wanted in ASKING),
         ]
 
-    fill(load, fork, endpoint, embeddings)
-    tab.select(load, None, [fork, endpoint, embeddings], queue=False, show_progress="hidden")
+    fill_tab(tab, load, [fork, endpoint, embeddings])
     fork.change(take, fork, setup, queue=False, show_progress="hidden")
     shown = [name, principles, agents, examples, embeddings, path, sample[2], endpoint]
     kind.change(fit, [kind, name], shown, queue=False, show_progress="hidden")

@@ -12,7 +12,7 @@ from backend.llm.endpoint import SchemaMode
 from backend.llm.service import EndpointInfo
 from backend.services import Services
 from ui.say import Say
-from ui.widgets import empty, esc, fill, html_block, note, polite, sure, table
+from ui.widgets import empty, esc, fill_tab, html_block, note, polite, sure, table, unless_chosen
 
 NEW = ""
 
@@ -37,7 +37,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
     def load(chosen: str = NEW) -> list[Any]:
         names = [info.name for info in services.endpoints.endpoints()]
         options = [(say("新端点", "A new one"), NEW), *((one, one) for one in names)]
-        return [_table(services, say), gr.update(choices=options, value=chosen if chosen in names else NEW)]
+        return [_table(services, say), gr.update(choices=options, **unless_chosen(chosen, [NEW, *names]))]
 
     @polite(say)
     def pick(chosen: str) -> list[Any]:
@@ -54,7 +54,8 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
         except UserError as error:
             return [note(say.of(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
         saved = say(f"已保存“{info.name}”。", f"Saved “{info.name}”.")
-        return [note(saved, "ok"), *load(info.name), ""]
+        listing, options = load(info.name)
+        return [note(saved, "ok"), listing, options | {"value": info.name}, ""]
 
     @polite(say)
     def try_out(chosen: str) -> str:
@@ -79,8 +80,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
         services.endpoints.delete(chosen)
         return [note(say(f"已删除“{chosen}”。", f"Deleted “{chosen}”."), "ok"), *load()]
 
-    fill(load, listed, which)
-    tab.select(load, which, [listed, which], queue=False, show_progress="hidden")
+    fill_tab(tab, load, [listed, which], which)
     which.change(pick, which, form, queue=False, show_progress="hidden")
     save.click(store, form, [told, listed, which, form[3]], queue=False)
     test.click(try_out, which, told)

@@ -14,7 +14,7 @@ from ui.board_view import figure_on
 from ui.judge_names import judge_name
 from ui.judges_words import choices, kind_of, opinion
 from ui.say import Say
-from ui.widgets import empty, esc, fill, html_block, note, polite, table
+from ui.widgets import empty, esc, fill_tab, html_block, note, polite, table
 
 PAGE = 5
 
@@ -131,8 +131,7 @@ def build_beside(services: Services, say: Say, tab: gr.Tab) -> None:
 
     asked: list[Any] = [first, second, differ]
     given = [shown, page, pager]
-    fill(load, first, second)
-    tab.select(load, None, [first, second], queue=False, show_progress="hidden")
+    fill_tab(tab, load, [first, second])
     gr.on([item.change for item in asked], lambda *a: show(0, *a), asked, given, queue=False)
     back.click(lambda n, *a: show(max(0, n - 1), *a), [page, *asked], given, queue=False)
     forth.click(lambda n, *a: show(n + 1, *a), [page, *asked], given, queue=False)

@@ -16,7 +16,7 @@ from ui.judge_names import KINDS
 from ui.judges_words import endpoint_choices
 from ui.say import Say
 from ui.training_words import either
-from ui.widgets import empty, esc, fill, html_block, note, polite, sure, table
+from ui.widgets import empty, esc, fill_tab, html_block, note, polite, sure, table, unless_chosen
 
 SHOWN = 10
 POLL_S = 2.5
@@ -62,15 +62,14 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
         except UserError as error:
             return [note(say.of(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
         started = say(f"已加入队列，任务 {job.id}。", f"Queued as job {job.id}.")
-        return [note(started, "ok"), *_watch(services, say, job.id)]
+        runs, choices, shown = _watch(services, say, job.id)
+        return [note(started, "ok"), runs, choices | {"value": job.id}, shown]
 
-    fill(load, *asked[:3])
-    tab.select(load, None, asked[:3], queue=False, show_progress="hidden")
+    fill_tab(tab, load, asked[:3])
     estimate.click(rough, asked, told)
     start.click(begin, asked, [told, listed, which, steer])
     _steer(services, say, told, [listed, which, steer], buttons)
-    watched = [listed, which, steer]
-    tab.select(lambda: _watch(services, say, None), None, watched, queue=False, show_progress="hidden")
+    fill_tab(tab, polite(say)(lambda chosen: _watch(services, say, chosen)), [listed, which, steer], which)
 
 
 def _form(say: Say) -> tuple[list[Any], gr.Button, gr.Button]:
@@ -128,7 +127,6 @@ def _steer(services: Services, say: Say, told: gr.HTML, watched: list[Any], butt
     )
     for button, (act, done, ask) in zip(buttons, acts, strict=True):
         button.click(steering(act, done), which, [told, listed], js=ask, queue=False)
-    fill(lambda: _watch(services, say, None), *watched)
     gr.Timer(POLL_S).tick(poll, None, listed, queue=False, show_progress="hidden")
 
 
@@ -168,8 +166,8 @@ def _estimate(services: Services, say: Say, request: ScoreRequest) -> str:
 def _watch(services: Services, say: Say, chosen: int | None) -> list[Any]:
     known = services.jobs.jobs(SHOWN, JOB_KIND)
     names = [(f"{job.id} · {_what(job)}", job.id) for job in known]
-    value = chosen or (known[0].id if known else None)
-    return [_runs(services, say), gr.update(choices=names, value=value), gr.update(visible=bool(known))]
+    value = unless_chosen(chosen, [job.id for job in known])
+    return [_runs(services, say), gr.update(choices=names, **value), gr.update(visible=bool(known))]
 
 
 def _runs(services: Services, say: Say) -> str:

@@ -15,7 +15,7 @@ from ui.board_view import figure_on
 from ui.judge_names import KINDS, ROLES, made_of
 from ui.judges_words import endpoint_choices
 from ui.say import Say
-from ui.widgets import empty, esc, fill, html_block, note, polite, table
+from ui.widgets import empty, esc, fill_tab, html_block, note, polite, table, unless_chosen
 
 LEAD = (
     "每次去掉一个角色，让评审团重评同一批有人工标签的祝福，看它离人更近还是更远。去掉评审，就由复核直接下结论；"
@@ -54,13 +54,12 @@ class Ablations:
         shown = html_block(elem_id="zf-ablation-table")
         boxes = [reference, judge, endpoint]
         load = polite(say)(self._load)
-        fill(load, *boxes)
-        tab.select(load, None, boxes, **QUIET)
+        fill_tab(tab, load, boxes, judge)
         estimate.click(polite(say)(self._estimate), boxes, told)
         start.click(polite(say)(self._start), boxes, told)
         compare.click(polite(say)(self._compare), boxes, [told, shown])
 
-    def _load(self) -> list[Any]:
+    def _load(self, judge: str | None) -> list[Any]:
         services, say = self._services, self._say
         sets = [
             (say(f"数据集 · {info.name}", f"data set · {info.name}"), f"dataset:{info.name}")
@@ -81,7 +80,7 @@ class Ablations:
         named = [(say(*KINDS[JudgeKind.PANEL]) if name == "panel" else name, name) for name in panels]
         return [
             gr.update(choices=[*sets, *rounds]),
-            gr.update(choices=[*kind, *named], value="panel"),
+            gr.update(choices=[*kind, *named], **unless_chosen(judge, ["panel", *panels])),
             gr.update(choices=endpoint_choices(services, say)),
         ]
 

@@ -19,7 +19,7 @@ from ui.judges_words import endpoint_choices, generator_label
 from ui.pairs_words import WAYS, loss
 from ui.say import Say
 from ui.uploads import uploaded_file
-from ui.widgets import fill, html_block, note, polite, table
+from ui.widgets import fill_tab, html_block, note, polite, table, unless_chosen
 
 LABELS = (JudgeKind.PANEL, JudgeKind.PRINCIPLE, JudgeKind.RUBRIC)
 """Kinds that say of a single greeting whether it is excellent."""
@@ -45,9 +45,7 @@ class Form:
             self.start = gr.Button(say("开始", "Start"), variant="primary", elem_id="zf-pairs-start")
         self.told = html_block(elem_id="zf-pairs-form-told")
         filled = [self.boxes[0], *self.boxes[3:6], self.boxes[SECOND]]
-        load = polite(say)(self._load)
-        fill(load, *filled)
-        tab.select(load, None, filled, queue=False, show_progress="hidden")
+        fill_tab(tab, polite(say)(self._load), filled, [self.boxes[0], self.boxes[4], self.boxes[SECOND]])
         self.estimate.click(polite(say)(self._rough), self.boxes, self.told)
 
     def request(self, visit: gr.Request, *given: Any) -> PairRequest:
@@ -213,9 +211,10 @@ class Form:
             )
         return [way, heard, temperatures, examples, lengths, raters, balance, second, cost, calls, name]
 
-    def _load(self) -> list[Any]:
+    def _load(self, dataset: str | None, judge: str | None, second: str | None) -> list[Any]:
         services, say = self._services, self._say
-        sets = [
+        sets = [(say("（不用）", "(none)"), "")]
+        sets += [
             (say(f"{info.name}（{info.prompts:,} 个请求）", f"{info.name} ({info.prompts:,})"), info.name)
             for info in services.corpus.datasets()
             if info.prompts
@@ -223,13 +222,14 @@ class Form:
         writers = [(generator_label(say, info), info.name) for info in services.generators.generators()]
         judges = _judges(services, say)
         usable = [name for _, name in judges]
-        seconds = [(say(*words), wish) for wish, words in SECONDS.items()]
+        first = "panel" if "panel" in usable else None
+        seconds = [*((say(*words), wish) for wish, words in SECONDS.items()), *judges]
         return [
-            gr.update(choices=[(say("（不用）", "(none)"), ""), *sets], value=""),
+            gr.update(choices=sets, **unless_chosen(dataset, [name for _, name in sets])),
             gr.update(choices=writers),
-            gr.update(choices=judges, value="panel" if "panel" in usable else None),
+            gr.update(choices=judges, **unless_chosen(judge, [first, *usable])),
             gr.update(choices=endpoint_choices(services, say)),
-            gr.update(choices=[*seconds, *judges], value=SAME),
+            gr.update(choices=seconds, **unless_chosen(second, [wish for _, wish in seconds])),
         ]
 
 

@@ -17,7 +17,7 @@ from ui.principles_figures import comparison_html, rules_card, tree
 from ui.principles_log import diff_html
 from ui.principles_words import label_choices, version_label
 from ui.say import Say
-from ui.widgets import ROW, esc, fill, html_block, note, polite
+from ui.widgets import ROW, esc, fill_tab, html_block, note, polite, unless_chosen
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 POLL_S = 3.0
@@ -75,8 +75,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
     def mark(kind: str, chosen: int | None) -> str:
         return archive.tree(kind, chosen)
 
-    gr.on(None, load, [role, which], looks, **QUIET)
-    tab.select(load, [role, which], looks, **QUIET)
+    fill_tab(tab, load, looks, [role, which])
     role.change(lambda kind: archive.choices(kind, None), role, looks, **QUIET)
     which.change(take, which, [card, base, acts["rules"]], **QUIET)
     which.change(mark, [role, which], shown, **QUIET)
@@ -137,10 +136,9 @@ class _Archive:
         ids = [one.id for one in found]
         named = [(version_label(self._say, one), one.id) for one in reversed(found)]
         best = next((one.id for one in reversed(found) if one.accepted), ids[-1] if ids else None)
-        value = chosen if chosen in ids else best
         return [
-            tree(self._say, found, value),
-            gr.update(choices=named, value=value),
+            tree(self._say, found, chosen if chosen in ids else best),
+            gr.update(choices=named, **unless_chosen(chosen, [best, *ids])),
             gr.update(choices=named),
         ]
 
@@ -295,8 +293,7 @@ def _comparing(
         heading = f"<h4>{esc(say(f'在“{info.dataset}”上', f'On “{info.dataset}”'))}</h4>"
         return [heading + comparison_html(say, info.result), gr.update(active=False)]
 
-    fill(load, *offered)
-    tab.select(load, None, offered, **QUIET)
+    fill_tab(tab, load, offered)
     acts["compare"].click(
         begin, [which, base, *offered], [told, number, acts["compared"], timer], queue=False
     )

@@ -16,7 +16,7 @@ from backend.writing.generators import Readiness, is_policy
 from ui.judges_words import endpoint_choices, generator_label
 from ui.principles_words import AGENTS, PARTS, SEARCHES, UNTOLD, label_choices, version_label
 from ui.say import Say
-from ui.widgets import esc, fill, html_block, note, polite
+from ui.widgets import esc, fill_tab, html_block, note, polite, unless_chosen
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 NUMBERS = ("rounds", "patience", "labelled", "attacks", "duels", "gate", "locked", "seed")
@@ -33,7 +33,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
     offered = [boxes[name] for name in ("dataset", "endpoint", *Agent, *Role)]
 
     @polite(say)
-    def load(*chosen: str | None) -> list[Any]:
+    def load(chosen: str | None) -> list[Any]:
         endpoints = endpoint_choices(services, say)
         same = [(say("同上", "the same"), ""), *endpoints[1:]]
         policies = [
@@ -43,12 +43,8 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
             for label in [generator_label(say, info)]
         ]
         sets = label_choices(services, say)
-        names = [name for _, name in sets]
-        # Showing the tab, which opening the page does too, takes no choice back: its answer may come late.
-        kept = bool(chosen) and chosen[0] in (None, *names)
-        value: dict[str, Any] = {} if kept else {"value": next(iter(names), None)}
         return [
-            gr.update(choices=sets, **value),
+            gr.update(choices=sets, **unless_chosen(chosen, [name for _, name in sets])),
             gr.update(choices=endpoints),
             *(gr.update(choices=[*same, *policies] if one is Agent.GENERATOR else same) for one in Agent),
             *(_beginnings(services, say, role) for role in Role),
@@ -61,8 +57,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[
         except UserError as error:
             return note(say.of(error), "bad")
 
-    fill(load, *offered)
-    tab.select(load, boxes["dataset"], offered, **QUIET)
+    fill_tab(tab, load, offered, boxes["dataset"])
     ask.click(rough, list(boxes.values()), told)
 
     def starting(show: Callable[[RunInfo], list[Any]], outputs: Sequence[Any]) -> None:

@@ -14,7 +14,7 @@ from ui.judges_words import endpoint_choices
 from ui.say import Say
 from ui.training_fields import fields_of, shown
 from ui.training_words import MACHINES, REWARDS
-from ui.widgets import esc, fill, polite
+from ui.widgets import esc, fill_tab, polite
 
 HUB = ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct")
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
@@ -59,8 +59,7 @@ def filling(
         machine = f'<p class="zf-note">{esc(say(*MACHINES[chosen]))}</p>'
         return [machine, *shown(program, presets(program)[chosen])]
 
-    fill(load, *offered)
-    tab.select(load, None, offered, **QUIET)
+    fill_tab(tab, load, offered)
     preset.input(take, preset, [hint, *(made[name] for name in fields_of(program))], **QUIET)
 
 
@@ -101,8 +100,7 @@ def rewarding(services: Services, say: Say, tab: gr.Tab, pick: gr.Dropdown, made
         filled = dict(zip(fields_of("grpo"), shown("grpo", values), strict=True))
         return [filled[name] for name in ("reward", "endpoint", "judge")]
 
-    fill(load, *stored)
-    tab.select(load, None, list(stored), **QUIET)
+    fill_tab(tab, load, stored)
     reward.change(fit, reward, [*stored, calls], **QUIET)
     pick.input(copy, pick, [reward, endpoint, made["judge"]], **QUIET)
 

@@ -17,7 +17,7 @@ from ui.training_form import Form
 from ui.training_jobs import OPEN, artifacts_table
 from ui.training_steer import steering
 from ui.training_watch import Watcher
-from ui.widgets import ROW, fill, html_block, note, polite, title
+from ui.widgets import ROW, fill, fill_tab, html_block, note, polite, title
 
 JOBS, START, MADE = "jobs", "start", "made"
 REMEMBER = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?job=${id}`); }"
@@ -51,8 +51,7 @@ def build(services: Services, say: Say) -> None:
     _changing(trainings, say, watch, forms, tabs, programs)
     training_starter.starting(trainings, watcher, say, card, watch, tabs)
     results = polite(say)(lambda: artifacts_table(say, services.jobs.artifacts()))
-    fill(results, made)
-    made_tab.select(results, None, made, **QUIET)
+    fill_tab(made_tab, results, [made])
 
 
 def _watching(watcher: Watcher, say: Say, watch: Watch) -> None:

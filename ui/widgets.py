@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.context import Context
 
 from backend.agreement.figures import Figure
 from backend.errors import Unavailable, UserError
@@ -32,6 +33,36 @@ ROW: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode"
 def fill(handler: Callable[[], Any], *blocks: gr.components.Component) -> None:
     """Fill blocks when the page opens, without a progress overlay."""
     gr.on(None, handler, None, list(blocks), queue=False, show_progress="hidden")
+
+
+def fill_tab(
+    tab: gr.Tab,
+    handler: Callable[..., Any],
+    outputs: Sequence[Block],
+    inputs: Block | Sequence[Block] | None = None,
+) -> None:
+    """Fill blocks when the page opens and whenever the tab is shown.
+
+    One event for both, one request at a time: opening a page shows its first tab too, and of two answers
+    the later one would take back what a person has chosen after the earlier. A handler gives a value only
+    to a box that is empty (`unless_chosen`).
+    """
+    if Context.root_block is None:
+        raise RuntimeError("A tab is filled by the page it stands on.")
+    gr.on(
+        [Context.root_block.load, tab.select],
+        handler,
+        inputs,
+        list(outputs),
+        queue=False,
+        show_progress="hidden",
+        trigger_mode="once",
+    )
+
+
+def unless_chosen(chosen: Any, values: Sequence[Any]) -> dict[str, Any]:
+    """For `gr.update` of a choice: the first value where nothing is chosen, or where what was is gone."""
+    return {} if chosen in values else {"value": next(iter(values), None)}
 
 
 def pace(busy: bool, quick: float) -> Any:
