@@ -2,7 +2,9 @@
 
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 import uvicorn
@@ -16,7 +18,6 @@ from backend.services import Services, build_services
 from backend.settings import Settings
 from backend.starter_offer import train_alone
 from backend.training_runs.service import TrainingService
-from ui.shell import build_app, let_go
 
 STOP_SECONDS = 3
 """What a request that is being answered when the application is stopped still gets."""
@@ -48,6 +49,9 @@ def stop(error: UserError) -> NoReturn:
 
 def serve(services: Services) -> None:
     """Prepare a first start, then serve until stopped."""
+    # Gradio takes seconds to load, and whoever has to mend a setting or the home folder first need not wait.
+    from ui.shell import build_app, let_go
+
     settings = services.settings
     if services.first_start():
         print("First start: loading the seed corpus and its judges …", flush=True)
@@ -63,7 +67,7 @@ def serve(services: Services) -> None:
         print(f"Answers to {names}; ZHUFU_ALLOWED_HOSTS adds names.", flush=True)
     try:
         with suppress(KeyboardInterrupt):
-            _Server(app, settings).run()
+            _Server(app, settings, partial(let_go, app)).run()
     finally:
         keeper.close()
         services.close()
@@ -72,8 +76,8 @@ def serve(services: Services) -> None:
 class _Server(uvicorn.Server):
     """Stops though pages are open in browsers, which keep a connection as long as they are shown."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, app: FastAPI, settings: Settings, let_go: Callable[[], None]) -> None:
+        self._let_go = let_go
         super().__init__(
             uvicorn.Config(
                 app,
@@ -86,7 +90,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Open pages first, then what uvicorn does."""
-        let_go(self._app)
+        self._let_go()
         await super().shutdown(sockets)
 
 

@@ -14,7 +14,9 @@ from ui.widgets import polite
 
 
 def test_the_web_process_never_imports_torch() -> None:
-    code = "import app, sys; print([name for name in ('torch', 'trl', 'peft') if name in sys.modules])"
+    code = (
+        "import app, sys, ui.shell; print([name for name in ('torch', 'trl', 'peft') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

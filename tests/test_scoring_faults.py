@@ -48,13 +48,16 @@ def test_two_thousand_items_with_thirty_percent_faults(home: Path, fake_llm: Fak
     # Four attempts at 30 % leave 0.8 % of the items.
     assert 0 < final.unscored <= ITEMS * 0.03
     state = fake_llm.state()
-    assert max(state["asked"].values()) <= 4 and max(state["answered"].values()) == 1
+    assert max(state["asked"].values()) <= 4
     assert len(state["asked"]) == ITEMS and sum(state["faults"].values()) > ITEMS * 0.3
     # Every call sent is in the ledger. On a busy machine one can time out before the server reads it:
     # what the server never saw is among the timeouts that it did not cause itself.
     assert final.calls == sent and again.calls == 0
     assert late is not None
-    assert 0 <= final.calls - sum(state["asked"].values()) <= late - state["faults"]["hang"]
+    slow = late - state["faults"]["hang"]
+    assert 0 <= final.calls - sum(state["asked"].values()) <= slow
+    # An answer is paid for twice only where the first came after the client had given up.
+    assert sum(count - 1 for count in state["answered"].values()) <= slow
     print(f"{ITEMS} items, {final.calls} calls, {final.unscored} unscored, {seconds:.1f} s")
     assert seconds < 60
 
