@@ -48,9 +48,9 @@ class FakeLLM:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[FakeLLM]:
-    """The server, from start to end."""
-    command = [sys.executable, "-m", "tests.fake_llm", "--port", "0"]
+def running(port: int = 0) -> Iterator[FakeLLM]:
+    """The server, from start to end; port 0 is any free one."""
+    command = [sys.executable, "-m", "tests.fake_llm", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     try:
