@@ -1,0 +1,151 @@
+"""What is hashed to be found again, and what follows from a request's words."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import select, text
+
+from backend import text as texts
+from backend.agents.plan import Plan
+from backend.agents.writing import template as writing_template
+from backend.corpus import split_of
+from backend.corpus.occasion import occasion_of
+from backend.db.principle_tables import PrincipleRun
+from backend.evolution.labels import hash_of as labels_hash
+from backend.evolution.labels import read_deal
+from backend.jobs.artifacts import sha256_of
+from backend.judges.asking import Model, Sampling, prompt_file
+from backend.judges.base import version_of
+from backend.judges.pool import fold_of
+from backend.judges.registry import prompts_of
+from backend.judges.reward_model import folder_hash
+from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.llm.client import request_key
+from backend.llm.endpoint import Endpoint
+from backend.llm.fence import derive_nonce
+from backend.llm.messages import ChatMessage
+from backend.llm.prompts import Untrusted, compose
+from backend.pairs.rules import lost_of, read_wish
+from backend.principles import prompts as game_prompts
+from backend.principles.labels import part_of
+from backend.principles.rules import RuleSet, starting
+from backend.principles.vocabulary import Role
+from backend.settings import ROOT
+from backend.signing import Signer
+from backend.writing.near import normal_greeting, normal_prompt
+from tests.golden.looks.home import MAIN, WISHES, House
+from tests.golden.plain import plain
+
+
+def judge_versions(house: House) -> dict[str, str]:
+    """Versions of every kind of judge for fixed settings, and of the baselines for the present corpus."""
+    sampling = {"temperature": 0.4, "max_tokens": 300, "seed": 3}
+    panel = {"examples": 0}
+    specs = {
+        "principle": JudgeSpec(JudgeKind.PRINCIPLE, "p", MAIN),
+        "principle, own rules": JudgeSpec(JudgeKind.PRINCIPLE, "p", MAIN, {"principles": ["真诚", "具体"]}),
+        "principle, sampling": JudgeSpec(JudgeKind.PRINCIPLE, "p", "另一个模型", sampling),
+        "rubric": JudgeSpec(JudgeKind.RUBRIC, "r", MAIN),
+        "pairwise": JudgeSpec(JudgeKind.PAIRWISE, "w", MAIN),
+        "panel": JudgeSpec(JudgeKind.PANEL, "a", MAIN, panel),
+        "panel, no judge": JudgeSpec(JudgeKind.PANEL, "a", MAIN, {**panel, "judge": False}),
+        "panel, no review": JudgeSpec(JudgeKind.PANEL, "a", MAIN, {**panel, "reflect": False}),
+        "panel, own endpoint": JudgeSpec(JudgeKind.PANEL, "a", MAIN, {"endpoints": {"judge": "另一个模型"}}),
+        "panel, examples": JudgeSpec(JudgeKind.PANEL, "a", MAIN, {"examples": 2, "index": "6898b5fa5ed9"}),
+    }
+    found = {name: house.scoring.described(spec).version for name, spec in specs.items()}
+    return found | {judge.name: judge.version for judge in house.scoring.trivial()}
+
+
+def prompt_hashes(_: House) -> dict[str, Any]:
+    """The hash of every prompt text, and which of them each kind of judge asks with."""
+    folder = ROOT / "backend" / "judges" / "prompts"
+    named = [path.stem for path in sorted(folder.glob("*.txt")) if path.stem != "principles_start"]
+    game = ROOT / "backend" / "principles" / "prompts"
+    return {
+        "judges": {name: prompt_file(name).hash for name in named},
+        "game": {path.stem: game_prompts.prompt_file(path.stem).hash for path in sorted(game.glob("*.txt"))},
+        "write": writing_template().hash,
+        "kinds": {kind.value: prompts_of(kind) for kind in JudgeKind},
+        "starts": {role.value: [starting(role).hash, plain(starting(role).plain())] for role in Role},
+    }
+
+
+def readings(_: House) -> dict[str, Any]:
+    """What follows from a request's words: identity, split, fold, part, wish, occasion, normal forms."""
+    return {
+        wish: {
+            "digest": texts.digest(wish),
+            "squeezed": texts.squeeze(wish),
+            "length": texts.length(wish),
+            "bucket": texts.bucket(wish, 1000, "salt"),
+            "split": split_of(wish).value,
+            "fold": fold_of(wish),
+            "part": part_of(wish).value,
+            "occasion": occasion_of(wish),
+            "wish": plain(read_wish(wish)),
+            "lost": lost_of(read_wish(wish)),
+            "normal_prompt": normal_prompt(wish),
+            "normal_greeting": normal_greeting(wish),
+        }
+        for wish in WISHES
+    }
+
+
+def keys(house: House) -> dict[str, Any]:
+    """Keys of calls, of fences, of cookies, of files: everything that is hashed to be found again."""
+    endpoint = Endpoint("e", "http://127.0.0.1:1/v1", "m")
+    trained = Endpoint("e", "http://127.0.0.1:1/v1", "m", artifact="artifact:3")
+    message = ChatMessage("user", "你好")
+    fenced = compose(
+        prompt_file("rubric"), b"k" * 32, prompt=Untrusted("请求", "请求"), greeting=Untrusted("好")
+    )
+    shape = {"params": {"temperature": 0.0, "max_tokens": 64}, "schema": None, "variant": ""}
+    given = {
+        "plain": (endpoint, "scope", [message], shape),
+        "trained": (trained, "scope", [message], shape),
+        "fenced": (endpoint, "scope", [fenced], shape),
+        "variant": (endpoint, "scope", [message], {**shape, "variant": "retry-1"}),
+    }
+    folder = house.settings.home / "artifacts" / "policy"
+    return {
+        "calls": {name: request_key(*parts) for name, parts in given.items()},
+        "identity": fenced.identity,
+        "fenced": fenced.content,
+        "nonce": derive_nonce(b"k" * 32, "identity"),
+        "digest": [texts.digest("a", "b"), texts.digest("ab"), texts.digest()],
+        "version_of": version_of({"b": 1, "a": "好", "c": [1.0, None]}),
+        "model": plain(Model("http://x/v1/", "m", Sampling(0.5, 10, 2)).identity),
+        "cookie": Signer(house.settings.home, "zhufu-rater").sign(6),
+        "folders": [sha256_of(folder), folder_hash(folder)],
+        "recipes": [plain(one.plain()) for one in Plan(("a", "b"), 3).recipes(5)],
+    }
+
+
+def stored_hashes(house: House) -> dict[str, Any]:
+    """How many stored hashes and splits today's code would give again, per table."""
+    with house.database.read() as session:
+        prompts = session.execute(text("SELECT text, text_hash, split FROM prompts")).all()
+        greetings = session.execute(text("SELECT text, text_hash FROM greetings")).all()
+        rules = session.execute(text("SELECT role, rules, rules_hash FROM principles")).all()
+        runs = session.scalars(select(PrincipleRun).order_by(PrincipleRun.id)).all()
+        deals = [[run.labels_hash, labels_hash(read_deal(session, run.labels))] for run in runs]
+    return {
+        "prompts": [len(prompts), sum(texts.digest(one) == known for one, known, _ in prompts)],
+        "splits": [len(prompts), sum(split_of(one).value == known for one, _, known in prompts)],
+        "greetings": [len(greetings), sum(texts.digest(one) == known for one, known in greetings)],
+        "rules": [[known, RuleSet.read(Role(role), json.loads(some)).hash] for role, some, known in rules],
+        "labels": deals,
+        "artifacts": [[one.sha256, sha256_of(one.path)] for one in reversed(house.jobs.artifacts())],
+        "judges": [
+            [info.id, info.name, info.version, house.scoring.described(info.spec).version]
+            for info in reversed(house.scoring.catalog.judges())
+            if info.spec is not None
+        ],
+    }
+
+
+HASHES: dict[str, Callable[[House], Any]] = {
+    one.__name__: one for one in (judge_versions, prompt_hashes, readings, keys, stored_hashes)
+}

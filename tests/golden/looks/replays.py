@@ -1,0 +1,115 @@
+"""What can be done once more out of the ledger alone."""
+
+from typing import Any
+
+from sqlalchemy import delete, select, text
+
+from backend.db.tables import Comparison, Verdict
+from backend.judges.base import Sample
+from backend.pairs.records import PairFilter
+from backend.scoring.records import ScoreRequest
+from backend.scoring.targets import Target, TargetKind
+from tests.golden.looks.home import House
+from tests.golden.plain import plain, shortened
+
+ASKED_JUDGES = (9, 10, 11, 12, 13, 15, 16, 17, 18, 19, 21)
+
+
+def scored_again(house: House, judge: int) -> dict[str, Any]:
+    """Forget what a judge said, let it score the same again, and what it says now beside what it said.
+
+    The judge asks the ledger alone. Of revisions only the first is asked for again.
+    """
+    before, target = _forgotten(house, judge)
+    spec = house.scoring.catalog.judge(judge).spec
+    assert spec is not None
+    done = house.scoring.run(ScoreRequest(spec, target))
+    after = _said(house, judge)
+    differ = sorted(key for key in before if before[key] != after.get(key))
+    kept = {"judge": done.judge, "version": done.version, "state": done.state.value, "calls": done.calls}
+    return {**kept, "before": len(before), "again": len(before.keys() & after.keys()), "differ": differ}
+
+
+def _forgotten(house: House, judge: int) -> tuple[dict[str, Any], Target]:
+    """What the judge said at first of one target, which is then forgotten."""
+    target = Target(*_TARGETS[judge])
+    before = _said(house, judge)
+    with house.database.write() as session:
+        session.execute(text("UPDATE reviews SET verdict_id = (SELECT min(id) FROM verdicts)"))
+        session.execute(text("PRAGMA defer_foreign_keys = ON"))
+        for table in (Verdict, Comparison):
+            session.execute(delete(table).where(table.rater_id == judge))
+    return before, target
+
+
+_DATA, _ROUND = TargetKind.DATASET, TargetKind.CAMPAIGN
+_TARGETS: dict[int, tuple[TargetKind, str]] = {
+    9: (_DATA, "短评"),
+    10: (_DATA, "短评"),
+    11: (_DATA, "外来偏好对"),
+    12: (_DATA, "短评"),
+    13: (_ROUND, "哪条更好"),
+    **dict.fromkeys((15, 16, 17, 18, 19), (_DATA, "小集")),
+    21: (_DATA, "第一批"),
+}
+
+
+def _said(house: House, judge: int) -> dict[str, Any]:
+    with house.database.read() as session:
+        singles = session.execute(
+            select(Verdict.greeting_id, Verdict.value, Verdict.reason).where(
+                Verdict.rater_id == judge, Verdict.revision == 0
+            )
+        ).all()
+        pairs = session.execute(
+            select(Comparison.item_id, Comparison.outcome, Comparison.reasons).where(
+                Comparison.rater_id == judge, Comparison.revision == 0
+            )
+        ).all()
+    said = {f"greeting {row[0]}": [row[1], row[2]] for row in singles}
+    return said | {f"item {row[0]}": [row[1].value, row[2]] for row in pairs}
+
+
+def run_goes_on(house: House) -> dict[str, Any]:
+    """The run of pairs that its cap cut short, played on to its end out of the ledger."""
+    run = house.pairs.one("半途的一批")
+    before = run.calls
+    done = house.pairs.run(house.pairs.recapped(run.id, max_calls=10_000).id)
+    rows = house.pairs.page(run.id, PairFilter(), 0, 200).rows
+    return {
+        "state": done.state.value,
+        "calls": done.calls - before,
+        "funnel": plain(house.pairs.funnel(run.id)),
+        "report": plain(house.pairs.one(run.id).report),
+        "versions": house.pairs.one(run.id).judge_version,
+        "pairs": [shortened(plain([row.prompt, row.chosen, row.rejected, row.state])) for row in rows],
+    }
+
+
+def game_again(house: House, run: int) -> Any:
+    """A finished game once more from the ledger."""
+    return plain(house.evolution.replay(run))
+
+
+def comparison_again(house: House) -> dict[str, Any]:
+    """The two compared versions read the same labels once more, from the ledger."""
+    comparisons = house.evolution.comparisons
+    old = comparisons.comparison(1)
+    new = comparisons.play(comparisons.create(old.first, old.second, old.dataset, old.endpoint).id)
+    return {"same": new.result == old.result, "result": plain(new.result)}
+
+
+def tried_again(house: House, judge: int, most: int) -> list[Any]:
+    """A judge asked on the page about the first greetings that it has judged: out of the ledger."""
+    query = (
+        "SELECT p.text, g.text, v.value, v.reason FROM verdicts v JOIN greetings g ON g.id = v.greeting_id "
+        "JOIN prompts p ON p.id = g.prompt_id WHERE v.rater_id = :judge ORDER BY v.id LIMIT :most"
+    )
+    with house.database.read() as session:
+        rows = session.execute(text(query), {"judge": judge, "most": most}).all()
+    spec = house.scoring.catalog.judge(judge).spec
+    assert spec is not None
+    drafts = [house.scoring.judge_one(spec, Sample(prompt, greeting)) for prompt, greeting, _, _ in rows]
+    return [
+        {"before": list(row[2:]), "now": shortened(plain(one))} for row, one in zip(rows, drafts, strict=True)
+    ]

@@ -1,0 +1,140 @@
+"""Tables, stored JSON and stored spellings."""
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import inspect, select, text
+
+import backend
+from backend.agents.plan import Recipe, Wished
+from backend.db.base import Base
+from backend.db.principle_tables import PrincipleRun
+from backend.evolution.labels import plain_deal, read_deal
+from backend.judges.spec import JudgeSpec
+from backend.pairs.records import PairRequest, Report
+from backend.principles.cases import Planted
+from backend.principles.rules import RuleSet
+from backend.principles.settings import GameSettings
+from backend.principles.vocabulary import Role
+from backend.scoring.records import ScoreRequest
+from backend.training_runs.config import parse
+from backend.writing.writer import Sampling
+from tests.golden.looks.home import House
+
+
+def tables(house: House) -> dict[str, tuple[list[str], list[list[Any]], set[str]]]:
+    """Every table: its columns, its rows as stored (ordered), and which columns hold JSON."""
+    found = {}
+    json_columns = {
+        name: {column.name for column in table.columns if column.type.__class__.__name__ == "JSON"}
+        for name, table in Base.metadata.tables.items()
+    }
+    with house.database.read() as session:
+        for name in sorted(inspect(session.connection()).get_table_names()):
+            columns = [one["name"] for one in inspect(session.connection()).get_columns(name)]
+            listed = ", ".join(f'"{column}"' for column in columns)
+            rows = session.execute(text(f'SELECT {listed} FROM "{name}" ORDER BY 1')).all()
+            found[name] = (columns, [list(row) for row in rows], json_columns.get(name, set()))
+    return found
+
+
+def schema(house: House) -> list[str]:
+    """The statements that would make the database, enum spellings and constraints with them."""
+    query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' "
+    with house.database.read() as session:
+        return list(session.scalars(text(f"{query} ORDER BY type DESC, name")))
+
+
+def written_again(house: House) -> dict[str, list[tuple[str, str]]]:
+    """Stored JSON beside what today's reader and writer make of it, by kind."""
+    found = {kind: list(_pairs_of(house, query, again)) for kind, (query, again) in _READERS.items()}
+    return {**found, "rules": list(_rules_again(house)), "deals": list(_deals_again(house))}
+
+
+def _settings_again(program: str) -> Callable[[Any], Any]:
+    return lambda value: parse(program, value).model_dump(mode="json")
+
+
+def _recipe_again(value: Any) -> Any:
+    return Recipe("g", **{**value, "wished": Wished(value["wished"])}).plain()
+
+
+def _planted_again(value: Any) -> Any:
+    """A case with what else stands beside it in the step."""
+    made = Planted.read(value).plain()
+    return {name: made.get(name, one) for name, one in value.items()} | made
+
+
+_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "score jobs": (
+        "SELECT config FROM jobs WHERE kind = 'score'",
+        lambda value: ScoreRequest.read(value).plain(),
+    ),
+    "sft jobs": ("SELECT config FROM jobs WHERE kind = 'sft'", _settings_again("sft")),
+    "reward model jobs": (
+        "SELECT config FROM jobs WHERE kind = 'reward_model'",
+        _settings_again("reward_model"),
+    ),
+    "pair runs": ("SELECT config FROM pair_runs", lambda value: PairRequest.read(value).plain()),
+    "reports of pair runs": (
+        "SELECT report FROM pair_runs WHERE report <> '{}'",
+        lambda value: Report.read(value).plain(),
+    ),
+    "recipes": ("SELECT recipe FROM candidates", _recipe_again),
+    "judges": (
+        "SELECT json_extract(config, '$.spec') FROM raters WHERE json_extract(config, '$.spec') <> ''",
+        lambda value: JudgeSpec.read(value).plain(),
+    ),
+    "settings of games": (
+        "SELECT settings FROM principle_runs",
+        lambda value: GameSettings.read(value).plain(),
+    ),
+    "planted flaws": (
+        "SELECT one.value FROM principle_steps, json_each(principle_steps.data, '$.cases') AS one "
+        "WHERE principle_steps.phase = 'adversary'",
+        _planted_again,
+    ),
+    "sampling of cards": ("SELECT sampling FROM play_cards", lambda value: asdict(Sampling(**value))),
+}
+"""Where each kind of stored JSON lies, and its reader with its writer behind it."""
+
+
+def _pairs_of(house: House, query: str, again: Callable[[Any], Any]) -> Iterator[tuple[str, str]]:
+    with house.database.read() as session:
+        stored = session.execute(text(query)).scalars().all()
+    for one in stored:
+        value = json.loads(one)
+        yield json.dumps(value), json.dumps(again(value))
+
+
+def _rules_again(house: House) -> Iterator[tuple[str, str]]:
+    with house.database.read() as session:
+        rows = session.execute(text("SELECT role, rules FROM principles")).all()
+    for role, rules in rows:
+        value = json.loads(rules)
+        yield json.dumps(value), json.dumps(RuleSet.read(Role(role), value).plain())
+
+
+def _deals_again(house: House) -> Iterator[tuple[str, str]]:
+    with house.database.read() as session:
+        runs = session.scalars(select(PrincipleRun).order_by(PrincipleRun.id)).all()
+        for run in runs:
+            yield json.dumps(run.labels), json.dumps(plain_deal(read_deal(session, run.labels)))
+
+
+def spellings() -> list[list[str]]:
+    """The values of every closed vocabulary of the application, whatever its class is called."""
+    found = set()
+    for module in pkgutil.walk_packages(backend.__path__, "backend."):
+        if ".training." in module.name or module.name.endswith("__main__"):
+            continue  # torch stays out of this process, and mains are not run
+        for kind in vars(importlib.import_module(module.name)).values():
+            ours = isinstance(kind, type) and kind.__module__.startswith("backend.")
+            if ours and issubclass(kind, StrEnum):
+                found.add(tuple(one.value for one in kind))
+    return sorted(map(list, found))
