@@ -1,12 +1,15 @@
 """The committed home: packed by its maker, unpacked to be looked at."""
 
 import lzma
+import os
 import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 ARCHIVE = Path(__file__).parent / "home.tar.xz"
 PLACE = "/golden/home"
@@ -74,3 +77,10 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def copied(home: Path, to: Path) -> Path:
     """A second home with the same content; files that its rows name are those of the first."""
     return Path(shutil.copytree(home, to))
+
+
+def as_set(patch: pytest.MonkeyPatch, home: Path) -> None:
+    """Settings are the defaults and this home, whatever the environment says."""
+    for name in [name for name in os.environ if name.startswith("ZHUFU_")]:
+        patch.delenv(name)
+    patch.setenv("ZHUFU_HOME", str(home))

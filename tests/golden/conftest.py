@@ -1,7 +1,6 @@
 """The golden home for every golden test: opened once to be looked at, copied to be changed; no network."""
 
 import json
-import os
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -10,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.golden.archive import PLACE, copied, unpack
+from tests.golden.archive import PLACE, as_set, copied, unpack
 from tests.golden.looks.home import House, opened
 
 OUT = "/golden/out"
-"""How a test's own folder is written down."""
+"""How a folder that a test writes to is written down."""
+_BASE = r"/[^\s\"']*/(?:commands|own)[0-9]+"
 
 
 @pytest.fixture(scope="session")
@@ -22,17 +22,20 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home as committed, brought to the newest revision by the way the application does it."""
     home = tmp_path_factory.mktemp("golden") / "home"
     unpack(home)
-    house = opened(home)
-    house.close()
+    with pytest.MonkeyPatch.context() as patch:
+        as_set(patch, home)
+        opened(home).close()
     return home
 
 
 @pytest.fixture(scope="module")
 def house(unpacked: Path) -> Iterator[House]:
     """The home, only to be looked at."""
-    made = opened(unpacked)
-    yield made
-    made.close()
+    with pytest.MonkeyPatch.context() as patch:
+        as_set(patch, unpacked)
+        made = opened(unpacked)
+        yield made
+        made.close()
 
 
 @pytest.fixture
@@ -40,10 +43,8 @@ def own_home(
     unpacked: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """A copy to do with as one likes, which this process's settings name."""
-    for name in [name for name in os.environ if name.startswith("ZHUFU_")]:
-        monkeypatch.delenv(name)
     home = copied(unpacked, tmp_path_factory.mktemp("own") / "home")
-    monkeypatch.setenv("ZHUFU_HOME", str(home))
+    as_set(monkeypatch, home)
     return home
 
 
@@ -79,7 +80,8 @@ def masked(unpacked: Path, tmp_path: Path) -> Callable[[Any], Any]:
     def mask(value: Any) -> Any:
         told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         told = told.replace(str(unpacked), PLACE).replace(str(tmp_path), OUT)
-        told = re.sub(r"/[^\s\"']*/(?:commands|own)[0-9]+/home", PLACE, told)
+        told = re.sub(rf"{_BASE}/home", PLACE, told)
+        told = re.sub(_BASE, OUT, told)
         return told if isinstance(value, str) else json.loads(told)
 
     return mask

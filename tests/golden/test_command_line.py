@@ -1,14 +1,13 @@
 """Commands that only look, with their keys and values, and the sentences for wrong use."""
 
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.golden.archive import copied
+from tests.golden.archive import as_set, copied
 from tests.golden.expected import same
 from tests.golden.looks import doors
 
@@ -83,18 +82,12 @@ WRONG: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture(scope="module")
-def shared(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One copy for all commands: they leave it as it is."""
-    return copied(unpacked, tmp_path_factory.mktemp("commands") / "home")
-
-
-@pytest.fixture
-def out(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to write to, while commands work on the home."""
-    for name in [name for name in os.environ if name.startswith("ZHUFU_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("ZHUFU_HOME", str(shared))
-    return tmp_path
+def out(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder to write to, while commands work on one copy of the home, which they leave as it is."""
+    folder = tmp_path_factory.mktemp("commands")
+    with pytest.MonkeyPatch.context() as patch:
+        as_set(patch, copied(unpacked, folder / "home"))
+        yield folder
 
 
 @pytest.mark.parametrize("name", LOOKS)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.database
 @pytest.mark.parametrize("judge", replays.ASKED_JUDGES)
 def test_a_judge_that_scores_again_finds_every_answer(own_house: House, judge: int) -> None:
     again = replays.scored_again(own_house, judge)
-    assert again["calls"] == 0 and again["state"] == "done"
+    assert again["calls"] == 0 and again["state"] == "done" and again["differ"] == []
     same(f"replays/judge-{judge}", again)
 
 

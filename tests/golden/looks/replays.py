@@ -16,18 +16,18 @@ ASKED_JUDGES = (9, 10, 11, 12, 13, 15, 16, 17, 18, 19, 21)
 
 
 def scored_again(house: House, judge: int) -> dict[str, Any]:
-    """Forget what a judge said, let it score the same again, and what it says now beside what it said.
+    """Forget what a judge said, let it score one of its targets again, and where that differs.
 
-    The judge asks the ledger alone. Of revisions only the first is asked for again.
+    `before` counts what it had said of all its targets. Of revisions only the first is asked for again.
     """
     before, target = _forgotten(house, judge)
     spec = house.scoring.catalog.judge(judge).spec
     assert spec is not None
     done = house.scoring.run(ScoreRequest(spec, target))
     after = _said(house, judge)
-    differ = sorted(key for key in before if before[key] != after.get(key))
+    differ = sorted(key for key in after if before.get(key) != after[key])
     kept = {"judge": done.judge, "version": done.version, "state": done.state.value, "calls": done.calls}
-    return {**kept, "before": len(before), "again": len(before.keys() & after.keys()), "differ": differ}
+    return {**kept, "before": len(before), "again": len(after), "differ": differ}
 
 
 def _forgotten(house: House, judge: int) -> tuple[dict[str, Any], Target]:
