@@ -1,5 +1,6 @@
 """Every figure that pages show of the golden home, as plain values under names that stay."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,8 @@ from backend.training_runs.history import Histories
 from backend.training_runs.service import TrainingService
 from tests.golden.looks.home import GAMES, MAIN, RATERS, RUNS, VISITORS, House
 from tests.golden.plain import plain, shortened
-from ui import playground_api
+from ui import playground_api, principles_figures
+from ui.say import Say
 
 
 def board(house: House, reference: str) -> dict[str, Any]:
@@ -187,6 +189,19 @@ def archive(house: House) -> dict[str, Any]:
     }
 
 
+def game_words(house: House) -> dict[str, list[str]]:
+    """What the page of a game counts by itself: fooling by kind, scores, the tree, the compared versions."""
+    versions, say = house.evolution.archive.versions(1), Say("en")
+    comparison = house.evolution.comparisons.comparison(1)
+    drawn = {
+        "fooling": principles_figures.fooling(say, house.evolution.steps(1)),
+        "curve": principles_figures.curve(say, versions),
+        "tree": principles_figures.tree(say, house.evolution.archive.versions(), None),
+        "comparison": principles_figures.comparison_html(say, comparison.result),
+    }
+    return {name: re.findall(r"[^<>]+(?=<)", html) for name, html in drawn.items()}
+
+
 def playground(house: House) -> dict[str, Any]:
     """Rounds as served, tallies, generators, the starter's offer."""
     rounds = [view for visitor in VISITORS for view in house.play.recent(visitor, 20)]
@@ -277,6 +292,7 @@ FIGURES: dict[str, Callable[[House], Any]] = {
         ablation,
         games,
         archive,
+        game_words,
         playground,
         costs,
         jobs,
