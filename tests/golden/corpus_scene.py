@@ -233,3 +233,11 @@ def answer_blind(
         if number % 17 == 8 and campaign.rubric:
             following = annotation.undo(campaign.id, rater, f"{key}-undone")
         item = following
+
+
+def take_back(services: Services) -> None:
+    """Last of all, answers that are taken back for good: a comparison, and a verdict with its review."""
+    ids = {one.name: one.id for one in services.annotation.campaigns()}
+    for name, person in ((COMPARE, PEOPLE[2]), (VALIDATE, PEOPLE[0])):
+        services.annotation.undo(ids[name], services.annotation.enter(person).id, f"back-{ids[name]}")
+    services.examples.index()

@@ -30,7 +30,7 @@ from backend.pairs.vocabulary import PairState
 from backend.playground.records import Fields, PlayRequest
 from backend.playground.vocabulary import Change
 from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import Agent
+from backend.principles.vocabulary import Agent, Proposer
 from backend.scoring.records import ScoreRequest
 from backend.scoring.targets import Target, TargetKind
 from backend.services import Services
@@ -190,6 +190,13 @@ def play_games(services: Services, fake: FakeLLM) -> None:
     archive.publish(best.id, "对局选出的裁判")
     made = evolution.comparisons.create(best.id, mine.id, WORLD, MAIN)
     evolution.comparisons.play(made.id)
+
+
+def mark_again(services: Services) -> None:
+    """The version by hand becomes current once more, so that the newest mark differs from the first."""
+    archive = services.evolution.archive
+    mine = next(one for one in archive.versions() if one.proposer is Proposer.PERSON)
+    archive.mark(mine.id, PEOPLE[2], "读起来更清楚")
 
 
 def _game(max_calls: int | None = None, endpoint: str = MAIN, **changes: Any) -> RunRequest:

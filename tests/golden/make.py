@@ -56,6 +56,8 @@ def fill(home: Path, files: Path, fake: FakeLLM) -> None:
         judge_scene.play_games(services, fake)
         judge_scene.write_greetings(services, fake)
         judge_scene.run_jobs(services, fake)
+        corpus_scene.take_back(services)
+        judge_scene.mark_again(services)
         for reference in services.board.references():
             services.board.board(reference.name)
 
