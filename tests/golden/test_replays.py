@@ -23,6 +23,17 @@ def test_a_run_of_pairs_goes_on_to_its_end(own_house: House) -> None:
 
 
 @pytest.mark.parametrize("run", [1, 2])
+def test_a_run_makes_its_pairs_once_more(own_house: House, run: int) -> None:
+    again = replays.paired_again(own_house, run)
+    assert all(again[name] for name in ("pairs", "twice", "items", "report"))
+    same(f"replays/paired-{run}", again)
+
+
+def test_new_campaigns_draw_the_same(own_house: House) -> None:
+    same("replays/drawn", replays.drawn(own_house))
+
+
+@pytest.mark.parametrize("run", [1, 2])
 def test_a_game_is_the_same_game(own_house: House, run: int) -> None:
     again = replays.game_again(own_house, run)
     assert again["same"]

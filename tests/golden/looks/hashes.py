@@ -22,6 +22,7 @@ from backend.judges.registry import prompts_of
 from backend.judges.reward_model import folder_hash
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.llm.client import request_key
+from backend.llm.embeddings import EmbeddingClient
 from backend.llm.endpoint import Endpoint
 from backend.llm.fence import derive_nonce
 from backend.llm.messages import ChatMessage
@@ -111,6 +112,7 @@ def keys(house: House) -> dict[str, Any]:
     folder = house.settings.home / "artifacts" / "policy"
     return {
         "calls": {name: request_key(*parts) for name, parts in given.items()},
+        "embeddings": EmbeddingClient(endpoint, house.settings.home / "none.db")._batch(["甲", "乙"]).key,
         "identity": fenced.identity,
         "fenced": fenced.content,
         "nonce": derive_nonce(b"k" * 32, "identity"),

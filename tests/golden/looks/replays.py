@@ -4,11 +4,13 @@ from typing import Any
 
 from sqlalchemy import delete, select, text
 
-from backend.db.tables import Comparison, Verdict
+from backend.db.tables import Comparison, Item, Verdict
 from backend.judges.base import Sample
 from backend.pairs.records import PairFilter
+from backend.records import CampaignSpec
 from backend.scoring.records import ScoreRequest
 from backend.scoring.targets import Target, TargetKind
+from backend.vocabulary import CampaignKind
 from tests.golden.looks.home import House
 from tests.golden.plain import plain, shortened
 
@@ -84,6 +86,67 @@ def run_goes_on(house: House) -> dict[str, Any]:
         "versions": house.pairs.one(run.id).judge_version,
         "pairs": [shortened(plain([row.prompt, row.chosen, row.rejected, row.state])) for row in rows],
     }
+
+
+_UNDONE = (
+    "DELETE FROM pair_decisions WHERE pair_id IN (SELECT id FROM run_pairs WHERE run_id = :run)",
+    "DELETE FROM preference_pairs WHERE dataset_id = (SELECT dataset_id FROM pair_runs WHERE id = :run)",
+    "UPDATE campaigns SET name = 'before' "
+    "WHERE id IN (SELECT campaign_id FROM run_pairs WHERE run_id = :run)",
+    "DELETE FROM run_pairs WHERE run_id = :run",
+    "UPDATE candidates SET twice = 0 WHERE run_id = :run",
+    "UPDATE pair_runs SET stage = 'judging', report = '{}' WHERE id = :run",
+)
+"""As if a run had only judged: no pairs, and its campaign out of the way."""
+
+
+def paired_again(house: House, run: int) -> dict[str, Any]:
+    """A run that is done makes its pairs once more: what is balanced, kept and handed to people."""
+    before = _pairs(house, run)
+    with house.database.write() as session:
+        for statement in _UNDONE:
+            session.execute(text(statement), {"run": run})
+    done = house.pairs.run(run)
+    again = _pairs(house, run)
+    return {"state": done.state.value} | {name: before[name] == again[name] for name in before}
+
+
+def _pairs(house: House, run: int) -> dict[str, Any]:
+    queries = {
+        "pairs": "SELECT chosen_id, rejected_id, difference, campaign_id IS NULL FROM run_pairs "
+        "WHERE run_id = :run ORDER BY chosen_id, rejected_id",
+        "twice": "SELECT id FROM candidates WHERE run_id = :run AND twice ORDER BY id",
+        "items": "SELECT position, prompt_id, greeting_a_id FROM items WHERE campaign_id IN "
+        "(SELECT campaign_id FROM run_pairs WHERE run_id = :run) ORDER BY position",
+        "report": "SELECT report FROM pair_runs WHERE id = :run",
+    }
+    with house.database.read() as session:
+        return {name: session.execute(text(one), {"run": run}).all() for name, one in queries.items()}
+
+
+def drawn(house: House) -> dict[str, Any]:
+    """What new campaigns of fixed seeds ask: sampling, order, and which greeting is A."""
+    compare, validate = CampaignKind.COMPARE, CampaignKind.VALIDATE
+    both = ("写祝福 · fake · 示例模型", "写祝福 · other · 另一个模型")
+    specs = {
+        "compare": (_campaign("新的对比", compare, ("seed", "短评")), None),
+        "validate": (_campaign("新的评判", validate, ("短评",), judge="rubric"), None),
+        "tagged": (_campaign("只要生日", compare, (), occasion="生日"), None),
+        "across": (_campaign("两个模型", compare, both), both),
+    }
+    found = {}
+    for name, (wish, across) in specs.items():
+        made = house.annotation.create_campaign(wish, across)
+        query = select(Item.greeting_a_id, Item.greeting_b_id).where(Item.campaign_id == made.id)
+        with house.database.read() as session:
+            found[name] = [list(row) for row in session.execute(query.order_by(Item.position))]
+    return found
+
+
+def _campaign(name: str, kind: CampaignKind, datasets: tuple[str, ...], **more: Any) -> CampaignSpec:
+    fixed = {"k": 2, "instructions": "", "rubric": False, "limit": 20, "seed": 17}
+    open_to_all = dict.fromkeys(("occasion", "recipient", "style", "judge"))
+    return CampaignSpec(name=name, kind=kind, datasets=datasets, **{**fixed, **open_to_all, **more})
 
 
 def game_again(house: House, run: int) -> Any:
