@@ -29,6 +29,12 @@ def test_a_run_makes_its_pairs_once_more(own_house: House, run: int) -> None:
     same(f"replays/paired-{run}", again)
 
 
+def test_the_index_of_examples_is_built_the_same(own_house: House) -> None:
+    again = replays.indexed_again(own_house)
+    assert again["stored"] == again["fresh"]
+    same("replays/index", again)
+
+
 def test_new_campaigns_draw_the_same(own_house: House) -> None:
     same("replays/drawn", replays.drawn(own_house))
 

@@ -4,10 +4,13 @@ from typing import Any
 
 from sqlalchemy import delete, select, text
 
+from backend.corpus.examples import ExampleService
 from backend.db.tables import Comparison, Item, Verdict
 from backend.judges.base import Sample
+from backend.judges.registry import ExampleWish
 from backend.pairs.records import PairFilter
 from backend.records import CampaignSpec
+from backend.scoring.blocking import blocking
 from backend.scoring.records import ScoreRequest
 from backend.scoring.targets import Target, TargetKind
 from backend.vocabulary import CampaignKind
@@ -122,6 +125,22 @@ def _pairs(house: House, run: int) -> dict[str, Any]:
     }
     with house.database.read() as session:
         return {name: session.execute(text(one), {"run": run}).all() for name, one in queries.items()}
+
+
+def indexed_again(house: House) -> dict[str, Any]:
+    """The index of liked greetings built anew from the corpus, and what it finds."""
+    stored = house.examples.index().name
+    for stamp in (house.settings.home / "examples").glob("*.stamp"):
+        stamp.unlink()
+    fresh = ExampleService(house.database, house.settings.home, house.endpoints)
+    retriever = fresh.opened(ExampleWish(5))
+    found = blocking(retriever.found("给奶奶的八十大寿祝福", ""))
+    return {
+        "stored": stored,
+        "fresh": retriever.index.name,
+        "entries": retriever.index.entries,
+        "found": plain(found),
+    }
 
 
 def drawn(house: House) -> dict[str, Any]:
