@@ -2,11 +2,13 @@
 
 import random
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from backend.agents.balance import LENGTH_BAND, STYLE_LIMIT, Texts, balance, scarce, tells
+from backend.agents.balance import FITTED_FROM, LENGTH_BAND, STYLE_LIMIT, Tells, Texts, balance, scarce, tells
 from backend.agents.pairing import MOST_A_PROMPT, Judged, Way, pair_up, surface_difference
 from backend.agents.plan import Plan, Recipe, Wished
 from backend.agents.writing import Pen, messages
@@ -213,3 +215,172 @@ def test_what_a_generator_is_asked():
 def test_a_plan_that_cannot_work(wrong: dict[str, object]):
     with pytest.raises(UserError):
         Plan(**{"generators": ("a",), **wrong})  # type: ignore[arg-type]
+
+
+# Balance to the last pair -----------------------------------------------------------------------------
+
+
+def of_lengths(*sides: tuple[int, int], holds: Sequence[bool | None] = ()) -> list[Texts]:
+    """Pairs of these lengths, each of another prompt and with other words."""
+    said = [*holds, *[None] * (len(sides) - len(holds))]
+    return [
+        Texts(n, f"{n:02}" + "甲" * (a - 2), f"{n:02}" + "乙" * (b - 2), holds=said[n])
+        for n, (a, b) in enumerate(sides)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        # Gaps end at 0, 2, 5, 10, 20 and 40: 1 and 2 are alike, 2 and 3 are not.
+        ((41, 40), (40, 42), True),
+        ((42, 40), (40, 43), False),
+        ((43, 40), (38, 43), True),
+        ((45, 40), (37, 43), False),
+        ((46, 36), (36, 42), True),
+        ((46, 36), (35, 46), False),
+        ((51, 31), (35, 46), True),
+        ((51, 31), (30, 51), False),
+        ((61, 21), (30, 51), True),
+        ((61, 21), (20, 61), False),
+        # Means 10 and 11 lie in one cell of ratio 1.35 (7.67 and 7.99), 10 and 13 do not (8.55).
+        ((11, 9), (10, 12), True),
+        ((11, 9), (12, 14), False),
+    ],
+)
+def test_pairs_of_like_lengths_make_up_for_each_other(
+    first: tuple[int, int], second: tuple[int, int], together: bool
+) -> None:
+    found = balance(of_lengths(first, second), by_style=False)
+    assert found.kept == ((0, 1) if together else ())
+    assert found.lost_to_length == (0 if together else 2)
+
+
+def test_who_is_scarce_by_hand() -> None:
+    assert scarce([]) == [] and scarce([(9, 9)]) == [False]
+    assert scarce([(41, 40)] * 2 + [(40, 41)]) == [False, False, True]
+    assert scarce([(41, 40)] + [(40, 41)] * 2) == [True, False, False]
+    # Where both sides of all cells together are even, the longer ones of even cells count as the scarce.
+    assert scarce([(41, 40), (40, 41)]) == [False, True]
+    # Even here, and in the whole run the longer ones are fewer.
+    assert scarce([(41, 40), (40, 41), (90, 60), (60, 90), (60, 90)]) == [True, False, True, False, False]
+
+
+def test_a_second_judge_decides_only_about_pairs_that_need_it() -> None:
+    sides = [(41, 40)] * 3 + [(40, 41)] * 2
+    for holds, kept in (
+        ((None, None, None, None, None), {0, 1, 2}),
+        ((None, None, None, True, None), {0, 1, 2, 3}),
+        ((True, False, None, True, True), {0, 2, 3, 4}),
+        ((False, False, False, False, False), set()),
+    ):
+        found = balance(of_lengths(*sides, holds=holds), by_length=False, by_style=False, twice=True)
+        assert set(found.kept) == kept and found.lost_to_second == 5 - len(kept)
+        assert (found.lost_to_length, found.lost_to_style) == (0, 0)
+    once = balance(of_lengths(*sides, holds=(False,) * 5), by_length=False, by_style=False)
+    assert once.kept == (0, 1, 2, 3, 4) and once.lost_to_second == 0
+
+
+def test_figures_count_pairs_and_ties_half() -> None:
+    found = tells(of_lengths((41, 40), (40, 41), (40, 40), (41, 40)))
+    assert (found.pairs, found.length, found.style) == (4, 2.5 / 4, None)
+    assert found.unsaid is not None and "40" in found.unsaid.en and "4 " in found.unsaid.zh
+    many = tells(of_lengths(*[(41, 40)] * FITTED_FROM))
+    assert many.style is not None and many.unsaid is None
+    assert tells(of_lengths(*[(41, 40)] * (FITTED_FROM - 1))).style is None
+
+
+@pytest.mark.parametrize(
+    ("length", "style", "balanced"),
+    [
+        (0.45, 0.60, True),
+        (0.55, 0.60, True),
+        (0.449, 0.5, False),
+        (0.551, 0.5, False),
+        (0.5, 0.601, False),
+        (None, None, True),
+        (None, 0.7, False),
+        (0.7, None, False),
+    ],
+)
+def test_balanced_is_within_both_limits(length: float | None, style: float | None, balanced: bool) -> None:
+    assert Tells(90, length, style).balanced is balanced
+
+
+def test_what_style_foretells_is_thinned_to_the_limit_and_no_further() -> None:
+    """Chosen texts end with an exclamation mark in 90 of 100 pairs: the sign alone is right that often."""
+    draw = random.Random(5)
+    pairs = []
+    for n in range(1_000):
+        a, b = composed(draw, True), composed(draw, True)
+        a, b = (a.rstrip("！。") + "！", b.rstrip("！。") + "。")
+        pairs.append(Texts(n, a, b) if n % 10 else Texts(n, b, a))
+    found = balance(pairs, by_length=False)
+    assert found.before.style is not None and found.before.style > 0.85
+    signs = [pairs[i].chosen.endswith("！") for i in found.kept]
+    # As many as there are against the sign can stay with it, and a few more, up to the limit.
+    assert signs.count(False) == 100, "a pair against the odds never goes"
+    assert 110 <= signs.count(True) <= 160
+    assert found.lost_to_style == 1_000 - len(signs) and found.lost_to_length == 0
+    assert found.after.style is not None and 0.5 <= found.after.style <= STYLE_LIMIT
+    assert tells([pairs[i] for i in found.kept]) == found.after
+
+
+# Pairs and plans by hand ------------------------------------------------------------------------------
+
+
+def test_what_a_pair_carries() -> None:
+    good, bad = Judged(1, "愿你平安", True, 1.5), Judged(2, "愿你安康", False, -0.5)
+    (pair,) = pair_up(7, [bad, good], Way.ALL)
+    assert (pair.prompt, pair.chosen, pair.rejected, pair.surety) == (7, good, bad, 2.0)
+    assert pair.difference == surface_difference(good.text, bad.text)
+    for chosen, rejected, holds in (
+        (None, None, None),
+        (True, None, None),
+        (None, False, None),
+        (True, False, True),
+        (False, None, False),
+        (None, True, False),
+        (False, False, False),
+        (True, True, False),
+    ):
+        said = [replace(good, again=chosen), replace(bad, again=rejected)]
+        assert pair_up(7, said, Way.ALL)[0].holds is holds
+
+
+def test_among_equals_the_earlier_candidate_is_taken() -> None:
+    same = [Judged(n, "愿你平安", n < 3, 1.0) for n in range(6)]
+    for way, pairs in ((Way.BEST_WORST, [(0, 3)]), (Way.HARDEST, [(0, 3)])):
+        assert [(p.chosen.id, p.rejected.id) for p in pair_up(7, same[::-1], way)] == pairs
+    every = [(p.chosen.id, p.rejected.id) for p in pair_up(7, same[::-1], Way.ALL)]
+    assert every == [(0, 3), (0, 4), (0, 5), (1, 3), (1, 4), (1, 5)]
+
+
+def test_white_space_and_lengths_of_a_difference() -> None:
+    assert surface_difference("a", "a") == 0.0 and surface_difference("a", "b") == 1.0
+    assert surface_difference("", "一二三") == 2.0 and surface_difference(" ", "") == 0.0
+    # Pairs 一二 二三 against 一二: 2 · 1 / 3 in common, lengths 3 and 2.
+    assert surface_difference("一二三", "一二") == pytest.approx(1 - 2 / 3 + 1 / 3)
+
+
+def test_the_bounds_of_a_plan() -> None:
+    for candidates in (2, 16):
+        assert len(Plan(("a",), candidates).recipes(3)) == candidates
+    assert Plan(("a",), 2, (0.0, 2.0)).candidates == 2
+    for wrong in ((-0.1,), (2.1,), (0.5, 2.1)):
+        with pytest.raises(UserError):
+            Plan(("a",), 4, wrong)
+    plain = Recipe("a", 0.7, examples=True, wished=Wished.SHORT).plain()
+    assert plain == {"temperature": 0.7, "examples": True, "wished": "short"}
+    assert Recipe("a", 0.7) == Recipe("a", 0.7, False, Wished.FREE)
+
+
+def test_a_prompt_goes_on_where_the_one_before_stopped() -> None:
+    plan = Plan(("a", "b"), 3)
+    whole = Plan(("a", "b"), 6)
+    for position in range(5):
+        assert [*plan.recipes(2 * position), *plan.recipes(2 * position + 1)] == whole.recipes(position)
+    taken = [recipe.generator for recipe in plan.recipes(0)]
+    assert taken == ["a", "b", "a"] and plan.recipes(0)[0].temperature == plan.recipes(0)[1].temperature
+    settings = [(r.temperature, r.examples, r.wished) for n in range(8) for r in plan.recipes(n)][::2]
+    assert sorted(settings) != settings and len(set(settings)) == 12, "shuffled, and all of them in one turn"

@@ -1,0 +1,108 @@
+"""Which modules are changed, and which tests guard each: the tests that a change to it must fail.
+
+Tests stand in the order they run, the quickest first, and the first failure ends a trial. Left out: browser
+tests, PostgreSQL (the same tests run on SQLite), and files that need minutes.
+"""
+
+_GAME = ("tests/test_principles_gate.py", "tests/test_principles_rules.py", "tests/test_principles_game.py")
+_REPLIES = ("tests/test_llm_parse.py", "tests/test_llm_reading.py", "tests/test_llm_replies.py")
+_ANNOTATION = ("tests/test_annotation_queue.py", "tests/test_annotation_labels.py")
+_WRITING = ("tests/test_writing_rules.py", "tests/test_writing_wish.py", "tests/test_writing_checks.py")
+_COUNTS = tuple(
+    f"tests/test_llm_costs.py::{name}"
+    for name in (
+        "test_a_count_is_believed_where_it_can_be_true",
+        "test_a_count_is_found_wherever_servers_put_it",
+        "test_counts_of_a_stream_grow_and_one_that_broke_off_is_at_least_the_most",
+        "test_embeddings_have_no_output",
+        "test_every_outcome_of_an_attempt_counts_as_what_it_can_have_cost",
+    )
+)
+
+
+def _agreement(*names: str) -> tuple[str, ...]:
+    return ("tests/test_agreement_values.py", *(f"tests/test_agreement_{name}.py" for name in names))
+
+
+CORES: dict[str, dict[str, tuple[str, ...]]] = {
+    "gate and game": {
+        "backend/principles/gate.py": _GAME,
+        "backend/principles/safety.py": _GAME,
+        "backend/agreement/paired.py": _GAME,
+        "backend/principles/labels.py": _GAME,
+        "backend/principles/rules.py": _GAME,
+        "backend/principles/lost.py": _GAME,
+        "backend/principles/faults.py": _GAME,
+        "backend/principles/game.py": _GAME,
+        "backend/principles/deciding.py": _GAME,
+        "backend/principles/duel.py": _GAME,
+        "backend/principles/draws.py": _GAME,
+        "backend/principles/proposals.py": _GAME,
+        "backend/principles/trimming.py": _GAME,
+        "backend/principles/locked.py": _GAME,
+    },
+    "agreement": {
+        "backend/agreement/alpha.py": _agreement("alpha", "board"),
+        "backend/agreement/board.py": _agreement("board", "minimums", "alpha"),
+        "backend/agreement/bootstrap.py": _agreement("bootstrap"),
+        "backend/agreement/categorical.py": _agreement("categorical", "board"),
+        "backend/agreement/figures.py": _agreement("minimums", "board"),
+        "backend/agreement/matched.py": _agreement("matched"),
+        "backend/agreement/minimums.py": _agreement("minimums", "board"),
+        "backend/agreement/models.py": (*_agreement("minimums"), "tests/test_board_models.py"),
+        "backend/agreement/rank.py": _agreement("rank", "board"),
+        "backend/agreement/threshold.py": _agreement("threshold", "board"),
+    },
+    "budget": {
+        "backend/llm/budget.py": ("tests/test_llm_budget.py", *_COUNTS, "tests/test_llm_client.py"),
+        "backend/llm/limiter.py": ("tests/test_llm_limiter.py",),
+        "backend/llm/usage.py": ("tests/test_llm_budget.py", *_COUNTS),
+    },
+    "leases": {
+        "backend/annotation/queue.py": _ANNOTATION,
+        "backend/annotation/labels.py": (*_ANNOTATION, "tests/test_annotation_api.py"),
+        "backend/annotation/undo.py": _ANNOTATION,
+    },
+    "balance": {
+        "backend/agents/balance.py": ("tests/test_agents.py",),
+        "backend/agents/pairing.py": ("tests/test_agents.py",),
+        "backend/agents/plan.py": ("tests/test_agents.py",),
+    },
+    "replies": {
+        "backend/llm/parse.py": _REPLIES,
+        "backend/llm/statements.py": _REPLIES,
+        "backend/llm/remarks.py": _REPLIES,
+        "backend/llm/comparisons.py": _REPLIES,
+        "backend/llm/quotations.py": _REPLIES,
+        "backend/llm/reply.py": _REPLIES,
+        "backend/llm/reply_fields.py": _REPLIES,
+        "backend/llm/reply_limits.py": _REPLIES,
+        "backend/llm/loose_json.py": _REPLIES,
+        "backend/llm/fields.py": _REPLIES,
+        "backend/llm/phrases.py": _REPLIES,
+        "backend/llm/member_values.py": _REPLIES,
+        "backend/llm/copied.py": ("tests/test_llm_copied.py", *_REPLIES),
+    },
+    "writing": {
+        "backend/writing/checks.py": _WRITING,
+        "backend/writing/rules.py": _WRITING,
+        "backend/writing/ages.py": _WRITING,
+        "backend/writing/asked.py": _WRITING,
+        "backend/writing/names.py": _WRITING,
+        "backend/writing/numbers.py": _WRITING,
+        "backend/writing/tidy.py": _WRITING,
+        "backend/writing/wish.py": _WRITING,
+        "backend/writing/near.py": ("tests/test_writing_near.py",),
+    },
+    "rewards": {
+        "backend/training/rewards.py": ("tests/test_rewards.py", "tests/test_request_fit.py"),
+        "backend/training/reward_terms.py": ("tests/test_rewards.py", "tests/test_request_fit.py"),
+        "backend/training/request_fit.py": ("tests/test_request_fit.py", "tests/test_rewards.py"),
+        "backend/training/rarity.py": ("tests/test_rarity.py", "tests/test_rewards.py"),
+        "backend/diversity.py": ("tests/test_diversity.py", "tests/test_rarity.py", "tests/test_rewards.py"),
+    },
+    "collapse": {
+        "backend/training/collapse.py": ("tests/test_monitor.py",),
+        "backend/training/monitor.py": ("tests/test_monitor.py",),
+    },
+}
