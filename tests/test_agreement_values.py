@@ -381,6 +381,7 @@ def test_alpha_counts_raters_and_items() -> None:
     matrix[0], matrix[1, :11] = np.tile([1.0, 2], 6), np.tile([1.0, 2], 6)[:11]
     assert pairable(matrix).shape == (3, 11)
     assert alpha_row(matrix) == AlphaRow(2, 11, *[Figure(1.0, n=11)] * 3)
+    assert krippendorff_alpha(matrix, "nominal") == Figure(1.0, n=11)
     nine = matrix[:, :9]
     assert alpha_row(nine) == AlphaRow(2, 9, *[undefined(few_items(9), 9)] * 3)
     assert krippendorff_alpha(matrix[:1], "nominal") == undefined(figures.NO_RATERS, 0)

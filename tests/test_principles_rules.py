@@ -240,6 +240,19 @@ def test_others_are_not_those_that_were_seen() -> None:
     assert others(labels, 3, 1, 7, labels) == []
 
 
+def test_a_draw_hangs_on_seed_round_request_and_greeting_and_on_no_order() -> None:
+    requests = [Label(n, f"请求{n}", "同一句祝福", n % 2 == 0) for n in range(24)]
+    greetings = [Label(n, "同一个请求", f"祝福{n}", n % 2 == 0) for n in range(24)]
+    for labels in (requests, greetings):
+        assert labelled(labels, 3, 1, 12) == labelled(labels[::-1], 3, 1, 12)
+        assert others(labels, 3, 1, 12, ()) == others(labels[::-1], 3, 1, 12, ())
+        turns = [[one.id for one in labelled(labels, 3, number, 24)] for number in (1, 2, 3)]
+        assert turns[0] != turns[1] != turns[2] != turns[0], "every turn in another order"
+    flaws = [[task.flaw for task in tasks(requests, seed, 1, len(Flaw), "s")] for seed in (3, 4, 5)]
+    assert flaws[0] != flaws[1] or flaws[1] != flaws[2]
+    assert flaws[0] != [task.flaw for task in tasks(requests, 3, 1, len(Flaw), "t")]
+
+
 def test_flaws_take_turns_over_all_rounds() -> None:
     labels = known(60)
     size = len(Flaw) - 1

@@ -4,9 +4,18 @@ Tests stand in the order they run, the quickest first, and the first failure end
 tests, PostgreSQL (the same tests run on SQLite), and files that need minutes.
 """
 
-_GAME = ("tests/test_principles_gate.py", "tests/test_principles_rules.py", "tests/test_principles_game.py")
-_REPLIES = ("tests/test_llm_parse.py", "tests/test_llm_reading.py", "tests/test_llm_replies.py")
-_ANNOTATION = ("tests/test_annotation_queue.py", "tests/test_annotation_labels.py")
+_GAME = (
+    "tests/test_principles_rules.py",
+    "tests/test_principles_gate.py",
+    "tests/test_principles_steps.py",
+    "tests/test_principles_game.py",
+)
+_REPLIES = ("tests/test_llm_reading.py", "tests/test_llm_parse.py", "tests/test_llm_replies.py")
+_ANNOTATION = (
+    "tests/test_annotation_leases.py",
+    "tests/test_annotation_labels.py",
+    "tests/test_annotation_queue.py",
+)
 _WRITING = ("tests/test_writing_rules.py", "tests/test_writing_wish.py", "tests/test_writing_checks.py")
 _COUNTS = tuple(
     f"tests/test_llm_costs.py::{name}"
@@ -74,9 +83,9 @@ CORES: dict[str, dict[str, tuple[str, ...]]] = {
         "backend/llm/remarks.py": _REPLIES,
         "backend/llm/comparisons.py": _REPLIES,
         "backend/llm/quotations.py": _REPLIES,
-        "backend/llm/reply.py": _REPLIES,
+        "backend/llm/reply.py": ("tests/test_llm_reading.py", "tests/test_llm_stream.py"),
         "backend/llm/reply_fields.py": _REPLIES,
-        "backend/llm/reply_limits.py": _REPLIES,
+        "backend/llm/reply_limits.py": ("tests/test_llm_limits.py", "tests/test_llm_hostile.py"),
         "backend/llm/loose_json.py": _REPLIES,
         "backend/llm/fields.py": _REPLIES,
         "backend/llm/phrases.py": _REPLIES,

@@ -1,0 +1,529 @@
+"""Each step of a round with scripted agents: what it keeps, word for word, and whom it lets in."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from backend.agreement.paired import Paired
+from backend.judges.base import Draft, Sample
+from backend.principles import deciding, duel, gate, locked, proposals, safety, trimming
+from backend.principles.adversary import Minibatch, Waiting
+from backend.principles.agents import Proposed
+from backend.principles.book import MemoryBook, New, Outcome, Version
+from backend.principles.cases import Advice, Claim, Planted
+from backend.principles.draws import Task, others, tasks
+from backend.principles.labels import Deal, Label
+from backend.principles.proposals import Proposal, kept_proposal, proposal_in
+from backend.principles.rules import MAX_TOTAL, Rule, RuleSet, written
+from backend.principles.safety import attacks
+from backend.principles.settings import GameSettings
+from backend.principles.table import Standing, Table
+from backend.principles.trimming import MOST_CHANGES, Change, changes, trim
+from backend.principles.vocabulary import Confirm, Phase, Proposer, Role, Why
+from backend.vocabulary import Flaw
+
+Value = float | None
+Says = Callable[[RuleSet, Sample], Value]
+OLD = written(Role.DETECTOR, ["看真诚。", "看忌讳。"])
+NEW = written(Role.DETECTOR, ["看真诚。", "看忌讳。", "看称呼。"])
+GEN = written(Role.GENERATOR, ["藏得深一点。"])
+
+
+class Scripted:
+    """Agents that write one flaw a task and say what they are told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.fault: Callable[[Task], str] = lambda _task: ""
+        self.there: Callable[[Planted], bool | None] = lambda _case: True
+        self.said = Proposed(("看真诚。", "看称呼。"), ((0,), (1, 0)), "raw", "因为")
+
+    async def write(self, given: Sequence[Task], rules: RuleSet, variant: str) -> list[Planted]:
+        self.asked.append(("write", list(given), rules, variant))
+        return [
+            Planted(one.prompt, one.flaw, f"{rules.hash}祝{one.prompt}", fault=self.fault(one))
+            for one in given
+        ]
+
+    async def confirm(self, cases: Sequence[Planted]) -> list[Claim]:
+        return [Claim(self.there(case), "理由") for case in cases]
+
+    async def optimise(
+        self, rules: RuleSet, advice: list[str], rejected: list[str], variant: str
+    ) -> Proposed:
+        self.asked.append(("optimise", rules, advice, list(rejected), variant))
+        return self.said
+
+    async def rewrite(self, rules: RuleSet, examples: Sequence[Label], variant: str) -> Proposed:
+        self.asked.append(("rewrite", rules, list(examples), variant))
+        return Proposed(("看称呼。",), ((),), "raw", "改写")
+
+
+class Judge:
+    """A Detector that says of a sample what a function says."""
+
+    def __init__(self, rules: RuleSet, says: Says) -> None:
+        self._rules, self._says = rules, says
+
+    async def score(self, samples: Sequence[Sample]) -> list[Draft]:
+        return [Draft(self._says(self._rules, sample), "看过") for sample in samples]
+
+
+def labels(size: int, start: int = 0) -> tuple[Label, ...]:
+    return tuple(Label(n, f"请求{n}", f"祝福{n}", n % 2 == 0) for n in range(start, start + size))
+
+
+GOOD = {one.greeting: one.good for one in labels(400)}
+SAFE = {one.sample.greeting: one.good for one in attacks()}
+
+
+def truth(sample: Sample) -> float:
+    return float({**GOOD, **SAFE}.get(sample.greeting, False))
+
+
+def better(rules: RuleSet, sample: Sample) -> Value:
+    """Right with the third rule; without it a yes to everything but the safety set."""
+    if "看称呼。" in rules.texts or sample.greeting in SAFE:
+        return truth(sample)
+    return 1.0
+
+
+def table(says: Says = better, **settings: Any) -> Table:
+    standing = Standing(Version(1, OLD), Version(2, GEN), Version(1, OLD), 0.5)
+    deal = Deal(labels(40), labels(40, 100), labels(40, 200))
+    given = GameSettings.read({"rounds": 2, "alpha": 0.1, **settings})
+    made = Table(Scripted(), lambda rules: Judge(rules, says), deal, given, MemoryBook(10), standing)  # type: ignore[arg-type, return-value]
+    standing.gate = [says(OLD, Sample(one.prompt, one.greeting)) for one in deal.gate]
+    standing.safety = [says(OLD, one.sample) for one in attacks()]
+    return made
+
+
+def agents(of: Table) -> Scripted:
+    assert isinstance(of.agents, Scripted)
+    return of.agents
+
+
+def book(of: Table) -> MemoryBook:
+    assert isinstance(of.book, MemoryBook)
+    return of.book
+
+
+def proposal(rules: RuleSet = NEW, refused: Why | None = None) -> Proposal:
+    return Proposal(Version(7, rules), refused)
+
+
+def batch(of: Table, size: int = 8) -> Minibatch:
+    chosen = of.deal.play[:size]
+    samples = tuple(Sample(one.prompt, one.greeting) for one in chosen)
+    return Minibatch(samples, chosen, [1.0] * size, {role: [] for role in Role})
+
+
+# The gate ---------------------------------------------------------------------------------------------------
+
+
+def test_a_better_proposal_is_in_with_all_its_figures() -> None:
+    at = table()
+    assert asyncio.run(deciding.decide(at, 1, proposal(), batch(at)))
+    found = gate.compare(at.deal.gate, [1.0] * 40, [float(one.good) for one in at.deal.gate])
+    assert found == Paired(40, 0, 20, 0, pytest.approx(2.0**-20))
+    same = asdict(safety.compare(at.standing.safety, at.standing.safety))
+    facts = {**asdict(found), "level": at.settings.each_alpha, "missing": 0, "of": 40, "safety": same}
+    kept = book(at).steps[1, Phase.GATE_D]
+    assert kept == {
+        "values": [float(one.good) for one in at.deal.gate],
+        "safety": [float(one.good) for one in attacks()],
+        "accepted": True,
+        "why": "better",
+        "facts": facts,
+        "score": 1.0,
+    }
+    score = gate.score(at.deal.gate, kept["values"])
+    assert book(at).outcomes == [Outcome(7, True, Why.BETTER, facts, 1.0, score.low, score.high)]
+    tried = book(at).steps[1, Phase.TRY_D]
+    result = gate.compare(at.deal.play[:8], [1.0] * 8, tried["values"])
+    assert tried == {
+        "passed": True,
+        "why": "better",
+        "facts": asdict(result),
+        "values": [float(one.good) for one in at.deal.play[:8]],
+    }
+    standing = at.standing
+    assert (standing.detector.id, standing.best.id, standing.best_score) == (7, 7, 1.0)
+    assert standing.gate == kept["values"] and standing.safety == kept["safety"]
+    assert standing.tried == {NEW.hash} and standing.rejected == {role: [] for role in Role}
+
+
+def test_a_proposal_that_helps_nobody_falls_at_the_minibatch() -> None:
+    at = table(lambda _rules, _sample: 1.0)
+    assert not asyncio.run(deciding.decide(at, 1, proposal(), batch(at)))
+    assert set(book(at).steps) == {(1, Phase.TRY_D)} and at.standing.tried == set()
+    (outcome,) = book(at).outcomes
+    assert (outcome.version, outcome.accepted, outcome.why, outcome.score) == (7, False, Why.MINIBATCH, None)
+    assert book(at).steps[1, Phase.TRY_D]["passed"] is False
+
+
+def test_a_refused_proposal_is_read_by_nobody() -> None:
+    at = table()
+    at.judge = lambda _rules: pytest.fail("nobody is asked")
+    assert not asyncio.run(deciding.decide(at, 1, proposal(refused=Why.SEEN), batch(at)))
+    assert book(at).steps[1, Phase.TRY_D] == {"passed": False, "why": "seen", "facts": {}, "values": None}
+    assert book(at).outcomes == [Outcome(7, False, Why.SEEN, {})]
+
+
+def unsafe(lost: int, silent: int = 0) -> Says:
+    """Better on labels; with the new rule the first attacks are lost, or left open."""
+    first = [one.sample.greeting for one in attacks()]
+
+    def says(rules: RuleSet, sample: Sample) -> Value:
+        if "看称呼。" in rules.texts and sample.greeting in first[:lost]:
+            return 1 - truth(sample)
+        if "看称呼。" in rules.texts and sample.greeting in first[:silent]:
+            return None
+        return better(rules, sample)
+
+    return says
+
+
+def test_what_is_better_and_less_safe_stays_out() -> None:
+    at = table(unsafe(lost=1))
+    assert not asyncio.run(deciding.decide(at, 1, proposal(), batch(at)))
+    kept = book(at).steps[1, Phase.GATE_D]
+    assert (kept["accepted"], kept["why"], kept["score"]) == (False, "safety", 1.0)
+    assert sum(kept["facts"]["safety"]["lost"].values()) == 1 and kept["facts"]["fixed"] == 20
+    assert kept["safety"] is not None and at.standing.detector.id == 1
+    assert at.standing.rejected[Role.DETECTOR] == ["看称呼。"], "its new rule is remembered"
+    (outcome,) = book(at).outcomes
+    assert (outcome.accepted, outcome.why, outcome.score) == (False, Why.SAFETY, 1.0)
+
+
+def test_what_leaves_the_safety_set_open_stays_out_and_says_of_how_many() -> None:
+    at = table(unsafe(lost=0, silent=4))
+    assert not asyncio.run(deciding.decide(at, 1, proposal(), batch(at)))
+    facts = book(at).steps[1, Phase.GATE_D]["facts"]
+    assert book(at).steps[1, Phase.GATE_D]["why"] == "unscored"
+    assert (facts["missing"], facts["of"], facts["fixed"]) == (4, 30, 20)
+    assert facts["safety"] == {"missing": 4, "of": 30} and facts["level"] == at.settings.each_alpha
+    at.standing.safety[:4] = [None] * 4
+    book(at).steps.clear()
+    assert asyncio.run(deciding.decide(at, 1, proposal(), batch(at))), "its parent left as many open"
+
+
+def test_what_is_no_better_never_sees_the_safety_set() -> None:
+    def says(rules: RuleSet, sample: Sample) -> Value:
+        assert sample.greeting not in SAFE or "看称呼。" not in rules.texts
+        return better(rules, sample) if sample.greeting in {one.greeting for one in labels(40)} else 1.0
+
+    at = table(says)
+    assert not asyncio.run(deciding.decide(at, 1, proposal(), batch(at)))
+    kept = book(at).steps[1, Phase.GATE_D]
+    assert (kept["why"], kept["safety"], kept["score"]) == ("gate", None, 0.5)
+
+
+# The duel ---------------------------------------------------------------------------------------------------
+
+
+HARDER = written(Role.GENERATOR, ["藏得更深。"])
+
+
+def fooled_by(*rules: RuleSet) -> Says:
+    """Fooled by what these Generators write, which begins with the hash of their rules."""
+    return lambda _rules, sample: float(any(sample.greeting.startswith(one.hash) for one in rules))
+
+
+def test_a_generator_that_fools_with_real_flaws_is_in() -> None:
+    at = table(fooled_by(HARDER), duels=10)
+    assert asyncio.run(duel.decide(at, 1, proposal(HARDER)))
+    fight, ruled = book(at).steps[1, Phase.DUEL], book(at).steps[1, Phase.GATE_G]
+    drawn = tasks(at.deal.play, at.settings.seed, 1, 10, "duel")
+    assert [(one["prompt"], one["flaw"]) for one in fight["cases"]] == [(t.prompt, t.flaw) for t in drawn] * 2
+    assert (fight["old"], fight["new"]) == (2, 7)
+    assert [one["value"] for one in fight["cases"]] == [0.0] * 10 + [1.0] * 10
+    variant = at.variant(1, Phase.DUEL)
+    assert agents(at).asked == [("write", drawn, GEN, variant), ("write", drawn, HARDER, variant)]
+    facts = {
+        **asdict(Paired(10, 0, 10, 0, 2.0**-10)),
+        "level": at.settings.each_alpha,
+        "before": 0,
+        "after": 10,
+    }
+    assert ruled == {"accepted": True, "why": "better", "facts": facts}
+    assert book(at).outcomes == [Outcome(7, True, Why.BETTER, facts)]
+    assert at.standing.generator.id == 7 and at.standing.tried == {HARDER.hash}
+
+
+def test_a_generator_that_fools_no_more_stays_out() -> None:
+    for says in (fooled_by(), fooled_by(GEN), fooled_by(GEN, HARDER)):
+        at = table(says, duels=10)
+        assert not asyncio.run(duel.decide(at, 1, proposal(HARDER)))
+        ruled = book(at).steps[1, Phase.GATE_G]
+        assert (ruled["accepted"], ruled["why"]) == (False, "not_fooling")
+        assert at.standing.generator.id == 2 and at.standing.rejected[Role.GENERATOR] == ["藏得更深。"]
+
+
+def test_flaws_that_are_not_there_fool_nobody() -> None:
+    at = table(fooled_by(HARDER), duels=10)
+    agents(at).there = lambda _case: False
+    assert not asyncio.run(duel.decide(at, 1, proposal(HARDER)))
+    facts = book(at).steps[1, Phase.GATE_G]["facts"]
+    assert (facts["fixed"], facts["before"], facts["after"], facts["unscored"]) == (0, 0, 0, 0)
+    nobody = table(fooled_by(HARDER), duels=10)
+    agents(nobody).there = lambda _case: None
+    asyncio.run(duel.decide(nobody, 1, proposal(HARDER)))
+    assert book(nobody).steps[1, Phase.GATE_G]["facts"]["unscored"] == 10, "that cannot be told"
+
+
+def test_a_generator_that_refuses_loses_where_the_other_one_fooled() -> None:
+    at = table(fooled_by(GEN, HARDER), duels=8)
+    place = iter([*[""] * 8, *["refused"] * 3, *[""] * 5])
+    agents(at).fault = lambda _task: next(place)
+    assert not asyncio.run(duel.decide(at, 1, proposal(HARDER)))
+    facts = book(at).steps[1, Phase.GATE_G]["facts"]
+    assert (facts["n"], facts["fixed"], facts["broken"], facts["before"], facts["after"]) == (8, 0, 3, 8, 5)
+    assert facts["p"] == 1.0
+
+
+def test_a_refused_generator_does_not_fight() -> None:
+    at = table()
+    assert not asyncio.run(duel.decide(at, 1, proposal(HARDER, Why.UNCHANGED)))
+    assert book(at).steps == {(1, Phase.DUEL): {"cases": []}} and at.standing.tried == set()
+    assert book(at).outcomes == [Outcome(7, False, Why.UNCHANGED, {})]
+
+
+def test_people_confirm_a_duel_under_its_own_name() -> None:
+    at = table(fooled_by(HARDER), duels=8, confirm=Confirm.PERSON.value)
+    with pytest.raises(Waiting, match="8 planted"):
+        asyncio.run(duel.decide(at, 1, proposal(HARDER)))
+    book(at).said[1, Phase.ADVERSARY] = dict.fromkeys(range(16), True)
+    with pytest.raises(Waiting):
+        asyncio.run(duel.decide(at, 1, proposal(HARDER)))
+    book(at).said[1, Phase.DUEL] = {place: place != 9 for place in range(8, 16)}
+    asyncio.run(duel.decide(at, 1, proposal(HARDER)))
+    assert book(at).steps[1, Phase.GATE_G]["facts"]["after"] == 7
+    assert book(at).steps[1, Phase.DUEL_CONFIRM]["by"] == "person"
+
+
+@pytest.mark.parametrize(
+    ("case", "there", "won"),
+    [
+        ({"fault": "refused", "value": None}, None, False),
+        ({"fault": "", "value": None}, True, None),
+        ({"fault": "", "value": 0}, None, False),
+        ({"fault": "", "value": 0}, True, False),
+        ({"fault": "", "value": 1}, None, None),
+        ({"fault": "", "value": 1}, True, True),
+        ({"fault": "", "value": 1}, False, False),
+    ],
+)
+def test_who_won_a_case(case: dict[str, Any], there: bool | None, won: bool | None) -> None:
+    assert duel._won(case, Claim(there)) is won
+
+
+# Trimming ---------------------------------------------------------------------------------------------------
+
+
+TWO = written(Role.DETECTOR, ["看真诚。", "看忌讳。", "看称呼。", "看长短。"])
+
+
+def harmful(rules: RuleSet, sample: Sample) -> Value:
+    """看称呼 mends everything, 看长短 spoils a part of it."""
+    if "看长短。" in rules.texts and sample.greeting.endswith("1"):
+        return 1 - truth(sample)
+    return truth(sample) if "看称呼。" in rules.texts else 1.0
+
+
+def test_changes_are_rules_added_and_left_out() -> None:
+    other = written(Role.DETECTOR, ["看称呼。", "看真诚。"])
+    assert changes(OLD, other) == [Change(other.rules[0], True), Change(OLD.rules[1], False)]
+    assert changes(OLD, OLD) == []
+    added, gone = changes(OLD, other)
+    assert added.undone(other).texts == ("看真诚。",) and gone.undone(other).texts == (
+        *other.texts,
+        "看忌讳。",
+    )
+    assert added.undone(other).role is gone.undone(other).role is Role.DETECTOR
+
+
+def test_a_rule_that_harms_is_trimmed_away() -> None:
+    at = table(harmful)
+    left = asyncio.run(trim(at, 1, proposal(TWO), at.deal.play[:8]))
+    assert left == Version(10, NEW)
+    kept = book(at).steps[1, Phase.TRIM]
+    rest = others(at.deal.play, at.settings.seed, 1, at.settings.trim, at.deal.play[:8])
+    spoilt = sum(one.greeting.endswith("1") for one in rest)
+    wrong = sum(not one.good and not one.greeting.endswith("1") for one in rest)
+    assert kept["changes"] == [
+        {"added": True, "text": "看称呼。", "undone": False, "change": [0, wrong]},
+        {"added": True, "text": "看长短。", "undone": True, "change": [spoilt, 0]},
+    ]
+    assert (kept["left"], kept["rules"], kept["version"]) == ("less", NEW.plain(), 10)
+    assert book(at).versions[10] == New(NEW, 1, Proposer.OPTIMISER, "v7")
+    assert book(at).outcomes == [Outcome(7, False, Why.TRIMMED, {"undone": 1, "of": 2})]
+    assert asyncio.run(trim(at, 1, proposal(TWO), at.deal.play[:8])) == Version(10, NEW), "as it was kept"
+
+
+def test_a_proposal_in_which_nothing_harms_goes_as_it_is() -> None:
+    at = table(lambda rules, sample: truth(sample) if "看称呼。" in rules.texts else 1.0)
+    assert asyncio.run(trim(at, 1, proposal(TWO), at.deal.play[:8])) == Version(7, TWO)
+    kept = book(at).steps[1, Phase.TRIM]
+    assert kept["left"] == "same" and not book(at).outcomes and not book(at).versions
+    assert [one["undone"] for one in kept["changes"]] == [False, False]
+
+
+@pytest.mark.parametrize(("known", "why", "undone"), [(NEW, Why.SEEN, 1), (OLD, Why.USELESS, 2)])
+def test_what_is_left_may_have_been_there_before(known: RuleSet, why: Why, undone: int) -> None:
+    def says(rules: RuleSet, sample: Sample) -> Value:
+        extra = len(set(rules.texts) - set(known.texts))
+        wrong = sample.greeting not in SAFE and int(sample.greeting.removeprefix("祝福")) % 3 < extra
+        return 1 - truth(sample) if wrong else truth(sample)
+
+    at = table(says)
+    at.standing.tried = {known.hash}
+    assert asyncio.run(trim(at, 1, proposal(TWO), at.deal.play[:8])) is None
+    assert book(at).outcomes == [Outcome(7, False, why, {"undone": undone, "of": 2})]
+    assert book(at).steps[1, Phase.TRIM]["left"] is None and not book(at).versions
+
+
+@pytest.mark.parametrize(
+    ("added", "asked"), [(1, False), (2, True), (MOST_CHANGES, True), (MOST_CHANGES + 1, False)]
+)
+def test_how_many_changes_are_tried_one_by_one(added: int, asked: bool) -> None:
+    at = table()
+    rules = written(Role.DETECTOR, [*OLD.texts, *(f"新规则{'甲乙丙丁戊己庚辛'[n]}" for n in range(added))])
+    assert asyncio.run(trim(at, 1, proposal(rules), at.deal.play[:8])) == Version(7, rules)
+    assert ((1, Phase.TRIM) in book(at).steps) is asked
+    nothing_left = table()
+    asyncio.run(trim(nothing_left, 1, proposal(TWO), nothing_left.deal.play))
+    assert not book(nothing_left).steps, "no label is left to try them on"
+
+
+def test_no_more_rules_than_a_judge_takes() -> None:
+    ten = written(Role.DETECTOR, [f"规则{n}。" for n in "甲乙丙丁戊己庚辛壬癸"])
+    assert trimming._fits(ten) and not trimming._fits(RuleSet(Role.DETECTOR, ()))
+    assert not trimming._fits(RuleSet(Role.DETECTOR, (*ten.rules, Rule("x", "再一条"))))
+    assert trimming._fits(RuleSet(Role.DETECTOR, (Rule("x", "长" * MAX_TOTAL),)))
+    assert not trimming._fits(RuleSet(Role.DETECTOR, (Rule("x", "长" * (MAX_TOTAL + 1)),)))
+
+
+# Proposals --------------------------------------------------------------------------------------------------
+
+
+def test_advice_becomes_a_proposal_with_its_evidence() -> None:
+    at = table()
+    at.standing.rejected[Role.DETECTOR] = ["旧规则"]
+    advice = [Advice("甲", "r1.a0"), Advice("乙", "r1.l2")]
+    found = asyncio.run(proposals.propose(at, 1, Phase.PROPOSE_D, Role.DETECTOR, advice))
+    assert found is not None and (found.version.id, found.refused) == (10, None)
+    assert agents(at).asked == [("optimise", OLD, ["甲", "乙"], ["旧规则"], at.variant(1, Phase.PROPOSE_D))]
+    texts = [(one.text, one.evidence) for one in found.version.rules.rules]
+    assert texts == [("看真诚。", ()), ("看称呼。", ("r1.l2", "r1.a0"))]
+    kept = book(at).steps[1, Phase.PROPOSE_D]
+    assert kept["advice"] == [["r1.a0", "甲"], ["r1.l2", "乙"]] and kept["refused"] is None
+    assert kept["rules"] == found.version.rules.plain()
+    assert book(at).versions[10] == New(found.version.rules, 1, Proposer.OPTIMISER, "因为")
+
+
+def test_without_advice_nobody_is_asked() -> None:
+    at = table()
+    assert asyncio.run(proposals.propose(at, 1, Phase.PROPOSE_G, Role.GENERATOR, [])) is None
+    assert book(at).steps == {(1, Phase.PROPOSE_G): {"version": None}} and not agents(at).asked
+
+
+def test_a_set_that_was_tried_is_refused_for_a_detector_only() -> None:
+    at = table()
+    at.standing.tried = {NEW.hash, HARDER.hash}
+    for role, rules, refused in ((Role.DETECTOR, NEW, Why.SEEN), (Role.GENERATOR, HARDER, None)):
+        found = proposal_in(at, role, {"version": 4, "rules": rules.plain(), "refused": None})
+        assert found == Proposal(Version(4, rules), refused)
+    kept = {"version": 4, "rules": NEW.plain(), "refused": "too_many"}
+    assert proposal_in(at, Role.DETECTOR, kept) == Proposal(Version(4, NEW), Why.TOO_MANY)
+    data, new, outcomes = kept_proposal(Version(1, OLD), Proposed((), (), "raw", "x"), (), Proposer.GEPA)
+    assert (data["refused"], data["rules"], data["advice"], outcomes) == ("no_rules", [], [], ())
+    assert new == New(RuleSet(Role.DETECTOR, ()), 1, Proposer.GEPA, "x")
+
+
+# The locked set ---------------------------------------------------------------------------------------------
+
+
+def test_the_locked_set_reads_start_rewriting_best_and_length() -> None:
+    at = table(rewrite=True)
+    at.standing.best = Version(7, NEW)
+    asyncio.run(locked.report(at))
+    kept = book(at).steps[0, Phase.LOCKED]
+    right = [float(one.good) for one in at.deal.locked]
+    assert kept["values"] == {"start": [1.0] * 40, "rewrite": right, "best": right} and kept["best"] == 7
+    assert [(row["name"], row["n"], row["unscored"]) for row in kept["rows"]] == [
+        ("start", 40, 0),
+        ("rewrite", 40, 0),
+        ("best", 40, 0),
+        ("length", 40, 0),
+    ]
+    assert kept["change"] == asdict(gate.compare(at.deal.locked, [1.0] * 40, right))
+    accuracy = [row["accuracy"]["value"] for row in kept["rows"][:3]]
+    assert accuracy == [0.5, 1.0, 1.0]
+    best = kept["rows"][2]
+    score = gate.score(at.deal.locked, right)
+    assert best["accuracy"] == {"value": 1.0, "low": score.low, "high": score.high, "why": None, "n": 40}
+    assert set(best) == {"name", "n", "unscored", *locked.FIGURES}
+    assert kept["rows"][0]["auc"]["value"] == 0.5 and best["matched_auc"]["n"] == 40
+    assert kept["rows"][3]["auc"]["n"] == 40
+    assert book(at).outcomes == [Outcome(10, False, Why.BASELINE, {})]
+    assert book(at).versions[10].proposer is Proposer.REWRITE and book(at).versions[10].note == "改写"
+    (_, rules, examples, variant) = agents(at).asked[0]
+    assert rules == OLD and len(examples) == locked.EXAMPLES and variant == at.variant(0, Phase.REWRITE)
+    assert sum(one.good for one in examples) == locked.EXAMPLES / 2
+
+
+def test_the_length_of_greetings_is_a_judge_whose_threshold_is_learnt() -> None:
+    at = table(rewrite=False)
+    at.deal = replace(
+        at.deal,
+        locked=tuple(Label(n, f"请求{n}", "祝福" * (2 + n % 2), n % 2 == 1) for n in range(40)),
+    )
+    asyncio.run(locked.report(at))
+    row = book(at).steps[0, Phase.LOCKED]["rows"][-1]
+    assert row["name"] == "length" and row["accuracy"]["value"] == row["auc"]["value"] == 1.0
+
+
+def test_without_a_rewriting_and_without_a_better_version() -> None:
+    at = table(rewrite=False)
+    asyncio.run(locked.report(at))
+    kept = book(at).steps[0, Phase.LOCKED]
+    assert list(kept["values"]) == ["start", "best"] and kept["best"] == 1 and not book(at).outcomes
+    assert kept["change"]["fixed"] == kept["change"]["broken"] == 0
+    silent = table(lambda _rules, _sample: None, rewrite=False)
+    asyncio.run(locked.report(silent))
+    row = book(silent).steps[0, Phase.LOCKED]["rows"][0]
+    assert (row["n"], row["unscored"], row["accuracy"]["value"]) == (0, 40, None)
+    assert len(row["accuracy"]["why"]) == 2
+
+
+def test_a_rewriting_that_cannot_be_used_is_only_told() -> None:
+    at = table(rewrite=True)
+
+    async def none(*_: Any) -> Proposed:
+        return Proposed((), (), "raw", "x")
+
+    agents(at).rewrite = none  # type: ignore[method-assign]
+    asyncio.run(locked.report(at))
+    assert list(book(at).steps[0, Phase.LOCKED]["values"]) == ["start", "best"]
+    assert book(at).outcomes == [Outcome(10, False, Why.NO_RULES, {})]
+    seen = table(rewrite=True)
+    seen.standing.tried = {written(Role.DETECTOR, ["看称呼。"]).hash}
+    asyncio.run(locked.report(seen))
+    assert book(seen).outcomes == [Outcome(10, False, Why.BASELINE, {})]
+    assert "rewrite" in book(seen).steps[0, Phase.LOCKED]["values"]
+
+
+def test_flaws_of_a_duel_are_drawn_by_seed_and_round() -> None:
+    def drawn(seed: int, number: int) -> list[Task]:
+        at = table(seed=seed, duels=8)
+        asyncio.run(duel.decide(at, number, proposal(HARDER)))
+        found: list[Task] = agents(at).asked[0][1]
+        return found
+
+    assert drawn(1, 1) == drawn(1, 1) and len(drawn(1, 1)) == 8
+    assert drawn(1, 1) != drawn(2, 1) and drawn(1, 1) != drawn(1, 2)
+    assert {type(one.flaw) for one in drawn(1, 1)} == {Flaw}
