@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from backend.agreement import bootstrap, figures, minimums
+from backend.agreement import bootstrap, figures, minimums, threshold
 from backend.agreement.alpha import krippendorff_alpha, pairable
 from backend.agreement.board import AlphaRow, alpha_row, decide, judge_row
 from backend.agreement.bootstrap import estimate, interval
@@ -14,7 +14,8 @@ from backend.agreement.matched import matched, matched_auc, same_prompt_accuracy
 from backend.agreement.minimums import few_items, few_matched, few_of_a_kind, rarer, withheld
 from backend.agreement.models import opinion, share
 from backend.agreement.rank import auc, kendall, partial_spearman, spearman
-from backend.agreement.threshold import best_threshold, cross_fitted
+from backend.agreement.threshold import FOLDS, best_threshold, cross_fitted
+from backend.text import bucket
 from backend.vocabulary import Scale
 
 NAN = np.nan
@@ -275,6 +276,15 @@ def test_folds_are_even_and_each_is_decided_by_the_others() -> None:
     assert len(lone.decision) == 4
     ties = cross_fitted(np.full(3, 0.5), np.arange(3.0), np.arange(3))
     assert ties.threshold == undefined(figures.ONE_CLASS)
+
+
+def test_folds_follow_from_the_name_of_a_request() -> None:
+    names = [f"请求{n}" for n in range(12)]
+    by_hash = sorted(names, key=lambda name: bucket(name, 2**48, salt="threshold"))
+    expected = {name: place % FOLDS for place, name in enumerate(by_hash)}
+    twice = np.array([*names, *names])
+    assert threshold._folds(twice).tolist() == [expected[name] for name in twice]
+    assert by_hash != sorted(names), "or the order of names would do"
 
 
 def test_what_is_withheld_from_how_many_items_on() -> None:

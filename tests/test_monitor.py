@@ -201,3 +201,149 @@ def test_limits_in_the_wrong_order_are_refused() -> None:
         CollapseRules(distinct_2=(0.5, 0.8))
     with pytest.raises(ValidationError, match="kl"):
         CollapseRules(kl=(10, 2))
+
+
+# Limits by hand: every figure of a start that is easy to divide by, at its limit and just beyond ------------
+
+
+PLAIN = Reading(0, Profile(10, 0.0, 40.0, 5.0, 40.0, 0.5, 0.5, 0.1, 0.8), 0.4, 0.2, 1.0, 0.1, 0.3)
+
+
+def changed(step: int = 4, **figures: float) -> Reading:
+    """The plain start with some figures changed, those of its texts too."""
+    of_texts = {name: value for name, value in figures.items() if hasattr(PLAIN.profile, name)}
+    others = {name: value for name, value in figures.items() if name not in of_texts}
+    return replace(PLAIN, step=step, profile=replace(PLAIN.profile, **of_texts), **others)
+
+
+def found(now: Reading, reference: float = 60.0) -> dict[str, tuple[float, float, bool]]:
+    """Value, limit, and whether it is the stop limit, of every finding."""
+    judged = run_from(PLAIN, now, reference)
+    return {one.figure: (one.value, one.limit, one.stop) for one in judged.findings}
+
+
+def run_from(start: Reading, now: Reading, reference: float = 60.0) -> Judgement:
+    monitor = CollapseMonitor(CollapseRules(), reference)
+    monitor.judge(start)
+    return monitor.judge(now)
+
+
+@pytest.mark.parametrize(
+    ("figure", "at", "value", "beyond", "limit", "stop"),
+    [
+        # The reference of 60 is beyond the start's 40: longer is measured from 60, shorter from 40.
+        ("longer", {"length": 90.0}, 1.55, {"length": 93.0}, 1.5, False),
+        ("longer", {"length": 120.0}, 2.05, {"length": 123.0}, 2.0, True),
+        ("shorter", {"length": 24.0}, 0.55, {"length": 22.0}, 0.6, False),
+        ("shorter", {"length": 16.0}, 0.35, {"length": 14.0}, 0.4, True),
+        ("distinct_2", {"distinct_2": 0.425}, 0.8, {"distinct_2": 0.4}, 0.85, False),
+        ("distinct_2", {"distinct_2": 0.35}, 0.6, {"distinct_2": 0.3}, 0.7, True),
+        ("distinct_2", {"distinct_2_equal": 0.425}, 0.6, {"distinct_2_equal": 0.3}, 0.7, True),
+        ("self_bleu_4", {"self_bleu_4": 0.625}, 0.3, {"self_bleu_4": 0.65}, 0.25, False),
+        ("self_bleu_4", {"self_bleu_4": 0.7}, 0.5, {"self_bleu_4": 0.75}, 0.4, True),
+        ("repetition", {"repetition": 0.2}, 0.15, {"repetition": 0.25}, 0.1, False),
+        ("repetition", {"repetition": 0.35}, 0.4, {"repetition": 0.5}, 0.25, True),
+        ("fit", {"fit": 0.68}, 0.8, {"fit": 0.64}, 0.85, False),
+        ("fit", {"fit": 0.56}, 0.5, {"fit": 0.4}, 0.7, True),
+        ("kl", {"kl": 2.0}, 3.0, {"kl": 3.0}, 2.0, False),
+        ("kl", {"kl": 10.0}, 11.0, {"kl": 11.0}, 10.0, True),
+        ("zero_variance", {"zero_variance": 0.9}, 0.95, {"zero_variance": 0.95}, 0.9, False),
+        ("zero_variance", {"zero_variance": 0.98}, 1.0, {"zero_variance": 1.0}, 0.98, True),
+        ("gold_drop", {"gold": 0.3, "reward": 2.0}, 0.75, {"gold": 0.25, "reward": 2.0}, 0.5, False),
+        ("gold_drop", {"gold": 0.2, "reward": 2.0}, 1.5, {"gold": 0.1, "reward": 2.0}, 1.0, True),
+    ],
+)
+def test_limits_from_both_sides(
+    figure: str, at: dict[str, float], value: float, beyond: dict[str, float], limit: float, stop: bool
+) -> None:
+    on_the_limit = found(changed(**at))
+    assert figure not in on_the_limit or on_the_limit[figure][2] is False, "at a limit is not beyond it"
+    assert found(changed(**beyond)) == {figure: (pytest.approx(value), limit, stop)}
+
+
+def test_the_reference_is_the_farther_of_start_and_accepted_greetings() -> None:
+    assert found(changed(length=70.0), reference=30.0) == {"longer": (1.75, 1.5, False)}
+    assert found(changed(length=17.0), reference=30.0) == {"shorter": (pytest.approx(17 / 30), 0.6, False)}
+    assert found(changed(length=70.0), reference=math.nan) == {"longer": (1.75, 1.5, False)}
+
+
+def test_what_was_nothing_at_the_start_is_no_ratio() -> None:
+    nothing = changed(0, distinct_2=0.0, fit=0.0, self_bleu_4=1.0, gold_spread=0.0)
+    assert run_from(nothing, changed(gold=-9.0, reward=2.0, self_bleu_4=0.5)).findings == ()
+    assert run_from(PLAIN, changed(gold=-9.0, reward=1.0)).findings == (), "the reward did not rise"
+
+
+def test_gold_falls_from_the_best_so_far_in_the_spread_of_the_start() -> None:
+    monitor = CollapseMonitor(CollapseRules(), 60.0)
+    monitor.judge(PLAIN)
+    assert monitor.judge(changed(4, gold=0.8, reward=1.2, gold_spread=9.0)).best
+    fallen = monitor.judge(changed(8, gold=0.66, reward=1.3))
+    assert [(one.figure, one.value) for one in fallen.findings] == [("gold_drop", pytest.approx(0.7))]
+    assert not fallen.best and monitor.judge(changed(12, gold=0.66, reward=1.2)).findings == ()
+
+
+def test_reasons_are_joined_and_name_their_limit() -> None:
+    judged = run_from(PLAIN, changed(length=93.0, fit=0.64))
+    assert judged.reason is not None and judged.reason.en.count("; ") == 1
+    assert "93 characters, 1.55 times" in judged.reason.en and "(limit 1.5)" in judged.reason.en
+    assert "上限 1.5" in judged.reason.zh and "下限 0.85" in judged.reason.zh
+    assert run_from(PLAIN, changed()).reason is None
+
+
+def test_readings_beyond_a_limit_are_counted_running() -> None:
+    monitor = CollapseMonitor(CollapseRules(patience=2), 60.0)
+    assert monitor.judge(PLAIN) == Judgement((), stop=False, best=True)
+    bad, warned = changed(kl=11.0), changed(kl=3.0)
+    assert [monitor.judge(one).stop for one in (bad, warned, bad, bad)] == [False, False, False, True]
+    assert monitor.beyond == {"kl": 2}
+    other = CollapseMonitor(CollapseRules(patience=2), 60.0)
+    other.judge(PLAIN)
+    assert [other.judge(one).stop for one in (bad, changed(fit=0.1), bad)] == [False, False, False]
+    assert other.judge(changed(kl=11.0, fit=0.1)).stop
+    assert CollapseMonitor(CollapseRules(patience=1), 60.0).judge(bad).stop is False, (
+        "the start is no finding"
+    )
+
+
+def test_the_first_reward_belongs_to_the_start() -> None:
+    monitor = CollapseMonitor(CollapseRules(), 60.0)
+    monitor.first_reward(3.0)
+    assert monitor.start is None and monitor.written is None
+    silent = changed(0, reward=math.nan)
+    monitor.judge(silent)
+    assert monitor.written == 400
+    monitor.first_reward(3.0)
+    assert monitor.start == monitor.best == replace(silent, reward=3.0)
+    monitor.first_reward(9.0)
+    assert monitor.start is not None and monitor.start.reward == 3.0
+    later = CollapseMonitor(CollapseRules(), 60.0)
+    later.judge(silent)
+    later.judge(changed(4, gold=0.9, reward=math.nan))
+    later.first_reward(3.0)
+    assert later.start is not None and later.start.reward == 3.0
+    assert later.best is not None and later.best.step == 4 and math.isnan(later.best.reward)
+
+
+def test_a_state_holds_all_that_is_known() -> None:
+    monitor = CollapseMonitor(CollapseRules(), 60.0)
+    assert monitor.state() == {"start": None, "best": None, "beyond": {}}
+    monitor.judge(PLAIN)
+    monitor.judge(changed(4, kl=11.0))
+    state = json.loads(json.dumps(monitor.state(), allow_nan=True))
+    other = CollapseMonitor(CollapseRules(), 60.0)
+    other.restore(state)
+    assert other.start is not None and other.start.profile == PLAIN.profile and other.beyond == {"kl": 1}
+    assert other.best is not None and (other.best.step, other.best.gold) == (0, 0.4)
+    assert other.judge(changed(8, kl=11.0)).stop
+    empty = CollapseMonitor(CollapseRules(), 60.0)
+    empty.restore({"start": None, "best": None, "beyond": {}})
+    assert empty.judge(PLAIN).best
+
+
+def test_of_equal_gold_the_newest_is_kept() -> None:
+    monitor = CollapseMonitor(CollapseRules(), 60.0)
+    judged = [
+        monitor.judge(one) for one in (PLAIN, changed(4), changed(8, gold=0.39), changed(12, gold=0.41))
+    ]
+    assert [one.best for one in judged] == [True, True, False, True]
+    assert monitor.best is not None and monitor.best.step == 12

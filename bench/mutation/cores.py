@@ -104,14 +104,21 @@ CORES: dict[str, dict[str, tuple[str, ...]]] = {
         "backend/writing/near.py": ("tests/test_writing_near.py",),
     },
     "rewards": {
-        "backend/training/rewards.py": ("tests/test_rewards.py", "tests/test_request_fit.py"),
-        "backend/training/reward_terms.py": ("tests/test_rewards.py", "tests/test_request_fit.py"),
-        "backend/training/request_fit.py": ("tests/test_request_fit.py", "tests/test_rewards.py"),
-        "backend/training/rarity.py": ("tests/test_rarity.py", "tests/test_rewards.py"),
-        "backend/diversity.py": ("tests/test_diversity.py", "tests/test_rarity.py", "tests/test_rewards.py"),
+        "backend/training/rewards.py": (
+            "tests/test_reward_values.py",
+            "tests/test_rewards.py",
+            "tests/test_request_fit.py",
+        ),
+        "backend/training/reward_terms.py": (
+            "tests/test_reward_values.py",
+            "tests/test_rewards.py",
+            "tests/test_request_fit.py",
+        ),
+        "backend/training/request_fit.py": ("tests/test_reward_values.py", "tests/test_request_fit.py"),
+        "backend/training/rarity.py": ("tests/test_reward_values.py", "tests/test_rarity.py"),
+        "backend/diversity.py": ("tests/test_reward_values.py", "tests/test_diversity.py"),
     },
     "collapse": {
         "backend/training/collapse.py": ("tests/test_monitor.py",),
-        "backend/training/monitor.py": ("tests/test_monitor.py",),
     },
 }
