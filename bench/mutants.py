@@ -51,8 +51,7 @@ def chosen(arguments: argparse.Namespace) -> Iterator[Module]:
             made = mutants(ROOT, path)
             drawn = set(sorted(one.key for one in made)[: None if arguments.all else arguments.sample])
             sample = [one for one in made if one.key in drawn]
-            there = tuple(test for test in tests if (ROOT / test.split("::")[0]).exists())
-            yield Module(core, path, there, sample, len(made))
+            yield Module(core, path, tests, sample, len(made))
 
 
 def known(file: Path = EQUIVALENT) -> dict[tuple[str, str, str, str], str]:

@@ -8,7 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.agents.balance import FITTED_FROM, LENGTH_BAND, STYLE_LIMIT, Tells, Texts, balance, scarce, tells
+from backend.agents.balance import (
+    FITTED_FROM,
+    LENGTH_BAND,
+    STYLE_LIMIT,
+    Tells,
+    Texts,
+    _Work,
+    balance,
+    scarce,
+    tells,
+)
 from backend.agents.pairing import MOST_A_PROMPT, Judged, Way, pair_up, surface_difference
 from backend.agents.plan import Plan, Recipe, Wished
 from backend.agents.writing import Pen, messages
@@ -384,3 +394,33 @@ def test_a_prompt_goes_on_where_the_one_before_stopped() -> None:
     assert taken == ["a", "b", "a"] and plan.recipes(0)[0].temperature == plan.recipes(0)[1].temperature
     settings = [(r.temperature, r.examples, r.wished) for n in range(8) for r in plan.recipes(n)][::2]
     assert sorted(settings) != settings and len(set(settings)) == 12, "shuffled, and all of them in one turn"
+
+
+def test_thinning_aims_lower_each_round_and_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, asked = _Work(of_lengths(*[(41, 40)] * 4)), []
+
+    def thinned(kept: np.ndarray, number: int, aim: float) -> np.ndarray:
+        asked.append((number, round(aim, 6)))
+        return kept
+
+    monkeypatch.setattr(work, "_thinned", thinned)
+    every = work.everything()
+    for style in (STYLE_LIMIT, None):
+        monkeypatch.setattr(work, "tells", lambda _kept, style=style: Tells(90, 0.5, style))
+        assert work.by_style(every, by_length=False) is every and not asked
+    monkeypatch.setattr(work, "tells", lambda _kept: Tells(90, 0.5, STYLE_LIMIT + 0.001))
+    assert work.by_style(every, by_length=False).tolist() == [True] * 4
+    assert asked == [(n, round(0.58 - n / 100, 6)) for n in range(9)]
+    assert not work.by_style(every, by_length=True).any(), "the lengths are balanced again after each"
+
+
+def test_verdicts_of_one_kind_make_no_pair() -> None:
+    for way in Way:
+        for kind in (True, False):
+            assert pair_up(7, [Judged(n, f"愿你{n}", kind) for n in range(3)], way) == []
+
+
+def test_a_plan_s_defaults() -> None:
+    assert Plan(("a",)) == Plan(
+        ("a",), 4, (0.7, 1.0), (False, True), (Wished.FREE, Wished.SHORT, Wished.LONG)
+    )

@@ -145,7 +145,7 @@ def test_of_two_held_the_one_touched_last_comes_first(
     desks: Desks, clock: Clock, people: tuple[int, int, int]
 ) -> None:
     first, second, third = desks.items()
-    for item in (first, third, second):
+    for item in (third, second, first):
         desks.take(item, people[0])
     assert desks.next(people[0]) == first, "at the same moment the first by position"
     clock.forward(5)
@@ -379,7 +379,10 @@ def test_a_verdict_its_review_and_both_withdrawn(
     assert (gone.withdrawn, gone.supersedes_id, gone.verdict_id) == (True, review.id, review.verdict_id)
     skipped = service.judge_blind(VerdictInput(made.id, item, None, "v2"), me)
     assert skipped.reveal is None, "who skips is shown nothing"
-    assert desks.next(me) != item
+    assert desks.next(me) != item and item not in {row[0] for row in desks.leases()}
+    after_all = service.judge_blind(VerdictInput(made.id, item, 0, "v3", amends=skipped.saved.revision), me)
+    assert after_all.reveal is not None and rows(database, Verdict)[-1].value == 0.0
+    assert (item, me, 0, True) in {row[:4] for row in desks.leases()}, "its slot is taken again"
 
 
 def test_a_closed_campaign_another_kind_and_nobody(

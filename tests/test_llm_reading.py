@@ -418,6 +418,9 @@ def test_what_a_text_behind_a_label_states() -> None:
         ("好?不", 0),
         ("1->0", 0),
         ("1. 甲\n2. 乙", None),
+        ("呃,好", None),
+        ("3,好", Invalid("out_of_range")),
+        ("不坏不好", None),
     ):
         assert stated(given, V, Source.LABEL) == expected, given
     assert stated("1->0", V, Source.MEMBER) == Invalid("unclear")
@@ -576,6 +579,8 @@ def test_a_failure_names_its_field_and_the_reply() -> None:
     said = ParseFailure("missing", "", "emotion").message
     assert '"emotion"' in said.en and "“emotion”" in said.zh
     assert read_verdict('"{\\"verdict\\": 1}"') == {"verdict": 1}, "a reply that is one JSON string"
+    tagged = {"explanation": "它写了<think>三个字", "verdict": 1}
+    assert read_verdict(json.dumps(tagged, ensure_ascii=False)) == tagged, "a tag in a string is no thought"
 
 
 # Documents and streams --------------------------------------------------------------------------------------

@@ -1,11 +1,24 @@
 """Near-duplicates: the index finds exactly what comparing all pairs finds."""
 
 import random
+from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.writing.near import GREETINGS, PROMPTS, Rule, Seen, jaccard, normal_prompt, without_near
+from backend.writing.near import (
+    GREETINGS,
+    PROMPTS,
+    Rule,
+    Seen,
+    jaccard,
+    named,
+    normal_greeting,
+    normal_prompt,
+    similarity,
+    without_near,
+)
 
 TEXTS = st.lists(st.text(alphabet="祝你生日快乐平安12", min_size=0, max_size=14), max_size=40)
 
@@ -79,3 +92,51 @@ def test_requests_that_differ_in_a_number_or_a_person_are_different() -> None:
 def test_counting_what_came_again() -> None:
     kept, again = without_near(["祝你生日快乐", "祝你生日快乐！", "新年好", "祝你 生日快乐"])
     assert kept == ["祝你生日快乐", "新年好"] and again == {"祝你生日快乐": 2}
+
+
+def test_how_alike_two_texts_are_by_hand() -> None:
+    # 3-grams with edges: ^甲乙 甲乙丙 乙丙丁 丙丁$, and ^甲乙 甲乙丙 乙丙$: two of five.
+    assert similarity("甲乙丙丁", "甲乙丙") == pytest.approx(2 / 5)
+    assert similarity("甲乙", "丙丁") == 0.0 and similarity("", "") == 1.0 and similarity("甲", "甲！") == 1.0
+    # 2-grams: ^甲 甲乙 乙$ and ^甲 甲$: one of four.
+    assert similarity("甲乙", "甲", PROMPTS) == pytest.approx(1 / 4)
+    assert jaccard(set(), set()) == 1.0 and jaccard({"a"}, set()) == 0.0
+    assert jaccard({"a", "b"}, {"b", "c", "d"}) == pytest.approx(1 / 4)
+    assert (GREETINGS.order, GREETINGS.threshold, PROMPTS.order, PROMPTS.threshold) == (3, 0.7, 2, 0.8)
+
+
+def test_texts_at_the_threshold_are_the_same_and_just_below_are_not() -> None:
+    def two(shared: int, own: int) -> tuple[str, str]:
+        """Texts with `shared` 1-grams in common and `own` more in the second; the edge is shared too."""
+        common = "".join(chr(0x4E00 + n) for n in range(shared - 1))
+        return common, common + "".join(chr(0x5E00 + n) for n in range(own))
+
+    rule = Rule(normal_greeting, order=1, threshold=0.7)
+    for shared, own, same in ((7, 3, True), (14, 6, True), (7, 4, False), (13, 6, False)):
+        for first, second in (two(shared, own), two(shared, own)[::-1]):
+            seen = Seen(rule)
+            assert seen.add(first) is None
+            assert seen.find(second) == (first if same else None) and len(seen) == 1
+            assert seen.add(second) == (first if same else None) and len(seen) == (1 if same else 2)
+
+
+def test_the_first_of_several_is_named_and_what_is_fixed_must_agree() -> None:
+    seen = Seen(Rule(normal_greeting, order=1, threshold=0.5, fixed=lambda body: body[-1:]))
+    for text in ("甲乙丙丁", "甲乙丙戊", "甲乙己丁"):
+        assert seen.add(text) is None or text == "甲乙己丁"
+    assert seen.add("甲乙庚丁") == "甲乙丙丁" and seen.find("甲乙辛戊") == "甲乙丙戊"
+    assert seen.add("甲乙丙壬") is None
+
+
+def test_the_forms_that_are_compared() -> None:
+    assert normal_greeting("祝 ＡＢ_c，１２！🎂") == "祝abc12"
+    for text, body in (
+        ("请帮我写一条祝福语", "祝福"),
+        ("能不能给我来一段贺词吗", "祝福"),
+        ("吉祥话大全", "祝福"),
+        ("的", "的"),
+        ("写作的祝词", "写作祝福"),
+    ):
+        assert normal_prompt(text) == body
+    assert named("22岁儿子生日") == (Counter({"22": 1, "儿子": 1}), "生日")
+    assert named("三三三") != named("三") and named("无") == (Counter(), None)
