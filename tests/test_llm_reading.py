@@ -191,6 +191,8 @@ def test_spans_that_quote_or_are_taken_back() -> None:
     assert quotations('"甲：1\n乙"', []) == [], "plain marks end with their line"
     assert quotations("“甲\n乙：1”", []) == [(0, 7)], "full-width ones do not"
     assert quotations("“甲「乙：1”", []) == [(0, 7)], "what was left open inside is forgotten"
+    for marks in (40, 41):
+        assert quotations("“" * marks + "：1”", []) == [(39, marks + 3)], "no more are kept open"
     assert code_blocks("```\n甲\n```\n乙\n```") == [(0, 9)] and code_blocks("甲```乙```") == []
 
 
@@ -312,6 +314,14 @@ def test_which_side_is_preferred(clause: str, side: str | None) -> None:
     assert compared(clause, SIDES) == side
 
 
+def test_neither_figures_nor_the_tie_are_sides() -> None:
+    numbered = choice("winner", {"甲": "a", "1": "a", "乙": "b", "2": "b", "平": "tie"}, tie="tie")
+    assert compared("甲 > 乙", numbered) == "a" and compared("平", numbered) == "tie"
+    assert (
+        compared("1 > 2", numbered) is compared("平更好", numbered) is compared("平 > 甲", numbered) is None
+    )
+
+
 def test_a_remark_that_speaks_of_the_other_side() -> None:
     for remark, value, other in (
         ("比乙真诚", "a", True),
@@ -325,6 +335,7 @@ def test_a_remark_that_speaks_of_the_other_side() -> None:
     ):
         assert mentions_other(remark, value, SIDES) is other
     assert mentions_other("乙", "a", choice("w", {"甲": "a"}, tie="t")) is False
+    assert mentions_other("a is dull", "b", choice("w", {"甲": "a", "乙": "b"}, tie="t")) is False
 
 
 # Members ----------------------------------------------------------------------------------------------------
@@ -423,6 +434,13 @@ def test_what_a_text_behind_a_label_states() -> None:
         ("不坏不好", None),
     ):
         assert stated(given, V, Source.LABEL) == expected, given
+    for given, side in (
+        ("甲?不,乙", "b"),
+        ("甲?不,甲", None),
+        ("甲?不", None),
+        ("甲?乙", "b"),
+    ):
+        assert stated(given, SIDES, Source.LABEL) == side, given
     assert stated("1->0", V, Source.MEMBER) == Invalid("unclear")
 
 
@@ -487,6 +505,7 @@ def test_corrections_and_scales() -> None:
         ("好", None),
     ):
         assert other_scale(note, STARS) is other
+    assert other_scale("满分一百", integer("points", 0, 100)) is False
     assert other_scale("满分1", V) is False and other_scale("满分10", V) is True
 
 
