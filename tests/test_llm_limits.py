@@ -80,7 +80,7 @@ def test_limits_by_hand() -> None:
         assert chat_limit(none) == BASE_BYTES
     assert chat_limit(1) == BASE_BYTES + TOKEN_BYTES and chat_limit(10**9) == MOST_BYTES
     assert embeddings_limit(10, 4) == BASE_BYTES + 40 * NUMBER_BYTES == 2**20 + 960
-    assert embeddings_limit(10**5, 10**5) == MOST_BYTES
+    assert embeddings_limit(10**5, 10**5) == MOST_BYTES == 2**25 and ERROR_BYTES == 2**16
 
 
 def test_a_stream_may_have_exactly_its_limit() -> None:

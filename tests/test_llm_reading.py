@@ -103,6 +103,12 @@ def test_objects_that_are_almost_json(raw: str, value: dict[str, Any]) -> None:
         assert type(found.value[key]) is type(one)
 
 
+def test_integers_are_numbers_up_to_a_length() -> None:
+    for digits, kind in ((399, int), (400, str)):
+        (read,) = objects(f"{{a: {'1' * digits}}}")
+        assert type(read.value["a"]) is kind and str(read.value["a"]) == "1" * digits
+
+
 def test_what_is_cut_off_is_named() -> None:
     for raw, value, unfinished in (
         ('{"a": 1, "b": "x', {"a": 1, "b": "x"}, {"b"}),
@@ -264,6 +270,9 @@ def test_numbers_on_a_scale_are_neither_clipped_nor_rounded() -> None:
         ("# 好", V, 1),
         ("- 好", V, 1),
         ("好~", V, 1),
+        ("**- 好**", V, 1),
+        ("好~**", V, 1),
+        ("the  greeting is \n good", V, 1),
         ("天气晴", V, None),
     ],
 )
@@ -409,6 +418,62 @@ def test_fields_are_what_their_makers_say() -> None:
     assert why.names[0] == "reason" and why.names.count("reason") == 1 and not why.required
     assert explanation(required=True).required and explanation(hint="x").hint == "x"
     assert choice("c", {"x": 1}) == Field("c", FieldKind.CHOICE, words={"x": 1})
+    assert integer("i", 1, 3) == Field("i", FieldKind.INT, low=1, high=3)
+    assert number("n", 0, 1) == Field("n", FieldKind.FLOAT, low=0, high=1)
+    assert text("t") == Field("t", FieldKind.TEXT) and texts("t") == Field("t", FieldKind.TEXTS)
+
+
+NAMES = (
+    "verdict 判定 结论 結論 評定 评定 裁决 裁決 judgment judgement conclusion decision "
+    "判断 结果 得分 分数 评分 打分 答案 评价 总评 评估 评判 判斷 結果 評分 評價 "
+    "label score rating result answer assessment overall"
+)
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_every_name_of_a_verdict_is_a_label_and_a_member(name: str) -> None:
+    assert read_verdict(f"{name}：0") == read_verdict(f'{{"{name}": 0}}') == {"verdict": 0}
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "1",
+        "好",
+        "优秀",
+        "合格",
+        "优",
+        "是",
+        "通过",
+        "及格",
+        "優秀",
+        "優",
+        "通過",
+        "good",
+        "excellent",
+        "yes",
+        "true",
+        "pass",
+        "一",
+        "不错",
+        "不錯",
+    ],
+)
+def test_every_word_for_good(word: str) -> None:
+    assert read_verdict(f"判定：{word}") == read_verdict(f'{{"verdict": "{word}"}}') == {"verdict": 1}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["0", "坏", "壞", "差", "劣", "否", "不好", "通不过", "poor", "bad", "no", "false", "fail", "零", "〇"],
+)
+def test_every_word_for_bad(word: str) -> None:
+    assert read_verdict(f"判定：{word}") == read_verdict(f'{{"verdict": "{word}"}}') == {"verdict": 0}
+
+
+@pytest.mark.parametrize("name", ["explanation", "reason", "reasons", "理由", "解释", "原因", "说明", "评语"])
+def test_every_name_of_a_reason(name: str) -> None:
+    assert read_verdict(f"判定：1\n{name}：真诚") == {"verdict": 1, "explanation": "真诚"}
 
 
 # Statements and remarks -------------------------------------------------------------------------------------
