@@ -624,6 +624,16 @@ def test_an_echo_of_the_format_is_no_answer() -> None:
         assert copied("", fields, {"verdict": 1, "explanation": dots}, nothing) == "explanation"
     assert copied(outline(fields), fields, None, nothing) is not None
     assert copied("没有", fields, None, nothing) is None
+    said, echoed = {"verdict": 1, "explanation": "写得真诚"}, f"{meaning(V)}\n{answer}"
+    for rest, name in (
+        (said, None),
+        ({**said, "verdict": 0}, "verdict"),
+        ({"verdict": 1}, "explanation"),
+        ({**said, "explanation": "〈〉写得真诚"}, "explanation"),
+        ({**said, "explanation": "写得〈〉真诚"}, None),
+        (None, "verdict"),
+    ):
+        assert copied(echoed, fields, said, lambda _, rest=rest: rest) == name
     merits = [texts("merits", "优点")]
     for given, name in (
         (["真诚"], None),

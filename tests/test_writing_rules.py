@@ -1,9 +1,12 @@
 """The rules of writing at their edges: numbers, counts, sizes, ages, names, loops, brackets."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.settings import ROOT
 from backend.writing.ages import other_number
 from backend.writing.asked import ABOUT, count_of, for_one, lengths_of
 from backend.writing.checks import fault_of
@@ -218,7 +221,12 @@ def test_who_says_only_the_request_repeats_it() -> None:
 
 
 def test_several_texts_where_one_was_asked_for() -> None:
-    for text in ("1. 快乐\n2. 平安", "版本一：快乐 版本二：平安", "1、快乐。2、平安", "- 快乐\n- 平安"):
+    for text in (
+        "1. 快乐\n2. 平安",
+        "版本一：快乐 版本二：平安",
+        "1、快乐。2、平安。3、健康",
+        "- 快乐\n- 平安",
+    ):
         assert fault(text) is Fault.SEVERAL and fault(text, count=2) is None
     for text in (
         "1. 快乐\n平安",
@@ -304,6 +312,7 @@ def test_lines_with_a_number_or_a_bullet() -> None:
         ("「生日快乐」", "生日快乐"),
         ("“”", "“”"),
         ("“好”", "好"),
+        ("**“”**", "“”"),
         ("“甲”和“乙”", "“甲”和“乙”"),
         ("“生日快乐", "“生日快乐"),
         ("1. “生日快乐”", "生日快乐"),
@@ -335,6 +344,7 @@ def test_a_request_is_read_as_a_whole() -> None:
         ("123", Refusal.NO_WORDS),
         ("写一份年终总结", Refusal.NOT_A_GREETING),
         ("write a poem about the sea", Refusal.NOT_A_GREETING),
+        ("用PYTHON写生日祝福", Refusal.NOT_A_GREETING),
         ("a birthday wish for my mother", None),
     ):
         assert read_wish(text).refusal is refusal
@@ -345,8 +355,14 @@ def test_the_language_of_a_request() -> None:
     assert language_of("") == "zh" and language_of("x 生") == "zh"
 
 
-def test_word_lists_are_patterns() -> None:
-    assert words("surname").startswith("(?:") and rule("blank") is rule("blank")
-    assert "{" not in words("other_task") or "{0," in words("other_task") or "#" not in words("other_task")
-    assert rule("greeting_en").search("HAPPY BIRTHDAY") is not None
-    assert not any(line.startswith("# ") for line in words("title").split("|"))
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "backend/writing/rules").glob("*.txt")), ids=lambda one: one.stem
+)
+def test_a_word_list_is_its_lines_without_comments(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    wanted = [line for line in lines if line and not line.startswith("# ")]
+    made = words(file.stem)
+    assert all(line in made for line in wanted if "{" not in line) and made.startswith("(?:")
+    assert not any(line in made for line in lines if line.startswith("# "))
+    assert "{name}" not in made and rule(file.stem) is rule(file.stem)
+    assert rule(file.stem).flags & re.IGNORECASE
