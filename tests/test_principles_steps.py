@@ -9,7 +9,7 @@ import pytest
 
 from backend.agreement.paired import Paired
 from backend.judges.base import Draft, Sample
-from backend.principles import deciding, duel, gate, locked, proposals, safety, trimming
+from backend.principles import deciding, duel, game, gate, locked, proposals, safety, trimming
 from backend.principles.adversary import Minibatch, Waiting
 from backend.principles.agents import Proposed
 from backend.principles.book import MemoryBook, New, Outcome, Version
@@ -22,7 +22,7 @@ from backend.principles.safety import attacks
 from backend.principles.settings import GameSettings
 from backend.principles.table import Standing, Table
 from backend.principles.trimming import MOST_CHANGES, Change, changes, trim
-from backend.principles.vocabulary import Confirm, Phase, Proposer, Role, Why
+from backend.principles.vocabulary import Confirm, Phase, Proposer, Role, Search, Why
 from backend.vocabulary import Flaw
 
 Value = float | None
@@ -121,7 +121,7 @@ def batch(of: Table, size: int = 8) -> Minibatch:
     return Minibatch(samples, chosen, [1.0] * size, {role: [] for role in Role})
 
 
-# The gate ---------------------------------------------------------------------------------------------------
+# The gate -----------------------------------------------------------------------------------------------
 
 
 def test_a_better_proposal_is_in_with_all_its_figures() -> None:
@@ -222,7 +222,7 @@ def test_what_is_no_better_never_sees_the_safety_set() -> None:
     assert (kept["why"], kept["safety"], kept["score"]) == ("gate", None, 0.5)
 
 
-# The duel ---------------------------------------------------------------------------------------------------
+# The duel -----------------------------------------------------------------------------------------------
 
 
 HARDER = written(Role.GENERATOR, ["藏得更深。"])
@@ -321,7 +321,7 @@ def test_who_won_a_case(case: dict[str, Any], there: bool | None, won: bool | No
     assert duel._won(case, Claim(there)) is won
 
 
-# Trimming ---------------------------------------------------------------------------------------------------
+# Trimming -----------------------------------------------------------------------------------------------
 
 
 TWO = written(Role.DETECTOR, ["看真诚。", "看忌讳。", "看称呼。", "看长短。"])
@@ -407,7 +407,7 @@ def test_no_more_rules_than_a_judge_takes() -> None:
     assert not trimming._fits(RuleSet(Role.DETECTOR, (Rule("x", "长" * (MAX_TOTAL + 1)),)))
 
 
-# Proposals --------------------------------------------------------------------------------------------------
+# Proposals ----------------------------------------------------------------------------------------------
 
 
 def test_advice_becomes_a_proposal_with_its_evidence() -> None:
@@ -444,7 +444,7 @@ def test_a_set_that_was_tried_is_refused_for_a_detector_only() -> None:
     assert new == New(RuleSet(Role.DETECTOR, ()), 1, Proposer.GEPA, "x")
 
 
-# The locked set ---------------------------------------------------------------------------------------------
+# The locked set -----------------------------------------------------------------------------------------
 
 
 def test_the_locked_set_reads_start_rewriting_best_and_length() -> None:
@@ -527,3 +527,91 @@ def test_flaws_of_a_duel_are_drawn_by_seed_and_round() -> None:
     assert drawn(1, 1) == drawn(1, 1) and len(drawn(1, 1)) == 8
     assert drawn(1, 1) != drawn(2, 1) and drawn(1, 1) != drawn(1, 2)
     assert {type(one.flaw) for one in drawn(1, 1)} == {Flaw}
+
+
+# A run --------------------------------------------------------------------------------------------------
+
+
+class Searching:
+    """Proposes what it is given, round by round, with advice for the Generator."""
+
+    def __init__(self, *given: Proposal | None) -> None:
+        self._given, self.rounds = list(given), 0
+
+    async def search(self, at: Table, number: int) -> tuple[Proposal | None, Minibatch]:
+        self.rounds = number
+        found = batch(at)
+        found.advice[Role.GENERATOR] = [Advice("藏好", f"r{number}.a0")]
+        return (self._given.pop(0) if self._given else None), found
+
+
+def run(at: Table, searcher: Searching) -> None:
+    at.standing.gate, at.standing.safety, at.standing.best_score = [], [], 0.0
+    asyncio.run(game.run(at, {Search.GAME: lambda: searcher, Search.GEPA: lambda: searcher}))
+
+
+def test_a_run_begins_with_a_reading_of_gate_and_safety_set() -> None:
+    at = table(rewrite=False, evolve_generator=False, patience=1)
+    run(at, Searching())
+    values = [1.0] * 40
+    assert book(at).steps[0, Phase.START] == {
+        "values": values,
+        "safety": [float(one.good) for one in attacks()],
+        "score": 0.5,
+    }
+    score = gate.score(at.deal.gate, values)
+    assert book(at).outcomes[:2] == [
+        Outcome(1, True, Why.START, {"missing": 0, "of": 40}, 0.5, score.low, score.high),
+        Outcome(2, True, Why.START, {}),
+    ]
+    standing = at.standing
+    assert (standing.gate, standing.best_score, standing.best.id) == (values, 0.5, 1)
+    assert standing.tried == {OLD.hash, GEN.hash} and (0, Phase.LOCKED) in book(at).steps
+    silent = table(lambda _rules, _sample: None, rewrite=False, evolve_generator=False, patience=1)
+    run(silent, Searching())
+    assert book(silent).outcomes[0].facts == {"missing": 40, "of": 40}
+
+
+def test_a_run_ends_after_rounds_in_which_nothing_is_accepted() -> None:
+    for patience, rounds, played in ((1, 5, 1), (2, 5, 2), (9, 3, 3)):
+        at, searcher = (
+            table(rewrite=False, evolve_generator=False, patience=patience, rounds=rounds),
+            Searching(),
+        )
+        run(at, searcher)
+        assert searcher.rounds == played == at.standing.idle
+    at, searcher = (
+        table(rewrite=False, evolve_generator=False, patience=2, rounds=6),
+        Searching(None, proposal()),
+    )
+    run(at, searcher)
+    assert searcher.rounds == 4 and at.standing.idle == 2 and at.standing.detector.id == 7
+
+
+def test_a_generator_evolves_in_the_game_where_that_is_wished() -> None:
+    for settings, asked in (({}, True), ({"evolve_generator": False}, False), ({"search": "gepa"}, False)):
+        at = table(rewrite=False, patience=1, duels=8, **settings)
+        agents(at).said = Proposed(("藏得更深。",), ((0,),), "raw", "x")
+        run(at, Searching())
+        assert ((1, Phase.PROPOSE_G) in book(at).steps) is ((1, Phase.DUEL) in book(at).steps) is asked
+        if asked:
+            assert book(at).steps[1, Phase.PROPOSE_G]["advice"] == [["r1.a0", "藏好"]]
+            assert ("optimise", GEN, ["藏好"], [], at.variant(1, Phase.PROPOSE_G)) in agents(at).asked
+
+
+def test_an_accepted_generator_alone_keeps_a_run_going() -> None:
+    deeper = iter(["藏得更深。", "再深一点。"])
+
+    def fooled(_rules: RuleSet, sample: Sample) -> Value:
+        return float(not sample.greeting.startswith((GEN.hash, "祝福")) and sample.greeting not in SAFE)
+
+    at = table(fooled, rewrite=False, patience=1, duels=40, rounds=2, alpha=0.4)
+
+    async def optimise(*_: Any) -> Proposed:
+        return Proposed((next(deeper),), ((0,),), "raw", "x")
+
+    agents(at).optimise = optimise  # type: ignore[method-assign]
+    searcher = Searching()
+    run(at, searcher)
+    assert searcher.rounds == 2 and at.standing.generator.rules.texts == ("藏得更深。",)
+    assert at.standing.idle == 1, "the second one fools no more often than the first"
