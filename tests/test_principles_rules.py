@@ -253,6 +253,21 @@ def test_a_draw_hangs_on_seed_round_request_and_greeting_and_on_no_order() -> No
     assert flaws[0] != [task.flaw for task in tasks(requests, 3, 1, len(Flaw), "t")]
 
 
+def test_a_run_that_goes_on_after_an_update_draws_as_it_did() -> None:
+    """Found once and kept: a run that is resumed must not meet other labels than the round it began with."""
+    labels = known(20)
+    assert [one.id for one in labelled(labels, 3, 1, 6)] == [8, 10, 12, 13, 19, 5]
+    assert [one.id for one in others(labels, 3, 1, 6, labels[:4])] == [18, 4, 16, 5, 9, 7]
+    assert [(task.prompt, task.flaw) for task in tasks(labels, 3, 1, 3, "s")] == [
+        ("给第4位朋友的祝福", Flaw.VAGUE),
+        ("给第1位朋友的祝福", Flaw.STIFF),
+        ("给第16位朋友的祝福", Flaw.PRESSURE),
+    ]
+    dealt = deal(known(300), 20, 10)
+    starts = [[one.id for one in dealt.part(part)[:4]] for part in Part]
+    assert starts == [[0, 135, 103, 257], [169, 239, 294, 259], [158, 102, 185, 277]]
+
+
 def test_flaws_take_turns_over_all_rounds() -> None:
     labels = known(60)
     size = len(Flaw) - 1
