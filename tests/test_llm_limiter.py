@@ -175,3 +175,61 @@ def test_pauses_are_jittered_bounded_and_never_shorter_than_asked():
     asked = [policy.pause(1, LLMError(Kind.RATE_LIMITED, retry_after=2.0)) for _ in range(50)]
     assert min(asked) >= 2 and max(asked) <= 2.5
     assert 10 <= policy.pause(1, LLMError(Kind.RATE_LIMITED, retry_after=9_999.0)) <= 11
+
+
+def test_a_window_is_as_many_successes_as_the_limit_and_begins_anew():
+    async def run() -> tuple[list[int], list[int]]:
+        clock = Clock()
+        limiter = AdaptiveLimiter(8, clock)
+
+        async def one(outcome: Outcome) -> int:
+            limiter.release(await limiter.acquire(), outcome)
+            return limiter.limit
+
+        limiter.limit = 2
+        grown = [await one(Outcome.SUCCESS) for _ in range(9)]
+        clock.now += 1
+        cut = [await one(outcome) for outcome in (Outcome.SUCCESS, Outcome.OVERLOADED)]
+        cut += [await one(Outcome.SUCCESS) for _ in range(3)]
+        return grown, cut
+
+    # Two successes for the third slot, three for the fourth, four for the fifth; a cut forgets the count.
+    assert asyncio.run(run()) == ([2, 3, 3, 3, 4, 4, 4, 4, 5], [5, 2, 2, 3, 3])
+
+
+def test_only_attempts_begun_after_a_cut_cut_again():
+    async def run() -> list[int]:
+        clock = Clock()
+        limiter = AdaptiveLimiter(16, clock)
+        early = [await limiter.acquire() for _ in range(3)]
+        clock.now = 5.0
+        limits = []
+        for started in early:
+            limiter.release(started, Outcome.OVERLOADED)
+            limits.append(limiter.limit)
+        limiter.release(await limiter.acquire(), Outcome.OVERLOADED)  # begun at the moment of the cut
+        return [*limits, limiter.limit]
+
+    assert asyncio.run(run()) == [8, 8, 8, 4]
+
+
+def test_a_new_ceiling_is_a_new_limit_and_wakes_who_waits():
+    async def run() -> tuple[list[int], int]:
+        limiter = AdaptiveLimiter(2)
+        started = [await limiter.acquire() for _ in range(2)]
+        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        seen = [limiter.active]
+        limiter.resize(4)
+        await asyncio.sleep(0.01)
+        seen += [limiter.active, limiter.limit, sum(task.done() for task in waiting)]
+        limiter.limit = 3
+        limiter.resize(4)
+        seen.append(limiter.limit)
+        limiter.resize(1)
+        for begun in (*started, *(task.result() for task in waiting if task.done())):
+            limiter.release(begun, Outcome.NEUTRAL)
+        await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        return seen, limiter.active
+
+    assert asyncio.run(run()) == ([2, 4, 4, 2, 3], 1), "an unchanged ceiling leaves the limit as it was"
