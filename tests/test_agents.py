@@ -340,6 +340,7 @@ def test_what_style_foretells_is_thinned_to_the_limit_and_no_further() -> None:
 
 
 def test_what_a_pair_carries() -> None:
+    assert Judged(1, "愿你平安", True) == Judged(1, "愿你平安", True, 0.0, None)
     good, bad = Judged(1, "愿你平安", True, 1.5), Judged(2, "愿你安康", False, -0.5)
     (pair,) = pair_up(7, [bad, good], Way.ALL)
     assert (pair.prompt, pair.chosen, pair.rejected, pair.surety) == (7, good, bad, 2.0)

@@ -495,6 +495,8 @@ def test_what_a_text_behind_a_label_states() -> None:
         ("1->0", 0),
         ("1. 甲\n2. 乙", None),
         ("呃,好", None),
+        ("1,真诚…", 1),
+        ("1…真诚", Invalid("unclear")),
         ("3,好", Invalid("out_of_range")),
         ("不坏不好", None),
     ):
@@ -571,6 +573,10 @@ def test_corrections_and_scales() -> None:
     ):
         assert other_scale(note, STARS) is other
     assert other_scale("满分一百", integer("points", 0, 100)) is False
+    figures = {"一": 1, "二": 2, "三": 3, "四": 4, "五": 5, "十": 10, "百": 100, "一百": 100}
+    for word, high in figures.items():
+        assert other_scale(f"满分{word}", integer("points", 0, high)) is False
+        assert other_scale(f"满分{word}", integer("points", 0, high + 1)) is True
     assert other_scale("满分1", V) is False and other_scale("满分10", V) is True
 
 
@@ -673,6 +679,8 @@ def test_a_failure_names_its_field_and_the_reply() -> None:
     said = ParseFailure("missing", "", "emotion").message
     assert '"emotion"' in said.en and "“emotion”" in said.zh
     assert read_verdict('"{\\"verdict\\": 1}"') == {"verdict": 1}, "a reply that is one JSON string"
+    dots = '{"verdict": 1, "explanation": "……"}'
+    assert read_verdict(dots) == ParseFailure("copied", dots, "explanation")
     tagged = {"explanation": "它写了<think>三个字", "verdict": 1}
     assert read_verdict(json.dumps(tagged, ensure_ascii=False)) == tagged, "a tag in a string is no thought"
 
