@@ -90,7 +90,7 @@ CORES: dict[str, dict[str, tuple[str, ...]]] = {
         "backend/llm/fields.py": _REPLIES,
         "backend/llm/phrases.py": _REPLIES,
         "backend/llm/member_values.py": _REPLIES,
-        "backend/llm/copied.py": ("tests/test_llm_copied.py", *_REPLIES),
+        "backend/llm/copied.py": (*_REPLIES, "tests/test_llm_copied.py"),
     },
     "writing": {
         "backend/writing/checks.py": _WRITING,
