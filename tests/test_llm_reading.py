@@ -635,6 +635,10 @@ def test_an_echo_of_the_format_is_no_answer() -> None:
         assert copied("", fields, {"verdict": 1, "explanation": dots}, nothing) == "explanation"
     assert copied(outline(fields), fields, None, nothing) is not None
     assert copied("没有", fields, None, nothing) is None
+    for line in instruction(fields).splitlines():
+        whose = line.startswith("- ") and not line.startswith("- explanation：")
+        name = None if whose else "explanation"
+        assert copied("", fields, {"verdict": 1, "explanation": line}, nothing) == name, line
     said, echoed = {"verdict": 1, "explanation": "写得真诚"}, f"{meaning(V)}\n{answer}"
     for rest, name in (
         (said, None),

@@ -63,6 +63,13 @@ def test_what_is_no_finite_number_is_unscored() -> None:
         Fixed("r", UserError("stop", "停"))([""], [""])
 
 
+def test_a_failure_is_logged_when_it_is_new(caplog: pytest.LogCaptureFixture) -> None:
+    made = Fixed("r", ValueError("down"))
+    for calls in (1, 2, 3):
+        made([""], [""])
+        assert len(caplog.records) == 1 and made.failures == {"ValueError: down": calls}
+
+
 def test_patience_ends_with_the_reason_of_this_rollout() -> None:
     made = Fixed("r", ValueError("down."))
     made.patience = 2
