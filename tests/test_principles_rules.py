@@ -147,6 +147,7 @@ def test_two_judges_are_compared_on_labels_that_both_scored() -> None:
 
 
 def test_values_become_numbers() -> None:
+    assert gate.floats([1, 0]).dtype == gate.floats([]).dtype == np.float64
     made = gate.floats([1.0, None, 0.0])
     assert made.dtype == np.float64 and made.tolist()[::2] == [1.0, 0.0] and np.isnan(made[1])
 

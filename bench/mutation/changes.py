@@ -149,12 +149,13 @@ def mutants(root: Path, module: str) -> list[Mutant]:
     # Whole files are rendered once only: each change needs but its own statement anew.
     head = source[: len(source) - len("".join(texts)) - len(_footer(tree))]
     made: list[Mutant] = []
+    equal: Counter[tuple[str, str, str]] = Counter()
     for at, statement in enumerate(tree.body):
         before, after = head + "".join(texts[:at]), "".join(texts[at + 1 :]) + _footer(tree)
-        made += [
-            Mutant(module, where, gone, came, nth, before + text + after)
-            for where, gone, came, nth, text in _of_statement(tree, statement, texts[at])
-        ]
+        for where, text in _of_statement(tree, statement, texts[at]):
+            gone, came = _lines(texts[at], text)
+            made.append(Mutant(module, where, gone, came, equal[where, gone, came], before + text + after))
+            equal[where, gone, came] += 1
     return made
 
 
@@ -162,13 +163,11 @@ def _footer(tree: cst.Module) -> str:
     return "".join(tree.code_for_node(line) for line in tree.footer)
 
 
-def _of_statement(
-    tree: cst.Module, statement: cst.CSTNode, source: str
-) -> Iterator[tuple[str, str, str, int, str]]:
-    """Where, the lines gone and come, which of several equal ones, and the statement as changed."""
+def _of_statement(tree: cst.Module, statement: cst.CSTNode, source: str) -> Iterator[tuple[str, str]]:
+    """Where, and the statement as changed; each change that compiles, and none twice."""
     visitor = _Changes()
     statement.visit(visitor)
-    seen, equal = {ast.dump(ast.parse(source))}, Counter[tuple[str, str, str]]()
+    seen = {ast.dump(ast.parse(source))}
     for change in visitor.found:
         # A statement is never removed, so it is a node again that comes back.
         text = tree.code_for_node(
@@ -181,9 +180,7 @@ def _of_statement(
             continue
         if form not in seen:
             seen.add(form)
-            gone, came = _lines(source, text)
-            yield change.where, gone, came, equal[change.where, gone, came], text
-            equal[change.where, gone, came] += 1
+            yield change.where, text
 
 
 def _lines(old: str, new: str) -> tuple[str, str]:
