@@ -26,7 +26,7 @@ from bench.mutation.cores import CORES
 from bench.mutation.trial import ROOT, Outcome, Trial
 
 SAMPLE = 4
-"""Changes tried of each module where nothing else is said: about five minutes in all."""
+"""Changes tried of each module where nothing else is said: five to ten minutes in all."""
 FOLDER = ROOT / "var" / "mutants"
 EQUIVALENT = ROOT / "bench" / "mutation" / "equivalent.toml"
 
