@@ -41,8 +41,9 @@ def _no_reader_is_left() -> Iterator[None]:
 def readers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
-        if child.status() != psutil.STATUS_ZOMBIE and "backend.corpus.reader_program" in child.cmdline():
-            found.append(child)
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if child.status() != psutil.STATUS_ZOMBIE and "backend.corpus.reader_program" in child.cmdline():
+                found.append(child)
     return found
 
 
