@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from backend.annotation.service import AnnotationService
 from backend.db.engine import Database
 from backend.db.tables import Dataset, DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
@@ -39,6 +41,18 @@ class Clock:
 
     def forward(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock of the test's own."""
+    return Clock()
+
+
+@pytest.fixture
+def service(database: Database, clock: Clock) -> AnnotationService:
+    """Annotation by that clock, with leases of `LEASE` seconds."""
+    return AnnotationService(database, LEASE, clock)
 
 
 def add_corpus(

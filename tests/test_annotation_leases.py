@@ -15,19 +15,11 @@ from backend.errors import Conflict, NotFound, UserError
 from backend.records import ComparisonInput, ReviewInput, VerdictInput
 from backend.vocabulary import CampaignKind, Outcome, Scale
 from tests.annotation_helpers import LEASE, Clock, add_corpus, add_judge, campaign, greeting_ids
+from tests.annotation_helpers import clock as clock
+from tests.annotation_helpers import service as service
 from tests.postgres import EITHER
 
 pytestmark = [pytest.mark.database, EITHER]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def service(database: Database, clock: Clock) -> AnnotationService:
-    return AnnotationService(database, LEASE, clock)
 
 
 class Desks:

@@ -13,19 +13,11 @@ from backend.db.tables import Comparison, Lease
 from backend.errors import Conflict
 from backend.records import ComparisonInput, ItemView
 from tests.annotation_helpers import LEASE, Clock, add_corpus, campaign
+from tests.annotation_helpers import clock as clock
+from tests.annotation_helpers import service as service
 from tests.postgres import EITHER
 
 pytestmark = [pytest.mark.database, EITHER]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def service(database: Database, clock: Clock) -> AnnotationService:
-    return AnnotationService(database, LEASE, clock)
 
 
 def _next(service: AnnotationService, campaign_id: int, rater_id: int) -> ItemView:

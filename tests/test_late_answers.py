@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.llm_fixtures import FakeLLM
-from tests.principles_helpers import world_file, world_house
+from tests.principles_helpers import request, world_file, world_house
 from tests.real_app import App, running
 from tests.test_judges_page import pick, tab
 from ui.shell import LANGS
@@ -19,6 +19,7 @@ from ui.shell import LANGS
 pytestmark = pytest.mark.browser
 CHOSEN_BY_PEOPLE = {"dropdown", "radio", "checkbox", "checkboxgroup", "number", "slider", "textbox"}
 BOX = "zf-game-dataset"
+WAIT = 30_000
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def app(home: Path, fake_llm: FakeLLM) -> Iterator[App]:
     """The application with two sets of labels to choose from."""
     with world_house(fake_llm) as services:
         services.corpus.import_file(world_file(services.settings.home), dataset="another")
+        services.evolution.create(request())  # both first versions
     with running(home) as made:
         yield made
 
@@ -80,6 +82,40 @@ def test_an_answer_that_comes_late_takes_no_choice_back(app: App, browser: Brows
     expect(box).to_have_value(re.compile("world"))
     page.unroute_all(behavior="ignoreErrors")
     page.close()
+
+
+def test_what_was_made_is_chosen_and_what_was_deleted_is_not(app: App, browser: Browser) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(WAIT)
+    expect.set_options(timeout=WAIT)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{app.url}/zh/judges")
+    tab(page, "模型端点")
+    pick(page, "zf-endpoint-which", "fake")
+    page.click("#zf-endpoint-remove")
+    expect(page.locator("#zf-endpoint-told")).to_contain_text("已删除“fake”")
+    expect(page.locator("#zf-endpoint-which input")).to_have_value("新端点")
+    page.goto(f"{app.url}/zh/principles")
+    tab(page, "版本")
+    version = page.locator("#zf-version input")
+    expect(version).to_have_value(re.compile(r"v\d+ · S_D"))
+    edited(page)
+    (made,) = re.findall(r"v\d+", page.inner_text("#zf-version-told"))
+    expect(version).to_have_value(re.compile(f"{made} · S_D"))
+    page.get_by_role("radio", name="S_G").check()
+    expect(version).to_have_value(re.compile(r"v\d+ · S_G"))
+    page.close()
+
+
+def edited(page: Page) -> None:
+    page.get_by_role("button", name="手工修改，成为新版本").click()
+    rules = page.locator("#zf-version-rules textarea")
+    expect(rules).not_to_have_value("")
+    rules.fill("贺词要具体。\n不要套话。")
+    for box, words in (("author", "小林"), ("reason", "更短")):
+        page.locator(f"#zf-version-{box} :is(input, textarea)").fill(words)
+    page.click("#zf-version-save")
+    expect(page.locator("#zf-version-told")).to_contain_text("已存为")
 
 
 def test_opening_a_page_answers_each_box_once(app: App) -> None:

@@ -34,10 +34,14 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
     told = html_block(elem_id="zf-endpoint-told")
 
     @polite(say)
-    def load(chosen: str = NEW) -> list[Any]:
+    def load(chosen: str) -> list[Any]:
         names = [info.name for info in services.endpoints.endpoints()]
         options = [(say("新端点", "A new one"), NEW), *((one, one) for one in names)]
         return [_table(services, say), gr.update(choices=options, **unless_chosen(chosen, [NEW, *names]))]
+
+    def listing(chosen: str) -> list[Any]:
+        shown, options = load(chosen)
+        return [shown, options | {"value": chosen}]
 
     @polite(say)
     def pick(chosen: str) -> list[Any]:
@@ -54,8 +58,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
         except UserError as error:
             return [note(say.of(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
         saved = say(f"已保存“{info.name}”。", f"Saved “{info.name}”.")
-        listing, options = load(info.name)
-        return [note(saved, "ok"), listing, options | {"value": info.name}, ""]
+        return [note(saved, "ok"), *listing(info.name), ""]
 
     @polite(say)
     def try_out(chosen: str) -> str:
@@ -78,7 +81,7 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
                 gr.skip(),
             ]
         services.endpoints.delete(chosen)
-        return [note(say(f"已删除“{chosen}”。", f"Deleted “{chosen}”."), "ok"), *load()]
+        return [note(say(f"已删除“{chosen}”。", f"Deleted “{chosen}”."), "ok"), *listing(NEW)]
 
     fill_tab(tab, load, [listed, which], which)
     which.change(pick, which, form, queue=False, show_progress="hidden")

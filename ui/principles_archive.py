@@ -17,7 +17,7 @@ from ui.principles_figures import comparison_html, rules_card, tree
 from ui.principles_log import diff_html
 from ui.principles_words import label_choices, version_label
 from ui.say import Say
-from ui.widgets import ROW, esc, fill_tab, html_block, note, polite, unless_chosen
+from ui.widgets import ROW, esc, fill_tab, html_block, note, polite
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 POLL_S = 3.0
@@ -56,7 +56,10 @@ def build(services: Services, say: Say, tab: gr.Tab) -> None:
 
     @polite(say)
     def load(kind: str, chosen: int | None) -> list[Any]:
-        return archive.choices(kind, chosen)
+        shown, versions, others = archive.choices(kind, chosen)
+        if chosen is not None and versions["value"] == chosen:
+            del versions["value"]  # another one may be chosen by the time this answer comes
+        return [shown, versions, others]
 
     @polite(say)
     def take(chosen: int | None) -> list[Any]:
@@ -136,9 +139,10 @@ class _Archive:
         ids = [one.id for one in found]
         named = [(version_label(self._say, one), one.id) for one in reversed(found)]
         best = next((one.id for one in reversed(found) if one.accepted), ids[-1] if ids else None)
+        value = chosen if chosen in ids else best
         return [
-            tree(self._say, found, chosen if chosen in ids else best),
-            gr.update(choices=named, **unless_chosen(chosen, [best, *ids])),
+            tree(self._say, found, value),
+            gr.update(choices=named, value=value),
             gr.update(choices=named),
         ]
 
