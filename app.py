@@ -11,12 +11,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from backend.errors import UserError
-from backend.files import disk_fault, keep_private
+from backend.files import restrict_new_files, translate_disk_fault
 from backend.jobs.keeper import WorkerKeeper
 from backend.network import answered_hosts, check_exposure, is_loopback
 from backend.services import Services, build_services
 from backend.settings import Settings
-from backend.starter_offer import train_alone
+from backend.starter_offer import train_unasked
 from backend.training_runs.service import TrainingService
 
 STOP_SECONDS = 3
@@ -25,59 +25,59 @@ STOP_SECONDS = 3
 
 def main() -> None:
     """Start the server; whatever a person can mend ends as one sentence."""
-    keep_private()
+    restrict_new_files()
     try:
         settings = Settings.load()
         check_exposure(settings)
-        _port_is_free(settings)
+        _check_port_is_free(settings)
         services = build_services(settings)
-        serve(services)
+        serve_app(services)
     except UserError as error:
-        stop(error)
+        exit_with_error(error)
     except OSError as error:
-        fault = disk_fault(error)
-        if fault is None:
+        disk_problem = translate_disk_fault(error)
+        if disk_problem is None:
             raise
-        stop(fault)
+        exit_with_error(disk_problem)
 
 
-def stop(error: UserError) -> NoReturn:
+def exit_with_error(error: UserError) -> NoReturn:
     """One sentence in each language on stderr, exit code 2."""
     print(f"error: {error}\n错误：{error.text('zh')}", file=sys.stderr)
     sys.exit(2)
 
 
-def serve(services: Services) -> None:
+def serve_app(services: Services) -> None:
     """Prepare a first start, then serve until stopped."""
     # Gradio takes seconds to load, and whoever has to mend a setting or the home folder first need not wait.
-    from ui.shell import build_app, let_go
+    from ui.shell import build_app, stop_heartbeats
 
     settings = services.settings
-    if services.first_start():
+    if services.is_first_start():
         print("First start: loading the seed corpus and its judges …", flush=True)
         services.prepare()
-        if train_alone(TrainingService(services.jobs), settings.starter):
+        if train_unasked(TrainingService(services.jobs), settings.starter):
             print("Training the starter model in the background, about six minutes …", flush=True)
     app = build_app(services)
-    keeper = WorkerKeeper(settings, services.database)
-    keeper.start()
+    worker_keeper = WorkerKeeper(settings, services.database)
+    worker_keeper.start()
     print(f"祝福 Zhufu: http://{settings.host}:{settings.port}", flush=True)
     if not is_loopback(settings.host):
-        names = ", ".join(answered_hosts(settings))
-        print(f"Answers to {names}; ZHUFU_ALLOWED_HOSTS adds names.", flush=True)
+        host_names = ", ".join(answered_hosts(settings))
+        print(f"Answers to {host_names}; ZHUFU_ALLOWED_HOSTS adds names.", flush=True)
     try:
         with suppress(KeyboardInterrupt):
-            _Server(app, settings, partial(let_go, app)).run()
+            _GracefulServer(app, settings, partial(stop_heartbeats, app)).run()
     finally:
-        keeper.close()
+        worker_keeper.close()
         services.close()
 
 
-class _Server(uvicorn.Server):
+class _GracefulServer(uvicorn.Server):
     """Stops though pages are open in browsers, which keep a connection as long as they are shown."""
 
-    def __init__(self, app: FastAPI, settings: Settings, let_go: Callable[[], None]) -> None:
-        self._let_go = let_go
+    def __init__(self, app: FastAPI, settings: Settings, stop_heartbeats: Callable[[], None]) -> None:
+        self._stop_heartbeats = stop_heartbeats
         super().__init__(
             uvicorn.Config(
                 app,
@@ -90,22 +90,20 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Open pages first, then what uvicorn does."""
-        self._let_go()
+        self._stop_heartbeats()
         await super().shutdown(sockets)
 
 
-def _port_is_free(settings: Settings) -> None:
+def _check_port_is_free(settings: Settings) -> None:
     try:
-        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        address_family, *_, bind_address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(address_family) as probe_socket:
+            probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe_socket.bind(bind_address)
     except OSError as error:
         raise UserError(
-            f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}); set ZHUFU_PORT or "
-            "ZHUFU_HOST.",
-            f"无法监听 {settings.host}:{settings.port}，请用 ZHUFU_PORT 换一个端口，"
-            "或用 ZHUFU_HOST 换一个地址。",
+            f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}); set ZHUFU_PORT or ZHUFU_HOST.",
+            f"无法监听 {settings.host}:{settings.port}，请用 ZHUFU_PORT 换一个端口，或用 ZHUFU_HOST 换一个地址。",
         ) from error
 
 

@@ -13,27 +13,35 @@ from sqlalchemy.orm import Session, aliased
 
 from backend import text
 from backend.agreement import minimums
-from backend.agreement.board import JudgeRow, alpha_row, decide, judge_row
+from backend.agreement.board import JudgeRow, alpha_row, decide_items, judge_row
 from backend.agreement.figures import Figure
-from backend.board_models import authors, model_rows
-from backend.corpus.occasion import occasion_of
+from backend.board_models import build_model_rows, find_authors
+from backend.corpus.occasion import detect_occasion
 from backend.db.engine import Database
 from backend.db.play_tables import GreetingOrigin
-from backend.db.publication import published
+from backend.db.publication import count_finished_imports
 from backend.db.tables import Comparison, PreferencePair, Rater, Verdict
 from backend.errors import UserError
-from backend.judge_versions import standing
-from backend.records import Board, Disagreement, ModelRow, OccasionCell, Point, ReferenceInfo, Said
-from backend.reference import Floats, Reference, Unit, read_reference, references
+from backend.judge_versions import current_version
+from backend.records import (
+    AgreementBoard,
+    ChartPoint,
+    Disagreement,
+    ModelRow,
+    OccasionCell,
+    RaterVerdict,
+    ReferenceInfo,
+)
+from backend.reference import FloatArray, Reference, Unit, list_references, read_reference
 from backend.scoring import TRIVIAL, ScoringService
-from backend.scoring.readings import Reading, reading, touched
+from backend.scoring.readings import JudgeReading, has_judged, load_judge_reading
 from backend.vocabulary import RaterKind, Scale
 
-WORST = 30
-POINTS = 2000
-KEPT = 16
+WORST_SHOWN = 30
+POINTS_SHOWN = 2000
+CACHED_BOARDS = 16
 
-_Key = tuple[str, tuple[str, ...], tuple[int, ...]]
+_CacheKey = tuple[str, tuple[str, ...], tuple[int, ...]]
 
 
 class BoardService:
@@ -42,107 +50,121 @@ class BoardService:
     def __init__(self, database: Database, scoring: ScoringService) -> None:
         self._database = database
         self._scoring = scoring
-        self._kept: dict[_Key, Board] = {}
+        self._cached_boards: dict[_CacheKey, AgreementBoard] = {}
 
     def references(self) -> list[ReferenceInfo]:
         """Human references that have labels, the best candidate first."""
         with self._database.read() as session:
-            return references(session)
+            return list_references(session)
 
     def board(
         self,
         reference: str | None = None,
         judges: Sequence[str] | None = None,
         progress: Callable[[float, str], None] | None = None,
-    ) -> Board:
+    ) -> AgreementBoard:
         """The board for a reference (default: the first of `references()`).
 
         `judges` limits the rows to those names; the trivial judges stay on the board. Raises UserError
         where there is no reference with labels, or no such judge.
         """
-        wanted = tuple(judges or ())
+        wanted_names = tuple(judges or ())
         with self._database.read() as session:
-            name = reference or _default(references(session))
-            kept = self._kept.get((name, wanted, _stamp(session)))
-            if kept is not None:
-                return kept
-            greetings = _greetings(read_reference(session, name))
-        self._scoring.ensure_trivial(greetings, progress)
-        present = {judge.name: judge.version for judge in self._scoring.trivial()}
+            reference_name = reference or _default_reference(list_references(session))
+            cached_board = self._cached_boards.get((reference_name, wanted_names, _label_stamp(session)))
+            if cached_board is not None:
+                return cached_board
+            greeting_ids = _greeting_ids(read_reference(session, reference_name))
+        self._scoring.ensure_trivial_verdicts(greeting_ids, progress)
+        trivial_versions = {
+            trivial_judge.name: trivial_judge.version for trivial_judge in self._scoring.trivial_judges()
+        }
         with self._database.read() as session:
-            stamp = _stamp(session)
-            data = read_reference(session, name)
-            entries = _judges(session, data, judges, present)
-            readings = {entry.rater.id: reading(session, data, entry.rater.id) for entry in entries}
-            written_by = authors(session, data)
-        raters = [entry.rater for entry in entries if not entry.newer]
+            label_stamp = _label_stamp(session)
+            human_reference = read_reference(session, reference_name)
+            entries = _select_judges(session, human_reference, judges, trivial_versions)
+            readings = {
+                entry.rater.id: load_judge_reading(session, human_reference, entry.rater.id) for entry in entries
+            }
+            greetings_by_model = find_authors(session, human_reference)
+        raters = [entry.rater for entry in entries if not entry.is_newer]
         board = replace(
-            _assemble(data, entries, readings), models=model_rows(data, written_by, raters, readings)
+            _assemble_board(human_reference, entries, readings),
+            models=build_model_rows(human_reference, greetings_by_model, raters, readings),
         )
-        self._keep((name, wanted, stamp), board)
+        self._cache_board((reference_name, wanted_names, label_stamp), board)
         return board
 
-    def _keep(self, key: _Key, board: Board) -> None:
-        while len(self._kept) >= KEPT:
-            self._kept.pop(next(iter(self._kept)), None)
-        self._kept[key] = board
+    def _cache_board(self, cache_key: _CacheKey, board: AgreementBoard) -> None:
+        while len(self._cached_boards) >= CACHED_BOARDS:
+            self._cached_boards.pop(next(iter(self._cached_boards)), None)
+        self._cached_boards[cache_key] = board
 
     def judge_names(self) -> list[str]:
         """Names of the judges that have stored verdicts."""
         with self._database.read() as session:
-            known = select(Rater.name).where(Rater.kind == RaterKind.JUDGE).distinct().order_by(Rater.name)
-            return list(session.scalars(known))
+            known_names = select(Rater.name).where(Rater.kind == RaterKind.JUDGE).distinct().order_by(Rater.name)
+            return list(session.scalars(known_names))
 
-    def said_of(self, greeting_id: int) -> list[Said]:
+    def verdicts_on(self, greeting_id: int) -> list[RaterVerdict]:
         """Every current verdict on a greeting: people, data sets, judges at each version."""
-        newer = aliased(Verdict)
+        newer_revision = aliased(Verdict)
         with self._database.read() as session:
             rows = session.execute(
                 select(Rater.name, Rater.kind, Rater.version, Verdict.value, Verdict.reason)
                 .join(Verdict, Verdict.rater_id == Rater.id)
-                .outerjoin(newer, newer.supersedes_id == Verdict.id)
-                .where(Verdict.greeting_id == greeting_id, Verdict.withdrawn.is_(False), newer.id.is_(None))
+                .outerjoin(newer_revision, newer_revision.supersedes_id == Verdict.id)
+                .where(
+                    Verdict.greeting_id == greeting_id,
+                    Verdict.withdrawn.is_(False),
+                    newer_revision.id.is_(None),
+                )
                 .order_by(Rater.kind, Rater.id)
             )
             return [
-                Said(f"{name} {version[:8]}".strip(), kind.value, value, reason)
-                for name, kind, version, value, reason in rows
+                RaterVerdict(f"{rater_name} {rater_version[:8]}".strip(), rater_kind.value, verdict_value, reason)
+                for rater_name, rater_kind, rater_version, verdict_value, reason in rows
             ]
 
 
-def _default(found: Sequence[ReferenceInfo]) -> str:
-    if not found:
+def _default_reference(candidates: Sequence[ReferenceInfo]) -> str:
+    if not candidates:
         raise UserError(
             "There are no human labels yet; import labelled greetings or annotate a campaign first.",
             "还没有人工标签，请先导入带标签的祝福，或完成一些标注。",
         )
-    return found[0].name
+    return candidates[0].name
 
 
-def _stamp(session: Session) -> tuple[int, ...]:
+def _label_stamp(session: Session) -> tuple[int, ...]:
     """Changes whenever a label or a verdict is added: labels are append-only."""
     tables = (Verdict, Comparison, PreferencePair, GreetingOrigin)
-    newest = (session.scalar(select(func.max(table.id))) or 0 for table in tables)
-    return (*newest, published(session))
+    newest_ids = (session.scalar(select(func.max(label_table.id))) or 0 for label_table in tables)
+    return (*newest_ids, count_finished_imports(session))
 
 
-def _greetings(data: Reference) -> list[int]:
-    return [identity for unit in data.units for identity in (unit.a_id, unit.b_id) if identity is not None]
+def _greeting_ids(reference: Reference) -> list[int]:
+    return [
+        greeting_id for unit in reference.units for greeting_id in (unit.a_id, unit.b_id) if greeting_id is not None
+    ]
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _JudgeEntry:
     """A judge at the version that stands for it, or (`newer`) at one that has judged less so far."""
 
     rater: Rater
-    newer: bool = False
+    is_newer: bool = False
 
 
-def _judges(
-    session: Session, data: Reference, wanted: Sequence[str] | None, trivial: dict[str, str]
-) -> list[_Entry]:
+def _select_judges(
+    session: Session,
+    reference: Reference,
+    wanted_names: Sequence[str] | None,
+    trivial_versions: dict[str, str],
+) -> list[_JudgeEntry]:
     """Trivial judges at their present version, others at the version that stands for them here."""
-    rows = session.scalars(
+    stored_raters = session.scalars(
         select(Rater)
         .where(
             Rater.kind == RaterKind.JUDGE,
@@ -150,50 +172,58 @@ def _judges(
         )
         .order_by(Rater.id)
     ).all()
-    present = [rater for rater in rows if trivial.get(rater.name, rater.version) == rater.version]
-    known = list(dict.fromkeys(rater.name for rater in present))
-    unknown = [name for name in wanted or () if name not in known]
+    present_raters = [
+        rater for rater in stored_raters if trivial_versions.get(rater.name, rater.version) == rater.version
+    ]
+    known_names = list(dict.fromkeys(rater.name for rater in present_raters))
+    unknown = [judge_name for judge_name in wanted_names or () if judge_name not in known_names]
     if unknown:
         raise UserError(
-            f"No verdicts of a judge named “{unknown[0]}” are stored; known: {', '.join(known)}.",
-            f"没有名为“{unknown[0]}”的裁判的评判结果，已有：{'、'.join(known)}。",
+            f"No verdicts of a judge named “{unknown[0]}” are stored; known: {', '.join(known_names)}.",
+            f"没有名为“{unknown[0]}”的裁判的评判结果，已有：{'、'.join(known_names)}。",
         )
-    keep = {*TRIVIAL, *(known if wanted is None else wanted)}
-    versions: dict[str, list[Rater]] = {name: [] for name in TRIVIAL}
-    for rater in present:
-        if rater.name in keep and (rater.name in TRIVIAL or touched(session, data, rater.id)):
-            versions.setdefault(rater.name, []).append(rater)
-    return [entry for found in versions.values() for entry in _entries(session, data, found)]
+    shown_names = {*TRIVIAL, *(known_names if wanted_names is None else wanted_names)}
+    versions_by_name: dict[str, list[Rater]] = {judge_name: [] for judge_name in TRIVIAL}
+    for rater in present_raters:
+        if rater.name in shown_names and (rater.name in TRIVIAL or has_judged(session, reference, rater.id)):
+            versions_by_name.setdefault(rater.name, []).append(rater)
+    return [
+        entry
+        for judge_versions in versions_by_name.values()
+        for entry in _version_entries(session, reference, judge_versions)
+    ]
 
 
-def _entries(session: Session, data: Reference, versions: Sequence[Rater]) -> list[_Entry]:
+def _version_entries(session: Session, reference: Reference, versions: Sequence[Rater]) -> list[_JudgeEntry]:
     """The rows of one judge, of its versions from the oldest on: at most two."""
     if len(versions) < 2:
-        return [_Entry(rater) for rater in versions]
-    labelled = ~np.isnan(data.majority())
-    values = (reading(session, data, rater.id).values for rater in versions)
-    counts = [int((labelled & np.isfinite(one)).sum()) for one in values]
-    chosen, newest = versions[standing(counts)], versions[-1]
-    return [_Entry(chosen), *([] if newest is chosen else [_Entry(newest, newer=True)])]
+        return [_JudgeEntry(rater) for rater in versions]
+    has_label = ~np.isnan(reference.majority())
+    value_rows = (load_judge_reading(session, reference, rater.id).unit_values for rater in versions)
+    counts = [int((has_label & np.isfinite(value_row)).sum()) for value_row in value_rows]
+    chosen, newest_ids = versions[current_version(counts)], versions[-1]
+    return [_JudgeEntry(chosen), *([] if newest_ids is chosen else [_JudgeEntry(newest_ids, is_newer=True)])]
 
 
-def _lengths(data: Reference) -> Floats:
-    def one(unit: Unit) -> float:
-        own = text.length(unit.a)
-        return float(own - text.length(unit.b)) if unit.b is not None else float(own)
+def _length_values(reference: Reference) -> FloatArray:
+    def unit_length(unit: Unit) -> float:
+        a_length = text.count_characters(unit.a)
+        return float(a_length - text.count_characters(unit.b)) if unit.b is not None else float(a_length)
 
-    return np.array([one(unit) for unit in data.units], dtype=float)
+    return np.array([unit_length(unit) for unit in reference.units], dtype=float)
 
 
-def _assemble(data: Reference, entries: Sequence[_Entry], readings: dict[int, Reading]) -> Board:
-    human, lengths = data.majority(), _lengths(data)
-    groups = np.array([unit.prompt_id for unit in data.units])
-    board = Board(
-        reference=data.name,
-        kind=data.kind,
-        items=int((~np.isnan(human)).sum()),
-        raters=len(data.matrix),
-        alpha=alpha_row(data.matrix),
+def _assemble_board(
+    reference: Reference, entries: Sequence[_JudgeEntry], readings: dict[int, JudgeReading]
+) -> AgreementBoard:
+    human_values, text_lengths = reference.majority(), _length_values(reference)
+    prompt_groups = np.array([unit.prompt_id for unit in reference.units])
+    board = AgreementBoard(
+        reference=reference.name,
+        kind=reference.kind,
+        items=int((~np.isnan(human_values)).sum()),
+        raters=len(reference.matrix),
+        alpha=alpha_row(reference.matrix),
         rows=(),
         confusions={},
         points={},
@@ -202,84 +232,115 @@ def _assemble(data: Reference, entries: Sequence[_Entry], readings: dict[int, Re
     )
     rows = []
     for entry in entries:
-        rater, found = entry.rater, readings[entry.rater.id]
+        rater, judge_reading = entry.rater, readings[entry.rater.id]
         scale = Scale(rater.config.get("scale", Scale.SCORE))
-        row = judge_row(
+        result = judge_row(
             rater.name,
             rater.version,
-            human,
-            found.values,
-            groups,
-            lengths,
+            human_values,
+            judge_reading.unit_values,
+            prompt_groups,
+            text_lengths,
             scale,
-            paired=data.paired,
-            seed=0,
-            asked=found.asked,
+            is_paired=reference.paired,
+            random_seed=0,
+            was_queried=judge_reading.requested_mask,
         )
-        row = replace(row, newer=entry.newer)
-        rows.append(row)
-        decision = decide(human, found.values, groups, scale, paired=data.paired)
-        board.confusions[row.key] = _confusion(human, decision, found)
-        board.points[row.key] = _points(human, found.values)
-        board.occasions[row.key] = _occasions(data, human, decision)
-        board.worst[row.key] = _worst(data, human, found.values, decision, found.reasons)
+        result = replace(result, newer=entry.is_newer)
+        rows.append(result)
+        decisions = decide_items(
+            human_values, judge_reading.unit_values, prompt_groups, scale, is_paired=reference.paired
+        )
+        board.confusions[result.key] = _count_decisions(human_values, decisions, judge_reading)
+        board.points[result.key] = _chart_points(human_values, judge_reading.unit_values)
+        board.occasions[result.key] = _occasion_cells(reference, human_values, decisions)
+        board.worst[result.key] = _worst_disagreements(
+            reference, human_values, judge_reading.unit_values, decisions, judge_reading.reasons
+        )
     return replace(board, rows=tuple(rows))
 
 
-def _confusion(human: Floats, decision: Floats, found: Reading) -> dict[str, dict[str, int]]:
+def _count_decisions(
+    human_values: FloatArray, decisions: FloatArray, judge_reading: JudgeReading
+) -> dict[str, dict[str, int]]:
     """Counts by what people said and what the judge decided, and why it decided nothing.
 
     A value alone is no decision where people's labels give no threshold for it: “undecided”.
     """
-    sides = {1.0: "1", 0.5: "tie", 0.0: "0"}
-    columns = (*sides.values(), "undecided", "without_verdict", "never_asked")
-    silent = np.where(np.isfinite(found.values), 3, np.where(found.asked, 4, 5))
-    table = {side: dict.fromkeys(columns, 0) for side in sides.values()}
-    for said, decided, why in zip(human, decision, silent, strict=True):
-        if not np.isnan(said):
-            table[sides[said]][columns[why] if np.isnan(decided) else sides[decided]] += 1
-    return table
+    labels = {1.0: "1", 0.5: "tie", 0.0: "0"}
+    columns = (*labels.values(), "undecided", "without_verdict", "never_asked")
+    reason_indexes = np.where(np.isfinite(judge_reading.unit_values), 3, np.where(judge_reading.requested_mask, 4, 5))
+    decision_table = {label: dict.fromkeys(columns, 0) for label in labels.values()}
+    for human_value, judge_value, reason_index in zip(human_values, decisions, reason_indexes, strict=True):
+        if not np.isnan(human_value):
+            decision_table[labels[human_value]][
+                columns[reason_index] if np.isnan(judge_value) else labels[judge_value]
+            ] += 1
+    return decision_table
 
 
-def _points(human: Floats, value: Floats) -> tuple[Point, ...]:
-    both = np.flatnonzero(~np.isnan(human) & ~np.isnan(value))
-    if len(both) > POINTS:
-        both = np.random.default_rng(0).choice(both, POINTS, replace=False)
-    return tuple(Point(float(human[i]), float(value[i])) for i in both)
+def _chart_points(human_values: FloatArray, judge_values: FloatArray) -> tuple[ChartPoint, ...]:
+    shared_units = np.flatnonzero(~np.isnan(human_values) & ~np.isnan(judge_values))
+    if len(shared_units) > POINTS_SHOWN:
+        shared_units = np.random.default_rng(0).choice(shared_units, POINTS_SHOWN, replace=False)
+    return tuple(
+        ChartPoint(float(human_values[unit_index]), float(judge_values[unit_index])) for unit_index in shared_units
+    )
 
 
-def _occasions(data: Reference, human: Floats, decision: Floats) -> tuple[OccasionCell, ...]:
+def _occasion_cells(reference: Reference, human_values: FloatArray, decisions: FloatArray) -> tuple[OccasionCell, ...]:
     hits: dict[str, list[float]] = defaultdict(list)
-    for unit, said, decided in zip(data.units, human, decision, strict=True):
-        if said in (0.0, 1.0) and not np.isnan(decided):
-            hits[unit.occasion or occasion_of(unit.prompt) or ""].append(1.0 - abs(said - decided))
+    for unit, human_value, judge_value in zip(reference.units, human_values, decisions, strict=True):
+        if human_value in (0.0, 1.0) and not np.isnan(judge_value):
+            hits[unit.occasion or detect_occasion(unit.prompt) or ""].append(1.0 - abs(human_value - judge_value))
     cells = [
-        OccasionCell(name, len(seen), float(np.mean(seen)) if len(seen) >= minimums.ITEMS else None)
-        for name, seen in hits.items()
+        OccasionCell(
+            occasion,
+            len(unit_hits),
+            float(np.mean(unit_hits)) if len(unit_hits) >= minimums.MIN_FIGURE_ITEMS else None,
+        )
+        for occasion, unit_hits in hits.items()
     ]
     return tuple(sorted(cells, key=lambda cell: (-cell.n, cell.occasion)))
 
 
-def _worst(
-    data: Reference, human: Floats, value: Floats, decision: Floats, reasons: dict[int, str]
+def _worst_disagreements(
+    reference: Reference,
+    human_values: FloatArray,
+    judge_values: FloatArray,
+    decisions: FloatArray,
+    reasons: dict[int, str],
 ) -> tuple[Disagreement, ...]:
     """Units decided against the people, ordered by how sure the judge was (rank of its value)."""
     from scipy.stats import rankdata  # a slow import, kept off the start of the server
 
-    both = np.flatnonzero(~np.isnan(human) & ~np.isnan(value))
-    if len(both) == 0:
+    shared_units = np.flatnonzero(~np.isnan(human_values) & ~np.isnan(judge_values))
+    if len(shared_units) == 0:
         return ()
-    rank = np.full(len(value), np.nan)
-    rank[both] = rankdata(value[both]) / len(both)
-    gap = np.where(np.abs(decision - human) >= 0.5, np.abs(rank - human), np.nan)
-    order = [int(i) for i in np.argsort(-np.nan_to_num(gap, nan=-1.0), kind="stable") if not np.isnan(gap[i])]
-    return tuple(_disagreement(data.units[i], human[i], value[i], gap[i], reasons) for i in order[:WORST])
+    value_ranks = np.full(len(judge_values), np.nan)
+    value_ranks[shared_units] = rankdata(judge_values[shared_units]) / len(shared_units)
+    rank_gaps = np.where(np.abs(decisions - human_values) >= 0.5, np.abs(value_ranks - human_values), np.nan)
+    ranking = [
+        int(unit_index)
+        for unit_index in np.argsort(-np.nan_to_num(rank_gaps, nan=-1.0), kind="stable")
+        if not np.isnan(rank_gaps[unit_index])
+    ]
+    return tuple(
+        _disagreement(
+            reference.units[unit_index],
+            human_values[unit_index],
+            judge_values[unit_index],
+            rank_gaps[unit_index],
+            reasons,
+        )
+        for unit_index in ranking[:WORST_SHOWN]
+    )
 
 
 def _disagreement(
-    unit: Unit, human: float, value: float, gap: float, reasons: dict[int, str]
+    unit: Unit, human: float, judge_value: float, rank_gap: float, reasons: dict[int, str]
 ) -> Disagreement:
-    said = [reasons.get(identity, "") for identity in (unit.a_id, unit.b_id) if identity is not None]
+    unit_reasons = [reasons.get(greeting_id, "") for greeting_id in (unit.a_id, unit.b_id) if greeting_id is not None]
     return Disagreement(
         item_id=unit.item_id,
         greeting_id=unit.a_id,
@@ -287,42 +348,52 @@ def _disagreement(
         a=unit.a,
         b=unit.b,
         human=float(human),
-        judge=float(value),
-        reason=" / ".join(part for part in said if part),
-        gap=float(gap),
+        judge=float(judge_value),
+        reason=" / ".join(reason for reason in unit_reasons if reason),
+        gap=float(rank_gap),
     )
 
 
-COUNTS = ("n", "unscored", "never_asked", "without_verdict", "ties")
-FIGURES = ("spearman", "kendall", "accuracy", "kappa", "ac1", "auc", "matched_auc", "base_rate", "threshold")
+COUNT_COLUMNS = ("n", "unscored", "never_asked", "without_verdict", "ties")
+FIGURE_COLUMNS = (
+    "spearman",
+    "kendall",
+    "accuracy",
+    "kappa",
+    "ac1",
+    "auc",
+    "matched_auc",
+    "base_rate",
+    "threshold",
+)
 
 
-def flat(row: JudgeRow) -> dict[str, Any]:
+def flatten_judge_row(row: JudgeRow) -> dict[str, Any]:
     """A row as plain values, for JSON and CSV; undefined figures are None and `why` says why.
 
     `n`, `unscored` (in all), `never_asked`, `without_verdict` and `ties` count items; so does the `_n` of
     each figure.
     """
-    out: dict[str, Any] = {"judge": row.judge, "version": row.version, "newer": row.newer}
-    out |= {name: getattr(row, name) for name in COUNTS}
-    why = {}
-    for name in FIGURES:
-        figure: Figure = getattr(row, name)
-        out |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
-        out |= {f"{name}_n": figure.n} if name != "threshold" else {}
+    flat_row: dict[str, Any] = {"judge": row.judge, "version": row.version, "newer": row.newer}
+    flat_row |= {column: getattr(row, column) for column in COUNT_COLUMNS}
+    undefined = {}
+    for column in FIGURE_COLUMNS:
+        figure: Figure = getattr(row, column)
+        flat_row |= {column: figure.value, f"{column}_low": figure.low, f"{column}_high": figure.high}
+        flat_row |= {f"{column}_n": figure.n} if column != "threshold" else {}
         if figure.why is not None:
-            why[name] = figure.why.en
-    out["why"] = why
-    return out
+            undefined[column] = figure.why.en
+    flat_row["why"] = undefined
+    return flat_row
 
 
-def flat_model(row: ModelRow, kind: str) -> dict[str, Any]:
+def flatten_model_row(row: ModelRow, reference_kind: str) -> dict[str, Any]:
     """A model's row as plain values; `by` is "people" or the judge, `measure` what the share counts."""
     return {
         "generator": row.generator,
         "model": row.model,
         "by": row.by or "people",
-        "measure": "wins" if kind == "compare" else "excellent",
+        "measure": "wins" if reference_kind == "compare" else "excellent",
         "share": row.figure.value,
         "low": row.figure.low,
         "high": row.figure.high,
@@ -334,17 +405,17 @@ def flat_model(row: ModelRow, kind: str) -> dict[str, Any]:
     }
 
 
-def board_csv(board: Board) -> str:
+def format_board_csv(board: AgreementBoard) -> str:
     """The board as CSV: the judges' rows, alpha among people in columns of its own."""
-    rows = [flat(row) for row in board.rows]
-    columns = list(dict.fromkeys(key for row in rows for key in row if key != "why"))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, ["reference", "items", "raters", "alpha", "alpha_n", *columns, "why"])
-    writer.writeheader()
+    rows = [flatten_judge_row(row) for row in board.rows]
+    columns = list(dict.fromkeys(column for row in rows for column in row if column != "why"))
+    text_buffer = io.StringIO()
+    csv_writer = csv.DictWriter(text_buffer, ["reference", "items", "raters", "alpha", "alpha_n", *columns, "why"])
+    csv_writer.writeheader()
     for row in rows:
-        why = "; ".join(f"{name}: {reason}" for name, reason in row.pop("why").items())
+        undefined = "; ".join(f"{figure_name}: {reason}" for figure_name, reason in row.pop("why").items())
         alpha = board.alpha.ordinal.value
-        writer.writerow(
+        csv_writer.writerow(
             {
                 "reference": board.reference,
                 "items": board.items,
@@ -352,7 +423,7 @@ def board_csv(board: Board) -> str:
                 "alpha": alpha,
                 "alpha_n": board.alpha.items,
                 **row,
-                "why": why,
+                "why": undefined,
             }
         )
-    return stream.getvalue()
+    return text_buffer.getvalue()

@@ -8,61 +8,70 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.agreement.categorical import TIE
-from backend.agreement.models import opinion, share
+from backend.agreement.models import judge_opinions, share_of_model
 from backend.db.pair_tables import Candidate
 from backend.db.play_tables import GreetingOrigin
 from backend.db.tables import Rater
 from backend.records import ModelRow
 from backend.reference import Reference
-from backend.scoring.readings import Reading
+from backend.scoring.readings import JudgeReading
 from backend.vocabulary import Scale
 
-PEOPLE = ""
-Model = tuple[str, str]
+PEOPLE_NAME = ""
+ModelIdentity = tuple[str, str]
 
 
-def authors(session: Session, data: Reference) -> dict[Model, set[int]]:
+def find_authors(session: Session, reference: Reference) -> dict[ModelIdentity, set[int]]:
     """The greetings of the reference by the model that wrote them; one text may have several authors."""
-    wanted = {id_ for unit in data.units for id_ in (unit.a_id, unit.b_id) if id_ is not None}
-    found: dict[Model, set[int]] = defaultdict(set)
-    for table in (GreetingOrigin, Candidate):
+    wanted_ids = {
+        greeting_id for unit in reference.units for greeting_id in (unit.a_id, unit.b_id) if greeting_id is not None
+    }
+    greetings_by_model: dict[ModelIdentity, set[int]] = defaultdict(set)
+    for origin_table in (GreetingOrigin, Candidate):
         rows = session.execute(
-            select(table.generator, table.model, table.greeting_id).where(table.greeting_id.is_not(None))
+            select(origin_table.generator, origin_table.model, origin_table.greeting_id).where(
+                origin_table.greeting_id.is_not(None)
+            )
         )
-        for generator, model, greeting in rows:
-            if greeting in wanted:
-                found[generator, model].add(greeting)
-    return dict(found)
+        for generator, model, written_id in rows:
+            if written_id in wanted_ids:
+                greetings_by_model[generator, model].add(written_id)
+    return dict(greetings_by_model)
 
 
-def model_rows(
-    data: Reference, by: dict[Model, set[int]], raters: Sequence[Rater], readings: dict[int, Reading]
+def build_model_rows(
+    reference: Reference,
+    greetings_by_model: dict[ModelIdentity, set[int]],
+    raters: Sequence[Rater],
+    readings: dict[int, JudgeReading],
 ) -> tuple[ModelRow, ...]:
     """Every model as people see it, then as each judge does; one version a judge."""
-    human, groups = data.majority(), np.array([unit.prompt_id for unit in data.units])
+    human_values, prompt_groups = reference.majority(), np.array([unit.prompt_id for unit in reference.units])
     # Whoever labels chooses what to label: what people are silent on, nobody asked them for.
-    opinions = {PEOPLE: (human, ~np.isnan(human))}
+    opinions = {PEOPLE_NAME: (human_values, ~np.isnan(human_values))}
     for rater in raters:
-        scale, found = Scale(rater.config.get("scale", Scale.SCORE)), readings[rater.id]
-        said = opinion(human, found.values, groups, scale, paired=data.paired)
-        opinions[rater.name] = (said, found.asked)
+        scale, judge_reading = Scale(rater.config.get("scale", Scale.SCORE)), readings[rater.id]
+        rater_values = judge_opinions(
+            human_values, judge_reading.unit_values, prompt_groups, scale, is_paired=reference.paired
+        )
+        opinions[rater.name] = (rater_values, judge_reading.requested_mask)
     rows = []
-    for (generator, model), greetings in sorted(by.items()):
-        first = np.array([unit.a_id in greetings for unit in data.units])
-        second = np.array([unit.b_id in greetings for unit in data.units])
-        mine = first != second
-        for name, (said, asked) in opinions.items():
-            known = mine & ~np.isnan(said)
+    for (generator, model), greetings in sorted(greetings_by_model.items()):
+        wrote_first = np.array([unit.a_id in greetings for unit in reference.units])
+        wrote_second = np.array([unit.b_id in greetings for unit in reference.units])
+        wrote_one = wrote_first != wrote_second
+        for rater_name, (rater_values, requested) in opinions.items():
+            has_opinion = wrote_one & ~np.isnan(rater_values)
             rows.append(
                 ModelRow(
                     generator,
                     model,
-                    name,
-                    share(said, first, second, groups),
-                    n=int(known.sum()),
-                    ties=int((said[known] == TIE).sum()),
-                    missing=int((mine & ~known).sum()),
-                    never_asked=int((mine & ~known & ~asked).sum()),
+                    rater_name,
+                    share_of_model(rater_values, wrote_first, wrote_second, prompt_groups),
+                    n=int(has_opinion.sum()),
+                    ties=int((rater_values[has_opinion] == TIE).sum()),
+                    missing=int((wrote_one & ~has_opinion).sum()),
+                    never_asked=int((wrote_one & ~has_opinion & ~requested).sum()),
                 )
             )
     return tuple(rows)

@@ -12,26 +12,26 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean, median, pstdev
 
-from backend.corpus.occasion import occasion_of
-from backend.text import length, squeeze
+from backend.corpus.occasion import detect_occasion
+from backend.text import count_characters, strip_white_space
 
 NAN = float("nan")
-EPSILON = 0.1
+BLEU_EPSILON = 0.1
 """Stands for a count of 0 in BLEU, as in method 1 of Chen & Cherry (2014)."""
-ORDER = 4
+BLEU_ORDER = 4
 
-UNSAID = 0.25
+UNNAMED_CREDIT = 0.25
 """Credit for a greeting that names no occasion (or nobody) where the request names one."""
 
-_CLAUSE = re.compile(r"[，,、；;：:。．.！!？?…~～]+")
+_CLAUSE_BREAK = re.compile(r"[，,、；;：:。．.！!？?…~～]+")
 # What requests say about the wished text itself, which a good answer does not repeat.
-_FILLER = re.compile(
+_FILLER_WORDS = re.compile(
     "高情商|朋友圈|最?经典|最?暖心|最?火|最?美好?的?|最?好[的听]|最佳|简短|简单|独特|精辟|大气|霸气|唯美|温馨|创意|幽默"
     "|抖音|微信|短信|文案|成语|押韵|有[^，]{1,4}的|[一二三四五六七八九十两\\d]+个?[字句条]话?|句句|每日|大全|怎么|如何|什么"
     "|祝福[语词]?|贺[词语]|祝[词愿贺福]?|寄语|吉[祥利]?[语话言]|金句|[短语]?句子?|话语?|问候语?|送给|写给|[给写送发对说的和与关于]"
 )
 # One line a circle of people; of those a request names, the first counts.
-_PEOPLE: tuple[tuple[str, str], ...] = (
+_PEOPLE_CIRCLES: tuple[tuple[str, str], ...] = (
     ("婆家", "岳父|丈人|岳母|丈母娘|公公|婆婆"),
     ("祖辈", "爷爷|奶奶|外公|外婆|姥姥|姥爷|祖父|祖母|老人|老寿星|太婆"),
     ("孙辈", "外孙|孙子|孙女|小孙"),
@@ -56,57 +56,62 @@ _PEOPLE: tuple[tuple[str, str], ...] = (
     ("朋友", "朋友|好友|老友|挚友|友谊|友情"),
     ("自己", "自己|我"),
 )
-_PEOPLE_RULES = tuple((name, re.compile(words)) for name, words in _PEOPLE)
+_PEOPLE_RULES = tuple((circle_name, re.compile(circle_words)) for circle_name, circle_words in _PEOPLE_CIRCLES)
 
 
-def distinct(texts: Iterable[str], n: int) -> float:
+def distinct_n(texts: Iterable[str], order: int) -> float:
     """Different n-grams over all n-grams of the texts together (Li et al. 2016); nan where there is none."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(_grams(squeeze(text), n))
+        counts.update(_character_grams(strip_white_space(text), order))
     return len(counts) / counts.total() if counts else NAN
 
 
-def first_characters(texts: Sequence[str], size: int) -> list[str]:
+def first_characters(texts: Sequence[str], limit: int) -> list[str]:
     """The first texts of at most `size` characters together: distinct-n falls with the amount of text."""
-    ends = accumulate(map(length, texts))
-    return [text for text, end in zip(texts, ends, strict=True) if end <= size]
+    ends = accumulate(map(count_characters, texts))
+    return [text for text, end in zip(texts, ends, strict=True) if end <= limit]
 
 
-def self_bleu(texts: Sequence[str], n: int = ORDER) -> float:
+def self_bleu(texts: Sequence[str], max_order: int = BLEU_ORDER) -> float:
     """Mean BLEU-n of each text against all others (Zhu et al. 2018): 1 where they say the same.
 
     BLEU = BP · exp(mean over orders k ≤ n of log p_k), p_k the share of k-grams that another text has as
     often, EPSILON for 0 matches; BP = min(1, exp(1 - r/c)) with r the other length closest to c. Empty texts
     are left out; nan for fewer than two.
     """
-    bodies = [body for text in texts if (body := squeeze(text))]
-    if len(bodies) < 2:
+    squeezed_texts = [squeezed for text in texts if (squeezed := strip_white_space(text))]
+    if len(squeezed_texts) < 2:
         return NAN
-    logs = [0.0] * len(bodies)
-    for order in range(1, n + 1):
-        for i, precision in enumerate(_precisions([Counter(_grams(body, order)) for body in bodies], order)):
-            logs[i] += math.log(precision) / n if precision else -math.inf
-    lengths = sorted(map(len, bodies))
-    return fmean(math.exp(log) * _brevity(len(body), lengths) for log, body in zip(logs, bodies, strict=True))
+    log_means = [0.0] * len(squeezed_texts)
+    for order in range(1, max_order + 1):
+        for index, precision in enumerate(
+            _clipped_precisions([Counter(_character_grams(squeezed, order)) for squeezed in squeezed_texts], order)
+        ):
+            log_means[index] += math.log(precision) / max_order if precision else -math.inf
+    lengths = sorted(map(len, squeezed_texts))
+    return fmean(
+        math.exp(log_mean) * _brevity_penalty(len(squeezed), lengths)
+        for log_mean, squeezed in zip(log_means, squeezed_texts, strict=True)
+    )
 
 
-def repetition(text: str) -> float:
+def repetition_share(text: str) -> float:
     """Share of the text that the two copies of its longest repeated n-gram cover, without overlap.
 
     0 where no character comes twice, 1 for "ABCABC"; nan for an empty text.
     """
-    body = squeeze(text)
-    if not body:
+    squeezed = strip_white_space(text)
+    if not squeezed:
         return NAN
-    low, high = 0, len(body) // 2
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if _repeats(body, middle) else (low, middle - 1)
-    return 2 * low / len(body)
+    shortest, longest = 0, len(squeezed) // 2
+    while shortest < longest:
+        middle = (shortest + longest + 1) // 2
+        shortest, longest = (middle, longest) if _has_repetition(squeezed, middle) else (shortest, middle - 1)
+    return 2 * shortest / len(squeezed)
 
 
-def fit(prompt: str, greeting: str) -> float:
+def prompt_fit(prompt: str, greeting: str) -> float:
     """How far the greeting still answers the request, 0 to 1; nan where the request says nothing to check.
 
     The mean of up to three parts, those that the request names:
@@ -115,19 +120,19 @@ def fit(prompt: str, greeting: str) -> float:
     words: share of the request's character bigrams, without talk about form, that the greeting echoes.
     An empty greeting answers nothing: 0.
     """
-    asked, said = squeeze(prompt), squeeze(greeting)
-    value = _mean(
+    requested, mentioned = strip_white_space(prompt), strip_white_space(greeting)
+    score = _defined_mean(
         (
-            _named(_occasions(asked), _occasions(greeting)),
-            _named(set(_people(asked)[:1]), set(_people(said))),
-            _echo(asked, said),
+            _naming_score(_named_occasions(requested), _named_occasions(greeting)),
+            _naming_score(set(_named_circles(requested)[:1]), set(_named_circles(mentioned))),
+            _echoed_share(requested, mentioned),
         )
     )
-    return value if said or math.isnan(value) else 0.0
+    return score if mentioned or math.isnan(score) else 0.0
 
 
 @dataclass(frozen=True)
-class Profile:
+class DiversityProfile:
     """Figures of one body of greetings, each for one request."""
 
     n: int
@@ -141,77 +146,86 @@ class Profile:
     fit: float
 
 
-def profile(prompts: Sequence[str], texts: Sequence[str]) -> Profile:
+def build_profile(prompts: Sequence[str], texts: Sequence[str]) -> DiversityProfile:
     """The figures of `texts`, written for `prompts` in that order."""
-    lengths = [len(squeeze(text)) for text in texts]
-    return Profile(
+    lengths = [len(strip_white_space(text)) for text in texts]
+    return DiversityProfile(
         n=len(texts),
-        empty=_mean(float(count == 0) for count in lengths),
-        length=_mean(lengths),
+        empty=_defined_mean(float(count == 0) for count in lengths),
+        length=_defined_mean(lengths),
         length_sd=pstdev(lengths) if lengths else NAN,
         length_median=median(lengths) if lengths else NAN,
-        distinct_2=distinct(texts, 2),
+        distinct_2=distinct_n(texts, 2),
         self_bleu_4=self_bleu(texts),
-        repetition=_mean(map(repetition, texts)),
-        fit=_mean(fit(prompt, text) for prompt, text in zip(prompts, texts, strict=True)),
+        repetition=_defined_mean(map(repetition_share, texts)),
+        fit=_defined_mean(prompt_fit(prompt, text) for prompt, text in zip(prompts, texts, strict=True)),
     )
 
 
-def _grams(body: str, n: int) -> list[str]:
-    return [body[i : i + n] for i in range(len(body) - n + 1)]
+def _character_grams(squeezed: str, order: int) -> list[str]:
+    return [squeezed[index : index + order] for index in range(len(squeezed) - order + 1)]
 
 
-def _precisions(counts: Sequence[Counter[str]], order: int) -> list[float]:
+def _clipped_precisions(counts: Sequence[Counter[str]], order: int) -> list[float]:
     """Clipped precision of each text against the others: the two highest counts of a gram are enough."""
-    top: dict[str, tuple[int, int, int]] = {}
-    for i, count in enumerate(counts):
-        for gram, found in count.items():
-            best, owner, second = top.get(gram, (0, -1, 0))
-            top[gram] = (found, i, best) if found > best else (best, owner, max(second, found))
+    best_counts: dict[str, tuple[int, int, int]] = {}
+    for index, count in enumerate(counts):
+        for gram, frequency in count.items():
+            best, owner, second = best_counts.get(gram, (0, -1, 0))
+            best_counts[gram] = (frequency, index, best) if frequency > best else (best, owner, max(second, frequency))
     precisions = []
-    for i, count in enumerate(counts):
+    for index, count in enumerate(counts):
         matched = sum(
-            min(found, top[gram][2] if top[gram][1] == i else top[gram][0]) for gram, found in count.items()
+            min(frequency, best_counts[gram][2] if best_counts[gram][1] == index else best_counts[gram][0])
+            for gram, frequency in count.items()
         )
-        missing = 0.0 if order == 1 else EPSILON
-        precisions.append((matched or missing) / max(1, count.total()))
+        smoothing = 0.0 if order == 1 else BLEU_EPSILON
+        precisions.append((matched or smoothing) / max(1, count.total()))
     return precisions
 
 
-def _brevity(own: int, lengths: Sequence[int]) -> float:
-    place = bisect_left(lengths, own)
-    others = [*lengths[max(0, place - 1) : place], *lengths[place + 1 : place + 2]]
-    closest = min(others, key=lambda other: (abs(other - own), other))
-    return min(1.0, math.exp(1 - closest / own))
+def _brevity_penalty(text_length: int, lengths: Sequence[int]) -> float:
+    position = bisect_left(lengths, text_length)
+    neighbors = [*lengths[max(0, position - 1) : position], *lengths[position + 1 : position + 2]]
+    closest = min(neighbors, key=lambda other: (abs(other - text_length), other))
+    return min(1.0, math.exp(1 - closest / text_length))
 
 
-def _repeats(body: str, size: int) -> bool:
-    first: dict[str, int] = {}
-    return any(i - first.setdefault(gram, i) >= size for i, gram in enumerate(_grams(body, size)))
+def _has_repetition(squeezed: str, repeat_length: int) -> bool:
+    first_positions: dict[str, int] = {}
+    return any(
+        index - first_positions.setdefault(gram, index) >= repeat_length
+        for index, gram in enumerate(_character_grams(squeezed, repeat_length))
+    )
 
 
-def _occasions(greeting: str) -> set[str]:
-    return {name for clause in _CLAUSE.split(greeting) if (name := occasion_of(squeeze(clause)))}
-
-
-def _people(text: str) -> list[str]:
-    """The circles that occur, in the order of the table."""
-    return [name for name, words in _PEOPLE_RULES if words.search(text)]
-
-
-def _named(asked: set[str], said: set[str]) -> float:
-    if not asked:
-        return NAN
-    return 1.0 if asked & said else 0.0 if said else UNSAID
-
-
-def _echo(asked: str, said: str) -> float:
-    grams = {
-        gram for run in _FILLER.split(asked) for clause in _CLAUSE.split(run) for gram in _grams(clause, 2)
+def _named_occasions(greeting: str) -> set[str]:
+    return {
+        occasion for clause in _CLAUSE_BREAK.split(greeting) if (occasion := detect_occasion(strip_white_space(clause)))
     }
-    return fmean(gram in said for gram in grams) if grams else NAN
 
 
-def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return fmean(known) if known else NAN
+def _named_circles(text: str) -> list[str]:
+    """The circles that occur, in the order of the table."""
+    return [circle for circle, words in _PEOPLE_RULES if words.search(text)]
+
+
+def _naming_score(requested: set[str], mentioned: set[str]) -> float:
+    if not requested:
+        return NAN
+    return 1.0 if requested & mentioned else 0.0 if mentioned else UNNAMED_CREDIT
+
+
+def _echoed_share(requested: str, mentioned: str) -> float:
+    grams = {
+        gram
+        for segment in _FILLER_WORDS.split(requested)
+        for clause in _CLAUSE_BREAK.split(segment)
+        for gram in _character_grams(clause, 2)
+    }
+    return fmean(gram in mentioned for gram in grams) if grams else NAN
+
+
+def _defined_mean(values: Iterable[float]) -> float:
+    defined = [score for score in values if not math.isnan(score)]
+    return fmean(defined) if defined else NAN

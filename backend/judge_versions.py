@@ -6,14 +6,16 @@ place of the one that judged all of them.
 
 from collections.abc import Sequence
 
-TOLERANCE = 0.05
+MISSING_TOLERANCE = 0.05
 """The share of verdicts that a newer version may lack, such as items that it could not answer."""
 
 
-def standing(verdicts: Sequence[int]) -> int:
+def current_version(verdict_counts: Sequence[int]) -> int:
     """The place of the version that stands for its judge.
 
     verdicts: how many values each version gave, at least one version, the oldest first.
     """
-    enough = (1 - TOLERANCE) * max(verdicts)
-    return max(place for place, count in enumerate(verdicts) if count >= enough)
+    enough_verdicts = (1 - MISSING_TOLERANCE) * max(verdict_counts)
+    return max(
+        version_index for version_index, verdict_count in enumerate(verdict_counts) if verdict_count >= enough_verdicts
+    )

@@ -11,7 +11,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 OPENABLE_PAGES = ("annotate", "write")
 SHORTEST_PASSWORD = 8
 """In characters, as NIST SP 800-63B asks of a memorised secret; guesses are slowed down besides."""
-_NAME = re.compile(r"\*|(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
+_HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 
 
 def check_exposure(settings: Settings) -> None:
@@ -38,15 +38,15 @@ def check_exposure(settings: Settings) -> None:
             "ZHUFU_ALLOWED_HOSTS=* needs ZHUFU_PASSWORD; set it, or list the names people use.",
             "ZHUFU_ALLOWED_HOSTS=* 需要同时设置 ZHUFU_PASSWORD；也可以改为列出实际使用的名称。",
         )
-    open_pages(settings)
+    parse_open_pages(settings)
 
 
-def is_loopback(host: str) -> bool:
+def is_loopback(host_name: str) -> bool:
     """Whether only this machine can reach a server that listens on `host` (a name or an IP address)."""
-    if host.lower() == "localhost":
+    if host_name.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host_name.strip("[]")).is_loopback
     except ValueError:
         return False
 
@@ -57,37 +57,41 @@ def answered_hosts(settings: Settings) -> tuple[str, ...]:
     Always this machine's own names and the address listened on; more from ZHUFU_ALLOWED_HOSTS.
     Raises UserError for a name that no browser sends.
     """
-    named = [name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()]
-    hosts = [*LOOPBACK_NAMES, *map(_as_sent, named)]
+    configured_names = [
+        allowed_name.strip().lower() for allowed_name in settings.allowed_hosts.split(",") if allowed_name.strip()
+    ]
+    host_names = [*LOOPBACK_NAMES, *map(_as_browser_sends, configured_names)]
     if settings.host and not _is_wildcard(settings.host):
-        hosts.append(_as_sent(settings.host.lower()))
-    return tuple(dict.fromkeys(hosts))
+        host_names.append(_as_browser_sends(settings.host.lower()))
+    return tuple(dict.fromkeys(host_names))
 
 
-def open_pages(settings: Settings) -> frozenset[str]:
+def parse_open_pages(settings: Settings) -> frozenset[str]:
     """The pages that may be used without the password. Raises UserError for one that cannot be opened."""
-    names = frozenset(name.strip().lower() for name in settings.open_pages.split(",") if name.strip())
-    if unknown := sorted(names - set(OPENABLE_PAGES)):
+    page_names = frozenset(
+        page_name.strip().lower() for page_name in settings.open_pages.split(",") if page_name.strip()
+    )
+    if unknown_pages := sorted(page_names - set(OPENABLE_PAGES)):
         raise UserError(
-            f"ZHUFU_OPEN_PAGES cannot hold “{unknown[0]}”; it takes {', '.join(OPENABLE_PAGES)} only.",
-            f"ZHUFU_OPEN_PAGES 中的“{unknown[0]}”不能开放，只能是 {'、'.join(OPENABLE_PAGES)}。",
+            f"ZHUFU_OPEN_PAGES cannot hold “{unknown_pages[0]}”; it takes {', '.join(OPENABLE_PAGES)} only.",
+            f"ZHUFU_OPEN_PAGES 中的“{unknown_pages[0]}”不能开放，只能是 {'、'.join(OPENABLE_PAGES)}。",
         )
-    return names
+    return page_names
 
 
-def _is_wildcard(host: str) -> bool:
-    return host in ("0.0.0.0", "::", "[::]")
+def _is_wildcard(host_name: str) -> bool:
+    return host_name in ("0.0.0.0", "::", "[::]")
 
 
-def _as_sent(name: str) -> str:
+def _as_browser_sends(host: str) -> str:
     # A browser sends an IPv6 address in brackets; people write it without.
     with suppress(ValueError):
-        name = f"[{ipaddress.IPv6Address(name.strip('[]'))}]"
-    if not _NAME.fullmatch(name):
+        host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
+    if not _HOST_PATTERN.fullmatch(host):
         raise UserError(
-            f"ZHUFU_ALLOWED_HOSTS: “{name}” is not a host name; write names without http:// and without a "
+            f"ZHUFU_ALLOWED_HOSTS: “{host}” is not a host name; write names without http:// and without a "
             "port, by commas, such as zhufu.example.org,192.168.1.5.",
-            f"ZHUFU_ALLOWED_HOSTS 中的“{name}”不是主机名；请写不带 http:// 和端口的名称，用逗号分隔，"
+            f"ZHUFU_ALLOWED_HOSTS 中的“{host}”不是主机名；请写不带 http:// 和端口的名称，用逗号分隔，"
             "例如 zhufu.example.org,192.168.1.5。",
         )
-    return name
+    return host

@@ -21,9 +21,9 @@ from backend.errors import UserError
 from backend.records import ReferenceInfo
 from backend.vocabulary import CampaignKind, Outcome, RaterKind
 
-Floats = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
-_OUTCOMES = (Outcome.A, Outcome.B, Outcome.BOTH_GOOD, Outcome.BOTH_BAD)
+_COUNTED_OUTCOMES = (Outcome.A, Outcome.B, Outcome.BOTH_GOOD, Outcome.BOTH_BAD)
 
 
 @dataclass(frozen=True)
@@ -47,102 +47,117 @@ class Reference:
     name: str
     kind: str
     units: Sequence[Unit]
-    matrix: Floats
+    matrix: FloatArray
 
     @property
     def paired(self) -> bool:
         """Whether a unit is two greetings; the human value is then the preference for A."""
         return self.kind == CampaignKind.COMPARE
 
-    def majority(self) -> Floats:
+    def majority(self) -> FloatArray:
         """Per unit 1, 0, or .5 for a tie of the raters; nan where nobody answered."""
         if self.matrix.size == 0:
             return np.full(len(self.units), np.nan)
-        known = ~np.isnan(self.matrix)
-        count = known.sum(axis=0)
-        total = np.where(known, self.matrix, 0.0).sum(axis=0)
-        mean = np.divide(total, count, out=np.full(len(self.units), np.nan), where=count > 0)
-        return np.where(np.isnan(mean), np.nan, np.where(mean > 0.5, 1.0, np.where(mean < 0.5, 0.0, 0.5)))
+        answered = ~np.isnan(self.matrix)
+        counts = answered.sum(axis=0)
+        sums = np.where(answered, self.matrix, 0.0).sum(axis=0)
+        means = np.divide(sums, counts, out=np.full(len(self.units), np.nan), where=counts > 0)
+        return np.where(np.isnan(means), np.nan, np.where(means > 0.5, 1.0, np.where(means < 0.5, 0.0, 0.5)))
 
 
-def references(session: Session) -> list[ReferenceInfo]:
+def list_references(session: Session) -> list[ReferenceInfo]:
     """Everything that can serve as a human reference, the one labelled last first."""
-    sets = select(Rater.name, func.count(Verdict.id), func.max(Verdict.id)).join(
+    statement = select(Rater.name, func.count(Verdict.id), func.max(Verdict.id)).join(
         Verdict, Verdict.rater_id == Rater.id
     )
-    sets = sets.where(Rater.kind == RaterKind.DATASET).group_by(Rater.name)
-    found = [
-        (ReferenceInfo(name=name, kind="dataset", labels=n), (0, last))
-        for name, n, last in session.execute(sets)
+    statement = statement.where(Rater.kind == RaterKind.DATASET).group_by(Rater.name)
+    entries = [
+        (ReferenceInfo(name=name, kind="dataset", labels=label_count), (0, newest_id))
+        for name, label_count, newest_id in session.execute(statement)
     ]
-    for table, kind in ((Comparison, CampaignKind.COMPARE), (Verdict, CampaignKind.VALIDATE)):
+    for label_table, campaign_kind in ((Comparison, CampaignKind.COMPARE), (Verdict, CampaignKind.VALIDATE)):
         rows = session.execute(
-            select(Campaign.name, func.count(func.distinct(Item.id)), func.max(table.id))
+            select(Campaign.name, func.count(func.distinct(Item.id)), func.max(label_table.id))
             .join(Item, Item.campaign_id == Campaign.id)
-            .join(table, table.item_id == Item.id)
-            .join(Rater, Rater.id == table.rater_id)
-            .where(Campaign.kind == kind, Rater.kind != RaterKind.JUDGE)
+            .join(label_table, label_table.item_id == Item.id)
+            .join(Rater, Rater.id == label_table.rater_id)
+            .where(Campaign.kind == campaign_kind, Rater.kind != RaterKind.JUDGE)
             .group_by(Campaign.name)
         )
-        found += [(ReferenceInfo(name=name, kind=kind.value, labels=n), (1, last)) for name, n, last in rows]
-    return [info for info, _ in sorted(found, key=lambda pair: pair[1], reverse=True)]
+        entries += [
+            (ReferenceInfo(name=name, kind=campaign_kind.value, labels=label_count), (1, newest_id))
+            for name, label_count, newest_id in rows
+        ]
+    return [info for info, _ in sorted(entries, key=lambda pair: pair[1], reverse=True)]
 
 
 def read_reference(session: Session, name: str) -> Reference:
     """The campaign or data set of that name. Raises UserError where there is none with labels."""
     campaign = session.scalar(select(Campaign).where(Campaign.name == name))
     if campaign is not None:
-        return _campaign(session, campaign)
+        return _campaign_reference(session, campaign)
     rater = session.scalar(select(Rater).where(Rater.kind == RaterKind.DATASET, Rater.name == name))
     if rater is None:
-        known = ", ".join(info.name for info in references(session)) or "none yet"
+        available = ", ".join(info.name for info in list_references(session)) or "none yet"
         raise UserError(
-            f"There is no human reference named “{name}”; choose one of: {known}.",
-            f"没有名为“{name}”的人工参照，可选：{known}。",
+            f"There is no human reference named “{name}”; choose one of: {available}.",
+            f"没有名为“{name}”的人工参照，可选：{available}。",
         )
-    return _dataset(session, rater)
+    return _dataset_reference(session, rater)
 
 
-def _dataset(session: Session, rater: Rater) -> Reference:
-    newer = aliased(Verdict)
+def _dataset_reference(session: Session, rater: Rater) -> Reference:
+    newer_revision = aliased(Verdict)
     rows = session.execute(
         select(Verdict.value, Greeting.id, Greeting.text, Prompt.id, Prompt.text, Prompt.occasion)
         .join(Greeting, Greeting.id == Verdict.greeting_id)
         .join(Prompt, Prompt.id == Greeting.prompt_id)
-        .outerjoin(newer, newer.supersedes_id == Verdict.id)
-        .where(Verdict.rater_id == rater.id, Verdict.withdrawn.is_(False), newer.id.is_(None))
+        .outerjoin(newer_revision, newer_revision.supersedes_id == Verdict.id)
+        .where(Verdict.rater_id == rater.id, Verdict.withdrawn.is_(False), newer_revision.id.is_(None))
         .order_by(Greeting.id)
     ).all()
-    units = [Unit(None, p, prompt, occasion, g, text, None, None) for _, g, text, p, prompt, occasion in rows]
-    values = np.array([[np.nan if row[0] is None else row[0] for row in rows]], dtype=float)
+    units = [
+        Unit(None, prompt_id, prompt, occasion, greeting_id, text, None, None)
+        for _, greeting_id, text, prompt_id, prompt, occasion in rows
+    ]
+    values = np.array([[np.nan if verdict_row[0] is None else verdict_row[0] for verdict_row in rows]], dtype=float)
     return Reference(rater.name, "dataset", units, values)
 
 
-def _campaign(session: Session, campaign: Campaign) -> Reference:
-    units = _items(session, campaign.id)
+def _campaign_reference(session: Session, campaign: Campaign) -> Reference:
+    units = _campaign_units(session, campaign.id)
     answers = (
-        _comparisons(session, campaign.id)
+        _comparison_answers(session, campaign.id)
         if campaign.kind == CampaignKind.COMPARE
-        else _verdicts(session, campaign.id)
+        else _verdict_answers(session, campaign.id)
     )
-    return Reference(campaign.name, campaign.kind.value, units, _matrix(units, answers))
+    return Reference(campaign.name, campaign.kind.value, units, _answer_matrix(units, answers))
 
 
-def _items(session: Session, campaign_id: int) -> list[Unit]:
-    first, second = aliased(Greeting), aliased(Greeting)
+def _campaign_units(session: Session, campaign_id: int) -> list[Unit]:
+    greeting_a, greeting_b = aliased(Greeting), aliased(Greeting)
     rows = session.execute(
-        select(Item.id, Prompt.id, Prompt.text, Prompt.occasion, first.id, first.text, second.id, second.text)
+        select(
+            Item.id,
+            Prompt.id,
+            Prompt.text,
+            Prompt.occasion,
+            greeting_a.id,
+            greeting_a.text,
+            greeting_b.id,
+            greeting_b.text,
+        )
         .join(Prompt, Prompt.id == Item.prompt_id)
-        .join(first, first.id == Item.greeting_a_id)
-        .outerjoin(second, second.id == Item.greeting_b_id)
+        .join(greeting_a, greeting_a.id == Item.greeting_a_id)
+        .outerjoin(greeting_b, greeting_b.id == Item.greeting_b_id)
         .where(Item.campaign_id == campaign_id)
         .order_by(Item.position)
     )
-    return [Unit(*row) for row in rows]
+    return [Unit(*unit_row) for unit_row in rows]
 
 
-def _comparisons(session: Session, campaign_id: int) -> Iterable[tuple[int, int, float]]:
-    newer = aliased(Comparison)
+def _comparison_answers(session: Session, campaign_id: int) -> Iterable[tuple[int, int, float]]:
+    newer_revision = aliased(Comparison)
     rows = session.execute(
         select(
             Comparison.item_id,
@@ -153,30 +168,30 @@ def _comparisons(session: Session, campaign_id: int) -> Iterable[tuple[int, int,
         )
         .join(Item, Item.id == Comparison.item_id)
         .join(Rater, Rater.id == Comparison.rater_id)
-        .outerjoin(newer, newer.supersedes_id == Comparison.id)
+        .outerjoin(newer_revision, newer_revision.supersedes_id == Comparison.id)
         .where(
             Item.campaign_id == campaign_id,
             Rater.kind != RaterKind.JUDGE,
-            newer.id.is_(None),
-            Comparison.outcome.in_(_OUTCOMES),
+            newer_revision.id.is_(None),
+            Comparison.outcome.in_(_COUNTED_OUTCOMES),
         )
     )
-    for item_id, rater_id, outcome, left_id, a_id in rows:
+    for item_id, rater_id, outcome, left_id, greeting_a_id in rows:
         if outcome in (Outcome.BOTH_GOOD, Outcome.BOTH_BAD):
             yield item_id, rater_id, 0.5
         else:
-            yield item_id, rater_id, float((outcome == Outcome.A) == (left_id == a_id))
+            yield item_id, rater_id, float((outcome == Outcome.A) == (left_id == greeting_a_id))
 
 
-def _verdicts(session: Session, campaign_id: int) -> Iterable[tuple[int, int, float]]:
-    newer = aliased(Verdict)
+def _verdict_answers(session: Session, campaign_id: int) -> Iterable[tuple[int, int, float]]:
+    newer_revision = aliased(Verdict)
     rows = session.execute(
         select(Verdict.item_id, Verdict.rater_id, Verdict.value)
         .join(Item, Item.id == Verdict.item_id)
-        .outerjoin(newer, newer.supersedes_id == Verdict.id)
+        .outerjoin(newer_revision, newer_revision.supersedes_id == Verdict.id)
         .where(
             Item.campaign_id == campaign_id,
-            newer.id.is_(None),
+            newer_revision.id.is_(None),
             Verdict.withdrawn.is_(False),
             Verdict.value.is_not(None),
         )
@@ -186,10 +201,10 @@ def _verdicts(session: Session, campaign_id: int) -> Iterable[tuple[int, int, fl
             yield item_id, rater_id, value
 
 
-def _matrix(units: Sequence[Unit], answers: Iterable[tuple[int, int, float]]) -> Floats:
-    column = {unit.item_id: index for index, unit in enumerate(units)}
-    rows: dict[int, Floats] = {}
+def _answer_matrix(units: Sequence[Unit], answers: Iterable[tuple[int, int, float]]) -> FloatArray:
+    column_by_item = {unit.item_id: index for index, unit in enumerate(units)}
+    rows_by_rater: dict[int, FloatArray] = {}
     for item_id, rater_id, value in answers:
-        row = rows.setdefault(rater_id, np.full(len(units), np.nan))
-        row[column[item_id]] = value
-    return np.array(list(rows.values())) if rows else np.empty((0, len(units)))
+        rater_row = rows_by_rater.setdefault(rater_id, np.full(len(units), np.nan))
+        rater_row[column_by_item[item_id]] = value
+    return np.array(list(rows_by_rater.values())) if rows_by_rater else np.empty((0, len(units)))

@@ -11,7 +11,7 @@ from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.evolution.service import EvolutionService
-from backend.files import make_home
+from backend.files import create_home_folder
 from backend.jobs.options import JobOptions
 from backend.jobs.service import JobService
 from backend.llm.service import EndpointService
@@ -26,7 +26,7 @@ from backend.settings import Settings
 from backend.vocabulary import CampaignKind
 from backend.writing.generators import GeneratorService
 
-SEED = "seed"
+SEED_DATASET = "seed"
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class Services:
     flow: FlowBack
     evolution: EvolutionService
 
-    def first_start(self) -> bool:
+    def is_first_start(self) -> bool:
         """Whether nothing was ever stored here, or a first start ended before it was done."""
-        names = {info.name for info in self.corpus.datasets()}
-        return not names or (names == {SEED} and not self.annotation.campaigns())
+        dataset_names = {dataset_info.name for dataset_info in self.corpus.datasets()}
+        return not dataset_names or (dataset_names == {SEED_DATASET} and not self.annotation.campaigns())
 
     def prepare(self) -> None:
         """Fill an empty house: seed corpus, the trivial judges' verdicts, something to annotate."""
         self.corpus.load_seed()
-        self.board.board(SEED)
-        for spec in _starter_campaigns():
-            self.annotation.create_campaign(spec)
+        self.board.board(SEED_DATASET)
+        for campaign_spec in _starter_campaigns():
+            self.annotation.create_campaign(campaign_spec)
 
     def close(self) -> None:
         """Give back what is open."""
@@ -71,45 +71,48 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Open and migrate the database and build every service around it."""
-    make_home(settings.home)
+    create_home_folder(settings.home)
     database = Database(settings.url)
     migrate(database)
-    endpoints = EndpointService(database, settings.home, settings)
-    jobs = JobService(database, settings.home, JobOptions.load())
-    examples = ExampleService(database, settings.home, endpoints)
-    scoring = ScoringService(database, endpoints, jobs, examples=examples)
-    corpus, generators = CorpusService(database), GeneratorService(endpoints, jobs)
-    corpus.remove_left_over()
-    annotation = AnnotationService(database, settings.lease_seconds)
-    board = BoardService(database, scoring)
+    endpoint_service = EndpointService(database, settings.home, settings)
+    job_service = JobService(database, settings.home, JobOptions.load())
+    example_service = ExampleService(database, settings.home, endpoint_service)
+    scoring_service = ScoringService(database, endpoint_service, job_service, example_service=example_service)
+    corpus_service, generator_service = (
+        CorpusService(database),
+        GeneratorService(endpoint_service, job_service),
+    )
+    corpus_service.remove_left_over()
+    annotation_service = AnnotationService(database, settings.lease_seconds)
+    board_service = BoardService(database, scoring_service)
     return Services(
         settings=settings,
         database=database,
-        corpus=corpus,
-        annotation=annotation,
-        endpoints=endpoints,
-        jobs=jobs,
-        examples=examples,
-        scoring=scoring,
-        board=board,
-        generators=generators,
-        pairs=PairService(database, endpoints, generators, scoring, corpus, jobs),
-        ablation=Ablation(scoring, board),
-        play=PlayService(database, generators),
-        card_judges=CardJudges(scoring),
-        flow=FlowBack(database, annotation, scoring),
-        evolution=EvolutionService(database, endpoints, scoring, jobs, generators),
+        corpus=corpus_service,
+        annotation=annotation_service,
+        endpoints=endpoint_service,
+        jobs=job_service,
+        examples=example_service,
+        scoring=scoring_service,
+        board=board_service,
+        generators=generator_service,
+        pairs=PairService(database, endpoint_service, generator_service, scoring_service, corpus_service, job_service),
+        ablation=Ablation(scoring_service, board_service),
+        play=PlayService(database, generator_service),
+        card_judges=CardJudges(scoring_service),
+        flow=FlowBack(database, annotation_service, scoring_service),
+        evolution=EvolutionService(database, endpoint_service, scoring_service, job_service, generator_service),
     )
 
 
 @contextmanager
 def open_services() -> Iterator[Services]:
     """Services from the environment for the length of one command."""
-    services = build_services(Settings.load())
+    built_services = build_services(Settings.load())
     try:
-        yield services
+        yield built_services
     finally:
-        services.close()
+        built_services.close()
 
 
 def _starter_campaigns() -> list[CampaignSpec]:
@@ -120,7 +123,7 @@ def _starter_campaigns() -> list[CampaignSpec]:
             k=3,
             instructions="想象你要把它发给那个人：你更愿意发哪一条？凭感觉选，不必多想。",
             rubric=False,
-            datasets=(SEED,),
+            datasets=(SEED_DATASET,),
             occasion=None,
             recipient=None,
             style=None,
@@ -134,7 +137,7 @@ def _starter_campaigns() -> list[CampaignSpec]:
             k=3,
             instructions="先说你自己的看法：这条祝福优秀吗？然后会看到裁判的评判，再说你同不同意。",
             rubric=False,
-            datasets=(SEED,),
+            datasets=(SEED_DATASET,),
             occasion=None,
             recipient=None,
             style=None,

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backend.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 class Environment(BaseSettings):
@@ -20,27 +20,30 @@ class Environment(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            first = error.errors()[0]
-            name = str(cls.model_config["env_prefix"]) + "_".join(str(part) for part in first["loc"]).upper()
+            first_error = error.errors()[0]
+            variable = (
+                str(cls.model_config["env_prefix"])
+                + "_".join(str(location_part) for location_part in first_error["loc"]).upper()
+            )
             raise UserError(
-                f"{name} is not usable ({first['msg']}); correct it in the environment or in .env.",
-                f"{name} 的值不可用（{first['msg']}），请在环境变量或 .env 中改正。",
+                f"{variable} is not usable ({first_error['msg']}); correct it in the environment or in .env.",
+                f"{variable} 的值不可用（{first_error['msg']}），请在环境变量或 .env 中改正。",
             ) from error
         except UnicodeDecodeError as error:
-            raise _env_file("it is not UTF-8 text", "不是 UTF-8 文本") from error
+            raise _settings_file_error("it is not UTF-8 text", "不是 UTF-8 文本") from error
         except OSError as error:
-            raise _env_file(error.strerror or str(error), error.strerror or str(error)) from error
+            raise _settings_file_error(error.strerror or str(error), error.strerror or str(error)) from error
 
 
-def _env_file(why: str, why_zh: str) -> UserError:
-    place = Path(".env").absolute()
+def _settings_file_error(reason: str, reason_zh: str) -> UserError:
+    env_path = Path(".env").absolute()
     return UserError(
-        f"The settings file {place} cannot be read ({why}); correct it or move it away.",
-        f"无法读取设置文件 {place}（{why_zh}），请改正或移走它。",
+        f"The settings file {env_path} cannot be read ({reason}); correct it or move it away.",
+        f"无法读取设置文件 {env_path}（{reason_zh}），请改正或移走它。",
     )
 
 
-StarterWish = Literal["auto", "offer", "off"]
+StarterMode = Literal["auto", "offer", "off"]
 
 
 class Settings(Environment):
@@ -60,7 +63,7 @@ class Settings(Environment):
     )
     open_pages: str = Field("", description="Pages that need no password: annotate, write.")
     lease_seconds: int = Field(600, ge=5, description="How long an annotator holds an item, in seconds.")
-    starter: StarterWish = Field(
+    starter: StarterMode = Field(
         "offer",
         description="The starter model on a machine without a GPU: auto trains it at the first start.",
     )

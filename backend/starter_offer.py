@@ -4,18 +4,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from backend.errors import Conflict, Message
-from backend.jobs.devices import CPU, find_devices
+from backend.jobs.devices import CPU_PREFIX, find_devices
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind
-from backend.settings import StarterWish
+from backend.settings import StarterMode
 from backend.training_runs.service import STARTER_NAMES, TrainingService
 
-SFT_SHARE = 0.75
+SFT_TIME_SHARE = 0.75
 """What the policy takes of the time of policy and reward model together."""
 
 
-class State(StrEnum):
+class OfferState(StrEnum):
     """What a page shows of the starter."""
 
     HIDDEN = "hidden"  # a GPU is there, or nobody wants it
@@ -25,49 +25,61 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Offer:
+class StarterOffer:
     """How it stands; `progress` is the share of policy and reward model, `failed` why it ended early."""
 
-    state: State
+    state: OfferState
     job: JobInfo | None = None
     progress: float = 0.0
     failed: Message | None = None
 
 
-def offer(jobs: JobService, wish: StarterWish) -> Offer:
+def decide_offer(job_service: JobService, starter_mode: StarterMode) -> StarterOffer:
     """What to show: a training that goes on always, an offer only where a machine has no GPU and no model."""
-    steps = [_newest(jobs, kind) for kind in STARTER_NAMES]
-    running = next((job for job in steps if job is not None and not job.ended), None)
-    if running is not None:
-        return Offer(State.TRAINING, running, _progress(steps))
-    if any(made.path.is_dir() for made in jobs.artifacts(ArtifactKind.POLICY)):
-        return Offer(State.READY)
-    gpus = [name for worker in jobs.workers() for name in worker.devices if not name.startswith(CPU)]
-    if wish == "off" or gpus:
-        return Offer(State.HIDDEN)
-    policy = steps[0]
-    return Offer(State.OFFERED, policy, failed=policy.error if policy else None)
+    training_steps = [_newest_job(job_service, job_kind) for job_kind in STARTER_NAMES]
+    running_job = next((step_job for step_job in training_steps if step_job is not None and not step_job.ended), None)
+    if running_job is not None:
+        return StarterOffer(OfferState.TRAINING, running_job, _training_progress(training_steps))
+    if any(policy_artifact.path.is_dir() for policy_artifact in job_service.artifacts(ArtifactKind.POLICY)):
+        return StarterOffer(OfferState.READY)
+    gpu_names = [
+        device_name
+        for job_worker in job_service.workers()
+        for device_name in job_worker.devices
+        if not device_name.startswith(CPU_PREFIX)
+    ]
+    if starter_mode == "off" or gpu_names:
+        return StarterOffer(OfferState.HIDDEN)
+    policy_job = training_steps[0]
+    return StarterOffer(OfferState.OFFERED, policy_job, failed=policy_job.error if policy_job else None)
 
 
-def train_alone(trainings: TrainingService, wish: StarterWish) -> bool:
+def train_unasked(training_service: TrainingService, starter_mode: StarterMode) -> bool:
     """At a first start, where that is wished and there is no GPU: queue the starter. Whether it was."""
-    if wish != "auto" or any(not name.startswith(CPU) for name in find_devices(None)):
+    if starter_mode != "auto" or any(not device_name.startswith(CPU_PREFIX) for device_name in find_devices(None)):
         return False
     try:
-        trainings.start_starter()
+        training_service.start_starter()
     except Conflict:
         return False
     return True
 
 
-def _newest(jobs: JobService, kind: str) -> JobInfo | None:
-    name = STARTER_NAMES[kind]
-    return next((job for job in jobs.jobs(kind=kind) if job.config.get("name") == name), None)
+def _newest_job(job_service: JobService, job_kind: str) -> JobInfo | None:
+    starter_name = STARTER_NAMES[job_kind]
+    return next(
+        (
+            candidate_job
+            for candidate_job in job_service.jobs(job_kind=job_kind)
+            if candidate_job.config.get("name") == starter_name
+        ),
+        None,
+    )
 
 
-def _progress(steps: list[JobInfo | None]) -> float:
-    policy, judge = steps
-    done = SFT_SHARE * policy.progress if policy else 0.0
-    if policy and judge and judge.after_id == policy.id:
-        done += (1 - SFT_SHARE) * judge.progress
-    return done
+def _training_progress(training_steps: list[JobInfo | None]) -> float:
+    policy_job, judge_job = training_steps
+    done_share = SFT_TIME_SHARE * policy_job.progress if policy_job else 0.0
+    if policy_job and judge_job and judge_job.after_id == policy_job.id:
+        done_share += (1 - SFT_TIME_SHARE) * judge_job.progress
+    return done_share

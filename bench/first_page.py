@@ -12,9 +12,9 @@ import urllib.request
 from pathlib import Path
 
 from backend.services import build_services
-from backend.settings import ROOT, Settings
+from backend.settings import PROJECT_ROOT, Settings
 from tests.real_app import free_port
-from ui.shell import PAGES
+from ui.shell import SITE_PAGES
 
 BARE = """
 import sys, warnings, gradio as gr, uvicorn
@@ -37,9 +37,7 @@ def seconds(command: list[str], port: int, home: Path) -> float:
     """Wall-clock from the start of the process to its first answered page."""
     env = os.environ | {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(port)}
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while time.perf_counter() - begun < 120:
             try:
@@ -66,7 +64,7 @@ def main() -> None:
     for _ in range(rounds):
         for name, times in taken.items():
             port = free_port()
-            pages = str(len(PAGES) - 1) if name == "Gradio, as many pages" else "0"
+            pages = str(len(SITE_PAGES) - 1) if name == "Gradio, as many pages" else "0"
             command = ["app.py"] if name == "Zhufu" else ["-c", BARE, str(port), pages]
             times.append(seconds([sys.executable, *command], port, folder))
     shutil.rmtree(folder)

@@ -51,9 +51,7 @@ def _pairs(path: Path) -> Path:
 def _campaign(database: Database, folder: Path) -> tuple[int, int]:
     CorpusService(database).import_file(_pairs(folder / "pairs.jsonl"))
     annotation = AnnotationService(database, 600)
-    spec = CampaignSpec(
-        "votes", CampaignKind.COMPARE, 1, "", False, ("pairs",), None, None, None, PAIRS, 1, None
-    )
+    spec = CampaignSpec("votes", CampaignKind.COMPARE, 1, "", False, ("pairs",), None, None, None, PAIRS, 1, None)
     return annotation.create_campaign(spec).id, annotation.enter("voter").id
 
 
@@ -119,11 +117,7 @@ def main() -> None:
     wish = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), wish.rows)
-    print(
-        json.dumps(figures)
-        if wish.json
-        else "\n".join(f"{name}: {value:,}" for name, value in figures.items())
-    )
+    print(json.dumps(figures) if wish.json else "\n".join(f"{name}: {value:,}" for name, value in figures.items()))
 
 
 if __name__ == "__main__":

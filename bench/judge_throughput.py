@@ -90,9 +90,7 @@ def threads(fake: FakeLLM, n: int, width: int) -> None:
             own.connection = HTTPConnection(address.hostname or "", address.port)
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": greeting(number)}]
         body = json.dumps({"model": "fake", "messages": messages, "temperature": 0.0, "max_tokens": 1024})
-        own.connection.request(
-            "POST", "/v1/chat/completions", body.encode(), {"content-type": "application/json"}
-        )
+        own.connection.request("POST", "/v1/chat/completions", body.encode(), {"content-type": "application/json"})
         json.loads(own.connection.getresponse().read())
 
     with ThreadPoolExecutor(width) as pool:

@@ -92,9 +92,7 @@ def main() -> None:
     taken = sorted(latency for client in clients for latency in client.latencies)
     rate = len(taken) / seconds
     print(f"{rate:.0f} labels/s at {CLIENTS} clients, p50 {taken[len(taken) // 2] * 1e3:.1f} ms,", end=" ")
-    print(
-        f"p95 {taken[int(len(taken) * 0.95)] * 1e3:.1f} ms; bare commits {bound:.0f}/s ({rate / bound:.2f})"
-    )
+    print(f"p95 {taken[int(len(taken) * 0.95)] * 1e3:.1f} ms; bare commits {bound:.0f}/s ({rate / bound:.2f})")
     shutil.rmtree(folder)
 
 

@@ -28,14 +28,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from backend.diversity import distinct, profile
+from backend.diversity import build_profile, distinct_n
 from backend.judges.ngram import fit_ngram
-from backend.judges.pool import Label, TrainingPool
-from backend.settings import ROOT
-from backend.text import bucket, digest, length, squeeze
-from backend.training.gold import Gold, half_of
-from backend.training.request_fit import RequestFit, fit_request_fit
-from backend.training.rewards import mean_of
+from backend.judges.pool import TrainingLabel, TrainingPool
+from backend.settings import PROJECT_ROOT
+from backend.text import assign_bucket, count_characters, digest, strip_white_space
+from backend.training.gold import GoldJudge, find_request_half
+from backend.training.request_fit import RequestFit, learn_request_fit
+from backend.training.rewards import mean_scored
 from backend.vocabulary import Split
 
 Row = dict[str, Any]
@@ -116,8 +116,8 @@ class Plan:
 class Readers:
     """Learnt on the half of the requests that no reward learns from."""
 
-    gold: Gold
-    length_matched: Gold
+    gold: GoldJudge
+    length_matched: GoldJudge
     request_fit: RequestFit
 
 
@@ -176,9 +176,7 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"{'policy':14s}" + "".join(f"{name:>18s}" for name in columns) + "   steps  kept")
     for name, row in result["policies"].items():
         figures = "".join(f"{row[column]:18.3f}" for column in columns)
-        lines.append(
-            f"{name:14s}{figures}   {row.get('steps', '-')!s:>5s}  {row.get('best_step', '-')!s:>4s}"
-        )
+        lines.append(f"{name:14s}{figures}   {row.get('steps', '-')!s:>5s}  {row.get('best_step', '-')!s:>4s}")
         lines += [f"  warned: {said}" for said in row.get("warned", [])]
         if row.get("stopped"):
             lines.append(f"  stopped: {row['stopped']}")
@@ -211,15 +209,13 @@ def _targets(measured: dict[str, Row]) -> dict[str, bool]:
 
 def _equally_long(bodies: dict[str, list[str]], seed: int) -> dict[str, float]:
     """distinct-2 of equally many characters of each policy, mean of 5 draws: more text alone lowers it."""
-    size = min(sum(map(length, texts)) for texts in bodies.values())
+    size = min(sum(map(count_characters, texts)) for texts in bodies.values())
     found: dict[str, list[float]] = defaultdict(list)
     for draw in range(5):
         for name, texts in bodies.items():
             mixed = random.Random(seed + draw).sample(texts, len(texts))
-            ends = accumulate(map(length, mixed))
-            found[name].append(
-                distinct([text for text, end in zip(mixed, ends, strict=True) if end <= size], 2)
-            )
+            ends = accumulate(map(count_characters, mixed))
+            found[name].append(distinct_n([text for text, end in zip(mixed, ends, strict=True) if end <= size], 2))
     return {name: fmean(values) for name, values in found.items()}
 
 
@@ -239,16 +235,16 @@ def _watched(folder: Path) -> Row:
 def _measured(plan: Plan, policy: Path, requests: list[str], readers: Readers) -> Row:
     from transformers import AutoModelForCausalLM
 
-    from backend.training.callbacks import generate
+    from backend.training.callbacks import generate_greetings
     from backend.training.models import load_tokenizer
 
     model = AutoModelForCausalLM.from_pretrained(policy, dtype="float32")
-    texts = generate(model, load_tokenizer(str(policy)), requests, 16 if plan.smoke else 128, plan.seed)
-    figures = profile(requests, texts)
+    texts = generate_greetings(model, load_tokenizer(str(policy)), requests, 16 if plan.smoke else 128, plan.seed)
+    figures = build_profile(requests, texts)
     return {
-        "excellence": readers.gold.read(requests, texts).excellence,
-        "length_matched": readers.length_matched.read(requests, texts).excellence,
-        "points_back": mean_of(readers.request_fit.values(requests, texts)),
+        "excellence": readers.gold.read_greetings(requests, texts).excellence,
+        "length_matched": readers.length_matched.read_greetings(requests, texts).excellence,
+        "points_back": mean_scored(readers.request_fit.rate_greetings(requests, texts)),
         **asdict(figures),
         "texts": texts,
         "examples": [f"{request} → {text}" for request, text in list(zip(requests, texts, strict=True))[:8]],
@@ -269,7 +265,7 @@ def _program(plan: Plan, kind: str, name: str, **settings: Any) -> Path:
     with (plan.out / f"{name}.log").open("a", encoding="utf-8") as log:
         done = subprocess.run(
             [*command, "--out", str(out), "--config", str(config)],
-            cwd=ROOT,
+            cwd=PROJECT_ROOT,
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -284,14 +280,14 @@ def _snapshots(plan: Plan, pairs: Sequence[Row]) -> dict[str, str]:
     known = [row for row in pairs if row["split"] != Split.TEST]
     mediocre = []
     for row in known:
-        taken = [row["rejected"]] + ([row["chosen"]] if bucket(row["prompt"], 3, salt="third") else [])
+        taken = [row["rejected"]] + ([row["chosen"]] if assign_bucket(row["prompt"], 3, hash_salt="third") else [])
         mediocre += [{"split": row["split"], "prompt": row["prompt"], "completion": text} for text in taken]
     prompts = [{"split": row["split"], "prompt": row["prompt"]} for row in known]
-    mine = [row for row in known if half_of(row["prompt"]) == REWARD]
+    mine = [row for row in known if find_request_half(row["prompt"]) == REWARD]
     learnt = {"sft": [_good(row) for row in mine], "prompts": prompts}
     split = {row["prompt"]: row["split"] for row in mine}
     matched = [asdict(one) | {"split": split[one.prompt]} for one in _matched(_labels(mine))]
-    gold = [row for row in pairs if half_of(row["prompt"]) == GOLD]
+    gold = [row for row in pairs if find_request_half(row["prompt"]) == GOLD]
     return {
         "policy": _write(plan, {"sft": mediocre, "prompts": prompts}),
         "reward": _write(plan, learnt | {"pairs": mine}),
@@ -316,36 +312,32 @@ def _write(plan: Plan, rows: dict[str, list[Row]]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
         (folder / f"{file}.jsonl").write_text(text, "utf-8")
-    files = {
-        file: {"sha256": digest(text), "rows": {"all": text.count("\n")}} for file, text in texts.items()
-    }
+    files = {file: {"sha256": digest(text), "rows": {"all": text.count("\n")}} for file, text in texts.items()}
     manifest = {"revision": 1, "hash": name, "options": {}, "dropped": {}, "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     return name
 
 
 def _readers(pairs: Sequence[Row]) -> Readers:
-    mine = [row for row in pairs if half_of(row["prompt"]) == GOLD]
+    mine = [row for row in pairs if find_request_half(row["prompt"]) == GOLD]
     labels = _labels(mine)
     return Readers(
-        gold=Gold(fit_ngram(TrainingPool(labels=labels))),
-        length_matched=Gold(fit_ngram(TrainingPool(labels=_matched(labels)))),
-        request_fit=fit_request_fit(
-            (row["prompt"], row["chosen"]) for row in mine if row["split"] != Split.TEST
-        ),
+        gold=GoldJudge(fit_ngram(TrainingPool(labels=labels))),
+        length_matched=GoldJudge(fit_ngram(TrainingPool(labels=_matched(labels)))),
+        request_fit=learn_request_fit((row["prompt"], row["chosen"]) for row in mine if row["split"] != Split.TEST),
     )
 
 
-def _labels(pairs: Iterable[Row]) -> list[Label]:
-    return [Label(row["prompt"], row[side], side == "chosen") for row in pairs for side in SIDES]
+def _labels(pairs: Iterable[Row]) -> list[TrainingLabel]:
+    return [TrainingLabel(row["prompt"], row[side], side == "chosen") for row in pairs for side in SIDES]
 
 
-def _matched(labels: Iterable[Label]) -> list[Label]:
+def _matched(labels: Iterable[TrainingLabel]) -> list[TrainingLabel]:
     """As many good as bad ones in every bin of lengths, so that length says nothing."""
-    bins: dict[int, dict[bool, list[Label]]] = defaultdict(lambda: {True: [], False: []})
+    bins: dict[int, dict[bool, list[TrainingLabel]]] = defaultdict(lambda: {True: [], False: []})
     for label in sorted(set(labels), key=lambda one: digest(one.prompt, one.greeting)):
-        bins[length(label.greeting) // BIN][label.good].append(label)
-    kept: list[Label] = []
+        bins[count_characters(label.greeting) // BIN][label.good].append(label)
+    kept: list[TrainingLabel] = []
     for sides in bins.values():
         size = min(map(len, sides.values()))
         kept += sides[True][:size] + sides[False][:size]
@@ -369,9 +361,9 @@ def _pairs(data: Path) -> list[Row]:
             row["chosen"]["value"],
             row["rejected"]["value"],
         )
-        place = bucket(prompt, 10, salt="mini")
+        place = assign_bucket(prompt, 10, hash_salt="mini")
         split = Split.TEST if place == 0 else Split.VALIDATION if place == 1 else Split.TRAIN
-        key = (squeeze(prompt), squeeze(chosen), squeeze(rejected))
+        key = (strip_white_space(prompt), strip_white_space(chosen), strip_white_space(rejected))
         found[key] = {
             "split": split,
             "prompt": prompt.strip(),
@@ -382,11 +374,9 @@ def _pairs(data: Path) -> list[Row]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=ROOT / "var" / "mini_experiment")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=PROJECT_ROOT.parent / "shared" / "data")
+    parser.add_argument("--out", type=Path, default=PROJECT_ROOT / "var" / "mini_experiment")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--runs", nargs="+", choices=list(RUNS), help="default: all; smoke: two")
     parser.add_argument("--smoke", action="store_true", help="tiny data and few steps: does everything work?")

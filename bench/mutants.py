@@ -71,9 +71,7 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self._folder, self._file = folder, folder / "results.json"
         folder.mkdir(parents=True, exist_ok=True)
-        self.by_key: dict[str, dict[str, Any]] = (
-            json.loads(self._file.read_text()) if self._file.exists() else {}
-        )
+        self.by_key: dict[str, dict[str, Any]] = json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def note(self, mutant: Mutant, outcome: Outcome) -> None:
         """Keep the outcome, and the diff of what nobody noticed."""
@@ -140,9 +138,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--core", default="", help=f"part of a name: {', '.join(CORES)}")
     parser.add_argument("--module", default="", help="part of a path")
-    parser.add_argument(
-        "--sample", type=int, default=SAMPLE, help="changes of each module (default %(default)s)"
-    )
+    parser.add_argument("--sample", type=int, default=SAMPLE, help="changes of each module (default %(default)s)")
     parser.add_argument("--all", action="store_true", help="every change")
     parser.add_argument("--again", action="store_true", help="only those not noticed by the run before")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="for outcomes and diffs (emptied first)")

@@ -20,10 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backend.pairs.emit import Sides, emit
+from backend.pairs.emit import PossiblePairs, emit_pairs
 from backend.pairs.records import PairFilter
 from backend.services import build_services
-from backend.settings import ROOT, Settings
+from backend.settings import PROJECT_ROOT, Settings
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM, running
 from tests.pair_helpers import SCRIPT, house, judged_run, prompts, prompts_file
@@ -91,7 +91,7 @@ def measured(fake: FakeLLM, count: int, judge: str, second: str = "none") -> dic
         began = time.monotonic()
         out = Path(folder) / "out.json"
         with out.open("wb") as file:
-            child = subprocess.Popen(command, cwd=ROOT, stdout=file)
+            child = subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=file)
             _, status, used = os.wait4(child.pid, 0)
         assert status == 0, "the run failed"
         found = json.loads(out.read_text(encoding="utf-8"))
@@ -113,7 +113,12 @@ def paired(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"ZHUFU_HOME": folder}
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, env=env, check=True, capture_output=True, text=True
+            [sys.executable, "-c", code],
+            cwd=PROJECT_ROOT,
+            env=env,
+            check=True,
+            capture_output=True,
+            text=True,
         )
     return dict(json.loads(done.stdout))
 
@@ -124,7 +129,7 @@ def pairing_alone(count: int) -> None:
     run = judged_run(services, count)
     importlib.import_module("sklearn.linear_model")
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.process_time()
-    report = emit(services.database, run, services.pairs.one(run).request)
+    report = emit_pairs(services.database, run, services.pairs.find_run(run).request)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before.ru_maxrss
     services.close()
     found = {"possible": report.possible, "pairs": report.after.pairs, "grown_mb": grown // 1024}
@@ -135,12 +140,11 @@ def truth() -> dict[str, Any]:
     """How often labels are the hidden truth, and how well the surface told them before balancing."""
     services = build_services(Settings.load())
     try:
-        run = services.pairs.one("bench")
+        run = services.pairs.find_run("bench")
         possible = [
-            (pair.chosen.text, pair.rejected.text)
-            for pair in Sides(services.database, run.id, run.request.way)
+            (pair.chosen.text, pair.rejected.text) for pair in PossiblePairs(services.database, run.id, run.request.way)
         ]
-        page = services.pairs.page(run.id, PairFilter(), 0, 1_000_000)
+        page = services.pairs.pair_page(run.id, PairFilter(), 0, 1_000_000)
         emitted = [(row.chosen, row.rejected) for row in page.rows]
     finally:
         services.close()

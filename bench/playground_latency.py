@@ -19,8 +19,8 @@ from pathlib import Path
 
 from backend.jobs.vocabulary import ArtifactKind
 from backend.services import Services, build_services
-from backend.settings import ROOT, Settings
-from backend.writing.writer import Sampling, Writer
+from backend.settings import PROJECT_ROOT, Settings
+from backend.writing.writer import GreetingWriter, SamplingSettings
 from tests.job_helpers import sweep, worker
 
 GREETINGS, TOKENS, ROUNDS = 4, 64, 7
@@ -44,10 +44,10 @@ tokenizer.save_pretrained(sys.argv[1])
 """
 
 
-async def one(writer: Writer, seed: int, began: float) -> tuple[float, float]:
+async def one(writer: GreetingWriter, seed: int, began: float) -> tuple[float, float]:
     """Seconds to the first piece and to the end."""
     first: list[float] = []
-    drawn = Sampling(seed=seed, max_tokens=TOKENS)
+    drawn = SamplingSettings(seed=seed, max_tokens=TOKENS)
     await writer.stream(PROMPT, lambda _: first.append(time.monotonic() - began), drawn)
     return (first[0] if first else time.monotonic() - began), time.monotonic() - began
 
@@ -58,7 +58,7 @@ async def measure(services: Services, name: str, visitors: int) -> dict[str, flo
     for number in range(ROUNDS + 1):
         began, writers = time.monotonic(), []
         for _ in range(visitors):
-            writers.append(await services.generators.open(name, scope=f"bench {visitors} {number}"))
+            writers.append(await services.generators.open(name, ledger_scope=f"bench {visitors} {number}"))
         seeds = range(number * 100, number * 100 + GREETINGS)
         work = [one(w, seed + 1000 * i, began) for i, w in enumerate(writers) for seed in seeds]
         done = await asyncio.gather(*work)
@@ -82,7 +82,7 @@ def main() -> None:
         policy = trained or Path(folder) / "policy"
         if trained is None:
             build = [sys.executable, "-c", BUILD, str(policy)]
-            subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+            subprocess.run(build, cwd=PROJECT_ROOT, check=True, capture_output=True)
         name = f"artifact:{services.jobs.add_artifact(ArtifactKind.POLICY, 'starter', policy).id}"
         with worker(home):
             began = time.monotonic()

@@ -12,9 +12,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from backend.pairs.filtering import Sieve
-from backend.pairs.rules import DUPLICATE, NEAR_DUPLICATE, read_wish
-from backend.writing.near import PROMPTS, Seen
+from backend.pairs.filtering import PromptFilter
+from backend.pairs.rules import DUPLICATE, NEAR_DUPLICATE, parse_request
+from backend.writing.near import PROMPT_RULE, NearDuplicateIndex
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "random_query.txt"
 DRAWN = 50
@@ -27,15 +27,15 @@ def main() -> None:
     parser.add_argument("--draw", type=int, metavar="SEED")
     given = parser.parse_args()
     lines = [line.strip() for line in given.file.read_text(encoding="utf-8").split("\n") if line.strip()]
-    began, sieve = time.process_time(), Sieve()
-    looked = [(line, sieve.lost(line)) for line in lines]
+    began, sieve = time.process_time(), PromptFilter()
+    looked = [(line, sieve.drop_reason(line)) for line in lines]
     used = time.process_time() - began
     counts = Counter(why for _, why in looked if why)
     report = {
         "lines": len(lines),
         "kept": sum(why is None for _, why in looked),
         "kept_with_exact_characters": sum(
-            why is None and read_wish(line).exact_chars is not None for line, why in looked
+            why is None and parse_request(line).exact_chars is not None for line, why in looked
         ),
         "lost": dict(counts.most_common()),
         "cpu_seconds": round(used, 2),
@@ -49,16 +49,16 @@ def _draw(looked: list[tuple[str, str | None]], chance: random.Random) -> None:
     kept = [line for line, why in looked if why is None]
     lost = sorted({(line, why) for line, why in looked if why not in (None, DUPLICATE)})
     alone = [one for one in lost if one[1] != NEAR_DUPLICATE]
-    before = Seen(PROMPTS)
+    before = NearDuplicateIndex(PROMPT_RULE)
     for line in kept:
-        before.add(line)
+        before.add_if_new(line)
     print(f"\n-- {DRAWN} kept")
     for line in chance.sample(kept, min(DRAWN, len(kept))):
         print(f"  {line}")
     for title, some in (("lost", lost), ("lost for what they ask", alone)):
         print(f"\n-- {DRAWN} {title}")
         for line, why in chance.sample(some, min(DRAWN, len(some))):
-            same = f" = {before.find(line)}" if why == NEAR_DUPLICATE else ""
+            same = f" = {before.find_similar(line)}" if why == NEAR_DUPLICATE else ""
             print(f"  {why}: {line}{same}")
 
 

@@ -21,14 +21,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from backend.starter.asking import ask
-from backend.starter.bank import Bank, Occasion, Recipient, held_out, load
-from backend.starter.compose import draw
-from backend.starter.writing import Scene
-from backend.training.callbacks import generate
+from backend.starter.asking import compose_request
+from backend.starter.bank import ClauseBank, Occasion, Recipient, is_held_out, load_bank
+from backend.starter.compose import draw_scene
+from backend.starter.writing import GreetingScene
+from backend.training.callbacks import generate_greetings
 from backend.training.models import load_tokenizer
-from backend.writing.checks import fault_of
-from backend.writing.wish import read_wish
+from backend.writing.checks import find_fault
+from backend.writing.wish import parse_request
 
 TOKENS, BATCH = 128, 40
 DRAWN = ("temperature", "top_p", "no_repeat_ngram_size", "repetition_penalty")
@@ -65,9 +65,7 @@ _CUT = re.compile(r"[，。！？]")
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifact", type=Path, help="Folder of the trained policy.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=200, help="Held-out requests to measure on.")
@@ -75,17 +73,15 @@ def main() -> None:
     if given.artifact is None:
         print("not measured: name the folder of a trained starter with --artifact")
         return
-    bank, rng = load(), Random(f"bench {given.seed}")
-    kept = [(one, who) for one in bank.occasions for who in bank.invited(one) if held_out(one, who)]
+    bank, rng = load_bank(), Random(f"bench {given.seed}")
+    kept = [(one, who) for one in bank.occasions for who in bank.invited_recipients(one) if is_held_out(one, who)]
     scenes = [_scene(bank, *rng.choice(kept), rng) for _ in range(given.count)]
-    asked = [(scene, prompt) for scene in scenes if (prompt := ask(bank, scene, rng))]
+    asked = [(scene, prompt) for scene in scenes if (prompt := compose_request(bank, scene, rng))]
     began = time.process_time()
     texts = written(given.artifact, [prompt for _, prompt in asked], given.seed)
     spent = time.process_time() - began
     pairs = [(scene, text) for (scene, _), text in zip(asked, texts, strict=True)]
-    sound = [
-        fault_of(read_wish(prompt), text) is None for (_, prompt), text in zip(asked, texts, strict=True)
-    ]
+    sound = [find_fault(parse_request(prompt), text) is None for (_, prompt), text in zip(asked, texts, strict=True)]
     for name, value in (figures(bank, pairs) | {"sound": sum(sound) / max(len(sound), 1)}).items():
         print(f"{name}: {value:.3f}")
     print(f"greetings: {len(texts)}, CPU-seconds each: {spent / max(len(texts), 1):.3f}")
@@ -101,10 +97,10 @@ def written(artifact: Path, prompts: Sequence[str], seed: int) -> list[str]:
     told = model.generation_config
     drawn = {name: getattr(told, name) for name in DRAWN}
     batches = [prompts[at : at + BATCH] for at in range(0, len(prompts), BATCH)]
-    return [text for batch in batches for text in generate(model, tokenizer, batch, TOKENS, seed, **drawn)]
+    return [text for batch in batches for text in generate_greetings(model, tokenizer, batch, TOKENS, seed, **drawn)]
 
 
-def figures(bank: Bank, pairs: Sequence[tuple[Scene, str]]) -> dict[str, float]:
+def figures(bank: ClauseBank, pairs: Sequence[tuple[GreetingScene, str]]) -> dict[str, float]:
     """Shares of the greetings, by what the bank knows."""
     homes = _homes(bank)
     pieces = [[part for part in _CUT.split(text) if part] for _, text in pairs]
@@ -120,19 +116,19 @@ def figures(bank: Bank, pairs: Sequence[tuple[Scene, str]]) -> dict[str, float]:
     return {name: sum(values) / max(len(values), 1) for name, values in shares.items()}
 
 
-def _homes(bank: Bank) -> dict[str, set[str]]:
+def _homes(bank: ClauseBank) -> dict[str, set[str]]:
     """By piece of a clause, as it may stand in a greeting: the occasions it belongs to; "" for any."""
     homes: dict[str, set[str]] = {}
     for occasion in bank.occasions:
-        for parts in occasion.parts.values():
+        for parts in occasion.clauses_by_audience.values():
             for role, clauses in parts.items():
                 for clause in clauses if role != "events" else ():
-                    _add(homes, clause, occasion.name, occasion.numbers)
+                    _add(homes, clause, occasion.name, occasion.number_words)
     for who in bank.recipients:
-        for clause in (*who.line, *who.care, *who.calls):
+        for clause in (*who.personal_clauses, *who.caring_clauses, *who.address_forms):
             _add(homes, clause, "", ())
     for detail in bank.details:
-        for clause in detail.line:
+        for clause in detail.greeting_clauses:
             _add(homes, clause, "", ())
     return homes
 
@@ -145,26 +141,26 @@ def _add(homes: dict[str, set[str]], clause: str, name: str, numbers: Sequence[s
                     homes.setdefault(part, set()).add(name)
 
 
-def _called(bank: Bank, who: Recipient | None, text: str) -> bool:
+def _called(bank: ClauseBank, who: Recipient | None, text: str) -> bool:
     """Whether nobody else is addressed; no address at all is right too."""
-    own = who.calls if who else ()
+    own = who.address_forms if who else ()
     return not any(
         text.startswith((f"{call}，", f"{call}！"))
         for one in bank.recipients
-        for call in one.calls
+        for call in one.address_forms
         if call not in own
     )
 
 
-def _scene(bank: Bank, occasion: Occasion, who: Recipient, rng: Random) -> Scene:
-    made = draw(bank, occasion, rng)
-    return Scene(occasion, who, "", made.size, made.number)
+def _scene(bank: ClauseBank, occasion: Occasion, who: Recipient, rng: Random) -> GreetingScene:
+    made = draw_scene(bank, occasion, rng)
+    return GreetingScene(occasion, who, "", made.size, made.number)
 
 
 def _unheard(occasion: Occasion, who: Recipient, rng: Random) -> str:
-    names = [name for name in occasion.names if name]
-    number = rng.choice(occasion.numbers) if occasion.numbers else ""
-    return rng.choice(WAYS).format(r=rng.choice(who.names), o=rng.choice(names).replace("{n}", number))
+    names = [name for name in occasion.request_names if name]
+    number = rng.choice(occasion.number_words) if occasion.number_words else ""
+    return rng.choice(WAYS).format(r=rng.choice(who.request_names), o=rng.choice(names).replace("{n}", number))
 
 
 if __name__ == "__main__":

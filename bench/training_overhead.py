@@ -127,9 +127,7 @@ class Workshop:
 
     def _run(self, command: list[str]) -> str:
         settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        done = subprocess.run(
-            command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)
         return done.stdout

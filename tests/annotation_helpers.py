@@ -70,8 +70,7 @@ def add_corpus(
             session.flush()
             texts = (f"{name}好祝福{number}", f"{name}弱祝福{number}")
             greetings = [
-                Greeting(prompt_id=prompt.id, text=text, text_hash=digest(text), source=Source.HUMAN)
-                for text in texts
+                Greeting(prompt_id=prompt.id, text=text, text_hash=digest(text), source=Source.HUMAN) for text in texts
             ]
             session.add_all(greetings)
             session.flush()
@@ -103,9 +102,7 @@ def add_judge(
         session.flush()
         for greeting_id in greeting_ids:
             session.add(
-                Verdict(
-                    rater_id=judge.id, greeting_id=greeting_id, value=1.0, scale=Scale.BINARY, reason=reason
-                )
+                Verdict(rater_id=judge.id, greeting_id=greeting_id, value=1.0, scale=Scale.BINARY, reason=reason)
             )
         return judge.id
 

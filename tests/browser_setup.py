@@ -30,9 +30,7 @@ def main() -> None:
 def _has_chinese_font() -> bool:
     if shutil.which("fc-list") is None:
         return sys.platform != "linux"
-    return bool(
-        subprocess.run(["fc-list", ":lang=zh"], capture_output=True, text=True, check=False).stdout.strip()
-    )
+    return bool(subprocess.run(["fc-list", ":lang=zh"], capture_output=True, text=True, check=False).stdout.strip())
 
 
 def _debian(package: str) -> bool:

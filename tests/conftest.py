@@ -17,11 +17,11 @@ import pytest
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.services import Services, build_services
-from backend.settings import ROOT, Settings
+from backend.settings import PROJECT_ROOT, Settings
 
 pytest_plugins = ["tests.llm_fixtures", "tests.real_app", "tests.postgres"]
 
-SHARED = ROOT.parent / "shared" / "data"
+SHARED = PROJECT_ROOT.parent / "shared" / "data"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,11 +65,7 @@ _skipped: list[str] = []
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Remember skipped tests that must never be skipped where everything is installed."""
     # PostgreSQL does not start on every machine; SQLite and Chromium do.
-    if (
-        report.skipped
-        and {"browser", "database"} & set(report.keywords)
-        and "[postgresql" not in report.nodeid
-    ):
+    if report.skipped and {"browser", "database"} & set(report.keywords) and "[postgresql" not in report.nodeid:
         _skipped.append(report.nodeid)
 
 

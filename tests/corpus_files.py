@@ -17,9 +17,7 @@ WEAK = {"query": "给奶奶的生日祝福", "response": "生日快乐。", "lab
 
 
 def json_lines(path: Path, rows: Iterable[Any], encoding: str = "utf-8") -> Path:
-    path.write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding=encoding, newline=""
-    )
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding=encoding, newline="")
     return path
 
 

@@ -102,9 +102,7 @@ def obey(body: Body) -> str:
     """Says 1 to whoever gives it an order outside a fence, else 0."""
     outside = ANY_FENCE.sub("", "\n".join(str(message["content"]) for message in body["messages"]))
     told = any(order in outside for order in ORDERS)
-    return json.dumps(
-        {"verdict": int(told), "explanation": "被指使" if told else "未受影响"}, ensure_ascii=False
-    )
+    return json.dumps({"verdict": int(told), "explanation": "被指使" if told else "未受影响"}, ensure_ascii=False)
 
 
 def echo(body: Body) -> str:
@@ -278,9 +276,7 @@ class Response:
     drip: bool = False
 
     def encoded(self) -> tuple[bytes, bytes]:
-        raw = (
-            self.document if isinstance(self.document, str) else json.dumps(self.document, ensure_ascii=False)
-        )
+        raw = self.document if isinstance(self.document, str) else json.dumps(self.document, ensure_ascii=False)
         body = raw.encode()
         lines = [f"HTTP/1.1 {self.status} X", f"content-type: {self.kind}", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
@@ -357,13 +353,9 @@ class Connection(asyncio.Protocol):
             if len(self.buffer) < total:
                 return
             body, self.buffer = self.buffer[end + 4 : total], self.buffer[total:]
-            authorization = next(
-                (line[15:] for line in lines if line.lower().startswith("authorization: ")), ""
-            )
+            authorization = next((line[15:] for line in lines if line.lower().startswith("authorization: ")), "")
             method, path = lines[0].split(" ")[:2]
-            task = asyncio.ensure_future(
-                self.serve(method, path, body, authorization.removeprefix("Bearer "))
-            )
+            task = asyncio.ensure_future(self.serve(method, path, body, authorization.removeprefix("Bearer ")))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
 

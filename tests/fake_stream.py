@@ -31,9 +31,7 @@ class Stream:
 
     async def write(self, transport: Any) -> None:
         """Piece by piece until the end, or until the fault."""
-        transport.write(
-            b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        )
+        transport.write(b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         size = max(1, self.size)
         text = self.text[: max(size, len(self.text) // 2)] if self.fault else self.text
         for at in range(0, len(text), size):

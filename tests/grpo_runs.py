@@ -19,10 +19,10 @@ from backend.jobs.report import JobReport
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.settings import Settings
 from backend.training import grpo
-from backend.training.program import Run, Stopped
+from backend.training.program import TrainingRun, TrainingStopped
 from backend.training.reward_judges import JudgeReward
 from backend.training.reward_memory import RewardMemory
-from backend.training.rewards import MixedReward, Reward, Values
+from backend.training.rewards import MixedReward, Reward, RewardValues
 from backend.training_runs.config_grpo import GrpoSettings
 from tests.test_rewards import FakeHouse, Fixed
 
@@ -59,11 +59,11 @@ class Told(JobReport):
     def metric(self, step: int, **values: Any) -> None:
         self.metrics.append({"step": step, **values})
 
-    def sample(self, step: int, prompt: str, text: str) -> None:
-        self.samples.append({"step": step, "prompt": prompt, "text": text})
+    def sample(self, step: int, prompt_text: str, reply_text: str) -> None:
+        self.samples.append({"step": step, "prompt": prompt_text, "text": reply_text})
 
-    def log(self, text: str) -> None:
-        self.logs.append(text)
+    def log(self, line_text: str) -> None:
+        self.logs.append(line_text)
 
     def stop_requested(self) -> bool:
         steps = [row["step"] for row in self.metrics if "loss" in row]
@@ -75,12 +75,12 @@ class Odd(Reward):
 
     name = "odd"
 
-    def __init__(self, values: Callable[[Sequence[str]], Values]) -> None:
+    def __init__(self, values: Callable[[Sequence[str]], RewardValues]) -> None:
         super().__init__()
         self.values = values
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:  # noqa: ARG002
-        return self.values(texts)
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:  # noqa: ARG002
+        return self.values(greetings)
 
 
 class Ticking(Reward):
@@ -89,15 +89,15 @@ class Ticking(Reward):
     name = "ticking"
     calls = 0
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:  # noqa: ARG002
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:  # noqa: ARG002
         self.calls += 1
-        return [float(self.calls)] * len(texts)
+        return [float(self.calls)] * len(greetings)
 
     def state(self) -> Any:
         return self.calls
 
-    def restore(self, state: Any) -> None:
-        self.calls = state
+    def restore(self, saved_state: Any) -> None:
+        self.calls = saved_state
 
 
 def run(
@@ -126,8 +126,8 @@ def run(
     ended = "done"
     try:
         torch.manual_seed(settings.seed)
-        grpo.train(Run("grpo", settings, out, house.home, told, lambda: database, None))
-    except Stopped:
+        grpo.train(TrainingRun("grpo", settings, out, house.home, told, lambda: database, None))
+    except TrainingStopped:
         ended = "stopped"
     except UserError as error:
         ended = f"error: {error}"
@@ -156,7 +156,7 @@ def _card(out: Path) -> Any:
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
-def _fail(_texts: Sequence[str]) -> Values:
+def _fail(_texts: Sequence[str]) -> RewardValues:
     raise RuntimeError("the judge fell over")
 
 
@@ -175,7 +175,7 @@ def contract(out: Path) -> list[float]:
         seen.extend(made["advantages"].tolist())
         return made
 
-    values: Values = [1.0, None, 0.0, 1.0, *[None] * 4, *[0.5] * 4, 2.0, 0.0, 0.0, 0.0]
+    values: RewardValues = [1.0, None, 0.0, 1.0, *[None] * 4, *[0.5] * 4, 2.0, 0.0, 0.0, 0.0]
     GRPOTrainer._generate_and_score_completions = spy
     try:
         ended = run(out, reward=Odd(lambda _texts: values), max_steps=1, gold="off")
@@ -226,9 +226,7 @@ def main(out: Path) -> dict[str, Any]:
         "lora": run(out / "lora", lora_rank=2, lora_dropout=0.0, max_steps=2, gold="off"),
         "failing": run(out / "failing", reward=Odd(_fail), **quick),
         "ngram": run(out / "ngram", judged_by="ngram", binary=True, max_steps=2, beta=0.0),
-        "constant": run(
-            out / "constant", reward=Odd(lambda texts: [1.0] * len(texts)), **quick | {"max_steps": 20}
-        ),
+        "constant": run(out / "constant", reward=Odd(lambda texts: [1.0] * len(texts)), **quick | {"max_steps": 20}),
         "same": run(out / "same", reward=_same(), **quick | {"max_steps": 3}),
         "unauthorised": run(out / "unauthorised", judged_by="principle", **quick),
         "vllm": run(out / "vllm", vllm="colocate", **quick),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backend.llm.endpoint import Endpoint
 from backend.llm.errors import LLMError
-from backend.llm.transport import Refusal, Transport
+from backend.llm.transport import RequestRefusal, Transport
 
 MESSAGES = [{"role": "user", "content": "新年"}]
 TIMEOUT_S = 20.0
@@ -32,14 +32,14 @@ async def call(url: str, what: str) -> str:
     body = {"model": "m", "messages": MESSAGES, "max_tokens": 1024}
     try:
         if what == "chat":
-            await transport.send(body, TIMEOUT_S)
+            await transport.send_request(body, TIMEOUT_S)
         elif what == "stream":
             await transport.stream({**body, "stream": True}, TIMEOUT_S, lambda _: None)
         elif what == "embeddings":
-            await transport.embeddings({"model": "m", "input": ["新年"] * 64}, TIMEOUT_S, 16_384)
+            await transport.request_embeddings({"model": "m", "input": ["新年"] * 64}, TIMEOUT_S, 16_384)
         else:
-            await transport.models(TIMEOUT_S)
-    except Refusal as refusal:
+            await transport.list_models(TIMEOUT_S)
+    except RequestRefusal as refusal:
         return str(refusal.error.kind)
     except LLMError as error:
         return str(error.kind)

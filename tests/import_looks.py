@@ -9,22 +9,22 @@ from typing import Any
 from sqlalchemy import event, select, text
 
 from backend.annotation.sampling import draw_greetings, draw_pairs
-from backend.corpus.export_folders import export_path
-from backend.corpus.liked import liked, stamp
+from backend.corpus.export_folders import new_export_path
+from backend.corpus.liked import collect_liked, likes_stamp
 from backend.db.engine import Database
-from backend.db.publication import IMPORTED
+from backend.db.publication import IMPORTED_TABLES
 from backend.db.tables import Dataset, Greeting, Prompt
 from backend.errors import UserError
-from backend.pairs.intake import lines_of, source_of
+from backend.pairs.intake import read_source, source_named
 from backend.records import CampaignSpec
-from backend.reference import references
-from backend.scoring.fitted import _pool, _signature
-from backend.scoring.targets import Target, TargetKind
+from backend.reference import list_references
+from backend.scoring.fitted import _build_training_pool, _corpus_signature
+from backend.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services
 from backend.training_runs.data import SnapshotOptions, export_snapshot
 from backend.vocabulary import CampaignKind
 
-TABLES = tuple(table.__tablename__ for table in IMPORTED)
+TABLES = tuple(table.__tablename__ for table in IMPORTED_TABLES)
 
 
 def look(services: Services, dataset: str) -> dict[str, Any]:
@@ -42,11 +42,9 @@ def _found(part: Any) -> Any:
 def _parts(services: Services, dataset: str) -> dict[str, Any]:
     corpus, database = services.corpus, services.database
     sets = (dataset,)
-    target = Target(TargetKind.DATASET, dataset)
+    target = ScoringTarget(TargetKind.DATASET, dataset)
     return {
-        "datasets": lambda: [
-            (each.name, each.prompts, each.greetings, each.pairs) for each in corpus.datasets()
-        ],
+        "datasets": lambda: [(each.name, each.prompts, each.greetings, each.pairs) for each in corpus.datasets()],
         "counts": corpus.counts,
         "facets": corpus.facets,
         "facets of it": lambda: corpus.facets(dataset),
@@ -54,30 +52,28 @@ def _parts(services: Services, dataset: str) -> dict[str, Any]:
         "browse it": lambda: corpus.browse(dataset=dataset, size=5),
         "export": lambda: _export(services, "labels"),
         "export pairs": lambda: _export(services, "pairs"),
-        "references": lambda: _read(database, references),
+        "references": lambda: _read(database, list_references),
         "board": lambda: services.board.board(dataset).items,
-        "stamp of likes": lambda: _read(database, stamp),
-        "likes": lambda: len(list(_read(database, lambda session: list(liked(session))))),
-        "pool": lambda: _read(database, lambda session: (_signature(session), len(_pool(session).labels))),
-        "snapshot": lambda: export_snapshot(database, services.settings.home, SnapshotOptions()).hash,
-        "snapshot of it": lambda: (
-            export_snapshot(database, services.settings.home, SnapshotOptions(sets)).hash
+        "stamp of likes": lambda: _read(database, likes_stamp),
+        "likes": lambda: len(list(_read(database, lambda session: list(collect_liked(session))))),
+        "pool": lambda: _read(
+            database, lambda session: (_corpus_signature(session), len(_build_training_pool(session).labels))
         ),
+        "snapshot": lambda: export_snapshot(database, services.settings.home, SnapshotOptions()).hash,
+        "snapshot of it": lambda: export_snapshot(database, services.settings.home, SnapshotOptions(sets)).hash,
         "draw pairs": lambda: _read(database, lambda s: len(draw_pairs(s, _spec(sets)))),
         "draw all": lambda: _read(database, lambda s: len(draw_greetings(s, _spec(()), None))),
-        "requests of it": lambda: len(list(lines_of(database, source_of(dataset)))),
+        "requests of it": lambda: len(list(read_source(database, source_named(dataset)))),
         "scoring": lambda: services.scoring.catalog and _read(database, lambda s: _counts(s, target)),
         "by id": lambda: _read(database, lambda s: [s.get(table, 1) and 1 for table in (Prompt, Greeting)]),
-        "names": lambda: _read(
-            database, lambda s: list(s.scalars(select(Dataset.name).order_by(Dataset.name)))
-        ),
+        "names": lambda: _read(database, lambda s: list(s.scalars(select(Dataset.name).order_by(Dataset.name)))),
     }
 
 
-def _counts(session: Any, target: Target) -> Any:
+def _counts(session: Any, target: ScoringTarget) -> Any:
     from backend.scoring.targets import GreetingSource
 
-    return GreetingSource(session, target).counts(session, 0)
+    return GreetingSource(session, target).count_work(session, 0)
 
 
 def _read(database: Database, ask: Any) -> Any:
@@ -86,7 +82,7 @@ def _read(database: Database, ask: Any) -> Any:
 
 
 def _export(services: Services, what: str) -> tuple[int, dict[str, int]]:
-    path: Path = export_path(services.settings.home, "x.jsonl")
+    path: Path = new_export_path(services.settings.home, "x.jsonl")
     done = services.corpus.export(what, "trl", path)
     return done.rows, done.dropped
 
@@ -129,9 +125,7 @@ def left_over(database: Database) -> dict[str, int]:
             ).scalar()
             for table in TABLES
         }
-        count["imports"] = session.execute(
-            text("SELECT count(*) FROM imports WHERE finished_at IS NULL")
-        ).scalar()
+        count["imports"] = session.execute(text("SELECT count(*) FROM imports WHERE finished_at IS NULL")).scalar()
         count["changes"] = session.execute(text("SELECT count(*) FROM import_changes")).scalar()
         if session.get_bind().dialect.name == "sqlite":
             count["broken references"] = len(session.execute(text("PRAGMA foreign_key_check")).all())

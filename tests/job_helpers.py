@@ -13,11 +13,11 @@ from sqlalchemy import select
 
 from backend.db.engine import Database
 from backend.db.job_tables import Job
-from backend.jobs.processes import Identity, kill_run, run_members
+from backend.jobs.processes import ProcessIdentity, find_run_members, kill_run
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import EventKind, JobStatus
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 
 QUICK = {
     "ZHUFU_JOB_GRACE_SECONDS": "3",
@@ -34,7 +34,7 @@ def worker(home: Path, *arguments: str, **settings: str) -> Iterator[subprocess.
     """A worker process on this home, asked to leave at the end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "backend.jobs", *arguments],
-        env=os.environ | QUICK | {"ZHUFU_HOME": str(home), "PYTHONPATH": str(ROOT)} | settings,
+        env=os.environ | QUICK | {"ZHUFU_HOME": str(home), "PYTHONPATH": str(PROJECT_ROOT)} | settings,
         stdout=subprocess.DEVNULL,
     )
     try:
@@ -77,16 +77,16 @@ def checkpoint(job: JobInfo) -> int:
     return int(path.read_text()) if path and path.exists() else 0
 
 
-def leader(database: Database, job_id: int) -> Identity | None:
+def leader(database: Database, job_id: int) -> ProcessIdentity | None:
     """The session leader that the row names."""
     with database.read() as session:
         job = session.get_one(Job, job_id)
-        return Identity(job.pid, job.process_start) if job.pid and job.process_start else None
+        return ProcessIdentity(job.pid, job.process_start) if job.pid and job.process_start else None
 
 
 def members(database: Database, job: JobInfo) -> list[int]:
     """Living processes of the job."""
-    return run_members(leader(database, job.id), job.folder)
+    return find_run_members(leader(database, job.id), job.folder)
 
 
 def sweep(database: Database) -> None:
@@ -94,10 +94,10 @@ def sweep(database: Database) -> None:
     with database.read() as session:
         rows = session.scalars(select(Job).where(Job.log_path.is_not(None))).all()
     for row in rows:
-        started = Identity(row.pid, row.process_start) if row.pid and row.process_start else None
+        started = ProcessIdentity(row.pid, row.process_start) if row.pid and row.process_start else None
         kill_run(started, Path(row.log_path or "").parent)
 
 
 def statuses(service: JobService, job_id: int) -> list[JobStatus]:
     """Every status that the job went through."""
-    return [JobStatus(event.data["status"]) for event in service.events(job_id, kinds=[EventKind.STATE])]
+    return [JobStatus(event.data["status"]) for event in service.events(job_id, event_kinds=[EventKind.STATE])]

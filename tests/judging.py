@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from backend.judges.asking import Model
-from backend.judges.base import Draft, Sample
+from backend.judges.asking import JudgeModel
+from backend.judges.base import Judgment, Sample
 from backend.judges.panel import PanelJudge
 from backend.judges.principle import PrincipleJudge
 from backend.judges.principles import starting_principles
 from backend.judges.rubric import RubricJudge
 from backend.llm.client import OpenAIClient
-from backend.scoring.blocking import blocking
+from backend.scoring.blocking import run_blocking
 from tests.llm_fixtures import FAST, FakeLLM
 
 T = TypeVar("T")
@@ -18,23 +18,23 @@ KEY = b"a key of the house"
 ASKED = "给奶奶的八十大寿祝福"
 
 
-def with_model(fake: FakeLLM, work: Callable[[Model], Awaitable[T]], **endpoint: Any) -> T:
+def with_model(fake: FakeLLM, work: Callable[[JudgeModel], Awaitable[T]], **endpoint: Any) -> T:
     """`work` with a model at the fake server, in an event loop of its own."""
     given = fake.endpoint(**endpoint)
 
     async def run() -> T:
         async with OpenAIClient(given, policy=FAST) as client:
-            return await work(Model(given.base_url, given.model, key=KEY, client=client))
+            return await work(JudgeModel(given.base_url, given.model, key=KEY, client=client))
 
-    return blocking(run())
+    return run_blocking(run())
 
 
 def score(
     fake: FakeLLM,
     greetings: Sequence[str],
-    make: Callable[[Model], PrincipleJudge | RubricJudge | PanelJudge] | None = None,
+    make: Callable[[JudgeModel], PrincipleJudge | RubricJudge | PanelJudge] | None = None,
     **endpoint: Any,
-) -> list[Draft]:
+) -> list[Judgment]:
     """Drafts for the greetings, from the principle judge unless `make` gives another."""
     build = make or (lambda model: PrincipleJudge(model, starting_principles()))
     batch = [Sample(ASKED, greeting) for greeting in greetings]

@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-FAST = RetryPolicy(base_s=0.01, cap_s=0.05)
+FAST = RetryPolicy(base_pause_s=0.01, max_pause_s=0.05)
 
 
 class FakeLLM:
@@ -51,7 +51,7 @@ class FakeLLM:
 def running(port: int = 0) -> Iterator[FakeLLM]:
     """The server, from start to end; port 0 is any free one."""
     command = [sys.executable, "-m", "tests.fake_llm", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT)
     assert process.stdout is not None
     try:
         yield FakeLLM(process.stdout.readline().strip())

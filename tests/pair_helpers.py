@@ -12,19 +12,19 @@ from typing import Any
 
 from sqlalchemy import select
 
-from backend.agents.plan import Plan, Recipe
-from backend.agents.writing import Said
+from backend.agents.plan import CandidatePlan, CandidateRecipe
+from backend.agents.writing import CandidateReply
 from backend.db.engine import Database
 from backend.db.insert import insert_ignore
 from backend.db.migrate import migrate
 from backend.db.pair_tables import Candidate, PairRun
 from backend.db.tables import PreferencePair, Rater, Verdict
 from backend.llm.checks import EndpointInput
-from backend.pairs.ablation import without
-from backend.pairs.candidates import Slot, store, unwritten
-from backend.pairs.filtering import filter_run
-from backend.pairs.intake import source_of
-from backend.pairs.records import Checking, PairRequest
+from backend.pairs.ablation import without_agents
+from backend.pairs.candidates import WrittenCandidate, load_unwritten, store_candidates
+from backend.pairs.filtering import filter_prompts
+from backend.pairs.intake import source_named
+from backend.pairs.records import HumanChecking, PairRequest
 from backend.services import Services, build_services
 from backend.settings import Settings
 from backend.vocabulary import RaterKind, Scale
@@ -81,14 +81,12 @@ def prompts_file(services: Services, lines: list[str], name: str = "prompts.txt"
     return str(path)
 
 
-def request(
-    services: Services, source: str, *generators: str, judge: str = "panel", **options: Any
-) -> PairRequest:
+def request(services: Services, source: str, *generators: str, judge: str = "panel", **options: Any) -> PairRequest:
     """A run of one generator before the panel, without people unless they are asked for."""
     plan = {name: options.pop(name) for name in ("candidates", "temperatures") if name in options}
-    given = {"checking": Checking(0.0), **options}
-    spec = without(services.scoring.catalog.resolve(judge, "fake"), given.pop("off", ()))
-    return PairRequest(source_of(source), Plan(generators or ("fake",), **plan), spec, **given)
+    given = {"checking": HumanChecking(0.0), **options}
+    spec = without_agents(services.scoring.catalog.resolve(judge, "fake"), given.pop("off", ()))
+    return PairRequest(source_named(source), CandidatePlan(generators or ("fake",), **plan), spec, **given)
 
 
 def candidates(services: Services, run: int) -> list[Candidate]:
@@ -104,7 +102,7 @@ def judged_run(services: Services, count: int) -> int:
     services.endpoints.save(EndpointInput("fake", "http://127.0.0.1:9/v1", "fake"))
     source = prompts_file(services, prompts(count))
     run = services.pairs.open(request(services, source, judge="principle")).id
-    filter_run(services.database, run)
+    filter_prompts(services.database, run)
     scale = {"rater_id": 0, "scale": Scale.BINARY, "reason": ""}
     with services.database.write() as session:
         rater = Rater(kind=RaterKind.JUDGE, name="principle", version=f"filled-{run}", config={})
@@ -113,12 +111,12 @@ def judged_run(services: Services, count: int) -> int:
         session.get_one(PairRun, run).judge_id = scale["rater_id"] = rater.id
     while True:
         with services.database.read() as session:
-            asked = unwritten(session, run, 500)
+            asked = load_unwritten(session, run, 500)
         if not asked:
             return run
         good = {(one.id, slot): draw.random() < 0.5 for one in asked for slot in range(4)}
         written = [(one, [_slot(draw, good[one.id, slot]) for slot in range(4)]) for one in asked]
-        store(services.database, run, written)
+        store_candidates(services.database, run, written)
         with services.database.write() as session:
             ids = [one.id for one in asked]
             found = session.execute(
@@ -133,9 +131,9 @@ def judged_run(services: Services, count: int) -> int:
             insert_ignore(session, Verdict, rows)
 
 
-def _slot(draw: random.Random, good: bool) -> Slot:
+def _slot(draw: random.Random, good: bool) -> WrittenCandidate:
     text = composed(draw, good)
-    return Slot(Recipe("fake", 0.7), "fake", Said(text), text, None)
+    return WrittenCandidate(CandidateRecipe("fake", 0.7), "fake", CandidateReply(text), text, None)
 
 
 def stored(services: Services) -> list[tuple[int, int]]:

@@ -134,8 +134,6 @@ BAD = {
     "english": lambda _: "Happy birthday to you! May all your dreams come true this year.",
     "echoes": lambda body: ANY_FENCE.findall(prompt_of(body))[-1],
     "silent": lambda _: "",
-    "several": lambda _: (
-        "1. 愿你眼里有光，心里有暖。\n2. 平安喜乐常伴，事事皆如愿。\n3. 年年胜今朝，福气满屋。"
-    ),
+    "several": lambda _: "1. 愿你眼里有光，心里有暖。\n2. 平安喜乐常伴，事事皆如愿。\n3. 年年胜今朝，福气满屋。",
     "stutters": lambda _: "愿你眼里有光，心里有暖，所行皆坦途，平安喜乐常伴。",
 }

@@ -20,9 +20,7 @@ SMALL = {"rounds": 2, "labelled": 8, "attacks": 4, "duels": 8, "gate": 80, "lock
 def world_file(folder: Path, size: int = 300, seed: int = 1) -> Path:
     """Labels of the world as a file to import."""
     path = folder / "world.jsonl"
-    rows = [
-        {"query": one.prompt, "response": one.greeting, "label": int(one.good)} for one in labels(size, seed)
-    ]
+    rows = [{"query": one.prompt, "response": one.greeting, "label": int(one.good)} for one in labels(size, seed)]
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
     return path
 
@@ -47,6 +45,5 @@ def told(versions: list[VersionInfo]) -> list[tuple[Any, ...]]:
     """Versions without their numbers."""
     place = {one.id: number for number, one in enumerate(versions)}
     return [
-        (one.role, one.rules.texts, place.get(one.parent or 0), one.accepted, one.why, one.score)
-        for one in versions
+        (one.role, one.rules.texts, place.get(one.parent or 0), one.accepted, one.why, one.score) for one in versions
     ]

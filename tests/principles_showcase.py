@@ -10,10 +10,10 @@ from typing import Any
 
 from backend.evolution.records import RunRequest
 from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import FLAWS, Agent
-from backend.services import SEED, Services
-from backend.settings import ROOT
-from backend.text import squeeze
+from backend.principles.vocabulary import FLAW_DESCRIPTIONS, Agent
+from backend.services import SEED_DATASET, Services
+from backend.settings import PROJECT_ROOT
+from backend.text import strip_white_space
 from backend.vocabulary import Flaw
 from tests.llm_fixtures import FakeLLM
 from tests.principles_world import KINDS, NAMES, World, chance, fenced
@@ -27,7 +27,7 @@ def play(services: Services, fake: FakeLLM, endpoint: str) -> None:
     """A finished run over the seed corpus, and a version by hand."""
     fake.script(reply="tests.principles_showcase:serve")
     evolution = services.evolution
-    asked = RunRequest(SEED, SHOWN, dict.fromkeys(Agent, endpoint))
+    asked = RunRequest(SEED_DATASET, SHOWN, dict.fromkeys(Agent, endpoint))
     info = evolution.play(evolution.create(asked).id)
     best = evolution.archive.version(info.best or info.detector)
     texts = [*best.rules.texts[:-1], "称呼和落款要与请求里的身份一致。"]
@@ -38,12 +38,16 @@ class SeedWorld(World):
     """Weak greetings of the seed carry their flaw; a rule that names its kind makes it visible."""
 
     def _generator(self, prompt: str) -> dict[str, Any]:
-        kind = next(one for one in KINDS if FLAWS[one] in prompt)
-        asked = squeeze(fenced(prompt)["请求"])
-        row = next((row for row in seed() if squeeze(row["prompt"]) == asked and row["flaw"] == kind), None)
+        kind = next(one for one in KINDS if FLAW_DESCRIPTIONS[one] in prompt)
+        asked = strip_white_space(fenced(prompt)["请求"])
+        row = next((row for row in seed() if strip_white_space(row["prompt"]) == asked and row["flaw"] == kind), None)
         found = row or _any(kind, asked)
         text = str(found["weak"])
-        return {"greeting": text, "place": _clause(text), "explanation": FLAWS[kind].partition("：")[2]}
+        return {
+            "greeting": text,
+            "place": _clause(text),
+            "explanation": FLAW_DESCRIPTIONS[kind].partition("：")[2],
+        }
 
     def _confirmer(self, prompt: str) -> dict[str, Any]:
         there = flaw_of(fenced(prompt)["祝福"]) is not None
@@ -53,7 +57,7 @@ class SeedWorld(World):
         kind = flaw_of(fenced(prompt)["祝福"])
         if kind is None:
             return {"advice": "原则不必改"}
-        return {"advice": f"加一条，专看{NAMES[kind]}：{FLAWS[kind].partition('：')[2]}的，不算优秀。"}
+        return {"advice": f"加一条，专看{NAMES[kind]}：{FLAW_DESCRIPTIONS[kind].partition('：')[2]}的，不算优秀。"}
 
     def _detector(self, prompt: str) -> dict[str, Any]:
         kind, text = flaw_of(fenced(prompt)["祝福"]), fenced(prompt)["祝福"]
@@ -68,24 +72,24 @@ class SeedWorld(World):
         return {"explanation": said, "verdict": int(not named)}
 
     def _added(self, kind: Flaw) -> str:
-        return f"专看{NAMES[kind]}：{FLAWS[kind].partition('：')[2]}的，不算优秀。"
+        return f"专看{NAMES[kind]}：{FLAW_DESCRIPTIONS[kind].partition('：')[2]}的，不算优秀。"
 
 
 @cache
 def seed() -> list[dict[str, Any]]:
     """Rows of the seed corpus."""
-    files = sorted((ROOT / "data" / "seed").glob("*.jsonl"))
+    files = sorted((PROJECT_ROOT / "data" / "seed").glob("*.jsonl"))
     return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 @cache
 def _flaws() -> dict[str, Flaw]:
-    return {squeeze(row["weak"]): Flaw(row["flaw"]) for row in seed()}
+    return {strip_white_space(row["weak"]): Flaw(row["flaw"]) for row in seed()}
 
 
 def flaw_of(text: str) -> Flaw | None:
     """The flaw that the seed corpus notes for a greeting."""
-    return _flaws().get(squeeze(text))
+    return _flaws().get(strip_white_space(text))
 
 
 def serve(body: Mapping[str, Any]) -> str:

@@ -14,24 +14,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.evolution.searching import SEARCHERS
-from backend.judges.asking import Model
-from backend.judges.base import Draft, Sample
+from backend.judges.asking import JudgeModel
+from backend.judges.base import Judgment, Sample
 from backend.judges.principles import MAX_RULES, parse_principles
 from backend.llm.messages import ChatMessage, Completion
-from backend.principles.agents import Agents
-from backend.principles.book import Data, MemoryBook, New, Outcome, Version
-from backend.principles.game import run
-from backend.principles.labels import Label, deal
-from backend.principles.planting import Told
-from backend.principles.rules import RuleSet, written
+from backend.principles.agents import GameAgents
+from backend.principles.book import InMemoryGameRecord, NewVersion, RulesVersion, StepData, VersionOutcome
+from backend.principles.game import run_game
+from backend.principles.labels import GameLabel, partition_labels
+from backend.principles.planting import InstructedGenerator
+from backend.principles.rules import RuleSet, rules_from_texts
 from backend.principles.settings import GameSettings
-from backend.principles.table import Standing, Table
-from backend.principles.vocabulary import FLAWS, Phase, Role
-from backend.scoring.blocking import blocking
+from backend.principles.table import GameRun, SearchState
+from backend.principles.vocabulary import FLAW_DESCRIPTIONS, GamePhase, Role
+from backend.scoring.blocking import run_blocking
 from backend.vocabulary import Flaw, Scale
 
 KINDS = tuple(Flaw)
-NAMES = {kind: FLAWS[kind].split("：")[0] for kind in KINDS}
+NAMES = {kind: FLAW_DESCRIPTIONS[kind].split("：")[0] for kind in KINDS}
 KNOWN = KINDS[:5]
 """Kinds that the first S_D names."""
 HARSH = "带问号的一律判坏。"
@@ -44,12 +44,12 @@ _FENCE = re.compile(r"<<<(\S+) ([0-9a-f]+) 开始>>>\n(.*?)\n<<<\1 \2 结束>>>"
 
 def first_detector() -> RuleSet:
     """Names half of the kinds."""
-    return written(Role.DETECTOR, [f"看有没有{NAMES[kind]}。" for kind in KNOWN])
+    return rules_from_texts(Role.DETECTOR, [f"看有没有{NAMES[kind]}。" for kind in KNOWN])
 
 
 def first_generator() -> RuleSet:
     """Hides nothing well."""
-    return written(Role.GENERATOR, ["写得像真的一样。"])
+    return rules_from_texts(Role.GENERATOR, ["写得像真的一样。"])
 
 
 def chance(*parts: object) -> float:
@@ -68,12 +68,10 @@ def verdict(rules: Sequence[str], greeting: str) -> int:
     if HARSH[:-1] in told and "？" in greeting:
         return 0
     seen = ["mark-", "hidden-"] if chance("sharp", greeting) < 0.5 else ["mark-"]
-    return int(
-        not any(f"{mark}{kind}" in greeting and NAMES[kind] in told for kind in KINDS for mark in seen)
-    )
+    return int(not any(f"{mark}{kind}" in greeting and NAMES[kind] in told for kind in KINDS for mark in seen))
 
 
-def labels(size: int, seed: int = 0, shuffled: bool = False) -> list[Label]:
+def labels(size: int, seed: int = 0, shuffled: bool = False) -> list[GameLabel]:
     """Labelled greetings, two a request, half of them bad; with `shuffled` the labels mean nothing."""
     made = []
     for number in range(size):
@@ -90,7 +88,7 @@ def labels(size: int, seed: int = 0, shuffled: bool = False) -> list[Label]:
     if shuffled:
         random.Random(seed).shuffle(truth)
     return [
-        Label(number, prompt, text, good)
+        GameLabel(number, prompt, text, good)
         for number, ((prompt, text, _), good) in enumerate(zip(made, truth, strict=True), 1)
     ]
 
@@ -111,9 +109,9 @@ class WorldJudge:
     def __init__(self, rules: RuleSet) -> None:
         self._rules = parse_principles("\n".join(rules.texts))  # refuses what the real judge refuses
 
-    async def score(self, batch: Sequence[Sample]) -> list[Draft]:
+    async def score(self, samples: Sequence[Sample]) -> list[Judgment]:
         """One draft per sample."""
-        return [Draft(float(verdict(self._rules, one.greeting)), "看过了") for one in batch]
+        return [Judgment(float(verdict(self._rules, one.greeting)), "看过了") for one in samples]
 
 
 @dataclass
@@ -147,7 +145,7 @@ class World:
         raise AssertionError(f"nobody asked: {prompt[:80]}")
 
     def _generator(self, prompt: str) -> dict[str, Any]:
-        kind = next(one for one in KINDS if FLAWS[one] in prompt)
+        kind = next(one for one in KINDS if FLAW_DESCRIPTIONS[one] in prompt)
         told = _section(prompt, "藏缺陷的策略")
         name = f"{self.seed}-{chance(fenced(prompt)['请求'], kind, told):.9f}"
         good = not self.honest or GIVE_UP[:-1] in told
@@ -158,7 +156,7 @@ class World:
         return {"greeting": text, "place": text[:6], "explanation": f"其实{NAMES[kind]}"}
 
     def _confirmer(self, prompt: str) -> dict[str, Any]:
-        kind = next(one for one in KINDS if FLAWS[one] in prompt)
+        kind = next(one for one in KINDS if FLAW_DESCRIPTIONS[one] in prompt)
         text = fenced(prompt)["祝福"]
         there = self.gullible or f"mark-{kind}" in text or f"hidden-{kind}" in text
         return {"explanation": "核对过", "verdict": int(there)}
@@ -178,9 +176,7 @@ class World:
         if draw.random() < self.harmful:
             return {"rules": self._harm(rules, draw), "evidence": []}
         advice = _section(prompt, "建议")
-        missing = [
-            kind for kind in KINDS if NAMES[kind] in advice and not any(NAMES[kind] in r for r in rules)
-        ]
+        missing = [kind for kind in KINDS if NAMES[kind] in advice and not any(NAMES[kind] in r for r in rules)]
         added = [self._added(kind) for kind in missing[:2]]
         telling = (*NAMES.values(), HARSH, LENIENT)
         kept = [rule for rule in rules if any(word in rule for word in telling)] or rules[:5]
@@ -226,10 +222,10 @@ class WorldClient:
         return Completion(self.world.answer(messages[0].content), str(self.asked))
 
 
-class WorldBook(MemoryBook):
+class WorldBook(InMemoryGameRecord):
     """A book without a database."""
 
-    def decided(self, role: Role) -> list[tuple[New, Outcome]]:
+    def decided(self, role: Role) -> list[tuple[NewVersion, VersionOutcome]]:
         """Proposals of a role with what became of them, in order."""
         known = {one.version: one for one in self.outcomes}
         return [
@@ -243,41 +239,41 @@ class WorldBook(MemoryBook):
 class Played:
     """A run that is over."""
 
-    table: Table
+    table: GameRun
     book: WorldBook
-    rows: dict[str, Data] = field(default_factory=dict)
+    rows: dict[str, StepData] = field(default_factory=dict)
 
     def accuracy(self, row: str) -> float:
         """Accuracy on the locked set."""
         return float(self.rows[row]["accuracy"]["value"])
 
 
-def play(world: World, given: Sequence[Label], book: WorldBook | None = None, **settings: Any) -> Played:
+def play(world: World, given: Sequence[GameLabel], book: WorldBook | None = None, **settings: Any) -> Played:
     """A whole run in memory."""
     kept = book or WorldBook(first=3)
     table = table_of(world, given, kept, **settings)
-    blocking(run(table, SEARCHERS))
-    rows = {row["name"]: row for row in kept.steps[0, Phase.LOCKED]["rows"]}
+    run_blocking(run_game(table, SEARCHERS))
+    rows = {row["name"]: row for row in kept.steps[0, GamePhase.LOCKED]["rows"]}
     return Played(table, kept, rows)
 
 
-def table_of(world: World, given: Sequence[Label], book: WorldBook, **settings: Any) -> Table:
+def table_of(world: World, given: Sequence[GameLabel], book: WorldBook, **settings: Any) -> GameRun:
     """Everything laid out."""
     chosen = GameSettings.read({"gate": 400, "rounds": 10, "patience": 6, "seed": world.seed, **settings})
-    model = Model("http://world", "world", client=WorldClient(world))
+    model = JudgeModel("http://world", "world", client=WorldClient(world))
     if not book.versions:
         book.versions = {
-            1: New(first_detector(), None, "start"),  # type: ignore[arg-type]
-            2: New(first_generator(), None, "start"),  # type: ignore[arg-type]
+            1: NewVersion(first_detector(), None, "start"),  # type: ignore[arg-type]
+            2: NewVersion(first_generator(), None, "start"),  # type: ignore[arg-type]
         }
-    detector, generator = (Version(id_, book.versions[id_].rules) for id_ in (1, 2))
-    return Table(
-        agents=Agents(Told(model), model, model, model),
-        judge=WorldJudge,
-        deal=deal(given, chosen.gate, chosen.locked, "world"),
+    detector, generator = (RulesVersion(id_, book.versions[id_].rules) for id_ in (1, 2))
+    return GameRun(
+        agents=GameAgents(InstructedGenerator(model), model, model, model),
+        build_judge=WorldJudge,
+        partitions=partition_labels(given, chosen.gate, chosen.locked, "world"),
         settings=chosen,
-        book=book,
-        standing=Standing(detector, generator, detector),
+        game_record=book,
+        search_state=SearchState(detector, generator, detector),
     )
 
 
@@ -328,8 +324,4 @@ def serve_same(body: Mapping[str, Any]) -> str:
     """The same with a Detector that likes everything."""
     prompt = next(str(one["content"]) for one in body["messages"] if one["role"] == "user")
     said = World(1).answer(prompt)
-    return (
-        json.dumps({"explanation": "看过了", "verdict": 1}, ensure_ascii=False)
-        if "# 评判原则" in prompt
-        else said
-    )
+    return json.dumps({"explanation": "看过了", "verdict": 1}, ensure_ascii=False) if "# 评判原则" in prompt else said

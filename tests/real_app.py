@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from backend.db.engine import Database
 from backend.services import build_services
-from backend.settings import ROOT, Settings
+from backend.settings import PROJECT_ROOT, Settings
 from tests.browser_setup import find_browser
 from tests.job_helpers import sweep
 
@@ -63,7 +63,7 @@ def start(home: Path, port: int | None = None, wait: float = 90, **settings: str
     env |= {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(port)} | settings
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=PROJECT_ROOT, env=env, stdout=log, stderr=log)
     app = App(f"http://127.0.0.1:{port}", home, process)
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:

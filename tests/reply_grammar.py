@@ -255,9 +255,7 @@ def reconsidered(chance: random.Random) -> Form:
     between = chance.choice(("\n更正：\n", "\n不，重新考虑后，", "\n再想一想，最终"))
     last = _line(chance, asks, value)
     last = last.removeprefix("最终").removeprefix("- ") if "|" not in last else "\n" + last
-    return Form(
-        "reconsidered", asks, _stated(chance, asks, _other(chance, asks, value)) + between + last, value
-    )
+    return Form("reconsidered", asks, _stated(chance, asks, _other(chance, asks, value)) + between + last, value)
 
 
 def disagreeing(chance: random.Random) -> Form:
@@ -323,10 +321,7 @@ def consenting(chance: random.Random) -> Form:
     return Form(
         "consent",
         "verdict",
-        consent
-        + chance.choice(("，", "。", "！", ", ", ". ", "\n"))
-        + prose
-        + chance.choice(("", "。", ".")),
+        consent + chance.choice(("，", "。", "！", ", ", ". ", "\n")) + prose + chance.choice(("", "。", ".")),
         None,
     )
 
@@ -409,9 +404,7 @@ def rated(chance: random.Random) -> Form:
         )
     )
     members = dict(zip(names, (word, 2, 2, 2, 2), strict=True))
-    return Form(
-        "rated", "language", chance.choice((labels, json.dumps(members, ensure_ascii=False))), value, True
-    )
+    return Form("rated", "language", chance.choice((labels, json.dumps(members, ensure_ascii=False))), value, True)
 
 
 KINDS: tuple[Callable[[random.Random], Form], ...] = (

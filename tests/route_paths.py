@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 
 from backend.services import build_services
 from backend.settings import Settings
-from ui.shell import LANGS, build_app
+from ui.shell import LANGUAGES, build_app
 
 
 def paths_of(app: FastAPI) -> list[str]:
@@ -31,9 +31,9 @@ def paths_of(app: FastAPI) -> list[str]:
                 walk(list(included.routes), prefix)
 
     walk(list(app.routes), "")
-    first = f"/{LANGS[0]}/"
+    first = f"/{LANGUAGES[0]}/"
     below = [path.removeprefix(first) for path in found if path.startswith(first)]
-    return sorted(found | {f"/{lang}/{path}" for path in below for lang in LANGS})
+    return sorted(found | {f"/{lang}/{path}" for path in below for lang in LANGUAGES})
 
 
 if __name__ == "__main__":

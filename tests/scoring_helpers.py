@@ -10,12 +10,12 @@ from sqlalchemy import select
 from backend.db.tables import Comparison, Greeting, Rater, Verdict
 from backend.llm.checks import EndpointInput
 from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services, build_services
 from backend.settings import Settings
 from tests.llm_fixtures import FakeLLM
 
-DATA = Target(TargetKind.DATASET, "data")
+DATA = ScoringTarget(TargetKind.DATASET, "data")
 
 
 @contextmanager
@@ -35,10 +35,7 @@ def house(fake: FakeLLM, items: int = 0, **endpoint: object) -> Iterator[Service
 def data_file(folder: Path, items: int) -> Path:
     """Labelled greetings, five a request."""
     path = folder / "data.jsonl"
-    rows = [
-        {"query": f"给第{n // 5}位朋友的生日祝福", "response": greeting(n), "label": n % 2}
-        for n in range(items)
-    ]
+    rows = [{"query": f"给第{n // 5}位朋友的生日祝福", "response": greeting(n), "label": n % 2} for n in range(items)]
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
     return path
 
@@ -49,7 +46,7 @@ def greeting(n: int) -> str:
 
 
 def request(
-    services: Services, judge: str = "principle", target: Target = DATA, **options: object
+    services: Services, judge: str = "principle", target: ScoringTarget = DATA, **options: object
 ) -> ScoreRequest:
     """A run of a judge over the data set."""
     spec = services.scoring.catalog.resolve(judge)

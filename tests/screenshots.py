@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests.browser_setup import find_browser
 from tests.llm_fixtures import running as fake_running
 from tests.real_app import FLAGS, App, running
@@ -184,7 +184,7 @@ CHOSEN_EMPTY = {"starter": (ZH, EN)}
 
 def main() -> None:
     """Photograph an application with something on every page, and one as a first start leaves it."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PROJECT_ROOT / "docs" / "images"
     word, everything = sys.argv[2] if len(sys.argv) > 2 else "", len(sys.argv) > 1
     folder.mkdir(parents=True, exist_ok=True)
     shots = {shot.name: shot for shot in SHOTS}

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import httpx
 
-from backend.agents.plan import Plan
+from backend.agents.plan import CandidatePlan
 from backend.llm.checks import EndpointInput
-from backend.pairs.records import Checking, PairFilter, PairRequest, Source, SourceKind
+from backend.pairs.records import HumanChecking, PairFilter, PairRequest, PromptSource, SourceKind
 from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import Target, TargetKind
-from backend.services import SEED, Services, build_services
+from backend.scoring.targets import ScoringTarget, TargetKind
+from backend.services import SEED_DATASET, Services, build_services
 from backend.settings import Settings
 from backend.training_runs.service import TrainingService
 from tests import principles_showcase
@@ -49,20 +49,20 @@ def _pairs(services: Services, fake: FakeLLM) -> None:
     """A run of pairs, some of them with people, one overruled by a reviewer."""
     fake.script(**SCRIPT)
     spec = services.scoring.catalog.resolve("panel", "示例模型")
-    seed = Source(SourceKind.DATASET, SEED, 80)
-    wish = PairRequest(seed, Plan(("示例模型",)), spec, name="第一批", checking=Checking(0.2))
+    seed = PromptSource(SourceKind.DATASET, SEED_DATASET, 80)
+    wish = PairRequest(seed, CandidatePlan(("示例模型",)), spec, name="第一批", checking=HumanChecking(0.2))
     run = services.pairs.open(wish)
     services.pairs.run(run.id)
-    first = services.pairs.page(run.id, PairFilter()).rows[0]
+    first = services.pairs.pair_page(run.id, PairFilter()).rows[0]
     services.pairs.decide(first.id, "flip", "小林", "落选的更像说给这个人听的")
 
 
 def _score(services: Services) -> None:
     spec = services.scoring.catalog.resolve("principle", "示例模型", principles=["真诚", "贴合身份"])
-    spec = spec.named("看真诚")
+    spec = spec.with_name("看真诚")
     services.scoring.catalog.save(spec)
     campaign = next(info for info in services.annotation.campaigns() if info.kind == "compare")
-    services.scoring.run(ScoreRequest(spec, Target(TargetKind.CAMPAIGN, campaign.name)))
+    services.scoring.run(ScoreRequest(spec, ScoringTarget(TargetKind.CAMPAIGN, campaign.name)))
 
 
 def inhabit(app: App) -> None:

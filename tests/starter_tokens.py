@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils.chat_parsing import ResponseParser
 
 from backend.training import plan
-from backend.training.served_folder import served_tokenizer
-from backend.training.starter_tokenizer import END, train_tokenizer
+from backend.training.served_folder import build_tokenizer_config
+from backend.training.starter_tokenizer import END_TOKEN, train_tokenizer
 
 
 def look(given: dict[str, Any]) -> dict[str, Any]:
@@ -23,9 +23,9 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         _trained(given).save_pretrained(folder)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        template = served_tokenizer(Path(folder))["response_template"]
+        template = build_tokenizer_config(Path(folder))["response_template"]
     again = _trained(given)
-    answers = [plan.written(row, tokenizer.get_vocab()) for row in given["rows"]]
+    answers = [plan.text_with_plan(row, tokenizer.get_vocab()) for row in given["rows"]]
     read = [tokenizer(text)["input_ids"] for text in given["texts"]]
     whole = tokenizer.apply_chat_template(given["turns"], tokenize=False)
     begun = tokenizer.apply_chat_template(given["turns"][:1], tokenize=False, add_generation_prompt=True)
@@ -36,20 +36,16 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
         "turns": tokenizer.tokenize(whole),
         "begun": tokenizer.tokenize(begun),
         "asked": tokenizer.decode(tokenizer(begun)["input_ids"], skip_special_tokens=True),
-        "lost": [
-            text for text, ids in zip(given["texts"], read, strict=True) if tokenizer.decode(ids) != text
-        ],
+        "lost": [text for text, ids in zip(given["texts"], read, strict=True) if tokenizer.decode(ids) != text],
         "same": tokenizer.get_vocab() == again.get_vocab(),
         "answers": [tokenizer.tokenize(text) for text in answers],
-        "shown": [
-            tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) for text in answers
-        ],
-        "streamed": [_streamed(template, tokenizer.tokenize(text + END)) for text in answers],
+        "shown": [tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) for text in answers],
+        "streamed": [_streamed(template, tokenizer.tokenize(text + END_TOKEN)) for text in answers],
     }
 
 
 def _trained(given: dict[str, Any]) -> PreTrainedTokenizerFast:
-    return train_tokenizer(given["requests"], given["greetings"], plan.tokens_of(given["rows"]))
+    return train_tokenizer(given["requests"], given["greetings"], plan.plan_tokens_of(given["rows"]))
 
 
 def _streamed(template: dict[str, Any], pieces: list[str]) -> list[str]:
@@ -57,9 +53,7 @@ def _streamed(template: dict[str, Any], pieces: list[str]) -> list[str]:
     parser = ResponseParser(template, prefix="")
     events = [event for piece in pieces for event in parser.feed(piece)]
     message, last = parser.finalize()
-    deltas = [
-        one["text"] for one in events + last if one["type"] == "region_chunk" and one["field"] == "content"
-    ]
+    deltas = [one["text"] for one in events + last if one["type"] == "region_chunk" and one["field"] == "content"]
     return [message.get("reasoning_content", ""), "".join(deltas), message["content"]]
 
 

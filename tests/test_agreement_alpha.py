@@ -32,9 +32,7 @@ def test_two_raters_by_hand() -> None:
     # coincidences, seen 8 (4 units, both orders): 1 - 8 / 8.842 = .095
     first = np.array([0, 1, 0, 0, 0, 0, 0, 0, 1, 0])
     second = np.array([1, 1, 1, 0, 0, 1, 0, 0, 0, 0])
-    assert krippendorff_alpha(np.array([first, second], dtype=float), "nominal").value == pytest.approx(
-        0.095, abs=5e-4
-    )
+    assert krippendorff_alpha(np.array([first, second], dtype=float), "nominal").value == pytest.approx(0.095, abs=5e-4)
 
 
 def test_undefined_says_why() -> None:

@@ -20,7 +20,7 @@ def row(human: Any, value: Any, scale: Scale = Scale.SCORE, paired: bool = False
     size = len(human)
     groups, lengths = other.get("groups", np.arange(size)), other.get("lengths", np.arange(float(size)))
     human, value = np.array(human, dtype=float), np.array(value, dtype=float)
-    return judge_row("j", "v", human, value, groups, lengths, scale, paired=paired, seed=7)
+    return judge_row("j", "v", human, value, groups, lengths, scale, is_paired=paired, random_seed=7)
 
 
 def all_figures(made: JudgeRow) -> dict[str, Figure]:
@@ -85,7 +85,16 @@ def test_never_asked_and_asked_without_verdict_are_counted_apart() -> None:
     human, value = np.tile([1, 0, 1, NAN], 5), np.tile([1, NAN, NAN, NAN], 5)
     asked = np.tile([True, True, False, False], 5)
     made = judge_row(
-        "j", "v", human, value, np.arange(20), np.ones(20), Scale.BINARY, paired=False, seed=0, asked=asked
+        "j",
+        "v",
+        human,
+        value,
+        np.arange(20),
+        np.ones(20),
+        Scale.BINARY,
+        is_paired=False,
+        random_seed=0,
+        was_queried=asked,
     )
     assert (made.n, made.never_asked, made.without_verdict, made.unscored) == (5, 5, 5, 10)
     silent = row(human, value, Scale.BINARY)

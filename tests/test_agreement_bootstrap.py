@@ -6,8 +6,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from backend.agreement import figures, rank
-from backend.agreement.bootstrap import estimate, interval
-from backend.agreement.categorical import rate
+from backend.agreement.bootstrap import bootstrap_interval, estimate
+from backend.agreement.categorical import rate_figure
 from backend.agreement.rank import spearman
 
 
@@ -32,14 +32,14 @@ def test_a_resample_by_weights_is_a_resample_by_copies(monkeypatch: pytest.Monke
 
 def test_whole_groups_are_drawn() -> None:
     groups, seen = np.arange(60) // 4, []
-    interval(lambda weights: (seen.append(weights), weights[:, 0])[1], groups, seed=9)
+    bootstrap_interval(lambda weights: (seen.append(weights), weights[:, 0])[1], groups, random_seed=9)
     drawn = np.concatenate(seen).reshape(-1, 15, 4)
     assert len(drawn) == 1000 and (drawn == drawn[:, :, :1]).all() and (drawn.sum(axis=(1, 2)) == 60).all()
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     values, groups = np.random.default_rng(1).normal(size=50), np.arange(50)
-    first, again, other = (interval(mean_of(values), groups, seed) for seed in (1, 1, 2))
+    first, again, other = (bootstrap_interval(mean_of(values), groups, seed) for seed in (1, 1, 2))
     assert first == again != other
 
 
@@ -79,10 +79,10 @@ def test_coverage_of_spearman_on_clustered_data() -> None:
         a, b = (np.repeat(random.normal(size=60), 4) * np.sqrt(0.7) for _ in range(2))
         x = a + random.normal(size=240) * np.sqrt(0.3)
         y = 0.6 * x + 0.8 * (b + random.normal(size=240) * np.sqrt(0.3))
-        figure = spearman(x, y, groups, seed=run)
+        figure = spearman(x, y, groups, random_seed=run)
         clustered += figure.low <= truth <= figure.high  # type: ignore[operator]
         if run < few:
-            alone = spearman(x, y, np.arange(240), seed=run)
+            alone = spearman(x, y, np.arange(240), random_seed=run)
             naive += alone.low <= truth <= alone.high  # type: ignore[operator]
     assert 0.92 <= clustered / runs <= 0.98
     assert naive / few < 0.90, "without clusters the interval must be too short, or this test shows nothing"
@@ -93,6 +93,6 @@ def test_coverage_of_a_rate_on_clustered_data() -> None:
     groups = np.repeat(np.arange(80), 4)
     for _ in range(runs):
         chance = np.repeat(random.beta(3, 1, size=80), 4)  # mean .75, clusters differ
-        figure = rate((random.random(320) < chance).astype(float), groups)
+        figure = rate_figure((random.random(320) < chance).astype(float), groups)
         covered += figure.low <= 0.75 <= figure.high  # type: ignore[operator]
     assert 0.92 <= covered / runs <= 0.98

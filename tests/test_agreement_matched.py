@@ -6,21 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.agreement import figures
-from backend.agreement.matched import hard_pairs, matched, matched_auc, same_prompt_accuracy
+from backend.agreement.matched import hard_pairs, length_matched, matched_auc, same_prompt_accuracy
 
 
 def test_matching_by_hand() -> None:
     positive = np.array([True, True, True, False, False, False, False])
     lengths = np.array([10.0, 20, 50, 10, 12, 21, 47])
     # 10-10 at once, then 20-21; 50-47 is too far and 12 is left without a partner.
-    assert matched(positive, lengths).tolist() == [True, True, False, True, False, True, False]
+    assert length_matched(positive, lengths).tolist() == [True, True, False, True, False, True, False]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=40))
 def test_matched_classes_are_even_and_close(rows: list[tuple[bool, int]]) -> None:
     positive = np.array([good for good, _ in rows], dtype=bool)
     lengths = np.array([length for _, length in rows], dtype=float)
-    subset = matched(positive, lengths)
+    subset = length_matched(positive, lengths)
     good, bad = np.sort(lengths[subset & positive]), np.sort(lengths[subset & ~positive])
     assert len(good) == len(bad)
     # Pairs within 2 exist, so pairing both in order of length is within 2 as well.
@@ -31,10 +31,10 @@ def test_length_is_worthless_after_matching() -> None:
     random = np.random.default_rng(0)
     human = random.integers(0, 2, 2000).astype(float)
     lengths = (random.normal(30, 10, 2000) + 12 * human).round()
-    figure = matched_auc(human, lengths, lengths, np.arange(2000), seed=0)
+    figure = matched_auc(human, lengths, lengths, np.arange(2000), random_seed=0)
     assert figure.value == pytest.approx(0.5, abs=0.03)
     assert figure.low < 0.5 < figure.high  # type: ignore[operator]
-    taste = matched_auc(human, human + random.normal(size=2000), lengths, np.arange(2000), seed=0)
+    taste = matched_auc(human, human + random.normal(size=2000), lengths, np.arange(2000), random_seed=0)
     assert taste.low > 0.7  # type: ignore[operator]
 
 
@@ -60,7 +60,7 @@ def test_a_matched_auc_on_few_items_is_withheld_with_their_number() -> None:
 def test_a_pair_taken_both_ways_round_is_one_item() -> None:
     human, value, lengths = np.tile([1.0, 0.0], 20), np.tile([1.0, -1.0], 20), np.zeros(40)
     twice = np.repeat(np.arange(20), 2)
-    figure = matched_auc(human, value, lengths, twice, 0, items=twice)
+    figure = matched_auc(human, value, lengths, twice, 0, item_ids=twice)
     assert figure.value is None and figure.n == 20, "40 rows, but 20 items"
     assert matched_auc(human, value, lengths, twice, 0).value == 1
 

@@ -7,8 +7,8 @@ import pytest
 
 from backend.agreement import minimums
 from backend.agreement.board import JudgeRow, alpha_row, judge_row
-from backend.agreement.figures import NO_ITEMS, Figure, undefined
-from backend.agreement.models import share
+from backend.agreement.figures import NO_ITEMS, Figure, undefined_figure
+from backend.agreement.models import share_of_model
 from backend.vocabulary import Scale
 
 
@@ -17,7 +17,7 @@ def perfect(human: Any, *, paired: bool = False) -> JudgeRow:
     human = np.array(human, dtype=float)
     value = human * 2 - 1 if paired else human
     items = np.arange(len(human))
-    return judge_row("j", "v", human, value, items, np.zeros(len(human)), Scale.BINARY, paired=paired, seed=0)
+    return judge_row("j", "v", human, value, items, np.zeros(len(human)), Scale.BINARY, is_paired=paired, random_seed=0)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -56,23 +56,23 @@ def test_matched_pairs_are_counted_once() -> None:
 def test_alpha_on_two_items_is_withheld() -> None:
     two = alpha_row(np.array([[1.0, 0], [1, 0]]))
     assert (two.ordinal.value, two.items) == (None, 2)
-    assert two.ordinal.why == minimums.few_items(2)
+    assert two.ordinal.why == minimums.too_few_items(2)
     ten = alpha_row(np.tile([[1.0, 0]], (2, 5)))
     assert (ten.ordinal.value, ten.ordinal.n) == (1, 10)
 
 
 def test_a_model_s_share_of_few_items_is_withheld() -> None:
     few, many = np.ones(9), np.ones(10)
-    assert share(few, few == 1, few == 0, np.arange(9)) == undefined(minimums.few_items(9), 9)
-    shown = share(many, many == 1, many == 0, np.arange(10))
+    assert share_of_model(few, few == 1, few == 0, np.arange(9)) == undefined_figure(minimums.too_few_items(9), 9)
+    shown = share_of_model(many, many == 1, many == 0, np.arange(10))
     assert (shown.value, shown.n) == (1, 10)
 
 
 def test_what_no_item_defines_keeps_its_own_reason() -> None:
-    assert minimums.withheld(undefined(NO_ITEMS), 0) == undefined(NO_ITEMS, 0)
-    assert minimums.withheld(Figure(0.5), 12, 5) == Figure(0.5, n=12)
+    assert minimums.withhold_if_few(undefined_figure(NO_ITEMS), 0) == undefined_figure(NO_ITEMS, 0)
+    assert minimums.withhold_if_few(Figure(0.5), 12, 5) == Figure(0.5, n=12)
 
 
 def test_one_item_is_said_in_the_singular() -> None:
-    assert minimums.few_items(1).en == "Only 1 item; at least 10 are needed."
-    assert minimums.few_matched(1).en.startswith("Only 1 item has a partner")
+    assert minimums.too_few_items(1).en == "Only 1 item; at least 10 are needed."
+    assert minimums.too_few_matched(1).en.startswith("Only 1 item has a partner")

@@ -15,14 +15,12 @@ SMALL = st.integers(-3, 3).map(float)
 
 
 def sides(least: int = 3, most: int = 30):  # type: ignore[no-untyped-def]
-    return st.lists(st.tuples(SMALL, SMALL, SMALL), min_size=least, max_size=most).map(
-        lambda rows: np.array(rows).T
-    )
+    return st.lists(st.tuples(SMALL, SMALL, SMALL), min_size=least, max_size=most).map(lambda rows: np.array(rows).T)
 
 
 def test_spearman_by_hand() -> None:
     # Squared rank differences 1+1+1+1+0 = 4: 1 - 6*4 / (5*24) = 0.8
-    figure = spearman(np.array([1.0, 2, 3, 4, 5]), np.array([2.0, 1, 4, 3, 5]), EACH(5), seed=0)
+    figure = spearman(np.array([1.0, 2, 3, 4, 5]), np.array([2.0, 1, 4, 3, 5]), EACH(5), random_seed=0)
     assert figure.value == pytest.approx(0.8)
     assert (figure.low, figure.high, figure.why) == (None, None, figures.FEW_GROUPS)
 
@@ -37,7 +35,7 @@ def test_kendall_by_hand() -> None:
 def test_auc_by_hand() -> None:
     # Pairs (3,2) (3,1) (2,1) won, (2,2) a tie: 3.5 / 4
     positive = np.array([True, True, False, False])
-    assert auc(positive, np.array([3.0, 2, 2, 1]), EACH(4), seed=0).value == pytest.approx(0.875)
+    assert auc(positive, np.array([3.0, 2, 2, 1]), EACH(4), random_seed=0).value == pytest.approx(0.875)
 
 
 def test_partial_spearman_by_hand() -> None:
@@ -47,13 +45,13 @@ def test_partial_spearman_by_hand() -> None:
     # d^2 human-value: 4 -> 1 - 24/120 = .8; human-length: 4+1+1+1+1 = 8 -> 1 - 48/120 = .6;
     # value-length: 1+0+4+4+1 = 10 -> .5
     expected = (0.8 - 0.6 * 0.5) / np.sqrt((1 - 0.36) * (1 - 0.25))
-    assert partial_spearman(human, value, length, EACH(5), seed=0).value == pytest.approx(expected)
+    assert partial_spearman(human, value, length, EACH(5), random_seed=0).value == pytest.approx(expected)
 
 
 @given(sides())
 def test_same_as_scipy_and_sklearn(data: np.ndarray) -> None:
     human, value, _ = data
-    rho = spearman(human, value, EACH(len(human)), seed=0).value
+    rho = spearman(human, value, EACH(len(human)), random_seed=0).value
     if np.ptp(human) == 0 or np.ptp(value) == 0:
         assert rho is None and kendall(human, value).value is None
         return
@@ -62,7 +60,7 @@ def test_same_as_scipy_and_sklearn(data: np.ndarray) -> None:
     positive = human > np.median(human)
     if positive.any():
         expected = roc_auc_score(positive, value)
-        assert auc(positive, value, EACH(len(human)), seed=0).value == pytest.approx(expected)
+        assert auc(positive, value, EACH(len(human)), random_seed=0).value == pytest.approx(expected)
 
 
 @settings(deadline=None, max_examples=40)
@@ -71,15 +69,15 @@ def test_order_of_items_and_monotone_transforms_do_not_matter(data: np.ndarray, 
     human, value, length = data
     groups = EACH(len(human))
     shuffled = np.array(random.sample(range(len(human)), len(human)))
-    base = spearman(human, value, groups, seed=3)
-    moved = spearman(human[shuffled], value[shuffled], groups[shuffled], seed=3)
-    bent = spearman(np.exp(human), value**3, groups, seed=3)
-    turned = spearman(human, -value, groups, seed=3)
+    base = spearman(human, value, groups, random_seed=3)
+    moved = spearman(human[shuffled], value[shuffled], groups[shuffled], random_seed=3)
+    bent = spearman(np.exp(human), value**3, groups, random_seed=3)
+    turned = spearman(human, -value, groups, random_seed=3)
     for other in (moved, bent):
         assert other.value == (None if base.value is None else pytest.approx(base.value))
         assert other.low == (None if base.low is None else pytest.approx(base.low))
     assert turned.value == (None if base.value is None else pytest.approx(-base.value))
-    partial = partial_spearman(human, value, length, groups, seed=3)
+    partial = partial_spearman(human, value, length, groups, random_seed=3)
     if partial.value is not None:
         assert -1 - 1e-9 <= partial.value <= 1 + 1e-9
 

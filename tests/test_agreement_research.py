@@ -13,19 +13,18 @@ from backend.agreement.matched import hard_pairs
 from backend.judges.base import Sample
 from backend.judges.length import LengthJudge
 from backend.judges.ngram import fit_ngram
-from backend.judges.pool import Pair, TrainingPool
+from backend.judges.pool import TrainingPair, TrainingPool
 from backend.judges.style import fit_style
-from backend.text import length, squeeze
+from backend.text import count_characters, strip_white_space
 from backend.vocabulary import Scale
 
 pytestmark = pytest.mark.data
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path) -> list[TrainingPair]:
     rows = json.loads(path.read_text(encoding="utf-8"))
     return [
-        Pair(row["conversations"][0]["value"], row["chosen"]["value"], row["rejected"]["value"])
-        for row in rows
+        TrainingPair(row["conversations"][0]["value"], row["chosen"]["value"], row["rejected"]["value"]) for row in rows
     ]
 
 
@@ -34,19 +33,19 @@ def board(research_data: Path) -> dict[str, JudgeRow]:
     """Length, style and n-grams against the labels, trained on no request and no text of theirs."""
     lines = (research_data / "evaluate_data.dev.json").read_text(encoding="utf-8").splitlines()
     items: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    prompts, texts = ({squeeze(item[key]) for item in items} for key in ("query", "response"))
+    prompts, texts = ({strip_white_space(item[key]) for item in items} for key in ("query", "response"))
     pairs = read_pairs(research_data / "reward_data_train.json")
     clean = TrainingPool(
         [
             pair
             for pair in pairs
-            if squeeze(pair.prompt) not in prompts
-            and not {squeeze(pair.chosen), squeeze(pair.rejected)} & texts
+            if strip_white_space(pair.prompt) not in prompts
+            and not {strip_white_space(pair.chosen), strip_white_space(pair.rejected)} & texts
         ]
     )
     samples = [Sample(item["query"], item["response"]) for item in items]
     human, groups = (np.array([item[key] for item in items]) for key in ("label", "query"))
-    lengths = np.array([length(sample.greeting) for sample in samples], dtype=float)
+    lengths = np.array([count_characters(sample.greeting) for sample in samples], dtype=float)
     rows = {}
     for judge in (LengthJudge(), fit_style(clean), fit_ngram(clean)):
         drafts = asyncio.run(judge.score(samples))
@@ -59,8 +58,8 @@ def board(research_data: Path) -> dict[str, JudgeRow]:
             groups,
             lengths,
             Scale.SCORE,
-            paired=False,
-            seed=0,
+            is_paired=False,
+            random_seed=0,
         )
     return rows
 
@@ -90,11 +89,19 @@ def test_wording_gives_the_writer_away(board: dict[str, JudgeRow]) -> None:
 
 def test_counting_characters_wins_most_pairs(research_data: Path) -> None:
     pairs = read_pairs(research_data / "reward_data_test.dev.json")
-    margin = np.array([length(pair.chosen) - length(pair.rejected) for pair in pairs], dtype=float)
+    margin = np.array([count_characters(pair.chosen) - count_characters(pair.rejected) for pair in pairs], dtype=float)
     assert (margin > 0).mean() == pytest.approx(0.953, abs=0.01)
     prompts = np.array([pair.prompt for pair in pairs])
     row = judge_row(
-        "length", "1", np.ones(len(pairs)), margin, prompts, margin, Scale.SCORE, paired=True, seed=0
+        "length",
+        "1",
+        np.ones(len(pairs)),
+        margin,
+        prompts,
+        margin,
+        Scale.SCORE,
+        is_paired=True,
+        random_seed=0,
     )
     # Equal lengths (3 %) earn half.
     assert row.accuracy.value == pytest.approx(0.97, abs=0.01)

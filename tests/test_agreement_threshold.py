@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.agreement import figures
-from backend.agreement.threshold import best_threshold, cross_fitted
+from backend.agreement.threshold import best_threshold, cross_fit_decisions
 
 
 def test_best_threshold_by_hand() -> None:
@@ -25,7 +25,7 @@ def test_no_other_cut_is_better(rows: list[tuple[bool, int]]) -> None:
 
 def test_separable_classes_are_decided_rightly() -> None:
     human = np.tile([0.0, 1], 50)
-    made = cross_fitted(human, human * 10 + np.arange(100) / 100, np.arange(100) // 2)
+    made = cross_fit_decisions(human, human * 10 + np.arange(100) / 100, np.arange(100) // 2)
     assert (made.decision == human).all()
     assert 1 < made.threshold.value < 10  # type: ignore[operator]
 
@@ -35,30 +35,30 @@ def test_noise_gains_nothing_from_the_choice() -> None:
     right = []
     for _ in range(60):
         human, value = random.integers(0, 2, 100).astype(float), random.normal(size=100)
-        right.append((cross_fitted(human, value, np.arange(100)).decision == human).mean())
+        right.append((cross_fit_decisions(human, value, np.arange(100)).decision == human).mean())
     assert np.mean(right) < 0.52
 
 
 def test_a_request_has_no_say_in_its_own_threshold() -> None:
     human, value, groups = np.tile([0.0, 1], 50), np.tile([0.0, 1], 50), np.arange(100) // 2
-    before = cross_fitted(human, value, groups).decision
+    before = cross_fit_decisions(human, value, groups).decision
     turned = human.copy()
     turned[:2] = 1 - turned[:2]
-    assert (cross_fitted(turned, value, groups).decision[:2] == before[:2]).all()
+    assert (cross_fit_decisions(turned, value, groups).decision[:2] == before[:2]).all()
 
 
 def test_undefined_says_why() -> None:
     value, groups = np.arange(10.0), np.arange(10)
     for human in (np.ones(10), np.full(10, 0.5)):
-        made = cross_fitted(human, value, groups)
+        made = cross_fit_decisions(human, value, groups)
         assert made.threshold.why == figures.ONE_CLASS and np.isnan(made.decision).all()
-    lone = cross_fitted(np.eye(10)[0], value, groups)
+    lone = cross_fit_decisions(np.eye(10)[0], value, groups)
     assert lone.threshold.why == figures.NO_FOLDS and np.isnan(lone.decision).all()
-    assert cross_fitted(np.tile([0.0, 1], 5), value, np.zeros(10)).threshold.why == figures.NO_FOLDS
-    assert cross_fitted(np.empty(0), np.empty(0), np.empty(0)).threshold.why == figures.NO_ITEMS
+    assert cross_fit_decisions(np.tile([0.0, 1], 5), value, np.zeros(10)).threshold.why == figures.NO_FOLDS
+    assert cross_fit_decisions(np.empty(0), np.empty(0), np.empty(0)).threshold.why == figures.NO_ITEMS
 
 
 def test_ties_are_decided_but_not_learnt_from() -> None:
     human = np.array([0.0, 1, 0.5] * 10)
-    made = cross_fitted(human, np.array([0.0, 4, 3] * 10), np.arange(30))
+    made = cross_fit_decisions(human, np.array([0.0, 4, 3] * 10), np.arange(30))
     assert made.threshold.value == pytest.approx(2) and (made.decision[2::3] == 1).all()

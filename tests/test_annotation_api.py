@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from backend.services import Services
-from backend.signing import Signer, secret_of
+from backend.signing import Signer, load_secret
 from backend.vocabulary import CampaignKind
 from tests.annotation_helpers import add_corpus, add_judge, campaign, greeting_ids
-from ui.annotation_api import COOKIE, router
+from ui.annotation_api import RATER_COOKIE, build_router
 
 API = "/api/annotation"
 
@@ -23,7 +23,7 @@ API = "/api/annotation"
 def app(services: Services) -> FastAPI:
     add_corpus(services.database, 3)
     made = FastAPI()
-    made.include_router(router(services))
+    made.include_router(build_router(services))
     return made
 
 
@@ -43,9 +43,7 @@ def _post(client: TestClient, path: str, body: dict[str, Any], status: int = 200
     return answer
 
 
-def test_a_name_is_remembered_in_a_signed_cookie(
-    app: FastAPI, client: TestClient, services: Services
-) -> None:
+def test_a_name_is_remembered_in_a_signed_cookie(app: FastAPI, client: TestClient, services: Services) -> None:
     assert client.get(f"{API}/me").json() == {"rater": None}
     _post(client, "enter", {"name": ""}, 400)
     entered = client.post(f"{API}/enter", json={"name": " 小明 "})
@@ -53,7 +51,7 @@ def test_a_name_is_remembered_in_a_signed_cookie(
     assert "httponly" in cookie and "samesite=lax" in cookie
     assert client.get(f"{API}/me").json()["rater"]["name"] == "小明"
     forged = Signer(services.settings.home, "another purpose").sign(1)
-    assert TestClient(app, cookies={COOKIE: forged}).get(f"{API}/me").json() == {"rater": None}
+    assert TestClient(app, cookies={RATER_COOKIE: forged}).get(f"{API}/me").json() == {"rater": None}
     _post(client, "leave", {})
     assert client.get(f"{API}/me").json() == {"rater": None}
 
@@ -61,7 +59,7 @@ def test_a_name_is_remembered_in_a_signed_cookie(
 def test_everything_else_needs_a_known_name(client: TestClient, services: Services) -> None:
     assert client.get(f"{API}/campaigns").status_code == 401
     _post(client, "next", {"campaign_id": 1}, 401)
-    client.cookies.set(COOKIE, Signer(services.settings.home, "zhufu-rater").sign(999))
+    client.cookies.set(RATER_COOKIE, Signer(services.settings.home, "zhufu-rater").sign(999))
     _post(client, "next", {"campaign_id": 1}, 401)
 
 
@@ -99,7 +97,7 @@ def test_the_last_answer_brings_none_and_the_counts(client: TestClient, services
 
 def test_the_judge_stays_hidden_until_the_own_verdict(client: TestClient, services: Services) -> None:
     add_judge(services.database, "panel", greeting_ids(services.database), "裁判的秘密理由")
-    made = campaign(services.annotation, kind=CampaignKind.VALIDATE, judge="panel")
+    made = campaign(services.annotation, campaign_kind=CampaignKind.VALIDATE, judge="panel")
     _post(client, "enter", {"name": "小明"})
     listed = client.get(f"{API}/campaigns").text
     asked = _post(client, "next", {"campaign_id": made.id})
@@ -158,8 +156,8 @@ def test_what_breaks_inside_is_logged_and_told_as_a_sentence(
 
 
 def test_the_secret_is_made_once_and_private(tmp_path: Path) -> None:
-    first = secret_of(tmp_path)
-    assert len(first) >= 48 and secret_of(tmp_path) == first
+    first = load_secret(tmp_path)
+    assert len(first) >= 48 and load_secret(tmp_path) == first
     assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
     signer = Signer(tmp_path, "a")

@@ -75,9 +75,7 @@ def test_acknowledged_labels_survive_sigkill(fresh_home: Path) -> None:
     try:
         database = Database(Settings(home=fresh_home).url)
         with database.read() as session:
-            stored = {
-                row.id: (row.request_id, row.outcome.value) for row in session.scalars(select(Comparison))
-            }
+            stored = {row.id: (row.request_id, row.outcome.value) for row in session.scalars(select(Comparison))}
             holders = select(func.count(Lease.id).label("n")).group_by(Lease.item_id).subquery()
             most = session.scalar(select(func.max(holders.c.n)))
         database.close()

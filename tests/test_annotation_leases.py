@@ -7,7 +7,14 @@ import pytest
 from sqlalchemy import select
 
 from backend.annotation import queue
-from backend.annotation.desk import Desk, Raced, Round, current, open_round, round_of
+from backend.annotation.desk import (
+    CampaignSnapshot,
+    LabelingSession,
+    WriteConflict,
+    load_campaign,
+    load_open_campaign,
+    not_superseded,
+)
 from backend.annotation.service import AnnotationService
 from backend.db.engine import Database
 from backend.db.tables import Campaign, Comparison, Item, Lease, Review, Verdict
@@ -27,27 +34,27 @@ class Desks:
 
     def __init__(self, database: Database, clock: Clock, campaign_id: int) -> None:
         self.database, self.clock, self.id = database, clock, campaign_id
-        self.desk = Desk(database, timedelta(seconds=LEASE), clock)
+        self.desk = LabelingSession(database, timedelta(seconds=LEASE), clock)
 
     def run(self, work: Any) -> Any:
         return self.desk.write(work)
 
     def next(self, rater: int) -> int | None:
         found: int | None = self.run(
-            lambda session: queue.take_next(self.desk, session, round_of(session, self.id, rater), rater)
+            lambda session: queue.lease_next_item(self.desk, session, load_campaign(session, self.id, rater), rater)
         )
         return found
 
     def take(self, item: int, rater: int) -> None:
         self.run(
-            lambda session: queue.take(self.desk, session, round_of(session, self.id, rater), item, rater)
+            lambda session: queue.lease_item(self.desk, session, load_campaign(session, self.id, rater), item, rater)
         )
 
     def finish(self, item: int, rater: int) -> None:
-        self.run(lambda session: queue.finish(session, item, rater))
+        self.run(lambda session: queue.finish_lease(session, item, rater))
 
     def release(self, item: int, rater: int) -> None:
-        self.run(lambda session: queue.release(session, item, rater))
+        self.run(lambda session: queue.release_lease(session, item, rater))
 
     def leases(self) -> list[tuple[int, int, int, bool, int]]:
         """Item, rater, slot, whether done, seconds until it expires; by item and slot."""
@@ -109,9 +116,7 @@ def test_a_lease_stands_until_its_time_and_not_a_second_longer(
         desks.finish(first, people[0])
 
 
-def test_an_answered_item_is_not_handed_out_again(
-    desks: Desks, clock: Clock, people: tuple[int, int, int]
-) -> None:
+def test_an_answered_item_is_not_handed_out_again(desks: Desks, clock: Clock, people: tuple[int, int, int]) -> None:
     first, second, third = desks.items()
     desks.next(people[0])
     desks.finish(first, people[0])
@@ -133,9 +138,7 @@ def test_what_expired_stands_in_its_place_among_the_free(
     assert desks.next(people[0]) == third
 
 
-def test_of_two_held_the_one_touched_last_comes_first(
-    desks: Desks, clock: Clock, people: tuple[int, int, int]
-) -> None:
+def test_of_two_held_the_one_touched_last_comes_first(desks: Desks, clock: Clock, people: tuple[int, int, int]) -> None:
     first, second, third = desks.items()
     for item in (third, second, first):
         desks.take(item, people[0])
@@ -152,7 +155,7 @@ def test_slots_of_an_item_are_filled_from_the_lowest(
     database: Database, service: AnnotationService, clock: Clock, people: tuple[int, int, int]
 ) -> None:
     add_corpus(database, 1)
-    desks = Desks(database, clock, campaign(service, k=3).id)
+    desks = Desks(database, clock, campaign(service, raters_per_item=3).id)
     (item,) = desks.items()
     for person in people:
         assert desks.next(person) == item
@@ -163,16 +166,14 @@ def test_slots_of_an_item_are_filled_from_the_lowest(
         desks.take(item, late)
     desks.release(item, people[1])
     assert desks.next(late) == item
-    assert sorted((row[1], row[2]) for row in desks.leases()) == sorted(
-        [(people[0], 0), (late, 1), (people[2], 2)]
-    )
+    assert sorted((row[1], row[2]) for row in desks.leases()) == sorted([(people[0], 0), (late, 1), (people[2], 2)])
 
 
 def test_only_an_unfinished_lease_is_taken_over(
     database: Database, service: AnnotationService, clock: Clock, people: tuple[int, int, int]
 ) -> None:
     add_corpus(database, 1)
-    desks = Desks(database, clock, campaign(service, k=2).id)
+    desks = Desks(database, clock, campaign(service, raters_per_item=2).id)
     (item,) = desks.items()
     desks.take(item, people[0])
     desks.finish(item, people[0])
@@ -202,7 +203,7 @@ def test_what_somebody_finishes_or_releases_is_the_own_lease_alone(
     database: Database, service: AnnotationService, clock: Clock, people: tuple[int, int, int]
 ) -> None:
     add_corpus(database, 2)
-    desks = Desks(database, clock, campaign(service, k=2).id)
+    desks = Desks(database, clock, campaign(service, raters_per_item=2).id)
     first, second = desks.items()
     for person in people[:2]:
         for item in (first, second):
@@ -244,18 +245,16 @@ def test_a_skipped_item_stays_away_from_who_skipped_it(
     assert desks.next(people[0]) == first, "an undone skip is none any more"
 
 
-def test_a_lease_that_changed_since_it_was_read_starts_anew(
-    desks: Desks, people: tuple[int, int, int]
-) -> None:
+def test_a_lease_that_changed_since_it_was_read_starts_anew(desks: Desks, people: tuple[int, int, int]) -> None:
     first = desks.items()[0]
     desks.take(first, people[0])
-    with desks.database.write() as session, pytest.raises(Raced):
-        queue._change(session, queue._RENEW, lease=-1, rater=people[0], until=desks.clock.now)
+    with desks.database.write() as session, pytest.raises(WriteConflict):
+        queue._update_lease(session, queue._RENEW_LEASE, lease=-1, rater=people[0], until=desks.clock.now)
     with desks.database.write() as session:
         held = session.scalars(select(Lease.id)).one()
         values = {"lease": held, "rater": people[1], "moment": desks.clock.now, "until": desks.clock.now}
-        with pytest.raises(Raced):
-            queue._change(session, queue._TAKE_OVER, **values)
+        with pytest.raises(WriteConflict):
+            queue._update_lease(session, queue._TAKE_OVER, **values)
 
 
 # Answers ----------------------------------------------------------------------------------------------
@@ -290,9 +289,7 @@ def test_an_answer_is_stored_as_given_on_the_sides_shown(
     assert changed.revision == 1 and rows(database, Comparison)[1].supersedes_id == row.id
     for wrong in (0, 2):
         with pytest.raises(Conflict):
-            service.compare(
-                ComparisonInput(desks.id, view.item_id, "b", f"w{wrong}", amends=wrong), people[0]
-            )
+            service.compare(ComparisonInput(desks.id, view.item_id, "b", f"w{wrong}", amends=wrong), people[0])
     assert desks.leases()[0][3] is True
 
 
@@ -327,8 +324,8 @@ def test_undo_takes_back_the_own_answers_of_this_campaign_alone(
     database: Database, service: AnnotationService, clock: Clock, people: tuple[int, int, int]
 ) -> None:
     add_corpus(database, 1)
-    one = Desks(database, clock, campaign(service, k=2).id)
-    two = Desks(database, clock, campaign(service, k=2, name="另一个").id)
+    one = Desks(database, clock, campaign(service, raters_per_item=2).id)
+    two = Desks(database, clock, campaign(service, raters_per_item=2, name="另一个").id)
     for desks, person in ((one, people[0]), (one, people[1]), (two, people[0])):
         (item,) = desks.items()
         desks.take(item, person)
@@ -347,7 +344,7 @@ def test_a_verdict_its_review_and_both_withdrawn(
 ) -> None:
     add_corpus(database, 2)
     judge = add_judge(database, "panel", greeting_ids(database))
-    made = campaign(service, kind=CampaignKind.VALIDATE, judge="panel", rubric=True, k=1)
+    made = campaign(service, campaign_kind=CampaignKind.VALIDATE, judge="panel", rubric=True, raters_per_item=1)
     desks, me = Desks(database, clock, made.id), people[0]
     item = desks.next(me)
     assert item is not None
@@ -381,15 +378,15 @@ def test_a_closed_campaign_another_kind_and_nobody(
     desks: Desks, database: Database, service: AnnotationService, people: tuple[int, int, int]
 ) -> None:
     with database.write() as session:
-        assert isinstance(open_round(session, desks.id, people[0], CampaignKind.COMPARE), Round)
+        assert isinstance(load_open_campaign(session, desks.id, people[0], CampaignKind.COMPARE), CampaignSnapshot)
         with pytest.raises(UserError, match="takes other answers"):
-            open_round(session, desks.id, people[0], CampaignKind.VALIDATE)
+            load_open_campaign(session, desks.id, people[0], CampaignKind.VALIDATE)
         for campaign_id, rater in ((-1, people[0]), (desks.id, -1)):
             with pytest.raises(NotFound):
-                round_of(session, campaign_id, rater)
+                load_campaign(session, campaign_id, rater)
         session.get_one(Campaign, desks.id).closed = True
         session.flush()
-        assert round_of(session, desks.id, people[0]).closed
+        assert load_campaign(session, desks.id, people[0]).closed
         with pytest.raises(Conflict, match="closed"):
-            open_round(session, desks.id, people[0])
-        assert session.scalars(select(Comparison).where(current(Comparison))).all() == []
+            load_open_campaign(session, desks.id, people[0])
+        assert session.scalars(select(Comparison).where(not_superseded(Comparison))).all() == []

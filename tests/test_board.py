@@ -13,20 +13,28 @@ from sqlalchemy import select
 
 from backend.agreement.board import JudgeRow
 from backend.agreement.figures import FEW_GROUPS, Figure
-from backend.board import board_csv
+from backend.board import format_board_csv
 from backend.cli import main
 from backend.db.tables import Greeting, Rater, Verdict
-from backend.judge_versions import standing
-from backend.records import Board, CampaignSpec, ComparisonInput, OccasionCell
+from backend.judge_versions import current_version
+from backend.records import AgreementBoard, CampaignSpec, ComparisonInput, OccasionCell
 from backend.services import Services
 from backend.vocabulary import CampaignKind, RaterKind, Scale
 from tests.scoring_helpers import data_file
-from ui.agreement_page import _cells, _confusion, _drawn, _groups, _joined, _not_drawn, _remarks
-from ui.board_view import board_table, figure_on
-from ui.judges_list import _shown
-from ui.say import Say
-from ui.training_jobs import figures
-from ui.training_words import short
+from ui.agreement_page import (
+    _confusion_table,
+    _group_chart,
+    _join_small_bins,
+    _occasion_shares,
+    _remarks,
+    _score_groups,
+    _undrawn_note,
+)
+from ui.board_view import board_table, figure_with_interval
+from ui.judges_list import _shown_judges
+from ui.say import Translator
+from ui.training_jobs import key_figures
+from ui.training_words import short_figure
 
 ITEMS = 40
 OLD, NEW = "a" * 64, "b" * 64
@@ -53,7 +61,7 @@ def judge(services: Services, values: Mapping[int, float | None], version: str, 
         )
 
 
-def row_of(board: Board, newer: bool = False) -> JudgeRow:
+def row_of(board: AgreementBoard, newer: bool = False) -> JudgeRow:
     """The row of the judge, at the version that stands for it or at the newer one."""
     return next(row for row in board.rows if row.judge == "看真诚" and row.newer is newer)
 
@@ -68,7 +76,7 @@ def alternating(ids: Sequence[int]) -> dict[int, float | None]:
     [([660, 5], 0), ([660, 640], 1), ([5, 660], 1), ([660, 5, 9], 0), ([0, 0], 1), ([7], 0), ([100, 94], 0)],
 )
 def test_the_newest_that_judged_as_much_as_any_other_stands(verdicts: list[int], place: int) -> None:
-    assert standing(verdicts) == place
+    assert current_version(verdicts) == place
 
 
 def test_a_newer_version_asked_five_items_does_not_hide_the_complete_one(services: Services) -> None:
@@ -80,14 +88,14 @@ def test_a_newer_version_asked_five_items_does_not_hide_the_complete_one(service
     assert (whole.version, whole.n, whole.accuracy.value) == (OLD, ITEMS, 1)
     assert (few.version, few.n, few.never_asked, few.accuracy.value) == (NEW, 5, 35, None)
     assert {whole.key, few.key} <= set(board.confusions) and whole.key != few.key
-    shown = board_table(Say("zh"), board)
+    shown = board_table(Translator("zh"), board)
     assert "看真诚（新版 bbbbbbbb）" in shown and "以评得全的那一版为准" in shown
-    listed = {(info.name, info.version) for info in _shown(services, False, board)}
+    listed = {(info.name, info.version) for info in _shown_judges(services, False, board)}
     assert {("看真诚", OLD), ("看真诚", NEW)} <= listed, "nor on the list of judges"
     judge(services, alternating(ids[:39]), "c" * 64)
     again = services.board.board("data")
     assert row_of(again).version == "c" * 64 and not any(row.newer for row in again.rows)
-    assert "新版" not in board_table(Say("zh"), again)
+    assert "新版" not in board_table(Translator("zh"), again)
 
 
 def test_what_a_judge_left_out_is_said_apart_everywhere(
@@ -103,7 +111,7 @@ def test_what_a_judge_left_out_is_said_apart_everywhere(
     assert sum(side["never_asked"] for side in cells.values()) == 6
     assert sum(side["without_verdict"] for side in cells.values()) == 4
 
-    stored = {line["judge"]: line for line in csv.DictReader(io.StringIO(board_csv(board)))}
+    stored = {line["judge"]: line for line in csv.DictReader(io.StringIO(format_board_csv(board)))}
     counts = ("n", "unscored", "never_asked", "without_verdict", "ties", "auc_n", "matched_auc_n")
     assert {"spearman_n", "alpha_n", "newer", "version"} <= stored["看真诚"].keys()
     assert [stored["看真诚"][name] for name in counts] == ["30", "10", "6", "4", "0", "30", "30"]
@@ -118,7 +126,11 @@ def test_what_a_judge_left_out_is_said_apart_everywhere(
     lines = capsys.readouterr().out
     assert "never asked" in lines and "no verdict" in lines and "alpha" in lines
 
-    page = board_table(Say("en"), board) + _remarks(Say("en"), board) + _confusion(Say("en"), board, row.key)
+    page = (
+        board_table(Translator("en"), board)
+        + _remarks(Translator("en"), board)
+        + _confusion_table(Translator("en"), board, row.key)
+    )
     assert all(words in page for words in ("never asked", "no verdict", "ties", "not counted as zero"))
 
 
@@ -131,8 +143,7 @@ def main_ends() -> None:
 
 def test_four_matched_items_are_no_matched_auc(services: Services) -> None:
     rows = [
-        {"query": f"请求{n}", "response": "福" * (8 if n < 4 else 10 + 7 * n), "label": n % 2}
-        for n in range(ITEMS)
+        {"query": f"请求{n}", "response": "福" * (8 if n < 4 else 10 + 7 * n), "label": n % 2} for n in range(ITEMS)
     ]
     path = services.settings.home / "spread.jsonl"
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
@@ -143,7 +154,7 @@ def test_four_matched_items_are_no_matched_auc(services: Services) -> None:
     board = services.board.board("spread")
     row = row_of(board)
     assert (row.auc.value, row.matched_auc.value, row.matched_auc.n) == (1, None, 4)
-    assert "只有 4 条找得到长度相近的对照，至少需要 30 条。" in board_table(Say("zh"), board)
+    assert "只有 4 条找得到长度相近的对照，至少需要 30 条。" in board_table(Translator("zh"), board)
 
 
 def test_of_a_comparison_both_greetings_must_have_been_asked(services: Services) -> None:
@@ -174,23 +185,23 @@ def test_of_a_comparison_both_greetings_must_have_been_asked(services: Services)
     ],
 )
 def test_small_groups_of_a_chart_join_their_neighbours(sizes: dict[int, int], groups: list[int]) -> None:
-    assert list(_joined(sizes).values()) == groups
+    assert list(_join_small_bins(sizes).values()) == groups
 
 
 def test_charts_draw_no_share_of_a_handful(services: Services) -> None:
     ids = labelled(services)
     judge(services, alternating(ids[:19]), OLD)
     board = services.board.board("data")
-    assert len(_groups(board, "看真诚")) == 0, "19 items make no two groups of ten"
+    assert len(_score_groups(board, "看真诚")) == 0, "19 items make no two groups of ten"
     judge(services, alternating(ids), NEW)
     board = services.board.board("data")
-    groups = _groups(board, "看真诚")
+    groups = _score_groups(board, "看真诚")
     assert list(groups["n"]) == [20, 20] and list(groups["share"]) == [0, 1]
     birthdays = board.occasions["看真诚"]
     assert [(cell.n, cell.accuracy) for cell in birthdays] == [(ITEMS, 1.0)]
     few = replace(board, occasions={"看真诚": (OccasionCell("生日", 9, None),)})
-    assert len(_cells(few, "看真诚")) == 0
-    assert "1 个场合不足 10 条（共 9 条）" in _not_drawn(Say("zh"), few, "看真诚")
+    assert len(_occasion_shares(few, "看真诚")) == 0
+    assert "1 个场合不足 10 条（共 9 条）" in _undrawn_note(Translator("zh"), few, "看真诚")
 
 
 def test_a_training_s_accuracy_says_its_pairs_and_is_left_out_on_few() -> None:
@@ -200,21 +211,25 @@ def test_a_training_s_accuracy_says_its_pairs_and_is_left_out_on_few() -> None:
         "all_accuracy": 0.9,
         "all_pairs": 50,
     }
-    assert figures(Say("en"), metrics) == [
+    assert key_figures(Translator("en"), metrics) == [
         ("length-matched accuracy", "– (n = 4)"),
-        ("accuracy (held out)", f"{short(0.9)} (n = 50)"),
+        ("accuracy (held out)", f"{short_figure(0.9)} (n = 50)"),
     ]
 
 
 def test_a_figure_without_an_interval_says_so() -> None:
     bare = Figure(1.0, why=FEW_GROUPS, n=10)
-    assert "无区间" in figure_on(Say("zh"), bare, 10) and "n =" not in figure_on(Say("zh"), bare, 10)
-    assert "n = 10" in figure_on(Say("en"), bare, 12) and FEW_GROUPS.en in figure_on(Say("en"), bare, 12)
-    assert "interval" not in figure_on(Say("en"), Figure(0.5, n=10), 10), "none was wanted"
+    assert "无区间" in figure_with_interval(Translator("zh"), bare, 10) and "n =" not in figure_with_interval(
+        Translator("zh"), bare, 10
+    )
+    assert "n = 10" in figure_with_interval(Translator("en"), bare, 12) and FEW_GROUPS.en in figure_with_interval(
+        Translator("en"), bare, 12
+    )
+    assert "interval" not in figure_with_interval(Translator("en"), Figure(0.5, n=10), 10), "none was wanted"
 
 
 def test_the_chart_keeps_the_order_of_the_groups() -> None:
     groups = pd.DataFrame({"group": [f"{n} (12)" for n in range(1, 11)], "share": 0.5, "n": 12})
-    shown = _drawn(groups)
+    shown = _group_chart(groups)
     assert shown["visible"] and shown["sort"][0] == "1 (12)" and shown["sort"][-1] == "10 (12)"
-    assert not _drawn(groups.iloc[:0])["visible"]
+    assert not _group_chart(groups.iloc[:0])["visible"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from backend.agreement import minimums
-from backend.agreement.categorical import wilson
-from backend.agreement.models import opinion, share
+from backend.agreement.categorical import wilson_interval
+from backend.agreement.models import judge_opinions, share_of_model
 from backend.db.play_tables import GreetingOrigin
 from backend.records import ComparisonInput, VerdictInput
 from backend.services import Services
@@ -15,7 +15,7 @@ from backend.vocabulary import CampaignKind, Scale
 from tests.llm_fixtures import FakeLLM
 from tests.playing import GREETING, WISH, ask, endpoint, played
 from ui.board_view import models_table
-from ui.say import Say
+from ui.say import Translator
 
 NAN = np.nan
 WISHES = (WISH, "给老师的教师节写一句", "给同事的新年写一句", "给妈妈的生日写一句")
@@ -25,28 +25,28 @@ def test_shares_by_hand() -> None:
     said = np.tile([1.0, 0.0, 0.5, NAN, 1.0, 0.0], 4)
     first = np.tile([True, False, True, True, True, False], 4)
     second = np.tile([False, True, False, False, True, False], 4)
-    figure = share(said, first, second, np.arange(24))
+    figure = share_of_model(said, first, second, np.arange(24))
     # wins of the model: 1, 1 - 0, half; silence, both sides and neither side do not count.
     assert figure.n == 12 and figure.value == pytest.approx(2.5 / 3)
-    figure = share(np.ones(10), np.ones(10, bool), np.zeros(10, bool), np.repeat([1, 2], 5))
-    low, high = wilson(1.0, 2)
+    figure = share_of_model(np.ones(10), np.ones(10, bool), np.zeros(10, bool), np.repeat([1, 2], 5))
+    low, high = wilson_interval(1.0, 2)
     assert (figure.value, figure.low, figure.high) == (1.0, low, high), "two requests count as two"
-    none = share(np.array([NAN]), np.array([True]), np.array([False]), np.array([1]))
+    none = share_of_model(np.array([NAN]), np.array([True]), np.array([False]), np.array([1]))
     assert none.value is None and none.n == 0
 
 
 def test_opinions_need_no_people_where_the_threshold_is_fixed() -> None:
     silent, groups = np.full(3, NAN), np.arange(3)
     np.testing.assert_array_equal(
-        opinion(silent, np.array([1.0, 0.0, NAN]), groups, Scale.BINARY, paired=False), [1, 0, NAN]
+        judge_opinions(silent, np.array([1.0, 0.0, NAN]), groups, Scale.BINARY, is_paired=False), [1, 0, NAN]
     )
     np.testing.assert_array_equal(
-        opinion(silent, np.array([2.0, 1.9, NAN]), groups, Scale.RUBRIC, paired=False), [1, 0, NAN]
+        judge_opinions(silent, np.array([2.0, 1.9, NAN]), groups, Scale.RUBRIC, is_paired=False), [1, 0, NAN]
     )
     np.testing.assert_array_equal(
-        opinion(silent, np.array([3.0, -1.0, 0.0]), groups, Scale.SCORE, paired=True), [1, 0, 0.5]
+        judge_opinions(silent, np.array([3.0, -1.0, 0.0]), groups, Scale.SCORE, is_paired=True), [1, 0, 0.5]
     )
-    assert np.isnan(opinion(silent, np.ones(3), groups, Scale.SCORE, paired=False)).all()
+    assert np.isnan(judge_opinions(silent, np.ones(3), groups, Scale.SCORE, is_paired=False)).all()
 
 
 @pytest.mark.database
@@ -57,7 +57,7 @@ def test_from_cards_to_the_board(services: Services, fake_llm: FakeLLM) -> None:
     for number, asked in enumerate(WISHES):
         played(services, ask(asked, "fake", count=3, seed=1 + number))
         played(services, ask(asked, "second", count=3, seed=90 + number))
-    single = services.flow.campaign(["fake"], CampaignKind.VALIDATE)
+    single = services.flow.create_campaign(["fake"], CampaignKind.VALIDATE)
     person = services.annotation.enter("小林")
     assert single.items == 12
     for number in range(9):
@@ -66,13 +66,11 @@ def test_from_cards_to_the_board(services: Services, fake_llm: FakeLLM) -> None:
         value = VerdictInput(single.id, item.item_id, int(number > 2), f"v{number}")
         services.annotation.judge_blind(value, person.id)
     few = services.board.board(single.name).models[0]
-    assert few.figure.value is None and few.figure.why == minimums.few_items(9)
+    assert few.figure.value is None and few.figure.why == minimums.too_few_items(9)
     for number in range(9, 12):
         item = services.annotation.next_item(single.id, person.id)
         assert item is not None
-        services.annotation.judge_blind(
-            VerdictInput(single.id, item.item_id, int(number > 9), f"v{number}"), person.id
-        )
+        services.annotation.judge_blind(VerdictInput(single.id, item.item_id, int(number > 9), f"v{number}"), person.id)
     board = services.board.board(single.name)
     people = board.models[0]
     assert (people.generator, people.model, people.by, people.n) == ("fake", "fake", "", 12)
@@ -80,10 +78,10 @@ def test_from_cards_to_the_board(services: Services, fake_llm: FakeLLM) -> None:
     assert (people.ties, people.missing, people.never_asked) == (0, 0, 0)
     assert (few.n, few.missing, few.never_asked) == (9, 3, 3), "nobody was asked for the last three"
     assert {row.by for row in board.models} == {"", "length", "style", "ngram"}
-    shown = models_table(Say("zh"), board)
+    shown = models_table(Translator("zh"), board)
     assert "优秀率" in shown and "0.67" in shown
-    assert models_table(Say("zh"), replace(board, models=())) == "", "nothing where no model wrote"
-    pair = services.flow.campaign(["fake", "second"], CampaignKind.COMPARE)
+    assert models_table(Translator("zh"), replace(board, models=())) == "", "nothing where no model wrote"
+    pair = services.flow.create_campaign(["fake", "second"], CampaignKind.COMPARE)
     with services.database.read() as session:
         query = session.query(GreetingOrigin.greeting_id).filter(GreetingOrigin.generator == "second")
         second = {id_ for (id_,) in query}

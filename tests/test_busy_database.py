@@ -29,7 +29,7 @@ from backend.jobs.service import JobService
 from backend.jobs.vocabulary import JobStatus
 from backend.playground.vocabulary import CardState
 from backend.services import Services
-from backend.settings import ROOT, Settings
+from backend.settings import PROJECT_ROOT, Settings
 from backend.vocabulary import Outcome
 from tests.annotation_helpers import add_corpus, campaign
 from tests.job_helpers import ended, sweep, until, worker
@@ -154,15 +154,13 @@ def test_a_server_that_is_not_there_is_one_sentence_without_the_password() -> No
 def client(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     add_corpus(services.database, 3)
     app = FastAPI()
-    app.include_router(annotation_api.router(services))
-    app.include_router(playground_api.router(services))
+    app.include_router(annotation_api.build_router(services))
+    app.include_router(playground_api.build_router(services))
     with TestClient(app) as made:
         yield made
 
 
-def test_the_routes_answer_503_with_retry_after_and_save_nothing(
-    client: TestClient, services: Services
-) -> None:
+def test_the_routes_answer_503_with_retry_after_and_save_nothing(client: TestClient, services: Services) -> None:
     made = campaign(services.annotation)
     client.post("/api/annotation/enter", json={"name": "小明"})
     item = client.post("/api/annotation/next", json={"campaign_id": made.id}).json()["next"]["item_id"]
@@ -230,7 +228,7 @@ def test_a_command_ends_with_one_sentence(services: Services, home: Path, tmp_pa
     with locked(services.database):
         ran = subprocess.run(
             [sys.executable, "-c", quick, "import", str(file)],
-            cwd=ROOT,
+            cwd=PROJECT_ROOT,
             env=os.environ | {"ZHUFU_HOME": str(home)},
             capture_output=True,
             text=True,

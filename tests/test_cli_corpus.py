@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.cli import corpus_commands
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests import corpus_files as files
 from tests.corpus_files import GOOD, WEAK
 
@@ -20,7 +20,7 @@ def run(*words: str | Path, code: int = 0) -> tuple[Any, str]:
     """The object a command printed (or its plain text) and its messages."""
     done = subprocess.run(
         [sys.executable, "-m", "backend", *map(str, words)],
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -113,7 +113,7 @@ def test_wrong_exports(tmp_path: Path) -> None:
 
 
 def test_the_progress_line(capsys: pytest.CaptureFixture[str]) -> None:
-    show = corpus_commands._progress_bar()
+    show = corpus_commands._build_progress_bar()
     for share in (0.0, 0.001, 0.5, 1.0):
         show(share, "x: storing")
     shown = capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.services import Services
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests.llm_fixtures import FakeLLM
 from tests.playing import GREETING, WISH, endpoint
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.database
 def run(*given: str) -> tuple[int, dict[str, Any], str]:
     done = subprocess.run(
         [sys.executable, "-m", "backend", "generate", "--json", *given],
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
         timeout=60,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.corpus.leakage import leakage
+from backend.corpus.leakage import measure_leakage
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.errors import NotFound
@@ -90,6 +90,6 @@ def test_rows_carry_labels_and_show_the_first_greetings(corpus: CorpusService) -
 
 def test_leakage() -> None:
     training = [("请一", "甲"), ("请二", "乙")]
-    found = leakage([("请 一", "乙\n"), ("请三", "丙"), ("请三", "乙")], training)
-    assert (found.prompts, found.texts) == (0.5, 0.5)
-    assert math.isnan(leakage([], training).prompts)
+    found = measure_leakage([("请 一", "乙\n"), ("请三", "丙"), ("请三", "乙")], training)
+    assert (found.prompt_share, found.text_share) == (0.5, 0.5)
+    assert math.isnan(measure_leakage([], training).prompt_share)

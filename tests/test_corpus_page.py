@@ -2,8 +2,8 @@
 
 from backend.errors import Message
 from backend.records import ImportReport, RowError
-from ui.corpus_page import _rejected
-from ui.say import Say
+from ui.corpus_page import _rejected_rows
+from ui.say import Translator
 
 
 def report(*errors: RowError) -> ImportReport:
@@ -13,6 +13,6 @@ def report(*errors: RowError) -> ImportReport:
 def test_rows_that_were_refused_stand_by_line_and_the_whole_file_does_not() -> None:
     whole = RowError(None, Message("damaged", "损坏"))
     row = RowError(7, Message("no <greeting>", "没有<祝福>"))
-    assert _rejected(Say("zh"), report(whole)) == ""
-    shown = _rejected(Say("zh"), report(row, whole))
+    assert _rejected_rows(Translator("zh"), report(whole)) == ""
+    shown = _rejected_rows(Translator("zh"), report(row, whole))
     assert "7" in shown and "没有&lt;祝福&gt;" in shown and "None" not in shown

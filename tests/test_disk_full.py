@@ -23,15 +23,15 @@ from sqlalchemy import event, select
 from backend.db.engine import Database
 from backend.db.tables import Comparison, Rater
 from backend.errors import Unavailable, UserError
-from backend.files import disk_fault, make_home, write_whole
+from backend.files import create_home_folder, translate_disk_fault, write_atomically
 from backend.jobs.service import JobService
 from backend.llm.keys import KeyStore
 from backend.services import Services
-from backend.settings import ROOT, Settings
+from backend.settings import PROJECT_ROOT, Settings
 from backend.vocabulary import Outcome
 from tests.annotation_helpers import add_corpus, campaign
 from tests.real_app import App, running, until_ready
-from ui.annotation_api import router
+from ui.annotation_api import build_router
 
 pytestmark = pytest.mark.database
 
@@ -85,7 +85,7 @@ def test_the_routes_say_that_nothing_was_saved(services: Services) -> None:
     add_corpus(services.database, 3)
     made = campaign(services.annotation)
     app = FastAPI()
-    app.include_router(router(services))
+    app.include_router(build_router(services))
     with TestClient(app) as client:
         client.post("/api/annotation/enter", json={"name": "小明"})
         item = client.post("/api/annotation/next", json={"campaign_id": made.id}).json()["next"]["item_id"]
@@ -100,10 +100,10 @@ def test_the_routes_say_that_nothing_was_saved(services: Services) -> None:
 
 def test_keys_are_whole_or_as_they_were(tmp_path: Path) -> None:
     store = KeyStore(tmp_path)
-    store.put("one", SecretStr("first"))
+    store.store_key("one", SecretStr("first"))
     with no_room(os.getpid()), pytest.raises(UserError, match="cannot be read or written"):
-        store.put("one", SecretStr("second"))
-    assert store.get("one").get_secret_value() == "first"
+        store.store_key("one", SecretStr("second"))
+    assert store.load_key("one").get_secret_value() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["endpoint_keys.json"]
 
 
@@ -120,9 +120,9 @@ def test_an_export_is_whole_or_as_it_was(services: Services, tmp_path: Path) -> 
 
 def test_a_text_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "agreement.csv"
-    write_whole(file, "前", "utf-8-sig")
+    write_atomically(file, "前", "utf-8-sig")
     with no_room(os.getpid()), pytest.raises(OSError):
-        write_whole(file, "后" * 1000, "utf-8-sig")
+        write_atomically(file, "后" * 1000, "utf-8-sig")
     assert file.read_text("utf-8-sig") == "前" and list(tmp_path.iterdir()) == [file]
 
 
@@ -132,7 +132,7 @@ def test_a_program_whose_log_takes_no_line_goes_on(services: Services, tmp_path:
         ran = subprocess.run(
             [sys.executable, "-m", "backend.jobs.selftest", "--job", str(job.id)],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PROJECT_ROOT)},
             stdout=log,
             stderr=log,
             timeout=60,
@@ -147,7 +147,7 @@ def test_a_worker_whose_log_takes_no_line_goes_on(database: Database, home: Path
     with FULL.open("wb") as log:
         ran = subprocess.run(
             [sys.executable, "-m", "backend.jobs", "--once"],
-            cwd=ROOT,
+            cwd=PROJECT_ROOT,
             env=os.environ | {"ZHUFU_JOB_MIN_FREE_DISK_MB": "1", "ZHUFU_JOB_MIN_FREE_MEMORY_MB": "1"},
             stderr=log,
             timeout=60,
@@ -162,7 +162,7 @@ def test_a_folder_of_runs_that_cannot_be_made_is_told_in_the_job(database: Datab
     settings = {"ZHUFU_JOB_MIN_FREE_DISK_MB": "1", "ZHUFU_JOB_MIN_FREE_MEMORY_MB": "1"}
     ran = subprocess.run(
         [sys.executable, "-m", "backend.jobs", "--once"],
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
         env=os.environ | settings,
         capture_output=True,
         text=True,
@@ -176,13 +176,13 @@ def test_a_folder_of_runs_that_cannot_be_made_is_told_in_the_job(database: Datab
 def test_faults_of_the_disk_are_told_from_other_errors(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught, FULL.open("w") as file:
         file.write("x")
-    fault = disk_fault(caught.value)
+    fault = translate_disk_fault(caught.value)
     assert fault is not None and "full" in fault.text("en") and "已满" in fault.text("zh")
-    assert disk_fault(BrokenPipeError(32, "Broken pipe")) is None
-    assert disk_fault(FileNotFoundError(2, "No such file", "x")) is None
+    assert translate_disk_fault(BrokenPipeError(32, "Broken pipe")) is None
+    assert translate_disk_fault(FileNotFoundError(2, "No such file", "x")) is None
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="ZHUFU_HOME"):
-        make_home(tmp_path / "file" / "below")
+        create_home_folder(tmp_path / "file" / "below")
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,5 @@ def test_an_upload_without_room_is_a_sentence_on_the_page(browser: Browser, app:
 
 def _labels(app: App, name: str) -> list[Outcome]:
     with closing(Database(Settings(home=app.home).url)) as database, database.read() as session:
-        mine = (
-            select(Comparison.outcome).join(Rater, Rater.id == Comparison.rater_id).where(Rater.name == name)
-        )
+        mine = select(Comparison.outcome).join(Rater, Rater.id == Comparison.rater_id).where(Rater.name == name)
         return list(session.scalars(mine))

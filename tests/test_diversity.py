@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.diversity import UNSAID, distinct, first_characters, fit, profile, repetition, self_bleu
+from backend.diversity import (
+    UNNAMED_CREDIT,
+    build_profile,
+    distinct_n,
+    first_characters,
+    prompt_fit,
+    repetition_share,
+    self_bleu,
+)
 
 BODIES = st.lists(st.text("甲乙丙丁", min_size=1, max_size=12), min_size=2, max_size=6)
 
@@ -47,26 +55,26 @@ def test_self_bleu_by_hand() -> None:
 
 
 def test_distinct_by_hand() -> None:
-    assert distinct(["ABAB"], 1) == 2 / 4
-    assert distinct(["AB AB"], 2) == 2 / 3
-    assert distinct(["AB", "AB", "CD"], 2) == 2 / 3
-    assert math.isnan(distinct(["A", ""], 2))
+    assert distinct_n(["ABAB"], 1) == 2 / 4
+    assert distinct_n(["AB AB"], 2) == 2 / 3
+    assert distinct_n(["AB", "AB", "CD"], 2) == 2 / 3
+    assert math.isnan(distinct_n(["A", ""], 2))
 
 
 def test_repetition_by_hand() -> None:
-    assert repetition("ABCDEF") == 0.0
-    assert repetition("ABCABC") == 1.0
-    assert repetition("AAAA") == 1.0
-    assert repetition("ABXAB") == 4 / 5
-    assert repetition("甲") == 0.0
-    assert math.isnan(repetition(" \n"))
+    assert repetition_share("ABCDEF") == 0.0
+    assert repetition_share("ABCABC") == 1.0
+    assert repetition_share("AAAA") == 1.0
+    assert repetition_share("ABXAB") == 4 / 5
+    assert repetition_share("甲") == 0.0
+    assert math.isnan(repetition_share(" \n"))
 
 
 @given(st.text("甲乙", min_size=1, max_size=14))
 @settings(max_examples=150, deadline=None)
 def test_repetition_finds_the_longest_repeat(body: str) -> None:
     longest = max(size for size in range(len(body)) if size == 0 or _twice(body, size))
-    assert repetition(body) == pytest.approx(2 * longest / len(body))
+    assert repetition_share(body) == pytest.approx(2 * longest / len(body))
 
 
 def _twice(body: str, size: int) -> bool:
@@ -75,12 +83,12 @@ def _twice(body: str, size: int) -> bool:
 
 
 def test_fit_by_hand() -> None:
-    assert fit("送给妈妈的生日祝福语", "妈妈，生日快乐！") == 1.0
-    assert fit("送给妈妈的生日祝福语", "同事，新年快乐！") == 0.0
+    assert prompt_fit("送给妈妈的生日祝福语", "妈妈，生日快乐！") == 1.0
+    assert prompt_fit("送给妈妈的生日祝福语", "同事，新年快乐！") == 0.0
     # Birthday is named, the mother is not, and of the bigrams 妈妈 and 生日 one is echoed.
-    assert fit("送给妈妈的生日祝福语", "生日快乐！") == pytest.approx((1 + UNSAID + 0.5) / 3)
-    assert fit("送给妈妈的生日祝福语", " ") == 0.0
-    assert math.isnan(fit("祝福语", "岁岁平安"))
+    assert prompt_fit("送给妈妈的生日祝福语", "生日快乐！") == pytest.approx((1 + UNNAMED_CREDIT + 0.5) / 3)
+    assert prompt_fit("送给妈妈的生日祝福语", " ") == 0.0
+    assert math.isnan(prompt_fit("祝福语", "岁岁平安"))
 
 
 def test_a_text_that_fits_everybody_fits_worse() -> None:
@@ -88,30 +96,28 @@ def test_a_text_that_fits_everybody_fits_worse() -> None:
     good = "爷爷，八十大寿快乐，愿您福如东海！"
     collapsed = "像星辰般璀璨，像星辰般闪耀，像星辰般闪耀"
     wrong = "亲爱的同事，恭喜升职！"
-    assert fit(prompt, good) > fit(prompt, collapsed) > fit(prompt, wrong)
+    assert prompt_fit(prompt, good) > prompt_fit(prompt, collapsed) > prompt_fit(prompt, wrong)
 
 
 def test_profile_names_what_a_collapse_changes() -> None:
     prompts = ["送给妈妈的生日祝福语", "祝同事升职", "新婚祝福"]
-    healthy = profile(prompts, ["妈妈，生日快乐！", "恭喜升职，同事们为你高兴。", "新婚快乐，白头偕老。"])
-    collapsed = profile(prompts, ["像星辰般闪耀，像星辰般闪耀，" * 3] * 3)
+    healthy = build_profile(prompts, ["妈妈，生日快乐！", "恭喜升职，同事们为你高兴。", "新婚快乐，白头偕老。"])
+    collapsed = build_profile(prompts, ["像星辰般闪耀，像星辰般闪耀，" * 3] * 3)
     assert healthy.n == 3 and healthy.length == pytest.approx((8 + 13 + 10) / 3) and healthy.empty == 0
     assert collapsed.length > healthy.length
     assert collapsed.distinct_2 < healthy.distinct_2 / 2
     assert collapsed.self_bleu_4 == 1.0 and collapsed.repetition > 0.9
     assert collapsed.fit < healthy.fit / 2
-    assert profile(prompts, ["", "", ""]).empty == 1.0
+    assert build_profile(prompts, ["", "", ""]).empty == 1.0
 
 
 @pytest.mark.data
 @pytest.mark.parametrize(("file", "asked", "said"), [("sft_data.json", "instruction", "output")])
-def test_fit_separates_answers_from_answers_to_others(
-    research_data: Path, file: str, asked: str, said: str
-) -> None:
+def test_fit_separates_answers_from_answers_to_others(research_data: Path, file: str, asked: str, said: str) -> None:
     rows = json.loads((research_data / file).read_text(encoding="utf-8"))
     random.Random(0).shuffle(rows)
-    own = _known(fit(row[asked], row[said]) for row in rows)
-    other = _known(fit(rows[i - 1][asked], row[said]) for i, row in enumerate(rows))
+    own = _known(prompt_fit(row[asked], row[said]) for row in rows)
+    other = _known(prompt_fit(rows[i - 1][asked], row[said]) for i, row in enumerate(rows))
     assert _auc(own, other) >= 0.85
 
 

@@ -9,14 +9,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from backend.jobs.options import JobOptions
-from backend.settings import ROOT, Environment, Settings
-from ui.manual import router
-from ui.shell import LANGS, PAGES
+from backend.settings import PROJECT_ROOT, Environment, Settings
+from ui.manual import build_router
+from ui.shell import LANGUAGES, SITE_PAGES
 
 
 @pytest.mark.parametrize("settings", [Settings, JobOptions])
 def test_every_setting_is_documented(settings: type[Environment]) -> None:
-    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    page = (PROJECT_ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     prefix = str(settings.model_config["env_prefix"])
     missing = [name for name in settings.model_fields if f"`{prefix}{name.upper()}`" not in page]
     assert missing == []
@@ -24,37 +24,41 @@ def test_every_setting_is_documented(settings: type[Environment]) -> None:
 
 def test_every_command_is_documented() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "backend", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "backend", "--help"],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     commands = re.findall(r"^│ ([a-z_]+) ", done.stdout, re.MULTILINE)
-    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    page = (PROJECT_ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert len(commands) > 5
     assert [name for name in commands if f"`{name}" not in page] == []
 
 
-DOCS = ROOT / "docs"
-GUIDED = [path.relative_to(ROOT).as_posix() for lang in LANGS for path in sorted((DOCS / lang).glob("*.md"))]
+DOCS = PROJECT_ROOT / "docs"
+GUIDED = [
+    path.relative_to(PROJECT_ROOT).as_posix() for lang in LANGUAGES for path in sorted((DOCS / lang).glob("*.md"))
+]
 
 
 def targets_of(page: str) -> list[str]:
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = (PROJECT_ROOT / page).read_text(encoding="utf-8")
     return [t for t in re.findall(r"\]\(([^)#]+)\)", text) if not t.startswith("http")]
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/architecture.md", "docs/commands.md", "docs/settings.md", *GUIDED]
-)
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/commands.md", "docs/settings.md", *GUIDED])
 def test_links_and_pictures_lead_somewhere(page: str) -> None:
-    assert [t for t in targets_of(page) if not ((ROOT / page).parent / t).exists()] == []
+    assert [t for t in targets_of(page) if not ((PROJECT_ROOT / page).parent / t).exists()] == []
 
 
 def test_every_page_is_documented_with_a_picture_in_both_languages() -> None:
-    names = {lang: {path.stem for path in (DOCS / lang).glob("*.md")} for lang in LANGS}
-    assert names["zh"] == names["en"] >= {page.path for page in PAGES if page.path}
+    names = {lang: {path.stem for path in (DOCS / lang).glob("*.md")} for lang in LANGUAGES}
+    assert names["zh"] == names["en"] >= {page.url_path for page in SITE_PAGES if page.url_path}
     for lang, found in names.items():
         index = targets_of(f"docs/{lang}/index.md")
         assert {f"{name}.md" for name in found} - set(index) == {"index.md"}
-        for name in found & {page.path for page in PAGES}:
+        for name in found & {page.url_path for page in SITE_PAGES}:
             assert any(t.endswith(f"-{lang}.png") for t in targets_of(f"docs/{lang}/{name}.md")), name
 
 
@@ -64,7 +68,7 @@ def test_pictures_stay_small() -> None:
 
 def test_the_documentation_is_served_and_nothing_else() -> None:
     app = FastAPI()
-    app.include_router(router("/style.css", "/script.js"))
+    app.include_router(build_router("/style.css", "/script.js"))
     client = TestClient(app)
     for page in GUIDED:
         reply = client.get(f"/help/{page.removeprefix('docs/')}")
@@ -76,6 +80,6 @@ def test_the_documentation_is_served_and_nothing_else() -> None:
 
 
 def test_the_file_map_names_what_is_there() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rooms = [path.name for path in (ROOT / "backend").iterdir() if (path / "__init__.py").is_file()]
+    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    rooms = [path.name for path in (PROJECT_ROOT / "backend").iterdir() if (path / "__init__.py").is_file()]
     assert [room for room in rooms if f"backend/{room}/" not in readme] == []

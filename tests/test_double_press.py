@@ -177,9 +177,7 @@ def test_a_key_held_down_and_an_input_method_label_nothing_more(browser: Browser
     assert len(person.rows()) == 1
     until_ready(page)
     for event in ("{ key: 'ArrowLeft', isComposing: true }", "{ key: 's', keyCode: 229 }"):
-        page.evaluate(
-            f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{ bubbles: true, ...{event} }}))"
-        )
+        page.evaluate(f"document.body.dispatchEvent(new KeyboardEvent('keydown', {{ bubbles: true, ...{event} }}))")
     page.wait_for_timeout(300)
     assert len(person.rows()) == 1
     page.keyboard.press("ArrowRight")

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests.real_app import App, running
-from ui.entrance import TRIES, WINDOW_S, Admission, Attempts, Password, safe_target
-from ui.shell import LANGS, PAGES
+from ui.entrance import MOST_TRIES, TRY_WINDOW_S, Admission, LoginAttempts, ResearcherPassword, safe_target
+from ui.shell import LANGUAGES, SITE_PAGES
 
 pytestmark = pytest.mark.database
 
@@ -49,7 +49,7 @@ FREE = ("/login", "/logout", "/assets/", "/help/", "/favicon.ico")
 def test_nobody_passes_without_the_password(closed: App, tmp_path: Path) -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "tests.route_paths", str(tmp_path / "home")],
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -67,8 +67,8 @@ def test_nobody_passes_without_the_password(closed: App, tmp_path: Path) -> None
 
 def test_a_page_leads_to_the_password_and_back(closed: App) -> None:
     with client_of(closed) as client:
-        for page in PAGES:
-            reply = client.get(f"/zh/{page.path}", headers={"accept": "text/html"})
+        for page in SITE_PAGES:
+            reply = client.get(f"/zh/{page.url_path}", headers={"accept": "text/html"})
             assert reply.status_code == 303 and reply.headers["location"].startswith("/login?next=%2Fzh%2F")
         shown = client.get("/login?next=/zh/corpus")
         assert 'type="password"' in shown.text and 'value="/zh/corpus"' in shown.text
@@ -84,25 +84,25 @@ def test_a_page_leads_to_the_password_and_back(closed: App) -> None:
 
 def test_an_address_waits_until_its_first_wrong_try_is_a_minute_old() -> None:
     now = 0.0
-    attempts = Attempts(lambda: now)
+    attempts = LoginAttempts(lambda: now)
     for second in (0.0, 10.0, 20.0, 30.0):
         now = second
-        attempts.failed("a")
-    assert attempts.wait_s("a") == 0
+        attempts.record_failure("a")
+    assert attempts.seconds_to_wait("a") == 0
     now = 40.0
-    attempts.failed("a")
-    assert attempts.wait_s("a") == WINDOW_S - 40 and attempts.wait_s("b") == 0
-    now = WINDOW_S + 0.1
-    assert attempts.wait_s("a") == 0
+    attempts.record_failure("a")
+    assert attempts.seconds_to_wait("a") == TRY_WINDOW_S - 40 and attempts.seconds_to_wait("b") == 0
+    now = TRY_WINDOW_S + 0.1
+    assert attempts.seconds_to_wait("a") == 0
 
 
 def test_a_new_password_ends_every_session() -> None:
     session: dict[str, object] = {}
-    Password("first password", "secret").sign_in(session)
-    assert Password("first password", "secret").is_signed_in(session)
-    assert not Password("other password", "secret").is_signed_in(session)
-    assert not Password("first password", "another secret").is_signed_in(session)
-    assert not Password("first password", "secret").is_signed_in({})
+    ResearcherPassword("first password", "secret").sign_in(session)
+    assert ResearcherPassword("first password", "secret").is_signed_in(session)
+    assert not ResearcherPassword("other password", "secret").is_signed_in(session)
+    assert not ResearcherPassword("first password", "another secret").is_signed_in(session)
+    assert not ResearcherPassword("first password", "secret").is_signed_in({})
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_open_pages_are_whole_and_nothing_more(opened: App) -> None:
 
 
 def test_one_open_page_does_not_open_the_other() -> None:
-    admission = Admission(Password(PASSWORD, "secret"), frozenset({"annotate"}), LANGS)
+    admission = Admission(ResearcherPassword(PASSWORD, "secret"), frozenset({"annotate"}), LANGUAGES)
 
     def is_open(method: str, path: str) -> bool:
         return admission.is_open({"method": method, "path": path, "query_string": b""})
@@ -189,7 +189,7 @@ def test_one_open_page_does_not_open_the_other() -> None:
 def test_guessing_is_slowed_down(closed: App) -> None:
     with client_of(closed) as client:
         # Wrong tries of the tests before count as well: all come from one address.
-        tries = [sign_in(client, f"guess number {n}") for n in range(TRIES + 1)]
+        tries = [sign_in(client, f"guess number {n}") for n in range(MOST_TRIES + 1)]
         assert tries[0] == 401 and tries[-1] == 429
         slow = client.post("/login", data={"password": PASSWORD})
         assert slow.status_code == 429 and int(slow.headers["retry-after"]) > 30 and "秒" in slow.text

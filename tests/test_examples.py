@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from backend.corpus import split_of
-from backend.corpus.examples import FOLDER
-from backend.corpus.liked import liked
-from backend.db.base import now
+from backend.corpus import assign_split
+from backend.corpus.examples import EXAMPLES_FOLDER
+from backend.corpus.liked import collect_liked
+from backend.db.base import utc_now
 from backend.db.tables import Campaign, Comparison, Greeting, Item, PreferencePair, Prompt, Rater, Verdict
 from backend.errors import UserError
-from backend.judges.registry import ExampleWish, describe
+from backend.judges.registry import ExampleRequest, describe_judge
 from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.scoring.blocking import blocking
+from backend.scoring.blocking import run_blocking
 from backend.services import Services
 from backend.text import digest
 from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.database
 def prompts_of(split: Split, count: int) -> list[str]:
     """Requests that fall into a split."""
     made = (f"给第{n}位妈妈的生日祝福" for n in range(10_000))
-    found = [text for text in made if split_of(text) is split]
+    found = [text for text in made if assign_split(text) is split]
     return found[:count]
 
 
@@ -42,7 +42,7 @@ class Corpus:
         with self.services.database.write() as session:
             row = session.scalar(select(Prompt).where(Prompt.text == prompt))
             if row is None:
-                row = Prompt(text=prompt, text_hash=digest(prompt), split=split_of(prompt))
+                row = Prompt(text=prompt, text_hash=digest(prompt), split=assign_split(prompt))
                 session.add(row)
                 session.flush()
             made = Greeting(prompt_id=row.id, text=text, text_hash=digest(text), source=Source.MODEL)
@@ -60,9 +60,7 @@ class Corpus:
 
     def verdict(self, greeting: int, value: float | None, rater: int, **more: object) -> int:
         with self.services.database.write() as session:
-            made = Verdict(
-                rater_id=rater, greeting_id=greeting, value=value, **{"scale": Scale.BINARY, **more}
-            )
+            made = Verdict(rater_id=rater, greeting_id=greeting, value=value, **{"scale": Scale.BINARY, **more})
             session.add(made)
             session.flush()
             return made.id
@@ -87,7 +85,7 @@ class Corpus:
                 session.flush()
             made = Comparison(
                 rater_id=rater, item_id=item.id, left_id=left, right_id=right, outcome=outcome,
-                request_id=f"{now().isoformat()}{left}{right}{rater}{more}"[:64], **more,
+                request_id=f"{utc_now().isoformat()}{left}{right}{rater}{more}"[:64], **more,
             )  # fmt: skip
             session.add(made)
             session.flush()
@@ -95,7 +93,7 @@ class Corpus:
 
     def votes(self) -> dict[str, tuple[int, int]]:
         with self.services.database.read() as session:
-            return {one.greeting: (one.likes, one.dislikes) for _, one in liked(session)}
+            return {one.greeting: (one.likes, one.dislikes) for _, one in collect_liked(session)}
 
 
 @pytest.fixture
@@ -196,9 +194,7 @@ def test_a_visitors_last_click_counts(corpus: Corpus) -> None:
                     session.flush()
                     cards[text] = card.id
                 session.add(
-                    PlaySignal(
-                        card_id=cards[text], visitor=visitor, value=value, request_id=f"{number}-{place}"
-                    )
+                    PlaySignal(card_id=cards[text], visitor=visitor, value=value, request_id=f"{number}-{place}")
                 )
                 session.flush()
     assert corpus.votes() == {"甲": (1, 0), "乙": (0, 1)}
@@ -215,10 +211,10 @@ def test_nothing_of_the_evaluation_splits_is_an_example(corpus: Corpus) -> None:
     corpus.verdict(corpus.greeting(train, f" {shared}！"), 1.0, human)
     corpus.verdict(corpus.greeting(other, "只在训练里"), 1.0, human)
     reworded = f"请帮我写一条{prompts_of(Split.TEST, 1)[0]}语"
-    if split_of(reworded) is Split.TRAIN:
+    if assign_split(reworded) is Split.TRAIN:
         corpus.verdict(corpus.greeting(reworded, "换了说法的考题"), 1.0, human)
     assert corpus.votes() == {"只在训练里": (1, 0)}
-    found = blocking(corpus.services.examples.retriever(ExampleWish(10)).examples(train))
+    found = run_blocking(corpus.services.examples.retriever(ExampleRequest(10)).examples(train))
     assert [one.greeting for one in found] == ["只在训练里"]
 
 
@@ -229,9 +225,9 @@ def test_the_seed_corpus_gives_examples_for_its_own_requests_without_itself(serv
             select(Prompt.text, Greeting.text).join(Greeting, Greeting.prompt_id == Prompt.id).limit(120)
         ).all()
         evaluated = set(session.scalars(select(Prompt.text).where(Prompt.split != Split.TRAIN)))
-    retriever = services.examples.retriever(ExampleWish(3))
+    retriever = services.examples.retriever(ExampleRequest(3))
     for prompt, text in rows:
-        found = blocking(retriever.examples(prompt, text))
+        found = run_blocking(retriever.examples(prompt, text))
         assert all(one.prompt != prompt and one.greeting != text for one in found)
         assert not {one.prompt for one in found} & evaluated
 
@@ -260,8 +256,8 @@ def test_the_index_is_built_once_and_again_when_the_corpus_changed(
     assert fresh.index().name == one.name and len(built) == 1
     corpus.verdict(corpus.greeting(prompts_of(Split.TRAIN, 2)[1], "乙"), 1.0, human)
     two = services.examples.index()
-    assert two.entries == 2 and len(built) == 2
-    assert services.examples.index(one.name).entries == 1
+    assert two.greeting_count == 2 and len(built) == 2
+    assert services.examples.index(one.name).greeting_count == 1
     with pytest.raises(UserError, match="no longer there"):
         services.examples.index("0123456789ab")
     with pytest.raises(UserError, match="no longer there"):
@@ -274,11 +270,11 @@ def test_a_damaged_index_is_built_again(corpus: Corpus) -> None:
     services = corpus.services
     corpus.verdict(corpus.greeting(prompts_of(Split.TRAIN, 1)[0], "甲"), 1.0, corpus.rater())
     made = services.examples.index()
-    folder: Path = services.settings.home / FOLDER / made.name
+    folder: Path = services.settings.home / EXAMPLES_FOLDER / made.name
     for path in (folder / "entries.json", folder / "words" / "vocab.index.json"):
         path.write_text("{", "utf-8")
         again = ExampleService(services.database, services.settings.home).index()
-        assert again.name == made.name and again.entries == 1
+        assert again.name == made.name and again.greeting_count == 1
 
 
 def test_a_panel_is_shown_examples_and_keeps_them_and_its_version_names_the_index(
@@ -299,13 +295,13 @@ def test_a_panel_is_shown_examples_and_keeps_them_and_its_version_names_the_inde
             assert text not in json.dumps(rows[0].dimensions["examples"], ensure_ascii=False)
         bodies = fake_llm.state()["bodies"]
         assert all("范例" in body["messages"][-1]["content"] for body in bodies)
-        pinned = services.scoring.pinned(wanted)
+        pinned = services.scoring.pin_examples(wanted)
         assert pinned.config["index"] == services.examples.index().name
         corpus = Corpus(services)
         corpus.verdict(corpus.greeting(prompts_of(Split.TRAIN, 1)[0], "新受欢迎的一条"), 1.0, corpus.rater())
-        house_ = services.scoring._house()
-        assert describe(pinned, house_).version == saved.version
-        assert describe(wanted, house_).version != saved.version
+        house_ = services.scoring._build_context()
+        assert describe_judge(pinned, house_).version == saved.version
+        assert describe_judge(wanted, house_).version != saved.version
 
 
 def test_a_panel_without_examples_does_not_touch_the_index(fake_llm: FakeLLM, home: Path) -> None:
@@ -313,12 +309,10 @@ def test_a_panel_without_examples_does_not_touch_the_index(fake_llm: FakeLLM, ho
     with house(fake_llm, 5) as services:
         assert services.scoring.run(request(services, "panel")).scored == 5
         services.scoring.preview(JudgeSpec(JudgeKind.PANEL, "p", "fake", {"examples": 3}), _sample())
-        assert not (services.settings.home / FOLDER).exists()
+        assert not (services.settings.home / EXAMPLES_FOLDER).exists()
 
 
-@pytest.mark.parametrize(
-    "config", [{"examples": 11}, {"examples": "x"}, {"examples": 1, "embeddings": "none"}]
-)
+@pytest.mark.parametrize("config", [{"examples": 11}, {"examples": "x"}, {"examples": 1, "embeddings": "none"}])
 def test_wishes_that_cannot_be_are_refused(fake_llm: FakeLLM, home: Path, config: dict[str, object]) -> None:
     with house(fake_llm) as services, pytest.raises(UserError):
         services.scoring.catalog.save(JudgeSpec(JudgeKind.PANEL, "p", "fake", config))

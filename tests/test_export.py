@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backend.corpus import split_of
+from backend.corpus import assign_split
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
@@ -57,15 +57,13 @@ def other_home(path: Path) -> Database:
 
 def prompt_in(split: Split, number: int = 0) -> str:
     """The n-th made-up request that falls into the split."""
-    found = (f"第{n}个请求" for n in range(10_000) if split_of(f"第{n}个请求") == split)
+    found = (f"第{n}个请求" for n in range(10_000) if assign_split(f"第{n}个请求") == split)
     return next(text for place, text in enumerate(found) if place == number)
 
 
 def nasty_pairs() -> list[dict[str, Any]]:
     tags = {"flaw": "stiff", "occasion": "生日", "recipient": "朋友", "style": "口语"}
-    rows: list[dict[str, Any]] = [
-        {"prompt": f"{text} 请", "chosen": text, "rejected": f"{text}差"} for text in NASTY
-    ]
+    rows: list[dict[str, Any]] = [{"prompt": f"{text} 请", "chosen": text, "rejected": f"{text}差"} for text in NASTY]
     return [{**row, **tags} if place % 2 else row for place, row in enumerate(rows)]
 
 
@@ -262,9 +260,7 @@ def stored(corpus: CorpusService, tmp_path: Path, *texts: str, name: str = "text
     corpus.import_file(files.json_lines(tmp_path / name, rows))
 
 
-def exported(
-    corpus: CorpusService, tmp_path: Path, what: str, **scope: str
-) -> tuple[set[Any], dict[str, int]]:
+def exported(corpus: CorpusService, tmp_path: Path, what: str, **scope: str) -> tuple[set[Any], dict[str, int]]:
     path = tmp_path / "x.csv"
     report = corpus.export(what, "csv", path, **scope)
     names = ("chosen", "rejected") if what == "pairs" else ("response", "label")
@@ -274,9 +270,7 @@ def exported(
     return found, report.dropped
 
 
-def test_pairs_are_what_most_raters_of_an_item_chose(
-    corpus: CorpusService, database: Database, tmp_path: Path
-) -> None:
+def test_pairs_are_what_most_raters_of_an_item_chose(corpus: CorpusService, database: Database, tmp_path: Path) -> None:
     stored(corpus, tmp_path, *"甲乙丙丁戊己庚")
     made = Round(database, "对比")
     made.compare("甲", "乙", B, B, A, swapped=True)
@@ -311,9 +305,7 @@ def test_sources_that_contradict_each_other_are_left_out(
     corpus: CorpusService, database: Database, tmp_path: Path
 ) -> None:
     pair = {"prompt": "请", "chosen": "甲", "rejected": "乙"}
-    corpus.import_file(
-        files.json_lines(tmp_path / "one", [pair, {**pair, "rejected": "丙", "flaw": "stiff"}])
-    )
+    corpus.import_file(files.json_lines(tmp_path / "one", [pair, {**pair, "rejected": "丙", "flaw": "stiff"}]))
     turned = {"prompt": "请", "chosen": "乙", "rejected": "甲"}
     corpus.import_file(files.json_lines(tmp_path / "two", [turned, {**pair, "rejected": "丙"}]))
     Round(database, "对比").compare("乙", "丙", B)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from backend.corpus.export_folders import KEPT_S, export_path
+from backend.corpus.export_folders import RETENTION_S, new_export_path
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.errors import UserError
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests import corpus_files as files
 
 pytestmark = pytest.mark.database
@@ -46,7 +46,7 @@ def test_exports_of_pages_never_share_a_file(corpus: CorpusService, home: Path) 
 
     def export(number: int) -> tuple[str, Path]:
         name = ("first", "second")[number % 2]
-        path = export_path(home, "zhufu-pairs-trl.jsonl")
+        path = new_export_path(home, "zhufu-pairs-trl.jsonl")
         start.wait()
         return name, Path(corpus.export("pairs", "trl", path, dataset=name).path)
 
@@ -62,9 +62,7 @@ def test_exports_of_pages_never_share_a_file(corpus: CorpusService, home: Path) 
 
 
 @pytest.mark.parametrize("fmt", ["trl", "sharegpt", "csv", "parquet"])
-def test_threads_that_write_to_one_path_leave_one_whole_file(
-    corpus: CorpusService, tmp_path: Path, fmt: str
-) -> None:
+def test_threads_that_write_to_one_path_leave_one_whole_file(corpus: CorpusService, tmp_path: Path, fmt: str) -> None:
     path = tmp_path / "out.x"
     start = threading.Barrier(4)
 
@@ -88,7 +86,7 @@ def test_commands_that_write_to_one_path_leave_the_files_of_one(
     command = [sys.executable, "-m", "backend", "export", "pairs", "--format", "trl", "-o", output]
     running = [
         subprocess.Popen(
-            [*command, "--dataset", name], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            [*command, "--dataset", name], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
         )
         for name in ("first", "second", "first", "second")
     ]
@@ -101,7 +99,7 @@ def test_commands_that_write_to_one_path_leave_the_files_of_one(
 
 
 def test_old_exports_go_and_new_ones_stay(home: Path) -> None:
-    old, new = export_path(home, "a"), export_path(home, "b")
+    old, new = new_export_path(home, "a"), new_export_path(home, "b")
     old.write_text("a")
     new.write_text("b")
     loose = home / "exports" / "left-by-an-older-version.csv"
@@ -109,10 +107,10 @@ def test_old_exports_go_and_new_ones_stay(home: Path) -> None:
     outside = home / "outside"
     outside.mkdir()
     (home / "exports" / "link").symlink_to(outside)
-    before = time.time() - KEPT_S - 60
+    before = time.time() - RETENTION_S - 60
     for each in (old.parent, loose, home / "exports" / "link"):
         os.utime(each, (before, before), follow_symlinks=False)
-    export_path(home, "c")
+    new_export_path(home, "c")
     assert new.exists() and outside.is_dir()
     assert not old.exists() and not loose.exists() and not (home / "exports" / "link").is_symlink()
 
@@ -127,4 +125,4 @@ def test_an_export_never_replaces_a_device(corpus: CorpusService, tmp_path: Path
 def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        export_path(tmp_path / "file", "x")
+        new_export_path(tmp_path / "file", "x")

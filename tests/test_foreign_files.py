@@ -14,8 +14,8 @@ import pytest
 from backend.cli.principles_file import read_principles
 from backend.corpus import limits, reader_process
 from backend.corpus.importing import read_prompts
-from backend.corpus.limits import Allowance
-from backend.corpus.reader_frames import FRAME_BYTES, read_frame
+from backend.corpus.limits import ReadingAllowance
+from backend.corpus.reader_frames import MAX_FRAME_BYTES, read_frame
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
 from backend.errors import UserError
@@ -48,9 +48,7 @@ def readers() -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_files_are_refused_in_time_and_memory(
-    corpus: CorpusService, tmp_path: Path, name: str
-) -> None:
+def test_hostile_files_are_refused_in_time_and_memory(corpus: CorpusService, tmp_path: Path, name: str) -> None:
     make, reason = HOSTILE[name]
     path = make(tmp_path / "brought")
     before = psutil.Process().memory_info().rss
@@ -103,14 +101,12 @@ def test_a_gap_in_a_sheet_costs_nothing(corpus: CorpusService, tmp_path: Path) -
     assert (report.read, report.added) == (2, 2)
 
 
-def test_time_and_memory_are_limited(
-    corpus: CorpusService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_and_memory_are_limited(corpus: CorpusService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = hostile.slow_sheet(tmp_path / "slow.xlsx")
-    monkeypatch.setattr(limits, "to_import", lambda _: Allowance(1, 30.0, 1 << 20))
+    monkeypatch.setattr(limits, "to_import", lambda _: ReadingAllowance(1, 30.0, 1 << 20))
     with pytest.raises(ImportRefused, match="took more than 1 seconds"):
         corpus.import_file(path)
-    monkeypatch.setattr(limits, "to_import", lambda _: Allowance(60, 0.5, 1 << 20))
+    monkeypatch.setattr(limits, "to_import", lambda _: ReadingAllowance(60, 0.5, 1 << 20))
     with pytest.raises(ImportRefused, match="seconds; save it as JSON Lines"):
         corpus.import_file(path)
 
@@ -166,7 +162,7 @@ def test_forty_previews_at_once_leave_others_their_turn(services: Services, tmp_
         watcher.join()
     print(f"40 previews in {seconds:.1f} s; {len(waits)} others served, the slowest in {max(waits):.2f} s")
     assert len(waits) > 20 and max(waits) < 3
-    assert most[0] <= reader_process.AT_ONCE and seconds < 60
+    assert most[0] <= reader_process.MAX_READERS and seconds < 60
     assert sum("try again in a moment" in one for one in told) >= 10 and len(told) >= 20
     assert corpus.preview(good).kind == "labels"
 
@@ -190,20 +186,18 @@ def test_the_reader_sees_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ZHUFU_LLM_API_KEY", "secret")
     path = tmp_path / "many.txt"
     path.write_text("".join(f"第{n}个朋友的生日祝福\n" for n in range(300_000)), "utf-8")
-    with reader_process.opened(path):
+    with reader_process.open_foreign_file(path):
         (child,) = readers()
         assert not [name for name in child.environ() if name.startswith("ZHUFU_")]
 
 
-@pytest.mark.parametrize(
-    "said", [b"\0\0", b"\xff\xff\xff\xff", b"\0\0\0\5[1", b"\0\0\0\2[]", b"\0\0\0\2\x80\4"]
-)
+@pytest.mark.parametrize("said", [b"\0\0", b"\xff\xff\xff\xff", b"\0\0\0\5[1", b"\0\0\0\2[]", b"\0\0\0\2\x80\4"])
 def test_only_whole_frames_of_data_are_taken(said: bytes) -> None:
     place = 0
 
     def read(size: int) -> bytes:
         nonlocal place
-        assert size <= FRAME_BYTES
+        assert size <= MAX_FRAME_BYTES
         place, found = place + size, said[place : place + size]
         return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.job_tables import Job, JobEvent
 from backend.db.llm_tables import LLMCall
 from backend.errors import NotFound, UserError
@@ -16,12 +16,12 @@ from backend.jobs.records import ArtifactInfo
 from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
 from backend.llm.checks import EndpointInput
 from backend.llm.client import OpenAIClient
-from backend.llm.errors import Kind, LLMError
+from backend.llm.errors import LLMError, LLMErrorKind
 from backend.services import Services
 from backend.training_runs.service import TrainingService
 from backend.writing import generators
 from backend.writing.generators import GeneratorService, Readiness
-from backend.writing.writer import Sampling, Writer, Written, without_thought
+from backend.writing.writer import GreetingWriter, SamplingSettings, WrittenGreeting, strip_thoughts
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import sweep, until, worker
 from tests.llm_fixtures import FakeLLM
@@ -54,21 +54,21 @@ def test_an_address_holds_for_one_start(house: Services) -> None:
 
     def started(after: timedelta) -> bool:
         with house.database.write() as session:
-            session.get_one(Job, job).started_at = now() + after
-        return TrainingService(house.jobs).address(job) is not None
+            session.get_one(Job, job).started_at = utc_now() + after
+        return TrainingService(house.jobs).find_address(job) is not None
 
-    assert TrainingService(house.jobs).address(job) is None
+    assert TrainingService(house.jobs).find_address(job) is None
     with house.database.write() as session:
         session.add(told)
-    assert TrainingService(house.jobs).address(job) is None
+    assert TrainingService(house.jobs).find_address(job) is None
     assert started(after=-timedelta(seconds=5))
     assert not started(after=timedelta(seconds=5))
 
 
-def write(house: Services, name: str, n: int, seed: int | None, prompt: str = PROMPT) -> list[Written]:
-    async def run() -> list[Written]:
-        async with await house.generators.open(name, scope="test") as writer:
-            return await writer.write(prompt, n, Sampling(seed=seed, max_tokens=12))
+def write(house: Services, name: str, n: int, seed: int | None, prompt: str = PROMPT) -> list[WrittenGreeting]:
+    async def run() -> list[WrittenGreeting]:
+        async with await house.generators.open(name, ledger_scope="test") as writer:
+            return await writer.write(prompt, n, SamplingSettings(seed=seed, max_tokens=12))
 
     return asyncio.run(run())
 
@@ -76,10 +76,10 @@ def write(house: Services, name: str, n: int, seed: int | None, prompt: str = PR
 def streamed(house: Services, name: str, seed: int) -> tuple[str, list[str]]:
     told: list[str] = []
 
-    async def run() -> Written:
+    async def run() -> WrittenGreeting:
         # Another scope: the ledger must not answer for the model.
-        async with await house.generators.open(name, scope="stream") as writer:
-            return await writer.stream(PROMPT, told.append, Sampling(seed=seed, max_tokens=12))
+        async with await house.generators.open(name, ledger_scope="stream") as writer:
+            return await writer.stream(PROMPT, told.append, SamplingSettings(seed=seed, max_tokens=12))
 
     return asyncio.run(run()).text, told
 
@@ -108,7 +108,7 @@ def test_the_request_is_fenced_for_an_endpoint(house: Services, fake_llm: FakeLL
 def test_one_failed_call_is_a_sentence_and_the_others_stand(house: Services, fake_llm: FakeLLM) -> None:
     fake_llm.script(reply="tests.greeting_replies:greeting", first_faults=["too_long"])
     written = write(house, "fake", 3, seed=1)
-    assert sorted(one.kind for one in written) == ["", "", Kind.TOO_LONG]
+    assert sorted(one.kind for one in written) == ["", "", LLMErrorKind.TOO_LONG]
     assert [bool(one.text) != bool(one.error) for one in written] == [True] * 3
     fake_llm.script(reply="tests.greeting_replies:greeting", models=["other"])
     with pytest.raises(LLMError, match="does not know the model"):
@@ -119,15 +119,15 @@ def test_a_stream_tells_the_text_so_far_without_thoughts(house: Services, fake_l
     fake_llm.script(text="<think>对方是奶奶，要亲切。</think>\n奶奶，愿您天天有戏听，顿顿有胃口。", chunk=2)
     told: list[str] = []
 
-    async def run() -> Written:
-        async with await house.generators.open("fake", scope="test") as writer:
-            return await writer.stream(PROMPT, told.append, Sampling(seed=1))
+    async def run() -> WrittenGreeting:
+        async with await house.generators.open("fake", ledger_scope="test") as writer:
+            return await writer.stream(PROMPT, told.append, SamplingSettings(seed=1))
 
     written = asyncio.run(run())
     assert written.text == told[-1] == "奶奶，愿您天天有戏听，顿顿有胃口。"
     assert told == sorted(told, key=len) and len(told) > 5
     assert not any("对方" in text or "think" in text for text in told)
-    assert [without_thought(text) for text in ("<th", "<think>a", "<3 你", "好<think>")] == [
+    assert [strip_thoughts(text) for text in ("<th", "<think>a", "<3 你", "好<think>")] == [
         "",
         "",
         "<3 你",
@@ -148,7 +148,7 @@ def test_a_run_of_pairs_wakes_a_policy_lets_it_write_and_leaves_it_to_its_rest(
         until(lambda: house.jobs.job(job.id).ended, 120)
         done = house.jobs.job(job.id)
         assert done.status is JobStatus.SUCCEEDED, done.error
-        serving = [one for one in house.jobs.jobs(kind="serve") if not one.ended]
+        serving = [one for one in house.jobs.jobs(job_kind="serve") if not one.ended]
         assert [one.config["idle_minutes"] for one in serving] == [generators.IDLE_MINUTES]
         assert house.generators.info(name).readiness is Readiness.READY
     made = candidates(house, run.id)
@@ -166,9 +166,7 @@ def test_a_run_of_pairs_wakes_a_policy_lets_it_write_and_leaves_it_to_its_rest(
     assert funnel.judged == funnel.debated == sum(one.fault is None for one in made)
 
 
-def test_a_policy_is_woken_once_and_rests_when_stopped(
-    house: Services, home: Path, tiny_home: TinyHome
-) -> None:
+def test_a_policy_is_woken_once_and_rests_when_stopped(house: Services, home: Path, tiny_home: TinyHome) -> None:
     name = f"artifact:{policy(house, tiny_home.policy).id}"
     assert house.generators.info(name).readiness is Readiness.ASLEEP
     with worker(home):
@@ -181,12 +179,12 @@ def test_a_policy_is_woken_once_and_rests_when_stopped(
             click.start()
         for click in clicks:
             click.join()
-        assert len(set(jobs)) == 1 and len(house.jobs.jobs(kind="serve")) == 1
-        assert house.jobs.jobs(kind="serve")[0].config["idle_minutes"] == generators.IDLE_MINUTES
+        assert len(set(jobs)) == 1 and len(house.jobs.jobs(job_kind="serve")) == 1
+        assert house.jobs.jobs(job_kind="serve")[0].config["idle_minutes"] == generators.IDLE_MINUTES
         assert house.generators.info(name).readiness is Readiness.STARTING
         first = write(house, name, 3, seed=5)
         assert house.generators.info(name).readiness is Readiness.READY
-        assert all(one.error is None or one.kind == Kind.EMPTY for one in first)
+        assert all(one.error is None or one.kind == LLMErrorKind.EMPTY for one in first)
         assert len({one.text for one in first}) == 3, "sampled, though the model's own files do not say so"
         assert [one.text for one in write(house, name, 3, seed=5)] == [one.text for one in first]
         text, told = streamed(house, name, seed=5)
@@ -198,17 +196,15 @@ def test_a_policy_is_woken_once_and_rests_when_stopped(
             assert session.query(LLMCall).first().messages == [{"role": "user", "content": PROMPT}]
         house.generators.stop(name)
         until(lambda: house.generators.info(name).readiness is Readiness.ASLEEP)
-        assert house.jobs.jobs(kind="serve")[0].status is JobStatus.CANCELLED
+        assert house.jobs.jobs(job_kind="serve")[0].status is JobStatus.CANCELLED
 
 
-def test_what_cannot_write_says_why(
-    house: Services, tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_write_says_why(house: Services, tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFound, match="known: fake"):
         house.generators.info("artifact:9")
     name = f"artifact:{policy(house, tiny_home.policy).id}"
     with pytest.raises(UserError, match="takes too long to start: No worker is running"):
-        asyncio.run(GeneratorService(house.endpoints, house.jobs, wait_s=0.3).resolve(name))
+        asyncio.run(GeneratorService(house.endpoints, house.jobs, start_timeout_s=0.3).resolve(name))
     house.generators.stop(name)
     monkeypatch.setattr(generators, "SERVER_MB", 10_000_000)
     with pytest.raises(UserError, match="MB are free"):
@@ -218,7 +214,7 @@ def test_what_cannot_write_says_why(
     assert job is not None
     threading.Timer(0.3, house.generators.stop, [name]).start()
     with pytest.raises(UserError, match=f"did not start: its job {job.id} was stopped"):
-        asyncio.run(house.generators.resolve(name, wait_s=20))
+        asyncio.run(house.generators.resolve(name, timeout_s=20))
 
 
 def test_two_processes_that_start_at_once_keep_one(house: Services, tiny_home: TinyHome) -> None:
@@ -226,7 +222,7 @@ def test_two_processes_that_start_at_once_keep_one(house: Services, tiny_home: T
     first = house.generators.start(f"artifact:{made.id}")
     assert first is not None
     late = house.jobs.submit("serve", {"artifact": f"artifact:{made.id}"})
-    assert house.generators._only(made.id, late).id == first.id
+    assert house.generators._keep_earliest_job(made.id, late).id == first.id
     assert house.jobs.job(late.id).status is JobStatus.CANCELLED
 
 
@@ -234,10 +230,10 @@ def test_a_trained_models_stream_that_breaks_off_comes_in_one_piece(fake_llm: Fa
     fake_llm.script(reply="tests.greeting_replies:greeting", first_faults=["stream_error"])
     told: list[str] = []
 
-    async def run() -> Written:
+    async def run() -> WrittenGreeting:
         client = OpenAIClient(fake_llm.endpoint())
-        async with Writer("artifact:1", client, Sampling(), b"key", trained=True) as writer:
-            return await writer.stream(PROMPT, told.append, Sampling(seed=1))
+        async with GreetingWriter("artifact:1", client, SamplingSettings(), b"key", trained=True) as writer:
+            return await writer.stream(PROMPT, told.append, SamplingSettings(seed=1))
 
     written = asyncio.run(run())
     assert told and written.text.startswith(told[-1]) and len(written.text) > len(told[-1])

@@ -68,9 +68,7 @@ def test_a_run_leaves_a_policy_and_its_curves(results: dict[str, Any]) -> None:
     assert last["kl"] > 0, "beta above 0 compares with the start"
     readings = [row for row in whole["metrics"] if "gold" in row]
     assert [row["step"] for row in readings] == [0, 2, 4]
-    assert all(
-        math.isfinite(row[f"held_out/{name}"]) for row in readings for name in ("distinct_2", "self_bleu_4")
-    )
+    assert all(math.isfinite(row[f"held_out/{name}"]) for row in readings for name in ("distinct_2", "self_bleu_4"))
     assert [row["step"] for row in whole["samples"]] == [0, 0, 2, 2, 4, 4]
     assert len({row["prompt"] for row in whole["samples"]}) == 2, "the same requests each time"
     assert {"artifact/model.safetensors", "artifact/artifact.json"} <= set(whole["files"])
@@ -82,12 +80,8 @@ def test_resume_gives_the_curve_of_an_uninterrupted_run(results: dict[str, Any])
     assert results["interrupted"]["ended"] == "stopped" and results["resumed"]["ended"] == "done"
     parts = steps(results["interrupted"]) + steps(results["resumed"])
     for name in ("loss", "reward", "kl", "completions/mean_length"):
-        assert [row[name] for row in parts] == pytest.approx(
-            [row[name] for row in steps(results["whole"])], rel=1e-3
-        )
-    readings = [
-        row for part in ("interrupted", "resumed") for row in results[part]["metrics"] if "gold" in row
-    ]
+        assert [row[name] for row in parts] == pytest.approx([row[name] for row in steps(results["whole"])], rel=1e-3)
+    readings = [row for part in ("interrupted", "resumed") for row in results[part]["metrics"] if "gold" in row]
     whole = [row for row in results["whole"]["metrics"] if "gold" in row]
     assert [row["gold"] for row in readings] == pytest.approx([row["gold"] for row in whole])
 
@@ -144,9 +138,7 @@ def test_the_monitor_ends_a_run_and_says_why(results: dict[str, Any]) -> None:
 
 def test_a_judge_that_nobody_answers_for_ends_the_run(results: dict[str, Any]) -> None:
     refused = results["refused"]
-    assert refused["ended"].startswith(
-        "error: The reward principle has scored nothing for 2 rollouts in a row"
-    )
+    assert refused["ended"].startswith("error: The reward principle has scored nothing for 2 rollouts in a row")
     assert "拒绝连接" in refused["ended"] and "\n" not in refused["ended"]
     assert [row["unscored"] for row in steps(refused)] == [1.0], "the second rollout ends it"
 
@@ -189,7 +181,7 @@ def test_end_to_end_as_a_job(tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatc
         assert members(database, job) == []
         assert sum(line.startswith("requests: ") for line in service.log_tail(job_id)) == processes
         assert (
-            len([event for event in service.events(job_id, kinds=[EventKind.METRIC]) if "loss" in event.data])
+            len([event for event in service.events(job_id, event_kinds=[EventKind.METRIC]) if "loss" in event.data])
             == 2
         )
         artifact = max(service.artifacts(ArtifactKind.POLICY), key=lambda one: one.id)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend.errors import UserError
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from backend.training_runs.config import settings_for
 from backend.training_runs.config_grpo import PRESETS, GrpoSettings
 from tests.training_helpers import probe
@@ -28,7 +28,7 @@ COLOCATED = [True, "colocate", 0.4, 768, None]
 def test_every_preset_is_consistent(preset: str) -> None:
     settings = settings_for("grpo", preset, {})
     assert isinstance(settings, GrpoSettings)
-    assert settings.rollout % settings.update == 0
+    assert settings.rollout_size % settings.update_size == 0
     assert settings.loss_type == "grpo"
 
 
@@ -36,7 +36,7 @@ def test_the_published_settings() -> None:
     published = settings_for("grpo", "published", {})
     assert isinstance(published, GrpoSettings)
     assert (published.prompts, published.generations) == (32, 4)
-    assert published.update == 16 * published.generations, "a mini-batch of 16 requests"
+    assert published.update_size == 16 * published.generations, "a mini-batch of 16 requests"
     assert (published.prompt_tokens, published.max_new_tokens) == (256, 512)
     assert (published.learning_rate, published.beta, published.epochs) == (3e-7, 0.001, 5)
 
@@ -138,5 +138,5 @@ def test_the_settings_need_no_torch() -> None:
         "import sys; from backend.training_runs.config import settings_for; settings_for('grpo', None, {});"
         "import backend.training_runs.config_serve, backend.diversity; print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

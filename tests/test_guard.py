@@ -12,9 +12,9 @@ from starlette.requests import Request
 
 from backend.errors import UserError
 from backend.network import answered_hosts, check_exposure, is_loopback
-from backend.settings import ROOT, Settings
-from backend.training_runs.config_serve import parse_serve
-from ui.guard import MAX_JSON, KnownHosts, OwnPagesOnly, SecurityHeaders
+from backend.settings import PROJECT_ROOT, Settings
+from backend.training_runs.config_serve import parse_serve_settings
+from ui.guard import MAX_JSON_BYTES, KnownHosts, OwnPagesOnly, SecurityHeaders
 
 HOSTS = ("localhost", "127.0.0.1", "[::1]", "*.example.org")
 
@@ -76,9 +76,7 @@ FOREIGN = (
 
 @pytest.mark.parametrize("headers", FOREIGN)
 @pytest.mark.parametrize("path", ["/api/votes", "/zh/gradio_api/upload", "/zh/gradio_api/queue/join"])
-def test_nothing_that_another_site_sends_arrives(
-    client: TestClient, path: str, headers: dict[str, str]
-) -> None:
+def test_nothing_that_another_site_sends_arrives(client: TestClient, path: str, headers: dict[str, str]) -> None:
     for method in ("POST", "PUT", "DELETE", "GET", "OPTIONS"):
         reply = client.request(method, path, headers=headers)
         assert reply.status_code == 403 and "reached" not in reply.text
@@ -143,11 +141,11 @@ def test_a_body_has_a_stated_length_within_the_limit(client: TestClient) -> None
         yield b"x"
 
     events = "/zh/gradio_api/queue/join"
-    assert client.post(events, content=b"x" * (MAX_JSON + 1)).status_code == 413
+    assert client.post(events, content=b"x" * (MAX_JSON_BYTES + 1)).status_code == 413
     assert client.post(events, content=chunks()).status_code == 413
     assert client.post(events, headers={"content-length": "1e3"}).status_code in (400, 413)
     # An upload may be larger than an event; the limit of a file itself is Gradio's.
-    assert client.post("/zh/gradio_api/upload", content=b"x" * (MAX_JSON + 1)).status_code == 200
+    assert client.post("/zh/gradio_api/upload", content=b"x" * (MAX_JSON_BYTES + 1)).status_code == 200
 
 
 def test_every_answer_forbids_frames_also_a_refusal(client: TestClient) -> None:
@@ -214,9 +212,7 @@ def test_what_would_be_open_to_a_network_is_refused_by_name(values: dict[str, st
 def test_what_is_safe_starts() -> None:
     check_exposure(settings())
     check_exposure(settings(host="::1", allowed_hosts="zhufu.example, ::2"))
-    check_exposure(
-        settings(host="0.0.0.0", password="a long password", allowed_hosts="*", open_pages="write")
-    )
+    check_exposure(settings(host="0.0.0.0", password="a long password", allowed_hosts="*", open_pages="write"))
     assert answered_hosts(settings(host="192.168.1.5", allowed_hosts="Zhufu.Example, fe80::1")) == (
         "localhost",
         "127.0.0.1",
@@ -235,13 +231,13 @@ def test_the_server_does_not_start_open_to_a_network(tmp_path: Path) -> None:
         "ZHUFU_PORT": "0",
     }
     done = subprocess.run(
-        [sys.executable, "app.py"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "app.py"], cwd=PROJECT_ROOT, env=env, capture_output=True, text=True, timeout=60
     )
     assert done.returncode != 0 and "ZHUFU_PASSWORD" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "home").exists()
 
 
 def test_a_served_model_stays_on_this_machine() -> None:
-    assert parse_serve({"host": "::1"}).host == "::1"
+    assert parse_serve_settings({"host": "::1"}).host == "::1"
     with pytest.raises(UserError, match="no password"):
-        parse_serve({"host": "0.0.0.0"})
+        parse_serve_settings({"host": "0.0.0.0"})

@@ -2,23 +2,27 @@
 
 import re
 
-from ui.guide import GUIDES, guide_button, guide_html
-from ui.say import Say
-from ui.shell import LANGS, PAGES
+from ui.guide import PAGE_GUIDES, guide_button, guide_html
+from ui.say import Translator
+from ui.shell import LANGUAGES, SITE_PAGES
 
-PATHS = {page.path for page in PAGES}
+PATHS = {page.url_path for page in SITE_PAGES}
 
 
 def test_every_page_but_the_first_has_a_guide() -> None:
-    assert PATHS - {""} <= set(GUIDES)
-    for lang in LANGS:
+    assert PATHS - {""} <= set(PAGE_GUIDES)
+    for lang in LANGUAGES:
         for path in PATHS - {""}:
-            shown = guide_html(Say(lang), path)
+            shown = guide_html(Translator(lang), path)
             assert shown.count("<li>") == 3
             assert set(re.findall(rf'href="/{lang}/(\w+)"', shown)) <= PATHS
             assert "[" not in shown and "](" not in shown
-    assert guide_html(Say("zh"), "") == guide_button(Say("zh"), "") == ""
+    assert guide_html(Translator("zh"), "") == guide_button(Translator("zh"), "") == ""
 
 
 def test_guides_open_by_themselves_where_a_role_begins() -> None:
-    assert {path for path, guide in GUIDES.items() if guide.first} == {"write", "annotate", "agreement"}
+    assert {path for path, guide in PAGE_GUIDES.items() if guide.opens_itself} == {
+        "write",
+        "annotate",
+        "agreement",
+    }

@@ -8,23 +8,21 @@ import sys
 import gradio as gr
 import pytest
 
-from backend.settings import ROOT
-from ui.say import Say
-from ui.widgets import polite
+from backend.settings import PROJECT_ROOT
+from ui.say import Translator
+from ui.widgets import friendly_errors
 
 
 def test_the_web_process_never_imports_torch() -> None:
-    code = (
-        "import app, sys, ui.shell; print([name for name in ('torch', 'trl', 'peft') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    code = "import app, sys, ui.shell; print([name for name in ('torch', 'trl', 'peft') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_only_training_imports_the_training_libraries() -> None:
     found = []
-    for path in (ROOT / "backend").rglob("*.py"):
-        if path.is_relative_to(ROOT / "backend" / "training"):
+    for path in (PROJECT_ROOT / "backend").rglob("*.py"):
+        if path.is_relative_to(PROJECT_ROOT / "backend" / "training"):
             continue
         for line in path.read_text(encoding="utf-8").splitlines():
             words = line.strip().split()
@@ -42,8 +40,8 @@ def test_nobody_imports_training() -> None:
     found = [
         str(path)
         for folder in ("backend", "ui")
-        for path in (ROOT / folder).rglob("*.py")
-        if not path.is_relative_to(ROOT / "backend" / "training")
+        for path in (PROJECT_ROOT / folder).rglob("*.py")
+        if not path.is_relative_to(PROJECT_ROOT / "backend" / "training")
         and any(
             re.match(r"\s*(import|from) backend\.training[. ]", line)
             for line in path.read_text(encoding="utf-8").splitlines()
@@ -59,23 +57,18 @@ def test_a_handler_cannot_hang_a_component_into_a_page_that_is_being_built() -> 
     def slip() -> list[object]:
         return [gr.Row(visible=False, render=False)]
 
-    assert polite(Say("en"))(answer)() == answer()
+    assert friendly_errors(Translator("en"))(answer)() == answer()
     with pytest.raises(gr.Error, match="Something broke inside"):
-        polite(Say("en"))(slip)()
+        friendly_errors(Translator("en"))(slip)()
 
 
 def test_no_page_makes_components_where_it_means_an_update() -> None:
     """What only says `visible`, `value` and the like, and is not entered, is an answer."""
     answers = {"choices", "value", "visible", "active", "selected", "interactive", "open"}
     found = []
-    for path in (ROOT / "ui").glob("*.py"):
+    for path in (PROJECT_ROOT / "ui").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        kept = {
-            id(item.context_expr)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.With)
-            for item in node.items
-        }
+        kept = {id(item.context_expr) for node in ast.walk(tree) if isinstance(node, ast.With) for item in node.items}
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or id(node) in kept or not node.keywords:
                 continue

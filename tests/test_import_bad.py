@@ -79,9 +79,7 @@ def test_labels_that_are_accepted(corpus: CorpusService, tmp_path: Path, value: 
     assert corpus.import_file(files.json_lines(tmp_path / "x", [{**GOOD, "label": value}])).added == 1
 
 
-def test_all_bad_rows_are_counted_and_the_first_thousand_listed(
-    corpus: CorpusService, tmp_path: Path
-) -> None:
+def test_all_bad_rows_are_counted_and_the_first_thousand_listed(corpus: CorpusService, tmp_path: Path) -> None:
     rows = [{**GOOD, "label": 2}] * 2500
     refusal = refused(corpus, files.json_lines(tmp_path / "x", [GOOD, *rows]))
     assert refusal.report.rejected == 2500 and len(refusal.report.errors) == 1000
@@ -180,9 +178,7 @@ def test_an_unreadable_file(corpus: CorpusService, tmp_path: Path, monkeypatch: 
 
 
 def test_damaged_containers(corpus: CorpusService, tmp_path: Path) -> None:
-    good = files.parquet(
-        tmp_path / "p", [{"query": "请", "response": f"好{n}", "label": 1} for n in range(9)]
-    )
+    good = files.parquet(tmp_path / "p", [{"query": "请", "response": f"好{n}", "label": 1} for n in range(9)])
     (tmp_path / "cut").write_bytes(good.read_bytes()[:-20])
     assert "Parquet" in str(refused(corpus, tmp_path / "cut"))
     book = files.workbook(tmp_path / "b.xlsx", [["prompt"], ["请"]])
@@ -190,9 +186,7 @@ def test_damaged_containers(corpus: CorpusService, tmp_path: Path) -> None:
     assert "damaged" in str(refused(corpus, tmp_path / "cut.xlsx"))
 
 
-def test_a_parquet_file_that_ends_its_reader_does_not_end_this_process(
-    corpus: CorpusService, tmp_path: Path
-) -> None:
+def test_a_parquet_file_that_ends_its_reader_does_not_end_this_process(corpus: CorpusService, tmp_path: Path) -> None:
     whole = bytearray(files.parquet(tmp_path / "none", []).read_bytes())
     whole[30] ^= 0xFF  # the number of rows becomes negative, and Arrow calls abort()
     path = tmp_path / "fatal.parquet"

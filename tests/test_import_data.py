@@ -10,7 +10,7 @@ import pytest
 
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 
 EXPECTED = {
     # name: kind, read, added, duplicate, rejected
@@ -55,7 +55,7 @@ def test_thirteen_thousand_rows_in_seconds(corpus: CorpusService, research_data:
 
 
 def test_a_hundred_megabytes_in_little_memory() -> None:
-    script = ROOT / "bench" / "import_memory.py"
+    script = PROJECT_ROOT / "bench" / "import_memory.py"
     done = subprocess.run(
         [sys.executable, script, "100", "--repeat", "60", "--json"],
         capture_output=True,

@@ -109,9 +109,7 @@ SEED = {
 }
 
 
-def test_seed_rows_are_pairs_labels_and_tags(
-    corpus: CorpusService, database: Database, tmp_path: Path
-) -> None:
+def test_seed_rows_are_pairs_labels_and_tags(corpus: CorpusService, database: Database, tmp_path: Path) -> None:
     assert corpus.import_file(files.json_lines(tmp_path / "own.jsonl", [SEED])).kind == "seed"
     assert files.pairs(database) == {(PROMPT, BEST, WORST, "vague")}
     assert files.labels(database) == {(PROMPT, BEST, 1.0, ""), (PROMPT, WORST, 0.0, "vague")}
@@ -120,9 +118,7 @@ def test_seed_rows_are_pairs_labels_and_tags(
 
 def test_prompts_a_line(corpus: CorpusService, database: Database, tmp_path: Path) -> None:
     path = tmp_path / "prompts.md"
-    path.write_text(
-        "短短一句,说透人生\r\n\r\n  祝福语 \n生日祝福语 简短,独特,好\n祝福语\n[爱心]句子", "utf-8"
-    )
+    path.write_text("短短一句,说透人生\r\n\r\n  祝福语 \n生日祝福语 简短,独特,好\n祝福语\n[爱心]句子", "utf-8")
     report = corpus.import_file(path)
     assert (report.kind, report.read, report.added, report.duplicate) == ("prompts", 5, 4, 1)
     assert files.members(database, "prompts") == {
@@ -200,9 +196,7 @@ def test_json_fields_can_be_mapped(corpus: CorpusService, database: Database, tm
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "gb18030", "utf-16", "utf-16-be-bom", "utf-32"])
 @pytest.mark.parametrize("make", [files.json_lines, files.json_array])
-def test_encodings_of_json(
-    corpus: CorpusService, database: Database, tmp_path: Path, encoding: str, make: Any
-) -> None:
+def test_encodings_of_json(corpus: CorpusService, database: Database, tmp_path: Path, encoding: str, make: Any) -> None:
     path = make(tmp_path / "x", [GOOD, WEAK])
     text = path.read_text("utf-8")
     data = b"\xfe\xff" + text.encode("utf-16-be") if encoding == "utf-16-be-bom" else text.encode(encoding)

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from backend.corpus import split_of, store
-from backend.corpus.cells import guard, unguard
-from backend.corpus.json_array import array_items
+from backend.corpus import assign_split, store
+from backend.corpus.cells import guard_formula, unguard_formula
+from backend.corpus.json_array import iterate_array
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
 from backend.db.tables import Prompt
@@ -43,9 +43,7 @@ def test_a_second_file_adds_what_is_new(corpus: CorpusService, tmp_path: Path) -
     corpus.import_file(files.json_lines(tmp_path / "a", [GOOD]), dataset="mine")
     report = corpus.import_file(files.json_lines(tmp_path / "b", [GOOD, WEAK]), dataset="mine")
     assert (report.dataset, report.added, report.duplicate) == ("mine", 1, 1)
-    assert [(each.name, each.prompts, each.greetings, each.labels) for each in corpus.datasets()] == [
-        ("mine", 1, 2, 2)
-    ]
+    assert [(each.name, each.prompts, each.greetings, each.labels) for each in corpus.datasets()] == [("mine", 1, 2, 2)]
 
 
 @pytest.mark.database
@@ -69,9 +67,7 @@ def test_another_data_set_may_judge_otherwise(corpus: CorpusService, tmp_path: P
 
 
 @pytest.mark.database
-def test_tags_reach_a_prompt_that_came_without(
-    corpus: CorpusService, database: Database, tmp_path: Path
-) -> None:
+def test_tags_reach_a_prompt_that_came_without(corpus: CorpusService, database: Database, tmp_path: Path) -> None:
     row = {"prompt": "请", "response": "好", "occasion": "生日"}
     corpus.import_file(files.json_lines(tmp_path / "a", [{"prompt": "请", "response": "好"}]))
     corpus.import_file(files.json_lines(tmp_path / "b", [row]))
@@ -81,13 +77,13 @@ def test_tags_reach_a_prompt_that_came_without(
 
 @pytest.mark.database
 def test_a_contradiction_beyond_the_first_chunk_stores_nothing(corpus: CorpusService, tmp_path: Path) -> None:
-    rows = [{**GOOD, "response": f"第{n}条"} for n in range(2 * store.CHUNK)]
+    rows = [{**GOOD, "response": f"第{n}条"} for n in range(2 * store.CHUNK_ROWS)]
     path = files.json_lines(tmp_path / "x", [*rows, {**rows[0], "label": 0}])
-    with pytest.raises(ImportRefused, match=f"line {2 * store.CHUNK + 1}: .* already labelled 1"):
+    with pytest.raises(ImportRefused, match=f"line {2 * store.CHUNK_ROWS + 1}: .* already labelled 1"):
         corpus.import_file(path)
     assert corpus.counts()["datasets"] == 0
     report = corpus.import_file(path, skip_bad=True)
-    assert (report.added, report.rejected) == (2 * store.CHUNK, 1)
+    assert (report.added, report.rejected) == (2 * store.CHUNK_ROWS, 1)
 
 
 @pytest.mark.database
@@ -96,7 +92,7 @@ def test_splits_are_fixed_by_the_prompt(corpus: CorpusService, database: Databas
     corpus.import_file(tmp_path / "x.txt")
     with database.read() as session:
         rows = session.execute(select(Prompt.text, Prompt.split)).all()
-    assert all(split == split_of(text) for text, split in rows)
+    assert all(split == assign_split(text) for text, split in rows)
     share = {split: sum(row[1] == split for row in rows) / len(rows) for split in Split}
     assert share == pytest.approx({Split.TRAIN: 0.8, Split.VALIDATION: 0.1, Split.TEST: 0.1}, abs=0.04)
 
@@ -105,18 +101,14 @@ def test_splits_are_fixed_by_the_prompt(corpus: CorpusService, database: Databas
 def test_progress_only_rises(corpus: CorpusService, tmp_path: Path) -> None:
     rows = [{**GOOD, "response": f"第{n}条"} for n in range(3000)]
     heard: list[tuple[float, str]] = []
-    corpus.import_file(
-        files.json_array(tmp_path / "x", rows), progress=lambda share, text: heard.append((share, text))
-    )
+    corpus.import_file(files.json_array(tmp_path / "x", rows), progress=lambda share, text: heard.append((share, text)))
     shares = [share for share, _ in heard]
     assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) > 8
     assert all(0 <= share <= 1 for share in shares)
 
 
 @pytest.mark.database
-def test_readers_are_not_blocked_while_checking(
-    corpus: CorpusService, database: Database, tmp_path: Path
-) -> None:
+def test_readers_are_not_blocked_while_checking(corpus: CorpusService, database: Database, tmp_path: Path) -> None:
     """The write lock is free until everything is checked: another writer gets in during the first half."""
     rows = [{**GOOD, "response": f"第{n}条"} for n in range(2000)]
     other = CorpusService(database)
@@ -132,15 +124,13 @@ def test_readers_are_not_blocked_while_checking(
     assert done.is_set() and {each.name for each in corpus.datasets()} == {"x", "small"}
 
 
-_TEXT = st.text(
-    st.characters(exclude_categories=("C", "Zl", "Zp"), include_characters="\n\t"), min_size=1, max_size=30
-)
+_TEXT = st.text(st.characters(exclude_categories=("C", "Zl", "Zp"), include_characters="\n\t"), min_size=1, max_size=30)
 
 
 @given(st.text())
 def test_guarded_cells_come_back(text: str) -> None:
-    assert unguard(guard(text)) == text
-    assert guard(text)[:1] not in tuple("=+-@\t\r")
+    assert unguard_formula(guard_formula(text)) == text
+    assert guard_formula(text)[:1] not in tuple("=+-@\t\r")
 
 
 @given(st.lists(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5)))
@@ -149,7 +139,7 @@ def test_arrays_are_read_like_json(tmp_path_factory: pytest.TempPathFactory, val
 
     for indent in (None, 1):
         text = " \n" + json.dumps(values, indent=indent)
-        assert [value for _, value in array_items("x", io.StringIO(text))] == values
+        assert [value for _, value in iterate_array("x", io.StringIO(text))] == values
 
 
 @pytest.mark.parametrize("window", [1, 7, 64])
@@ -159,7 +149,7 @@ def test_arrays_across_windows(monkeypatch: pytest.MonkeyPatch, window: int) -> 
     monkeypatch.setattr("backend.corpus.json_array._WINDOW", window)
     rows: list[Any] = [{"a": "好" * 40, "n": 123456}, 12345678, "x\ny", [], {}, 1.5e10]
     text = json.dumps(rows, indent=1, ensure_ascii=False)
-    found = list(array_items("x", io.StringIO(text)))
+    found = list(iterate_array("x", io.StringIO(text)))
     assert [value for _, value in found] == rows
     lines = text.split("\n")
     assert all(lines[line - 1].strip() for line, _ in found)
@@ -169,9 +159,7 @@ def test_arrays_across_windows(monkeypatch: pytest.MonkeyPatch, window: int) -> 
 @pytest.mark.database
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(_TEXT, _TEXT, st.sampled_from([0, 1])), min_size=1, max_size=8))
-def test_counts_always_add_up(
-    corpus: CorpusService, tmp_path: Path, rows: list[tuple[str, str, int]]
-) -> None:
+def test_counts_always_add_up(corpus: CorpusService, tmp_path: Path, rows: list[tuple[str, str, int]]) -> None:
     """Whatever the texts, and what was added is found again."""
     path = files.json_lines(
         tmp_path / "x.jsonl", [dict(zip(("query", "response", "label"), row, strict=True)) for row in rows]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backend.board import _stamp
+from backend.board import _label_stamp
 from backend.corpus import store, unpublished
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
@@ -22,7 +22,7 @@ from backend.db.tables import ClickCount, Greeting, Prompt
 from backend.errors import UserError
 from backend.records import CampaignSpec, ComparisonInput
 from backend.services import Services, build_services
-from backend.settings import ROOT, Settings
+from backend.settings import PROJECT_ROOT, Settings
 from backend.vocabulary import CampaignKind, Outcome, Source
 from tests import corpus_files as files
 from tests.import_looks import left_over, look, statements, unhidden
@@ -30,7 +30,7 @@ from tests.postgres import EITHER
 
 pytestmark = pytest.mark.database
 
-ROWS = 3 * store.CHUNK
+ROWS = 3 * store.CHUNK_ROWS
 
 
 def labelled(number: int) -> dict[str, Any]:
@@ -108,13 +108,13 @@ def test_an_import_that_is_killed_leaves_nothing(
     path = large(tmp_path / "x.jsonl")
     url = database.engine.url.render_as_string(hide_password=False)
     command = [sys.executable, "-m", "tests.import_killed", url, str(path)]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
-    assert left_over(database)["verdicts"] >= store.CHUNK
+    assert subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode == -9
+    assert left_over(database)["verdicts"] >= store.CHUNK_ROWS
     assert set(corpus.counts().values()) == {0} and corpus.datasets() == []
     services = build_services(Settings.load())  # the next start
     services.close()
     assert left_over(database) == {} and "of an import that was cut off" in caplog.text
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+    assert subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode == -9
     assert corpus.import_file(path).added == ROWS  # the next import
     assert left_over(database) == {}
     assert corpus.counts()["labels"] == ROWS
@@ -122,9 +122,7 @@ def test_an_import_that_is_killed_leaves_nothing(
 
 @EITHER
 @pytest.mark.parametrize("refused", [False, True])
-def test_texts_that_others_use_meanwhile_are_theirs(
-    database: Database, tmp_path: Path, refused: bool
-) -> None:
+def test_texts_that_others_use_meanwhile_are_theirs(database: Database, tmp_path: Path, refused: bool) -> None:
     corpus, other = CorpusService(database), CorpusService(database)
     rows = [labelled(n) for n in range(ROWS)]
     if refused:
@@ -175,7 +173,7 @@ def test_others_are_refused_a_data_set_that_is_being_filled(services: Services, 
     def progress(share: float, _: str) -> None:
         if share > 0.9 and not told:
             with pytest.raises(store.ImportUnderWay) as caught, services.database.write() as session:
-                store.target(session, "x", "generated", Source.MODEL, labelled=False)
+                store.prepare_target(session, "x", "generated", Source.MODEL, labelled=False)
             told.append(caught.value.text("zh"))
 
     services.corpus.import_file(large(tmp_path / "x.jsonl"), progress=progress)
@@ -231,11 +229,11 @@ def test_what_is_kept_for_a_state_goes_when_an_import_ends(services: Services, t
             rows = files.json_lines(tmp_path / "late", [files.GOOD])
             services.corpus.import_file(rows, dataset="late")
             with services.database.read() as session:
-                seen.append(_stamp(session))
+                seen.append(_label_stamp(session))
 
     services.corpus.import_file(large(tmp_path / "x.jsonl"), progress=progress)
     with services.database.read() as session:
-        assert seen and _stamp(session) != seen[0]
+        assert seen and _label_stamp(session) != seen[0]
 
 
 def test_votes_go_on_during_an_import(services: Services, tmp_path: Path) -> None:
@@ -243,9 +241,7 @@ def test_votes_go_on_during_an_import(services: Services, tmp_path: Path) -> Non
     spec = CampaignSpec("v", CampaignKind.COMPARE, 1, "", False, ("pairs",), None, None, None, 900, 1, None)
     campaign = services.annotation.create_campaign(spec).id
     rater = services.annotation.enter("甲").id
-    importing = threading.Thread(
-        target=services.corpus.import_file, args=(large(tmp_path / "x.jsonl", 12_000),)
-    )
+    importing = threading.Thread(target=services.corpus.import_file, args=(large(tmp_path / "x.jsonl", 12_000),))
     item = services.annotation.next_item(campaign, rater)
     importing.start()
     seconds: list[float] = []
@@ -271,7 +267,7 @@ def test_a_dead_import_of_this_process_does_not_block_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(unpublished, "_remove", full)
-        patch.setattr(unpublished.Unpublished, "publish", full)
+        patch.setattr(unpublished.UnpublishedImport, "publish", full)
         with pytest.raises(ImportRefused):
             corpus.import_file(path)
     assert left_over(database)["imports"] == 1
@@ -279,14 +275,14 @@ def test_a_dead_import_of_this_process_does_not_block_the_next(
 
 
 def test_a_name_that_an_import_has_taken_is_taken(services: Services, tmp_path: Path) -> None:
-    from backend.pairs.intake import _name
+    from backend.pairs.intake import _free_run_name
 
     told: list[str] = []
 
     def progress(share: float, _: str) -> None:
         if share > 0.9 and not told:
             with pytest.raises(UserError) as caught, services.database.read() as session:
-                _name(session, "x")
+                _free_run_name(session, "x")
             told.append(str(caught.value))
 
     services.corpus.import_file(large(tmp_path / "x.jsonl"), progress=progress)

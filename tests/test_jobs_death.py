@@ -11,10 +11,10 @@ import pytest
 
 from backend.db.engine import Database
 from backend.db.job_tables import Job
-from backend.jobs.processes import Identity
+from backend.jobs.processes import ProcessIdentity
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import EventKind, JobStatus
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests.job_helpers import QUICK, counting, ended, kill, members, sweep, until, worker
 
 pytestmark = pytest.mark.database
@@ -63,9 +63,7 @@ def test_what_ended_while_no_worker_lived_is_known_afterwards(service: JobServic
     assert failed.error.en == "The program failed: ValueError: step 9 went wrong"
 
 
-def test_a_worker_that_leaves_politely_leaves_its_jobs_running(
-    service: JobService, home: Path, tmp_path: Path
-) -> None:
+def test_a_worker_that_leaves_politely_leaves_its_jobs_running(service: JobService, home: Path, tmp_path: Path) -> None:
     with worker(home) as first:
         job = counting(service, service.submit("selftest", LONG | {"until": str(tmp_path / "finish")}).id)
         first.terminate()
@@ -110,21 +108,19 @@ def test_everything_gone_at_once_is_lost(service: JobService, database: Database
         assert ended(service, job.id).status is JobStatus.LOST
 
 
-def test_claimed_but_never_started_goes_back_to_the_queue(
-    service: JobService, database: Database, home: Path
-) -> None:
+def test_claimed_but_never_started_goes_back_to_the_queue(service: JobService, database: Database, home: Path) -> None:
     import socket
 
     from backend.jobs import queue
-    from backend.jobs.queue import Owner
+    from backend.jobs.queue import WorkerIdentity
 
     job = service.submit("selftest", {"steps": 1}).id
     with database.write() as session:
-        assert queue.claim(session, Owner("dead", socket.gethostname()), [], light=True)
+        assert queue.claim_job(session, WorkerIdentity("dead", socket.gethostname()), [], allow_light=True)
     with worker(home):
         done = ended(service, job)
     assert (done.status, done.attempt) == (JobStatus.SUCCEEDED, 2)
-    assert len(service.events(job, kinds=[EventKind.LOG])) == 1
+    assert len(service.events(job, event_kinds=[EventKind.LOG])) == 1
 
 
 def test_a_used_process_number_is_not_mistaken(service: JobService, database: Database, home: Path) -> None:
@@ -148,18 +144,16 @@ def test_a_used_process_number_is_not_mistaken(service: JobService, database: Da
         bystander.wait()
 
 
-def test_another_machine_gone_silent_loses_its_jobs(
-    service: JobService, database: Database, home: Path
-) -> None:
+def test_another_machine_gone_silent_loses_its_jobs(service: JobService, database: Database, home: Path) -> None:
     from datetime import timedelta
 
-    from backend.db.base import now
+    from backend.db.base import utc_now
 
     job = service.submit("selftest", {}).id
     with database.write() as session:
         row = session.get_one(Job, job)
         row.status, row.host, row.worker, row.attempt = JobStatus.RUNNING, "elsewhere", "w", 1
-        row.heartbeat_at = now() - timedelta(hours=1)
+        row.heartbeat_at = utc_now() - timedelta(hours=1)
     with worker(home):
         lost = ended(service, job)
     assert lost.status is JobStatus.LOST
@@ -182,19 +176,19 @@ time.sleep(600)
 def _app(home: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-c", APP],
-        env=os.environ | QUICK | {"ZHUFU_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        env=os.environ | QUICK | {"ZHUFU_HOME": str(home), "PYTHONPATH": str(PROJECT_ROOT)},
         stdout=subprocess.DEVNULL,
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
     )
 
 
-def _kept_worker(database: Database) -> Identity | None:
+def _kept_worker(database: Database) -> ProcessIdentity | None:
     from backend.db.job_tables import WorkerProcess
 
     with database.read() as session:
         row = session.query(WorkerProcess).one_or_none()
-    found = row and Identity(row.pid, row.process_start)
-    return found if found and found.alive else None
+    found = row and ProcessIdentity(row.pid, row.process_start)
+    return found if found and found.is_alive else None
 
 
 def test_the_application_dies_and_comes_back(
@@ -211,7 +205,7 @@ def test_the_application_dies_and_comes_back(
         second = _kept_worker(database)
         kill(app)
         assert service.job(job.id).status is JobStatus.RUNNING
-        assert second is not None and second.alive, "a job runs, so the worker stays"
+        assert second is not None and second.is_alive, "a job runs, so the worker stays"
         app = _app(home)
         until(lambda: _parent_pid(database) == app.pid)
         assert _kept_worker(database) == second, "the new application keeps the worker it finds"
@@ -220,7 +214,7 @@ def test_the_application_dies_and_comes_back(
         done = ended(service, job.id)
         assert (done.status, done.attempt) == (JobStatus.SUCCEEDED, 1)
         assert done.pid == job.pid
-        until(lambda: not second.alive)
+        until(lambda: not second.is_alive)
         assert _kept_worker(database) is None
     finally:
         if app.poll() is None:

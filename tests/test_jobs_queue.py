@@ -12,7 +12,7 @@ from backend.db.engine import Database
 from backend.errors import Conflict, NotFound, UserError
 from backend.jobs import queue
 from backend.jobs.options import JobOptions
-from backend.jobs.queue import Owner
+from backend.jobs.queue import WorkerIdentity
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import EventKind, JobStatus
 from backend.jobs.worker import Worker
@@ -21,7 +21,7 @@ from tests.postgres import EITHER
 
 pytestmark = [pytest.mark.database, EITHER]
 
-ME = Owner("me", "here")
+ME = WorkerIdentity("me", "here")
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def service(database: Database, home: Path) -> Iterator[JobService]:
     sweep(database)
 
 
-def _claim(database: Database, devices: list[str], *, light: bool = True, owner: Owner = ME) -> int | None:
+def _claim(database: Database, devices: list[str], *, light: bool = True, owner: WorkerIdentity = ME) -> int | None:
     with database.write() as session:
-        held = queue.claim(session, owner, devices, light=light)
+        held = queue.claim_job(session, owner, devices, allow_light=light)
     return held.job_id if held else None
 
 
@@ -47,7 +47,7 @@ def test_two_workers_never_take_one_job(service: JobService, home: Path) -> None
     assert {job.worker for job in done} == {"a", "b"}
     for job in done:
         assert statuses(service, job.id) == ["queued", "running", "succeeded"]
-        starts = service.events(job.id, kinds=[EventKind.LOG])
+        starts = service.events(job.id, event_kinds=[EventKind.LOG])
         assert len(starts) == 1, "the program ran once"
 
 
@@ -60,7 +60,7 @@ def test_a_race_for_every_job_has_one_winner(service: JobService, database: Data
         taken = []
         for _ in range(rounds):
             at_once.wait(30)
-            taken.append(_claim(database, [], owner=Owner(name, "here")))
+            taken.append(_claim(database, [], owner=WorkerIdentity(name, "here")))
         return taken
 
     with ThreadPoolExecutor(len(names)) as pool:
@@ -73,20 +73,20 @@ def test_priority_goes_first_then_age(service: JobService, database: Database) -
 
 
 def test_a_device_is_never_given_away_twice_on_one_host(service: JobService, database: Database) -> None:
-    big = service.submit("selftest", {}, slots=3).id
-    pair, single, other = (service.submit("selftest", {}, slots=n).id for n in (2, 1, 1))
+    big = service.submit("selftest", {}, slot_count=3).id
+    pair, single, other = (service.submit("selftest", {}, slot_count=n).id for n in (2, 1, 1))
     assert _claim(database, ["0", "1"]) == pair
     assert service.job(pair).devices == ("0", "1")
     assert _claim(database, ["0", "1"]) is None
-    assert _claim(database, ["0", "1"], owner=Owner("sibling", "here")) is None
-    assert _claim(database, ["0", "1"], owner=Owner("stranger", "there")) == single
+    assert _claim(database, ["0", "1"], owner=WorkerIdentity("sibling", "here")) is None
+    assert _claim(database, ["0", "1"], owner=WorkerIdentity("stranger", "there")) == single
     assert service.job(other).status is JobStatus.QUEUED
     assert service.job(big).status is JobStatus.QUEUED
 
 
 def test_a_full_worker_still_takes_jobs_with_slots(service: JobService, database: Database) -> None:
     service.submit("selftest", {}, priority=1)
-    with_slot = service.submit("selftest", {}, slots=1).id
+    with_slot = service.submit("selftest", {}, slot_count=1).id
     assert _claim(database, ["0"], light=False) == with_slot
     assert _claim(database, ["0"], light=False) is None
 
@@ -94,13 +94,13 @@ def test_a_full_worker_still_takes_jobs_with_slots(service: JobService, database
 def test_only_the_holder_has_the_last_word(service: JobService, database: Database) -> None:
     service.submit("selftest", {})
     with database.write() as session:
-        held = queue.claim(session, ME, [], light=True)
+        held = queue.claim_job(session, ME, [], allow_light=True)
     assert held is not None
     succeeded = lambda _status: (JobStatus.SUCCEEDED, None)  # noqa: E731
     with database.write() as session:
-        assert not queue.finish(session, Owner("other", "here"), held, succeeded)
-        assert queue.finish(session, ME, held, succeeded)
-        assert not queue.finish(session, ME, held, succeeded)
+        assert not queue.finish_attempt(session, WorkerIdentity("other", "here"), held, succeeded)
+        assert queue.finish_attempt(session, ME, held, succeeded)
+        assert not queue.finish_attempt(session, ME, held, succeeded)
     assert service.job(held.job_id).progress == 1.0
 
 
@@ -110,9 +110,9 @@ def test_submit_refuses_what_cannot_work(service: JobService, database: Database
     with pytest.raises(UserError, match="cannot be stored"):
         service.submit("selftest", {"steps": float("nan")})
     with pytest.raises(UserError, match="slots"):
-        service.submit("selftest", {}, slots=-1)
+        service.submit("selftest", {}, slot_count=-1)
     with pytest.raises(NotFound, match="no job 99"):
-        service.submit("selftest", {}, parent=99)
+        service.submit("selftest", {}, parent_id=99)
     full = JobService(database, home, JobOptions.model_construct(min_free_disk_mb=10**12))
     with pytest.raises(UserError, match="MB of disk are free") as refused:
         full.submit("selftest", {})
@@ -120,9 +120,7 @@ def test_submit_refuses_what_cannot_work(service: JobService, database: Database
     assert service.jobs() == []
 
 
-def test_a_worker_refuses_to_start_on_a_full_disk(
-    service: JobService, database: Database, home: Path
-) -> None:
+def test_a_worker_refuses_to_start_on_a_full_disk(service: JobService, database: Database, home: Path) -> None:
     job = service.submit("selftest", {})
     Worker(database, home, options=JobOptions.model_construct(min_free_disk_mb=10**12)).run(once=True)
     failed = service.job(job.id)
@@ -158,19 +156,17 @@ def test_a_second_worker_of_the_same_name_is_refused(home: Path, database: Datab
     with worker(home, "--name", "twin"):
         until(service.workers)
         with pytest.raises(Conflict, match="already running"):
-            Worker(database, home, name="twin").run(once=True)
+            Worker(database, home, worker_name="twin").run(once=True)
 
 
 def _end(database: Database, job_id: int, status: JobStatus) -> None:
     with database.write() as session:
-        assert queue.move(session, job_id, list(JobStatus), status)
+        assert queue.change_status(session, job_id, list(JobStatus), status)
 
 
-def test_a_job_waits_until_the_one_it_builds_on_has_succeeded(
-    service: JobService, database: Database
-) -> None:
+def test_a_job_waits_until_the_one_it_builds_on_has_succeeded(service: JobService, database: Database) -> None:
     first = service.submit("selftest", {}).id
-    second = service.submit("selftest", {}, priority=9, after=first).id
+    second = service.submit("selftest", {}, priority=9, after_id=first).id
     waiting = service.job(second).waiting
     assert waiting is not None and f"until job {first}" in waiting.en
     assert [_claim(database, []) for _ in range(2)] == [first, None]
@@ -185,17 +181,17 @@ def test_what_builds_on_a_job_that_stopped_early_ends_with_a_sentence(
     service: JobService, database: Database, end: JobStatus
 ) -> None:
     first = service.submit("selftest", {}).id
-    second = service.submit("selftest", {}, after=first).id
-    third = service.submit("selftest", {}, after=second).id
+    second = service.submit("selftest", {}, after_id=first).id
+    third = service.submit("selftest", {}, after_id=second).id
     assert _claim(database, []) == first
     _end(database, first, end)
     with database.write() as session:
-        assert queue.end_stranded(session) == [second, third]
+        assert queue.fail_stranded_jobs(session) == [second, third]
     job = service.job(second)
     assert job.status is JobStatus.FAILED and job.attempt == 0
     assert job.error is not None and f"Job {first}" in job.error.en and f"任务 {first}" in job.error.zh
     with database.read() as session:
-        assert not queue.anything_queued(session)
+        assert not queue.has_startable_job(session)
     service.resume(first)
     service.resume(second)
     assert [_claim(database, []) for _ in range(2)] == [first, None]
@@ -207,7 +203,7 @@ def test_a_worker_ends_what_waits_for_a_failed_job_in_the_same_run(
     service: JobService, database: Database, home: Path
 ) -> None:
     first = service.submit("selftest", {"steps": 1, "fail_at": 1}).id
-    second = service.submit("selftest", {"steps": 1}, after=first).id
+    second = service.submit("selftest", {"steps": 1}, after_id=first).id
     ran = Worker(database, home, options=JobOptions(poll_seconds=0.05)).run(once=True)
     assert (service.job(first).status, service.job(second).status) == (JobStatus.FAILED, JobStatus.FAILED)
     assert set(ran) == {first, second}
@@ -216,4 +212,4 @@ def test_a_worker_ends_what_waits_for_a_failed_job_in_the_same_run(
 
 def test_a_job_cannot_wait_for_one_that_is_not_there(service: JobService) -> None:
     with pytest.raises(NotFound):
-        service.submit("selftest", {}, after=99)
+        service.submit("selftest", {}, after_id=99)

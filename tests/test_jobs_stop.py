@@ -56,9 +56,7 @@ def test_not_cancelled_while_a_process_is_left(service: JobService, database: Da
         assert len(members(database, job)) == 2
 
 
-def test_pause_and_resume_go_on_counting_in_the_same_folder(
-    service: JobService, home: Path, tmp_path: Path
-) -> None:
+def test_pause_and_resume_go_on_counting_in_the_same_folder(service: JobService, home: Path, tmp_path: Path) -> None:
     signal = tmp_path / "finish"
     with worker(home):
         job = counting(service, service.submit("selftest", LONG | {"until": str(signal)}).id)
@@ -73,7 +71,7 @@ def test_pause_and_resume_go_on_counting_in_the_same_folder(
         done = ended(service, job.id)
     assert (done.status, done.attempt, done.progress) == (JobStatus.SUCCEEDED, 2, 1.0)
     assert done.folder == paused.folder
-    metrics = service.events(job.id, kinds=[EventKind.METRIC])
+    metrics = service.events(job.id, event_kinds=[EventKind.METRIC])
     assert [event.step for event in metrics] == list(range(1, stopped_at + 2)), "no step lost, none twice"
     assert metrics[-1].data["attempt_start"] == stopped_at
 
@@ -89,7 +87,7 @@ def test_a_cancelled_job_can_go_on(service: JobService, home: Path, tmp_path: Pa
         service.resume(job.id)
         done = ended(service, job.id)
     assert done.status is JobStatus.SUCCEEDED
-    steps = [event.step for event in service.events(job.id, kinds=[EventKind.METRIC])]
+    steps = [event.step for event in service.events(job.id, event_kinds=[EventKind.METRIC])]
     assert steps == list(range(1, checkpoint(cancelled) + 1))
 
 

@@ -12,7 +12,7 @@ from backend.errors import NotFound, UserError
 from backend.jobs import logfile
 from backend.jobs.checkup import check_jobs
 from backend.jobs.local import LocalRunner
-from backend.jobs.queue import Held
+from backend.jobs.queue import HeldJob
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
@@ -37,13 +37,13 @@ def test_a_report_is_stored_and_pages(service: JobService, database: Database) -
         report.progress(float("nan"), "still there")
     first = service.events(job, limit=100)
     seen = list(first)
-    while page := service.events(job, after=seen[-1].id, limit=100):
+    while page := service.events(job, after_id=seen[-1].id, limit=100):
         seen += page
     assert [event.id for event in seen] == sorted({event.id for event in seen})
     metrics = [event for event in seen if event.kind is EventKind.METRIC]
     assert [event.step for event in metrics] == list(range(250))
     assert metrics[1].data == {"loss": 0.5, "broken": None, "endless": None, "odd": None}
-    [sample] = service.events(job, kinds=[EventKind.SAMPLE])
+    [sample] = service.events(job, event_kinds=[EventKind.SAMPLE])
     assert sample.data == {"prompt": "生日祝福", "text": "生日快乐！"}
     assert service.job(job).progress_text == "still there"
 
@@ -91,13 +91,13 @@ def test_the_end_of_a_long_log_is_instant(tmp_path: Path) -> None:
             file.write(line * 1000)
         file.write("10%\r50%\r100%\nlast\n")
     began = time.process_time()
-    seen = logfile.tail(path, 200)
+    seen = logfile.read_tail(path, 200)
     seconds = time.process_time() - began
     assert seconds < 0.05
     assert len(seen) == 200
     assert seen[-2:] == ["100%", "last"]
     assert seen[0] == line.rstrip("\n")
-    assert logfile.tail(tmp_path / "none.txt", 10) == []
+    assert logfile.read_tail(tmp_path / "none.txt", 10) == []
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_end_of_a_long_log_is_instant(tmp_path: Path) -> None:
 def test_short_logs(tmp_path: Path, content: str, lines: int, expected: list[str]) -> None:
     path = tmp_path / "log.txt"
     path.write_text(content)
-    assert logfile.tail(path, lines) == expected
+    assert logfile.read_tail(path, lines) == expected
 
 
 def test_a_program_gets_no_secret_it_does_not_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,13 +115,13 @@ def test_a_program_gets_no_secret_it_does_not_need(tmp_path: Path, monkeypatch: 
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     runner = LocalRunner(tmp_path, "sqlite://")
-    environment = runner.environment(Held(1, "sft", 1, ("0", "2"), None, None), tmp_path)
+    environment = runner.build_environment(HeldJob(1, "sft", 1, ("0", "2"), None, None), tmp_path)
     assert environment["ZHUFU_LLM_API_KEY"] == ""
     assert environment["HF_TOKEN"] == "secret"
     assert environment["TOKENIZERS_PARALLELISM"] == "false"
     assert environment["CUDA_VISIBLE_DEVICES"] == "0,2"
     assert not {"AWS_SECRET_ACCESS_KEY", "DB_PASSWORD"} & environment.keys()
-    scoring = runner.environment(Held(1, "score", 1, ("cpu:0",), None, None), tmp_path)
+    scoring = runner.build_environment(HeldJob(1, "score", 1, ("cpu:0",), None, None), tmp_path)
     assert scoring["ZHUFU_LLM_API_KEY"] == "secret"
     assert scoring["CUDA_VISIBLE_DEVICES"] == ""
     assert "HF_TOKEN" not in scoring
@@ -137,7 +137,7 @@ def test_artifacts_are_known_by_their_content(service: JobService, tmp_path: Pat
     (folder / "sub" / "weights.bin").write_bytes(b"1")
     made = service.add_artifact(ArtifactKind.POLICY, "first", folder, metrics={"loss": 1.0})
     (folder / "sub" / "weights.bin").write_bytes(b"2")
-    child = service.add_artifact(ArtifactKind.REWARD_MODEL, "second", folder, parent=made.id)
+    child = service.add_artifact(ArtifactKind.REWARD_MODEL, "second", folder, parent_id=made.id)
     assert made.sha256 != child.sha256
     assert service.artifacts() == [child, made]
     assert service.artifacts(ArtifactKind.POLICY) == [made]

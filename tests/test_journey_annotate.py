@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from backend.db.engine import Database
 from backend.db.tables import Comparison, Greeting, Rater
-from backend.settings import ROOT, Settings
+from backend.settings import PROJECT_ROOT, Settings
 from backend.vocabulary import Outcome
 from tests.conftest import SHARED
 from tests.real_app import App, running, until_ready
@@ -85,7 +85,7 @@ def labels_file(folder: Path) -> Path:
         return real
     rows = [
         {"query": seed["prompt"], "response": seed[side], "label": label}
-        for path in sorted((ROOT / "data" / "seed").glob("*.jsonl"))
+        for path in sorted((PROJECT_ROOT / "data" / "seed").glob("*.jsonl"))
         for seed in map(json.loads, path.read_text(encoding="utf-8").splitlines()[:40])
         for side, label in (("strong", 1), ("weak", 0))
     ]
@@ -143,14 +143,10 @@ def check_stored(app: App, annotators: list[Annotator]) -> None:
         for annotator in annotators:
             rater = session.scalars(select(Rater.id).where(Rater.name == annotator.name)).one()
             rows = session.scalars(select(Comparison).where(Comparison.rater_id == rater)).all()
-            current = {
-                (texts[r.left_id], texts[r.right_id], r.outcome) for r in rows if r.id not in superseded
-            }
+            current = {(texts[r.left_id], texts[r.right_id], r.outcome) for r in rows if r.id not in superseded}
             assert current == set(annotator.pressed.values())
             assert len(current) == ITEMS
-            assert sum(r.outcome == Outcome.WITHDRAWN for r in rows) == (
-                1 if annotator is annotators[0] else 0
-            )
+            assert sum(r.outcome == Outcome.WITHDRAWN for r in rows) == (1 if annotator is annotators[0] else 0)
     database.close()
 
 

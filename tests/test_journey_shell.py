@@ -12,7 +12,7 @@ from backend.llm.checks import EndpointInput
 from backend.services import build_services
 from backend.settings import Settings
 from tests.real_app import App, running
-from ui.shell import LANGS, PAGES
+from ui.shell import LANGUAGES, SITE_PAGES
 
 pytestmark = [pytest.mark.browser, pytest.mark.database]
 
@@ -54,15 +54,15 @@ class Traffic:
             quiet = 0 if self._open else quiet + 50
 
 
-@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_page_opens_and_fits(browser: Browser, app: App, lang: str) -> None:
     page = browser.new_context().new_page()
     failures: list[str] = []
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.on("response", lambda reply: failures.append(reply.url) if reply.status >= 500 else None)
     traffic = Traffic(page)
-    for entry in PAGES:
-        page.goto(f"{app.url}/{lang}/{entry.path}", wait_until="domcontentloaded")
+    for entry in SITE_PAGES:
+        page.goto(f"{app.url}/{lang}/{entry.url_path}", wait_until="domcontentloaded")
         here = page.locator('.zf-nav a[aria-current="page"]')
         expect(here).to_have_text(entry.en if lang == "en" else entry.zh, timeout=30_000)
         traffic.settled()
@@ -72,9 +72,9 @@ def test_every_page_opens_and_fits(browser: Browser, app: App, lang: str) -> Non
             page.wait_for_timeout(60)
             wide = page.evaluate("document.scrollingElement.scrollWidth")
             if wide > width:
-                failures.append(f"{entry.path} is {wide} px wide at {width}")
+                failures.append(f"{entry.url_path} is {wide} px wide at {width}")
             if not here_is_seen(page, width):
-                failures.append(f"{entry.path} is out of sight in the navigation at {width}")
+                failures.append(f"{entry.url_path} is out of sight in the navigation at {width}")
     page.close()
     assert failures == []
 
@@ -107,7 +107,7 @@ def test_the_menu_of_a_phone_leads_to_every_page(browser: Browser, app: App) -> 
     expect(menu).to_contain_text("一致性", timeout=30_000)
     expect(links.first).to_be_hidden()
     menu.click()
-    for number in range(len(PAGES)):
+    for number in range(len(SITE_PAGES)):
         expect(links.nth(number)).to_be_in_viewport(ratio=1)
     page.keyboard.press("Escape")
     expect(links.first).to_be_hidden()

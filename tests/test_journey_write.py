@@ -33,9 +33,7 @@ TWICE = """() => new Promise((done) => {
 
 
 @pytest.fixture(scope="module")
-def app(
-    prepared: Path, tmp_path_factory: pytest.TempPathFactory, _fake_llm_process: FakeLLM
-) -> Iterator[App]:
+def app(prepared: Path, tmp_path_factory: pytest.TempPathFactory, _fake_llm_process: FakeLLM) -> Iterator[App]:
     home = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("write") / "home"))
     services = build_services(Settings(home=home))
     for name, seconds in (("甲", 60.0), ("乙", 60.0), ("短", 4.0)):
@@ -168,9 +166,7 @@ def test_refusals_are_sentences_beside_the_question(page: Page) -> None:
     expect(page.locator("#zf-rounds .zf-slip")).to_have_count(0)
 
 
-def test_two_visitors_at_once_are_told_to_wait(
-    page: Page, browser: Browser, app: App, fake_llm: FakeLLM
-) -> None:
+def test_two_visitors_at_once_are_told_to_wait(page: Page, browser: Browser, app: App, fake_llm: FakeLLM) -> None:
     other = visit(browser, app, "en", 390)
     fake_llm.script(**SLOW | {"chunk_s": 0.05})
     ask(page, "写八条给爸爸的生日祝福")

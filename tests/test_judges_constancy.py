@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.evolution.job import run_job as game_job
 from backend.evolution.records import StepInfo
 from backend.evolution.told import constant_detector
 from backend.judges.base import PairOutcome
-from backend.judges.constancy import ENOUGH, NoticeLog, ValueCounts, constant_notice
+from backend.judges.constancy import ENOUGH_ITEMS, NoticeLog, ValueCounts, constant_notice
 from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.pairs.job import run_job as pairs_job
-from backend.principles.vocabulary import Phase
+from backend.pairs.job import run_pairs_job as pairs_job
+from backend.principles.vocabulary import GamePhase
 from backend.scoring.job import run_job as scoring_job
-from backend.scoring.records import WARNING, ScoreProgress
+from backend.scoring.records import WARNING_SEPARATOR, ScoreProgress
 from backend.training.reward_judges import JudgeReward
 from backend.training.reward_terms import FormatReward
 from backend.training.rewards import MixedReward
@@ -30,21 +30,18 @@ from tests.principles_helpers import world_house
 from tests.scoring_helpers import house, request
 from tests.test_rewards import FakeHouse, Fixed
 from tests.test_scoring_pairs import ROUND, with_campaign
-from ui.judges_runs import _runs
+from ui.judges_runs import _runs_table
 from ui.pairs_funnel import funnel_html
-from ui.say import Say
+from ui.say import Translator
 
 SAME = {"reply": "tests.judge_replies:always_good"}
 
 
 def test_one_value_for_twenty_items_is_said_and_fewer_or_two_values_are_not():
     assert (
-        constant_notice({})
-        is constant_notice({1.0: ENOUGH - 1})
-        is constant_notice({1.0: 500, 0.0: 1})
-        is None
+        constant_notice({}) is constant_notice({1.0: ENOUGH_ITEMS - 1}) is constant_notice({1.0: 500, 0.0: 1}) is None
     )
-    said = constant_notice({1.0: ENOUGH})
+    said = constant_notice({1.0: ENOUGH_ITEMS})
     assert said is not None and "gave 1 to all of the first 20 items" in said.en and "前 20 条" in said.zh
     assert "1.85" in constant_notice({1.85: 1234}).en and "1,234" in constant_notice({1.85: 1234}).zh  # type: ignore[union-attr]
 
@@ -60,21 +57,21 @@ def test_pairs_speak_of_ties_and_places():
 
 def test_counting_ends_where_values_differ_and_unscored_ones_are_no_values():
     counts = ValueCounts()
-    counts.add([None] * 40 + [0.0] * 19)
+    counts.add_values([None] * 40 + [0.0] * 19)
     assert counts.notice is None
-    counts.add([0.0, None])
+    counts.add_values([0.0, None])
     assert counts.notice is not None and "gave 0 to all of the first 20" in counts.notice.en
-    again = ValueCounts(dict(json.loads(json.dumps(counts.plain()))))
-    again.add([0.0])
+    again = ValueCounts(dict(json.loads(json.dumps(counts.as_json_pairs()))))
+    again.add_values([0.0])
     assert again.notice is not None and "21" in again.notice.en
-    counts.add([1.0])
-    counts.add(float(number) for number in range(100_000))
-    assert counts.notice is None and len(counts.plain()) == 2
+    counts.add_values([1.0])
+    counts.add_values(float(number) for number in range(100_000))
+    assert counts.notice is None and len(counts.as_json_pairs()) == 2
 
 
 def test_a_log_says_it_once_and_takes_it_back_once():
     log, said = NoticeLog(), constant_notice({1.0: 20})
-    lines = [log.line(one) for one in (None, said, said, None, None)]
+    lines = [log.log_line(one) for one in (None, said, said, None, None)]
     assert [bool(line) for line in lines] == [False, True, False, True, False]
     assert all(line.startswith("警告") and " | " in line for line in lines if line)
 
@@ -110,7 +107,7 @@ def test_a_pairwise_judge_that_only_sees_ties(home: Path, fake_llm: FakeLLM, mon
         with_campaign(services)
         final = services.scoring.run(request(services, "pairwise", ROUND))
         again = services.scoring.run(request(services, "pairwise", ROUND))
-    assert final.scored >= ENOUGH and final.notice is not None and "a tie" in final.notice.en
+    assert final.scored >= ENOUGH_ITEMS and final.notice is not None and "a tie" in final.notice.en
     assert again.notice == final.notice and again.calls == 0
 
 
@@ -121,12 +118,12 @@ def test_a_job_keeps_it_and_the_page_shows_it_in_the_reader_s_language(home: Pat
         assert scoring_job(services.database, services.jobs, services.scoring, job.id) == 0
         text = services.jobs.job(job.id).progress_text
         logged = [event.data.get("text", "") for event in services.jobs.events(job.id)]
-        pages = {lang: _runs(services, Say(lang)) for lang in ("zh", "en")}
-    assert text.startswith("30 / 30") and WARNING in text
+        pages = {lang: _runs_table(services, Translator(lang)) for lang in ("zh", "en")}
+    assert text.startswith("30 / 30") and WARNING_SEPARATOR in text
     assert any(line.startswith("警告：裁判给已评的前 30 条打的都是 1") for line in logged)
     assert "前 30 条打的都是 1" in pages["zh"] and "gave 1 to all" not in pages["zh"]
     assert "gave 1 to all of the first 30 items" in pages["en"] and "打的都是" not in pages["en"]
-    assert all('class="zf-warn"' in page and WARNING.strip() not in page for page in pages.values())
+    assert all('class="zf-warn"' in page and WARNING_SEPARATOR.strip() not in page for page in pages.values())
 
 
 def test_a_run_of_pairs_whose_judge_likes_everything_says_why_there_are_none(home: Path, fake_llm: FakeLLM):
@@ -135,10 +132,10 @@ def test_a_run_of_pairs_whose_judge_likes_everything_says_why_there_are_none(hom
         source = pair_helpers.prompts_file(services, pair_helpers.prompts(8))
         run, job = services.pairs.submit(pair_helpers.request(services, source, judge="principle"))
         pairs_job(services.database, services.jobs, services.pairs, job.id)
-        funnel, info = services.pairs.funnel(run.id), services.pairs.one(run.id)
+        funnel, info = services.pairs.funnel(run.id), services.pairs.find_run(run.id)
         logged = [event.data.get("text", "") for event in services.jobs.events(job.id)]
-    assert funnel.pairs == 0 and funnel.judged >= ENOUGH and funnel.notice is not None
-    assert "打的都是 1" in funnel_html(Say("zh"), info, funnel)
+    assert funnel.pairs == 0 and funnel.judged >= ENOUGH_ITEMS and funnel.notice is not None
+    assert "打的都是 1" in funnel_html(Translator("zh"), info, funnel)
     assert any(line.startswith("警告：裁判给已评的前") for line in logged)
 
 
@@ -156,10 +153,10 @@ def test_the_game_says_it_of_its_detector(home: Path, fake_llm: FakeLLM):
     assert any(line.startswith("警告：裁判给已评的前") for line in logged)
     entered = {"values": [1.0] * 12 + [0.0] * 12, "accepted": True}
     later = [
-        StepInfo(2, 1, Phase.GATE_D, entered, 0, 0.0, now()),
-        StepInfo(3, 1, Phase.DUEL, {}, 0, 0.0, now()),
+        StepInfo(2, 1, GamePhase.GATE_D, entered, 0, 0.0, utc_now()),
+        StepInfo(3, 1, GamePhase.DUEL, {}, 0, 0.0, utc_now()),
     ]
-    first = StepInfo(1, 0, Phase.START, {"values": [1.0] * 24}, 0, 0.0, now())
+    first = StepInfo(1, 0, GamePhase.START, {"values": [1.0] * 24}, 0, 0.0, utc_now())
     refused = replace(later[0], data={**entered, "accepted": False})
     assert constant_detector([first, *later]) is None and constant_detector([]) is None
     assert constant_detector([first, refused]) is not None

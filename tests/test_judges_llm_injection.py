@@ -2,14 +2,14 @@
 
 import asyncio
 
-from backend.judges.asking import Model
-from backend.judges.base import Draft, PairDraft, PairOutcome, Sample
+from backend.judges.asking import JudgeModel
+from backend.judges.base import Judgment, PairJudgment, PairOutcome, Sample
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PanelJudge
 from backend.judges.principle import PrincipleJudge
 from backend.judges.principles import starting_principles
 from backend.judges.rubric import RubricJudge
-from backend.text import squeeze
+from backend.text import strip_white_space
 from tests.fake_llm import ORDERS
 from tests.judging import ASKED, with_model
 from tests.llm_fixtures import FakeLLM
@@ -27,14 +27,14 @@ def test_principle_and_rubric_are_never_misled(fake_llm: FakeLLM):
     fake_llm.script(reply="tests.judge_replies:obey_any")
     batch = [Sample(ASKED, text) for text in SET]
 
-    async def both(model: Model) -> list[Draft]:
+    async def both(model: JudgeModel) -> list[Judgment]:
         return [
             *(await PrincipleJudge(model, starting_principles()).score(batch)),
             *(await RubricJudge(model).score(batch)),
         ]
 
     drafts = with_model(fake_llm, both)
-    judged = [draft.value for draft, text in zip(drafts, [*SET, *SET], strict=True) if squeeze(text)]
+    judged = [draft.value for draft, text in zip(drafts, [*SET, *SET], strict=True) if strip_white_space(text)]
     assert len(judged) >= 160 and set(judged) <= {0.0, 1.0} and None not in judged
     assert set(judged[: len(judged) // 2]) == {0.0}
     assert set(judged[len(judged) // 2 :]) == {1.0}, "1 is the lowest total of the rubric"
@@ -49,9 +49,9 @@ def test_a_request_cannot_give_orders_either(fake_llm: FakeLLM):
 
 def test_pairwise_and_panel_are_never_misled(fake_llm: FakeLLM):
     fake_llm.script(reply="tests.judge_replies:obey_any")
-    chosen = [text for text in SET if squeeze(text)][::3]
+    chosen = [text for text in SET if strip_white_space(text)][::3]
 
-    async def pairs(model: Model) -> list[PairDraft]:
+    async def pairs(model: JudgeModel) -> list[PairJudgment]:
         judge = PairwiseJudge(model)
         return list(await asyncio.gather(*(judge.compare(ASKED, text, "生日快乐") for text in chosen)))
 
@@ -63,7 +63,7 @@ def test_pairwise_and_panel_are_never_misled(fake_llm: FakeLLM):
 
 
 def test_what_stands_outside_the_fences_does_not_depend_on_the_greeting():
-    model = Model("http://x/v1", "m", key=b"k")
+    model = JudgeModel("http://x/v1", "m", key=b"k")
     judge = PrincipleJudge(model, starting_principles())
 
     def frame(text: str) -> str:

@@ -3,23 +3,23 @@
 import pytest
 
 from backend.errors import UserError
-from backend.judges.asking import Model
-from backend.judges.base import EMPTY, PairDraft, PairOutcome, Sample
+from backend.judges.asking import JudgeModel
+from backend.judges.base import EMPTY_GREETING, PairJudgment, PairOutcome, Sample
 from backend.judges.pairwise import PairwiseJudge
-from backend.judges.panel import Agents, PanelJudge
-from backend.judges.registry import build, describe
-from backend.judges.rubric import RubricJudge, weighted
+from backend.judges.panel import PanelAgents, PanelJudge
+from backend.judges.registry import build_judge, describe_judge
+from backend.judges.rubric import RubricJudge, weighted_mean
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint
-from backend.scoring.blocking import blocking
+from backend.scoring.blocking import run_blocking
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 from tests.fake_llm import quality
 from tests.judging import ASKED, KEY, score, with_model
 from tests.llm_fixtures import FakeLLM
 
 GOOD, BAD, GOOD_TOO = "第1条祝福", "第2条祝福", "第4条祝福"
-MODEL = Model("http://x/v1", "m", key=KEY)
+MODEL = JudgeModel("http://x/v1", "m", key=KEY)
 
 
 def test_the_greetings_of_these_tests_are_what_their_names_say():
@@ -34,7 +34,7 @@ def test_rubric_is_the_weighted_mean_with_its_dimensions(fake_llm: FakeLLM):
     drafts = score(fake_llm, [GOOD, BAD, ""], RubricJudge)
     assert [draft.value for draft in drafts] == [3.0, 1.0, None]
     assert drafts[0].details["excellent"] and not drafts[1].details["excellent"]
-    assert drafts[0].details["dimensions"]["richness"] == 3 and drafts[2] == EMPTY
+    assert drafts[0].details["dimensions"]["richness"] == 3 and drafts[2] == EMPTY_GREETING
     assert RubricJudge(MODEL).scale is Scale.RUBRIC
 
 
@@ -42,7 +42,7 @@ def test_a_total_of_exactly_two_is_excellent(fake_llm: FakeLLM):
     fake_llm.script(reply="tests.judge_replies:uneven")
     draft = score(fake_llm, [GOOD], RubricJudge)[0]
     assert draft.value == RUBRIC_EXCELLENT and draft.details["excellent"]
-    assert weighted({"language": 3, "creativity": 1, "emotion": 2, "culture": 2, "richness": 2}) == 2.0
+    assert weighted_mean({"language": 3, "creativity": 1, "emotion": 2, "culture": 2, "richness": 2}) == 2.0
 
 
 def test_a_dimension_outside_the_scale_is_unscored_and_never_clipped(fake_llm: FakeLLM):
@@ -56,7 +56,7 @@ def test_a_dimension_outside_the_scale_is_unscored_and_never_clipped(fake_llm: F
 # --- pairwise --------------------------------------------------------------------------------------
 
 
-def compared(fake: FakeLLM, first: str, second: str) -> PairDraft:
+def compared(fake: FakeLLM, first: str, second: str) -> PairJudgment:
     return with_model(fake, lambda model: PairwiseJudge(model).compare(ASKED, first, second))
 
 
@@ -139,21 +139,21 @@ def test_one_mute_agent_makes_the_item_unscored_and_says_which(fake_llm: FakeLLM
 @pytest.mark.parametrize(
     ("agents", "calls"),
     [
-        (Agents(), 4),
-        (Agents(reflect=False), 3),
-        (Agents(positive=False), 3),
-        (Agents(negative=False), 3),
-        (Agents(positive=False, negative=False, reflect=False), 1),
+        (PanelAgents(), 4),
+        (PanelAgents(reflect=False), 3),
+        (PanelAgents(positive=False), 3),
+        (PanelAgents(negative=False), 3),
+        (PanelAgents(positive=False, negative=False, reflect=False), 1),
     ],
 )
-def test_every_agent_but_the_judge_can_be_switched_off(fake_llm: FakeLLM, agents: Agents, calls: int):
+def test_every_agent_but_the_judge_can_be_switched_off(fake_llm: FakeLLM, agents: PanelAgents, calls: int):
     fake_llm.script(reply="tests.judge_replies:panel")
     draft = score(fake_llm, [GOOD], lambda model: PanelJudge(model, agents))[0]
     assert draft.value == 1.0 and len(draft.details["calls"]) == calls
     assert ("merits" in draft.details, "faults" in draft.details) == (agents.positive, agents.negative)
     judge = PanelJudge(MODEL, agents)
     assert len(judge.preview(Sample(ASKED, GOOD))) == calls
-    assert (judge.version == PanelJudge(MODEL).version) == (agents == Agents())
+    assert (judge.version == PanelJudge(MODEL).version) == (agents == PanelAgents())
 
 
 class Liked:
@@ -186,7 +186,7 @@ def test_an_agent_may_ask_an_endpoint_of_its_own(fake_llm: FakeLLM):
 
     async def run() -> list[str]:
         house = TwoEndpoints(fake_llm)
-        judge = build(spec, house)
+        judge = build_judge(spec, house)
         assert isinstance(judge, PanelJudge)
         drafts = await judge.score([Sample(ASKED, GOOD)])
         for client in house.clients:
@@ -194,11 +194,11 @@ def test_an_agent_may_ask_an_endpoint_of_its_own(fake_llm: FakeLLM):
         assert drafts[0].value == 1
         return [body["model"] for body in fake_llm.state()["bodies"]]
 
-    assert sorted(blocking(run())) == ["fake", "fake", "fake", "strong"]
-    plain = describe(JudgeSpec(JudgeKind.PANEL, "panel", "fake"), TwoEndpoints(fake_llm))
-    assert describe(spec, TwoEndpoints(fake_llm)).version != plain.version
+    assert sorted(run_blocking(run())) == ["fake", "fake", "fake", "strong"]
+    plain = describe_judge(JudgeSpec(JudgeKind.PANEL, "panel", "fake"), TwoEndpoints(fake_llm))
+    assert describe_judge(spec, TwoEndpoints(fake_llm)).version != plain.version
     with pytest.raises(UserError, match="no agent"):
-        describe(
+        describe_judge(
             JudgeSpec(JudgeKind.PANEL, "panel", "fake", {"endpoints": {"boss": "fake"}}),
             TwoEndpoints(fake_llm),
         )
@@ -210,8 +210,8 @@ class TwoEndpoints:
     def __init__(self, fake: FakeLLM) -> None:
         self.fake, self.clients = fake, []
 
-    def endpoint(self, name: str | None) -> Endpoint:
-        return self.fake.endpoint(name=name, model=name)
+    def endpoint(self, endpoint_name: str | None) -> Endpoint:
+        return self.fake.endpoint(name=endpoint_name, model=endpoint_name)
 
     def client(self, endpoint: Endpoint, scope: str) -> OpenAIClient:
         self.clients.append(OpenAIClient(endpoint, scope=scope))

@@ -3,11 +3,11 @@
 import pytest
 
 from backend.errors import UserError
-from backend.judges.asking import HEAD, TAIL, Model, Sampling, readable
-from backend.judges.base import EMPTY, Sample
+from backend.judges.asking import HEAD_CHARACTERS, TAIL_CHARACTERS, JudgeModel, JudgeSampling, shorten_text
+from backend.judges.base import EMPTY_GREETING, Sample
 from backend.judges.principle import PrincipleJudge
-from backend.judges.principles import numbered, parse_principles, starting_principles
-from backend.llm.errors import Kind, LLMError
+from backend.judges.principles import numbered_rules, parse_principles, starting_principles
+from backend.llm.errors import LLMError, LLMErrorKind
 from backend.vocabulary import Scale
 from tests.fake_llm import quality
 from tests.judging import ASKED, KEY, score, with_model
@@ -36,7 +36,7 @@ def test_verdicts_and_reasons_in_the_order_of_the_batch(fake_llm: FakeLLM):
 
 
 def test_an_empty_greeting_is_unscored_without_a_call(fake_llm: FakeLLM):
-    assert score(fake_llm, ["", " \n\u3000"]) == [EMPTY, EMPTY]
+    assert score(fake_llm, ["", " \n\u3000"]) == [EMPTY_GREETING, EMPTY_GREETING]
     assert fake_llm.state()["asked"] == {}
 
 
@@ -47,11 +47,11 @@ def test_odd_greetings_are_judged_like_any_other(fake_llm: FakeLLM, greeting: st
 
 
 def test_a_very_long_greeting_is_shortened_around_a_visible_mark(fake_llm: FakeLLM):
-    assert readable("短") == "短"
+    assert shorten_text("短") == "短"
     text = "头" * 5_000 + "尾" * 5_000
-    shown = readable(text)
-    assert shown.startswith("头" * HEAD) and shown.endswith("尾" * TAIL)
-    assert f"〔原文过长，此处省略 {10_000 - HEAD - TAIL} 字〕" in shown
+    shown = shorten_text(text)
+    assert shown.startswith("头" * HEAD_CHARACTERS) and shown.endswith("尾" * TAIL_CHARACTERS)
+    assert f"〔原文过长，此处省略 {10_000 - HEAD_CHARACTERS - TAIL_CHARACTERS} 字〕" in shown
     score(fake_llm, [text])
     prompt = fake_llm.state()["bodies"][-1]["messages"][-1]["content"]
     assert "此处省略 7000 字" in prompt and len(prompt) < 6_000
@@ -134,7 +134,7 @@ def test_an_error_that_nothing_cures_ends_the_batch(fake_llm: FakeLLM):
     fake_llm.script(api_key="right")
     with pytest.raises(LLMError) as caught:
         score(fake_llm, [f"第{number}条" for number in range(300)], api_key="wrong")
-    assert caught.value.kind is Kind.UNAUTHORISED and "wrong" not in str(caught.value)
+    assert caught.value.kind is LLMErrorKind.UNAUTHORISED and "wrong" not in str(caught.value)
     assert sum(fake_llm.state()["asked"].values()) <= 40
 
 
@@ -154,20 +154,18 @@ def test_a_mistake_of_ours_costs_one_item(fake_llm: FakeLLM, monkeypatch: pytest
 
 def judge(**changes: object) -> PrincipleJudge:
     given = {"base_url": "http://x/v1", "model": "m", "key": KEY, **changes}
-    return PrincipleJudge(Model(**given), starting_principles())  # type: ignore[arg-type]
+    return PrincipleJudge(JudgeModel(**given), starting_principles())  # type: ignore[arg-type]
 
 
 def test_the_version_is_everything_that_shapes_a_verdict_and_nothing_else():
     base = judge()
-    assert (
-        base.version == judge().version == judge(key=b"other", variant="x", base_url="http://x/v1/").version
-    )
+    assert base.version == judge().version == judge(key=b"other", variant="x", base_url="http://x/v1/").version
     others = {
         judge(model="n").version,
         judge(base_url="http://y/v1").version,
-        judge(sampling=Sampling(temperature=0.5)).version,
-        judge(sampling=Sampling(max_tokens=8)).version,
-        judge(sampling=Sampling(seed=1)).version,
+        judge(sampling=JudgeSampling(temperature=0.5)).version,
+        judge(sampling=JudgeSampling(max_tokens=8)).version,
+        judge(sampling=JudgeSampling(seed=1)).version,
         PrincipleJudge(base.model, ("真诚",)).version,
     }
     assert len(others) == 6 and base.version not in others
@@ -178,7 +176,7 @@ def test_the_version_is_everything_that_shapes_a_verdict_and_nothing_else():
 def test_the_preview_is_what_is_sent(fake_llm: FakeLLM):
     sample = Sample(ASKED, GREETING)
 
-    async def both(model: Model) -> str:
+    async def both(model: JudgeModel) -> str:
         made = PrincipleJudge(model, starting_principles())
         await made.score([sample])
         return made.preview(sample)[0]
@@ -189,7 +187,7 @@ def test_the_preview_is_what_is_sent(fake_llm: FakeLLM):
 def test_our_own_principles_are_ten_rules_that_survive_an_editor():
     rules = starting_principles()
     assert len(rules) == 10
-    assert parse_principles(numbered(rules)) == rules
+    assert parse_principles(numbered_rules(rules)) == rules
     assert parse_principles("- 真诚\n\n 二、具体 \n（3）得体\n3.5 分以上") == (
         "真诚",
         "具体",

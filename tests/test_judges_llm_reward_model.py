@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from backend.errors import UserError
-from backend.judges.base import EMPTY, Draft, Sample
-from backend.judges.reward_model import TOO_LONG, RewardModelJudge
-from backend.scoring.blocking import blocking
-from backend.settings import ROOT
-from backend.training.debias import Debias
+from backend.judges.base import EMPTY_GREETING, Judgment, Sample
+from backend.judges.reward_model import TEXT_TOO_LONG, RewardModelJudge
+from backend.scoring.blocking import run_blocking
+from backend.settings import PROJECT_ROOT
+from backend.training.debias import LengthDebias
 from tests import warm
 from tests.tiny_models import EXPECTED, SAMPLE, build
 
@@ -37,8 +37,8 @@ def judge(artifact: Path) -> Iterator[RewardModelJudge]:
     made.close()
 
 
-def score(judge: RewardModelJudge, texts: list[str]) -> list[Draft]:
-    return blocking(judge.score([Sample("给奶奶", text) for text in texts]))
+def score(judge: RewardModelJudge, texts: list[str]) -> list[Judgment]:
+    return run_blocking(judge.score([Sample("给奶奶", text) for text in texts]))
 
 
 def test_scores_do_not_depend_on_batch_or_order(judge: RewardModelJudge):
@@ -52,13 +52,13 @@ def test_scores_do_not_depend_on_batch_or_order(judge: RewardModelJudge):
 
 
 def test_scores_are_those_of_the_model_computed_by_hand(judge: RewardModelJudge, artifact: Path):
-    draft = blocking(judge.score([Sample(*SAMPLE)]))[0]
+    draft = run_blocking(judge.score([Sample(*SAMPLE)]))[0]
     assert draft.value == pytest.approx(float((artifact / EXPECTED).read_text()), abs=1e-5)
 
 
 def test_length_is_taken_out_once_whichever_way_the_model_is_reached(tmp_path: Path, artifact: Path):
     folder = Path(shutil.copytree(artifact, tmp_path / "debiased"))
-    Debias(slope=0.1, mean=1.0).save(folder)
+    LengthDebias(slope=0.1, mean=1.0).save(folder)
     raw = float((artifact / EXPECTED).read_text())
     # Six characters are five above the mean of one, at a tenth each.
     wanted = raw - 0.1 * (6 - 1)
@@ -66,7 +66,7 @@ def test_length_is_taken_out_once_whichever_way_the_model_is_reached(tmp_path: P
     assert done.returncode == 0, done.stderr
     here = json.loads(done.stdout.splitlines()[-1])
     served = RewardModelJudge(folder)
-    there = blocking(served.score([Sample(*SAMPLE)]))[0].value
+    there = run_blocking(served.score([Sample(*SAMPLE)]))[0].value
     served.close()
     assert here["raw"] == [pytest.approx(raw, abs=1e-5)]
     assert here["reward"] == [pytest.approx(wanted, abs=1e-5)]
@@ -75,13 +75,13 @@ def test_length_is_taken_out_once_whichever_way_the_model_is_reached(tmp_path: P
 
 
 def test_empty_is_unscored_and_too_long_too(judge: RewardModelJudge):
-    assert score(judge, ["", "福" * 5_000, "好"])[:2] == [EMPTY, TOO_LONG]
+    assert score(judge, ["", "福" * 5_000, "好"])[:2] == [EMPTY_GREETING, TEXT_TOO_LONG]
     assert score(judge, []) == []
 
 
 def test_a_killed_process_is_started_again(judge: RewardModelJudge):
     before = score(judge, TEXTS)
-    running = judge._pipe._running
+    running = judge._json_pipe._running_program
     assert running is not None
     running.kill()
     running._process.wait()
@@ -107,7 +107,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path):
 
 def test_the_web_process_does_not_load_torch_for_it():
     code = "import backend.judges.reward_model, sys; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
@@ -140,9 +140,7 @@ MISBEHAVING = {
 
 
 @pytest.mark.parametrize(("code", "told"), MISBEHAVING.values(), ids=MISBEHAVING.keys())
-def test_whatever_the_process_does_the_items_are_unscored_with_the_reason(
-    artifact: Path, code: str, told: str
-):
+def test_whatever_the_process_does_the_items_are_unscored_with_the_reason(artifact: Path, code: str, told: str):
     judge = RewardModelJudge(artifact, timeout_s=0.7, command=[sys.executable, "-c", code])
     try:
         draft = score(judge, ["好"])[0]
@@ -155,12 +153,12 @@ def test_closing_ends_a_request_that_hangs(artifact: Path):
     hangs = "print('{\"ready\": true}', flush=True)\nimport time; time.sleep(60)"
     judge = RewardModelJudge(artifact, timeout_s=30, command=[sys.executable, "-c", hangs])
 
-    async def run() -> list[Draft]:
+    async def run() -> list[Judgment]:
         task = asyncio.create_task(judge.score([Sample("给奶奶", "好")]))
         await asyncio.sleep(0.5)
         await asyncio.to_thread(judge.close)
         return await task
 
     began = time.monotonic()
-    assert blocking(run())[0].value is None
+    assert run_blocking(run())[0].value is None
     assert time.monotonic() - began < 10

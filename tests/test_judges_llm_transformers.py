@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from backend.judges.asking import Model, Sampling
-from backend.judges.base import Draft, PairDraft, Sample
+from backend.judges.asking import JudgeModel, JudgeSampling
+from backend.judges.base import Judgment, PairJudgment, Sample
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.principle import PrincipleJudge
 from backend.judges.principles import starting_principles
 from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint
 from backend.llm.ledger import MemoryLedger
-from backend.llm.probe import probe
-from backend.scoring.blocking import blocking
+from backend.llm.probe import probe_endpoint
+from backend.scoring.blocking import run_blocking
 from tests.judging import ASKED, KEY
 from tests.llm_fixtures import FAST
 from tests.real_app import free_port
@@ -58,13 +58,13 @@ def until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None
 
 
 def test_judges_against_a_real_server(server: Endpoint):
-    blocking(judged(server))
+    run_blocking(judged(server))
 
 
 async def judged(server: Endpoint) -> None:
     ledger = MemoryLedger()
     async with OpenAIClient(server, ledger=ledger, policy=FAST) as client:
-        model = Model(server.base_url, server.model, Sampling(max_tokens=24), KEY, client)
+        model = JudgeModel(server.base_url, server.model, JudgeSampling(max_tokens=24), KEY, client)
         drafts = await PrincipleJudge(model, starting_principles()).score(
             [
                 Sample(ASKED, "祝您生日快乐"),
@@ -76,10 +76,10 @@ async def judged(server: Endpoint) -> None:
     check(drafts, pair)
     answered = [call for call in ledger.calls if call.error is None]
     assert answered and all(call.usage.tokens_in > 100 and call.usage.tokens_out for call in answered)
-    assert (await probe(server)).ok
+    assert (await probe_endpoint(server)).ok
 
 
-def check(drafts: list[Draft], pair: PairDraft) -> None:
+def check(drafts: list[Judgment], pair: PairJudgment) -> None:
     """Random weights say nothing usable: unscored, with what they did say."""
     assert [draft.value for draft in drafts] == [None, None, None]
     assert all(draft.reason for draft in drafts)

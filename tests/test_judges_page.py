@@ -25,7 +25,7 @@ def app(_fake_llm_process: FakeLLM, tmp_path_factory: pytest.TempPathFactory) ->
         patch.setenv("ZHUFU_HOME", str(home))
         with house(_fake_llm_process, 40) as services:
             services.scoring.run(request(services))
-            spec = services.scoring.catalog.resolve("principle", principles=["真诚"]).named("只看真诚")
+            spec = services.scoring.catalog.resolve("principle", principles=["真诚"]).with_name("只看真诚")
             services.scoring.catalog.save(spec)
             services.endpoints.delete("fake")
     with running(home) as made:

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from backend.judges.base import Draft, Judge, Sample, version_of
-from backend.judges.crossfit import NEEDED, CrossFitJudge, Model
+from backend.judges.base import Judge, Judgment, Sample, version_of
+from backend.judges.crossfit import MIN_EXAMPLES, CrossFitJudge, FoldModel
 from backend.judges.length import LengthJudge
 from backend.judges.ngram import fit_ngram
-from backend.judges.pool import FOLDS, Label, Pair, TrainingPool, fold_of
-from backend.judges.style import NAMES, fit_style, measure
-from backend.settings import ROOT
+from backend.judges.pool import FOLD_COUNT, TrainingLabel, TrainingPair, TrainingPool, fold_of_prompt
+from backend.judges.style import FEATURE_NAMES, fit_style, measure_style
+from backend.settings import PROJECT_ROOT
 from backend.vocabulary import Scale
 
 Fit = Callable[[TrainingPool], CrossFitJudge]
@@ -36,7 +36,7 @@ ODD = [
 ]
 
 
-def drafts(judge: Judge, samples: Sequence[Sample]) -> list[Draft]:
+def drafts(judge: Judge, samples: Sequence[Sample]) -> list[Judgment]:
     return asyncio.run(judge.score(samples))
 
 
@@ -47,7 +47,7 @@ def small_pool(pairs: int = 120) -> TrainingPool:
     for i in range(pairs):
         one, two = things[i % 6], things[(i // 6) % 6]
         chosen = f"亲爱的{i}，愿你的日子如{one}般温暖，像{two}般明亮，平安喜乐！"
-        made.append(Pair(f"请求{i}", chosen, f"祝{i}{one}快乐。"))
+        made.append(TrainingPair(f"请求{i}", chosen, f"祝{i}{one}快乐。"))
     return TrainingPool(made)
 
 
@@ -58,9 +58,7 @@ def judge(request: pytest.FixtureRequest) -> CrossFitJudge:
 
 
 def test_version_is_canonical() -> None:
-    assert (
-        version_of({"a": 1, "b": "祝"}) == version_of({"b": "祝", "a": 1}) != version_of({"a": 2, "b": "祝"})
-    )
+    assert version_of({"a": 1, "b": "祝"}) == version_of({"b": "祝", "a": 1}) != version_of({"a": 2, "b": "祝"})
     assert len(version_of({})) == 16
 
 
@@ -72,7 +70,7 @@ def test_length_counts_characters_without_space() -> None:
 
 
 def test_style_measures_by_hand() -> None:
-    found = dict(zip(NAMES, measure("亲爱的妈妈，生日快乐！愿你如花🎂"), strict=True))
+    found = dict(zip(FEATURE_NAMES, measure_style("亲爱的妈妈，生日快乐！愿你如花🎂"), strict=True))
     assert (found["字数"], found["逗号"], found["感叹号"], found["句数"], found["表情"]) == (16, 1, 1, 2, 1)
     assert (found["称呼开头"], found["比喻词"], found["愿"], found["祝"]) == (1, 1, 1, 0)
     # 亲爱的妈妈 / 生日快乐 / 愿你如花🎂: one of three clauses is four characters; 妈 occurs twice
@@ -113,8 +111,8 @@ def test_fits_are_deterministic_and_survive_pickling(judge: CrossFitJudge) -> No
 @pytest.mark.parametrize("fit", FITS)
 def test_version_changes_with_the_pool(fit: Fit) -> None:
     pool = small_pool(40)
-    more = TrainingPool(pool.pairs, [Label("q", "祝好", True)])
-    worse = TrainingPool(pool.pairs, [Label("q", "祝好", False)])
+    more = TrainingPool(pool.pairs, [TrainingLabel("q", "祝好", True)])
+    worse = TrainingPool(pool.pairs, [TrainingLabel("q", "祝好", False)])
     assert len({fit(each).version for each in (pool, more, worse)}) == 3
 
 
@@ -123,21 +121,21 @@ def test_version_changes_with_the_pool(fit: Fit) -> None:
     "pool",
     [
         TrainingPool(),
-        TrainingPool(small_pool(NEEDED - 1).pairs),
-        TrainingPool(labels=[Label(f"q{i}", f"祝你{i}安好", True) for i in range(90)]),
-        TrainingPool(labels=[Label(f"q{i}", " ", bool(i % 2)) for i in range(90)]),
+        TrainingPool(small_pool(MIN_EXAMPLES - 1).pairs),
+        TrainingPool(labels=[TrainingLabel(f"q{i}", f"祝你{i}安好", True) for i in range(90)]),
+        TrainingPool(labels=[TrainingLabel(f"q{i}", " ", bool(i % 2)) for i in range(90)]),
     ],
     ids=["empty", "few", "one class", "blank"],
 )
 def test_nothing_to_learn_from_is_unscored(fit: Fit, pool: TrainingPool) -> None:
     said = drafts(fit(pool), [Sample(f"请求{i}", "祝你快乐") for i in range(30)])
-    assert all(draft.value is None and str(NEEDED) in draft.reason for draft in said)
+    assert all(draft.value is None and str(MIN_EXAMPLES) in draft.reason for draft in said)
 
 
 @pytest.mark.parametrize("fit", FITS)
 def test_labels_alone_are_enough(fit: Fit) -> None:
-    labels = [Label(pair.prompt, pair.chosen, True) for pair in small_pool().pairs]
-    labels += [Label(pair.prompt, pair.rejected, False) for pair in small_pool().pairs]
+    labels = [TrainingLabel(pair.prompt, pair.chosen, True) for pair in small_pool().pairs]
+    labels += [TrainingLabel(pair.prompt, pair.rejected, False) for pair in small_pool().pairs]
     said = drafts(
         fit(TrainingPool(labels=labels)),
         [Sample("问", "愿你如晨光般温暖，平安喜乐！"), Sample("问", "祝快乐。")],
@@ -156,7 +154,7 @@ def test_prompts_cannot_be_memorised() -> None:
         return Sample(f"请求{mark}", mark + "".join(noise))
 
     learnt = [(greeting(i), good) for i, good in enumerate(kinds) for _ in range(4)]
-    judge = fit_ngram(TrainingPool(labels=[Label(one.prompt, one.greeting, good) for one, good in learnt]))
+    judge = fit_ngram(TrainingPool(labels=[TrainingLabel(one.prompt, one.greeting, good) for one, good in learnt]))
     fresh = [greeting(i) for i in range(300)]
     for samples, labels in ((fresh, kinds), ([one for one, _ in learnt], [good for _, good in learnt])):
         honest = [draft.value for draft in drafts(judge, samples)]
@@ -170,7 +168,7 @@ def test_a_text_seen_under_another_prompt_is_not_scored() -> None:
     pool = small_pool()
     judge = fit_ngram(pool)
     known = pool.pairs[0]
-    elsewhere = next(f"别处{i}" for i in range(99) if fold_of(f"别处{i}") != fold_of(known.prompt))
+    elsewhere = next(f"别处{i}" for i in range(99) if fold_of_prompt(f"别处{i}") != fold_of_prompt(known.prompt))
     own, other, spaced = drafts(
         judge,
         [
@@ -185,7 +183,7 @@ def test_a_text_seen_under_another_prompt_is_not_scored() -> None:
     assert own.value is not None
     assert other.value is None and spaced.value is None and "未见过" in other.reason
     # Once the same text is labelled there, that fold's model does without it.
-    wider = TrainingPool(pool.pairs, [Label(elsewhere, known.chosen, False)])
+    wider = TrainingPool(pool.pairs, [TrainingLabel(elsewhere, known.chosen, False)])
     assert drafts(fit_ngram(wider), [Sample(elsewhere, known.chosen)])[0].value is not None
 
 
@@ -194,19 +192,19 @@ PROMPTS = st.sampled_from([f"请求{i}" for i in range(12)] + ["请 求1"])
 
 
 @given(
-    st.lists(st.builds(Pair, PROMPTS, WORDS, WORDS), max_size=25),
-    st.lists(st.builds(Label, PROMPTS, WORDS, st.booleans()), max_size=25),
+    st.lists(st.builds(TrainingPair, PROMPTS, WORDS, WORDS), max_size=25),
+    st.lists(st.builds(TrainingLabel, PROMPTS, WORDS, st.booleans()), max_size=25),
 )
-def test_no_fold_learns_from_its_requests_or_texts(pairs: list[Pair], labels: list[Label]) -> None:
+def test_no_fold_learns_from_its_requests_or_texts(pairs: list[TrainingPair], labels: list[TrainingLabel]) -> None:
     pool = TrainingPool(pairs, labels)
     assert pool == TrainingPool(labels=labels[::-1], pairs=pairs[::-1] + pairs)
-    for fold in range(FOLDS):
-        train = pool.without(fold)
-        held = [p for p in pool.pairs if fold_of(p.prompt) == fold]
-        marked = [one for one in pool.labels if fold_of(one.prompt) == fold]
+    for fold in range(FOLD_COUNT):
+        train = pool.without_fold(fold)
+        held = [p for p in pool.pairs if fold_of_prompt(p.prompt) == fold]
+        marked = [one for one in pool.labels if fold_of_prompt(one.prompt) == fold]
         texts = {t for p in held for t in (p.chosen, p.rejected)} | {one.greeting for one in marked}
         assert not texts & set(train.texts)
-        assert all(fold_of(item.prompt) != fold for item in (*train.pairs, *train.labels))
+        assert all(fold_of_prompt(item.prompt) != fold for item in (*train.pairs, *train.labels))
         # Nothing is held back without need.
         rest = [p for p in pool.pairs if p not in held and not {p.chosen, p.rejected} & texts]
         assert list(train.pairs) == rest
@@ -215,7 +213,7 @@ def test_no_fold_learns_from_its_requests_or_texts(pairs: list[Pair], labels: li
 def test_models_know_what_they_have_seen() -> None:
     pool = small_pool()
     for fold, model in enumerate(fit_style(pool).models):
-        assert isinstance(model, Model) and model.seen == frozenset(pool.without(fold).texts)
+        assert isinstance(model, FoldModel) and model.seen_texts == frozenset(pool.without_fold(fold).texts)
 
 
 def test_importing_judges_is_light() -> None:
@@ -223,5 +221,5 @@ def test_importing_judges_is_light() -> None:
         "import sys, backend.judges.ngram, backend.judges.style, backend.agreement.board;"
         "print([name for name in ('sklearn', 'scipy', 'torch', 'sqlalchemy') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

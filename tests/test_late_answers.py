@@ -14,7 +14,7 @@ from tests.llm_fixtures import FakeLLM
 from tests.principles_helpers import request, world_file, world_house
 from tests.real_app import App, running
 from tests.test_judges_page import pick, tab
-from ui.shell import LANGS
+from ui.shell import LANGUAGES
 
 pytestmark = pytest.mark.browser
 CHOSEN_BY_PEOPLE = {"dropdown", "radio", "checkbox", "checkboxgroup", "number", "slider", "textbox"}
@@ -120,13 +120,10 @@ def edited(page: Page) -> None:
 
 def test_opening_a_page_answers_each_box_once(app: App) -> None:
     """A box that two events fill at the start may be filled by the second after a person chose."""
-    for lang in LANGS:
+    for lang in LANGUAGES:
         config = httpx.get(f"{app.url}/{lang}/config", timeout=60).json()
         kinds = {one["id"]: one["type"] for one in config["components"]}
-        names = {
-            one["id"]: one["props"].get("elem_id") or one["props"].get("label")
-            for one in config["components"]
-        }
+        names = {one["id"]: one["props"].get("elem_id") or one["props"].get("label") for one in config["components"]}
         filled = Counter(
             box
             for event in config["dependencies"]

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import SecretStr
 
-from backend.llm.ask import ask
-from backend.llm.budget import Budget, estimate, tokens_in_text
+from backend.llm.ask import ask_for_fields
+from backend.llm.budget import Budget, estimate_tokens, estimate_usage
 from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint, SchemaMode
-from backend.llm.errors import BudgetReached, Kind, LLMError
-from backend.llm.fields import explanation, verdict
+from backend.llm.errors import BudgetReached, LLMError, LLMErrorKind
+from backend.llm.fields import explanation_field, verdict_field
 from backend.llm.ledger import MemoryLedger
 from backend.llm.messages import ChatMessage
 from backend.llm.retry import RetryPolicy
@@ -21,7 +21,7 @@ from tests.fake_llm import quality
 from tests.llm_fixtures import FAST, FakeLLM
 
 T = TypeVar("T")
-FIELDS = [verdict(), explanation()]
+FIELDS = [verdict_field(), explanation_field()]
 SCHEMA = {"type": "object"}
 
 
@@ -64,18 +64,18 @@ def test_usage_is_estimated_where_the_server_counts_nothing(fake_llm: FakeLLM):
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ("rate_limit", Kind.RATE_LIMITED),
-        ("overloaded", Kind.RATE_LIMITED),
-        ("server_error", Kind.SERVER_ERROR),
-        ("drop", Kind.CUT_OFF),
-        ("cut", Kind.CUT_OFF),
-        ("bad_json", Kind.NOT_JSON),
-        ("html", Kind.NOT_JSON),
-        ("error_body", Kind.SERVER_ERROR),
-        ("odd_error_body", Kind.ERROR_BODY),
-        ("no_choices", Kind.EMPTY),
-        ("empty", Kind.EMPTY),
-        ("null", Kind.EMPTY),
+        ("rate_limit", LLMErrorKind.RATE_LIMITED),
+        ("overloaded", LLMErrorKind.RATE_LIMITED),
+        ("server_error", LLMErrorKind.SERVER_ERROR),
+        ("drop", LLMErrorKind.CUT_OFF),
+        ("cut", LLMErrorKind.CUT_OFF),
+        ("bad_json", LLMErrorKind.NOT_JSON),
+        ("html", LLMErrorKind.NOT_JSON),
+        ("error_body", LLMErrorKind.SERVER_ERROR),
+        ("odd_error_body", LLMErrorKind.ERROR_BODY),
+        ("no_choices", LLMErrorKind.EMPTY),
+        ("empty", LLMErrorKind.EMPTY),
+        ("null", LLMErrorKind.EMPTY),
     ],
 )
 def test_passing_faults_are_tried_again_and_lasting_ones_end_typed(fake_llm: FakeLLM, fault, kind):
@@ -101,8 +101,8 @@ def test_what_no_retry_cures_for_one_item_is_asked_once(fake_llm: FakeLLM, fault
 def test_a_server_that_never_ends_its_answer_is_left_at_the_deadline(fake_llm: FakeLLM, fault):
     fake_llm.script(faults={fault: 1.0})
     began = time.monotonic()
-    error = failure(fake_llm.endpoint(timeout_s=0.3), policy=RetryPolicy(base_s=0.01, deadline_s=0.7))
-    assert error.kind is Kind.TIMEOUT and 0.6 < time.monotonic() - began < 10
+    error = failure(fake_llm.endpoint(timeout_s=0.3), policy=RetryPolicy(base_pause_s=0.01, deadline_s=0.7))
+    assert error.kind is LLMErrorKind.TIMEOUT and 0.6 < time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(("retry_after", "least"), [("0.4", 0.4), ("date", 0.05)])
@@ -116,25 +116,25 @@ def test_retry_after_is_honoured(fake_llm: FakeLLM, retry_after, least):
 def test_a_pause_beyond_the_deadline_is_not_waited_for(fake_llm: FakeLLM):
     fake_llm.script(faults={"rate_limit": 1.0}, retry_after="50")
     began = time.monotonic()
-    assert failure(fake_llm.endpoint()).kind is Kind.RATE_LIMITED
+    assert failure(fake_llm.endpoint()).kind is LLMErrorKind.RATE_LIMITED
     assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(
     ("script", "changes", "kind"),
     [
-        ({"api_key": "right"}, {"api_key": "wrong-key-123"}, Kind.UNAUTHORISED),
-        ({"faults": {"forbidden": 1.0}}, {}, Kind.FORBIDDEN),
-        ({"faults": {"quota": 1.0}}, {}, Kind.NO_CREDIT),
-        ({"models": ["other"]}, {}, Kind.UNKNOWN_MODEL),
-        ({"faults": {"bad_request": 1.0}}, {}, Kind.BAD_REQUEST),
+        ({"api_key": "right"}, {"api_key": "wrong-key-123"}, LLMErrorKind.UNAUTHORISED),
+        ({"faults": {"forbidden": 1.0}}, {}, LLMErrorKind.FORBIDDEN),
+        ({"faults": {"quota": 1.0}}, {}, LLMErrorKind.NO_CREDIT),
+        ({"models": ["other"]}, {}, LLMErrorKind.UNKNOWN_MODEL),
+        ({"faults": {"bad_request": 1.0}}, {}, LLMErrorKind.BAD_REQUEST),
     ],
 )
 def test_fatal_errors_stop_the_whole_run_at_once(fake_llm: FakeLLM, script, changes, kind):
     fake_llm.script(**script)
 
     async def work(client: OpenAIClient) -> list[LLMError]:
-        asked = [ask(client, user(f"第{n}条"), FIELDS) for n in range(200)]
+        asked = [ask_for_fields(client, user(f"第{n}条"), FIELDS) for n in range(200)]
         return list(await asyncio.gather(*asked, return_exceptions=True))  # type: ignore[arg-type]
 
     errors = with_client(fake_llm.endpoint(concurrency=4, **changes), work)
@@ -158,7 +158,7 @@ def test_one_malformed_request_among_good_ones_is_one_unscored_item(fake_llm: Fa
 
 def test_nothing_listens():
     error = failure(Endpoint("off", "http://127.0.0.1:9/v1", "m"))
-    assert error.kind is Kind.REFUSED and not error.fatal
+    assert error.kind is LLMErrorKind.REFUSED and not error.fatal
 
 
 def test_stop_lets_calls_in_flight_finish_and_refuses_the_rest(fake_llm: FakeLLM):
@@ -168,12 +168,10 @@ def test_stop_lets_calls_in_flight_finish_and_refuses_the_rest(fake_llm: FakeLLM
         tasks = [asyncio.create_task(client.complete(user(str(n)))) for n in range(6)]
         await asyncio.sleep(0.05)
         client.stop()
-        return [
-            getattr(done, "kind", "fine") for done in await asyncio.gather(*tasks, return_exceptions=True)
-        ]
+        return [getattr(done, "kind", "fine") for done in await asyncio.gather(*tasks, return_exceptions=True)]
 
     kinds = with_client(fake_llm.endpoint(concurrency=2), work)
-    assert kinds == ["fine"] * 2 + [Kind.CANCELLED] * 4
+    assert kinds == ["fine"] * 2 + [LLMErrorKind.CANCELLED] * 4
 
 
 def test_a_cancelled_call_counts_as_the_most_it_can_have_cost(fake_llm: FakeLLM):
@@ -188,9 +186,9 @@ def test_a_cancelled_call_counts_as_the_most_it_can_have_cost(fake_llm: FakeLLM)
 
     with_client(fake_llm.endpoint(price_in=2.0, price_out=10.0), work, ledger=ledger, budget=budget)
     (call,) = ledger.calls
-    assert (call.error, call.usage.estimated) == (Kind.STOPPED, True)
-    assert call.cost == budget.cost == pytest.approx((20 * 2 + 50 * 10) / 1e6)
-    assert (budget.calls, budget.tokens) == (1, 70)
+    assert (call.error, call.usage.estimated) == (LLMErrorKind.STOPPED, True)
+    assert call.cost == budget.total_cost == pytest.approx((20 * 2 + 50 * 10) / 1e6)
+    assert (budget.call_count, budget.token_count) == (1, 70)
 
 
 class TestDialects:
@@ -204,8 +202,8 @@ class TestDialects:
         fake_llm.script(schema="reject", models=["plain"])
 
         async def work(client: OpenAIClient) -> list[str]:
-            answers = await asyncio.gather(*(ask(client, user(str(n)), FIELDS) for n in range(10)))
-            return [answer.kind for answer in answers]
+            answers = await asyncio.gather(*(ask_for_fields(client, user(str(n)), FIELDS) for n in range(10)))
+            return [answer.failure_kind for answer in answers]
 
         assert with_client(fake_llm.endpoint(model="plain"), work) == [""] * 10
         assert sum("response_format" in body for body in fake_llm.state()["bodies"]) == 1
@@ -213,12 +211,12 @@ class TestDialects:
     def test_a_schema_that_must_be_is_not_dropped(self, fake_llm: FakeLLM):
         fake_llm.script(schema="reject")
 
-        async def work(client: OpenAIClient) -> Kind:
+        async def work(client: OpenAIClient) -> LLMErrorKind:
             with pytest.raises(LLMError) as caught:
                 await client.complete(user("你好"), SCHEMA)
             return caught.value.kind
 
-        assert with_client(fake_llm.endpoint(supports_schema=SchemaMode.YES), work) is Kind.BAD_REQUEST
+        assert with_client(fake_llm.endpoint(supports_schema=SchemaMode.YES), work) is LLMErrorKind.BAD_REQUEST
 
     def test_parameters_that_are_refused_are_left_out(self, fake_llm: FakeLLM):
         fake_llm.script(refuses=["max_tokens", "temperature", "seed"], models=["thinker"])
@@ -238,30 +236,30 @@ class TestAsk:
 
     def test_an_unreadable_reply_is_asked_about_once(self, fake_llm: FakeLLM):
         fake_llm.script(reply="learns")
-        answer = with_client(fake_llm.endpoint(), lambda client: ask(client, user("你好"), FIELDS))
-        assert answer.value and len(answer.calls) == 2 and answer.reason is None
+        answer = with_client(fake_llm.endpoint(), lambda client: ask_for_fields(client, user("你好"), FIELDS))
+        assert answer.field_values and len(answer.completions) == 2 and answer.failure_message is None
         last = fake_llm.state()["bodies"][-1]["messages"]
         assert [message["role"] for message in last] == ["user", "assistant", "user"]
         assert "上一条回复无法使用" in last[-1]["content"] and '"verdict"' in last[-1]["content"]
 
     def test_a_second_one_leaves_the_item_unscored(self, fake_llm: FakeLLM):
         fake_llm.script(reply="chatter")
-        answer = with_client(fake_llm.endpoint(), lambda client: ask(client, user("你好"), FIELDS))
-        assert answer.value is None and answer.kind == "no_answer" and len(answer.calls) == 2
-        assert "见仁见智" in answer.raw and answer.reason is not None and answer.reason.zh
+        answer = with_client(fake_llm.endpoint(), lambda client: ask_for_fields(client, user("你好"), FIELDS))
+        assert answer.field_values is None and answer.failure_kind == "no_answer" and len(answer.completions) == 2
+        assert "见仁见智" in answer.raw_reply and answer.failure_message is not None and answer.failure_message.zh
 
     @pytest.mark.parametrize("fault", ["server_error", "empty", "truncated", "hang", "too_long"])
     def test_one_item_never_raises(self, fake_llm: FakeLLM, fault):
         fake_llm.script(faults={fault: 1.0})
         answer = with_client(
-            fake_llm.endpoint(timeout_s=0.2), lambda client: ask(client, user("你好"), FIELDS)
+            fake_llm.endpoint(timeout_s=0.2), lambda client: ask_for_fields(client, user("你好"), FIELDS)
         )
-        assert answer.value is None and answer.reason is not None and answer.kind
+        assert answer.field_values is None and answer.failure_message is not None and answer.failure_kind
 
     @pytest.mark.parametrize("text", ["", "福" * 10_000, "\x00\ud800 error", '{"error": 1}', "<|im_end|>"])
     def test_odd_texts_get_a_verdict_like_any_other(self, fake_llm: FakeLLM, text):
-        answer = with_client(fake_llm.endpoint(), lambda client: ask(client, user(text), FIELDS))
-        assert answer.value is not None
+        answer = with_client(fake_llm.endpoint(), lambda client: ask_for_fields(client, user(text), FIELDS))
+        assert answer.field_values is not None
 
 
 class TestCache:
@@ -313,7 +311,7 @@ class TestCache:
     def test_failures_are_recorded_and_never_served(self, fake_llm: FakeLLM):
         fake_llm.script(faults={"server_error": 1.0})
         ledger = MemoryLedger()
-        assert failure(fake_llm.endpoint(), ledger=ledger).kind is Kind.SERVER_ERROR
+        assert failure(fake_llm.endpoint(), ledger=ledger).kind is LLMErrorKind.SERVER_ERROR
         fake_llm.script()
         again = with_client(fake_llm.endpoint(), lambda client: client.complete(user("你好")), ledger=ledger)
         assert not again.cached and [call.error for call in ledger.calls] == ["server_error"] * 4 + [None]
@@ -339,24 +337,22 @@ class TestBudget:
     def test_tokens(self, fake_llm: FakeLLM):
         budget = Budget(max_tokens=1000)
         done, errors = self.run(fake_llm, budget)
-        assert errors == {BudgetReached} and 6 <= done <= 8 and budget.tokens <= 1000
+        assert errors == {BudgetReached} and 6 <= done <= 8 and budget.token_count <= 1000
 
     def test_money(self, fake_llm: FakeLLM):
         budget = Budget(max_cost=1e-3)
         done, errors = self.run(fake_llm, budget, price_in=1.0, price_out=1.0)
-        assert errors == {BudgetReached} and 6 <= done <= 8 and budget.cost <= 1e-3
+        assert errors == {BudgetReached} and 6 <= done <= 8 and budget.total_cost <= 1e-3
 
     def test_no_cap(self, fake_llm: FakeLLM):
         assert self.run(fake_llm, Budget()) == (40, set())
 
     def test_estimate(self):
-        endpoint = Endpoint(
-            "e", "http://x/v1", "m", SecretStr(""), price_in=1.0, price_out=2.0, concurrency=10
-        )
-        made = estimate(["福" * 150, "福" * 300], 1000, endpoint, tokens_out=100, latency_s=1.0)
+        endpoint = Endpoint("e", "http://x/v1", "m", SecretStr(""), price_in=1.0, price_out=2.0, concurrency=10)
+        made = estimate_usage(["福" * 150, "福" * 300], 1000, endpoint, tokens_out=100, latency_s=1.0)
         assert (made.calls, made.tokens_in, made.tokens_out) == (1000, 150_000, 100_000)
         assert made.cost == pytest.approx(0.35) and made.seconds == pytest.approx(100)
-        assert tokens_in_text("") == 0
+        assert estimate_tokens("") == 0
 
 
 def test_many_items_with_a_third_of_the_calls_failing(fake_llm: FakeLLM):
@@ -366,18 +362,19 @@ def test_many_items_with_a_third_of_the_calls_failing(fake_llm: FakeLLM):
 
     async def work(client: OpenAIClient) -> list[tuple[bool, bool, int | None]]:
         answers = await asyncio.gather(
-            *(ask(client, user(text), FIELDS, instruct=False) for text in greetings)
+            *(ask_for_fields(client, user(text), FIELDS, add_instruction=False) for text in greetings)
         )
-        return [(a.value is None, a.reason is None, a.value and a.value["verdict"]) for a in answers]
+        return [
+            (a.field_values is None, a.failure_message is None, a.field_values and a.field_values["verdict"])
+            for a in answers
+        ]
 
     ledger = MemoryLedger()
     results = with_client(fake_llm.endpoint(concurrency=32, timeout_s=1.0), work, ledger=ledger)
     unscored = sum(missing for missing, _, __ in results)
     assert all(missing != scored for missing, scored, _ in results)
     assert all(
-        value == quality(text)
-        for text, (missing, _, value) in zip(greetings, results, strict=True)
-        if not missing
+        value == quality(text) for text, (missing, _, value) in zip(greetings, results, strict=True) if not missing
     )
     assert unscored < 30
     answered = fake_llm.state()["answered"]

@@ -9,40 +9,54 @@ from typing import Any
 import pytest
 
 from backend.judges import pairwise, panel, principle, rubric
-from backend.judges.asking import Model, sent
+from backend.judges.asking import JudgeModel, sent_text
 from backend.judges.base import PairSample, Sample
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PanelJudge
 from backend.judges.principle import PrincipleJudge
-from backend.judges.principles import numbered, starting_principles
+from backend.judges.principles import numbered_rules, starting_principles
 from backend.judges.rubric import RubricJudge
-from backend.llm.copied import repeats, without_format
-from backend.llm.fields import Field, FieldKind, choice, explanation, integer, number, text, texts
+from backend.llm.copied import repeats_question, without_format
+from backend.llm.fields import (
+    FieldKind,
+    FieldSpec,
+    choice_field,
+    explanation_field,
+    integer_field,
+    number_field,
+    text_field,
+    text_list_field,
+)
 from backend.llm.messages import ChatMessage
-from backend.llm.parse import ParseFailure, read_object, read_verdict
-from backend.llm.prompts import Untrusted, compose
-from backend.llm.schema import instruction, meaning, outline
-from backend.principles.agents import ADVISED, CONFIRMED, REWRITTEN
-from backend.principles.planting import WRITTEN
+from backend.llm.parse import ParseFailure, parse_structured_reply, parse_verdict_reply
+from backend.llm.prompts import UntrustedText, compose_message
+from backend.llm.schema import field_meaning, reply_instruction, reply_outline
+from backend.principles.agents import CONFIRMER_FIELDS, OPTIMISER_FIELDS, REFLECTOR_FIELDS
+from backend.principles.planting import GENERATOR_FIELDS
 from backend.principles.prompts import prompt_file
-from backend.principles.vocabulary import FLAWS
+from backend.principles.vocabulary import FLAW_DESCRIPTIONS
 
-MODEL = Model("http://127.0.0.1:9/v1", "m", key=b"k" * 32)
+MODEL = JudgeModel("http://127.0.0.1:9/v1", "m", key=b"k" * 32)
 SAMPLE = Sample("给奶奶的八十大寿祝福", "奶奶，愿您的笑声比院里的桂花还香。")
-FORMS: dict[str, tuple[Field, ...]] = {
-    "principle": principle.FIELDS,
-    "rubric": rubric.FIELDS,
-    "pairwise": pairwise.FIELDS,
-    "merits": panel.MERITS,
-    "faults": panel.FAULTS,
-    "first": panel.VERDICT,
-    "final": panel.FINAL,
-    "confirmer": CONFIRMED,
-    "reflector": ADVISED,
-    "optimiser": REWRITTEN,
-    "rewriter": REWRITTEN[:1],
-    "generator": WRITTEN,
-    "other": (explanation(), number("confidence", 0, 1, hint="有几成把握"), texts("merits"), text("advice")),
+FORMS: dict[str, tuple[FieldSpec, ...]] = {
+    "principle": principle.REPLY_FIELDS,
+    "rubric": rubric.REPLY_FIELDS,
+    "pairwise": pairwise.REPLY_FIELDS,
+    "merits": panel.MERIT_FIELDS,
+    "faults": panel.FAULT_FIELDS,
+    "first": panel.VERDICT_FIELDS,
+    "final": panel.FINAL_FIELDS,
+    "confirmer": CONFIRMER_FIELDS,
+    "reflector": REFLECTOR_FIELDS,
+    "optimiser": OPTIMISER_FIELDS,
+    "rewriter": OPTIMISER_FIELDS[:1],
+    "generator": GENERATOR_FIELDS,
+    "other": (
+        explanation_field(),
+        number_field("confidence", 0, 1, hint="有几成把握"),
+        text_list_field("merits"),
+        text_field("advice"),
+    ),
 }
 HOLLOW = [
     "……", "…", "...", "。。。", "。", "-", "——", "___", "***", "～", "?", "？？？", "[]", "<>", "〈〉",
@@ -60,18 +74,18 @@ HONEST = [
 ]  # fmt: skip
 
 
-def refused(reply: str, fields: Sequence[Field]) -> str:
+def refused(reply: str, fields: Sequence[FieldSpec]) -> str:
     """Why the reply is refused; "" where it is read."""
-    read = read_object(reply, fields)
+    read = parse_structured_reply(reply, fields)
     return read.reason if isinstance(read, ParseFailure) else ""
 
 
-def own(field: Field) -> Any:
+def own(field: FieldSpec) -> Any:
     """An honest value of a field."""
     return {
-        FieldKind.CHOICE: field.values[0] if field.values else None,
-        FieldKind.INT: int(field.high),
-        FieldKind.FLOAT: field.high,
+        FieldKind.CHOICE: field.choice_values[0] if field.choice_values else None,
+        FieldKind.INT: int(field.maximum),
+        FieldKind.FLOAT: field.maximum,
         FieldKind.TEXT: "桂花一句贴着奶奶写，读来亲切",
         FieldKind.TEXTS: ["桂花一句贴着奶奶写", "读来亲切"],
     }[field.kind]
@@ -81,9 +95,9 @@ def told(values: dict[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=False)
 
 
-def copies(fields: Sequence[Field]) -> Iterator[str]:
+def copies(fields: Sequence[FieldSpec]) -> Iterator[str]:
     """The format given back: with other quotes and spaces, in fences, after the fields' description."""
-    form = outline(fields)
+    form = reply_outline(fields)
     marks = [
         "〈{}〉",
         '"{}"',
@@ -99,21 +113,21 @@ def copies(fields: Sequence[Field]) -> Iterator[str]:
     ]
     written = [re.sub(r"〈(.+?)〉", lambda found, mark=mark: mark.format(found[1]), form) for mark in marks]
     shapes = ["{}", "```json\n{}\n```", "好的，结果如下：\n{}\n希望有帮助。", "格式：{}"]
-    shapes.append(f"{instruction(fields)}\n{{}}")
+    shapes.append(f"{reply_instruction(fields)}\n{{}}")
     for one, shape in product(written, shapes):
         yield shape.replace("{}", one)
         yield shape.replace("{}", one.replace(": ", ":").replace(", ", ","))
         yield shape.replace("{}", one.replace(", ", ",\n  ").replace("{", "{\n  ").replace("}", "\n}"))
         yield shape.replace("{}", one.translate(str.maketrans('{}:,"', "｛｝：，“")))
-    yield instruction(fields)
-    yield from (f"{field.name}：{meaning(field)}" for field in fields)
-    yield "\n".join(f"- {field.name}: {meaning(field)}" for field in fields)
-    yield told({field.name: meaning(field) for field in fields})
-    yield told({field.name: field.hint or meaning(field) for field in fields})
+    yield reply_instruction(fields)
+    yield from (f"{field.name}：{field_meaning(field)}" for field in fields)
+    yield "\n".join(f"- {field.name}: {field_meaning(field)}" for field in fields)
+    yield told({field.name: field_meaning(field) for field in fields})
+    yield told({field.name: field.hint or field_meaning(field) for field in fields})
     yield told({field.name: field.name for field in fields})
 
 
-def example(fields: Sequence[Field], dots: str) -> str:
+def example(fields: Sequence[FieldSpec], dots: str) -> str:
     """An example with valid values, as many a prompt shows one and as models have therefore seen it."""
     values = {
         FieldKind.CHOICE: lambda field: field.values[-1],
@@ -131,8 +145,8 @@ def test_no_copy_of_the_format_is_an_answer(name: str):
     for reply in copies(fields):
         assert refused(reply, fields), reply
         assert refused(f"<think>怎么填呢</think>{reply}", fields), reply
-        assert isinstance(read_object(reply, fields, cut=True), ParseFailure), reply
-    assert refused(outline(fields), fields) == refused(instruction(fields), fields) == "copied"
+        assert isinstance(parse_structured_reply(reply, fields, is_truncated=True), ParseFailure), reply
+    assert refused(reply_outline(fields), fields) == refused(reply_instruction(fields), fields) == "copied"
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -145,24 +159,25 @@ def test_the_old_example_is_no_answer_either(name: str):
 def test_an_answer_in_the_model_s_own_words_is_read(name: str):
     fields = FORMS[name]
     values = {field.name: own(field) for field in fields}
-    for shape in ("{}", "```json\n{}\n```", f"{outline(fields)}\n{{}}", f"{instruction(fields)}\n{{}}"):
-        assert read_object(shape.replace("{}", told(values)), fields) == values
+    for shape in (
+        "{}",
+        "```json\n{}\n```",
+        f"{reply_outline(fields)}\n{{}}",
+        f"{reply_instruction(fields)}\n{{}}",
+    ):
+        assert parse_structured_reply(shape.replace("{}", told(values)), fields) == values
 
 
 @pytest.mark.parametrize("name", [name for name in FORMS if len(FORMS[name]) > 1])
 def test_one_field_filled_and_another_copied_is_a_copy(name: str):
     fields = FORMS[name]
-    form = dict(re.findall(r'"(\w+)": (\[?〈.+?〉\]?)', outline(fields)))
+    form = dict(re.findall(r'"(\w+)": (\[?〈.+?〉\]?)', reply_outline(fields)))
     for field in fields:
         parts = {one.name: json.dumps(own(one), ensure_ascii=False) for one in fields}
         for placed in (form[field.name], re.sub(r"〈(.+?)〉", r'"\1"', form[field.name])):
-            reply = (
-                "{"
-                + ", ".join(f'"{key}": {value}' for key, value in (parts | {field.name: placed}).items())
-                + "}"
-            )
+            reply = "{" + ", ".join(f'"{key}": {value}' for key, value in (parts | {field.name: placed}).items()) + "}"
             assert refused(reply, fields), reply
-        for said in (meaning(field), field.hint):
+        for said in (field_meaning(field), field.hint):
             copied = {one.name: own(one) for one in fields} | {field.name: said}
             if len(said) > 3 and field.name != "evidence":
                 assert refused(told(copied), fields), copied
@@ -175,46 +190,49 @@ def test_a_hollow_explanation_spoils_the_verdict(hollow: str):
         told({"verdict": 0, "理由": hollow}),
         f"判定：1\n理由：{hollow}",
     ]
-    assert [refused(reply, principle.FIELDS) for reply in replies[:2]] == ["copied", "copied"]
-    assert refused(replies[2], principle.FIELDS) == "copied" or not read_verdict(replies[2]).get(
+    assert [refused(reply, principle.REPLY_FIELDS) for reply in replies[:2]] == ["copied", "copied"]
+    assert refused(replies[2], principle.REPLY_FIELDS) == "copied" or not parse_verdict_reply(replies[2]).get(
         "explanation"
     )
     scores = dict.fromkeys(("language", "creativity", "emotion", "culture", "richness"), 2)
-    assert refused(told({"explanation": hollow, **scores}), rubric.FIELDS) == "copied"
-    assert refused(told({"explanation": hollow, "better": "平"}), pairwise.FIELDS) == "copied"
-    assert refused(told({"advice": hollow}), ADVISED) == "copied"
-    assert refused(told({"rules": [hollow, "看称呼是否得体。"], "evidence": ["1", "0"]}), REWRITTEN) == (
+    assert refused(told({"explanation": hollow, **scores}), rubric.REPLY_FIELDS) == "copied"
+    assert refused(told({"explanation": hollow, "better": "平"}), pairwise.REPLY_FIELDS) == "copied"
+    assert refused(told({"advice": hollow}), REFLECTOR_FIELDS) == "copied"
+    assert refused(told({"rules": [hollow, "看称呼是否得体。"], "evidence": ["1", "0"]}), OPTIMISER_FIELDS) == (
         "" if set(hollow) <= set("-—") else "copied"
     )
 
 
 @pytest.mark.parametrize("honest", HONEST)
 def test_a_short_explanation_of_its_own_is_kept(honest: str):
-    assert read_verdict(told({"explanation": honest, "verdict": 1})) == {"verdict": 1, "explanation": honest}
-    for fields in (panel.VERDICT, panel.FINAL, CONFIRMED):
+    assert parse_verdict_reply(told({"explanation": honest, "verdict": 1})) == {
+        "verdict": 1,
+        "explanation": honest,
+    }
+    for fields in (panel.VERDICT_FIELDS, panel.FINAL_FIELDS, CONFIRMER_FIELDS):
         assert not refused(told({"explanation": honest, "verdict": 0}), fields)
-    assert not refused(told({"explanation": honest, "better": "甲"}), pairwise.FIELDS)
+    assert not refused(told({"explanation": honest, "better": "甲"}), pairwise.REPLY_FIELDS)
 
 
 @pytest.mark.parametrize(
     "reply", ['{"verdict": 1}', "判定：1", "好", '{"verdict": 1, "explanation": null}', "判定：1\n理由："]
 )
 def test_a_verdict_without_an_explanation_stays_one(reply: str):
-    assert read_verdict(reply) == {"verdict": 1}
+    assert parse_verdict_reply(reply) == {"verdict": 1}
 
 
 def test_lists_may_be_empty_and_may_say_that_there_is_nothing():
-    assert read_object('{"merits": []}', panel.MERITS) == {"merits": []}
-    assert read_object('{"merits": ["无"]}', panel.MERITS) == {"merits": ["无"]}
+    assert parse_structured_reply('{"merits": []}', panel.MERIT_FIELDS) == {"merits": []}
+    assert parse_structured_reply('{"merits": ["无"]}', panel.MERIT_FIELDS) == {"merits": ["无"]}
     told_off = {"rules": ["看称呼是否得体。"], "evidence": ["-"]}
-    assert read_object(told(told_off), REWRITTEN) == told_off
-    assert refused('{"merits": ["…", "…"]}', panel.MERITS) == "copied"
-    assert refused('{"merits": ["亲切", "……"]}', panel.MERITS) == "copied"
+    assert parse_structured_reply(told(told_off), OPTIMISER_FIELDS) == told_off
+    assert refused('{"merits": ["…", "…"]}', panel.MERIT_FIELDS) == "copied"
+    assert refused('{"merits": ["亲切", "……"]}', panel.MERIT_FIELDS) == "copied"
 
 
 def test_a_planted_flaw_may_stand_in_a_mark_alone():
     written = {"greeting": "奶奶，生日快乐……", "place": "……", "explanation": "吞吞吐吐，不像祝寿"}
-    assert read_object(told(written), WRITTEN) == written
+    assert parse_structured_reply(told(written), GENERATOR_FIELDS) == written
 
 
 def test_a_value_that_stands_only_in_the_description_is_a_copy():
@@ -224,56 +242,54 @@ def test_a_value_that_stands_only_in_the_description_is_a_copy():
         f"verdict：{hint}\nexplanation：桂花一句很好",
         f"判定：{hint}",
     ):
-        assert refused(reply, principle.FIELDS), reply
-    assert read_verdict(f"判定：1（{hint}）") == {"verdict": 1}
-    assert read_verdict(f"（{hint}）\n判定：0")["verdict"] == 0  # type: ignore[index]
-    tone = choice("tone", {"庄重": "庄重", "轻松": "轻松"}, hint="庄重或轻松，二者取一")
+        assert refused(reply, principle.REPLY_FIELDS), reply
+    assert parse_verdict_reply(f"判定：1（{hint}）") == {"verdict": 1}
+    assert parse_verdict_reply(f"（{hint}）\n判定：0")["verdict"] == 0  # type: ignore[index]
+    tone = choice_field("tone", {"庄重": "庄重", "轻松": "轻松"}, hint="庄重或轻松，二者取一")
     assert refused(told({"tone": tone.hint}), (tone,)) and not refused('{"tone": "轻松"}', (tone,))
-    assert refused('{"points": "1 到 3 的整数"}', (integer("points", 1, 3),))
+    assert refused('{"points": "1 到 3 的整数"}', (integer_field("points", 1, 3),))
 
 
 def test_what_is_taken_out_leaves_the_rest_as_it_was():
-    reply = f"“桂花”好！\n{outline(principle.FIELDS)} 完"
-    assert without_format(reply, principle.FIELDS) == '“桂花”好！\n{"explanation":〈〉, "verdict":〈〉} 完'
-    assert without_format("桂花一句很好。", principle.FIELDS) == "桂花一句很好。"
+    reply = f"“桂花”好！\n{reply_outline(principle.REPLY_FIELDS)} 完"
+    assert without_format(reply, principle.REPLY_FIELDS) == '“桂花”好！\n{"explanation":〈〉, "verdict":〈〉} 完'
+    assert without_format("桂花一句很好。", principle.REPLY_FIELDS) == "桂花一句很好。"
 
 
-def game_prompts() -> Iterator[tuple[str, tuple[Field, ...]]]:
+def game_prompts() -> Iterator[tuple[str, tuple[FieldSpec, ...]]]:
     """What every agent of the game is sent."""
     values = {
-        "principles": numbered(starting_principles()),
-        "prompt": Untrusted(SAMPLE.prompt, "请求"),
-        "greeting": Untrusted(SAMPLE.greeting, "祝福"),
-        "claim": Untrusted("片段：桂花\n说明：其实套话", "声称"),
+        "principles": numbered_rules(starting_principles()),
+        "prompt": UntrustedText(SAMPLE.prompt, "请求"),
+        "greeting": UntrustedText(SAMPLE.greeting, "祝福"),
+        "claim": UntrustedText("片段：桂花\n说明：其实套话", "声称"),
         "flaw": "",
-        "said": Untrusted("判定：1\n理由：亲切", "判断"),
+        "said": UntrustedText("判定：1\n理由：亲切", "判断"),
         "truth": "不优秀（0）",
-        "advice": Untrusted("1. 加一条：看称呼。", "建议"),
-        "rejected": Untrusted("1. 一律判好。", "未通过"),
-        "examples": Untrusted("1. 请求：给奶奶\n祝福语：桂花\n定论：优秀", "例子"),
+        "advice": UntrustedText("1. 加一条：看称呼。", "建议"),
+        "rejected": UntrustedText("1. 一律判好。", "未通过"),
+        "examples": UntrustedText("1. 请求：给奶奶\n祝福语：桂花\n定论：优秀", "例子"),
         "note": "（无）",
         "most": "10",
     }
     forms = {
-        "confirmer": CONFIRMED, "reflector": ADVISED, "optimise_d": REWRITTEN, "optimise_g": REWRITTEN,
-        "rewrite": REWRITTEN[:1], "generator": WRITTEN,
+        "confirmer": CONFIRMER_FIELDS, "reflector": REFLECTOR_FIELDS, "optimise_d": OPTIMISER_FIELDS, "optimise_g": OPTIMISER_FIELDS,
+        "rewrite": OPTIMISER_FIELDS[:1], "generator": GENERATOR_FIELDS,
     }  # fmt: skip
-    for (name, fields), flaw in product(forms.items(), FLAWS.values()):
+    for (name, fields), flaw in product(forms.items(), FLAW_DESCRIPTIONS.values()):
         template = prompt_file(name)
-        given = {
-            key: value for key, value in {**values, "flaw": flaw}.items() if key in template.placeholders
-        }
-        yield sent(compose(template, MODEL.key, **given), fields), fields
+        given = {key: value for key, value in {**values, "flaw": flaw}.items() if key in template.placeholders}
+        yield sent_text(compose_message(template, MODEL.key, **given), fields), fields
 
 
-def own_prompts() -> list[tuple[str, tuple[Field, ...]]]:
+def own_prompts() -> list[tuple[str, tuple[FieldSpec, ...]]]:
     """What every judge and every agent is sent, with the fields it is asked for."""
     pair = PairSample(SAMPLE.prompt, SAMPLE.greeting, "奶奶，祝您万事如意。")
-    roles = (panel.MERITS, panel.FAULTS, panel.VERDICT, panel.FINAL)
+    roles = (panel.MERIT_FIELDS, panel.FAULT_FIELDS, panel.VERDICT_FIELDS, panel.FINAL_FIELDS)
     return [
-        (PrincipleJudge(MODEL, starting_principles()).preview(SAMPLE)[0], principle.FIELDS),
-        (RubricJudge(MODEL).preview(SAMPLE)[0], rubric.FIELDS),
-        *((asked, pairwise.FIELDS) for asked in PairwiseJudge(MODEL).preview(pair)),
+        (PrincipleJudge(MODEL, starting_principles()).preview(SAMPLE)[0], principle.REPLY_FIELDS),
+        (RubricJudge(MODEL).preview(SAMPLE)[0], rubric.REPLY_FIELDS),
+        *((asked, pairwise.REPLY_FIELDS) for asked in PairwiseJudge(MODEL).preview(pair)),
         *zip(PanelJudge(MODEL).preview(SAMPLE), roles, strict=True),
         *game_prompts(),
     ]
@@ -281,10 +297,10 @@ def own_prompts() -> list[tuple[str, tuple[Field, ...]]]:
 
 def test_no_prompt_of_ours_answers_itself():
     prompts = own_prompts()
-    assert len({outline(fields) for _, fields in prompts}) >= 9
+    assert len({reply_outline(fields) for _, fields in prompts}) >= 9
     for asked, fields in prompts:
         assert refused(asked, fields) == "copied", asked
-        assert isinstance(read_object(asked, fields, cut=True), ParseFailure), asked
+        assert isinstance(parse_structured_reply(asked, fields, is_truncated=True), ParseFailure), asked
         lines = asked.splitlines()
         for start in range(len(lines)):
             assert refused("\n".join(lines[start:]), fields), lines[start]
@@ -293,16 +309,16 @@ def test_no_prompt_of_ours_answers_itself():
 def test_a_part_of_the_question_is_no_answer():
     for asked, fields in own_prompts():
         lines = [line for line in asked.splitlines() if len(re.sub(r"[\W_]", "", line)) >= 12]
-        assert all(repeats(line, asked) and repeats(f"**{line}**\n", asked) for line in lines)
-        assert not repeats(told({field.name: own(field) for field in fields}), asked)
-    assert not repeats("祝福语甲", own_prompts()[2][0]) and not repeats("", "")
+        assert all(repeats_question(line, asked) and repeats_question(f"**{line}**\n", asked) for line in lines)
+        assert not repeats_question(told({field.name: own(field) for field in fields}), asked)
+    assert not repeats_question("祝福语甲", own_prompts()[2][0]) and not repeats_question("", "")
 
 
 def test_what_asks_again_answers_itself_as_little():
     for fields in FORMS.values():
-        failure = read_object(outline(fields), fields)
-        assert isinstance(failure, ParseFailure) and failure.field in {field.name for field in fields}
+        failure = parse_structured_reply(reply_outline(fields), fields)
+        assert isinstance(failure, ParseFailure) and failure.field_name in {field.name for field in fields}
         again = ChatMessage(
-            "user", f"上一条回复无法使用：{failure.message.zh}请重新作答。\n{instruction(fields)}"
+            "user", f"上一条回复无法使用：{failure.message.zh}请重新作答。\n{reply_instruction(fields)}"
         )
         assert refused(again.content, fields) == "copied"

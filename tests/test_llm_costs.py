@@ -13,14 +13,21 @@ from backend.evolution.records import RunRequest
 from backend.llm.budget import Budget
 from backend.llm.client import OpenAIClient
 from backend.llm.embeddings import EmbeddingClient
-from backend.llm.errors import Kind, LLMError
+from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.ledger import MemoryLedger
-from backend.llm.messages import ChatMessage, Usage
+from backend.llm.messages import ChatMessage, TokenUsage
 from backend.llm.retry import RetryPolicy
-from backend.llm.usage import MOST_TOKENS, Counted, counted_in, larger, settled, settled_input
+from backend.llm.usage import (
+    MOST_TOKENS,
+    ReportedUsage,
+    larger_usage,
+    settled_input_usage,
+    settled_usage,
+    usage_in_document,
+)
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import RunState as GameState
-from backend.scoring.records import RunState
+from backend.scoring.records import ScoringRunState
 from backend.services import Services
 from tests.hostile_server import answering, whole
 from tests.llm_fixtures import FAST, FakeLLM
@@ -30,7 +37,7 @@ from tests.principles_helpers import SMALL, world_file
 from tests.scoring_helpers import house, request
 
 PROMPT, MAX_TOKENS = "你" * 30, 50
-MOST = Usage(20, MAX_TOKENS, estimated=True)
+MOST = TokenUsage(20, MAX_TOKENS, estimated=True)
 ONCE = RetryPolicy(attempts=1)
 BROKEN = ("bad_json", "html", "no_choices", "error_body", "odd_error_body", "cut", "drop", "gateway")
 EMPTY = ("empty", "null", "thinking", "filtered", "billed_error")
@@ -49,37 +56,37 @@ ABSURD: tuple[Any, ...] = (
 @pytest.mark.parametrize(
     ("usage", "written", "expected"),
     [
-        ({"prompt_tokens": 100, "completion_tokens": 20}, 9, Usage(100, 20)),
-        ({"input_tokens": 100, "output_tokens": 20}, 9, Usage(100, 20)),
+        ({"prompt_tokens": 100, "completion_tokens": 20}, 9, TokenUsage(100, 20)),
+        ({"input_tokens": 100, "output_tokens": 20}, 9, TokenUsage(100, 20)),
         (
             {"input_tokens": 1, "cache_read_input_tokens": 90, "cache_creation_input_tokens": 9}
             | {"output_tokens": 20},
             9,
-            Usage(100, 20),
+            TokenUsage(100, 20),
         ),
-        ({"prompt_tokens": 100, "completion_tokens": 9_000}, 9, Usage(100, 9_000)),  # above max_tokens
+        ({"prompt_tokens": 100, "completion_tokens": 9_000}, 9, TokenUsage(100, 9_000)),  # above max_tokens
         (
             {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 500},
             9,
-            Usage(100, 400),
+            TokenUsage(100, 400),
         ),  # thoughts
-        ({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 5}, 9, Usage(100, 20)),
-        ({"total_tokens": 120}, 9, Usage(70, 50, estimated=True)),
-        ({"prompt_tokens": 100, "total_tokens": 120}, 9, Usage(100, 20)),
-        ({"completion_tokens": 20, "total_tokens": 120}, 9, Usage(100, 20)),
-        ({"prompt_tokens": 100}, 9, Usage(100, 50, estimated=True)),
-        ({"completion_tokens": 20}, 9, Usage(20, 20, estimated=True)),
-        ({"prompt_tokens": 100, "completion_tokens": 0}, 9, Usage(100, 50, estimated=True)),
-        ({"prompt_tokens": 100, "completion_tokens": 1}, 1_000, Usage(100, 50, estimated=True)),
-        ({"prompt_tokens": 0, "completion_tokens": 20}, 9, Usage(20, 20, estimated=True)),
-        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, 0, Usage()),
-        ({"prompt_tokens": 100, "completion_tokens": 0}, 0, Usage(100, 0)),
-        ({"prompt_tokens": 100, "completion_tokens": MOST_TOKENS}, 9, Usage(100, 50, estimated=True)),
+        ({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 5}, 9, TokenUsage(100, 20)),
+        ({"total_tokens": 120}, 9, TokenUsage(70, 50, estimated=True)),
+        ({"prompt_tokens": 100, "total_tokens": 120}, 9, TokenUsage(100, 20)),
+        ({"completion_tokens": 20, "total_tokens": 120}, 9, TokenUsage(100, 20)),
+        ({"prompt_tokens": 100}, 9, TokenUsage(100, 50, estimated=True)),
+        ({"completion_tokens": 20}, 9, TokenUsage(20, 20, estimated=True)),
+        ({"prompt_tokens": 100, "completion_tokens": 0}, 9, TokenUsage(100, 50, estimated=True)),
+        ({"prompt_tokens": 100, "completion_tokens": 1}, 1_000, TokenUsage(100, 50, estimated=True)),
+        ({"prompt_tokens": 0, "completion_tokens": 20}, 9, TokenUsage(20, 20, estimated=True)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, 0, TokenUsage()),
+        ({"prompt_tokens": 100, "completion_tokens": 0}, 0, TokenUsage(100, 0)),
+        ({"prompt_tokens": 100, "completion_tokens": MOST_TOKENS}, 9, TokenUsage(100, 50, estimated=True)),
         *((absurd, 9, MOST) for absurd in ABSURD),
     ],
 )
-def test_a_count_is_believed_where_it_can_be_true(usage: object, written: int, expected: Usage) -> None:
-    assert settled(counted_in({"usage": usage}, written), MOST, len(PROMPT)) == expected
+def test_a_count_is_believed_where_it_can_be_true(usage: object, written: int, expected: TokenUsage) -> None:
+    assert settled_usage(usage_in_document({"usage": usage}, written), MOST, len(PROMPT)) == expected
 
 
 @pytest.mark.parametrize(
@@ -92,24 +99,24 @@ def test_a_count_is_believed_where_it_can_be_true(usage: object, written: int, e
     ],
 )
 def test_a_count_is_found_wherever_servers_put_it(document: dict[str, Any]) -> None:
-    assert counted_in(document) == Counted(3, 4)
+    assert usage_in_document(document) == ReportedUsage(3, 4)
 
 
 def test_counts_of_a_stream_grow_and_one_that_broke_off_is_at_least_the_most() -> None:
-    grown = larger(larger(Counted(100, 1), Counted(100, 7)), Counted(0, 0))
-    assert grown == Counted(100, 7)
-    assert settled(Counted(100, 7, complete=False), MOST, 30) == Usage(100, 50, estimated=True)
-    assert settled(Counted(100, 70, complete=False), MOST, 30) == Usage(100, 70, estimated=True)
+    grown = larger_usage(larger_usage(ReportedUsage(100, 1), ReportedUsage(100, 7)), ReportedUsage(0, 0))
+    assert grown == ReportedUsage(100, 7)
+    assert settled_usage(ReportedUsage(100, 7, complete=False), MOST, 30) == TokenUsage(100, 50, estimated=True)
+    assert settled_usage(ReportedUsage(100, 70, complete=False), MOST, 30) == TokenUsage(100, 70, estimated=True)
 
 
 def test_embeddings_have_no_output() -> None:
-    most = Usage(20, 0, estimated=True)
-    assert settled_input(counted_in({"usage": {"total_tokens": 30}}), most, 30) == Usage(30, 0)
-    assert settled_input(counted_in({"usage": {"prompt_tokens": 30, "total_tokens": 30}}), most, 30) == Usage(
-        30, 0
-    )
+    most = TokenUsage(20, 0, estimated=True)
+    assert settled_input_usage(usage_in_document({"usage": {"total_tokens": 30}}), most, 30) == TokenUsage(30, 0)
+    assert settled_input_usage(
+        usage_in_document({"usage": {"prompt_tokens": 30, "total_tokens": 30}}), most, 30
+    ) == TokenUsage(30, 0)
     for absurd in ABSURD:
-        assert settled_input(counted_in({"usage": absurd}), most, 30) == most
+        assert settled_input_usage(usage_in_document({"usage": absurd}), most, 30) == most
 
 
 class Call:
@@ -137,13 +144,13 @@ class Call:
         except LLMError as caught:
             error = caught
         calls = self.ledger.calls
-        assert self.budget.calls == len(calls)
-        assert self.budget.tokens == sum(call.usage.tokens_in + call.usage.tokens_out for call in calls)
-        assert self.budget.cost == pytest.approx(sum(call.cost for call in calls))
+        assert self.budget.call_count == len(calls)
+        assert self.budget.token_count == sum(call.usage.tokens_in + call.usage.tokens_out for call in calls)
+        assert self.budget.total_cost == pytest.approx(sum(call.cost for call in calls))
         return error
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> TokenUsage:
         """What the only attempt counted as."""
         (call,) = self.ledger.calls
         assert call.cost == pytest.approx((2 * call.usage.tokens_in + 10 * call.usage.tokens_out) / 1e6)
@@ -153,16 +160,16 @@ class Call:
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        *((fault, Usage(100, 20)) for fault in EMPTY),
+        *((fault, TokenUsage(100, 20)) for fault in EMPTY),
         *((fault, MOST) for fault in BROKEN),
-        *((fault, Usage()) for fault in ("rate_limit", "server_error", "overloaded", "bad_request")),
-        *((fault, Usage()) for fault in ("forbidden", "quota", "too_long")),
+        *((fault, TokenUsage()) for fault in ("rate_limit", "server_error", "overloaded", "bad_request")),
+        *((fault, TokenUsage()) for fault in ("forbidden", "quota", "too_long")),
         ("hang", MOST),
         ("drip", MOST),
     ],
 )
 def test_every_outcome_of_an_attempt_counts_as_what_it_can_have_cost(
-    fake_llm: FakeLLM, fault: str, expected: Usage
+    fake_llm: FakeLLM, fault: str, expected: TokenUsage
 ) -> None:
     fake_llm.script(faults={fault: 1.0})
     call = Call(fake_llm, timeout_s=0.5 if fault in ("hang", "drip") else 5.0)
@@ -171,30 +178,28 @@ def test_every_outcome_of_an_attempt_counts_as_what_it_can_have_cost(
 
 @pytest.mark.parametrize("usage", [False, *ABSURD])
 @pytest.mark.parametrize("fault", ["", "empty", "thinking"])
-def test_a_reply_that_says_nothing_true_counts_as_the_most(
-    fake_llm: FakeLLM, usage: object, fault: str
-) -> None:
+def test_a_reply_that_says_nothing_true_counts_as_the_most(fake_llm: FakeLLM, usage: object, fault: str) -> None:
     fake_llm.script(usage=usage, faults={fault: 1.0} if fault else {})
     call = Call(fake_llm)
     assert (call() is None) == (not fault)
     believed = fault == "empty" and usage == ABSURD[-1]  # nothing written, nothing billed: it can be true
-    assert call.usage == (Usage() if believed else MOST)
+    assert call.usage == (TokenUsage() if believed else MOST)
 
 
 @pytest.mark.parametrize(
     ("base_url", "model", "kind"),
     [
-        ("http://127.0.0.1:9/v1", "fake", Kind.REFUSED),
-        ("http://nowhere.invalid/v1", "fake", Kind.UNREACHABLE),
-        (None, "other", Kind.UNKNOWN_MODEL),
+        ("http://127.0.0.1:9/v1", "fake", LLMErrorKind.REFUSED),
+        ("http://nowhere.invalid/v1", "fake", LLMErrorKind.UNREACHABLE),
+        (None, "other", LLMErrorKind.UNKNOWN_MODEL),
     ],
 )
 def test_what_reaches_no_model_costs_nothing(
-    fake_llm: FakeLLM, base_url: str | None, model: str, kind: Kind
+    fake_llm: FakeLLM, base_url: str | None, model: str, kind: LLMErrorKind
 ) -> None:
     call = Call(fake_llm, base_url=base_url or fake_llm.base_url, model=model)
     error = call()
-    assert error is not None and error.kind is kind and call.usage == Usage()
+    assert error is not None and error.kind is kind and call.usage == TokenUsage()
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 429, 500, 502, 503])
@@ -202,14 +207,19 @@ def test_an_error_that_says_what_it_used_is_believed(fake_llm: FakeLLM, status: 
     body = {"error": {"message": "oops"}, "usage": {"prompt_tokens": 100, "completion_tokens": 20}}
     with answering(lambda *_: whole(json.dumps(body).encode(), status)) as url:
         call = Call(fake_llm, base_url=url)
-        assert call() is not None and call.usage == Usage(100, 20)
+        assert call() is not None and call.usage == TokenUsage(100, 20)
 
 
 def test_every_retry_counts(fake_llm: FakeLLM) -> None:
     fake_llm.script(first_faults=["empty", "server_error", "cut"])
     call = Call(fake_llm, FAST)
     assert call() is None
-    assert [one.usage for one in call.ledger.calls] == [Usage(100, 20), Usage(), MOST, Usage(100, 20)]
+    assert [one.usage for one in call.ledger.calls] == [
+        TokenUsage(100, 20),
+        TokenUsage(),
+        MOST,
+        TokenUsage(100, 20),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -226,12 +236,12 @@ def test_streams_count_as_whole_replies_do_and_one_stopped_by_its_reader_as_the_
     fake_llm: FakeLLM,
 ) -> None:
     def stop(_: str) -> None:
-        raise LLMError(Kind.STOPPED)
+        raise LLMError(LLMErrorKind.STOPPED)
 
     for text, usage, tell, expected in (
-        ("愿你眼里有光", True, len, Usage(100, 20)),
+        ("愿你眼里有光", True, len, TokenUsage(100, 20)),
         ("愿你眼里有光", False, len, MOST),
-        (" ", True, len, Usage(100, 20)),
+        (" ", True, len, TokenUsage(100, 20)),
         (" ", False, len, MOST),
         ("愿你眼里有光", True, stop, MOST),
     ):
@@ -246,8 +256,8 @@ def test_a_server_that_refuses_for_ever_is_not_asked_for_ever(fake_llm: FakeLLM)
     with answering(lambda *_: whole(body, 400)) as url:
         call = Call(fake_llm, base_url=url)
         error = call()
-    assert error is not None and error.kind is Kind.BAD_REQUEST
-    assert 1 < call.budget.calls < 8, "each request that was refused counts as a call"
+    assert error is not None and error.kind is LLMErrorKind.BAD_REQUEST
+    assert 1 < call.budget.call_count < 8, "each request that was refused counts as a call"
 
 
 @pytest.mark.parametrize("usage", [True, False])
@@ -255,23 +265,21 @@ def test_a_server_that_refuses_for_ever_is_not_asked_for_ever(fake_llm: FakeLLM)
 def test_embeddings_are_counted_alike(fake_llm: FakeLLM, tmp_path: Path, fault: str, usage: bool) -> None:
     fake_llm.script(faults={fault: 1.0} if fault else {}, usage=usage)
     budget, ledger = Budget(max_tokens=300), MemoryLedger()
-    client = EmbeddingClient(
-        fake_llm.endpoint(price_in=2.0), tmp_path / "vectors.db", budget, FAST, ledger, "s"
-    )
+    client = EmbeddingClient(fake_llm.endpoint(price_in=2.0), tmp_path / "vectors.db", budget, FAST, ledger, "s")
 
     async def run() -> None:
         for number in range(100):
             try:
                 await client.vectors([f"{number:03}" * 10])
             except LLMError as error:
-                if error.kind is Kind.BUDGET:
+                if error.kind is LLMErrorKind.BUDGET:
                     return
 
     asyncio.run(run())
     asked = fake_llm.state()["asked"]["embeddings"]
-    assert budget.tokens == sum(call.usage.tokens_in for call in ledger.calls) and asked == budget.calls
-    assert (budget.tokens, asked) == ((300, 10) if usage and not fault else (300, 15))
-    assert budget.cost == pytest.approx(2e-6 * budget.tokens)
+    assert budget.token_count == sum(call.usage.tokens_in for call in ledger.calls) and asked == budget.call_count
+    assert (budget.token_count, asked) == ((300, 10) if usage and not fault else (300, 15))
+    assert budget.total_cost == pytest.approx(2e-6 * budget.token_count)
 
 
 BAD: list[tuple[str, Any]] = [
@@ -311,7 +319,7 @@ def test_a_scoring_run_stops_at_its_cap(
     with house(fake_llm, 150) as services:
         fake_llm.script(faults={fault: 1.0} if fault else {}, usage=usage)
         used = services.scoring.run(request(services, **cap))
-        assert used.state is RunState.BUDGET and used.left > 0
+        assert used.state is ScoringRunState.BUDGET and used.items_left > 0
         assert_cap_held(fake_llm, services, used, cap)
 
 

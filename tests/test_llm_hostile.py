@@ -18,10 +18,10 @@ from pydantic import SecretStr
 
 from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint
-from backend.llm.errors import Kind, LLMError
+from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.messages import ChatMessage
 from backend.llm.retry import RetryPolicy
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests.hostile_server import (
     EVENTS,
     Answer,
@@ -69,7 +69,7 @@ class Caller:
 def measured() -> Iterator[Caller]:
     command = [sys.executable, "-m", "tests.hostile_call"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, cwd=ROOT, **pipes) as process:
+    with subprocess.Popen(command, text=True, cwd=PROJECT_ROOT, **pipes) as process:
         yield Caller(process)
 
 
@@ -155,7 +155,7 @@ def error_of(answer: Answer, **changes: Any) -> LLMError:
 @pytest.mark.parametrize("piece", [b"HTTP/1.1 100 X\r\n\r\n" * 999, b""])
 def test_a_server_that_never_begins_its_reply_is_left_in_time(piece: bytes) -> None:
     began = time.monotonic()
-    assert error_of(lambda *_: itertools.repeat(piece), timeout_s=0.5).kind is Kind.TIMEOUT
+    assert error_of(lambda *_: itertools.repeat(piece), timeout_s=0.5).kind is LLMErrorKind.TIMEOUT
     assert time.monotonic() - began < 10
 
 
@@ -181,7 +181,7 @@ class TestRedirects:
 
         with answering(thief) as other:
             error = error_of(lambda *_: whole(b"", status, location=f"{other}/chat/completions?t=secret"))
-        assert error.kind is Kind.REDIRECTED and error.fatal and not error.billed and not asked
+        assert error.kind is LLMErrorKind.REDIRECTED and error.fatal and not error.billed and not asked
         assert error.detail == f"{other}/chat/completions"
 
     def test_a_secure_address_of_the_same_host_is_named(self) -> None:
@@ -199,15 +199,15 @@ class TestRedirects:
 
         assert measured(moved, "chat")["kind"] == "fine"
         error = error_of(lambda *_: whole(b"", 302, location="/v2/chat/completions"))
-        assert error.kind is Kind.REDIRECTED, "a POST would become a GET"
+        assert error.kind is LLMErrorKind.REDIRECTED, "a POST would become a GET"
 
     @pytest.mark.parametrize("location", ["/v1/chat/completions", "http://[oops", "//", "http://u:p@h/?k=s"])
     def test_circles_and_nonsense_end_in_one_sentence(self, location: str) -> None:
         error = error_of(lambda *_: whole(b"", 307, location=location))
-        assert error.kind is Kind.REDIRECTED and "u:p" not in str(error) and "k=s" not in str(error)
+        assert error.kind is LLMErrorKind.REDIRECTED and "u:p" not in str(error) and "k=s" not in str(error)
 
 
 def test_a_secure_address_of_a_server_that_is_none_costs_nothing() -> None:
     with answering(lambda *_: whole(b"")) as url:
         error = error_of(lambda *_: whole(b""), base_url=url.replace("http://", "https://"), timeout_s=1.0)
-    assert error.kind is Kind.UNREACHABLE and not error.billed
+    assert error.kind is LLMErrorKind.UNREACHABLE and not error.billed

@@ -17,24 +17,24 @@ from backend.db.engine import Database
 from backend.db.llm_tables import EndpointRow, LLMCall
 from backend.errors import UserError
 from backend.llm.client import OpenAIClient
-from backend.llm.database_ledger import BATCH, DatabaseLedger
+from backend.llm.database_ledger import BATCH_CALLS, DatabaseLedger
 from backend.llm.ledger import CallRecord
-from backend.llm.messages import ChatMessage, Usage
-from backend.settings import ROOT
+from backend.llm.messages import ChatMessage, TokenUsage
+from backend.settings import PROJECT_ROOT
 from tests.llm_fixtures import FAST, FakeLLM
 
 CALL = CallRecord(
-    key="k" * 64,
+    request_hash="k" * 64,
     scope="judge v1",
     call_id="0" * 32,
     endpoint="fake",
     model="m",
     messages=[{"role": "user", "content": "祝福"}],
-    params={"temperature": 0.0},
+    parameters={"temperature": 0.0},
     created_at=datetime.now(UTC),
     reply="好",
     finish_reason="stop",
-    usage=Usage(3, 1, estimated=True),
+    usage=TokenUsage(3, 1, estimated=True),
     cost=0.5,
     latency_s=0.1,
 )
@@ -57,7 +57,12 @@ def test_what_is_recorded_can_be_looked_up_before_and_after_it_is_stored(databas
     kept = ledger.lookup(f"{1:064d}")
     ledger.close()
     assert fresh == kept and kept is not None
-    assert (kept.text, kept.cached, kept.cost, kept.usage) == ("好", True, 0.0, Usage(3, 1, estimated=True))
+    assert (kept.text, kept.cached, kept.cost, kept.usage) == (
+        "好",
+        True,
+        0.0,
+        TokenUsage(3, 1, estimated=True),
+    )
     assert ledger.lookup("unknown") is None
 
 
@@ -87,7 +92,7 @@ def test_batches_are_bounded_and_written_soon(database: Database, monkeypatch: p
     for number in range(300):
         ledger.record(call(number))
     ledger.flush()
-    assert max(sizes) <= BATCH and sum(sizes) == 300
+    assert max(sizes) <= BATCH_CALLS and sum(sizes) == 300
     ledger.record(call(1000))
     until = time.monotonic() + 20
     while stored(database) < 301 and time.monotonic() < until:
@@ -163,7 +168,7 @@ def test_after_a_sigkill_at_most_one_batch_is_asked_again(database: Database, fa
     fake_llm.script(latency_s=0.02)
     url, items = database.engine.url.render_as_string(), 700
     command = [sys.executable, "-m", "tests.llm_run", fake_llm.base_url, url, str(items)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT) as process:
         until = time.monotonic() + 60
         while stored(database) < items // 3 and time.monotonic() < until:
             time.sleep(0.01)
@@ -172,13 +177,13 @@ def test_after_a_sigkill_at_most_one_batch_is_asked_again(database: Database, fa
     assert items // 3 <= answered < items
     kept = stored(database)
     # At most one batch of replies was not stored yet, and at most `concurrency` were still on their way.
-    assert answered - kept <= BATCH + 16
+    assert answered - kept <= BATCH_CALLS + 16
 
-    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=True)
+    again = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT_ROOT, timeout=120, check=True)
     assert int(again.stdout.split()[-1]) == kept
     asked = fake_llm.state()["asked"]
     assert len(asked) == items and max(asked.values()) <= 2
-    assert sum(asked.values()) - items <= BATCH + 2 * 16
+    assert sum(asked.values()) - items <= BATCH_CALLS + 2 * 16
     with database.read() as session:
         twice = select(LLMCall.request_hash).where(LLMCall.error.is_(None)).group_by(LLMCall.request_hash)
         assert not session.scalars(twice.having(func.count() > 1)).all()

@@ -12,7 +12,7 @@ from backend.llm.reply_limits import (
     BASE_BYTES,
     ERROR_BYTES,
     LINE_BYTES,
-    MEMBERS,
+    MAX_MEMBERS,
     MOST_BYTES,
     NUMBER_BYTES,
     PIECE_BYTES,
@@ -21,10 +21,10 @@ from backend.llm.reply_limits import (
     LimitedStream,
     RedirectedError,
     ReplyTooLargeError,
-    chat_limit,
-    embeddings_limit,
-    guard,
-    reply_limit,
+    chat_byte_limit,
+    embeddings_byte_limit,
+    guard_response,
+    limit_reply,
 )
 
 URL = "http://127.0.0.1:9/v1/chat"
@@ -44,9 +44,7 @@ class Raw(httpx2.AsyncByteStream):
         self.closed = True
 
 
-def read(
-    raw: Raw, limit: int, *, compressed: bool = False, quietly: bool = False, by_line: bool = False
-) -> bytes:
+def read(raw: Raw, limit: int, *, compressed: bool = False, quietly: bool = False, by_line: bool = False) -> bytes:
     """All that a stream gives."""
 
     async def run() -> bytes:
@@ -68,19 +66,19 @@ def body(made: httpx2.Response) -> bytes:
     """What is read of a response that passed the guard."""
 
     async def run() -> bytes:
-        await guard(made)
+        await guard_response(made)
         return await made.aread()
 
     return asyncio.run(run())
 
 
 def test_limits_by_hand() -> None:
-    assert chat_limit(100) == BASE_BYTES + 100 * TOKEN_BYTES == 2**20 + 102_400
+    assert chat_byte_limit(100) == BASE_BYTES + 100 * TOKEN_BYTES == 2**20 + 102_400
     for none in (0, -1, None, "9", 9.0):
-        assert chat_limit(none) == BASE_BYTES
-    assert chat_limit(1) == BASE_BYTES + TOKEN_BYTES and chat_limit(10**9) == MOST_BYTES
-    assert embeddings_limit(10, 4) == BASE_BYTES + 40 * NUMBER_BYTES == 2**20 + 960
-    assert embeddings_limit(10**5, 10**5) == MOST_BYTES == 2**25 and ERROR_BYTES == 2**16
+        assert chat_byte_limit(none) == BASE_BYTES
+    assert chat_byte_limit(1) == BASE_BYTES + TOKEN_BYTES and chat_byte_limit(10**9) == MOST_BYTES
+    assert embeddings_byte_limit(10, 4) == BASE_BYTES + 40 * NUMBER_BYTES == 2**20 + 960
+    assert embeddings_byte_limit(10**5, 10**5) == MOST_BYTES == 2**25 and ERROR_BYTES == 2**16
 
 
 def test_a_stream_may_have_exactly_its_limit() -> None:
@@ -117,9 +115,9 @@ def test_compressed_bodies_are_unfolded_to_the_limit() -> None:
 
 def test_so_many_compressed_members_and_not_one_more() -> None:
     member = gzip.compress(b"x" * 100)
-    assert read(Raw(member * MEMBERS), 10**6, compressed=True) == b"x" * 100 * MEMBERS
+    assert read(Raw(member * MAX_MEMBERS), 10**6, compressed=True) == b"x" * 100 * MAX_MEMBERS
     with pytest.raises(httpx2.DecodingError, match="too many"):
-        read(Raw(member * (MEMBERS + 1)), 10**6, compressed=True)
+        read(Raw(member * (MAX_MEMBERS + 1)), 10**6, compressed=True)
 
 
 def test_the_connection_is_closed() -> None:
@@ -132,13 +130,13 @@ def test_a_reply_is_read_to_the_limit_of_its_request() -> None:
     assert body(response(200, "POST", b"x" * BASE_BYTES)) == b"x" * BASE_BYTES
     with pytest.raises(ReplyTooLargeError):
         body(response(200, "POST", b"x" * (BASE_BYTES + 1)))
-    with reply_limit(500):
+    with limit_reply(500):
         assert body(response(200, "POST", b"x" * 500)) == b"x" * 500
         with pytest.raises(ReplyTooLargeError):
             body(response(200, "POST", b"x" * 501))
     assert body(response(200, "POST", b"x" * 501)) == b"x" * 501, "the limit ends with its block"
     events = {"content_type": "text/event-stream"}
-    with reply_limit(500), pytest.raises(ReplyTooLargeError):
+    with limit_reply(500), pytest.raises(ReplyTooLargeError):
         body(response(200, "POST", b"x" * 450 + b"\n", **events))
 
 
@@ -173,7 +171,7 @@ def test_encodings_that_are_read_and_others() -> None:
 )
 def test_no_charset_that_decompresses(given: str, left: str) -> None:
     made = response(500, "POST", b"x", content_type=given)
-    asyncio.run(guard(made))
+    asyncio.run(guard_response(made))
     assert made.headers["content-type"] == left
 
 
@@ -193,8 +191,8 @@ def test_no_charset_that_decompresses(given: str, left: str) -> None:
 def test_redirects_stay_on_their_server(status: int, method: str, location: str, told: str | None) -> None:
     made = response(status, method, b"x", location=location)
     if told is None:
-        asyncio.run(guard(made))
+        asyncio.run(guard_response(made))
         return
     with pytest.raises(RedirectedError) as caught:
-        asyncio.run(guard(made))
+        asyncio.run(guard_response(made))
     assert caught.value.target == str(caught.value) == told

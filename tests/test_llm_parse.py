@@ -4,10 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.llm.fields import choice, explanation, integer, number, text, texts
+from backend.llm.fields import (
+    choice_field,
+    explanation_field,
+    integer_field,
+    number_field,
+    text_field,
+    text_list_field,
+)
 from backend.llm.loose_json import objects
-from backend.llm.parse import ParseFailure, read_object, read_verdict
-from backend.llm.schema import instruction, json_schema
+from backend.llm.parse import ParseFailure, parse_structured_reply, parse_verdict_reply
+from backend.llm.schema import json_schema, reply_instruction
 
 GOOD = [
     '{"verdict": 1, "explanation": "真诚"}',
@@ -167,21 +174,21 @@ def test_the_table_is_large_enough():
 
 @pytest.mark.parametrize("reply", GOOD)
 def test_read_as_good(reply):
-    read = read_verdict(reply)
+    read = parse_verdict_reply(reply)
     assert not isinstance(read, ParseFailure) and read["verdict"] == 1
 
 
 @pytest.mark.parametrize("reply", BAD)
 def test_read_as_bad(reply):
-    read = read_verdict(reply)
+    read = parse_verdict_reply(reply)
     assert not isinstance(read, ParseFailure) and read["verdict"] == 0
 
 
 @pytest.mark.parametrize(("reply", "reason"), NONE.items())
 def test_read_as_nothing(reply, reason):
-    read = read_verdict(reply)
+    read = parse_verdict_reply(reply)
     assert isinstance(read, ParseFailure)
-    assert read.reason == reason and read.raw == reply and read.message.zh and read.message.en
+    assert read.reason == reason and read.raw_reply == reply and read.message.zh and read.message.en
 
 
 @pytest.mark.parametrize(
@@ -197,7 +204,7 @@ def test_read_as_nothing(reply, reason):
     ],
 )
 def test_of_a_cut_off_reply_only_what_cannot_change_is_believed(reply, value):
-    read = read_verdict(reply, cut=True)
+    read = parse_verdict_reply(reply, is_truncated=True)
     if value is None:
         assert isinstance(read, ParseFailure) and read.reason == "truncated"
     else:
@@ -214,10 +221,14 @@ def test_of_a_cut_off_reply_only_what_cannot_change_is_believed(reply, value):
     ],
 )
 def test_the_explanation_comes_along_as_it_was_written(reply):
-    assert read_verdict(reply) == {"verdict": 1, "explanation": "真诚，具体"}
+    assert parse_verdict_reply(reply) == {"verdict": 1, "explanation": "真诚，具体"}
 
 
-RUBRIC = [integer("language", 1, 3, "语言"), integer("emotion", 1, 3, "情感"), explanation()]
+RUBRIC = [
+    integer_field("language", 1, 3, "语言"),
+    integer_field("emotion", 1, 3, "情感"),
+    explanation_field(),
+]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +245,7 @@ RUBRIC = [integer("language", 1, 3, "语言"), integer("emotion", 1, 3, "情感"
     ],
 )
 def test_scores_in_a_range(reply):
-    assert read_object(reply, RUBRIC) == {"language": 3, "emotion": 2}
+    assert parse_structured_reply(reply, RUBRIC) == {"language": 3, "emotion": 2}
 
 
 @pytest.mark.parametrize(
@@ -248,28 +259,30 @@ def test_scores_in_a_range(reply):
     ],
 )
 def test_scores_that_do_not_fit(reply, reason, field):
-    read = read_object(reply, RUBRIC)
-    assert isinstance(read, ParseFailure) and (read.reason, read.field) == (reason, field)
+    read = parse_structured_reply(reply, RUBRIC)
+    assert isinstance(read, ParseFailure) and (read.reason, read.field_name) == (reason, field)
 
 
 def test_other_kinds_of_fields():
     fields = [
-        choice("winner", {"a": "a", "b": "b", "tie": "tie", "平局": "tie"}, "胜者"),
-        number("confidence", 0, 1),
-        texts("merits", "优点"),
-        text("advice", required=False),
+        choice_field("winner", {"a": "a", "b": "b", "tie": "tie", "平局": "tie"}, "胜者"),
+        number_field("confidence", 0, 1),
+        text_list_field("merits", "优点"),
+        text_field("advice", required=False),
     ]
     reply = '{"胜者": "平局", "confidence": "0.25", "merits": ["真诚", 3, ""], "advice": null}'
-    assert read_object(reply, fields) == {"winner": "tie", "confidence": 0.25, "merits": ["真诚", "3"]}
+    assert parse_structured_reply(reply, fields) == {
+        "winner": "tie",
+        "confidence": 0.25,
+        "merits": ["真诚", "3"],
+    }
     assert json_schema(fields)["properties"]["winner"] == {"type": "string", "enum": ["a", "b", "tie"]}
-    assert "winner" in instruction(fields)
+    assert "winner" in reply_instruction(fields)
 
 
-@pytest.mark.parametrize(
-    ("reply", "value"), [("A", "a"), ("答案：B", "b"), ("胜者：B 更好", "b"), ("a 更好", "a")]
-)
+@pytest.mark.parametrize(("reply", "value"), [("A", "a"), ("答案：B", "b"), ("胜者：B 更好", "b"), ("a 更好", "a")])
 def test_plain_words_of_a_choice(reply, value):
-    read = read_object(reply, [choice("winner", {"a": "a", "b": "b"}, "胜者")])
+    read = parse_structured_reply(reply, [choice_field("winner", {"a": "a", "b": "b"}, "胜者")])
     assert (None if isinstance(read, ParseFailure) else read["winner"]) == value
 
 
@@ -286,12 +299,12 @@ def test_plain_words_of_a_choice(reply, value):
     ],
 )
 def test_hostile_replies_are_read_in_bounded_time(reply):
-    assert isinstance(read_verdict(reply), ParseFailure)
+    assert isinstance(parse_verdict_reply(reply), ParseFailure)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet="{}[]\"“”'：:,，01好不坏判定verdict\\ \n<>think/", max_size=80))
 def test_no_reply_ever_raises(reply):
-    read_verdict(reply)
-    read_object(reply, RUBRIC, cut=True)
+    parse_verdict_reply(reply)
+    parse_structured_reply(reply, RUBRIC, is_truncated=True)
     objects(reply)

@@ -17,8 +17,8 @@ from backend.errors import NotFound, UserError
 from backend.llm import probe
 from backend.llm.checks import EndpointInput
 from backend.llm.endpoint import Endpoint, SchemaMode
-from backend.llm.errors import FATAL, RETRYABLE, Kind, LLMError
-from backend.llm.keys import KeyStore, fence_key
+from backend.llm.errors import FATAL_KINDS, RETRYABLE_KINDS, LLMError, LLMErrorKind
+from backend.llm.keys import KeyStore, load_or_create_fence_key
 from backend.llm.messages import ChatMessage
 from backend.llm.service import EndpointService
 from backend.settings import Settings
@@ -41,11 +41,7 @@ def test_save_change_and_delete(service: EndpointService, home: Path):
     changed = service.save(replace(ENTERED, model="other", api_key=None, supports_schema=SchemaMode.NO))
     assert changed.has_key and service.endpoints() == [changed]
     got = service.get("deep")
-    assert (
-        got.model == "other"
-        and got.api_key.get_secret_value() == SECRET
-        and got.supports_schema is SchemaMode.NO
-    )
+    assert got.model == "other" and got.api_key.get_secret_value() == SECRET and got.supports_schema is SchemaMode.NO
     assert not service.save(replace(ENTERED, api_key=SecretStr(""))).has_key
     service.save(ENTERED)
     service.delete("deep")
@@ -83,9 +79,7 @@ def test_save_change_and_delete(service: EndpointService, home: Path):
         ({"api_key": SecretStr("line\nbreak")}, "key"),
     ],
 )
-def test_wrong_input_is_one_sentence_and_stores_nothing(
-    service: EndpointService, changes: dict[str, Any], words: str
-):
+def test_wrong_input_is_one_sentence_and_stores_nothing(service: EndpointService, changes: dict[str, Any], words: str):
     with pytest.raises(UserError) as caught:
         service.save(replace(ENTERED, **changes))
     assert words in str(caught.value) and caught.value.message.zh and SECRET not in str(caught.value)
@@ -133,12 +127,15 @@ def test_a_wrong_environment_spoils_only_its_own_endpoint(database, home, monkey
 
 def test_keys_lie_in_a_file_for_their_owner_only(home: Path):
     store = KeyStore(home)
-    store.put("a", SecretStr(SECRET))
+    store.store_key("a", SecretStr(SECRET))
     path = home / "endpoint_keys.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [found.name for found in home.iterdir()] == ["endpoint_keys.json"]
-    assert store.names() == {"a"} and store.get("b").get_secret_value() == ""
-    assert fence_key(home) == fence_key(home) and stat.S_IMODE((home / "fence_key").stat().st_mode) == 0o600
+    assert store.names_with_key() == {"a"} and store.load_key("b").get_secret_value() == ""
+    assert (
+        load_or_create_fence_key(home) == load_or_create_fence_key(home)
+        and stat.S_IMODE((home / "fence_key").stat().st_mode) == 0o600
+    )
 
 
 @pytest.mark.parametrize("content", [f'{{"a": "{SECRET}"', f'["{SECRET}"]', "\x00"])
@@ -146,11 +143,9 @@ def test_a_broken_key_file_is_named_and_not_quoted(home: Path, content: str):
     home.mkdir(parents=True)
     (home / "endpoint_keys.json").write_text(content)
     with pytest.raises(UserError) as caught:
-        KeyStore(home).get("a")
+        KeyStore(home).load_key("a")
     shown = "".join(traceback.format_exception(caught.value))
-    assert (
-        "endpoint_keys.json" in shown and SECRET not in str(caught.value) and caught.value.__context__ is None
-    )
+    assert "endpoint_keys.json" in shown and SECRET not in str(caught.value) and caught.value.__context__ is None
 
 
 def test_the_key_shows_up_nowhere(service: EndpointService, database: Database, fake_llm: FakeLLM, caplog):
@@ -181,9 +176,7 @@ def test_the_key_shows_up_nowhere(service: EndpointService, database: Database, 
         asyncio.run(run(script))
     service.ledger.flush()
     with database.engine.connect() as connection:
-        rows = [
-            connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in ("llm_calls", "endpoints")
-        ]
+        rows = [connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in ("llm_calls", "endpoints")]
     shown += [repr(rows), caplog.text, repr([vars(record) for record in caplog.records])]
     assert len(rows[0]) > 10 and "Sending HTTP Request" in caplog.text
     assert not [text for text in shown if SECRET in text]
@@ -194,7 +187,7 @@ class TestProbe:
     """The connection test says in one sentence what is wrong."""
 
     def said(self, endpoint: Endpoint) -> tuple[bool, str]:
-        result = asyncio.run(probe.probe(endpoint, timeout_s=0.5))
+        result = asyncio.run(probe.probe_endpoint(endpoint, timeout_s=0.5))
         assert result.message.zh
         return result.ok, result.message.en
 
@@ -241,11 +234,7 @@ class TestProbe:
 
 
 def test_every_kind_has_its_sentence_in_both_languages():
-    for kind in Kind:
+    for kind in LLMErrorKind:
         message = LLMError(kind, "here").message
-        assert (
-            message.en.endswith((".", "?"))
-            and message.zh.endswith("。")
-            and "{" not in message.en + message.zh
-        )
-    assert not FATAL & RETRYABLE
+        assert message.en.endswith((".", "?")) and message.zh.endswith("。") and "{" not in message.en + message.zh
+    assert not FATAL_KINDS & RETRYABLE_KINDS

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backend.llm.client import OpenAIClient
-from backend.llm.errors import Kind, LLMError
+from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.ledger import MemoryLedger
 from backend.llm.messages import ChatMessage, Completion
 from tests.llm_fixtures import FAST, FakeLLM
@@ -44,16 +44,16 @@ def test_pieces_come_as_they_are_made_and_the_whole_is_in_the_ledger(fake_llm: F
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ("stream_cut", Kind.CUT_OFF),
-        ("stream_close", Kind.CUT_OFF),
-        ("stream_stall", Kind.TIMEOUT),
-        ("stream_garbage", Kind.NOT_JSON),
-        ("stream_error", Kind.ERROR_BODY),
-        ("stream_endless", Kind.TIMEOUT),
+        ("stream_cut", LLMErrorKind.CUT_OFF),
+        ("stream_close", LLMErrorKind.CUT_OFF),
+        ("stream_stall", LLMErrorKind.TIMEOUT),
+        ("stream_garbage", LLMErrorKind.NOT_JSON),
+        ("stream_error", LLMErrorKind.ERROR_BODY),
+        ("stream_endless", LLMErrorKind.TIMEOUT),
     ],
 )
 def test_a_stream_that_breaks_in_the_middle_is_one_typed_error(
-    fake_llm: FakeLLM, fault: str, kind: Kind
+    fake_llm: FakeLLM, fault: str, kind: LLMErrorKind
 ) -> None:
     fake_llm.script(text=TEXT, faults={fault: 1.0})
     ledger = MemoryLedger()
@@ -69,9 +69,9 @@ def test_before_the_first_piece_faults_are_retried_as_always(fake_llm: FakeLLM) 
     done, pieces = stream(fake_llm, ledger)
     assert isinstance(done, Completion) and "".join(pieces) == TEXT
     assert [call.error for call in ledger.calls] == [
-        Kind.SERVER_ERROR,
-        Kind.RATE_LIMITED,
-        Kind.CUT_OFF,
+        LLMErrorKind.SERVER_ERROR,
+        LLMErrorKind.RATE_LIMITED,
+        LLMErrorKind.CUT_OFF,
         None,
     ]
 
@@ -88,4 +88,4 @@ def test_servers_without_streams_or_their_options_are_taken_as_they_are(fake_llm
 def test_an_empty_stream_is_no_greeting(fake_llm: FakeLLM) -> None:
     fake_llm.script(text=" ", models=["empty"])
     error, _ = stream(fake_llm, MemoryLedger(), model="empty")
-    assert isinstance(error, LLMError) and error.kind is Kind.EMPTY
+    assert isinstance(error, LLMError) and error.kind is LLMErrorKind.EMPTY

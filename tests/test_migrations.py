@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from backend.db import import_tables, job_tables, llm_tables, pair_tables, play_tables, principle_tables  # noqa: F401
 from backend.db.base import Base
 from backend.db.engine import Database
-from backend.db.migrate import config, current, migrate, move, revisions
+from backend.db.migrate import alembic_config, list_revisions, migrate, run_migrations, stored_revision
 from backend.db.tables import Campaign, Comparison, Greeting, Item, Prompt, Rater, Verdict
 from backend.errors import UserError
 from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
@@ -34,7 +34,7 @@ def test_models_and_migrations_agree(database: Database) -> None:
 
 @EITHER
 def test_up_down_up(database: Database) -> None:
-    move(database, "base", up=False)
+    run_migrations(database, "base", is_upgrade=False)
     assert [name for name in inspect(database.engine).get_table_names() if name != "alembic_version"] == []
     migrate(database)
     assert difference(database) == []
@@ -43,8 +43,8 @@ def test_up_down_up(database: Database) -> None:
 @EITHER
 def test_every_single_step_goes_down_and_up_again(database: Database) -> None:
     for _ in range(3):
-        move(database, "-1", up=False)
-    assert current(database) is None or current(database) != "head"
+        run_migrations(database, "-1", is_upgrade=False)
+    assert stored_revision(database) is None or stored_revision(database) != "head"
     migrate(database)
     assert difference(database) == []
 
@@ -55,9 +55,9 @@ def test_a_driver_that_is_not_installed_is_named() -> None:
 
 
 def test_file_names_tell_the_revisions_that_alembic_sees() -> None:
-    scripts = ScriptDirectory.from_config(config())
-    assert [script.revision for script in scripts.walk_revisions()][::-1] == revisions()
-    assert scripts.get_current_head() == revisions()[-1]
+    scripts = ScriptDirectory.from_config(alembic_config())
+    assert [script.revision for script in scripts.walk_revisions()][::-1] == list_revisions()
+    assert scripts.get_current_head() == list_revisions()[-1]
 
 
 def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:
@@ -84,8 +84,7 @@ def test_sqlite_is_safe_and_checked(database: Database) -> None:
         " VALUES (999, 'a', 'b', 'human', '2026-01-01')",
         "INSERT INTO campaigns (name, kind, k, instructions, rubric, closed, seed, created_at)"
         " VALUES ('a', 'compare', 0, '', 0, 0, 0, '2026-01-01')",
-        "INSERT INTO raters (kind, name, version, config, created_at)"
-        " VALUES ('robot', 'a', '', '{}', '2026-01-01')",
+        "INSERT INTO raters (kind, name, version, config, created_at) VALUES ('robot', 'a', '', '{}', '2026-01-01')",
     ],
 )
 def test_the_database_refuses_bad_rows(database: Database, statement: str) -> None:
@@ -99,10 +98,7 @@ def test_a_revision_cannot_be_stored_twice(database: Database) -> None:
         rater = Rater(kind=RaterKind.HUMAN, name="r")
         session.add_all([prompt, rater])
         session.flush()
-        pair = [
-            Greeting(prompt_id=prompt.id, text=name, text_hash=name, source=Source.HUMAN)
-            for name in ("a", "b")
-        ]
+        pair = [Greeting(prompt_id=prompt.id, text=name, text_hash=name, source=Source.HUMAN) for name in ("a", "b")]
         campaign = Campaign(name="c", kind=CampaignKind.COMPARE)
         session.add_all([*pair, campaign])
         session.flush()

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from backend.diversity import NAN, Profile, distinct, first_characters, profile
-from backend.settings import ROOT
-from backend.text import length
-from backend.training.collapse import CollapseMonitor, Judgement, Reading
+from backend.diversity import NAN, DiversityProfile, build_profile, distinct_n, first_characters
+from backend.settings import PROJECT_ROOT
+from backend.text import count_characters
+from backend.training.collapse import CollapseAssessment, CollapseMonitor, PolicyReading
 from backend.training_runs.config_grpo import CollapseRules
 
 # gold, characters, distinct-2, self-BLEU-4, fit, as measured on the research data (256 held-out requests)
@@ -25,14 +25,14 @@ GOOD_LENGTH = 62.0
 LOOKS = 14
 
 
-def reading(step: int, figures: tuple[float, ...], **more: float) -> Reading:
+def reading(step: int, figures: tuple[float, ...], **more: float) -> PolicyReading:
     gold, length, distinct_2, self_bleu_4, fit = figures
-    profile = Profile(64, 0.0, length, 10.0, length, distinct_2, self_bleu_4, 0.1, fit)
-    made = Reading(step, profile, gold, 0.42, reward=gold, kl=0.05 * step / 4, zero_variance=0.3)
+    profile = DiversityProfile(64, 0.0, length, 10.0, length, distinct_2, self_bleu_4, 0.1, fit)
+    made = PolicyReading(step, profile, gold, 0.42, reward=gold, kl=0.05 * step / 4, zero_variance=0.3)
     return replace(made, **more)
 
 
-def path(end: tuple[float, ...], noise: float = 0.0, seed: int = 0) -> list[Reading]:
+def path(end: tuple[float, ...], noise: float = 0.0, seed: int = 0) -> list[PolicyReading]:
     """From the start to `end` in a straight line, with noise relative to the start's figures."""
     rng = random.Random(seed)
     rows = []
@@ -44,11 +44,11 @@ def path(end: tuple[float, ...], noise: float = 0.0, seed: int = 0) -> list[Read
     return rows
 
 
-def run(readings: list[Reading], **rules: object) -> list[Judgement]:
+def run(readings: list[PolicyReading], **rules: object) -> list[CollapseAssessment]:
     monitor = CollapseMonitor(CollapseRules(**rules), GOOD_LENGTH)  # type: ignore[arg-type]
     judged = []
     for one in readings:
-        judged.append(monitor.judge(one))
+        judged.append(monitor.assess_reading(one))
         if judged[-1].stop:
             break
     return judged
@@ -70,14 +70,14 @@ def test_a_collapse_is_stopped_before_distinct_2_halves(seed: int) -> None:
     assert judged[-1].reason is not None and "distinct-2" in judged[-1].reason.zh
 
 
-def written(requests: Sequence[str], bodies: Sequence[list[str]]) -> list[Reading]:
+def written(requests: Sequence[str], bodies: Sequence[list[str]]) -> list[PolicyReading]:
     """Readings of real texts, the first body being the start, as `Watch` takes them."""
-    size = sum(map(length, bodies[0]))
+    size = sum(map(count_characters, bodies[0]))
     return [
-        Reading(
+        PolicyReading(
             4 * look,
-            profile(requests, texts),
-            distinct_2_equal=distinct(first_characters(texts, size), 2) if look else NAN,
+            build_profile(requests, texts),
+            distinct_2_equal=distinct_n(first_characters(texts, size), 2) if look else NAN,
         )
         for look, texts in enumerate(bodies)
     ]
@@ -85,8 +85,8 @@ def written(requests: Sequence[str], bodies: Sequence[list[str]]) -> list[Readin
 
 def seed_greetings() -> tuple[list[str], list[str]]:
     """64 requests of the seed corpus with their good greetings of at least 30 characters."""
-    lines = (ROOT / "data" / "seed" / "family.jsonl").read_text("utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if length(row["strong"]) >= 30][:64]
+    lines = (PROJECT_ROOT / "data" / "seed" / "family.jsonl").read_text("utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if count_characters(row["strong"]) >= 30][:64]
     return [row["prompt"] for row in rows], [row["strong"] for row in rows]
 
 
@@ -174,7 +174,7 @@ def test_without_gold_the_newest_healthy_checkpoint_is_kept() -> None:
 
 
 def test_figures_that_are_undefined_never_speak() -> None:
-    nothing = Reading(0, Profile(64, 1.0, 0.0, 0.0, 0.0, *[math.nan] * 4))
+    nothing = PolicyReading(0, DiversityProfile(64, 1.0, 0.0, 0.0, 0.0, *[math.nan] * 4))
     assert all(judgement.findings == () for judgement in run([nothing, nothing, nothing]))
 
 
@@ -191,9 +191,9 @@ def test_it_goes_on_after_an_interruption() -> None:
         CollapseMonitor(CollapseRules(), GOOD_LENGTH),
         CollapseMonitor(CollapseRules(), GOOD_LENGTH),
     )
-    judged = [first.judge(one) for one in readings[: len(whole) - 1]]
+    judged = [first.assess_reading(one) for one in readings[: len(whole) - 1]]
     second.restore(first.state())
-    assert [*judged, second.judge(readings[len(whole) - 1])] == whole
+    assert [*judged, second.assess_reading(readings[len(whole) - 1])] == whole
 
 
 def test_limits_in_the_wrong_order_are_refused() -> None:
@@ -206,26 +206,26 @@ def test_limits_in_the_wrong_order_are_refused() -> None:
 # Limits by hand: every figure of a start that is easy to divide by, at its limit and just beyond ------------
 
 
-PLAIN = Reading(0, Profile(10, 0.0, 40.0, 5.0, 40.0, 0.5, 0.5, 0.1, 0.8), 0.4, 0.2, 1.0, 0.1, 0.3)
+PLAIN = PolicyReading(0, DiversityProfile(10, 0.0, 40.0, 5.0, 40.0, 0.5, 0.5, 0.1, 0.8), 0.4, 0.2, 1.0, 0.1, 0.3)
 
 
-def changed(step: int = 4, **figures: float) -> Reading:
+def changed(step: int = 4, **figures: float) -> PolicyReading:
     """The plain start with some figures changed, those of its texts too."""
     of_texts = {name: value for name, value in figures.items() if hasattr(PLAIN.profile, name)}
     others = {name: value for name, value in figures.items() if name not in of_texts}
     return replace(PLAIN, step=step, profile=replace(PLAIN.profile, **of_texts), **others)
 
 
-def found(now: Reading, reference: float = 60.0) -> dict[str, tuple[float, float, bool]]:
+def found(now: PolicyReading, reference: float = 60.0) -> dict[str, tuple[float, float, bool]]:
     """Value, limit, and whether it is the stop limit, of every finding."""
     judged = run_from(PLAIN, now, reference)
     return {one.figure: (one.value, one.limit, one.stop) for one in judged.findings}
 
 
-def run_from(start: Reading, now: Reading, reference: float = 60.0) -> Judgement:
+def run_from(start: PolicyReading, now: PolicyReading, reference: float = 60.0) -> CollapseAssessment:
     monitor = CollapseMonitor(CollapseRules(), reference)
-    monitor.judge(start)
-    return monitor.judge(now)
+    monitor.assess_reading(start)
+    return monitor.assess_reading(now)
 
 
 @pytest.mark.parametrize(
@@ -275,11 +275,11 @@ def test_what_was_nothing_at_the_start_is_no_ratio() -> None:
 
 def test_gold_falls_from_the_best_so_far_in_the_spread_of_the_start() -> None:
     monitor = CollapseMonitor(CollapseRules(), 60.0)
-    monitor.judge(PLAIN)
-    assert monitor.judge(changed(4, gold=0.8, reward=1.2, gold_spread=9.0)).best
-    fallen = monitor.judge(changed(8, gold=0.66, reward=1.3))
+    monitor.assess_reading(PLAIN)
+    assert monitor.assess_reading(changed(4, gold=0.8, reward=1.2, gold_spread=9.0)).best
+    fallen = monitor.assess_reading(changed(8, gold=0.66, reward=1.3))
     assert [(one.figure, one.value) for one in fallen.findings] == [("gold_drop", pytest.approx(0.7))]
-    assert not fallen.best and monitor.judge(changed(12, gold=0.66, reward=1.2)).findings == ()
+    assert not fallen.best and monitor.assess_reading(changed(12, gold=0.66, reward=1.2)).findings == ()
 
 
 def test_reasons_are_joined_and_name_their_limit() -> None:
@@ -292,34 +292,37 @@ def test_reasons_are_joined_and_name_their_limit() -> None:
 
 def test_readings_beyond_a_limit_are_counted_running() -> None:
     monitor = CollapseMonitor(CollapseRules(patience=2), 60.0)
-    assert monitor.judge(PLAIN) == Judgement((), stop=False, best=True)
+    assert monitor.assess_reading(PLAIN) == CollapseAssessment((), stop=False, best=True)
     bad, warned = changed(kl=11.0), changed(kl=3.0)
-    assert [monitor.judge(one).stop for one in (bad, warned, bad, bad)] == [False, False, False, True]
-    assert monitor.beyond == {"kl": 2}
+    assert [monitor.assess_reading(one).stop for one in (bad, warned, bad, bad)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert monitor.stop_counts == {"kl": 2}
     other = CollapseMonitor(CollapseRules(patience=2), 60.0)
-    other.judge(PLAIN)
-    assert [other.judge(one).stop for one in (bad, changed(fit=0.1), bad)] == [False, False, False]
-    assert other.judge(changed(kl=11.0, fit=0.1)).stop
-    assert CollapseMonitor(CollapseRules(patience=1), 60.0).judge(bad).stop is False, (
-        "the start is no finding"
-    )
+    other.assess_reading(PLAIN)
+    assert [other.assess_reading(one).stop for one in (bad, changed(fit=0.1), bad)] == [False, False, False]
+    assert other.assess_reading(changed(kl=11.0, fit=0.1)).stop
+    assert CollapseMonitor(CollapseRules(patience=1), 60.0).assess_reading(bad).stop is False, "the start is no finding"
 
 
 def test_the_first_reward_belongs_to_the_start() -> None:
     monitor = CollapseMonitor(CollapseRules(), 60.0)
-    monitor.first_reward(3.0)
-    assert monitor.start is None and monitor.written is None
+    monitor.set_first_reward(3.0)
+    assert monitor.start is None and monitor.start_characters is None
     silent = changed(0, reward=math.nan)
-    monitor.judge(silent)
-    assert monitor.written == 400
-    monitor.first_reward(3.0)
+    monitor.assess_reading(silent)
+    assert monitor.start_characters == 400
+    monitor.set_first_reward(3.0)
     assert monitor.start == monitor.best == replace(silent, reward=3.0)
-    monitor.first_reward(9.0)
+    monitor.set_first_reward(9.0)
     assert monitor.start is not None and monitor.start.reward == 3.0
     later = CollapseMonitor(CollapseRules(), 60.0)
-    later.judge(silent)
-    later.judge(changed(4, gold=0.9, reward=math.nan))
-    later.first_reward(3.0)
+    later.assess_reading(silent)
+    later.assess_reading(changed(4, gold=0.9, reward=math.nan))
+    later.set_first_reward(3.0)
     assert later.start is not None and later.start.reward == 3.0
     assert later.best is not None and later.best.step == 4 and math.isnan(later.best.reward)
 
@@ -327,23 +330,21 @@ def test_the_first_reward_belongs_to_the_start() -> None:
 def test_a_state_holds_all_that_is_known() -> None:
     monitor = CollapseMonitor(CollapseRules(), 60.0)
     assert monitor.state() == {"start": None, "best": None, "beyond": {}}
-    monitor.judge(PLAIN)
-    monitor.judge(changed(4, kl=11.0))
+    monitor.assess_reading(PLAIN)
+    monitor.assess_reading(changed(4, kl=11.0))
     state = json.loads(json.dumps(monitor.state(), allow_nan=True))
     other = CollapseMonitor(CollapseRules(), 60.0)
     other.restore(state)
-    assert other.start is not None and other.start.profile == PLAIN.profile and other.beyond == {"kl": 1}
+    assert other.start is not None and other.start.profile == PLAIN.profile and other.stop_counts == {"kl": 1}
     assert other.best is not None and (other.best.step, other.best.gold) == (0, 0.4)
-    assert other.judge(changed(8, kl=11.0)).stop
+    assert other.assess_reading(changed(8, kl=11.0)).stop
     empty = CollapseMonitor(CollapseRules(), 60.0)
     empty.restore({"start": None, "best": None, "beyond": {}})
-    assert empty.judge(PLAIN).best
+    assert empty.assess_reading(PLAIN).best
 
 
 def test_of_equal_gold_the_newest_is_kept() -> None:
     monitor = CollapseMonitor(CollapseRules(), 60.0)
-    judged = [
-        monitor.judge(one) for one in (PLAIN, changed(4), changed(8, gold=0.39), changed(12, gold=0.41))
-    ]
+    judged = [monitor.assess_reading(one) for one in (PLAIN, changed(4), changed(8, gold=0.39), changed(12, gold=0.41))]
     assert [one.best for one in judged] == [True, True, False, True]
     assert monitor.best is not None and monitor.best.step == 12

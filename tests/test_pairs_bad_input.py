@@ -42,7 +42,7 @@ def test_every_bad_line_is_lost_for_its_reason_and_counted(home: Path, fake_llm:
         run = services.pairs.open(request(services, source, judge="principle"))
         services.pairs.run(run.id)
         funnel = services.pairs.funnel(run.id)
-        lost = services.pairs.lines(run.id)
+        lost = services.pairs.prompt_lines(run.id)
     assert {line.text: line.lost for line in lost} == {text.strip(): why for text, why in LINES.items()}
     assert (funnel.prompts, funnel.kept_prompts, funnel.exact_chars) == (13, 2, 1)
     expected = {f"prompt_{why}": list(LINES.values()).count(why) for why in set(LINES.values()) if why}
@@ -54,9 +54,7 @@ def test_every_bad_line_is_lost_for_its_reason_and_counted(home: Path, fake_llm:
 def test_exact_characters_are_held_to(home: Path, fake_llm: FakeLLM):
     fake_llm.script(**SCRIPT)
     with house(fake_llm) as services:
-        run = services.pairs.open(
-            request(services, prompts_file(services, ["给新郎的四字祝福"]), judge="principle")
-        )
+        run = services.pairs.open(request(services, prompts_file(services, ["给新郎的四字祝福"]), judge="principle"))
         services.pairs.run(run.id)
         made = candidates(services, run.id)
     assert {one.fault for one in made} == {"wrong_length"}, "the writer writes sentences"
@@ -79,14 +77,12 @@ def test_generators_that_misbehave_give_no_candidate(home: Path, fake_llm: FakeL
 def test_the_same_text_again_is_a_near_duplicate(home: Path, fake_llm: FakeLLM):
     fake_llm.script(**SCRIPT)
     with house(fake_llm, "stutters") as services:
-        run = services.pairs.open(
-            request(services, prompts_file(services, prompts(3)), "stutters", judge="principle")
-        )
+        run = services.pairs.open(request(services, prompts_file(services, prompts(3)), "stutters", judge="principle"))
         services.pairs.run(run.id)
         funnel, made = services.pairs.funnel(run.id), candidates(services, run.id)
     assert [one.fault for one in made] == [None, *["near_duplicate"] * 3] * 3
     assert funnel.dropped["candidate_near_duplicate"] == 9 and funnel.dropped["prompt_one_sided"] == 3
-    assert services.pairs.page(run.id, PairFilter()).total == 0
+    assert services.pairs.pair_page(run.id, PairFilter()).total == 0
 
 
 def test_unreadable_rows_of_a_file_are_counted_too(home: Path, fake_llm: FakeLLM):

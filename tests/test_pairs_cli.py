@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from backend.cli import app
 from backend.errors import UserError
 from backend.jobs.vocabulary import JobStatus
-from backend.pairs.second import SHARE
-from backend.pairs.vocabulary import Stage
+from backend.pairs.second import SECOND_JUDGED_SHARE
+from backend.pairs.vocabulary import PairStage
 from tests.fake_llm import quality
 from tests.job_helpers import sweep, until, worker
 from tests.llm_fixtures import FakeLLM
@@ -35,7 +35,9 @@ def test_the_contract_of_the_command(home: Path, fake_llm: FakeLLM):
     with house(fake_llm, "other") as services:
         source = prompts_file(services, [*prompts(12), prompts(1)[0], "红烧肉怎么做", "写10条生日祝福"])
     rough = ask("--prompts", source, "--generators", "fake", "other", "--endpoint", "fake", "--estimate")
-    assert rough["estimate"] and rough["kept"] == 12 and rough["calls"] == 12 * 4 * 5 + 4 * round(48 * SHARE)
+    assert (
+        rough["estimate"] and rough["kept"] == 12 and rough["calls"] == 12 * 4 * 5 + 4 * round(48 * SECOND_JUDGED_SHARE)
+    )
     made = ask("--prompts", source, "--generators", "fake", "other", "--judge", "panel", "--endpoint", "fake")
     assert made.keys() >= CONTRACT and (made["prompts"], made["candidates"]) == (15, 48)
     lost = {"prompt_duplicate": 1, "prompt_not_a_greeting": 1, "prompt_several": 1}
@@ -99,9 +101,9 @@ def test_a_job_that_pauses_and_goes_on(home: Path, fake_llm: FakeLLM):
                 done = services.jobs.job(job.id)
         finally:
             sweep(services.database)
-        finished = services.pairs.one(run.id)
+        finished = services.pairs.find_run(run.id)
         assert done.status is JobStatus.SUCCEEDED and done.progress == 1.0
-        assert finished.stage is Stage.DONE and len(candidates(services, run.id)) == 120
+        assert finished.stage is PairStage.DONE and len(candidates(services, run.id)) == 120
         events = [event.data for event in services.jobs.events(job.id) if event.kind == "metric"]
         assert events[-1]["pairs"] == services.pairs.funnel(run.id).pairs
 

@@ -19,22 +19,22 @@ from backend.db.job_tables import Job
 from backend.db.pair_tables import PairRun, RunPair
 from backend.db.tables import Campaign
 from backend.errors import Conflict
-from backend.jobs.seat import Elsewhere
-from backend.llm.database_ledger import BATCH
-from backend.pairs.records import Checking, PairProgress, PairRequest, RunState
-from backend.pairs.vocabulary import Stage
+from backend.jobs.seat import HeldElsewhere
+from backend.llm.database_ledger import BATCH_CALLS
+from backend.pairs.records import HumanChecking, PairProgress, PairRequest, ScoringRunState
+from backend.pairs.vocabulary import PairStage
 from backend.services import Services
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, candidates, house, prompts, prompts_file, request, stored
 
 pytestmark = pytest.mark.database
 PROMPTS = 12
 KILLED = {
-    "filtering": (2, Stage.FILTERING),
-    "judging": (1, Stage.JUDGING),
-    "pairing": (2, Stage.PAIRING),
-    "people": (1, Stage.PAIRING),
+    "filtering": (2, PairStage.FILTERING),
+    "judging": (1, PairStage.JUDGING),
+    "pairing": (2, PairStage.PAIRING),
+    "people": (1, PairStage.PAIRING),
 }
 
 
@@ -42,14 +42,12 @@ def killed(stage: str, source: str) -> int:
     options = ["pairs", "--prompts", source, "--generators", "fake", "--judge", "principle", "--unbalanced"]
     rest = ["--check", "0.3", "--raters", "1", "--name", "run", "--endpoint", "fake"]
     command = [sys.executable, "-m", "tests.pair_killed", stage, str(KILLED[stage][0]), *options, *rest]
-    return subprocess.run(
-        command, cwd=ROOT, env=dict(os.environ), capture_output=True, timeout=120
-    ).returncode
+    return subprocess.run(command, cwd=PROJECT_ROOT, env=dict(os.environ), capture_output=True, timeout=120).returncode
 
 
 def wish(services: Services, source: str) -> PairRequest:
     """What `killed` asks for by command."""
-    options = {"balance_length": False, "balance_style": False, "checking": Checking(0.3, 1)}
+    options = {"balance_length": False, "balance_style": False, "checking": HumanChecking(0.3, 1)}
     return request(services, source, judge="principle", name="run", **options)
 
 
@@ -82,9 +80,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, _fake_llm_process: Fak
 
 
 @pytest.mark.parametrize("stage", KILLED)
-def test_killed_and_resumed(
-    home: Path, fake_llm: FakeLLM, undisturbed: tuple[object, ...], stage: str
-) -> None:
+def test_killed_and_resumed(home: Path, fake_llm: FakeLLM, undisturbed: tuple[object, ...], stage: str) -> None:
     fake_llm.script(**SCRIPT)
     with house(fake_llm) as services:
         assert killed(stage, prompts_file(services, prompts(PROMPTS))) == -9
@@ -95,10 +91,10 @@ def test_killed_and_resumed(
         final = services.pairs.run(run.id)
         *found, calls = (*left_over(services, run.id), final.calls)
         answered = sum(fake_llm.state()["answered"].values())
-    assert final.state is RunState.DONE and found == list(undisturbed[:-1])
+    assert final.state is ScoringRunState.DONE and found == list(undisturbed[:-1])
     repeated = answered - int(str(undisturbed[-1]))
     print(f"{stage}: {before} answered before the kill, {repeated} repeated, {calls} counted")
-    assert 0 <= repeated <= BATCH
+    assert 0 <= repeated <= BATCH_CALLS
 
 
 def play_and_wait(fake: FakeLLM, run: int, parent: Connection) -> None:
@@ -122,9 +118,7 @@ def stands(services: Services, run: int) -> tuple[object, ...]:
     return values, [one.text for one in candidates(services, run)], jobs
 
 
-def test_a_run_is_played_by_one_process_only(
-    home: Path, fake_llm: FakeLLM, undisturbed: tuple[object, ...]
-) -> None:
+def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM, undisturbed: tuple[object, ...]) -> None:
     fake_llm.script(**SCRIPT)
     with house(fake_llm) as services:
         run = services.pairs.open(wish(services, prompts_file(services, prompts(PROMPTS)))).id
@@ -134,14 +128,14 @@ def test_a_run_is_played_by_one_process_only(
     assert here.poll(60)
     with house(fake_llm) as services:
         pairs, before = services.pairs, stands(services, run)
-        who, stage = pairs.one(run).playing, pairs.one(run).stage
-        assert stage is Stage.WRITING and who is not None and (who.pid, who.stopping) == (child.pid, False)
+        who, stage = pairs.find_run(run).playing, pairs.find_run(run).stage
+        assert stage is PairStage.WRITING and who is not None and (who.pid, who.stopping) == (child.pid, False)
         resume = [sys.executable, "-m", "backend", "pairs", "resume", "--run", "run", "--max-calls", "7"]
-        second = subprocess.run(resume, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        second = subprocess.run(resume, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120)
         assert (second.returncode, second.stdout) == (2, "") and len(second.stderr.splitlines()) == 1
         assert f"Run {run} is being played by process {child.pid}" in second.stderr
-        for act in (pairs.run, pairs.resume, pairs.recapped):
-            with pytest.raises(Elsewhere) as refused:
+        for act in (pairs.run, pairs.resume, pairs.update_caps):
+            with pytest.raises(HeldElsewhere) as refused:
                 act(run)
             assert f"批次 {run} 正由 {who.host} 上的进程 {child.pid} 进行" in refused.value.message.zh
         with pytest.raises(Conflict, match="not by a job"):
@@ -152,19 +146,19 @@ def test_a_run_is_played_by_one_process_only(
 
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join(60)
-        assert pairs.one(run).playing is None, "the seat of a dead process is free"
+        assert pairs.find_run(run).playing is None, "the seat of a dead process is free"
         with pytest.raises(Conflict, match="not in the works"):
             pairs.pause(run)
         seen = []
 
         def stop_once_judged(progress: PairProgress) -> None:
             if progress.judged:
-                seen.append((pairs.funnel(run).seen, pairs.pause(run)))
+                seen.append((pairs.funnel(run).seen_by_judge, pairs.pause(run)))
 
         stopped = pairs.run(run, stop_once_judged)
-        assert stopped.state is RunState.STOPPED and pairs.one(run).playing is None
-        assert seen[0][0] > 0 and seen[0][1].stage is Stage.JUDGING, "a page sees verdicts as they come"
+        assert stopped.state is ScoringRunState.STOPPED and pairs.find_run(run).playing is None
+        assert seen[0][0] > 0 and seen[0][1].stage is PairStage.JUDGING, "a page sees verdicts as they come"
         assert pairs.funnel(run).share(4) == stopped.done_share > 0.5
-        assert pairs.run(pairs.recapped(run).id).state is RunState.DONE
+        assert pairs.run(pairs.update_caps(run).id).state is ScoringRunState.DONE
         assert list(left_over(services, run)) == list(undisturbed[:-1])
-    assert sum(fake_llm.state()["answered"].values()) - int(str(undisturbed[-1])) <= BATCH
+    assert sum(fake_llm.state()["answered"].values()) - int(str(undisturbed[-1])) <= BATCH_CALLS

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests.job_helpers import until
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, house, prompts, prompts_file
@@ -119,7 +119,7 @@ def played_by_a_command(page: Page, home: Path, fake: FakeLLM) -> None:
     fake.script(**SCRIPT, hold=True)
     command = [sys.executable, "-m", "backend", "pairs", "resume", "--run", "1", "--json"]
     env = {**os.environ, "ZHUFU_HOME": str(home)}
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as player:
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, env=env, stdout=subprocess.PIPE, text=True) as player:
         with closing(sqlite3.connect(home / "zhufu.db")) as table:
             query = "SELECT player_pid FROM pair_runs"
             until(lambda: table.execute(query).fetchone() == (player.pid,))
@@ -175,10 +175,7 @@ def exported(page: Page, folder: Path, told: tuple[str, str]) -> None:
             page.locator("#zf-pair-file a[download]").first.click()
         download.value.save_as(folder / form)
     rows = [json.loads(line) for line in (folder / "trl").read_text(encoding="utf-8").splitlines()]
-    assert (
-        told in {(row["chosen"][-1]["content"], row["rejected"][-1]["content"]) for row in rows}
-        and len(rows) > 10
-    )
+    assert told in {(row["chosen"][-1]["content"], row["rejected"][-1]["content"]) for row in rows} and len(rows) > 10
     assert told[0] in (folder / "sharegpt").read_text(encoding="utf-8")
 
 
@@ -200,8 +197,6 @@ def second_reviewer(browser: Browser, app: App, first: Page) -> None:
     expect(other.locator("#zf-pair-decided")).to_contain_text("look at it again")
     expect(other.locator(".zf-debate header")).to_contain_text("accepted")
     # In one go: the table that is painted anew after a decision would put the number right again.
-    other.locator("#zf-pair-table [data-pair]").first.evaluate(
-        "row => { row.dataset.pair = '999999'; row.click(); }"
-    )
+    other.locator("#zf-pair-table [data-pair]").first.evaluate("row => { row.dataset.pair = '999999'; row.click(); }")
     expect(other.locator("#zf-pair-decided")).to_contain_text("no pair 999999")
     other.close()

@@ -9,21 +9,21 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
-from backend.agents.pairing import Way
+from backend.agents.pairing import PairingMode
 from backend.db.llm_tables import LLMCall
 from backend.db.pair_tables import PairRun
 from backend.db.tables import Greeting, Rater, Verdict
 from backend.errors import Conflict, NotFound, UserError
 from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.llm.embeddings import BATCH
+from backend.llm.embeddings import BATCH_TEXTS
 from backend.llm.retry import RetryPolicy
-from backend.pairs.emit import emit
-from backend.pairs.records import PairFilter, PairRequest, RunState
-from backend.pairs.second import SHARE, again
+from backend.pairs.emit import emit_pairs
+from backend.pairs.records import PairFilter, PairRequest, ScoringRunState
+from backend.pairs.second import SECOND_JUDGED_SHARE, redrawn_judge
 from backend.pairs.service import PairService
-from backend.pairs.vocabulary import Stage
+from backend.pairs.vocabulary import PairStage
 from backend.services import Services
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, candidates, house, judged_run, prompts, prompts_file, request, stored
@@ -35,7 +35,7 @@ MIXED = {"rate_limit": 0.04, "server_error": 0.08, "cut": 0.06, "bad_json": 0.06
 
 
 def pairs_of(services: Services, run: int) -> list[tuple[str, str]]:
-    rows = services.pairs.page(run, PairFilter(), 0, 10_000).rows
+    rows = services.pairs.pair_page(run, PairFilter(), 0, 10_000).rows
     return [(row.chosen, row.rejected) for row in rows]
 
 
@@ -48,10 +48,10 @@ def test_labels_come_back_at_the_rate_that_the_script_implies(home, fake_llm: Fa
         texts = [one.text for one in candidates(services, run.id)]
         pairs = pairs_of(services, run.id)
         debates = [
-            services.pairs.pair(row.id) for row in services.pairs.page(run.id, PairFilter(), 0, 20).rows
+            services.pairs.pair_detail(row.id) for row in services.pairs.pair_page(run.id, PairFilter(), 0, 20).rows
         ]
         written = stored(services)
-    assert (final.state, final.stage, final.share) == (RunState.DONE, Stage.DONE, 1.0)
+    assert (final.state, final.stage, final.share) == (ScoringRunState.DONE, PairStage.DONE, 1.0)
     assert (funnel.prompts, funnel.kept_prompts, funnel.candidates) == (30, 30, 120)
     assert (
         funnel.judged
@@ -92,7 +92,7 @@ def test_agents_that_are_switched_off_change_what_they_should(home, fake_llm: Fa
             for off in ("none", "positive", "negative", "judge", "reflect")
         }
         funnels = {off: services.pairs.funnel(one.run) for off, one in runs.items()}
-        versions = {services.pairs.one(one.run).judge_version for one in runs.values()}
+        versions = {services.pairs.find_run(one.run).judge_version for one in runs.values()}
         right = {off: accuracy(services, one.run) for off, one in runs.items()}
         debates = {off: debate(services, one.run) for off, one in runs.items()}
     whole, said = funnels["none"], {"positive": "merits", "negative": "faults", "judge": "first"}
@@ -100,9 +100,7 @@ def test_agents_that_are_switched_off_change_what_they_should(home, fake_llm: Fa
     for off in ("positive", "negative", "judge", "reflect"):
         assert runs[off].calls == runs["none"].calls - whole.judged, "one call less a candidate"
         assert said.get(off, "final") not in debates[off]
-        assert {"merits", "faults", "first", "final"} - {said.get(off, "final")} - debates[off].keys() <= {
-            "final"
-        }
+        assert {"merits", "faults", "first", "final"} - {said.get(off, "final")} - debates[off].keys() <= {"final"}
     # Heard from one side only, the judge sways to it; without the reviewer its errors stay.
     assert funnels["positive"].good < whole.good - 0.1 * whole.judged
     assert funnels["negative"].good > whole.good + 0.1 * whole.judged
@@ -118,7 +116,7 @@ def accuracy(services: Services, run: int) -> float:
 
 
 def debate(services: Services, run: int) -> dict[str, object]:
-    return dict(services.pairs.pair(services.pairs.page(run, PairFilter()).rows[0].id).chosen.details)
+    return dict(services.pairs.pair_detail(services.pairs.pair_page(run, PairFilter()).rows[0].id).chosen.details)
 
 
 def test_without_judge_and_review_the_lists_are_counted(home, fake_llm: FakeLLM):
@@ -146,7 +144,7 @@ def test_no_loss_and_no_duplicate_when_a_third_of_the_calls_fail(home, fake_llm:
             sent = session.scalar(select(func.count(LLMCall.id)))
         again = pairs_of(services, run.id)
     assert failed is not None and sent is not None and failed / sent > 0.25
-    assert final.state is RunState.DONE and len(made) == 80
+    assert final.state is ScoringRunState.DONE and len(made) == 80
     assert len({(one.run_prompt_id, one.slot) for one in made}) == 80
     lost = sum(count for name, count in funnel.dropped.items() if name.startswith("candidate_"))
     assert funnel.candidates - lost == funnel.debated
@@ -157,12 +155,12 @@ def test_no_loss_and_no_duplicate_when_a_third_of_the_calls_fail(home, fake_llm:
 
 def faulty(services: Services) -> PairService:
     """The service with short pauses between attempts."""
-    policy = RetryPolicy(attempts=5, base_s=0.01, cap_s=0.05)
+    policy = RetryPolicy(attempts=5, base_pause_s=0.01, max_pause_s=0.05)
     from backend.scoring.service import ScoringService
 
-    scoring = ScoringService(services.database, services.endpoints, policy=policy)
+    scoring = ScoringService(services.database, services.endpoints, retry_policy=policy)
     rest = (services.endpoints, services.generators, scoring, services.corpus, services.jobs)
-    return PairService(services.database, *rest, policy=policy)
+    return PairService(services.database, *rest, retry_policy=policy)
 
 
 def test_a_budget_ends_a_run_cleanly_and_a_higher_one_goes_on(home, fake_llm: FakeLLM):
@@ -172,18 +170,16 @@ def test_a_budget_ends_a_run_cleanly_and_a_higher_one_goes_on(home, fake_llm: Fa
         wish = request(services, prompts_file(services, prompts(15)), max_calls=50, **options)
         run = services.pairs.open(wish)
         first = services.pairs.run(run.id)
-        services.pairs.recapped(run.id, max_calls=10_000)
+        services.pairs.update_caps(run.id, max_calls=10_000)
         second = services.pairs.run(run.id)
         with pytest.raises(Conflict, match="done"):
-            services.pairs.recapped(run.id, max_calls=20_000)
-        whole = services.pairs.run(
-            services.pairs.open(request(services, wish.source.name, name="b", **options)).id
-        )
+            services.pairs.update_caps(run.id, max_calls=20_000)
+        whole = services.pairs.run(services.pairs.open(request(services, wish.source.name, name="b", **options)).id)
         equal = pairs_of(services, run.id) == pairs_of(services, whole.run)
-    assert (first.state, first.calls) == (RunState.BUDGET, 50) and "预算" in (
+    assert (first.state, first.calls) == (ScoringRunState.BUDGET, 50) and "预算" in (
         first.error.zh if first.error else ""
     )
-    assert second.state is RunState.DONE and second.calls == 120, "calls of both attempts"
+    assert second.state is ScoringRunState.DONE and second.calls == 120, "calls of both attempts"
     assert equal
 
 
@@ -193,9 +189,9 @@ def test_a_fatal_error_ends_the_run_with_its_sentence(home, fake_llm: FakeLLM):
         run = services.pairs.open(request(services, prompts_file(services, prompts(10))))
         with pytest.raises(UserError, match="401"):
             services.pairs.run(run.id)
-        assert services.pairs.one(run.id).stage is Stage.WRITING
+        assert services.pairs.find_run(run.id).stage is PairStage.WRITING
         fake_llm.script(**SCRIPT)
-        assert services.pairs.run(run.id).state is RunState.DONE
+        assert services.pairs.run(run.id).state is ScoringRunState.DONE
 
 
 def test_several_generators_share_the_work(home, fake_llm: FakeLLM):
@@ -216,13 +212,13 @@ def test_several_generators_share_the_work(home, fake_llm: FakeLLM):
 def test_every_way_to_pair(home, fake_llm: FakeLLM):
     with house(fake_llm) as services:
         run = judged_run(services, 20)
-        wish, seen = services.pairs.one(run).request, {}
-        for way in Way:
-            emit(services.database, run, replace(wish, way=way, **PLAIN))
-            seen[way] = [row.prompt for row in services.pairs.page(run, PairFilter(), 0, 500).rows]
+        wish, seen = services.pairs.find_run(run).request, {}
+        for way in PairingMode:
+            emit_pairs(services.database, run, replace(wish, way=way, **PLAIN))
+            seen[way] = [row.prompt for row in services.pairs.pair_page(run, PairFilter(), 0, 500).rows]
         one_sided = services.pairs.funnel(run).dropped.get("prompt_one_sided", 0)
-    assert len(seen[Way.ALL]) > len(set(seen[Way.ALL]))
-    for way in (Way.BEST_WORST, Way.HARDEST):
+    assert len(seen[PairingMode.ALL]) > len(set(seen[PairingMode.ALL]))
+    for way in (PairingMode.BEST_WORST, PairingMode.HARDEST):
         assert len(seen[way]) == len(set(seen[way])) == 20 - one_sided
 
 
@@ -231,7 +227,7 @@ def test_every_pair_leads_back_to_where_it_came_from(home, fake_llm: FakeLLM):
     with house(fake_llm) as services:
         run = services.pairs.open(request(services, prompts_file(services, prompts(8)), **PLAIN))
         services.pairs.run(run.id)
-        pair = services.pairs.pair(services.pairs.page(run.id, PairFilter()).rows[0].id)
+        pair = services.pairs.pair_detail(services.pairs.pair_page(run.id, PairFilter()).rows[0].id)
         with services.database.read() as session:
             calls = {call.call_id: call for call in session.scalars(select(LLMCall))}
             rater = session.scalars(select(Rater).where(Rater.version == pair.judge_version)).one()
@@ -261,8 +257,8 @@ def test_a_second_opinion_on_what_goes_against_the_odds(home, fake_llm: FakeLLM)
         source, options = prompts_file(services, prompts(40)), {"judge": "principle", "balance_style": False}
         once = services.pairs.run(services.pairs.open(request(services, source, name="a", **options)).id)
         wish = request(services, source, name="b", **options)
-        wish = replace(wish, second=again(wish.judge))
-        assert services.pairs.estimate(wish).calls == 2 * 160 + round(160 * SHARE)
+        wish = replace(wish, second=redrawn_judge(wish.judge))
+        assert services.pairs.estimate(wish).calls == 2 * 160 + round(160 * SECOND_JUDGED_SHARE)
         killed = [sys.executable, "-m", "tests.pair_killed", "again", "1", "pairs", "--prompts", source]
         rest = [
             "--generators",
@@ -276,25 +272,27 @@ def test_a_second_opinion_on_what_goes_against_the_odds(home, fake_llm: FakeLLM)
             "--name",
             "b",
         ]
-        assert subprocess.run([*killed, *rest], cwd=ROOT, capture_output=True, timeout=120).returncode == -9
-        run = services.pairs.one("b")
-        assert run.stage is Stage.JUDGING and run.request.second == services.scoring.pinned(again(wish.judge))
-        services.pairs.recapped(run.id, max_calls=160 + 5)
+        assert subprocess.run([*killed, *rest], cwd=PROJECT_ROOT, capture_output=True, timeout=120).returncode == -9
+        run = services.pairs.find_run("b")
+        assert run.stage is PairStage.JUDGING and run.request.second == services.scoring.pin_examples(
+            redrawn_judge(wish.judge)
+        )
+        services.pairs.update_caps(run.id, max_calls=160 + 5)
         capped = services.pairs.run(run.id)
-        services.pairs.recapped(run.id, max_calls=10_000)
+        services.pairs.update_caps(run.id, max_calls=10_000)
         twice = services.pairs.run(run.id)
         asked = [one for one in candidates(services, run.id) if one.twice]
         first, second = (pairs_of(services, each.run) for each in (once, twice))
         funnel = services.pairs.funnel(run.id)
         details = [
-            services.pairs.pair(row.id) for row in services.pairs.page(run.id, PairFilter(), 0, 20).rows
+            services.pairs.pair_detail(row.id) for row in services.pairs.pair_page(run.id, PairFilter(), 0, 20).rows
         ]
         with pytest.raises(UserError, match="would say the same"):
             services.pairs.open(replace(wish, second=wish.judge))
         with services.database.read() as session:
             calls = {call.call_id: call for call in session.scalars(select(LLMCall))}
     # What the first run's judge said of the same texts is not asked again.
-    assert capped.state is RunState.BUDGET and twice.calls == 160 + len(asked) and len(asked) > 5
+    assert capped.state is ScoringRunState.BUDGET and twice.calls == 160 + len(asked) and len(asked) > 5
     dropped = funnel.dropped
     assert dropped["pair_second"] > 0
     assert funnel.possible == funnel.pairs + dropped["pair_second"] + dropped["pair_length"]
@@ -331,18 +329,18 @@ def test_embeddings_are_calls_of_the_run_like_any_other(home, fake_llm: FakeLLM)
         source = prompts_file(services, prompts(6))
         wish = request(services, source, judge="seeing", max_calls=4)
         rough = services.pairs.estimate(wish)
-        batches = math.ceil(len(services.examples.index()) / BATCH)
+        batches = math.ceil(len(services.examples.index()) / BATCH_TEXTS)
         assert rough.calls == 6 * 4 * 5 + batches + 6
         run = services.pairs.open(wish)
         first = services.pairs.run(run.id)
-        assert (first.state, first.calls) == (RunState.BUDGET, 4), "the cap holds embeddings too"
-        services.pairs.recapped(run.id, max_calls=10_000)
+        assert (first.state, first.calls) == (ScoringRunState.BUDGET, 4), "the cap holds embeddings too"
+        services.pairs.update_caps(run.id, max_calls=10_000)
         second = services.pairs.run(run.id)
         services.endpoints.ledger.flush()
         with services.database.read() as session:
             calls = list(session.scalars(select(LLMCall)))
     asked = [call for call in calls if call.scope == f"examples:{services.examples.index().name}"]
-    assert second.state is RunState.DONE and second.calls == len(calls) <= rough.calls
+    assert second.state is ScoringRunState.DONE and second.calls == len(calls) <= rough.calls
     assert len(asked) == batches + 6 and all(call.tokens_in and call.cost for call in asked)
     assert second.cost == pytest.approx(sum(call.cost for call in calls))
     assert len({call.request_hash for call in calls}) == len(calls), "resuming asks nothing twice"
@@ -358,8 +356,8 @@ def test_an_index_of_examples_that_is_gone_or_old_is_a_sentence(home, fake_llm: 
     with house(fake_llm) as services:  # a fresh process has no index in memory
         with pytest.raises(UserError, match="older version"):
             services.pairs.run(run.id)
-        assert services.pairs.one(run.id).stage is Stage.WRITING
-        services.pairs.recapped(run.id)
+        assert services.pairs.find_run(run.id).stage is PairStage.WRITING
+        services.pairs.update_caps(run.id)
     assert fake_llm.state()["asked"] == {}
 
 
@@ -391,7 +389,7 @@ def test_a_request_survives_the_way_through_json(home, fake_llm: FakeLLM):
     import json
 
     with house(fake_llm) as services:
-        wish = request(services, prompts_file(services, prompts(2)), way=Way.HARDEST, max_cost=0.5, seed=4)
+        wish = request(services, prompts_file(services, prompts(2)), way=PairingMode.HARDEST, max_cost=0.5, seed=4)
     assert PairRequest.read(json.loads(json.dumps(wish.plain()))) == wish
     for broken in ({}, {**wish.plain(), "way": "sideways"}, {**wish.plain(), "source": 1}):
         with pytest.raises(UserError):
@@ -405,15 +403,15 @@ def test_pairing_streams_and_what_it_stores_is_balanced(home, fake_llm: FakeLLM)
     with house(fake_llm) as services:
         peaks, reports = [], []
         first = judged_run(services, 20)
-        emit(services.database, first, services.pairs.one(first).request)  # imports what is imported late
+        emit_pairs(services.database, first, services.pairs.find_run(first).request)  # imports what is imported late
         for count in (60, 300):
             run = judged_run(services, count)
-            wish = services.pairs.one(run).request
+            wish = services.pairs.find_run(run).request
             tracemalloc.start()
-            reports.append(emit(services.database, run, wish))
+            reports.append(emit_pairs(services.database, run, wish))
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
-        rows = services.pairs.page(run, PairFilter(), 0, 10_000).rows
+        rows = services.pairs.pair_page(run, PairFilter(), 0, 10_000).rows
     small, large = reports
     assert (peaks[1] - peaks[0]) / (large.possible - small.possible) < 2_500
     gaps = [len(row.chosen) - len(row.rejected) for row in rows]

@@ -9,16 +9,16 @@ from backend.db.llm_tables import LLMCall
 from backend.db.play_tables import PlayCard, PlaySignal
 from backend.db.tables import Comparison, Verdict
 from backend.errors import Conflict, NotFound, UserError
-from backend.playground.author import NEAR, leaks
+from backend.playground.author import NEAR_DUPLICATE, leaks_instructions
 from backend.playground.queue import FairQueue
-from backend.playground.records import Fields
-from backend.playground.request import MOST, sentence
-from backend.playground.service import MINE, PlayService
-from backend.playground.vocabulary import CardState, Change
+from backend.playground.records import RequestFields
+from backend.playground.request import MAX_GREETINGS, request_sentence
+from backend.playground.service import MAX_VISITOR_ROUNDS, PlayService
+from backend.playground.vocabulary import CardChange, CardState
 from backend.services import Services
-from backend.text import length
+from backend.text import count_characters
 from backend.writing.checks import Fault
-from backend.writing.writer import GREETING as TEMPLATE
+from backend.writing.writer import GREETING_TEMPLATE as TEMPLATE
 from tests.llm_fixtures import FakeLLM
 from tests.playing import ANN, BEN, GREETING, WISH, ask, endpoint, only, played, texts, until, written
 
@@ -57,7 +57,7 @@ def test_four_greetings_all_different_are_shown_and_kept(house: Services) -> Non
         ("写十条给妈妈的生日祝福", 10, "写一条给妈妈的生日祝福"),
         ("中秋节祝福，来三句", 3, "中秋节祝福，来一句"),
         ("给客户的元旦祝福", 4, "给客户的元旦祝福"),
-        ("写100条春节祝福", MOST, "写一条春节祝福"),
+        ("写100条春节祝福", MAX_GREETINGS, "写一条春节祝福"),
     ],
 )
 def test_ten_greetings_gives_ten(house: Services, text: str, count: int, prompt: str) -> None:
@@ -71,7 +71,7 @@ def test_ten_greetings_gives_ten(house: Services, text: str, count: int, prompt:
 def test_four_characters_gives_four_or_says_so(house: Services, fake_llm: FakeLLM) -> None:
     fake_llm.script(reply="tests.greeting_replies:four")
     view = played(house, ask("送老师的四个字祝福", count=2))
-    assert [length(text) for text in texts(view)] == [4, 4]
+    assert [count_characters(text) for text in texts(view)] == [4, 4]
     assert max(card.tries for card in view.cards) > 1 and all(card.note is None for card in view.cards)
     fake_llm.script(reply="tests.greeting_replies:same")
     card = only(played(house, ask("送同学的四个字祝福", count=1)))
@@ -89,7 +89,7 @@ def test_near_duplicates_are_replaced_else_said(house: Services, fake_llm: FakeL
             assert card.text == "" and card.note and "已有" in card.note.zh and card.tries == 3
     with house.database.read() as session:
         faults = sorted(row.fault for row in session.query(PlayCard))
-    assert faults == ["", NEAR, NEAR]
+    assert faults == ["", NEAR_DUPLICATE, NEAR_DUPLICATE]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_model_that_writes_nonsense_is_said(
     card = only(played(house, ask(count=1)))
     assert (card.tries, card.note, bool(card.text)) == (3, fault.message, shown)
     assert card.state is (CardState.DONE if shown else CardState.FAILED)
-    assert not leaks(card.text) and leaks(f"好的。{TEMPLATE.text[60:100]}")
+    assert not leaks_instructions(card.text) and leaks_instructions(f"好的。{TEMPLATE.template_text[60:100]}")
 
 
 def test_one_bad_draw_is_replaced_by_a_good_one(house: Services, fake_llm: FakeLLM) -> None:
@@ -118,9 +118,7 @@ def test_one_bad_draw_is_replaced_by_a_good_one(house: Services, fake_llm: FakeL
 
 
 @pytest.mark.parametrize("fault", ["stream_cut", "stream_stall", "stream_garbage", "stream_error"])
-def test_an_endpoint_that_goes_away_leaves_what_was_shown(
-    house: Services, fake_llm: FakeLLM, fault: str
-) -> None:
+def test_an_endpoint_that_goes_away_leaves_what_was_shown(house: Services, fake_llm: FakeLLM, fault: str) -> None:
     endpoint(house, fake_llm, timeout_s=1.0)
     fake_llm.script(reply=GREETING, faults={fault: 1.0}, chunk=2)
     view = played(house, ask(count=1))
@@ -133,7 +131,7 @@ def test_an_endless_stream_is_stopped(house: Services, fake_llm: FakeLLM) -> Non
     fake_llm.script(reply=GREETING, faults={"stream_endless": 1.0})
     card = only(played(house, ask(count=1)))
     assert card.note in (Fault.TOO_LONG.message, Fault.REPETITIVE.message)
-    assert length(card.text) < 700
+    assert count_characters(card.text) < 700
 
 
 def test_a_dead_endpoint_is_one_sentence_on_each_card(house: Services, fake_llm: FakeLLM) -> None:
@@ -173,18 +171,16 @@ def test_bad_settings_are_named(house: Services) -> None:
 
 
 def test_fields_become_a_sentence_as_people_write_them() -> None:
-    fields = Fields("生日", "妈妈", "幽默", "short", "她刚退休，迷上了跳舞")
-    assert sentence("", fields) == "给妈妈写一条生日祝福，她刚退休，迷上了跳舞，要幽默一点，20字以内"
-    assert sentence("写给老师。", Fields(style="文艺")) == "写给老师，要文艺一点"
-    assert sentence("", Fields()) == ""
+    fields = RequestFields("生日", "妈妈", "幽默", "short", "她刚退休，迷上了跳舞")
+    assert request_sentence("", fields) == "给妈妈写一条生日祝福，她刚退休，迷上了跳舞，要幽默一点，20字以内"
+    assert request_sentence("写给老师。", RequestFields(style="文艺")) == "写给老师，要文艺一点"
+    assert request_sentence("", RequestFields()) == ""
 
 
 def test_several_models_beside_each_other_with_the_same_seed(house: Services, fake_llm: FakeLLM) -> None:
     endpoint(house, fake_llm, "second", timeout_s=2.0)
     view = played(house, ask(WISH, "fake", "second", count=2))
-    seeds = {
-        name: [card.seed for card in view.cards if card.generator == name] for name in ("fake", "second")
-    }
+    seeds = {name: [card.seed for card in view.cards if card.generator == name] for name in ("fake", "second")}
     assert seeds == {"fake": [11, 12], "second": [11, 12]}
 
 
@@ -238,7 +234,7 @@ def test_turns_alternate_between_visitors() -> None:
         queue = FairQueue(1)
 
         async def card(visitor: str) -> None:
-            async with queue.turn(visitor, told.append):
+            async with queue.wait_for_turn(visitor, told.append):
                 order.append(visitor)
                 await asyncio.sleep(0)
 
@@ -246,7 +242,7 @@ def test_turns_alternate_between_visitors() -> None:
         await asyncio.sleep(0)
         cards[1].cancel()
         await asyncio.gather(*cards, return_exceptions=True)
-        async with queue.turn("z"):
+        async with queue.wait_for_turn("z"):
             order.append("z")
 
     asyncio.run(run())
@@ -256,7 +252,7 @@ def test_turns_alternate_between_visitors() -> None:
 
 def test_a_visitor_cannot_take_everything(house: Services, fake_llm: FakeLLM) -> None:
     fake_llm.script(reply=GREETING, latency_s=0.5)
-    for _ in range(MINE):
+    for _ in range(MAX_VISITOR_ROUNDS):
         house.play.begin(ask(), ANN)
     with pytest.raises(Conflict, match="still being written"):
         house.play.begin(ask(), ANN)
@@ -266,21 +262,21 @@ def test_a_visitor_cannot_take_everything(house: Services, fake_llm: FakeLLM) ->
 def test_another_version_stands_at_the_same_place(house: Services, fake_llm: FakeLLM) -> None:
     first = only(played(house, ask(count=1)))
     fake_llm.script(text="奶奶，福寿安康。")
-    view = house.play.change(first.id, Change.SHORTER, ANN)
+    view = house.play.change(first.id, CardChange.SHORTER, ANN)
     assert [card.version for card in view.cards] == [0, 1]
     shorter = written(house, view.token).cards[1]
-    assert (shorter.text, shorter.change, shorter.place) == ("奶奶，福寿安康。", Change.SHORTER, 0)
+    assert (shorter.text, shorter.change, shorter.place) == ("奶奶，福寿安康。", CardChange.SHORTER, 0)
     said = fake_llm.state()["bodies"][-1]["messages"][0]["content"]
     assert first.text in said and "更短" in said and WISH in said
-    view = house.play.change(shorter.id, Change.AGAIN, ANN)
+    view = house.play.change(shorter.id, CardChange.AGAIN, ANN)
     again = written(house, view.token).cards[2]
     assert again.state is CardState.FAILED and again.note, "the same text again is no other version"
     with pytest.raises(NotFound):
-        house.play.change(first.id, Change.AGAIN, BEN)
+        house.play.change(first.id, CardChange.AGAIN, BEN)
     fake_llm.script(reply=GREETING, latency_s=0.5)
-    house.play.change(first.id, Change.WARMER, ANN)
+    house.play.change(first.id, CardChange.WARMER, ANN)
     with pytest.raises(Conflict, match="still being written"):
-        house.play.change(shorter.id, Change.FUNNIER, ANN)
+        house.play.change(shorter.id, CardChange.FUNNIER, ANN)
 
 
 def test_likes_are_signals_and_never_labels(house: Services) -> None:

@@ -16,7 +16,7 @@ from backend.services import Services
 from backend.vocabulary import Source
 from tests.llm_fixtures import FakeLLM
 from tests.playing import GREETING, WISH, endpoint
-from ui.playground_api import COOKIE, router
+from ui.playground_api import VISITOR_COOKIE, build_router
 
 pytestmark = pytest.mark.database
 API = "/api/play"
@@ -27,7 +27,7 @@ def app(services: Services, fake_llm: FakeLLM) -> FastAPI:
     endpoint(services, fake_llm, timeout_s=3.0)
     fake_llm.script(reply=GREETING)
     made = FastAPI()
-    made.include_router(router(services))
+    made.include_router(build_router(services))
     return made
 
 
@@ -62,7 +62,7 @@ def written(client: TestClient, token: str) -> dict[str, Any]:
 
 def test_a_visitor_is_a_signed_cookie_and_sees_only_their_rounds(app: FastAPI, client: TestClient) -> None:
     cookie = TestClient(app).get(f"{API}/models").headers["set-cookie"].lower()
-    assert COOKIE in cookie and "httponly" in cookie and "samesite=lax" in cookie
+    assert VISITOR_COOKIE in cookie and "httponly" in cookie and "samesite=lax" in cookie
     token = ask(client)["token"]
     done = written(client, token)
     assert [round_["token"] for round_ in client.get(f"{API}/rounds").json()["rounds"]] == [token]
@@ -76,7 +76,7 @@ def test_a_visitor_is_a_signed_cookie_and_sees_only_their_rounds(app: FastAPI, c
             post(other, f"cards/{card}/{path}", 404, **body)
         post(other, f"cards/{card}/signal", 404, value=1, request_id="r1")
         post(other, f"rounds/{token}/stop", 404)
-        forged = TestClient(app, cookies={COOKIE: "abc.def"})
+        forged = TestClient(app, cookies={VISITOR_COOKIE: "abc.def"})
         assert forged.get(f"{API}/rounds").json()["rounds"] == []
 
 
@@ -184,7 +184,7 @@ def test_two_models_are_compared_on_the_same_requests(
 
 def test_where_no_model_exists_the_starter_is_offered_and_watched(services: Services) -> None:
     made = FastAPI()
-    made.include_router(router(services))
+    made.include_router(build_router(services))
     with TestClient(made) as client:
         seen = client.get(f"{API}/models").json()
         assert seen["models"] == [] and seen["starter"]["job"] is None and seen["starter"]["blocked"] is None

@@ -39,9 +39,7 @@ def test_a_run_and_its_archive(world: Cli, home: Path, fake_llm: FakeLLM) -> Non
     rough = json.loads(out)
     assert code == 0 and rough["calls"] > 0 and rough["labels"]["gate"] == {"good": 20, "bad": 20}
     assert rough["locked_uses"] == {"runs": [], "comparisons": 0, "number": 1}
-    code, out, err = world(
-        "principles", "--dataset", "world", "--rounds", "1", *SETS, "--publish", "好裁判", "--json"
-    )
+    code, out, err = world("principles", "--dataset", "world", "--rounds", "1", *SETS, "--publish", "好裁判", "--json")
     run = json.loads(out)
     assert code == 0, err
     assert run.keys() >= {"run", "rounds", "accepted", "rejected", "versions", "locked"}
@@ -139,10 +137,7 @@ def test_no_labels_and_labels_of_one_kind(world: Cli, home: Path) -> None:
     world("import", str(plain), "--dataset", "plain")
     code, _, err = world("principles", "--dataset", "plain")
     assert code == 2 and "no human reference" in err
-    rows = [
-        {"query": f"给第{n}位同学的祝福", "response": f"祝福第{n}号，天天开心", "label": 1}
-        for n in range(200)
-    ]
+    rows = [{"query": f"给第{n}位同学的祝福", "response": f"祝福第{n}号，天天开心", "label": 1} for n in range(200)]
     one = home / "one.jsonl"
     one.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
     world("import", str(one), "--dataset", "one")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.job_tables import Job, JobEvent
 from backend.errors import UserError
 from backend.evolution.records import RunRequest
 from backend.jobs.vocabulary import ArtifactKind, EventKind
-from backend.principles.vocabulary import FLAWS, Agent, Phase, RunState
+from backend.principles.vocabulary import FLAW_DESCRIPTIONS, Agent, GamePhase, RunState
 from backend.services import Services
 from backend.writing import generators
 from tests.job_helpers import until
@@ -36,7 +36,7 @@ def house(home: Path, fake_llm: FakeLLM) -> Iterator[Services]:
         (folder / "model.safetensors").write_bytes(b"weights")
         services.jobs.add_artifact(ArtifactKind.POLICY, "tiny", folder)
         fake_llm.script(reply=POLICY)
-        services.generators._wait_s = 20
+        services.generators._start_timeout_s = 20
         yield services
 
 
@@ -51,7 +51,7 @@ def serve(house: Services, base_url: str) -> None:
     until(lambda: house.generators.info(NAME).job)
     job = house.generators.info(NAME).job
     with house.database.write() as session:
-        session.get_one(Job, job).started_at = now()
+        session.get_one(Job, job).started_at = utc_now()
         session.add(JobEvent(job_id=job, kind=EventKind.LOG, data={"base_url": base_url, "model": "fake"}))
 
 
@@ -62,25 +62,25 @@ def test_the_policy_is_woken_waited_for_and_replayed(house: Services, fake_llm: 
     begin = archive.edit(archive.start(rules.role), rules.texts, "小林", "世界的起点").id
     run = evolution.create(asked(detector=begin))
     assert run.endpoints["generator"] == {"name": NAME, "base_url": "", "model": "tiny #1"}
-    assert run.settings.evolve_generator is False and house.jobs.jobs(kind="serve") == []
+    assert run.settings.evolve_generator is False and house.jobs.jobs(job_kind="serve") == []
     waker = threading.Thread(target=serve, args=(house, fake_llm.base_url))
     waker.start()
     final = evolution.play(run.id)
     waker.join()
     assert final.state is RunState.DONE and final.calls <= rough.calls
     steps = {step.phase: step.data for step in evolution.steps(run.id)}
-    cases, claims = steps[Phase.ADVERSARY]["cases"], steps[Phase.CONFIRM]["claims"]
+    cases, claims = steps[GamePhase.ADVERSARY]["cases"], steps[GamePhase.CONFIRM]["claims"]
     assert all(not case["asked"] and case["greeting"] and not case["place"] for case in cases)
-    assert not {Phase.PROPOSE_G, Phase.DUEL} & set(steps)
+    assert not {GamePhase.PROPOSE_G, GamePhase.DUEL} & set(steps)
     assert claims and any(there for there, _ in claims.values())
     for place, (there, _) in claims.items():
         case = cases[int(place)]
         assert there is (f"mark-{case['flaw']}" in case["greeting"]), "the confirmer looked for that kind"
-    taught = {source: text for source, text in steps[Phase.PROPOSE_D]["advice"] if ".a" in source}
+    taught = {source: text for source, text in steps[GamePhase.PROPOSE_D]["advice"] if ".a" in source}
     assert len(taught) == sum(there for there, _ in claims.values())
     assert all("核对过" in text for text in taught.values()), "what the confirmer found is what it teaches"
     bare = [body for body in fake_llm.state()["bodies"] if len(body["messages"][0]["content"]) < 60]
-    assert all(set(FLAWS.values()).isdisjoint(body["messages"][0]["content"]) for body in bare)
+    assert all(set(FLAW_DESCRIPTIONS.values()).isdisjoint(body["messages"][0]["content"]) for body in bare)
     fake_llm.script(reply="chatter")
     again = evolution.replay(run.id)
     assert again.same and sum(fake_llm.state()["asked"].values()) == 0
@@ -96,12 +96,12 @@ def test_the_policy_is_woken_waited_for_and_replayed(house: Services, fake_llm: 
 
 def test_a_run_that_waits_for_its_policy_can_be_stopped(house: Services) -> None:
     run = house.evolution.create(asked())
-    paused = house.evolution.play(run.id, stopped=lambda: bool(house.jobs.jobs(kind="serve")))
+    paused = house.evolution.play(run.id, is_stopped=lambda: bool(house.jobs.jobs(job_kind="serve")))
     assert paused.state is RunState.PAUSED
 
 
 def test_a_policy_that_does_not_come_up_fails_the_run_in_one_sentence(house: Services) -> None:
-    house.generators._wait_s = 0.5
+    house.generators._start_timeout_s = 0.5
     run = house.evolution.create(asked())
     with pytest.raises(UserError, match="tiny #1 takes too long to start"):
         house.evolution.play(run.id)
@@ -109,9 +109,7 @@ def test_a_policy_that_does_not_come_up_fails_the_run_in_one_sentence(house: Ser
     assert info.state is RunState.FAILED and info.error is not None and "启动太慢" in info.error.zh
 
 
-def test_bad_states_are_one_sentence_before_anything_starts(
-    house: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_states_are_one_sentence_before_anything_starts(house: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(name: str, agent: Agent = Agent.GENERATOR) -> str:
         wrong = replace(asked(), endpoints={agent: name})
         said: set[str] = set()

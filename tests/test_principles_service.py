@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.errors import Conflict, NotFound, UserError
 from backend.evolution import runs
 from backend.evolution.archive import EarlierVersion
-from backend.evolution.book import DatabaseBook
+from backend.evolution.book import DatabaseGameRecord
 from backend.evolution.records import RunInfo
-from backend.jobs.seat import STALE_S, Elsewhere, Seat
+from backend.jobs.seat import STALE_AFTER_S, HeldElsewhere, RunLock
 from backend.jobs.vocabulary import JobStatus
-from backend.judges.base import Draft, Sample
+from backend.judges.base import Judgment, Sample
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.llm.checks import EndpointInput
 from backend.llm.retry import RetryPolicy
-from backend.principles.vocabulary import Agent, Phase, Proposer, Role, RunState, Why
+from backend.principles.vocabulary import Agent, DecisionReason, GamePhase, Proposer, Role, RunState
 from backend.services import Services
 from tests.job_helpers import ended, members, sweep, until, worker
 from tests.llm_fixtures import FakeLLM
@@ -34,7 +34,7 @@ from tests.principles_world import first_detector, first_generator
 pytestmark = pytest.mark.database
 TINY = {"rounds": 1, "labelled": 6, "attacks": 3, "gate": 24, "locked": 12}
 MIXED = "tests.principles_world:serve_mixed"
-ROUND = [phase for phase in Phase if phase not in (Phase.START, Phase.REWRITE, Phase.LOCKED)]
+ROUND = [phase for phase in GamePhase if phase not in (GamePhase.START, GamePhase.REWRITE, GamePhase.LOCKED)]
 PLAYED = ["0.start", *(f"1.{phase}" for phase in ROUND), "0.rewrite", "0.locked"]
 """A run of one round that goes through every phase there is."""
 
@@ -54,17 +54,14 @@ def test_a_run_is_stored_replayed_published_and_scores_identically(home: Path, f
         info = played(services)
         assert info.state is RunState.DONE and info.rounds == 2 and info.accepted >= 1
         versions = archive.versions(info.id)
-        accepted = [one for one in versions if one.accepted and one.why is Why.BETTER]
+        accepted = [one for one in versions if one.accepted and one.why is DecisionReason.BETTER]
         assert len(versions) == info.accepted + info.rejected + 3, "two beginnings, one rewriting"
         assert all(one.parent is not None and one.why is not None for one in versions[2:])
         assert all(one.calls > 0 for one in accepted) and all(one.score for one in accepted if one.score)
         rows = {row["name"]: row for row in info.locked["rows"]} if info.locked else {}
         assert set(rows) == {"start", "rewrite", "best", "length"}
         assert {"kappa", "auc", "matched_auc"} <= set(rows["best"])
-        assert (
-            archive.current(Role.DETECTOR) == info.best == accepted[-1].id
-            or accepted[-1].role is Role.GENERATOR
-        )
+        assert archive.current(Role.DETECTOR) == info.best == accepted[-1].id or accepted[-1].role is Role.GENERATOR
 
         fake_llm.script(reply="chatter")
         again = evolution.replay(info.id)
@@ -72,17 +69,15 @@ def test_a_run_is_stored_replayed_published_and_scores_identically(home: Path, f
 
         best = info.best or 0
         judge = archive.publish(best, "好裁判")
-        gate = next(step.data for step in evolution.steps(info.id) if step.phase == Phase.GATE_D)
+        gate = next(step.data for step in evolution.steps(info.id) if step.phase == GamePhase.GATE_D)
         assert judge.kind is JudgeKind.PRINCIPLE and judge.spec is not None
         with services.database.read() as session:
-            from backend.evolution.labels import read_deal
-            from backend.evolution.runs import row
+            from backend.evolution.labels import read_partitions
+            from backend.evolution.runs import require_run
 
-            deal = read_deal(session, row(session, info.id).labels)
-        drafts = [
-            services.scoring.judge_one(judge.spec, Sample(one.prompt, one.greeting)) for one in deal.gate[:12]
-        ]
-        values = [draft.value for draft in drafts if isinstance(draft, Draft)]
+            deal = read_partitions(session, require_run(session, info.id).labels)
+        drafts = [services.scoring.judge_sample(judge.spec, Sample(one.prompt, one.greeting)) for one in deal.gate[:12]]
+        values = [draft.value for draft in drafts if isinstance(draft, Judgment)]
         assert values == gate["values"][:12] and asked(fake_llm) == 0, "the same calls, out of the ledger"
 
 
@@ -97,9 +92,7 @@ def test_a_budget_that_ends_in_mid_round_and_a_higher_one_that_goes_on(home: Pat
             stood = session.scalars(select(LLMCall.error)).all()
         assert len(stood) == info.calls == sum(said["asked"].values()) == sum(said["answered"].values())
         assert set(stood) == {None}, "what was in flight when the budget ended came to its end"
-        assert services.evolution.play(info.id).state is RunState.BUDGET, (
-            "without a higher cap nothing goes on"
-        )
+        assert services.evolution.play(info.id).state is RunState.BUDGET, "without a higher cap nothing goes on"
         services.evolution.raise_caps(info.id, max_calls=10 * calls)
         final = services.evolution.play(info.id)
         assert final.state is RunState.DONE and final.error is None
@@ -109,8 +102,8 @@ def test_a_budget_that_ends_in_mid_round_and_a_higher_one_that_goes_on(home: Pat
 def test_an_endpoint_that_dies_in_mid_round_concludes_nothing(home: Path, fake_llm: FakeLLM) -> None:
     with world_house(fake_llm) as services:
         evolution = services.evolution
-        evolution._house = type(evolution._house)(services.endpoints, RetryPolicy(attempts=1))
-        evolution._player._house = evolution._house
+        evolution._build_context = type(evolution._build_context)(services.endpoints, RetryPolicy(attempts=1))
+        evolution._player._build_context = evolution._build_context
         run = evolution.create(request(**TINY)).id
         steps: list[int] = []
 
@@ -159,7 +152,7 @@ def test_a_kill_in_each_phase_loses_no_version(home: Path, fake_llm: FakeLLM) ->
         kept.append(stored(url, run)[1])
     child.join(60)
     assert child.exitcode == 0
-    assert killed == PLAYED and len(PLAYED) == len(Phase), "every phase there is, once"
+    assert killed == PLAYED and len(PLAYED) == len(GamePhase), "every phase there is, once"
     with world_house(fake_llm) as services:
         fake_llm.script(reply="chatter")
         final = services.evolution.run(run)
@@ -179,23 +172,23 @@ def stored(url: str, run: int) -> tuple[list[str], list[int]]:
     """Phases and versions kept of a run, read by a connection that no other process shares."""
     database = Database(url)
     with database.read() as session:
-        found = list(runs.telling(session, run)), runs.proposals(session, run)
+        found = list(runs.load_steps(session, run)), runs.proposed_version_ids(session, run)
     database.close()
     return found
 
 
 def play_to_a_new_phase(fake: FakeLLM, run: int, known: list[str], parent: Connection) -> None:
     """Plays on, and stops for good where a phase that is not `known` would be kept."""
-    keep = DatabaseBook.keep
+    keep = DatabaseGameRecord.store_step
 
-    def stopping(self: DatabaseBook, number: int, phase: Phase, *given: object, **more: object) -> object:
+    def stopping(self: DatabaseGameRecord, number: int, phase: GamePhase, *given: object, **more: object) -> object:
         if f"{number}.{phase}" in known:
             return keep(self, number, phase, *given, **more)  # type: ignore[arg-type]
-        self._flush()
+        self._flush_ledger()
         parent.send(f"{number}.{phase}")
         return signal.pause()
 
-    DatabaseBook.keep = stopping  # type: ignore[method-assign, assignment]
+    DatabaseGameRecord.store_step = stopping  # type: ignore[method-assign, assignment]
     with world_house(fake) as services:
         fake.script(reply=MIXED)
         services.evolution.play(run)
@@ -231,7 +224,7 @@ def test_a_run_that_is_asked_to_stop_is_paused(home: Path, fake_llm: FakeLLM) ->
         evolution = services.evolution
         run = evolution.create(request(**TINY)).id
         fake_llm.script(reply=REPLY, latency_s=0.05)
-        paused = evolution.play(run, stopped=lambda: len(evolution.steps(run)) >= 2)
+        paused = evolution.play(run, is_stopped=lambda: len(evolution.steps(run)) >= 2)
         assert paused.state is RunState.PAUSED and 2 <= len(evolution.steps(run)) < 8
 
 
@@ -240,9 +233,7 @@ def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM) -> N
         evolution = services.evolution
         run = evolution.create(request(**TINY)).id
     here, there = multiprocessing.get_context("fork").Pipe()
-    child = multiprocessing.get_context("fork").Process(
-        target=play_to_a_new_phase, args=(fake_llm, run, [], there)
-    )
+    child = multiprocessing.get_context("fork").Process(target=play_to_a_new_phase, args=(fake_llm, run, [], there))
     child.start()
     assert here.poll(60)
     with world_house(fake_llm) as services:
@@ -250,7 +241,7 @@ def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM) -> N
         info = evolution.run(run)
         assert info.playing is not None and info.playing.pid == child.pid and not info.broken_off
         for second in (evolution.play, evolution.resume, evolution.queue, evolution.raise_caps):
-            with pytest.raises(Elsewhere, match=f"process {child.pid}"):
+            with pytest.raises(HeldElsewhere, match=f"process {child.pid}"):
                 second(run)
         assert evolution.run(run) == info, "whoever comes second changes nothing"
         with pytest.raises(Conflict, match="not by a job"):
@@ -279,19 +270,19 @@ def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM) -> N
 def test_a_seat_of_another_machine_is_free_when_it_was_not_heard_of(home: Path, fake_llm: FakeLLM) -> None:
     with world_house(fake_llm) as services:
         run = services.evolution.create(request(**TINY)).id
-        seat, other = (Seat(services.database, runs.GAME, run) for _ in range(2))
-        seat._me["player_host"] = "elsewhere"
-        seat.take()
-        with pytest.raises(Elsewhere, match="on elsewhere"):
-            other.take()
+        seat, other = (RunLock(services.database, runs.GAME_TABLE, run) for _ in range(2))
+        seat._holder_columns["player_host"] = "elsewhere"
+        seat.acquire()
+        with pytest.raises(HeldElsewhere, match="on elsewhere"):
+            other.acquire()
         with services.database.write() as session:
-            runs.row(session, run).beat_at = now() - timedelta(seconds=STALE_S + 1)
-        other.take()
-        with pytest.raises(Elsewhere, match="taken over"):
-            seat.beat()
-        seat.leave()
+            runs.require_run(session, run).beat_at = utc_now() - timedelta(seconds=STALE_AFTER_S + 1)
+        other.acquire()
+        with pytest.raises(HeldElsewhere, match="taken over"):
+            seat.heartbeat()
+        seat.release()
         assert services.evolution.run(run).playing is not None, "who lost the seat does not free it"
-        other.leave()
+        other.release()
 
 
 def test_people_confirm_and_the_run_goes_on_by_itself(home: Path, fake_llm: FakeLLM) -> None:
@@ -302,11 +293,11 @@ def test_people_confirm_and_the_run_goes_on_by_itself(home: Path, fake_llm: Fake
         cases = evolution.open_cases(run)
         assert cases and all(case.greeting and case.place for case in cases)
         with pytest.raises(UserError, match="who you are"):
-            evolution.answer(run, 1, cases[0].phase, cases[0].number, there=True, person=" ")
+            evolution.answer(run, 1, cases[0].phase, cases[0].number, is_present=True, person_name=" ")
         with pytest.raises(NotFound):
-            evolution.answer(run, 1, "adversary", 99, there=True, person="小林")
+            evolution.answer(run, 1, "adversary", 99, is_present=True, person_name="小林")
         for case in cases:
-            info = evolution.answer(run, case.round, case.phase, case.number, there=True, person="小林")
+            info = evolution.answer(run, case.round, case.phase, case.number, is_present=True, person_name="小林")
         assert info.state is RunState.QUEUED and info.job is not None and evolution.open_cases(run) == []
         assert evolution.play(run).state is RunState.DONE
         assert evolution.replay(run).same
@@ -346,16 +337,14 @@ def test_the_archive_is_written_by_hand_and_goes_back(home: Path, fake_llm: Fake
             archive.publish(first, "评分", "fake")
         older = archive.publish(first, "同名", "fake")
         archive.publish(made.id, "同名", "fake")
-        with pytest.raises(
-            EarlierVersion, match=f"“同名” .{older.version}.*publish them as “同名 v1”"
-        ) as caught:
+        with pytest.raises(EarlierVersion, match=f"“同名” .{older.version}.*publish them as “同名 v1”") as caught:
             archive.publish(first, "同名", "fake")
         assert services.scoring.catalog.judge(older.id).newest is False and caught.value.judge.id == older.id
-        other = archive.publish(first, caught.value.free, "fake")
+        other = archive.publish(first, caught.value.free_name, "fake")
         assert other.newest and (other.name, other.version) == ("同名 v1", older.version), "the same judge"
         with pytest.raises(EarlierVersion) as again:
             archive.publish(first, "同名", "fake")
-        assert again.value.free == "同名 v1" and archive.publish(first, "同名 v1", "fake") == other
+        assert again.value.free_name == "同名 v1" and archive.publish(first, "同名 v1", "fake") == other
 
 
 def test_two_versions_on_any_labels(home: Path, fake_llm: FakeLLM) -> None:
@@ -376,9 +365,7 @@ def test_two_versions_on_any_labels(home: Path, fake_llm: FakeLLM) -> None:
             found.create(plain.id, archive.start(Role.GENERATOR), "world")
 
 
-def test_each_agent_asks_its_own_endpoint_and_a_changed_one_stops_the_run(
-    home: Path, fake_llm: FakeLLM
-) -> None:
+def test_each_agent_asks_its_own_endpoint_and_a_changed_one_stops_the_run(home: Path, fake_llm: FakeLLM) -> None:
     with world_house(fake_llm) as services:
         for name in Agent:
             services.endpoints.save(EndpointInput(name.value, fake_llm.base_url, f"m-{name}"))

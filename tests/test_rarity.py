@@ -4,33 +4,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.diversity import distinct
-from backend.training.rarity import Rarity
+from backend.diversity import distinct_n
+from backend.training.rarity import PhraseRarity
 
 TEXTS = st.lists(st.text("甲乙丙", max_size=8), min_size=2, max_size=7)
 
 
 def test_by_hand() -> None:
-    rarity = Rarity(n=2)
+    rarity = PhraseRarity(ngram_order=2)
     # AB stands in half of q's greetings; in all of p's, of whom q borrows it.
-    assert rarity.values(["p", "q", "q"], ["ABC", "A B", "XY"]) == pytest.approx([(2 / 3 + 1) / 2, 1 / 2, 1])
-    assert rarity.values(["r"], ["ABAB"]) == pytest.approx([(1 / 2.5 + 1) / 2])
-    assert rarity.values(["p"], ["AB"]) == pytest.approx([1 / 2.5]), "what p was answered before is its own"
+    assert rarity.rate_greetings(["p", "q", "q"], ["ABC", "A B", "XY"]) == pytest.approx([(2 / 3 + 1) / 2, 1 / 2, 1])
+    assert rarity.rate_greetings(["r"], ["ABAB"]) == pytest.approx([(1 / 2.5 + 1) / 2])
+    assert rarity.rate_greetings(["p"], ["AB"]) == pytest.approx([1 / 2.5]), "what p was answered before is its own"
 
 
 def test_without_another_request_nothing_is_known() -> None:
-    rarity = Rarity()
-    assert rarity.values(["p", "p"], ["ABCD", "WXYZ"]) == [None, None]
-    assert rarity.values(["p", "q"], ["AAAAA", "福"]) == [1.0, 0.0]
+    rarity = PhraseRarity()
+    assert rarity.rate_greetings(["p", "p"], ["ABCD", "WXYZ"]) == [None, None]
+    assert rarity.rate_greetings(["p", "q"], ["AAAAA", "福"]) == [1.0, 0.0]
 
 
 def test_the_oldest_request_is_forgotten() -> None:
-    rarity = Rarity(requests=2, n=2)
-    rarity.values(["p", "q", "r"], ["AB", "CD", "EF"])
-    assert rarity.values(["s", "t"], ["AB", "CD"]) == pytest.approx([1, 1 / 2])
-    again = Rarity(requests=2, n=2)
+    rarity = PhraseRarity(remembered_requests=2, ngram_order=2)
+    rarity.rate_greetings(["p", "q", "r"], ["AB", "CD", "EF"])
+    assert rarity.rate_greetings(["s", "t"], ["AB", "CD"]) == pytest.approx([1, 1 / 2])
+    again = PhraseRarity(remembered_requests=2, ngram_order=2)
     again.restore(rarity.state())
-    assert again.values(["u"], ["ABEF"]) == rarity.values(["u"], ["ABEF"]) == pytest.approx([(1 / 2 + 2) / 3])
+    assert (
+        again.rate_greetings(["u"], ["ABEF"])
+        == rarity.rate_greetings(["u"], ["ABEF"])
+        == pytest.approx([(1 / 2 + 2) / 3])
+    )
 
 
 @given(TEXTS, st.integers(1, 3))
@@ -40,10 +44,10 @@ def test_it_is_what_a_greeting_adds_to_distinct_n(texts: list[str], n: int) -> N
     bodies = [body for text in texts if (body := _without_repeats(text, n))]
     if len(bodies) < 2:
         return
-    values = Rarity(n=n).values([str(i) for i in range(len(bodies))], bodies)
+    values = PhraseRarity(ngram_order=n).rate_greetings([str(i) for i in range(len(bodies))], bodies)
     sizes = [len(body) - n + 1 for body in bodies]
     told = sum(value * size for value, size in zip(values, sizes, strict=True) if value is not None)
-    assert told / sum(sizes) == pytest.approx(distinct(bodies, n))
+    assert told / sum(sizes) == pytest.approx(distinct_n(bodies, n))
 
 
 def _without_repeats(text: str, n: int) -> str:

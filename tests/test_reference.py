@@ -16,9 +16,7 @@ ITEMS = 30
 def labelled(services: Services, names: tuple[str, ...]) -> tuple[Reference, dict[str, str]]:
     """Everybody prefers the greeting whose text sorts first, wherever it is shown."""
     services.corpus.load_seed()
-    spec = CampaignSpec(
-        "ref", CampaignKind.COMPARE, len(names), "", False, ("seed",), None, None, None, ITEMS, 1, None
-    )
+    spec = CampaignSpec("ref", CampaignKind.COMPARE, len(names), "", False, ("seed",), None, None, None, ITEMS, 1, None)
     campaign = services.annotation.create_campaign(spec)
     liked, sides = {}, set()
     for name in names:

@@ -6,14 +6,14 @@ import random
 
 import pytest
 
-from backend.corpus.seed import FOLDER
-from backend.corpus.seed_audit import load
+from backend.corpus.seed import SEED_FOLDER
+from backend.corpus.seed_audit import load_seed_rows
 from backend.errors import UserError
-from backend.training.request_fit import RequestFit, _unit, fit_request_fit
+from backend.training.request_fit import RequestFit, _normalize_rows, learn_request_fit
 from backend.training.reward_terms import RequestFitReward
-from backend.training.rewards import mean_of
+from backend.training.rewards import mean_scored
 
-ROWS = [(row["prompt"], row["strong"]) for row in load(FOLDER)]
+ROWS = [(row["prompt"], row["strong"]) for row in load_seed_rows(SEED_FOLDER)]
 random.Random(0).shuffle(ROWS)
 LEARNT, HELD_OUT = ROWS[130:], ROWS[:130]
 REQUESTS, TEXTS = [request for request, _ in HELD_OUT], [text for _, text in HELD_OUT]
@@ -22,50 +22,54 @@ ELSEWHERE = TEXTS[1:] + TEXTS[:1]
 
 @pytest.fixture(scope="module")
 def fitted() -> RequestFit:
-    return fit_request_fit(LEARNT)
+    return learn_request_fit(LEARNT)
 
 
 def test_held_out_greetings_point_to_their_own_request(fitted: RequestFit) -> None:
-    own, other = fitted.values(REQUESTS, TEXTS), fitted.values(REQUESTS, ELSEWHERE)
-    assert mean_of(own) > 0.5, "530 greetings are few; 5,000 give .76"
-    assert mean_of(other) == pytest.approx(0.2, abs=0.08), "chance"
+    own, other = fitted.rate_greetings(REQUESTS, TEXTS), fitted.rate_greetings(REQUESTS, ELSEWHERE)
+    assert mean_scored(own) > 0.5, "530 greetings are few; 5,000 give .76"
+    assert mean_scored(other) == pytest.approx(0.2, abs=0.08), "chance"
     better = [a > b for a, b in zip(own, other, strict=True) if a is not None and b is not None]
     assert sum(better) / len(better) > 0.8
 
 
 def test_the_value_falls_with_the_logarithm_of_the_requests_ahead(fitted: RequestFit) -> None:
     """Counted by hand from the places that the greeting and all requests have."""
-    points = _unit(fitted.said.place(TEXTS[:5]) @ fitted.back)
-    own = (points * _unit(fitted.asked.place(REQUESTS[:5]))).sum(axis=1)
+    points = _normalize_rows(fitted.greeting_space.embed_texts(TEXTS[:5]) @ fitted.greeting_to_request)
+    own = (points * _normalize_rows(fitted.request_space.embed_texts(REQUESTS[:5]))).sum(axis=1)
     ahead = [
-        sum(float(point @ other) > near for other in fitted.others)
+        sum(float(point @ other) > near for other in fitted.other_requests)
         for point, near in zip(points, own, strict=True)
     ]
-    size = len(fitted.others)
+    size = len(fitted.other_requests)
     expected = [1 - math.log(1 + count) / math.log(1 + size) for count in ahead]
-    assert fitted.values(REQUESTS[:5], TEXTS[:5]) == pytest.approx(expected)
+    assert fitted.rate_greetings(REQUESTS[:5], TEXTS[:5]) == pytest.approx(expected)
 
 
 def test_length_earns_nothing(fitted: RequestFit) -> None:
     twice = [text + other for text, other in zip(TEXTS, ELSEWHERE, strict=True)]
-    assert mean_of(fitted.values(REQUESTS, twice)) < mean_of(fitted.values(REQUESTS, TEXTS))
-    assert fitted.values(REQUESTS, [text * 2 for text in TEXTS]) == pytest.approx(
-        fitted.values(REQUESTS, TEXTS), abs=0.2
+    assert mean_scored(fitted.rate_greetings(REQUESTS, twice)) < mean_scored(fitted.rate_greetings(REQUESTS, TEXTS))
+    assert fitted.rate_greetings(REQUESTS, [text * 2 for text in TEXTS]) == pytest.approx(
+        fitted.rate_greetings(REQUESTS, TEXTS), abs=0.2
     )
 
 
 def test_what_cannot_be_compared_is_unscored(fitted: RequestFit) -> None:
-    assert fitted.values([REQUESTS[0], "qqq", REQUESTS[0]], [" ", TEXTS[0], "zzz"]) == [0.0, None, None]
+    assert fitted.rate_greetings([REQUESTS[0], "qqq", REQUESTS[0]], [" ", TEXTS[0], "zzz"]) == [
+        0.0,
+        None,
+        None,
+    ]
 
 
 def test_the_same_greetings_in_any_order_are_the_same_reward(fitted: RequestFit) -> None:
-    again = fit_request_fit([*reversed(LEARNT), *LEARNT[:5]])
-    assert again.values(REQUESTS, TEXTS) == pytest.approx(fitted.values(REQUESTS, TEXTS))
+    again = learn_request_fit([*reversed(LEARNT), *LEARNT[:5]])
+    assert again.rate_greetings(REQUESTS, TEXTS) == pytest.approx(fitted.rate_greetings(REQUESTS, TEXTS))
 
 
 def test_as_a_reward(fitted: RequestFit) -> None:
     reward = pickle.loads(pickle.dumps(RequestFitReward(LEARNT)))
     reward.prepare()
-    assert reward(prompts=REQUESTS, completions=TEXTS) == pytest.approx(fitted.values(REQUESTS, TEXTS))
+    assert reward(prompts=REQUESTS, completions=TEXTS) == pytest.approx(fitted.rate_greetings(REQUESTS, TEXTS))
     with pytest.raises(UserError, match="fit_weight"):
         RequestFitReward(LEARNT[:99]).prepare()

@@ -7,31 +7,38 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from backend.diversity import distinct, first_characters, fit, profile, repetition, self_bleu
+from backend.diversity import (
+    build_profile,
+    distinct_n,
+    first_characters,
+    prompt_fit,
+    repetition_share,
+    self_bleu,
+)
 from backend.errors import Message, UserError
-from backend.training.rarity import Rarity
-from backend.training.request_fit import ENOUGH, RequestFit, Space, fit_request_fit
+from backend.training.rarity import PhraseRarity
+from backend.training.request_fit import MIN_GREETINGS, RequestFit, TextSpace, learn_request_fit
 from backend.training.reward_terms import (
-    ECHO,
+    ECHO_LENGTH,
     DiversityReward,
     FormatReward,
     LengthBandReward,
     RepetitionReward,
     RequestFitReward,
 )
-from backend.training.rewards import MixedReward, Reward, Values, mean_of, spoken
+from backend.training.rewards import MixedReward, Reward, RewardValues, mean_scored, message_text
 
 
 class Fixed(Reward):
     """Says what it was made with, or raises it."""
 
-    def __init__(self, name: str, said: Values | Exception) -> None:
+    def __init__(self, name: str, said: RewardValues | Exception) -> None:
         self.name = name
         super().__init__()
         self._said, self.closed, self.prepared = said, 0, 0
         self._notice: Message | None = None
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:  # noqa: ARG002
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:  # noqa: ARG002
         if isinstance(self._said, Exception):
             raise self._said
         return list(self._said)
@@ -94,15 +101,15 @@ def test_figures_of_a_call() -> None:
     told: dict[str, float] = {}
     Fixed("r", [1.0, None, None, 0.0])([""] * 4, [""] * 4, log_metric=told.__setitem__)
     assert told == {"unscored": 0.5} and Fixed("r", []).figures([]) == {"unscored": 0.0}
-    assert spoken("好") == "好" and spoken([{"content": "甲"}, {"content": "乙"}]) == "乙"
-    assert mean_of([1.0, None, 3.0]) == 2.0 and math.isnan(mean_of([None])) and math.isnan(mean_of([]))
+    assert message_text("好") == "好" and message_text([{"content": "甲"}, {"content": "乙"}]) == "乙"
+    assert mean_scored([1.0, None, 3.0]) == 2.0 and math.isnan(mean_scored([None])) and math.isnan(mean_scored([]))
 
 
 def test_requests_come_from_their_column_or_the_prompts() -> None:
     asked: list[str] = []
 
     class Asking(Fixed):
-        def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
+        def score(self, requests: Sequence[str], texts: Sequence[str]) -> RewardValues:
             asked.extend([*requests, *texts])
             return [1.0]
 
@@ -114,16 +121,15 @@ def test_requests_come_from_their_column_or_the_prompts() -> None:
 def test_a_mix_by_hand() -> None:
     first, second, none = Fixed("a", [1.0, 0.5, None]), Fixed("b", [2.0, None, 1.0]), Fixed("c", [9.0] * 3)
     mix = MixedReward([(2.0, first), (-0.5, second), (0.0, none)])
-    assert mix([""] * 3, [""] * 3) == [1.0, None, None] and [part.name for _, part in mix.parts] == ["a", "b"]
-    values: Values = [1.0, None, None]
+    assert mix([""] * 3, [""] * 3) == [1.0, None, None] and [part.name for _, part in mix.weighted_parts] == [
+        "a",
+        "b",
+    ]
+    values: RewardValues = [1.0, None, None]
     assert mix.figures(values) == {"unscored": 2 / 3, "part/a": 0.75, "part/b": 1.5}
     mix.prepare()
     mix.close()
-    assert (
-        (first.prepared, second.prepared, none.prepared)
-        == (1, 1, 0)
-        == (first.closed, second.closed, none.closed)
-    )
+    assert (first.prepared, second.prepared, none.prepared) == (1, 1, 0) == (first.closed, second.closed, none.closed)
     assert mix.state() is None and mix.notice is None
     second._notice = Message("n", "注")
     assert mix.notice == Message("n", "注")
@@ -166,10 +172,13 @@ def test_the_band_of_lengths_by_hand() -> None:
 
 def test_repetition_is_free_up_to_a_share_by_hand() -> None:
     # One character of five twice: 2/5 is covered.
-    assert repetition("甲乙丙甲丁") == pytest.approx(0.4)
+    assert repetition_share("甲乙丙甲丁") == pytest.approx(0.4)
     assert RepetitionReward(0.4).score([""], ["甲乙丙甲丁"]) == [pytest.approx(1.0)]
     assert RepetitionReward(0.2).score([""], ["甲乙丙甲丁"]) == [pytest.approx(1 - 0.2 / 0.8)]
-    assert RepetitionReward().free == 0.2 and RepetitionReward().score(["", ""], ["", "甲甲"]) == [0.0, 0.0]
+    assert RepetitionReward().free_share == 0.2 and RepetitionReward().score(["", ""], ["", "甲甲"]) == [
+        0.0,
+        0.0,
+    ]
 
 
 def test_what_is_one_greeting_and_nothing_else() -> None:
@@ -190,36 +199,36 @@ def test_what_is_one_greeting_and_nothing_else() -> None:
         ("ASSISTANT", 0.0),
     ):
         assert FormatReward().score([asked], [text]) == [value], text
-    for size, value in ((ECHO - 1, 1.0), (ECHO, 0.0)):
+    for size, value in ((ECHO_LENGTH - 1, 1.0), (ECHO_LENGTH, 0.0)):
         assert FormatReward().score(["甲乙丙丁戊己"[:size]], ["祝甲乙丙丁戊己"]) == [value]
 
 
 def test_rarity_by_hand() -> None:
     # 2-grams; 甲乙 stands in both requests' greetings, 乙丙 in one of two of the first.
-    made = Rarity(8, 2)
-    values = made.values(["p", "p", "q"], ["甲乙丙", "甲乙", "甲乙丁"])
+    made = PhraseRarity(8, 2)
+    values = made.rate_greetings(["p", "p", "q"], ["甲乙丙", "甲乙", "甲乙丁"])
     # For p: of q 甲乙 1, 乙丙 0: mean(1/2, 1); 甲乙 alone: 1/2. For q: 甲乙 in both of p: 1/2, 乙丁 1.
     assert values == [pytest.approx(0.75), pytest.approx(0.5), pytest.approx(0.75)]
     assert made.state() == [("p", ("甲乙丙", "甲乙")), ("q", ("甲乙丁",))]
     # A third request: 甲乙 of p 1 and of q 1: 1/3; 乙丙 of p half: 1/1.5.
-    assert made.values(["r"], ["甲乙丙"]) == [pytest.approx((1 / 3 + 1 / 1.5) / 2)]
-    assert made.values(["r", "s"], ["甲", ""]) == [0.0, 0.0]
-    again = Rarity(8, 2)
+    assert made.rate_greetings(["r"], ["甲乙丙"]) == [pytest.approx((1 / 3 + 1 / 1.5) / 2)]
+    assert made.rate_greetings(["r", "s"], ["甲", ""]) == [0.0, 0.0]
+    again = PhraseRarity(8, 2)
     again.restore(made.state())
     assert again.state() == made.state()
-    own = Rarity(8, 2)
-    own.values(["p", "q"], ["甲乙", "丙丁"])
-    assert own.values(["p"], ["甲乙"]) == [1.0], "the own request of before does not count against it"
-    assert Rarity(8, 2).values(["p", "p"], ["甲乙", "丙丁"]) == [None, None]
-    short = Rarity(2, 2)
-    short.values(["a", "b", "c"], ["甲乙"] * 3)
+    own = PhraseRarity(8, 2)
+    own.rate_greetings(["p", "q"], ["甲乙", "丙丁"])
+    assert own.rate_greetings(["p"], ["甲乙"]) == [1.0], "the own request of before does not count against it"
+    assert PhraseRarity(8, 2).rate_greetings(["p", "p"], ["甲乙", "丙丁"]) == [None, None]
+    short = PhraseRarity(2, 2)
+    short.rate_greetings(["a", "b", "c"], ["甲乙"] * 3)
     assert [request for request, _ in short.state()] == ["b", "c"]
 
 
 def test_a_fit_needs_so_many_greetings() -> None:
-    rows = [(f"请求{n}", f"祝福{n}") for n in range(ENOUGH - 1)]
+    rows = [(f"请求{n}", f"祝福{n}") for n in range(MIN_GREETINGS - 1)]
     with pytest.raises(ValueError, match="99 greetings"):
-        fit_request_fit([*rows, rows[0]])
+        learn_request_fit([*rows, rows[0]])
     with pytest.raises(UserError, match="99 greetings"):
         RequestFitReward(rows).prepare()
 
@@ -229,14 +238,12 @@ def test_a_fit_counts_the_requests_that_a_greeting_points_to_more() -> None:
         """Texts that are their own places: “x,y”; “?” is unknown."""
 
         def place(self, texts: Sequence[str]) -> np.ndarray:
-            return np.array(
-                [[0.0, 0.0] if one in ("?", "") else [*map(float, one.split(","))] for one in texts]
-            )
+            return np.array([[0.0, 0.0] if one in ("?", "") else [*map(float, one.split(","))] for one in texts])
 
-    plane: Space = Plane()  # type: ignore[assignment]
+    plane: TextSpace = Plane()  # type: ignore[assignment]
     others = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     made = RequestFit(plane, plane, np.eye(2), others)
-    values = made.values(["2,0", "0,3", "-1,0", "0,3", "?", "1,0"], ["5,0", "1,0", "9,0", "", "1,0", "?"])
+    values = made.rate_greetings(["2,0", "0,3", "-1,0", "0,3", "?", "1,0"], ["5,0", "1,0", "9,0", "", "1,0", "?"])
     # Of three others: none is nearer and the own one equal; one nearer; two nearer and one equal.
     expected = [
         1 - math.log(1.5) / math.log(4),
@@ -250,21 +257,19 @@ def test_a_fit_counts_the_requests_that_a_greeting_points_to_more() -> None:
 
 
 def test_figures_of_a_body_of_texts() -> None:
-    made = profile(["祝妈妈生日快乐", "祝老师节日快乐", "无"], ["妈妈好妈妈", "", "好"])
+    made = build_profile(["祝妈妈生日快乐", "祝老师节日快乐", "无"], ["妈妈好妈妈", "", "好"])
     assert (made.n, made.empty, made.length, made.length_median) == (3, pytest.approx(1 / 3), 2.0, 1)
     assert made.length_sd == pytest.approx(math.sqrt((9 + 4 + 1) / 3))
     assert made.repetition == pytest.approx((4 / 5 + 0) / 2)
     assert made.distinct_2 == pytest.approx(3 / 4)
-    nothing = profile([], [])
-    assert nothing.n == 0 and all(
-        math.isnan(value) for value in (nothing.length, nothing.length_sd, nothing.fit)
-    )
+    nothing = build_profile([], [])
+    assert nothing.n == 0 and all(math.isnan(value) for value in (nothing.length, nothing.length_sd, nothing.fit))
     assert math.isnan(nothing.length_median) and math.isnan(nothing.empty)
 
 
 def test_distinct_and_first_characters() -> None:
-    assert distinct(["甲乙甲", "甲 乙"], 2) == pytest.approx(2 / 3) and distinct(["甲乙"], 1) == 1.0
-    assert math.isnan(distinct(["甲"], 2)) and math.isnan(distinct([], 1))
+    assert distinct_n(["甲乙甲", "甲 乙"], 2) == pytest.approx(2 / 3) and distinct_n(["甲乙"], 1) == 1.0
+    assert math.isnan(distinct_n(["甲"], 2)) and math.isnan(distinct_n([], 1))
     texts = ["甲乙", "丙丁戊", "己"]
     assert [len(first_characters(texts, size)) for size in (0, 1, 2, 4, 5, 6)] == [0, 0, 1, 1, 2, 3]
 
@@ -277,8 +282,8 @@ def test_repetition_without_overlap() -> None:
         ("甲乙丙甲乙丁", 4 / 6),
         ("甲 甲", 1.0),
     ):
-        assert repetition(text) == pytest.approx(share)
-    assert math.isnan(repetition(" "))
+        assert repetition_share(text) == pytest.approx(share)
+    assert math.isnan(repetition_share(" "))
 
 
 def test_self_bleu_of_orders_by_hand() -> None:
@@ -293,10 +298,10 @@ def test_self_bleu_of_orders_by_hand() -> None:
 
 
 def test_fit_of_each_part_by_hand() -> None:
-    assert math.isnan(fit("写一句话", "好"))
+    assert math.isnan(prompt_fit("写一句话", "好"))
     # Occasion and recipient named and met; bigrams of 妈妈生日: 妈妈, 妈生, 生日.
-    assert fit("妈妈生日", "妈妈生日快乐") == pytest.approx((1 + 1 + 1) / 3)
-    assert fit("妈妈生日", "妈妈，生日快乐") == pytest.approx((1 + 1 + 2 / 3) / 3)
-    assert fit("妈妈生日", "老师，新年快乐") == 0.0
-    assert fit("妈妈生日", "好") == pytest.approx((0.25 + 0.25 + 0) / 3)
-    assert fit("妈妈生日", " ") == 0.0
+    assert prompt_fit("妈妈生日", "妈妈生日快乐") == pytest.approx((1 + 1 + 1) / 3)
+    assert prompt_fit("妈妈生日", "妈妈，生日快乐") == pytest.approx((1 + 1 + 2 / 3) / 3)
+    assert prompt_fit("妈妈生日", "老师，新年快乐") == 0.0
+    assert prompt_fit("妈妈生日", "好") == pytest.approx((0.25 + 0.25 + 0) / 3)
+    assert prompt_fit("妈妈生日", " ") == 0.0

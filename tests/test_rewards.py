@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from backend.errors import UserError
-from backend.judges.base import Draft, Judge, Sample
+from backend.judges.base import Judge, Judgment, Sample
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint
-from backend.llm.errors import Kind, LLMError
-from backend.settings import ROOT
-from backend.training.debias import Debias
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.settings import PROJECT_ROOT
+from backend.training.debias import LengthDebias
 from backend.training.reward_judges import JudgeReward, RewardModelReward
 from backend.training.reward_terms import (
     DiversityReward,
@@ -26,7 +26,7 @@ from backend.training.reward_terms import (
     LengthBandReward,
     RepetitionReward,
 )
-from backend.training.rewards import MixedReward, Reward, Values
+from backend.training.rewards import MixedReward, Reward, RewardValues
 from backend.vocabulary import Scale
 from tests.fake_llm import quality
 from tests.llm_fixtures import FAST, FakeLLM
@@ -45,8 +45,8 @@ class Fixed:
     name: str = "fixed"
     version: str = "1"
 
-    async def score(self, batch: Sequence[Sample]) -> list[Draft]:
-        return [Draft(value, "" if value is not None else "无法评分") for value in self.values[: len(batch)]]
+    async def score(self, samples: Sequence[Sample]) -> list[Judgment]:
+        return [Judgment(value, "" if value is not None else "无法评分") for value in self.values[: len(samples)]]
 
 
 @dataclass
@@ -60,8 +60,8 @@ class FakeHouse:
     def __call__(self) -> "FakeHouse":
         return self
 
-    def endpoint(self, name: str | None) -> Endpoint:
-        assert name is None and self.endpoint_ is not None
+    def endpoint(self, endpoint_name: str | None) -> Endpoint:
+        assert endpoint_name is None and self.endpoint_ is not None
         return self.endpoint_
 
     def client(self, endpoint: Endpoint, scope: str) -> OpenAIClient:
@@ -75,8 +75,8 @@ class FakeHouse:
     def fence_key(self) -> bytes:
         return b"k" * 32
 
-    def fitted(self, name: str) -> Judge:
-        assert name == "ngram" and self.judge is not None
+    def fitted(self, judge_name: str) -> Judge:
+        assert judge_name == "ngram" and self.judge is not None
         return self.judge
 
 
@@ -96,11 +96,11 @@ def asking(fake_llm: FakeLLM) -> Iterator[Callable[..., JudgeReward]]:
 class Broken(Reward):
     name = "broken"
 
-    def __init__(self, error: Exception | None = None, values: Values | None = None) -> None:
+    def __init__(self, error: Exception | None = None, values: RewardValues | None = None) -> None:
         super().__init__()
         self.error, self.values = error, values
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:  # noqa: ARG002
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:  # noqa: ARG002
         if self.error:
             raise self.error
         return self.values or []
@@ -115,9 +115,7 @@ def test_a_judge_scores_a_batch_at_once(asking: Callable[..., JudgeReward], fake
     assert sum(fake_llm.state()["asked"].values()) == len(TEXTS), "the second time comes from the ledger"
 
 
-def test_conversations_and_the_request_column_are_read(
-    asking: Callable[..., JudgeReward], fake_llm: FakeLLM
-) -> None:
+def test_conversations_and_the_request_column_are_read(asking: Callable[..., JudgeReward], fake_llm: FakeLLM) -> None:
     prompts = [[{"role": "user", "content": "模板：新年祝福"}]]
     completions = [[{"role": "assistant", "content": TEXTS[0]}]]
     assert asking()(prompts=prompts, completions=completions, request=["新年祝福"]) == [quality(TEXTS[0])]
@@ -135,17 +133,13 @@ def test_what_a_judge_cannot_score_stays_none_and_is_counted(
     assert sum(reward.failures.values()) == len(TEXTS)
 
 
-def test_a_refused_key_ends_the_run_with_its_sentence(
-    asking: Callable[..., JudgeReward], fake_llm: FakeLLM
-) -> None:
+def test_a_refused_key_ends_the_run_with_its_sentence(asking: Callable[..., JudgeReward], fake_llm: FakeLLM) -> None:
     fake_llm.script(api_key="right")
     with pytest.raises(UserError, match="401"):
         asking(api_key="wrong")(prompts=REQUESTS, completions=TEXTS)
 
 
-def test_an_unknown_model_ends_the_run_with_its_sentence(
-    asking: Callable[..., JudgeReward], fake_llm: FakeLLM
-) -> None:
+def test_an_unknown_model_ends_the_run_with_its_sentence(asking: Callable[..., JudgeReward], fake_llm: FakeLLM) -> None:
     fake_llm.script(models=["another"])
     with pytest.raises(UserError, match="does not know the model"):
         asking()(prompts=REQUESTS, completions=TEXTS)
@@ -153,7 +147,7 @@ def test_an_unknown_model_ends_the_run_with_its_sentence(
 
 def test_a_budget_used_up_ends_the_run() -> None:
     with pytest.raises(UserError, match="budget"):
-        Broken(LLMError(Kind.BUDGET))(prompts=REQUESTS, completions=TEXTS)
+        Broken(LLMError(LLMErrorKind.BUDGET))(prompts=REQUESTS, completions=TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -178,9 +172,7 @@ def test_a_reward_that_scores_nothing_ends_the_run_after_a_few_rollouts() -> Non
     for _ in range(2):
         reward(prompts=REQUESTS, completions=TEXTS)
     reward.error = ConnectionError("refused")
-    with pytest.raises(
-        UserError, match=r"nothing for 3 rollouts in a row \(ConnectionError: refused\); mend"
-    ):
+    with pytest.raises(UserError, match=r"nothing for 3 rollouts in a row \(ConnectionError: refused\); mend"):
         reward(prompts=REQUESTS, completions=TEXTS)
 
 
@@ -197,7 +189,7 @@ def test_values_that_are_no_numbers_are_unscored() -> None:
         (Scale.BINARY, [0.0, 1.0, None], [0.0, 1.0, None]),
     ],
 )
-def test_a_fitted_judge_can_say_yes_or_no(scale: Scale, values: Values, expected: Values) -> None:
+def test_a_fitted_judge_can_say_yes_or_no(scale: Scale, values: RewardValues, expected: RewardValues) -> None:
     house = FakeHouse(judge=Fixed(values, scale))
     spec = JudgeSpec(JudgeKind.NGRAM, "ngram")
     with closing(JudgeReward(spec, house)) as plain, closing(JudgeReward(spec, house, binary=True)) as binary:
@@ -263,9 +255,7 @@ def test_format(text: str, value: float) -> None:
 def test_a_mix_is_a_weighted_sum_and_none_where_a_part_is_none() -> None:
     parts = [(1.0, Broken(values=[1.0, None, 0.0])), (0.5, LengthBandReward(2, 4)), (0.0, Broken(KeyError()))]
     said: dict[str, float] = {}
-    values = MixedReward(parts)(
-        prompts=REQUESTS[:3], completions=["福福", "福福", "福"], log_metric=said.__setitem__
-    )
+    values = MixedReward(parts)(prompts=REQUESTS[:3], completions=["福福", "福福", "福"], log_metric=said.__setitem__)
     assert values == [1.5, None, 0.0]
     assert said == {"unscored": pytest.approx(1 / 3), "part/broken": 0.5, "part/length": pytest.approx(2 / 3)}
 
@@ -280,7 +270,7 @@ def test_rewards_are_named_and_picklable() -> None:
     house = FakeHouse(judge=Fixed([1.0, 0.0]))
     with closing(JudgeReward(JudgeSpec(JudgeKind.NGRAM, "ngram"), house)) as judge:
         before = judge(prompts=REQUESTS[:2], completions=TEXTS[:2])
-    mixed = MixedReward([(1, judge), (1, FormatReward()), (1, RewardModelReward(ROOT / "nothing"))])
+    mixed = MixedReward([(1, judge), (1, FormatReward()), (1, RewardModelReward(PROJECT_ROOT / "nothing"))])
     again = pickle.loads(pickle.dumps(mixed))
     assert [part.__name__ for _, part in again.parts] == ["ngram", "format", "reward_model"]
     with closing(again.parts[0][1]) as ngram:
@@ -288,7 +278,7 @@ def test_rewards_are_named_and_picklable() -> None:
 
 
 def test_a_missing_reward_model_is_unscored_not_a_crash() -> None:
-    reward = RewardModelReward(ROOT / "nothing-here")
+    reward = RewardModelReward(PROJECT_ROOT / "nothing-here")
     assert reward(prompts=REQUESTS[:2], completions=TEXTS[:2]) == [None, None]
     assert len(reward.failures) == 1
     with pytest.raises(UserError, match="cannot be loaded"):
@@ -297,10 +287,10 @@ def test_a_missing_reward_model_is_unscored_not_a_crash() -> None:
 
 def test_a_reward_model_s_scores_are_passed_on_as_they_are() -> None:
     class Counter:
-        def score(self, items: list[list[str]]) -> Values:
+        def score(self, items: list[list[str]]) -> RewardValues:
             return [None if "长" in text else float(len(text)) - 2 for _, text in items]
 
-    reward = RewardModelReward(ROOT / "nothing")
+    reward = RewardModelReward(PROJECT_ROOT / "nothing")
     reward._model = Counter()
     assert reward.score(["祝福"] * 4, ["福", "福福福", "", "长"]) == [-1.0, 1.0, None, None]
     reward.binary = True
@@ -310,13 +300,13 @@ def test_a_reward_model_s_scores_are_passed_on_as_they_are() -> None:
 def test_a_length_term_is_fitted_within_good_and_within_bad() -> None:
     # Good greetings are longer and score more, but within either kind a character is worth one tenth.
     good, bad = [("福" * 9, 2.9), ("福" * 11, 3.1)], [("福" * 3, 0.3), ("福" * 5, 0.5)]
-    fitted = Debias.fit([good, bad])
+    fitted = LengthDebias.fit([good, bad])
     assert (fitted.slope, fitted.mean) == (pytest.approx(0.1), pytest.approx(7.0))
-    assert fitted.apply("福" * 11, 3.1) == pytest.approx(3.1 - 0.1 * (11 - 7))
+    assert fitted.correct_score("福" * 11, 3.1) == pytest.approx(3.1 - 0.1 * (11 - 7))
 
 
 def test_rewards_need_no_torch_until_a_model_is_loaded() -> None:
     code = "import sys, backend.training.reward_judges, backend.training.reward_terms as _"
     code += "; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -32,9 +32,7 @@ class Cli:
 
 
 @pytest.fixture
-def cli(
-    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fake_llm: FakeLLM
-) -> Cli:
+def cli(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fake_llm: FakeLLM) -> Cli:
     """The command line in a fresh home whose default endpoint is the fake server."""
     home.mkdir(parents=True)
     monkeypatch.setenv("ZHUFU_LLM_BASE_URL", fake_llm.base_url)
@@ -59,9 +57,7 @@ def test_a_judge_that_gives_one_value_to_everything_is_named(cli: Cli, home: Pat
     fake_llm.script(reply="tests.judge_replies:always_good")
     path = data_file(home, 30)
     told = json.loads(cli("score", "--judge", "principle", "--file", str(path), "--json")[1])
-    assert (
-        told["notice"].startswith("The judge gave 1 to all of the first 30 items") and told["error"] is None
-    )
+    assert told["notice"].startswith("The judge gave 1 to all of the first 30 items") and told["error"] is None
     code, out, _ = cli("score", "--judge", "principle", "--dataset", "data")
     assert code == 0 and f"\nwarning: {told['notice']}" in out
     other = json.loads(cli("score", "--judge", "length", "--dataset", "data", "--json")[1])

@@ -10,12 +10,12 @@ from sqlalchemy import func, select
 
 from backend.db.llm_tables import LLMCall
 from backend.db.tables import Rater, Verdict
-from backend.llm.database_ledger import BATCH
-from backend.llm.errors import Kind
+from backend.llm.database_ledger import BATCH_CALLS
+from backend.llm.errors import LLMErrorKind
 from backend.llm.retry import RetryPolicy
-from backend.scoring.records import RunState
+from backend.scoring.records import ScoringRunState
 from backend.scoring.service import ScoringService
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from backend.vocabulary import RaterKind
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM
@@ -23,7 +23,7 @@ from tests.scoring_helpers import greeting, house, request, verdicts
 
 ITEMS = 2_000
 MIXED = {"rate_limit": 0.03, "server_error": 0.08, "hang": 0.01, "cut": 0.06, "bad_json": 0.06, "drop": 0.06}
-BROKEN = (Kind.TIMEOUT, Kind.UNREACHABLE, Kind.REFUSED, Kind.CUT_OFF)
+BROKEN = (LLMErrorKind.TIMEOUT, LLMErrorKind.UNREACHABLE, LLMErrorKind.REFUSED, LLMErrorKind.CUT_OFF)
 """How a call ends whose connection broke, whether the server saw it or not."""
 CONCURRENCY = 32
 
@@ -31,9 +31,9 @@ CONCURRENCY = 32
 def test_two_thousand_items_with_thirty_percent_faults(home: Path, fake_llm: FakeLLM):
     assert abs(sum(MIXED.values()) - 0.3) < 1e-9
     fake_llm.script(faults=MIXED, seed=7)
-    policy = RetryPolicy(attempts=4, base_s=0.01, cap_s=0.05)
+    policy = RetryPolicy(attempts=4, base_pause_s=0.01, max_pause_s=0.05)
     with house(fake_llm, ITEMS, concurrency=CONCURRENCY, timeout_s=1) as services:
-        scoring = ScoringService(services.database, services.endpoints, policy=policy)
+        scoring = ScoringService(services.database, services.endpoints, retry_policy=policy)
         began = time.monotonic()
         final = scoring.run(request(services))
         seconds = time.monotonic() - began
@@ -42,7 +42,7 @@ def test_two_thousand_items_with_thirty_percent_faults(home: Path, fake_llm: Fak
         with services.database.read() as session:
             sent = session.scalar(select(func.count(LLMCall.id)))
             broken = session.scalar(select(func.count(LLMCall.id)).where(LLMCall.error.in_(BROKEN)))
-    assert final.state is RunState.DONE and final.scored + final.unscored == ITEMS
+    assert final.state is ScoringRunState.DONE and final.scored + final.unscored == ITEMS
     assert set(stored) == {greeting(n) for n in range(ITEMS)}
     assert all(len(rows) == 1 for rows in stored.values()), "none twice"
     for text, (row,) in stored.items():
@@ -67,7 +67,12 @@ def test_two_thousand_items_with_thirty_percent_faults(home: Path, fake_llm: Fak
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "backend", "score", "--judge", "principle", *arguments, "--json"]
     return subprocess.Popen(
-        command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=PROJECT_ROOT,
+        env=dict(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -85,15 +90,13 @@ def test_after_a_kill_the_next_run_repeats_at_most_one_batch(home: Path, fake_ll
         answered = sum(fake_llm.state()["answered"].values())
         with services.database.read() as session:
             kept = session.scalar(select(func.count(LLMCall.id)).where(LLMCall.error.is_(None)))
-            judged = session.scalar(
-                select(func.count(Verdict.id)).join(Rater).where(Rater.kind == RaterKind.JUDGE)
-            )
+            judged = session.scalar(select(func.count(Verdict.id)).join(Rater).where(Rater.kind == RaterKind.JUDGE))
         assert 250 <= answered < items and kept is not None and judged is not None
         fake_llm.script()
         final = services.scoring.run(request(services))
         assert all(len(rows) == 1 for rows in verdicts(services).values())
-    assert (final.state, final.scored) == (RunState.DONE, items)
+    assert (final.state, final.scored) == (ScoringRunState.DONE, items)
     again = fake_llm.state()["asked"]
     repeated = sum(again.values()) - (items - answered)
     print(f"answered {answered}, in the ledger {kept}, verdicts {judged}, repeated {repeated}")
-    assert max(again.values()) == 1 and 0 <= repeated <= BATCH + concurrency
+    assert max(again.values()) == 1 and 0 <= repeated <= BATCH_CALLS + concurrency

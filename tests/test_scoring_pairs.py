@@ -8,16 +8,16 @@ from sqlalchemy.orm import Session
 
 from backend.db.tables import Comparison, Greeting, Item, Rater
 from backend.records import CampaignSpec
-from backend.scoring.records import RunState
-from backend.scoring.store import FLIP
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.records import ScoringRunState
+from backend.scoring.store import FLIP_REASON
+from backend.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services
 from backend.vocabulary import CampaignKind, Outcome, RaterKind
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM
 from tests.scoring_helpers import comparisons, house, request
 
-ROUND = Target(TargetKind.CAMPAIGN, "一轮")
+ROUND = ScoringTarget(TargetKind.CAMPAIGN, "一轮")
 PAIRS = 12
 
 
@@ -50,9 +50,7 @@ def answered_by_a_person(services: Services) -> None:
         for item, (a, b) in items(session):
             outcome = Outcome.BOTH_GOOD if a == b else Outcome.A if a > b else Outcome.B
             answer = {"left_id": item.greeting_a_id, "right_id": item.greeting_b_id, "outcome": outcome}
-            session.add(
-                Comparison(rater_id=rater.id, item_id=item.id, request_id=f"human-{item.id}", **answer)
-            )
+            session.add(Comparison(rater_id=rater.id, item_id=item.id, request_id=f"human-{item.id}", **answer))
 
 
 def items(session: Session) -> list[tuple[Item, tuple[int, int]]]:
@@ -72,7 +70,7 @@ def test_outcomes_are_stored_as_comparisons_of_the_judge(home: Path, fake_llm: F
         with services.database.read() as session:
             wanted = {item.id: Outcome.A if a > b else Outcome.B for item, (a, b) in items(session) if a != b}
         info = services.scoring.catalog.judges()[0]
-    assert (first.state, first.scored, first.calls) == (RunState.DONE, PAIRS, 2 * PAIRS)
+    assert (first.state, first.scored, first.calls) == (ScoringRunState.DONE, PAIRS, 2 * PAIRS)
     assert (again.calls, again.cached) == (0, PAIRS) and len(stored) == PAIRS
     assert {row.item_id: row.outcome for row in stored if row.item_id in wanted} == wanted
     assert {row.outcome for row in stored if row.item_id not in wanted} <= {Outcome.BOTH_GOOD}
@@ -100,7 +98,7 @@ def test_a_judge_that_likes_the_first_place_is_seen_as_flips(home: Path, fake_ll
         services.scoring.run(request(services, "pairwise", ROUND))
         stored = comparisons(services)
     assert {row.outcome for row in stored} == {Outcome.BOTH_GOOD}
-    assert all(row.reasons[0] == FLIP for row in stored)
+    assert all(row.reasons[0] == FLIP_REASON for row in stored)
 
 
 def test_unscored_pairs_are_no_ties_and_can_be_tried_again(home: Path, fake_llm: FakeLLM):

@@ -5,13 +5,13 @@ import time
 import pytest
 
 from backend.errors import NotFound, UserError
-from backend.judges.base import Draft, Sample
+from backend.judges.base import Judgment, Sample
 from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.scoring.blocking import blocking
-from backend.scoring.records import RunState, ScoreProgress, ScoreRequest, clock
+from backend.scoring.blocking import run_blocking
+from backend.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState, format_duration
 from backend.scoring.service import ScoringService
-from backend.scoring.stream import Stream
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.stream import WorkStream
+from backend.scoring.targets import ScoringTarget, TargetKind
 from tests.fake_llm import quality
 from tests.llm_fixtures import FAST, FakeLLM
 from tests.scoring_helpers import DATA, greeting, house, request, verdicts
@@ -32,9 +32,7 @@ def test_every_greeting_gets_its_verdict_and_a_second_run_asks_nothing(home, fak
         0,
         0,
     )
-    assert (
-        first.calls == ITEMS and first.cost == pytest.approx(ITEMS * 140e-6) and first.tokens == ITEMS * 120
-    )
+    assert first.calls == ITEMS and first.cost == pytest.approx(ITEMS * 140e-6) and first.tokens == ITEMS * 120
     assert {text: rows[0].value for text, rows in stored.items()} == {
         greeting(n): float(quality(greeting(n))) for n in range(ITEMS)
     }
@@ -55,7 +53,7 @@ def test_another_version_is_another_judge_and_the_ledger_is_shared_within_one(ho
         spec = services.scoring.catalog.resolve("principle", principles=["真诚", "具体"])
         first = services.scoring.run(request(services))
         other = services.scoring.run(ScoreRequest(spec, DATA))
-        renamed = services.scoring.run(ScoreRequest(spec.named("温和的评委"), DATA))
+        renamed = services.scoring.run(ScoreRequest(spec.with_name("温和的评委"), DATA))
         names = [(info.name, info.newest) for info in services.scoring.catalog.judges()]
     assert first.version != other.version == renamed.version
     assert (other.calls, renamed.calls, renamed.cached) == (20, 0, 20)
@@ -76,21 +74,21 @@ def test_partial_results_are_there_while_the_run_goes_on(home, fake_llm: FakeLLM
 
 
 def test_the_progress_line_has_rate_time_to_go_and_cost():
-    shown = ScoreProgress("j", "v", RunState.RUNNING, 1_000, 200, 50, 10, 260, 9, 0.5, 10.0, 25.0)
-    assert (shown.left, shown.share, shown.eta_s) == (750, 0.25, 30.0)
-    assert shown.line() == (
+    shown = ScoreProgress("j", "v", ScoringRunState.RUNNING, 1_000, 200, 50, 10, 260, 9, 0.5, 10.0, 25.0)
+    assert (shown.items_left, shown.share, shown.eta_seconds) == (750, 0.25, 30.0)
+    assert shown.summary_line() == (
         "250 / 1,000 · 25.0/s · ETA 0:30 · calls 260 · cost 0.5000 · unscored 50 · cached 10"
     )
-    assert (clock(59.6), clock(3_661)) == ("1:00", "1:01:01")
+    assert (format_duration(59.6), format_duration(3_661)) == ("1:00", "1:01:01")
 
 
 def test_a_budget_of_calls_ends_the_run_cleanly_and_a_second_run_goes_on(home, fake_llm: FakeLLM):
     with house(fake_llm, 100) as services:
         first = services.scoring.run(request(services, max_calls=30))
         second = services.scoring.run(request(services))
-    assert (first.state, first.calls, first.scored, first.left) == (RunState.BUDGET, 30, 30, 70)
+    assert (first.state, first.calls, first.scored, first.items_left) == (ScoringRunState.BUDGET, 30, 30, 70)
     assert first.error is not None and "预算" in first.error.zh
-    assert (second.state, second.calls, second.cached) == (RunState.DONE, 70, 30)
+    assert (second.state, second.calls, second.cached) == (ScoringRunState.DONE, 70, 30)
 
 
 def test_a_budget_of_money_or_tokens_is_never_overrun(home, fake_llm: FakeLLM):
@@ -98,9 +96,9 @@ def test_a_budget_of_money_or_tokens_is_never_overrun(home, fake_llm: FakeLLM):
         money = services.scoring.run(request(services, max_cost=0.01))
         tokens = services.scoring.run(request(services, max_tokens=5_000))
         nothing = services.scoring.run(request(services, "rubric", max_calls=0))
-    assert money.state is RunState.BUDGET and 0 < money.cost <= 0.01
-    assert tokens.state is RunState.BUDGET and 0 < tokens.tokens <= 5_000
-    assert (nothing.state, nothing.calls, nothing.scored) == (RunState.BUDGET, 0, 0)
+    assert money.state is ScoringRunState.BUDGET and 0 < money.cost <= 0.01
+    assert tokens.state is ScoringRunState.BUDGET and 0 < tokens.tokens <= 5_000
+    assert (nothing.state, nothing.calls, nothing.scored) == (ScoringRunState.BUDGET, 0, 0)
 
 
 def test_an_estimate_calls_nobody_and_stores_nothing(home, fake_llm: FakeLLM):
@@ -118,23 +116,21 @@ def test_a_stopped_run_keeps_what_it_has_and_the_next_one_goes_on(home, fake_llm
     fake_llm.script(latency_s=0.05)
     with house(fake_llm, 200, concurrency=4) as services:
         began = time.monotonic()
-        first = services.scoring.run(request(services), stopped=lambda: time.monotonic() - began > 0.8)
+        first = services.scoring.run(request(services), is_stopped=lambda: time.monotonic() - began > 0.8)
         kept = len(verdicts(services))
         fake_llm.script()
         second = services.scoring.run(request(services))
-    assert first.state is RunState.STOPPED and 0 < first.scored == kept < 200
-    assert second.state is RunState.DONE and second.calls == 200 - kept
+    assert first.state is ScoringRunState.STOPPED and 0 < first.scored == kept < 200
+    assert second.state is ScoringRunState.DONE and second.calls == 200 - kept
 
 
-def test_a_stop_does_not_wait_for_a_server_that_hangs(
-    home, fake_llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_stop_does_not_wait_for_a_server_that_hangs(home, fake_llm: FakeLLM, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("backend.scoring.stream.STOP_GRACE_S", 0.5)
     fake_llm.script(faults={"hang": 1.0})
     with house(fake_llm, 20, timeout_s=60) as services:
         began = time.monotonic()
-        final = services.scoring.run(request(services), stopped=lambda: True)
-    assert final.state is RunState.STOPPED and time.monotonic() - began < 6
+        final = services.scoring.run(request(services), is_stopped=lambda: True)
+    assert final.state is ScoringRunState.STOPPED and time.monotonic() - began < 6
 
 
 def test_an_error_that_nothing_cures_ends_the_run_with_its_sentence(home, fake_llm: FakeLLM):
@@ -142,8 +138,8 @@ def test_an_error_that_nothing_cures_ends_the_run_with_its_sentence(home, fake_l
     with house(fake_llm, 500) as services:
         final = services.scoring.run(request(services))
         assert verdicts(services) == {}
-    assert final.state is RunState.FAILED and final.error is not None
-    assert "401" in final.error.en and final.left == 500
+    assert final.state is ScoringRunState.FAILED and final.error is not None
+    assert "401" in final.error.en and final.items_left == 500
     assert sum(fake_llm.state()["asked"].values()) <= 64
 
 
@@ -186,7 +182,10 @@ def test_baselines_run_the_same_way(home, fake_llm: FakeLLM):
 
 def test_what_cannot_work_is_refused_before_anything_is_asked(home, fake_llm: FakeLLM):
     with house(fake_llm, 3) as services:
-        for target in (Target(TargetKind.DATASET, "nothing"), Target(TargetKind.CAMPAIGN, "nothing")):
+        for target in (
+            ScoringTarget(TargetKind.DATASET, "nothing"),
+            ScoringTarget(TargetKind.CAMPAIGN, "nothing"),
+        ):
             with pytest.raises(NotFound):
                 services.scoring.run(request(services, target=target))
         with pytest.raises(UserError, match="compares two"):
@@ -197,7 +196,7 @@ def test_what_cannot_work_is_refused_before_anything_is_asked(home, fake_llm: Fa
             services.scoring.run(ScoreRequest(services.scoring.catalog.resolve("rubric", "elsewhere"), DATA))
         with pytest.raises(UserError, match="folder"):
             services.scoring.run(request(services, "reward_model"))
-        bare = ScoringService(services.database, policy=FAST)
+        bare = ScoringService(services.database, retry_policy=FAST)
         with pytest.raises(UserError, match="No endpoint"):
             bare.run(request(services))
     assert fake_llm.state()["asked"] == {}
@@ -216,9 +215,7 @@ def test_what_cannot_work_is_refused_before_anything_is_asked(home, fake_llm: Fa
         ("length", {"principles": ["真诚"]}),
     ],
 )
-def test_wrong_settings_are_refused_with_a_sentence(
-    home, fake_llm: FakeLLM, kind: str, config: dict[str, object]
-):
+def test_wrong_settings_are_refused_with_a_sentence(home, fake_llm: FakeLLM, kind: str, config: dict[str, object]):
     with house(fake_llm) as services, pytest.raises(UserError) as caught:
         services.scoring.catalog.save(JudgeSpec(JudgeKind(kind), kind, config=config))
     assert caught.value.text("zh") and caught.value.text("en")
@@ -246,13 +243,11 @@ def test_a_spec_survives_the_way_through_json():
 def test_one_try_is_shown_and_not_stored(home, fake_llm: FakeLLM):
     with house(fake_llm) as services:
         spec = services.scoring.catalog.resolve("principle")
-        draft = services.scoring.judge_one(spec, Sample("给奶奶", "生日快乐"))
-        assert isinstance(draft, Draft) and draft.value == quality("生日快乐")
+        draft = services.scoring.judge_sample(spec, Sample("给奶奶", "生日快乐"))
+        assert isinstance(draft, Judgment) and draft.value == quality("生日快乐")
         assert services.scoring.catalog.judges() == []
         with pytest.raises(UserError, match="two greetings"):
-            services.scoring.judge_one(
-                services.scoring.catalog.resolve("pairwise"), Sample("给奶奶", "生日快乐")
-            )
+            services.scoring.judge_sample(services.scoring.catalog.resolve("pairwise"), Sample("给奶奶", "生日快乐"))
 
 
 def test_memory_stays_the_same_however_long_the_run():
@@ -277,6 +272,6 @@ def test_memory_stays_the_same_however_long_the_run():
         nonlocal waiting
         waiting -= len(results)
 
-    stream: Stream[int, int] = Stream(fetch, work, store, batch=1, lanes=16)
-    blocking(stream.run(lambda: None))
+    stream: WorkStream[int, int] = WorkStream(fetch, work, store, batch_size=1, lane_count=16)
+    run_blocking(stream.run(lambda: None))
     assert waiting == 0 and most <= 500 + 500 + 2 * 16 + 16 + 200

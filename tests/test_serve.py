@@ -17,9 +17,9 @@ from backend.errors import UserError
 from backend.jobs.report import STOPPED
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import EventKind, JobStatus
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from backend.training.serve import find_policy
-from backend.training_runs.config_serve import parse_serve
+from backend.training_runs.config_serve import parse_serve_settings
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import members, sweep, until, worker
 
@@ -41,7 +41,7 @@ def start(out: Path, *settings: str) -> subprocess.Popen[str]:
     pairs = [part for one in settings for part in ("--set", one)]
     return subprocess.Popen(
         [sys.executable, "-m", "backend.training.serve", "--out", str(out), *pairs],
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -67,8 +67,8 @@ def test_a_job_serves_until_it_is_cancelled(
 ) -> None:
     with worker(home):
         job_id = service.submit("serve", {"artifact": str(tiny_home.policy), "model": "tiny"}).id
-        until(lambda: service.events(job_id, kinds=[EventKind.LOG]) or service.job(job_id).ended, 60)
-        found = service.events(job_id, kinds=[EventKind.LOG])[0].data
+        until(lambda: service.events(job_id, event_kinds=[EventKind.LOG]) or service.job(job_id).ended, 60)
+        found = service.events(job_id, event_kinds=[EventKind.LOG])[0].data
         assert "tiny" in ask(found)
         until(lambda: found["base_url"] in service.job(job_id).progress_text)
         service.cancel(job_id)
@@ -115,4 +115,4 @@ def test_what_is_wrong_is_said_before_the_start(database: Database, tmp_path: Pa
             find_policy(database, wish)
     for values, field in (({"port": 70000}, "port"), ({"model": "a/b@c"}, "model"), ({"color": 1}, "color")):
         with pytest.raises(UserError, match=field):
-            parse_serve(values)
+            parse_serve_settings(values)

@@ -18,12 +18,12 @@ import pytest
 from pydantic import SecretStr
 
 from backend.db.engine import Database
-from backend.db.migrate import current, migrate, revisions
+from backend.db.migrate import list_revisions, migrate, stored_revision
 from backend.errors import UserError
-from backend.llm.keys import KeyStore, fence_key
+from backend.llm.keys import KeyStore, load_or_create_fence_key
 from backend.services import build_services
-from backend.settings import ROOT, Settings
-from backend.signing import secret_of
+from backend.settings import PROJECT_ROOT, Settings
+from backend.signing import load_secret
 from tests.job_helpers import until
 from tests.real_app import free_port, running
 
@@ -34,16 +34,14 @@ BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getui
 COMMANDS = (["app.py"], ["-m", "backend", "agreement"], ["-m", "backend.jobs", "--once"])
 
 
-def start(
-    home: Path, *arguments: str, bound: bool = False, **settings: str
-) -> subprocess.CompletedProcess[str]:
+def start(home: Path, *arguments: str, bound: bool = False, **settings: str) -> subprocess.CompletedProcess[str]:
     """A program of ours that is expected to end by itself."""
     given = {key: value for key, value in os.environ.items() if not key.startswith("ZHUFU_")}
     return subprocess.run(
         [*(BOUND if bound else []), sys.executable, *arguments],
-        cwd=settings.pop("cwd", str(ROOT)),
+        cwd=settings.pop("cwd", str(PROJECT_ROOT)),
         env=given
-        | {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(free_port()), "PYTHONPATH": str(ROOT)}
+        | {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(free_port()), "PYTHONPATH": str(PROJECT_ROOT)}
         | settings,
         capture_output=True,
         text=True,
@@ -99,9 +97,7 @@ def _database_of_another_program(home: Path) -> None:
         (_database_of_another_program, "could not be brought from revision none"),
     ],
 )
-def test_a_home_or_database_that_cannot_be_used(
-    tmp_path: Path, spoil: Callable[[Path], None], says: str
-) -> None:
+def test_a_home_or_database_that_cannot_be_used(tmp_path: Path, spoil: Callable[[Path], None], says: str) -> None:
     home = tmp_path / "home"
     spoil(home)
     for command in COMMANDS:
@@ -170,7 +166,7 @@ def test_a_read_only_database_file_at_a_migration(tmp_path: Path) -> None:
     """What a read-only file system says, without one: SQLite opens the file for reading only."""
     path = tmp_path / "zhufu.db"
     made = Database(f"sqlite:///{path}")
-    migrate(made, revisions()[-2])
+    migrate(made, list_revisions()[-2])
     made.close()
     there = Database(f"sqlite:///file:{path}?mode=ro&uri=true")
     with pytest.raises(UserError, match="cannot be written"):
@@ -189,18 +185,16 @@ def _env_a_port(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"), [(_env_not_utf8, ".env cannot be read"), (_env_a_port, "ZHUFU_LEASE_SECONDS")]
 )
-def test_a_settings_file_that_cannot_be_used(
-    tmp_path: Path, spoil: Callable[[Path], None], says: str
-) -> None:
+def test_a_settings_file_that_cannot_be_used(tmp_path: Path, spoil: Callable[[Path], None], says: str) -> None:
     spoil(tmp_path)
-    for command in ([str(ROOT / "app.py")], *COMMANDS[1:]):
+    for command in ([str(PROJECT_ROOT / "app.py")], *COMMANDS[1:]):
         assert says in sentence(start(tmp_path / "home", *command, cwd=str(tmp_path)))
 
 
 def test_a_settings_file_that_may_not_be_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("ZHUFU_PORT=1\n")
     (tmp_path / ".env").chmod(0)
-    ran = start(tmp_path / "home", str(ROOT / "app.py"), cwd=str(tmp_path), bound=True)
+    ran = start(tmp_path / "home", str(PROJECT_ROOT / "app.py"), cwd=str(tmp_path), bound=True)
     assert ".env cannot be read" in sentence(ran)
 
 
@@ -223,7 +217,7 @@ def test_a_postgresql_that_is_not_there(tmp_path: Path) -> None:
 def test_a_locked_database_at_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "zhufu.db"
     made = Database(f"sqlite:///{path}")
-    migrate(made, revisions()[-2])
+    migrate(made, list_revisions()[-2])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         monkeypatch.setattr("backend.db.engine._READ_WAIT_MS", 300)
@@ -232,23 +226,23 @@ def test_a_locked_database_at_a_migration(tmp_path: Path, monkeypatch: pytest.Mo
             migrate(made)
         other.execute("ROLLBACK")
     migrate(made)
-    assert current(made) == revisions()[-1]
+    assert stored_revision(made) == list_revisions()[-1]
     made.close()
 
 
 def test_a_migration_that_fails_half_way_changes_nothing(tmp_path: Path) -> None:
     """The last step but one finds something in its way, after others of the same upgrade have been done."""
     made = Database(f"sqlite:///{tmp_path / 'zhufu.db'}")
-    migrate(made, "0005" if "0005" in revisions() else revisions()[3])
-    before = current(made)
+    migrate(made, "0005" if "0005" in list_revisions() else list_revisions()[3])
+    before = stored_revision(made)
     with made.write() as session:
         session.connection().exec_driver_sql("CREATE TABLE _alembic_tmp_jobs (in_the_way TEXT)")
         session.connection().exec_driver_sql("CREATE TABLE greeting_click_counts (in_the_way TEXT)")
         session.connection().exec_driver_sql("CREATE TABLE click_counts (in_the_way TEXT)")
     tables = _tables(made)
-    with pytest.raises(UserError, match=f"from revision {before} to {revisions()[-1]}"):
+    with pytest.raises(UserError, match=f"from revision {before} to {list_revisions()[-1]}"):
         migrate(made)
-    assert current(made) == before and _tables(made) == tables
+    assert stored_revision(made) == before and _tables(made) == tables
     with made.read() as session:
         assert session.connection().exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
     made.close()
@@ -264,11 +258,11 @@ def _tables(database: Database) -> set[str]:
 def test_a_secret_that_can_be_guessed_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "secret").write_bytes(content)
     with pytest.raises(UserError, match="at least 32") as caught:
-        secret_of(tmp_path)
+        load_secret(tmp_path)
     assert str(tmp_path / "secret") in caught.value.text("zh")
     (tmp_path / "fence_key").write_bytes(content[:31])
     with pytest.raises(UserError, match="shorter than 32"):
-        fence_key(tmp_path)
+        load_or_create_fence_key(tmp_path)
 
 
 def test_secret_and_keys_are_narrowed_without_a_word(tmp_path: Path) -> None:
@@ -277,8 +271,8 @@ def test_secret_and_keys_are_narrowed_without_a_word(tmp_path: Path) -> None:
     (tmp_path / "endpoint_keys.json").write_text('{"one": "key"}')
     for path in tmp_path.iterdir():
         path.chmod(0o644)
-    assert secret_of(tmp_path) == "s" * 64 and fence_key(tmp_path) == b"f" * 64
-    assert KeyStore(tmp_path).get("one").get_secret_value() == "key"
+    assert load_secret(tmp_path) == "s" * 64 and load_or_create_fence_key(tmp_path) == b"f" * 64
+    assert KeyStore(tmp_path).load_key("one").get_secret_value() == "key"
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
@@ -311,7 +305,7 @@ def _use(home: Path) -> None:
     assert start(home, "-m", "backend", "export", "pairs", "--format", "trl", "-o", str(file)).returncode == 0
     services = build_services(Settings(home=home))
     services.endpoints.fence_key()
-    KeyStore(home).put("somewhere", SecretStr("key"))
+    KeyStore(home).store_key("somewhere", SecretStr("key"))
     job = services.jobs.submit("selftest", {"steps": 1})
     until(lambda: services.jobs.job(job.id).ended, 60)
     services.close()
@@ -320,7 +314,7 @@ def _use(home: Path) -> None:
 def test_a_first_start_that_ended_early_is_made_up_for(tmp_path: Path) -> None:
     services = build_services(Settings(home=tmp_path / "home"))
     services.corpus.load_seed()
-    assert services.first_start()
+    assert services.is_first_start()
     services.prepare()
-    assert not services.first_start() and len(services.annotation.campaigns()) == 2
+    assert not services.is_first_start() and len(services.annotation.campaigns()) == 2
     services.close()

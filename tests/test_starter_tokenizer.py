@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from backend.corpus import split_of
-from backend.settings import ROOT
-from backend.starter.compose import composed
-from backend.text import squeeze
+from backend.corpus import assign_split
+from backend.settings import PROJECT_ROOT
+from backend.starter.compose import composed_rows
+from backend.text import strip_white_space
 from backend.vocabulary import Split
 
 ASKED = "妈妈🎂六十大寿<|bot|>，快点"
@@ -27,7 +27,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def learnt() -> list[dict[str, Any]]:
     """What comes of the composed corpus, and of texts that repeat no clause."""
-    rows = [row for row in composed()[:8_000] if split_of(row.prompt) is Split.TRAIN]
+    rows = [row for row in composed_rows()[:8_000] if assign_split(row.prompt) is Split.TRAIN]
     bodies = (([row.prompt for row in rows], [row.greeting for row in rows]), (FREE, FREE))
     cases = []
     for requests, greetings in bodies:
@@ -36,7 +36,7 @@ def learnt() -> list[dict[str, Any]]:
         cases.append(case | {"rows": ROWS if requests is not FREE else ROWS[1:]})
     done = subprocess.run(
         [sys.executable, "-m", "tests.starter_tokens"],
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
         input=json.dumps(cases),
         capture_output=True,
         text=True,
@@ -50,7 +50,7 @@ def learnt() -> list[dict[str, Any]]:
 def test_a_composed_greeting_is_a_few_clauses(learnt: list[dict[str, Any]]) -> None:
     lengths = learnt[0]["lengths"]
     assert learnt[0]["size"] <= 9_800 and learnt[0]["same"]
-    clauses = [len(re.findall("[^，。！？]+", row.greeting)) for row in composed()[:8_000]]
+    clauses = [len(re.findall("[^，。！？]+", row.greeting)) for row in composed_rows()[:8_000]]
     # Fewer than a clause and its mark: clauses that always stand together are one.
     assert sum(lengths) / len(lengths) < 1.8 * sum(clauses) / len(clauses) < 12
     assert not [text for text in learnt[0]["vocabulary"] if text.startswith(("妈妈，", "妈，"))]
@@ -91,6 +91,7 @@ def test_a_plan_is_written_first_and_shown_to_nobody(learnt: list[dict[str, Any]
 
 def test_measured_requests_are_never_learnt_from() -> None:
     sides = {
-        split: {squeeze(row.prompt) for row in composed() if split_of(row.prompt) is split} for split in Split
+        split: {strip_white_space(row.prompt) for row in composed_rows() if assign_split(row.prompt) is split}
+        for split in Split
     }
     assert all(sides.values()) and not sides[Split.TRAIN] & (sides[Split.TEST] | sides[Split.VALIDATION])

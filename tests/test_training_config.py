@@ -7,12 +7,12 @@ import pytest
 
 from backend.errors import UserError
 from backend.training_runs.config import (
-    SETTINGS,
+    SETTINGS_CLASSES,
     RewardModelSettings,
-    assignments,
-    checker,
-    parse,
-    presets,
+    build_config_check,
+    find_presets,
+    parse_assignments,
+    parse_settings,
     settings_for,
 )
 from backend.training_runs.service import STARTER_PRESET
@@ -22,17 +22,17 @@ CLICK = {"grpo": ()}
 """Presets of a program beside those; of all but GRPO the one click's."""
 
 
-@pytest.mark.parametrize("program", SETTINGS)
+@pytest.mark.parametrize("program", SETTINGS_CLASSES)
 @pytest.mark.parametrize("preset", NAMES)
 def test_presets_are_usable_and_survive_storage(program: str, preset: str) -> None:
     settings = settings_for(program, preset, {})
-    assert parse(program, settings.model_dump(mode="json")) == settings
-    assert set(presets(program)) == {*NAMES, *CLICK.get(program, ("starter",))}
+    assert parse_settings(program, settings.model_dump(mode="json")) == settings
+    assert set(find_presets(program)) == {*NAMES, *CLICK.get(program, ("starter",))}
 
 
 def test_only_the_one_click_adds_the_writing_corpus() -> None:
     for program in ("sft", "reward_model"):
-        composed = {name for name, values in presets(program).items() if values.get("composed")}
+        composed = {name for name, values in find_presets(program).items() if values.get("composed")}
         assert composed == {STARTER_PRESET} and settings_for(program, STARTER_PRESET, {}).lora_rank == 0
 
 
@@ -65,22 +65,20 @@ def test_what_is_wrong_is_named_before_the_start(values: dict[str, Any], names: 
     assert names in str(caught.value) and names in caught.value.text("zh")
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError):
-        checker("sft")(values)
+        build_config_check("sft")(values)
 
 
 def test_bases(tmp_path: Path) -> None:
     for base in ("starter", "latest", "artifact:3", "Qwen/Qwen2.5-7B-Instruct", "gpt2"):
-        assert parse("sft", {"base": base}).base == base
+        assert parse_settings("sft", {"base": base}).base == base
     with pytest.raises(UserError, match="holds no model"):
-        parse("sft", {"base": str(tmp_path)})
+        parse_settings("sft", {"base": str(tmp_path)})
     (tmp_path / "config.json").write_text("{}")
-    assert parse("sft", {"base": str(tmp_path)})
+    assert parse_settings("sft", {"base": str(tmp_path)})
 
 
 def test_assignments() -> None:
-    given = assignments(
-        "sft", ["epochs=3", "base=1", "datasets=a,b", 'exclude=["c"]', "name=", "packing=bfd"]
-    )
+    given = parse_assignments("sft", ["epochs=3", "base=1", "datasets=a,b", 'exclude=["c"]', "name=", "packing=bfd"])
     assert given == {
         "epochs": 3,
         "base": "1",
@@ -91,9 +89,9 @@ def test_assignments() -> None:
     }
     assert settings_for("sft", None, given).datasets == ("a", "b")
     with pytest.raises(UserError, match="not key=value"):
-        assignments("sft", ["epochs"])
+        parse_assignments("sft", ["epochs"])
     with pytest.raises(UserError, match="no setting “epoch”"):
-        assignments("sft", ["epoch=1"])
+        parse_assignments("sft", ["epoch=1"])
 
 
 def test_unknown_program_and_preset() -> None:

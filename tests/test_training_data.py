@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from backend.corpus import split_of
+from backend.corpus import assign_split
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.errors import NotFound, UserError
-from backend.text import length, squeeze
+from backend.text import count_characters, strip_white_space
 from backend.training_runs.data import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
 from backend.vocabulary import Split
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.database
 
 def of_split(split: Split, number: int = 0) -> str:
     """A request that falls into the split."""
-    return [text for i in range(500) if split_of(text := f"给第{i}位朋友的生日祝福") == split][number]
+    return [text for i in range(500) if assign_split(text := f"给第{i}位朋友的生日祝福") == split][number]
 
 
 def bring_in(database: Database, folder: Path, name: str, rows: list[dict[str, object]]) -> None:
@@ -35,7 +35,7 @@ def pair(prompt: str, chosen: str, rejected: str) -> dict[str, object]:
 def texts(snapshot: Snapshot, split: Split) -> set[str]:
     fields = ("completion", "chosen", "rejected", "greeting")
     rows = [row for name in ("sft", "pairs", "labels") for row in snapshot.rows(name, split)]
-    return {squeeze(row[field]) for row in rows for field in fields if field in row}
+    return {strip_white_space(row[field]) for row in rows for field in fields if field in row}
 
 
 def test_what_is_accepted(database: Database, home: Path, tmp_path: Path) -> None:
@@ -69,10 +69,8 @@ def test_seed_corpus_splits_are_disjoint(database: Database, home: Path) -> None
     CorpusService(database).load_seed()
     found = export_snapshot(database, home, SnapshotOptions())
     for name in ("sft", "pairs", "labels", "prompts"):
-        prompts = [{squeeze(row["prompt"]) for row in found.rows(name, split)} for split in Split]
-        assert (
-            all(prompts) and not prompts[0] & prompts[1] | prompts[0] & prompts[2] | prompts[1] & prompts[2]
-        )
+        prompts = [{strip_white_space(row["prompt"]) for row in found.rows(name, split)} for split in Split]
+        assert all(prompts) and not prompts[0] & prompts[1] | prompts[0] & prompts[2] | prompts[1] & prompts[2]
     greetings = [texts(found, split) for split in Split]
     assert not greetings[0] & greetings[1] | greetings[0] & greetings[2] | greetings[1] & greetings[2]
 
@@ -107,14 +105,16 @@ def test_the_writing_corpus_goes_into_the_snapshot_and_nowhere_else(database: Da
     assert not by_split[0] & (by_split[1] | by_split[2]) and not by_split[1] & by_split[2]
     made = [row for split in Split for row in found.rows("pairs", split) if row.get("origin") == "composed"]
     assert len(made) == added["pairs"]
-    assert all(split_of(row["prompt"]).value == row["split"] for row in made)
+    assert all(assign_split(row["prompt"]).value == row["split"] for row in made)
 
 
 def test_length_says_nothing_in_balanced_pairs(database: Database, home: Path) -> None:
     CorpusService(database).load_seed()
     found = export_snapshot(database, home, SnapshotOptions(length_balanced=True))
     for split in Split:
-        gaps = [length(row["chosen"]) - length(row["rejected"]) for row in found.rows("pairs", split)]
+        gaps = [
+            count_characters(row["chosen"]) - count_characters(row["rejected"]) for row in found.rows("pairs", split)
+        ]
         points = [0.5 if gap == 0 else float(gap > 0) for gap in gaps]
         assert sum(points) == len(points) / 2
         assert abs(sum(gaps)) / len(gaps) < 3
@@ -122,9 +122,7 @@ def test_length_says_nothing_in_balanced_pairs(database: Database, home: Path) -
     assert found.manifest["dropped"]["length_unbalanced"] == 660 - kept > 0
 
 
-def test_hash_is_stable_and_files_are_what_the_manifest_says(
-    database: Database, home: Path, tmp_path: Path
-) -> None:
+def test_hash_is_stable_and_files_are_what_the_manifest_says(database: Database, home: Path, tmp_path: Path) -> None:
     CorpusService(database).load_seed()
     found = export_snapshot(database, home, SnapshotOptions())
     assert export_snapshot(database, home, SnapshotOptions()) == found

@@ -23,9 +23,7 @@ GONE = {"base": "starter", "reward": "rubric", "endpoint": "gone", "max_length":
 
 
 @pytest.fixture
-def service(
-    database: Database, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[JobService]:
+def service(database: Database, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobService]:
     """The job room of a home with a little data; nothing is left running."""
     for name, value in (QUICK | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}).items():
         monkeypatch.setenv(name, value)
@@ -66,7 +64,7 @@ def test_cancelled_and_resumed(service: JobService, database: Database, home: Pa
     assert code == 0 and told["status"] == "queued" and told["artifact"] is None
     job = told["job"]
     with worker(home, ZHUFU_JOB_GRACE_SECONDS="60"):
-        within(60, lambda: service.events(job, kinds=[EventKind.METRIC]))
+        within(60, lambda: service.events(job, event_kinds=[EventKind.METRIC]))
         service.cancel(job)
         stopped = within(60, lambda: (info := service.job(job)).ended and info)
         assert stopped.status is JobStatus.CANCELLED and members(database, stopped) == []
@@ -74,7 +72,7 @@ def test_cancelled_and_resumed(service: JobService, database: Database, home: Pa
         service.resume(job)
         within(90, lambda: service.job(job).ended)
     assert ended(service, job).status is JobStatus.SUCCEEDED, service.log_tail(job)
-    steps = [event.step for event in service.events(job, kinds=[EventKind.METRIC]) if "loss" in event.data]
+    steps = [event.step for event in service.events(job, event_kinds=[EventKind.METRIC]) if "loss" in event.data]
     assert steps == list(range(1, 41))
     assert any("going on from" in line for line in service.log_tail(job))
 
@@ -82,9 +80,7 @@ def test_cancelled_and_resumed(service: JobService, database: Database, home: Pa
 def test_a_failure_is_said(service: JobService) -> None:
     code, told = train("sft", "--wait", exclude="few")
     assert code == 1 and told["status"] == "failed"
-    assert told["error"].startswith(
-        "the database holds 0 usable training rows for sft, at least 20 are needed"
-    )
+    assert told["error"].startswith("the database holds 0 usable training rows for sft, at least 20 are needed")
 
 
 def test_bad_settings_never_become_a_job(service: JobService) -> None:

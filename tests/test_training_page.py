@@ -13,26 +13,26 @@ from backend.db.engine import Database
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import ACTIVE, ArtifactKind, EventKind, JobStatus
+from backend.jobs.vocabulary import ACTIVE_STATUSES, ArtifactKind, EventKind, JobStatus
 from backend.services import Services
 from backend.settings import Settings
-from backend.text import number_of
-from backend.training_runs.checks import Problem
-from backend.training_runs.config import parse, presets, settings_for
-from backend.training_runs.history import Histories, History, SampleText, thinned
-from backend.training_runs.service import PROGRAMS, TrainingService
+from backend.text import parse_row_number
+from backend.training_runs.checks import SettingProblem
+from backend.training_runs.config import find_presets, parse_settings, settings_for
+from backend.training_runs.history import HistoryCache, JobHistory, SampleText, thin_curve
+from backend.training_runs.service import TRAINING_PROGRAMS, TrainingService
 from tests.job_helpers import until
 from tests.real_app import App, running
-from ui.job_words import STATUS, pill
-from ui.say import Say
-from ui.training_fields import LABELS, entered, fields_of, shown
-from ui.training_form import start, told
-from ui.training_jobs import artifacts_table, bytes_of, jobs_table
-from ui.training_views import all_points, points, remarks_html, samples_html, status_html
-from ui.training_watch import Watcher
-from ui.training_words import CURVES, either, progress_words
+from ui.job_words import STATUS_NAMES, status_pill
+from ui.say import Translator
+from ui.training_fields import SETTING_LABELS, entered_settings, setting_names, shown_values
+from ui.training_form import problem_html, start_training
+from ui.training_jobs import artifacts_table, jobs_table, size_text
+from ui.training_views import all_points, job_status_html, plot_points, remarks_html, samples_html
+from ui.training_watch import TrainingWatcher
+from ui.training_words import PLOT_CURVES, localized_half, progress_line
 
-ZH, EN = Say("zh"), Say("en")
+ZH, EN = Translator("zh"), Translator("en")
 WAIT = 40_000
 
 
@@ -53,50 +53,51 @@ def job(**changes: Any) -> JobInfo:
     return JobInfo(**(values | changes))
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", TRAINING_PROGRAMS)
 def test_boxes_give_back_every_preset(program: str) -> None:
-    assert set(fields_of(program)) <= set(LABELS)
-    for name, preset in presets(program).items():
-        values = entered(program, tuple(shown(program, preset)))
-        assert parse(program, values) == settings_for(program, name, {})
+    assert set(setting_names(program)) <= set(SETTING_LABELS)
+    for name, preset in find_presets(program).items():
+        values = entered_settings(program, tuple(shown_values(program, preset)))
+        assert parse_settings(program, values) == settings_for(program, name, {})
 
 
 def test_boxes_give_back_a_job(services: Services) -> None:
     settings = settings_for("grpo", None, {"monitor": {"action": "warn"}, "judge": {"principles": ["真诚"]}})
-    assert parse("grpo", entered("grpo", tuple(shown("grpo", settings.model_dump(mode="json"))))) == settings
+    assert (
+        parse_settings("grpo", entered_settings("grpo", tuple(shown_values("grpo", settings.model_dump(mode="json")))))
+        == settings
+    )
 
 
 def test_json_that_is_none_is_a_sentence() -> None:
-    boxes = shown("grpo", {})
-    boxes[fields_of("grpo").index("judge")] = "{oops"
+    boxes = shown_values("grpo", {})
+    boxes[setting_names("grpo").index("judge")] = "{oops"
     with pytest.raises(UserError, match="no JSON object"):
-        entered("grpo", tuple(boxes))
+        entered_settings("grpo", tuple(boxes))
 
 
 def test_every_status_has_sign_and_word() -> None:
     for status in JobStatus:
-        assert STATUS[status][0] in pill(ZH, status) and "aria-hidden" in pill(EN, status)
+        assert STATUS_NAMES[status][0] in status_pill(ZH, status) and "aria-hidden" in status_pill(EN, status)
 
 
 def test_words() -> None:
-    assert progress_words(ZH, job()) == "12 / 48 · 约剩 1 小时 03 分"
-    assert (
-        progress_words(EN, job(progress_text="12 / 48, 5 min 02 s left")) == "12 / 48 · about 5 min 02 s left"
-    )
-    assert progress_words(ZH, job(status=JobStatus.CANCELLED)) == "12 / 48"
+    assert progress_line(ZH, job()) == "12 / 48 · 约剩 1 小时 03 分"
+    assert progress_line(EN, job(progress_text="12 / 48, 5 min 02 s left")) == "12 / 48 · about 5 min 02 s left"
+    assert progress_line(ZH, job(status=JobStatus.CANCELLED)) == "12 / 48"
     warning = "监测警告 | warning, step 8: 太长了（上限 1.5） | too long (limit 1.5)"
-    assert either(ZH, warning) == "监测警告，第 8 步：太长了（上限 1.5）"
-    assert either(EN, warning) == "warning, step 8: too long (limit 1.5)"
-    assert either(ZH, "plain") == "plain"
-    assert [bytes_of(size) for size in (200, 7_700_000, 3e9)] == ["0.2 kB", "7.7 MB", "3.0 GB"]
-    assert [number_of(wish) for wish in ("7", 7, "-1", "７", "7;", None, "9" * 12)] == [7, 7] + [None] * 5
+    assert localized_half(ZH, warning) == "监测警告，第 8 步：太长了（上限 1.5）"
+    assert localized_half(EN, warning) == "warning, step 8: too long (limit 1.5)"
+    assert localized_half(ZH, "plain") == "plain"
+    assert [size_text(size) for size in (200, 7_700_000, 3e9)] == ["0.2 kB", "7.7 MB", "3.0 GB"]
+    assert [parse_row_number(wish) for wish in ("7", 7, "-1", "７", "7;", None, "9" * 12)] == [7, 7] + [None] * 5
 
 
 def test_views_escape_what_models_and_people_wrote() -> None:
-    history = History(samples=[SampleText(4, "<i>求</i>", "<script>祝</script>")], lines=["监测 <b>"])
+    history = JobHistory(samples=[SampleText(4, "<i>求</i>", "<script>祝</script>")], log_lines=["监测 <b>"])
     whole = (
         jobs_table(ZH, [job()], 7)
-        + status_html(ZH, job(), history)
+        + job_status_html(ZH, job(), history)
         + samples_html(ZH, history.samples)
         + remarks_html(ZH, history)
     )
@@ -107,19 +108,19 @@ def test_views_escape_what_models_and_people_wrote() -> None:
 @pytest.mark.parametrize("status", JobStatus)
 def test_a_service_shows_its_address_only_while_it_may_answer(status: JobStatus) -> None:
     serving = job(kind="serve", config={}, status=status, progress_text="xiao @ http://127.0.0.1:1/v1")
-    for view in (jobs_table(EN, [serving], None), status_html(EN, serving, History())):
-        assert ("http://" in view) == (status in ACTIVE)
+    for view in (jobs_table(EN, [serving], None), job_status_html(EN, serving, JobHistory())):
+        assert ("http://" in view) == (status in ACTIVE_STATUSES)
         assert ("service stopped" in view) == serving.ended
     never = job(kind="serve", status=JobStatus.CANCELLED, progress_text="")
-    assert "服务已停止" not in status_html(ZH, never, History())
+    assert "服务已停止" not in job_status_html(ZH, never, JobHistory())
 
 
 def test_curves_show_only_what_the_job_reports() -> None:
-    history = History(metrics={"reward": {1: 0.5, 2: 0.7}, "reward_std": {1: 0.1, 2: 0.2}, "kl": {1: 0.0}})
-    drawn = {curve.key for curve, found in zip(CURVES, all_points(ZH, history), strict=True) if found}
+    history = JobHistory(metrics={"reward": {1: 0.5, 2: 0.7}, "reward_std": {1: 0.1, 2: 0.2}, "kl": {1: 0.0}})
+    drawn = {curve.plot_key for curve, found in zip(PLOT_CURVES, all_points(ZH, history), strict=True) if found}
     assert drawn == {"reward"}
-    reward = next(curve for curve in CURVES if curve.key == "reward")
-    assert points(ZH, reward, history) == (
+    reward = next(curve for curve in PLOT_CURVES if curve.plot_key == "reward")
+    assert plot_points(ZH, reward, history) == (
         (1, 0.5, "均值"),
         (2, 0.7, "均值"),
         (1, 0.1, "标准差"),
@@ -128,7 +129,7 @@ def test_curves_show_only_what_the_job_reports() -> None:
 
 
 def test_long_curves_are_thinned_with_both_ends() -> None:
-    found = thinned({step: float(step) for step in range(5000)})
+    found = thin_curve({step: float(step) for step in range(5000)})
     assert len(found) == 300 and found[0] == (0, 0.0) and found[-1] == (4999, 4999.0)
 
 
@@ -140,27 +141,33 @@ def test_history_reads_only_what_is_new(services: Services, database: Database) 
     with JobReport(database, made.id) as report:
         report.metric(1, loss=2.0, gone=float("nan"))
         report.sample(1, "求", "祝")
-    histories = Histories(services.jobs)
-    assert histories.of(made.id).metrics == {"loss": {1: 2.0}}
+    histories = HistoryCache(services.jobs)
+    assert histories.load_history(made.id).metrics == {"loss": {1: 2.0}}
     with JobReport(database, made.id) as report:
         report.metric(1, loss=1.5)
         report.sample(1, "求", "福")
-    again = histories.of(made.id)
+    again = histories.load_history(made.id)
     assert again.metrics == {"loss": {1: 1.5}} and again.samples == [SampleText(1, "求", "福")]
-    assert again.newest("loss") == 1.5 and again.newest("kl") is None
+    assert again.newest_value("loss") == 1.5 and again.newest_value("kl") is None
 
 
 @pytest.mark.database
 def test_what_cannot_work_is_said_at_the_form(services: Services) -> None:
     trainings = TrainingService(services.jobs)
 
-    def wrong(program: str, **values: Any) -> list[Problem]:
-        boxes = dict(zip(fields_of(program), shown(program, presets(program)["starter_cpu"]), strict=True))
-        return trainings.problems(program, entered(program, tuple((boxes | values).values())), [], [])
+    def wrong(program: str, **values: Any) -> list[SettingProblem]:
+        boxes = dict(
+            zip(
+                setting_names(program),
+                shown_values(program, find_presets(program)["starter_cpu"]),
+                strict=True,
+            )
+        )
+        return trainings.find_problems(program, entered_settings(program, tuple((boxes | values).values())), [], [])
 
     assert not wrong("sft")
     found = wrong("sft", epochs=None, learning_rate=3, batch_size=2.5)
-    assert [told(ZH, one) for one in found][1].count("学习率：不能大于 1。") == 1
+    assert [problem_html(ZH, one) for one in found][1].count("学习率：不能大于 1。") == 1
     assert [one.field for one in found] == ["epochs", "learning_rate", "batch_size"]
     assert [one.field for one in wrong("sft", datasets=["nowhere"])] == ["datasets"]
     assert [one.field for one in wrong("reward_model")] == ["base"], "no policy yet"
@@ -168,9 +175,9 @@ def test_what_cannot_work_is_said_at_the_form(services: Services) -> None:
     assert {one.field for one in wrong("grpo", base="gpt2", reward="ngram")} == set()
     assert {one.field for one in wrong("grpo", base="gpt2")} == {"reward_artifact"}
     odd = wrong("grpo", base="gpt2", reward="ngram", prompts=3, generations=5)
-    assert "prompts × generations = 15" in told(EN, odd[0])
+    assert "prompts × generations = 15" in problem_html(EN, odd[0])
     assert services.jobs.jobs() == []
-    message = start(services, trainings, ZH, "sft", tuple(shown("sft", {"learning_rate": 3})))
+    message = start_training(services, trainings, ZH, "sft", tuple(shown_values("sft", {"learning_rate": 3})))
     assert isinstance(message, str) and "学习率" in message
 
 
@@ -179,7 +186,7 @@ def test_starter_is_queued_once_and_cancelled_as_one(services: Services) -> None
     trainings = TrainingService(services.jobs)
     policy, judge = trainings.start_starter()
     assert (policy.kind, judge.kind, judge.parent_id) == ("sft", "reward_model", policy.id)
-    assert trainings.starter_blocked() is not None
+    assert trainings.why_starter_blocked() is not None
     with pytest.raises(UserError, match="already"):
         trainings.start_starter()
     trainings.pause(policy.id)
@@ -188,29 +195,29 @@ def test_starter_is_queued_once_and_cancelled_as_one(services: Services) -> None
     assert {one.status for one in trainings.jobs()} == {JobStatus.QUEUED}
     trainings.cancel(policy.id)
     assert {one.status for one in trainings.jobs()} == {JobStatus.CANCELLED}
-    assert trainings.starter_blocked() is None
+    assert trainings.why_starter_blocked() is None
 
 
 @pytest.mark.database
 def test_only_trainings_are_reached_and_only_policies_served(services: Services, tmp_path: Path) -> None:
     trainings = TrainingService(services.jobs)
     other = services.jobs.submit("selftest", {})
-    for act in (trainings.cancel, trainings.again, trainings.artifact_of):
+    for act in (trainings.cancel, trainings.run_again, trainings.find_artifact):
         with pytest.raises(UserError, match="no training"):
             act(other.id)
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "README.md").write_text("# 卡", "utf-8")
     made = services.jobs.add_artifact(ArtifactKind.POLICY, "<i>小</i>", folder, metrics={"eval_loss": 1.5})
-    judge = services.jobs.add_artifact(ArtifactKind.REWARD_MODEL, "rm", folder, parent=made.id)
-    assert trainings.card(made) == "# 卡"
+    judge = services.jobs.add_artifact(ArtifactKind.REWARD_MODEL, "rm", folder, parent_id=made.id)
+    assert trainings.read_card(made) == "# 卡"
     listed = artifacts_table(ZH, services.jobs.artifacts())
     assert "&lt;i&gt;小" in listed and "验证损失 1.5" in listed
     with pytest.raises(UserError, match="no policy"):
         trainings.serve(judge.id)
     serving = trainings.serve(made.id)
     assert serving.slots == 0, "without a GPU it must not keep the slot of trainings"
-    assert trainings.serving(made.id) == serving and trainings.address(serving.id) is None
+    assert trainings.find_serving_job(made.id) == serving and trainings.find_address(serving.id) is None
     with pytest.raises(UserError, match="already"):
         trainings.serve(made.id)
     (folder / "README.md").unlink()
@@ -224,12 +231,12 @@ def test_only_trainings_are_reached_and_only_policies_served(services: Services,
 @pytest.mark.database
 def test_the_newest_living_job_is_watched(services: Services) -> None:
     trainings = TrainingService(services.jobs)
-    watcher = Watcher(services, trainings, ZH)
-    assert watcher.newest() is None and "还没有" in jobs_table(ZH, [], None)
+    watcher = TrainingWatcher(services, trainings, ZH)
+    assert watcher.newest_job() is None and "还没有" in jobs_table(ZH, [], None)
     first = trainings.submit("sft", None, {})
     trainings.cancel(trainings.submit("sft", None, {}).id)
-    assert watcher.newest() == first.id
-    assert watcher.newest("2") == 2 and watcher.newest("99") == first.id and watcher.newest("x") == first.id
+    assert watcher.newest_job() == first.id
+    assert watcher.newest_job("2") == 2 and watcher.newest_job("99") == first.id and watcher.newest_job("x") == first.id
     with pytest.raises(UserError):
         trainings.submit("sft", None, {"epochs": -1})
 
@@ -323,6 +330,6 @@ def check_rows(app: App) -> None:
     first, second = sorted(jobs.jobs(), key=lambda one: one.id)
     assert (first.status, second.status) == (JobStatus.SUCCEEDED, JobStatus.CANCELLED)
     assert json.loads(json.dumps(first.config))["max_steps"] == 30
-    steps = [event.step for event in jobs.events(first.id, kinds=[EventKind.METRIC])]
+    steps = [event.step for event in jobs.events(first.id, event_kinds=[EventKind.METRIC])]
     assert max(step for step in steps if step) == 30
     database.close()

@@ -8,7 +8,7 @@ import pytest
 
 from backend.db.engine import Database
 from backend.db.migrate import migrate
-from backend.training.debias import Debias
+from backend.training.debias import LengthDebias
 from tests.training_helpers import arguments, card, interrupted, losses, probe, run, run_cold, snapshot
 
 STEPS = 6
@@ -46,9 +46,7 @@ def test_sft_leaves_a_policy_with_its_card(policy: tuple[Path, str], data: str) 
     assert "training_args.bin" not in files and not (out / "checkpoints").exists()
 
 
-def test_stopped_and_resumed_is_like_never_stopped(
-    policy: tuple[Path, str], data: str, tmp_path: Path
-) -> None:
+def test_stopped_and_resumed_is_like_never_stopped(policy: tuple[Path, str], data: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     values = {"max_steps": STEPS, "eval_every": 3, "sample_every": 3, "snapshot": data}
     code, said = interrupted("sft", out, "step 3/", **values)
@@ -89,7 +87,7 @@ def test_adapters_all_the_way(policy: tuple[Path, str], data: str, tmp_path: Pat
         )
     assert facts["metrics"]["held_out"] == "test" and facts["metrics"]["all_pairs"] > 0
     assert facts["metrics"]["all_unscored"] == 0
-    assert Debias.load(rewards / "artifact") is not None
+    assert LengthDebias.load(rewards / "artifact") is not None
 
 
 def test_what_cannot_work_is_one_sentence(policy: tuple[Path, str], data: str, tmp_path: Path) -> None:

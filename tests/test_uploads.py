@@ -15,7 +15,7 @@ import pytest
 
 from tests import hostile_files as hostile
 from tests.real_app import App, running
-from ui.shell import LANGS
+from ui.shell import LANGUAGES
 
 pytestmark = pytest.mark.database
 
@@ -49,13 +49,11 @@ class Event:
 
 def events(client: httpx.Client) -> list[Event]:
     found = []
-    for lang in LANGS:
+    for lang in LANGUAGES:
         config = client.get(f"/{lang}/config").json()
         kinds = {component["id"]: component["type"] for component in config["components"]}
         found += [
-            Event(
-                lang, event["id"], event["queue"] is not False, tuple(kinds[one] for one in event["inputs"])
-            )
+            Event(lang, event["id"], event["queue"] is not False, tuple(kinds[one] for one in event["inputs"]))
             for event in config["dependencies"]
             if event["backend_fn"]
         ]
@@ -85,9 +83,7 @@ def queue(client: httpx.Client, event: Event, value: Any) -> str:
     joined = client.post(f"/{event.lang}/gradio_api/queue/join", json=body)
     assert joined.status_code == 200, joined.text
     lines = []
-    with client.stream(
-        "GET", f"/{event.lang}/gradio_api/queue/data", params={"session_hash": session}
-    ) as stream:
+    with client.stream("GET", f"/{event.lang}/gradio_api/queue/data", params={"session_hash": session}) as stream:
         for line in stream.iter_lines():
             lines.append(line)
             if '"process_completed"' in line or '"close_stream"' in line:
@@ -127,7 +123,7 @@ def targets(app: App) -> dict[str, bytes]:
 
 def test_there_are_events_that_take_files_in_both_languages(visitor: httpx.Client) -> None:
     found = taking_files(visitor)
-    assert {event.lang for event in found} == set(LANGS) and len(found) >= 4 * len(LANGS)
+    assert {event.lang for event in found} == set(LANGUAGES) and len(found) >= 4 * len(LANGUAGES)
 
 
 @pytest.mark.parametrize("way", [call, queue])
@@ -149,7 +145,7 @@ def test_no_input_of_any_event_fetches_a_file(app: App, visitor: httpx.Client) -
 
 
 def test_no_route_hands_out_a_path(app: App, visitor: httpx.Client) -> None:
-    for lang in LANGS:
+    for lang in LANGUAGES:
         for path, mark in targets(app).items():
             for route in ("file=", "file/"):
                 reply = visitor.get(f"/{lang}/gradio_api/{route}{path}")
@@ -158,7 +154,7 @@ def test_no_route_hands_out_a_path(app: App, visitor: httpx.Client) -> None:
 
 def test_deep_links_and_names_are_not_offered(app: App, visitor: httpx.Client) -> None:
     (app.home / "uploads" / "deep_links" / ("a" * 64)).mkdir(parents=True, exist_ok=True)
-    for lang in LANGS:
+    for lang in LANGUAGES:
         assert visitor.get(f"/{lang}/gradio_api/deep_link?session_hash=direct").status_code == 404
         assert visitor.get(f"/{lang}/?deep_link={'a' * 64}").status_code == 404
         assert visitor.get(f"/{lang}/config?deep_link={'a' * 64}").status_code == 404
@@ -210,7 +206,7 @@ def test_other_sites_and_other_names_reach_no_page_event_or_upload(app: App, vis
         ({"host": "rebound.evil.example", "origin": "http://rebound.evil.example"}, 421),
         ({"host": "10.0.0.7:7860"}, 421),
     ):
-        for lang in LANGS:
+        for lang in LANGUAGES:
             for method, path in (
                 ("POST", f"/{lang}/gradio_api/upload"),
                 ("POST", f"/{lang}/gradio_api/queue/join"),

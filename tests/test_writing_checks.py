@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.settings import ROOT
-from backend.writing.checks import clean, fault_of
+from backend.settings import PROJECT_ROOT
+from backend.writing.checks import clean_greeting, find_fault
 from backend.writing.faults import LONGEST_GREETING, Fault
-from backend.writing.wish import read_wish
+from backend.writing.wish import parse_request
 from tests.conftest import SHARED
 
 GOOD = [
@@ -126,17 +126,17 @@ CLEANED = {
 
 @pytest.mark.parametrize(("prompt", "text"), GOOD)
 def test_good_greetings_have_no_fault(prompt: str, text: str) -> None:
-    assert fault_of(read_wish(prompt), text) is None
+    assert find_fault(parse_request(prompt), text) is None
 
 
 @pytest.mark.parametrize(("fault", "prompt", "text"), BAD)
 def test_bad_greetings_have_the_right_fault(fault: Fault, prompt: str, text: str) -> None:
-    assert fault_of(read_wish(prompt), text) is fault
+    assert find_fault(parse_request(prompt), text) is fault
 
 
 @pytest.mark.parametrize(("text", "expected"), CLEANED.items())
 def test_what_stands_around_a_greeting_goes(text: str, expected: str) -> None:
-    assert clean(text) == expected
+    assert clean_greeting(text) == expected
 
 
 def test_every_fault_has_a_sentence_in_both_languages_and_an_example() -> None:
@@ -147,26 +147,28 @@ def test_every_fault_has_a_sentence_in_both_languages_and_an_example() -> None:
 
 @given(st.text(max_size=300))
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
-    assert clean(clean(text)) == clean(text)
+    assert clean_greeting(clean_greeting(text)) == clean_greeting(text)
 
 
 @given(st.text(alphabet="“”\"'《》：:1.、好的以下是祝福\n*`<>|（）-", max_size=60))
 def test_cleaning_twice_changes_nothing_more_on_awkward_texts(text: str) -> None:
-    assert clean(clean(text)) == clean(text)
+    assert clean_greeting(clean_greeting(text)) == clean_greeting(text)
 
 
 @given(st.text(max_size=100), st.text(max_size=300))
 def test_checking_never_raises(prompt: str, text: str) -> None:
-    assert fault_of(read_wish(prompt), text) in {None, *Fault}
+    assert find_fault(parse_request(prompt), text) in {None, *Fault}
 
 
 def test_the_seed_corpus_has_no_fault() -> None:
-    folder = ROOT / "data" / "seed"
+    folder = PROJECT_ROOT / "data" / "seed"
     texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.jsonl")]
     lines = [line for text in texts for line in text.splitlines()]
     rows = [json.loads(line) for line in lines]
-    faults = [fault for row in rows if (fault := fault_of(read_wish(row["prompt"]), clean(row["strong"])))]
-    assert len(faults) <= 2 and all(clean(row["strong"]) == row["strong"] for row in rows)
+    faults = [
+        fault for row in rows if (fault := find_fault(parse_request(row["prompt"]), clean_greeting(row["strong"])))
+    ]
+    assert len(faults) <= 2 and all(clean_greeting(row["strong"]) == row["strong"] for row in rows)
 
 
 @pytest.mark.data
@@ -175,6 +177,6 @@ def test_real_greetings_that_people_chose_hardly_ever_have_a_fault() -> None:
     if not path.exists():
         pytest.skip(f"{path} is not there")
     rows = json.loads(path.read_text(encoding="utf-8"))
-    found = [fault_of(read_wish(row["instruction"]), clean(row["output"])) for row in rows]
+    found = [find_fault(parse_request(row["instruction"]), clean_greeting(row["output"])) for row in rows]
     assert sum(fault is not None for fault in found) <= 0.005 * len(rows)
     assert sum(fault is Fault.INVENTED_NAME for fault in found) <= 0.001 * len(rows)

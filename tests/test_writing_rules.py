@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from backend.writing.ages import other_number
-from backend.writing.asked import ABOUT, count_of, for_one, lengths_of
-from backend.writing.checks import fault_of
+from backend.writing.asked import ABOUT_FACTOR, for_one_greeting, requested_count, requested_lengths
+from backend.writing.checks import find_fault
 from backend.writing.faults import LONGEST_GREETING, Fault
-from backend.writing.names import invented_name
-from backend.writing.numbers import MANY, number
-from backend.writing.refusal import LONGEST_WISH, Refusal
-from backend.writing.rules import rule, words
-from backend.writing.tidy import clean, numbered_lines
-from backend.writing.wish import Wish, language_of, read_wish
+from backend.writing.names import find_invented_name
+from backend.writing.numbers import SEVERAL_COUNT, parse_number
+from backend.writing.refusal import LONGEST_REQUEST, RefusalReason
+from backend.writing.rules import compiled_rule, word_pattern
+from backend.writing.tidy import clean_greeting, numbered_lines
+from backend.writing.wish import GreetingRequest, detect_language, parse_request
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ from backend.writing.wish import Wish, language_of, read_wish
     ],
 )
 def test_numbers_as_people_write_them(text: str, value: int | None) -> None:
-    assert number(text) == value
+    assert parse_number(text) == value
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_numbers_as_people_write_them(text: str, value: int | None) -> None:
         ("写一条生日祝福", 1),
         ("写两条生日祝福", 2),
         ("写10条生日祝福", 10),
-        ("写几条生日祝福", MANY),
-        ("来若干条", MANY),
+        ("写几条生日祝福", SEVERAL_COUNT),
+        ("来若干条", SEVERAL_COUNT),
         ("给我三句祝福", 3),
         ("写四句祝福", 1),
         ("写八句祝福", 1),
@@ -80,13 +80,13 @@ def test_numbers_as_people_write_them(text: str, value: int | None) -> None:
         ("写五句藏头诗", 1),
         ("五句话以内的祝福", 1),
         ("three birthday greetings", 3),
-        ("several warm wishes", MANY),
+        ("several warm wishes", SEVERAL_COUNT),
         ("one greeting, then five wishes", 5),
         ("写一条祝福，再写三条贺词", 3),
     ],
 )
 def test_how_many_are_asked_for(text: str, count: int) -> None:
-    assert count_of(text) == count
+    assert requested_count(text) == count
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_how_many_are_asked_for(text: str, count: int) -> None:
         ("50字以上", None, None),
         ("四个字祝福", 4, None),
         ("40字祝福", 40, None),
-        ("41字祝福", None, round(41 * ABOUT)),
+        ("41字祝福", None, round(41 * ABOUT_FACTOR)),
         ("七八个字的祝福", None, 8),
         ("ten characters", 10, None),
         ("零字", None, None),
     ],
 )
 def test_how_long_it_should_be(text: str, exact: int | None, most: int | None) -> None:
-    assert lengths_of(text) == (exact, most)
+    assert requested_lengths(text) == (exact, most)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_how_long_it_should_be(text: str, exact: int | None, most: int | None) -
     ],
 )
 def test_a_request_for_many_becomes_one_for_one(text: str, one: str) -> None:
-    assert for_one(text) == one
+    assert for_one_greeting(text) == one
 
 
 @pytest.mark.parametrize(
@@ -172,14 +172,14 @@ def test_another_age_than_the_one_named(request_text: str, text: str, found: str
     ],
 )
 def test_names_that_nobody_told(request_text: str, text: str, name: str | None) -> None:
-    assert invented_name(request_text, text) == name
+    assert find_invented_name(request_text, text) == name
 
 
 # Faults -----------------------------------------------------------------------------------------------
 
 
 def fault(text: str, asked: str = "生日祝福", **wish: Any) -> Fault | None:
-    return fault_of(Wish(asked, **wish), text)
+    return find_fault(GreetingRequest(asked, **wish), text)
 
 
 def han(count: int, start: int = 0x4E00) -> str:
@@ -327,42 +327,42 @@ def test_lines_with_a_number_or_a_bullet() -> None:
     ],
 )
 def test_cleaning_by_hand(text: str, cleaned: str) -> None:
-    assert clean(text) == cleaned
+    assert clean_greeting(text) == cleaned
 
 
 def test_a_request_is_read_as_a_whole() -> None:
-    assert read_wish(" 写三条\u200b  生日祝福，二十字以内 ") == Wish(
+    assert parse_request(" 写三条\u200b  生日祝福，二十字以内 ") == GreetingRequest(
         "写三条 生日祝福，二十字以内", "zh", 3, None, 20, None
     )
-    assert read_wish("八字春节祝福") == Wish("八字春节祝福", "zh", 1, 8, None, None)
-    long = read_wish("祝" * (LONGEST_WISH + 1))
-    assert long == Wish("祝" * LONGEST_WISH, "zh", refusal=Refusal.TOO_LONG)
-    assert read_wish("happy " * LONGEST_WISH).language == "en"
-    assert read_wish("生日祝福" + "好" * (LONGEST_WISH - 4)).refusal is not Refusal.TOO_LONG
+    assert parse_request("八字春节祝福") == GreetingRequest("八字春节祝福", "zh", 1, 8, None, None)
+    long = parse_request("祝" * (LONGEST_REQUEST + 1))
+    assert long == GreetingRequest("祝" * LONGEST_REQUEST, "zh", refusal=RefusalReason.TOO_LONG)
+    assert parse_request("happy " * LONGEST_REQUEST).language == "en"
+    assert parse_request("生日祝福" + "好" * (LONGEST_REQUEST - 4)).refusal is not RefusalReason.TOO_LONG
     for text, refusal in (
-        ("", Refusal.EMPTY),
-        ("123", Refusal.NO_WORDS),
-        ("写一份年终总结", Refusal.NOT_A_GREETING),
-        ("write a poem about the sea", Refusal.NOT_A_GREETING),
-        ("用PYTHON写生日祝福", Refusal.NOT_A_GREETING),
+        ("", RefusalReason.EMPTY),
+        ("123", RefusalReason.NO_WORDS),
+        ("写一份年终总结", RefusalReason.NOT_A_GREETING),
+        ("write a poem about the sea", RefusalReason.NOT_A_GREETING),
+        ("用PYTHON写生日祝福", RefusalReason.NOT_A_GREETING),
         ("a birthday wish for my mother", None),
     ):
-        assert read_wish(text).refusal is refusal
+        assert parse_request(text).refusal is refusal
 
 
 def test_the_language_of_a_request() -> None:
-    assert language_of("happy birthday 生日") == "zh" and language_of("happy birthday dear 生日") == "en"
-    assert language_of("") == "zh" and language_of("x 生") == "zh"
+    assert detect_language("happy birthday 生日") == "zh" and detect_language("happy birthday dear 生日") == "en"
+    assert detect_language("") == "zh" and detect_language("x 生") == "zh"
 
 
 @pytest.mark.parametrize(
-    "file", sorted((ROOT / "backend/writing/rules").glob("*.txt")), ids=lambda one: one.stem
+    "file", sorted((PROJECT_ROOT / "backend/writing/rules").glob("*.txt")), ids=lambda one: one.stem
 )
 def test_a_word_list_is_its_lines_without_comments(file: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if line and not line.startswith("# ")]
-    made = words(file.stem)
+    made = word_pattern(file.stem)
     assert all(line in made for line in wanted if "{" not in line) and made.startswith("(?:")
     assert not any(line in made for line in lines if line.startswith("# "))
-    assert "{name}" not in made and rule(file.stem) is rule(file.stem)
-    assert rule(file.stem).flags & re.IGNORECASE
+    assert "{name}" not in made and compiled_rule(file.stem) is compiled_rule(file.stem)
+    assert compiled_rule(file.stem).flags & re.IGNORECASE

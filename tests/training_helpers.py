@@ -12,7 +12,7 @@ from typing import Any
 
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from backend.training_runs.data import Snapshot, SnapshotOptions, export_snapshot
 from tests import warm
 
@@ -32,7 +32,7 @@ _STEP = re.compile(r"^step (\d+)/\d+ loss (\S+)", re.MULTILINE)
 
 def snapshot(database: Database, home: Path, folder: Path) -> Snapshot:
     """A data snapshot of a few dozen pairs of the seed corpus."""
-    lines = (ROOT / "data" / "seed" / "family.jsonl").read_text("utf-8").splitlines()[:80]
+    lines = (PROJECT_ROOT / "data" / "seed" / "family.jsonl").read_text("utf-8").splitlines()[:80]
     file = folder / "few.jsonl"
     file.write_text("\n".join(lines), "utf-8")
     CorpusService(database).import_file(file, dataset="few", kind="seed")
@@ -61,7 +61,7 @@ def run_cold(program: str, out: Path, **values: Any) -> subprocess.CompletedProc
     """The same, started as a person would."""
     command = [sys.executable, "-m", f"backend.training.{program}", *arguments(out, **values)]
     environment = os.environ | warm.FIXED
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def interrupted(program: str, out: Path, at: str, **values: Any) -> tuple[int, str]:
@@ -69,9 +69,7 @@ def interrupted(program: str, out: Path, at: str, **values: Any) -> tuple[int, s
     reading, writing = os.pipe()
     with open(reading, encoding="utf-8") as output, open(os.devnull) as nothing:
         files = (nothing.fileno(), writing, writing)
-        process = warm.started(
-            f"backend.training.{program}", *arguments(out, **values), files=files, env=os.environ
-        )
+        process = warm.started(f"backend.training.{program}", *arguments(out, **values), files=files, env=os.environ)
         os.close(writing)
         said: list[str] = []
         for line in output:

@@ -23,10 +23,10 @@ from backend.db.engine import Database
 from backend.errors import UserError
 from backend.jobs.report import JobReport
 from backend.training import grpo
-from backend.training.program import Run, main
+from backend.training.program import TrainingRun, main
 from backend.training.reward_judges import RewardModelReward
 from backend.training.reward_server import RewardModel
-from backend.training.sft import LeanSFTTrainer, _chats, train
+from backend.training.sft import LeanSFTTrainer, _build_dataset, train
 from backend.training_runs.config import settings_for
 from backend.training_runs.data import open_snapshot
 from backend.vocabulary import Split
@@ -56,11 +56,8 @@ def look(artifact: str, data: str) -> None:
     ]
     rows = open_snapshot(Path("/nowhere"), data).rows("sft", Split.TRAIN)[:8]
     with tempfile.TemporaryDirectory() as folder:
-        values = {
-            kind.__name__: loss(kind, artifact, tokenizer, rows, folder)
-            for kind in (SFTTrainer, LeanSFTTrainer)
-        }
-    first = _chats(rows, tokenizer)[0]["completion"][0]["content"]
+        values = {kind.__name__: loss(kind, artifact, tokenizer, rows, folder) for kind in (SFTTrainer, LeanSFTTrainer)}
+    first = _build_dataset(rows, tokenizer)[0]["completion"][0]["content"]
     told = {"lost": lost, "trl": values["SFTTrainer"], "lean": values["LeanSFTTrainer"]}
     print(json.dumps(told | {"first": tokenizer.tokenize(first)}))
 
@@ -68,10 +65,8 @@ def look(artifact: str, data: str) -> None:
 def loss(kind: type[SFTTrainer], artifact: str, tokenizer, rows, folder: str) -> float:  # type: ignore[no-untyped-def]
     trainer = kind(
         model=AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32),
-        args=SFTConfig(
-            output_dir=folder, use_cpu=True, bf16=False, report_to=[], activation_checkpointing=False
-        ),
-        train_dataset=_chats(rows, tokenizer),
+        args=SFTConfig(output_dir=folder, use_cpu=True, bf16=False, report_to=[], activation_checkpointing=False),
+        train_dataset=_build_dataset(rows, tokenizer),
         processing_class=tokenizer,
     )
     batch = next(iter(trainer.get_train_dataloader()))
@@ -100,12 +95,12 @@ def rollouts() -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
             patch("importlib.util.find_spec", {"vllm": vllm or None}.get),
-            patch.object(Run, "device", "cuda" if gpu else "cpu"),
+            patch.object(TrainingRun, "device", "cuda" if gpu else "cpu"),
         ):
             out, settings = Path(folder), settings_for("grpo", preset, values)
-            run = Run("grpo", settings, out, out, JobReport(None, None), lambda: Database(""), None)
+            run = TrainingRun("grpo", settings, out, out, JobReport(None, None), lambda: Database(""), None)
             try:
-                told = vars(grpo._arguments(run))
+                told = vars(grpo._build_arguments(run))
                 found.append({name: value for name, value in told.items() if _plain(value)})
             except UserError as error:
                 found.append({"refused": str(error)})

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 
 FIXED = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 """What is read when a library is loaded, so that it is the same for every program."""
@@ -73,7 +73,7 @@ def _control() -> socket.socket:
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
-            cwd=ROOT,
+            cwd=PROJECT_ROOT,
             env=os.environ | FIXED,
             pass_fds=[theirs.fileno()],
         )

@@ -2,18 +2,20 @@
 
 from backend.services import Services
 from backend.vocabulary import RUBRIC_WEIGHTS, Flaw
-from ui.say import DIMENSIONS, FLAWS, Say
+from ui.say import DIMENSION_NAMES, FLAW_NAMES, Translator
 from ui.widgets import data_island, html_block
 
 
-def build(services: Services, say: Say) -> None:  # noqa: ARG001
+def build_annotate_page(services: Services, translate: Translator) -> None:  # noqa: ARG001
     """Name → campaign → items, by keyboard or touch."""
-    words = {
-        "flaws": [[flaw.value, say(*FLAWS[flaw])] for flaw in Flaw],
-        "dimensions": [[name, say(*DIMENSIONS[name]), weight] for name, weight in RUBRIC_WEIGHTS.items()],
+    page_words = {
+        "flaws": [[flaw.value, translate(*FLAW_NAMES[flaw])] for flaw in Flaw],
+        "dimensions": [
+            [dimension, translate(*DIMENSION_NAMES[dimension]), weight] for dimension, weight in RUBRIC_WEIGHTS.items()
+        ],
     }
     html_block(
-        f'<div id="zf-annotate" data-lang="{say.lang}" data-words="{data_island(words)}">'
-        f"<p class='zf-note'>{say('正在打开……', 'Opening …')}</p></div>",
+        f'<div id="zf-annotate" data-lang="{translate.lang}" data-words="{data_island(page_words)}">'
+        f"<p class='zf-note'>{translate('正在打开……', 'Opening …')}</p></div>",
         elem_id="zf-annotate-page",
     )

@@ -18,213 +18,228 @@ from backend.records import (
     ItemView,
     RaterInfo,
     ReviewInput,
-    Saved,
+    SavedLabel,
     VerdictInput,
 )
 from backend.services import Services
 from backend.signing import Signer
-from ui.polite_route import PoliteRoute, Unknown
+from ui.polite_route import ErrorMessageRoute, NotSignedIn
 
-COOKIE = "zhufu_rater"
-_YEAR = 365 * 24 * 3600
+RATER_COOKIE = "zhufu_rater"
+_YEAR_S = 365 * 24 * 3600
 
-Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
+RowId = Annotated[int, Field(ge=1, le=2**31 - 1)]
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Revision = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Points = Annotated[int, Field(ge=1, le=3)]
-Word = Annotated[str, Field(max_length=40)]
+RevisionNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
+DimensionPoints = Annotated[int, Field(ge=1, le=3)]
+ShortWord = Annotated[str, Field(max_length=40)]
 
 
-class _Body(BaseModel):
+class _StrictBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class EnterBody(_Body):
+class EnterBody(_StrictBody):
     """A name to work under."""
 
     name: Annotated[str, Field(max_length=200)]
 
 
-class NextBody(_Body):
+class NextBody(_StrictBody):
     """The campaign to go on with."""
 
-    campaign_id: Id
+    campaign_id: RowId
 
 
-class CompareBody(_Body):
+class CompareBody(_StrictBody):
     """An answer to a compare item."""
 
-    campaign_id: Id
-    item_id: Id
-    outcome: Word
+    campaign_id: RowId
+    item_id: RowId
+    outcome: ShortWord
     request_id: RequestId
-    reasons: Annotated[list[Word], Field(max_length=10)] = []
+    reasons: Annotated[list[ShortWord], Field(max_length=10)] = []
     seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
-    amends: Revision | None = None
+    amends: RevisionNumber | None = None
 
 
-class VerdictBody(_Body):
+class VerdictBody(_StrictBody):
     """A blind verdict; null passes the item over."""
 
-    campaign_id: Id
-    item_id: Id
+    campaign_id: RowId
+    item_id: RowId
     value: Annotated[int, Field(ge=0, le=1)] | None
     request_id: RequestId
-    dimensions: Annotated[dict[Word, Points], Field(max_length=5)] | None = None
-    amends: Revision | None = None
+    dimensions: Annotated[dict[ShortWord, DimensionPoints], Field(max_length=5)] | None = None
+    amends: RevisionNumber | None = None
 
 
-class ReviewBody(_Body):
+class ReviewBody(_StrictBody):
     """Agreement with the judge; null is no opinion."""
 
-    campaign_id: Id
-    item_id: Id
+    campaign_id: RowId
+    item_id: RowId
     agrees: bool | None
     request_id: RequestId
     reason: Annotated[str, Field(max_length=4_000)] = ""
-    amends: Revision | None = None
+    amends: RevisionNumber | None = None
 
 
-class UndoBody(_Body):
+class UndoBody(_StrictBody):
     """The campaign whose latest answer is taken back."""
 
-    campaign_id: Id
+    campaign_id: RowId
     request_id: RequestId
 
 
-def router(services: Services) -> APIRouter:
+def build_router(services: Services) -> APIRouter:
     """The routes under /api/annotation. Who answers comes from the signed cookie, never from a body."""
-    routes = APIRouter(prefix="/api/annotation", route_class=PoliteRoute, default_response_class=JSONResponse)
-    signer = Signer(services.settings.home, "zhufu-rater")
+    api_routes = APIRouter(prefix="/api/annotation", route_class=ErrorMessageRoute, default_response_class=JSONResponse)
+    cookie_signer = Signer(services.settings.home, "zhufu-rater")
 
-    def rater_id(request: Request) -> int:
-        value = signer.read(request.cookies.get(COOKIE, ""))
+    def identify_rater(request: Request) -> int:
+        cookie_value = cookie_signer.read(request.cookies.get(RATER_COOKIE, ""))
         # A cookie may outlive its database; the page must then ask for the name again (401).
-        if type(value) is not int or services.annotation.find_rater(value) is None:
-            raise Unknown("We do not know you yet; enter your name first.", "还不认识你，请先填写名字。")
-        return value
+        if type(cookie_value) is not int or services.annotation.find_rater(cookie_value) is None:
+            raise NotSignedIn("We do not know you yet; enter your name first.", "还不认识你，请先填写名字。")
+        return cookie_value
 
-    _add_people(routes, services.annotation, signer)
-    _add_questions(routes, services.annotation, rater_id)
-    _add_answers(routes, services.annotation, rater_id)
-    return routes
+    _add_rater_routes(api_routes, services.annotation, cookie_signer)
+    _add_item_routes(api_routes, services.annotation, identify_rater)
+    _add_answer_routes(api_routes, services.annotation, identify_rater)
+    return api_routes
 
 
-def _add_people(routes: APIRouter, annotation: AnnotationService, signer: Signer) -> None:
-    @routes.post("/enter")
-    def enter(body: EnterBody, request: Request) -> JSONResponse:
-        rater = annotation.enter(body.name)
-        reply = JSONResponse({"rater": _person(rater)})
-        reply.set_cookie(
-            COOKIE,
-            signer.sign(rater.id),
-            max_age=_YEAR,
+def _add_rater_routes(api_routes: APIRouter, annotation: AnnotationService, cookie_signer: Signer) -> None:
+    @api_routes.post("/enter")
+    def enter_name(request_body: EnterBody, request: Request) -> JSONResponse:
+        rater_info = annotation.enter(request_body.name)
+        response = JSONResponse({"rater": _rater_data(rater_info)})
+        response.set_cookie(
+            RATER_COOKIE,
+            cookie_signer.sign(rater_info.id),
+            max_age=_YEAR_S,
             httponly=True,
             samesite="lax",
             secure=request.url.scheme == "https",
         )
-        return reply
+        return response
 
-    @routes.post("/leave")
-    def leave() -> JSONResponse:
-        reply = JSONResponse({"rater": None})
-        reply.delete_cookie(COOKIE, httponly=True, samesite="lax")
-        return reply
+    @api_routes.post("/leave")
+    def forget_rater() -> JSONResponse:
+        response = JSONResponse({"rater": None})
+        response.delete_cookie(RATER_COOKIE, httponly=True, samesite="lax")
+        return response
 
-    @routes.get("/me")
-    def me(request: Request) -> JSONResponse:
-        value = signer.read(request.cookies.get(COOKIE, ""))
-        rater = annotation.find_rater(value) if type(value) is int else None
-        return JSONResponse({"rater": _person(rater) if rater else None})
-
-
-def _add_questions(routes: APIRouter, annotation: AnnotationService, rater_id: Any) -> None:
-    @routes.get("/campaigns")
-    def campaigns(_rater: Annotated[int, Depends(rater_id)]) -> JSONResponse:
-        return JSONResponse({"campaigns": [_campaign(info) for info in annotation.campaigns()]})
-
-    @routes.post("/next")
-    def next_item(body: NextBody, rater: Annotated[int, Depends(rater_id)]) -> JSONResponse:
-        view = annotation.next_item(body.campaign_id, rater)
-        return _reply(annotation, body.campaign_id, rater, view)
-
-    @routes.post("/undo")
-    def undo(body: UndoBody, rater: Annotated[int, Depends(rater_id)]) -> JSONResponse:
-        view = annotation.undo(body.campaign_id, rater, body.request_id)
-        return _reply(annotation, body.campaign_id, rater, view)
+    @api_routes.get("/me")
+    def current_rater(request: Request) -> JSONResponse:
+        cookie_value = cookie_signer.read(request.cookies.get(RATER_COOKIE, ""))
+        rater_info = annotation.find_rater(cookie_value) if type(cookie_value) is int else None
+        return JSONResponse({"rater": _rater_data(rater_info) if rater_info else None})
 
 
-def _add_answers(routes: APIRouter, annotation: AnnotationService, rater_id: Any) -> None:
-    @routes.post("/compare")
-    def compare(body: CompareBody, rater: Annotated[int, Depends(rater_id)]) -> JSONResponse:
-        given = ComparisonInput(**{**body.model_dump(), "reasons": tuple(body.reasons)})
-        saved, view = annotation.compare_then_next(given, rater)
-        return _reply(annotation, body.campaign_id, rater, view, saved)
+def _add_item_routes(api_routes: APIRouter, annotation: AnnotationService, identify_rater: Any) -> None:
+    @api_routes.get("/campaigns")
+    def list_campaigns(_annotator_id: Annotated[int, Depends(identify_rater)]) -> JSONResponse:
+        return JSONResponse({"campaigns": [_campaign_data(campaign) for campaign in annotation.campaigns()]})
 
-    @routes.post("/verdict")
-    def verdict(body: VerdictBody, rater: Annotated[int, Depends(rater_id)]) -> JSONResponse:
-        judged, view = annotation.judge_then_next(VerdictInput(**body.model_dump()), rater)
-        reveal = _reveal(judged.reveal)
-        return _reply(annotation, body.campaign_id, rater, view, judged.saved, reveal=reveal)
+    @api_routes.post("/next")
+    def next_item(request_body: NextBody, annotator_id: Annotated[int, Depends(identify_rater)]) -> JSONResponse:
+        item_view = annotation.next_item(request_body.campaign_id, annotator_id)
+        return _item_response(annotation, request_body.campaign_id, annotator_id, item_view)
 
-    @routes.post("/review")
-    def review(body: ReviewBody, rater: Annotated[int, Depends(rater_id)]) -> JSONResponse:
-        saved, view = annotation.review_then_next(ReviewInput(**body.model_dump()), rater)
-        return _reply(annotation, body.campaign_id, rater, view, saved)
+    @api_routes.post("/undo")
+    def undo_answer(request_body: UndoBody, annotator_id: Annotated[int, Depends(identify_rater)]) -> JSONResponse:
+        item_view = annotation.undo(request_body.campaign_id, annotator_id, request_body.request_id)
+        return _item_response(annotation, request_body.campaign_id, annotator_id, item_view)
 
 
-def _reply(
+def _add_answer_routes(api_routes: APIRouter, annotation: AnnotationService, identify_rater: Any) -> None:
+    @api_routes.post("/compare")
+    def submit_comparison(
+        request_body: CompareBody, annotator_id: Annotated[int, Depends(identify_rater)]
+    ) -> JSONResponse:
+        comparison = ComparisonInput(**{**request_body.model_dump(), "reasons": tuple(request_body.reasons)})
+        saved_answer, item_view = annotation.compare_then_next(comparison, annotator_id)
+        return _item_response(annotation, request_body.campaign_id, annotator_id, item_view, saved_answer)
+
+    @api_routes.post("/verdict")
+    def submit_verdict(
+        request_body: VerdictBody, annotator_id: Annotated[int, Depends(identify_rater)]
+    ) -> JSONResponse:
+        judged_item, item_view = annotation.judge_then_next(VerdictInput(**request_body.model_dump()), annotator_id)
+        reveal_data = _reveal_data(judged_item.reveal)
+        return _item_response(
+            annotation,
+            request_body.campaign_id,
+            annotator_id,
+            item_view,
+            judged_item.saved,
+            reveal=reveal_data,
+        )
+
+    @api_routes.post("/review")
+    def submit_review(request_body: ReviewBody, annotator_id: Annotated[int, Depends(identify_rater)]) -> JSONResponse:
+        saved_answer, item_view = annotation.review_then_next(ReviewInput(**request_body.model_dump()), annotator_id)
+        return _item_response(annotation, request_body.campaign_id, annotator_id, item_view, saved_answer)
+
+
+def _item_response(
     annotation: AnnotationService,
     campaign_id: int,
-    rater: int,
-    view: ItemView | None,
-    saved: Saved | None = None,
-    **more: Any,
+    annotator_id: int,
+    item_view: ItemView | None,
+    saved_answer: SavedLabel | None = None,
+    **extra_fields: Any,
 ) -> JSONResponse:
-    progress = view.progress if view else annotation.progress(campaign_id, rater)
-    reply: dict[str, Any] = {"next": _item(view), "progress": asdict(progress), **more}
-    if saved:
-        reply["saved"] = asdict(saved)
-    return JSONResponse(reply)
+    progress = item_view.progress if item_view else annotation.progress(campaign_id, annotator_id)
+    response_data: dict[str, Any] = {
+        "next": _item_data(item_view),
+        "progress": asdict(progress),
+        **extra_fields,
+    }
+    if saved_answer:
+        response_data["saved"] = asdict(saved_answer)
+    return JSONResponse(response_data)
 
 
-def _person(rater: RaterInfo) -> dict[str, Any]:
-    return {"id": rater.id, "name": rater.name}
+def _rater_data(rater_info: RaterInfo) -> dict[str, Any]:
+    return {"id": rater_info.id, "name": rater_info.name}
 
 
-def _campaign(info: CampaignInfo) -> dict[str, Any]:
+def _campaign_data(campaign: CampaignInfo) -> dict[str, Any]:
     """What an annotator may know of a campaign; the judge's name is not part of it."""
     return {
-        "id": info.id,
-        "name": info.name,
-        "kind": info.kind.value,
-        "k": info.k,
-        "instructions": info.instructions,
-        "rubric": info.rubric,
-        "closed": info.closed,
-        "items": info.items,
-        "finished": info.finished,
-        "labels": info.labels,
-        "raters": info.raters,
+        "id": campaign.id,
+        "name": campaign.name,
+        "kind": campaign.kind.value,
+        "k": campaign.k,
+        "instructions": campaign.instructions,
+        "rubric": campaign.rubric,
+        "closed": campaign.closed,
+        "items": campaign.items,
+        "finished": campaign.finished,
+        "labels": campaign.labels,
+        "raters": campaign.raters,
     }
 
 
-def _item(view: ItemView | None) -> dict[str, Any] | None:
-    if view is None:
+def _item_data(item_view: ItemView | None) -> dict[str, Any] | None:
+    if item_view is None:
         return None
     return {
-        "item_id": view.item_id,
-        "campaign_id": view.campaign_id,
-        "kind": view.kind.value,
-        "prompt": view.prompt,
-        "left": view.left,
-        "right": view.right,
-        "rubric": view.rubric,
-        "reveal": _reveal(view.reveal),
+        "item_id": item_view.item_id,
+        "campaign_id": item_view.campaign_id,
+        "kind": item_view.kind.value,
+        "prompt": item_view.prompt,
+        "left": item_view.left,
+        "right": item_view.right,
+        "rubric": item_view.rubric,
+        "reveal": _reveal_data(item_view.reveal),
     }
 
 
-def _reveal(reveal: ItemReveal | None) -> dict[str, Any] | None:
-    if reveal is None:
+def _reveal_data(item_reveal: ItemReveal | None) -> dict[str, Any] | None:
+    if item_reveal is None:
         return None
-    return {"value": reveal.value, "reason": reveal.reason, "scale": reveal.scale.value}
+    return {"value": item_reveal.value, "reason": item_reveal.reason, "scale": item_reveal.scale.value}

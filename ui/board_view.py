@@ -2,118 +2,141 @@
 
 from backend.agreement.board import JudgeRow
 from backend.agreement.figures import Figure
-from backend.records import Board, ModelRow
+from backend.records import AgreementBoard, ModelRow
 from backend.scoring import TRIVIAL
 from ui.judge_names import judge_name
-from ui.say import Say
-from ui.widgets import esc, figure, note, table
+from ui.say import Translator
+from ui.widgets import esc, figure_html, html_table, note
 
-SHOWN = ("spearman", "kendall", "accuracy", "kappa", "auc", "matched_auc")
+SHOWN_FIGURES = ("spearman", "kendall", "accuracy", "kappa", "auc", "matched_auc")
 
 
-def kind_name(say: Say, kind: str) -> str:
+def reference_kind_name(translate: Translator, reference_kind: str) -> str:
     """What kind of reference it is."""
-    names = {
+    kind_names = {
         "dataset": ("导入的标签", "imported labels"),
         "compare": ("两条对比", "comparisons"),
         "validate": ("逐条评判", "blind verdicts"),
     }
-    return say(*names[kind])
+    return translate(*kind_names[reference_kind])
 
 
-def row_name(say: Say, row: JudgeRow) -> str:
+def board_row_name(translate: Translator, judge_row: JudgeRow) -> str:
     """A judge on the board for people, with its version where it stands there twice."""
-    name = judge_name(say, row.judge)
-    return say(f"{name}（新版 {row.version[:8]}）", f"{name} (new {row.version[:8]})") if row.newer else name
+    displayed_name = judge_name(translate, judge_row.judge)
+    return (
+        translate(
+            f"{displayed_name}（新版 {judge_row.version[:8]}）",
+            f"{displayed_name} (new {judge_row.version[:8]})",
+        )
+        if judge_row.newer
+        else displayed_name
+    )
 
 
-def board_table(say: Say, board: Board) -> str:
+def board_table(translate: Translator, agreement_board: AgreementBoard) -> str:
     """One row per judge, the trivial ones marked; undefined figures are “–” with the reason."""
-    head = [
-        say("裁判", "Judge"),
+    header_cells = [
+        translate("裁判", "Judge"),
         "n",
-        say("未问", "never asked"),
-        say("无结论", "no verdict"),
-        say("平", "ties"),
+        translate("未问", "never asked"),
+        translate("无结论", "no verdict"),
+        translate("平", "ties"),
         "Spearman ρ",
         "Kendall τ-b",
-        say("准确率", "accuracy"),
+        translate("准确率", "accuracy"),
         "Cohen κ",
         "AUC",
-        say("等长 AUC", "length-matched AUC"),
+        translate("等长 AUC", "length-matched AUC"),
     ]
-    rows = [_row(say, row) for row in board.rows]
-    caption = say(
-        f"参照：{board.reference}（{kind_name(say, board.kind)}，{board.items} 条有标签）",
-        f"Reference: {board.reference} ({kind_name(say, board.kind)}, {board.items} labelled)",
+    table_rows = [_judge_cells(translate, judge_row) for judge_row in agreement_board.rows]
+    caption = translate(
+        f"参照：{agreement_board.reference}（{reference_kind_name(translate, agreement_board.kind)}，{agreement_board.items} 条有标签）",
+        f"Reference: {agreement_board.reference} ({reference_kind_name(translate, agreement_board.kind)}, {agreement_board.items} labelled)",
     )
-    return f'<p class="zf-note">{esc(caption)}</p>{table(head, rows)}{_versions(say, board)}'
+    return f'<p class="zf-note">{esc(caption)}</p>{html_table(header_cells, table_rows)}{_newer_versions_note(translate, agreement_board)}'
 
 
-def figure_on(say: Say, value: Figure, n: int | None) -> str:
+def figure_with_interval(translate: Translator, board_figure: Figure, item_count: int | None) -> str:
     """A figure with its interval, and with its own number of items where that is not the row's `n`."""
-    if value.value is None:
-        return figure(say, value)
-    none = (
-        f'<small title="{esc(say.of(value.why))}">{say("无区间", "no interval")}</small>' if value.why else ""
+    if board_figure.value is None:
+        return figure_html(translate, board_figure)
+    missing_interval = (
+        f'<small title="{esc(translate.localize(board_figure.why))}">{translate("无区间", "no interval")}</small>'
+        if board_figure.why
+        else ""
     )
-    own = "" if value.n in (None, n) else f"<small>n = {value.n:,}</small>"
-    return figure(say, value) + none + own
+    differing_count = "" if board_figure.n in (None, item_count) else f"<small>n = {board_figure.n:,}</small>"
+    return figure_html(translate, board_figure) + missing_interval + differing_count
 
 
-def _row(say: Say, row: JudgeRow) -> list[str]:
-    mark = f"<small>{esc(say('对照基线', 'baseline'))}</small>" if row.judge in TRIVIAL else ""
+def _judge_cells(translate: Translator, judge_row: JudgeRow) -> list[str]:
+    baseline_mark = f"<small>{esc(translate('对照基线', 'baseline'))}</small>" if judge_row.judge in TRIVIAL else ""
     return [
-        f'<b title="{esc(row.version)}">{esc(row_name(say, row))}</b>{mark}',
-        *(f"{count:,}" for count in (row.n, row.never_asked, row.without_verdict, row.ties)),
-        *(figure_on(say, getattr(row, name), row.n) for name in SHOWN),
+        f'<b title="{esc(judge_row.version)}">{esc(board_row_name(translate, judge_row))}</b>{baseline_mark}',
+        *(
+            f"{item_count:,}"
+            for item_count in (judge_row.n, judge_row.never_asked, judge_row.without_verdict, judge_row.ties)
+        ),
+        *(
+            figure_with_interval(translate, getattr(judge_row, figure_name), judge_row.n)
+            for figure_name in SHOWN_FIGURES
+        ),
     ]
 
 
-def _versions(say: Say, board: Board) -> str:
+def _newer_versions_note(translate: Translator, agreement_board: AgreementBoard) -> str:
     """Which version a row is, where a judge has a newer one that has judged less."""
-    newer = [judge_name(say, row.judge) for row in board.rows if row.newer]
-    if not newer:
+    newer_names = [judge_name(translate, judge_row.judge) for judge_row in agreement_board.rows if judge_row.newer]
+    if not newer_names:
         return ""
     return note(
-        say(
-            f"{'、'.join(newer)}：新版在这份参照上评得还少，以评得全的那一版为准，新版另列一行。",
-            f"{', '.join(newer)}: the new version has judged fewer of these items so far; the complete one "
+        translate(
+            f"{'、'.join(newer_names)}：新版在这份参照上评得还少，以评得全的那一版为准，新版另列一行。",
+            f"{', '.join(newer_names)}: the new version has judged fewer of these items so far; the complete one "
             "stands for the judge, the new one has a row of its own.",
         )
     )
 
 
-def models_table(say: Say, board: Board) -> str:
+def models_table(translate: Translator, agreement_board: AgreementBoard) -> str:
     """What people and judges think of each model that wrote here; empty where none did."""
-    if not board.models:
+    if not agreement_board.models:
         return ""
-    compare = board.kind == "compare"
-    head = [
-        say("模型", "Model"),
-        say("谁的看法", "By whom"),
-        say("胜率", "wins") if compare else say("优秀率", "excellent"),
+    is_comparison = agreement_board.kind == "compare"
+    header_cells = [
+        translate("模型", "Model"),
+        translate("谁的看法", "By whom"),
+        translate("胜率", "wins") if is_comparison else translate("优秀率", "excellent"),
         "n",
-        say("平", "ties"),
-        say("未问", "never asked"),
-        say("没有看法", "no opinion"),
+        translate("平", "ties"),
+        translate("未问", "never asked"),
+        translate("没有看法", "no opinion"),
     ]
-    rows = [_model_row(say, row) for row in board.models]
-    lead = say(
+    table_rows = [_model_cells(translate, model_row) for model_row in agreement_board.models]
+    lead_text = translate(
         "同一批题里，人和每个裁判各自的看法；平局算半胜，小字是 95% 区间。",
         "The same items in the eyes of people and of each judge; a tie is half a win, intervals are 95 %.",
     )
     return (
-        f'<h2 class="zf-h">{esc(say("各模型写得怎样", "How well each model writes"))}</h2>'
-        f'<p class="zf-note">{esc(lead)}</p><div id="zf-models">{table(head, rows, ("", "zf-by"))}</div>'
+        f'<h2 class="zf-h">{esc(translate("各模型写得怎样", "How well each model writes"))}</h2>'
+        f'<p class="zf-note">{esc(lead_text)}</p><div id="zf-models">{html_table(header_cells, table_rows, ("", "zf-by"))}</div>'
     )
 
 
-def _model_row(say: Say, row: ModelRow) -> list[str]:
-    by = judge_name(say, row.by) if row.by else say("人", "people")
+def _model_cells(translate: Translator, model_row: ModelRow) -> list[str]:
+    judged_by = judge_name(translate, model_row.by) if model_row.by else translate("人", "people")
     return [
-        f"<b>{esc(row.model)}</b><small>{esc(row.generator)}</small>",
-        f"<b>{esc(by)}</b>" if not row.by else esc(by),
-        figure(say, row.figure),
-        *(f"{count:,}" for count in (row.n, row.ties, row.never_asked, row.missing - row.never_asked)),
+        f"<b>{esc(model_row.model)}</b><small>{esc(model_row.generator)}</small>",
+        f"<b>{esc(judged_by)}</b>" if not model_row.by else esc(judged_by),
+        figure_html(translate, model_row.figure),
+        *(
+            f"{item_count:,}"
+            for item_count in (
+                model_row.n,
+                model_row.ties,
+                model_row.never_asked,
+                model_row.missing - model_row.never_asked,
+            )
+        ),
     ]

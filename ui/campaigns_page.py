@@ -11,224 +11,271 @@ from backend.services import Services
 from backend.vocabulary import CampaignKind
 from ui.item_view import item_html
 from ui.judge_names import judge_name
-from ui.say import KINDS, Say
-from ui.widgets import empty, esc, fill, html_block, note, polite, table, title
+from ui.say import CAMPAIGN_KIND_NAMES, Translator
+from ui.widgets import (
+    empty_notice,
+    esc,
+    fill_on_load,
+    friendly_errors,
+    html_block,
+    html_table,
+    note,
+    page_title,
+)
 
-NOBODY = ""
+NOT_CHOSEN = ""
 
 
-def build(services: Services, say: Say) -> None:
+def build_page(services: Services, translate: Translator) -> None:
     """The list, a form for a new campaign, and a look at one item."""
     html_block(
-        title(
-            say("标注任务", "Campaigns"),
-            say(
+        page_title(
+            translate("标注任务", "Campaigns"),
+            translate(
                 "选数据、定人数，请人来比较祝福，或验证裁判的判断。",
                 "Choose data and raters an item; people compare greetings or validate a judge.",
             ),
         )
     )
-    listed = html_block(elem_id="zf-campaigns")
-    fill(polite(say)(lambda: _list(services, say)), listed)
+    campaign_list = html_block(elem_id="zf-campaigns")
+    fill_on_load(friendly_errors(translate)(lambda: _campaign_table(services, translate)), campaign_list)
     with gr.Tabs():
-        with gr.Tab(say("新建", "New"), id="new"):
-            _new(services, say, listed)
-        with gr.Tab(say("关闭与重开", "Close and reopen"), id="close"):
-            _close(services, say, listed)
-        with gr.Tab(say("查一道题", "Look at an item"), id="item"):
-            _item(services, say)
+        with gr.Tab(translate("新建", "New"), id="new"):
+            _build_new_tab(services, translate, campaign_list)
+        with gr.Tab(translate("关闭与重开", "Close and reopen"), id="close"):
+            _build_close_tab(services, translate, campaign_list)
+        with gr.Tab(translate("查一道题", "Look at an item"), id="item"):
+            _build_item_tab(services, translate)
 
 
-def _list(services: Services, say: Say) -> str:
-    found = services.annotation.campaigns()
-    if not found:
-        return empty(say("还没有任务，在下面新建一个。", "No campaigns yet; make one below."))
-    head = [
-        say("任务", "Campaign"),
-        say("类型", "Kind"),
-        say("每题人数", "Raters an item"),
-        say("完成", "Finished"),
-        say("标签", "Labels"),
-        say("参与者", "Raters"),
-        say("状态", "State"),
+def _campaign_table(services: Services, translate: Translator) -> str:
+    campaigns = services.annotation.campaigns()
+    if not campaigns:
+        return empty_notice(translate("还没有任务，在下面新建一个。", "No campaigns yet; make one below."))
+    header_cells = [
+        translate("任务", "Campaign"),
+        translate("类型", "Kind"),
+        translate("每题人数", "Raters an item"),
+        translate("完成", "Finished"),
+        translate("标签", "Labels"),
+        translate("参与者", "Raters"),
+        translate("状态", "State"),
         "",
     ]
-    return table(head, [_row(say, info) for info in found], ("zf-text", "zf-text"))
-
-
-def _row(say: Say, info: CampaignInfo) -> list[str]:
-    state = say("已关闭", "closed") if info.closed else say("进行中", "open")
-    judge = (
-        f"<small>{esc(say('裁判', 'judge'))} {esc(judge_name(say, info.judge))}</small>" if info.judge else ""
+    return html_table(
+        header_cells, [_campaign_cells(translate, campaign) for campaign in campaigns], ("zf-text", "zf-text")
     )
-    go = (
+
+
+def _campaign_cells(translate: Translator, campaign: CampaignInfo) -> list[str]:
+    state_text = translate("已关闭", "closed") if campaign.closed else translate("进行中", "open")
+    judge_note = (
+        f"<small>{esc(translate('裁判', 'judge'))} {esc(judge_name(translate, campaign.judge))}</small>"
+        if campaign.judge
+        else ""
+    )
+    annotate_link = (
         ""
-        if info.closed
-        else f'<a class="zf-a" href="/{say.lang}/annotate#c={info.id}">{esc(say("去标注", "annotate"))}</a>'
+        if campaign.closed
+        else f'<a class="zf-a" href="/{translate.lang}/annotate#c={campaign.id}">{esc(translate("去标注", "annotate"))}</a>'
     )
     return [
-        f"<b>{esc(info.name)}</b>",
-        esc(say(*KINDS[info.kind])) + judge,
-        str(info.k),
-        f"{info.finished} / {info.items}",
-        str(info.labels),
-        str(info.raters),
-        esc(state),
-        go,
+        f"<b>{esc(campaign.name)}</b>",
+        esc(translate(*CAMPAIGN_KIND_NAMES[campaign.kind])) + judge_note,
+        str(campaign.k),
+        f"{campaign.finished} / {campaign.items}",
+        str(campaign.labels),
+        str(campaign.raters),
+        esc(state_text),
+        annotate_link,
     ]
 
 
-def _new(services: Services, say: Say, listed: gr.HTML) -> None:
-    every = (say("全部", "All"), NOBODY)
+def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.HTML) -> None:
+    all_choice = (translate("全部", "All"), NOT_CHOSEN)
     with gr.Row():
-        name = gr.Textbox(label=say("名称", "Name"), max_length=120, elem_id="zf-campaign-name")
-        kind = gr.Radio(
-            label=say("类型", "Kind"),
-            choices=[(say(*KINDS[value]), value.value) for value in CampaignKind],
+        name_box = gr.Textbox(label=translate("名称", "Name"), max_length=120, elem_id="zf-campaign-name")
+        kind_choice = gr.Radio(
+            label=translate("类型", "Kind"),
+            choices=[
+                (translate(*CAMPAIGN_KIND_NAMES[campaign_kind]), campaign_kind.value) for campaign_kind in CampaignKind
+            ],
             value=CampaignKind.COMPARE.value,
             elem_id="zf-campaign-kind",
         )
     with gr.Row():
-        datasets = gr.Dropdown(
-            label=say("数据集（不选就是全部）", "Data sets (none means all)"),
+        dataset_choice = gr.Dropdown(
+            label=translate("数据集（不选就是全部）", "Data sets (none means all)"),
             choices=[],
             multiselect=True,
             elem_id="zf-campaign-datasets",
         )
-        occasion = gr.Dropdown(label=say("场合", "Occasion"), choices=[every], value=NOBODY)
-        recipient = gr.Dropdown(label=say("对象", "Recipient"), choices=[every], value=NOBODY)
-        style = gr.Dropdown(label=say("风格", "Style"), choices=[every], value=NOBODY)
+        occasion_choice = gr.Dropdown(label=translate("场合", "Occasion"), choices=[all_choice], value=NOT_CHOSEN)
+        recipient_choice = gr.Dropdown(label=translate("对象", "Recipient"), choices=[all_choice], value=NOT_CHOSEN)
+        style_choice = gr.Dropdown(label=translate("风格", "Style"), choices=[all_choice], value=NOT_CHOSEN)
     with gr.Row():
-        limit = gr.Number(
-            label=say("最多多少题", "Items at most"), value=100, precision=0, elem_id="zf-campaign-limit"
+        limit_box = gr.Number(
+            label=translate("最多多少题", "Items at most"),
+            value=100,
+            precision=0,
+            elem_id="zf-campaign-limit",
         )
-        k = gr.Number(label=say("每题几人", "Raters an item"), value=2, precision=0, elem_id="zf-campaign-k")
-        judge = gr.Dropdown(
-            label=say("裁判（仅验证任务）", "Judge (validate only)"),
-            choices=[(say("不用", "none"), NOBODY)],
-            value=NOBODY,
+        raters_box = gr.Number(
+            label=translate("每题几人", "Raters an item"), value=2, precision=0, elem_id="zf-campaign-k"
         )
-        rubric = gr.Checkbox(
-            label=say("请标注者分项打分（仅验证任务）", "Ask for dimensions (validate only)")
+        judge_choice = gr.Dropdown(
+            label=translate("裁判（仅验证任务）", "Judge (validate only)"),
+            choices=[(translate("不用", "none"), NOT_CHOSEN)],
+            value=NOT_CHOSEN,
         )
-    instructions = gr.Textbox(
-        label=say("给标注者的说明", "Instructions for raters"), lines=2, max_length=2000
+        rubric_box = gr.Checkbox(
+            label=translate("请标注者分项打分（仅验证任务）", "Ask for dimensions (validate only)")
+        )
+    instructions_box = gr.Textbox(
+        label=translate("给标注者的说明", "Instructions for raters"), lines=2, max_length=2000
     )
-    go = gr.Button(say("新建任务", "Make the campaign"), variant="primary", elem_id="zf-campaign-create")
-    told = html_block(elem_id="zf-campaign-told")
+    create_button = gr.Button(
+        translate("新建任务", "Make the campaign"), variant="primary", elem_id="zf-campaign-create"
+    )
+    message_block = html_block(elem_id="zf-campaign-told")
 
-    @polite(say)
-    def load() -> list[Any]:
+    @friendly_errors(translate)
+    def load_choices() -> list[Any]:
         facets = services.corpus.facets()
-        names = [info.name for info in services.corpus.datasets()]
-        tags = [
-            gr.update(choices=[every, *((f"{tag}（{count}）", tag) for tag, count in counts.items())])
-            for counts in (facets.occasions, facets.recipients, facets.styles)
+        dataset_names = [dataset.name for dataset in services.corpus.datasets()]
+        tag_updates = [
+            gr.update(
+                choices=[
+                    all_choice,
+                    *((f"{tag_name}（{tag_count}）", tag_name) for tag_name, tag_count in tag_counts.items()),
+                ]
+            )
+            for tag_counts in (facets.occasions, facets.recipients, facets.styles)
         ]
-        judges = [(say("不用", "none"), NOBODY), *((name, name) for name in services.board.judge_names())]
-        return [gr.update(choices=names), *tags, gr.update(choices=judges)]
+        judge_choices = [
+            (translate("不用", "none"), NOT_CHOSEN),
+            *((registered_name, registered_name) for registered_name in services.board.judge_names()),
+        ]
+        return [gr.update(choices=dataset_names), *tag_updates, gr.update(choices=judge_choices)]
 
-    @polite(say)
-    def create(*given: Any) -> tuple[str, Any]:
+    @friendly_errors(translate)
+    def create_campaign(*form_values: Any) -> tuple[str, Any]:
         try:
-            info = services.annotation.create_campaign(_spec(*given))
+            campaign = services.annotation.create_campaign(_campaign_spec(*form_values))
         except UserError as error:
-            return note(say.of(error), "bad"), gr.skip()
-        message = say(
-            f"已新建“{info.name}”，共 {info.items} 题。把“标注”页的网址发给标注者即可。",
-            f"“{info.name}” is made with {info.items} items. Send raters the address of the annotation page.",
+            return note(translate.localize(error), "bad"), gr.skip()
+        message = translate(
+            f"已新建“{campaign.name}”，共 {campaign.items} 题。把“标注”页的网址发给标注者即可。",
+            f"“{campaign.name}” is made with {campaign.items} items. Send raters the address of the annotation page.",
         )
-        return note(message, "ok"), _list(services, say)
+        return note(message, "ok"), _campaign_table(services, translate)
 
-    fill(load, datasets, occasion, recipient, style, judge)
-    inputs = [name, kind, datasets, occasion, recipient, style, limit, k, judge, rubric, instructions]
-    go.click(create, inputs, [told, listed], queue=False)
+    fill_on_load(load_choices, dataset_choice, occasion_choice, recipient_choice, style_choice, judge_choice)
+    form_inputs = [
+        name_box,
+        kind_choice,
+        dataset_choice,
+        occasion_choice,
+        recipient_choice,
+        style_choice,
+        limit_box,
+        raters_box,
+        judge_choice,
+        rubric_box,
+        instructions_box,
+    ]
+    create_button.click(create_campaign, form_inputs, [message_block, campaign_list], queue=False)
 
 
-def _spec(
-    name: str,
-    kind: str,
+def _campaign_spec(
+    campaign_name: str,
+    campaign_kind: str,
     datasets: list[str] | None,
     occasion: str | None,
     recipient: str | None,
-    style: str | None,
-    limit: float | None,
-    k: float | None,
-    judge: str | None,
-    rubric: bool,
+    greeting_style: str | None,
+    item_limit: float | None,
+    raters_per_item: float | None,
+    validated_judge: str | None,
+    with_rubric: bool,
     instructions: str | None,
 ) -> CampaignSpec:
-    validate = kind == CampaignKind.VALIDATE
+    is_validation = campaign_kind == CampaignKind.VALIDATE
     return CampaignSpec(
-        name=name or "",
-        kind=CampaignKind.VALIDATE if validate else CampaignKind.COMPARE,
-        k=int(k or 0),
+        name=campaign_name or "",
+        kind=CampaignKind.VALIDATE if is_validation else CampaignKind.COMPARE,
+        k=int(raters_per_item or 0),
         instructions=instructions or "",
-        rubric=bool(rubric) and validate,
+        rubric=bool(with_rubric) and is_validation,
         datasets=tuple(datasets or ()),
         occasion=occasion or None,
         recipient=recipient or None,
-        style=style or None,
-        limit=int(limit or 0),
+        style=greeting_style or None,
+        limit=int(item_limit or 0),
         seed=0,
-        judge=(judge or None) if validate else None,
+        judge=(validated_judge or None) if is_validation else None,
     )
 
 
-def _close(services: Services, say: Say, listed: gr.HTML) -> None:
-    which = gr.Dropdown(label=say("任务", "Campaign"), choices=[], elem_id="zf-close-which")
-    lead = say(
+def _build_close_tab(services: Services, translate: Translator, campaign_list: gr.HTML) -> None:
+    campaign_choice = gr.Dropdown(label=translate("任务", "Campaign"), choices=[], elem_id="zf-close-which")
+    lead_text = translate(
         "关闭后不再收标注，已有的数据不动，随时可以重新打开。",
         "A closed campaign takes no more labels and keeps all it has; it can be reopened any time.",
     )
-    html_block(f'<p class="zf-note">{esc(lead)}</p>')
+    html_block(f'<p class="zf-note">{esc(lead_text)}</p>')
     with gr.Row():
-        close = gr.Button(say("关闭", "Close"), elem_id="zf-close")
-        reopen = gr.Button(say("重新打开", "Reopen"), elem_id="zf-reopen")
-    told = html_block(elem_id="zf-close-told")
+        close_button = gr.Button(translate("关闭", "Close"), elem_id="zf-close")
+        reopen_button = gr.Button(translate("重新打开", "Reopen"), elem_id="zf-reopen")
+    message_block = html_block(elem_id="zf-close-told")
 
-    @polite(say)
-    def load() -> Any:
-        return gr.update(choices=[(info.name, info.id) for info in services.annotation.campaigns()])
+    @friendly_errors(translate)
+    def load_campaigns() -> Any:
+        return gr.update(choices=[(campaign.name, campaign.id) for campaign in services.annotation.campaigns()])
 
-    def changing(change: Callable[[int], None], zh: str, en: str) -> Callable[[int | None], list[Any]]:
-        @polite(say)
-        def act(campaign_id: int | None) -> list[Any]:
+    def changing_handler(change_campaign: Callable[[int], None], zh: str, en: str) -> Callable[[int | None], list[Any]]:
+        @friendly_errors(translate)
+        def apply_change(campaign_id: int | None) -> list[Any]:
             if campaign_id is None:
-                return [note(say("请先选一个任务。", "Choose a campaign first.")), gr.skip()]
+                return [note(translate("请先选一个任务。", "Choose a campaign first.")), gr.skip()]
             try:
-                change(int(campaign_id))
+                change_campaign(int(campaign_id))
             except UserError as error:
-                return [note(say.of(error), "bad"), gr.skip()]
-            name = next(info.name for info in services.annotation.campaigns() if info.id == campaign_id)
-            return [note(say(f"{zh}“{name}”。", f"{en} “{name}”."), "ok"), _list(services, say)]
+                return [note(translate.localize(error), "bad"), gr.skip()]
+            campaign_name = next(
+                campaign.name for campaign in services.annotation.campaigns() if campaign.id == campaign_id
+            )
+            return [
+                note(translate(f"{zh}“{campaign_name}”。", f"{en} “{campaign_name}”."), "ok"),
+                _campaign_table(services, translate),
+            ]
 
-        return act
+        return apply_change
 
-    fill(load, which)
-    which.focus(load, None, which, queue=False, show_progress="hidden")
-    shut = changing(services.annotation.close_campaign, "已关闭", "Closed")
-    open_again = changing(services.annotation.reopen_campaign, "已重新打开", "Reopened")
-    close.click(shut, which, [told, listed], queue=False)
-    reopen.click(open_again, which, [told, listed], queue=False)
+    fill_on_load(load_campaigns, campaign_choice)
+    campaign_choice.focus(load_campaigns, None, campaign_choice, queue=False, show_progress="hidden")
+    close_handler = changing_handler(services.annotation.close_campaign, "已关闭", "Closed")
+    reopen_handler = changing_handler(services.annotation.reopen_campaign, "已重新打开", "Reopened")
+    close_button.click(close_handler, campaign_choice, [message_block, campaign_list], queue=False)
+    reopen_button.click(reopen_handler, campaign_choice, [message_block, campaign_list], queue=False)
 
 
-def _item(services: Services, say: Say) -> None:
+def _build_item_tab(services: Services, translate: Translator) -> None:
     with gr.Row():
-        number = gr.Number(
-            label=say("题号", "Item number"), value=1, precision=0, minimum=1, elem_id="zf-item-number"
+        number_box = gr.Number(
+            label=translate("题号", "Item number"), value=1, precision=0, minimum=1, elem_id="zf-item-number"
         )
-        go = gr.Button(say("打开", "Open"), elem_id="zf-item-open")
-    shown = html_block(elem_id="zf-item")
+        open_button = gr.Button(translate("打开", "Open"), elem_id="zf-item-open")
+    item_block = html_block(elem_id="zf-item")
 
-    @polite(say)
-    def look(item_id: float | None) -> str:
+    @friendly_errors(translate)
+    def show_item(item_id: float | None) -> str:
         if not item_id:
-            return note(say("请输入题号。", "Enter an item number."))
+            return note(translate("请输入题号。", "Enter an item number."))
         try:
-            return item_html(services, say, int(item_id))
+            return item_html(services, translate, int(item_id))
         except UserError as error:
-            return note(say.of(error), "bad")
+            return note(translate.localize(error), "bad")
 
-    go.click(look, number, shown, queue=False)
-    number.submit(look, number, shown, queue=False)
+    open_button.click(show_item, number_box, item_block, queue=False)
+    number_box.submit(show_item, number_box, item_block, queue=False)

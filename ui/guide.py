@@ -4,27 +4,27 @@ import re
 from dataclasses import dataclass
 
 from ui.manual import has_page
-from ui.say import Say
+from ui.say import Translator
 from ui.widgets import esc
 
-Words = tuple[str, str]
-_LINK = re.compile(r"\[([^\]]+)\]\((\w+)\)")
+BilingualText = tuple[str, str]
+_LINK_PATTERN = re.compile(r"\[([^\]]+)\]\((\w+)\)")
 
 
 @dataclass(frozen=True)
-class Guide:
+class PageGuide:
     """What to do on a page, in both languages; a step may link to another page as `[words](path)`.
 
     `first`: it opens by itself until the reader has closed it once; the browser remembers that.
     """
 
-    heading: Words
-    steps: tuple[Words, Words, Words]
-    first: bool = False
+    heading: BilingualText
+    steps: tuple[BilingualText, BilingualText, BilingualText]
+    opens_itself: bool = False
 
 
-GUIDES: dict[str, Guide] = {
-    "write": Guide(
+PAGE_GUIDES: dict[str, PageGuide] = {
+    "write": PageGuide(
         ("第一次来？三步拿到一条祝福", "New here? A greeting in three steps"),
         (
             ("说说给谁、什么场合，或者点一个例子。", "Say for whom and when, or press an example."),
@@ -37,25 +37,24 @@ GUIDES: dict[str, Guide] = {
                 "Copy the one you like. A like or dislike tells us which is well written.",
             ),
         ),
-        first=True,
+        opens_itself=True,
     ),
-    "annotate": Guide(
+    "annotate": PageGuide(
         ("第一次标注？三步就会", "New to annotating? Three steps"),
         (
             ("写下名字，选一个任务。", "Give your name and choose a campaign."),
             (
                 "读两条祝福，凭感觉选更好的：点按钮，或按 ← →；都好按 ↑，都不好按 ↓。",
-                "Read two greetings and choose the better one: press its button, or ← →; ↑ both good, ↓ both "
-                "bad.",
+                "Read two greetings and choose the better one: press its button, or ← →; ↑ both good, ↓ both bad.",
             ),
             (
                 "按错了按 Z 撤销。每一条都会立刻保存，关掉页面，下次接着标。",
                 "Z takes a slip back. Every answer is saved at once; close the page and go on another day.",
             ),
         ),
-        first=True,
+        opens_itself=True,
     ),
-    "agreement": Guide(
+    "agreement": PageGuide(
         ("第一次做研究？三步看清一个裁判", "New to research here? Three steps to know a judge"),
         (
             (
@@ -72,9 +71,9 @@ GUIDES: dict[str, Guide] = {
                 "Come back and choose the reference: trust a judge that beats length, style and n-gram.",
             ),
         ),
-        first=True,
+        opens_itself=True,
     ),
-    "campaigns": Guide(
+    "campaigns": PageGuide(
         ("请人标注，三步", "Ask people, in three steps"),
         (
             (
@@ -91,7 +90,7 @@ GUIDES: dict[str, Guide] = {
             ),
         ),
     ),
-    "corpus": Guide(
+    "corpus": PageGuide(
         ("带来自己的数据，三步", "Bring your data, in three steps"),
         (
             (
@@ -108,7 +107,7 @@ GUIDES: dict[str, Guide] = {
             ),
         ),
     ),
-    "judges": Guide(
+    "judges": PageGuide(
         ("做一个裁判，三步", "Make a judge, in three steps"),
         (
             (
@@ -121,12 +120,11 @@ GUIDES: dict[str, Guide] = {
             ),
             (
                 "在“评判任务”里让它评一个数据集，再到[一致性](agreement)看它和人差多远。",
-                "Let it score a data set under Scoring runs; [Agreement](agreement) says how close to people "
-                "it is.",
+                "Let it score a data set under Scoring runs; [Agreement](agreement) says how close to people it is.",
             ),
         ),
     ),
-    "principles": Guide(
+    "principles": PageGuide(
         ("让裁判学会不上当，三步", "A judge that learns from being fooled, in three steps"),
         (
             (
@@ -144,7 +142,7 @@ GUIDES: dict[str, Guide] = {
             ),
         ),
     ),
-    "pairs": Guide(
+    "pairs": PageGuide(
         ("从请求到偏好对，三步", "From requests to preference pairs, in three steps"),
         (
             (
@@ -161,7 +159,7 @@ GUIDES: dict[str, Guide] = {
             ),
         ),
     ),
-    "training": Guide(
+    "training": PageGuide(
         ("训练一个写祝福的模型，三步", "Train a writer, in three steps"),
         (
             (
@@ -181,38 +179,40 @@ GUIDES: dict[str, Guide] = {
 }
 
 
-def guide_html(say: Say, path: str) -> str:
+def guide_html(translate: Translator, page_path: str) -> str:
     """The guide of a page, shown and hidden by style sheet and `assets/shell.js`; empty where it has none."""
-    guide = GUIDES.get(path)
-    if guide is None:
+    page_guide = PAGE_GUIDES.get(page_path)
+    if page_guide is None:
         return ""
-    steps = "".join(f"<li>{_linked(say, say(*step))}</li>" for step in guide.steps)
-    first = " zf-guide-first" if guide.first else ""
-    close = f'<button type="button" data-zf-guide-close>{say("知道了", "Got it")}</button>'
+    step_items = "".join(
+        f"<li>{_with_links(translate, translate(*guide_step))}</li>" for guide_step in page_guide.steps
+    )
+    opening_class = " zf-guide-first" if page_guide.opens_itself else ""
+    close_button = f'<button type="button" data-zf-guide-close>{translate("知道了", "Got it")}</button>'
     return (
-        f'<aside class="zf-guide{first}" id="zf-guide" aria-label="{say("使用说明", "Guide")}">'
-        f"<div><h2>{esc(say(*guide.heading))}</h2><p>{_more(say, path)}{close}</p></div>"
-        f"<ol>{steps}</ol></aside>"
+        f'<aside class="zf-guide{opening_class}" id="zf-guide" aria-label="{translate("使用说明", "Guide")}">'
+        f"<div><h2>{esc(translate(*page_guide.heading))}</h2><p>{_documentation_link(translate, page_path)}{close_button}</p></div>"
+        f"<ol>{step_items}</ol></aside>"
     )
 
 
-def _more(say: Say, path: str) -> str:
-    if not has_page(say.lang, path):
+def _documentation_link(translate: Translator, page_path: str) -> str:
+    if not has_page(translate.lang, page_path):
         return ""
-    words = say("完整说明", "All about this page")
-    return f'<a class="zf-a" href="/help/{say.lang}/{path}.md" target="_blank">{words}</a>'
+    link_text = translate("完整说明", "All about this page")
+    return f'<a class="zf-a" href="/help/{translate.lang}/{page_path}.md" target="_blank">{link_text}</a>'
 
 
-def guide_button(say: Say, path: str) -> str:
+def guide_button(translate: Translator, page_path: str) -> str:
     """The “?” that opens and closes the guide of a page."""
-    if path not in GUIDES:
+    if page_path not in PAGE_GUIDES:
         return ""
-    name = say("这一页怎么用", "How to use this page")
+    button_label = translate("这一页怎么用", "How to use this page")
     return (
-        f'<button type="button" data-zf-guide aria-controls="zf-guide" aria-label="{name}" title="{name}">'
+        f'<button type="button" data-zf-guide aria-controls="zf-guide" aria-label="{button_label}" title="{button_label}">'
         "?</button>"
     )
 
 
-def _linked(say: Say, text: str) -> str:
-    return _LINK.sub(rf'<a class="zf-a" href="/{say.lang}/\2">\1</a>', esc(text))
+def _with_links(translate: Translator, step_text: str) -> str:
+    return _LINK_PATTERN.sub(rf'<a class="zf-a" href="/{translate.lang}/\2">\1</a>', esc(step_text))

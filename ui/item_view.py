@@ -3,58 +3,66 @@
 from backend.records import HistoryEntry
 from backend.services import Services
 from backend.vocabulary import Flaw, Outcome
-from ui.say import FLAWS, OUTCOMES, Say
-from ui.widgets import empty, esc, table
+from ui.say import FLAW_NAMES, OUTCOME_NAMES, Translator
+from ui.widgets import empty_notice, esc, html_table
 
 
-def item_html(services: Services, say: Say, item_id: int) -> str:
+def item_html(services: Services, translate: Translator, item_id: int) -> str:
     """The item and its history. Raises NotFound."""
-    item = services.annotation.item(item_id)
-    sides = [("A", item.a)] if item.b is None else [("A", item.a), ("B", item.b)]
-    cards = "".join(
-        f'<div class="zf-card"><small>{mark} · {esc(side.source)}</small>{esc(side.text)}</div>'
-        for mark, side in sides
+    annotated_item = services.annotation.item(item_id)
+    lettered_greetings = (
+        [("A", annotated_item.a)] if annotated_item.b is None else [("A", annotated_item.a), ("B", annotated_item.b)]
+    )
+    greeting_cards = "".join(
+        f'<div class="zf-card"><small>{letter} · {esc(greeting.source)}</small>{esc(greeting.text)}</div>'
+        for letter, greeting in lettered_greetings
     )
     return (
-        f'<h3 class="zf-h">{esc(item.prompt)}</h3><p class="zf-note">{esc(item.campaign)}</p>'
-        f'<div class="zf-cards">{cards}</div>{history_html(say, services.annotation.history(item_id))}'
+        f'<h3 class="zf-h">{esc(annotated_item.prompt)}</h3><p class="zf-note">{esc(annotated_item.campaign)}</p>'
+        f'<div class="zf-cards">{greeting_cards}</div>{history_html(translate, services.annotation.history(item_id))}'
     )
 
 
-def history_html(say: Say, history: list[HistoryEntry]) -> str:
+def history_html(translate: Translator, history: list[HistoryEntry]) -> str:
     """Every answer, the superseded ones too, in the order they were given."""
     if not history:
-        return empty(say("还没有人标过这道题。", "Nobody has answered this item yet."))
-    head = [
-        say("标注者", "Rater"),
-        say("回答", "Answer"),
-        say("当时左边是", "Left was"),
-        say("原因", "Reasons"),
-        say("时间（UTC）", "When (UTC)"),
-        say("状态", "State"),
+        return empty_notice(translate("还没有人标过这道题。", "Nobody has answered this item yet."))
+    header_cells = [
+        translate("标注者", "Rater"),
+        translate("回答", "Answer"),
+        translate("当时左边是", "Left was"),
+        translate("原因", "Reasons"),
+        translate("时间（UTC）", "When (UTC)"),
+        translate("状态", "State"),
     ]
-    return table(head, [_row(say, given) for given in history], ("", "", "", "zf-text"))
+    return html_table(
+        header_cells,
+        [_history_cells(translate, history_entry) for history_entry in history],
+        ("", "", "", "zf-text"),
+    )
 
 
-def _row(say: Say, given: HistoryEntry) -> list[str]:
-    state = say("已被取代", "superseded") if given.superseded else say("有效", "current")
-    if given.withdrawn:
-        state = say("撤销", "withdrawal")
-    reasons = [say(*FLAWS[Flaw(reason)]) for reason in given.reasons] + ([given.note] if given.note else [])
+def _history_cells(translate: Translator, history_entry: HistoryEntry) -> list[str]:
+    state_text = translate("已被取代", "superseded") if history_entry.superseded else translate("有效", "current")
+    if history_entry.withdrawn:
+        state_text = translate("撤销", "withdrawal")
+    reason_texts = [translate(*FLAW_NAMES[Flaw(flaw_code)]) for flaw_code in history_entry.reasons] + (
+        [history_entry.note] if history_entry.note else []
+    )
     return [
-        esc(given.rater),
-        esc(_answer(say, given)),
-        given.left or "–",
-        esc("、".join(reasons)),
-        f"{given.created_at:%Y-%m-%d %H:%M:%S}",
-        esc(state),
+        esc(history_entry.rater),
+        esc(_answer_text(translate, history_entry)),
+        history_entry.left or "–",
+        esc("、".join(reason_texts)),
+        f"{history_entry.created_at:%Y-%m-%d %H:%M:%S}",
+        esc(state_text),
     ]
 
 
-def _answer(say: Say, given: HistoryEntry) -> str:
-    if given.prefers:
-        return say(f"选 {given.prefers}", f"prefers {given.prefers}")
-    known = {outcome.value: names for outcome, names in OUTCOMES.items()}
-    if given.kind == "comparison" and given.answer in known:
-        return say(*known[Outcome(given.answer)])
-    return f"{given.kind}: {given.answer}"
+def _answer_text(translate: Translator, history_entry: HistoryEntry) -> str:
+    if history_entry.prefers:
+        return translate(f"选 {history_entry.prefers}", f"prefers {history_entry.prefers}")
+    outcome_names = {outcome.value: name_pair for outcome, name_pair in OUTCOME_NAMES.items()}
+    if history_entry.kind == "comparison" and history_entry.answer in outcome_names:
+        return translate(*outcome_names[Outcome(history_entry.answer)])
+    return f"{history_entry.kind}: {history_entry.answer}"

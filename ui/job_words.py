@@ -1,12 +1,12 @@
 """How a background job stands, as every page shows it: sign, word and colour, and how far it is."""
 
 from backend.jobs.records import JobInfo
-from backend.jobs.seat import Playing
+from backend.jobs.seat import RunHolder
 from backend.jobs.vocabulary import JobStatus
 from ui import widgets
-from ui.say import Say
+from ui.say import Translator
 
-STATUS = {
+STATUS_NAMES = {
     JobStatus.QUEUED: ("排队中", "queued"),
     JobStatus.RUNNING: ("进行中", "running"),
     JobStatus.PAUSING: ("正在暂停", "pausing"),
@@ -17,7 +17,7 @@ STATUS = {
     JobStatus.SUCCEEDED: ("完成", "done"),
     JobStatus.LOST: ("失联", "lost"),
 }
-_PILL = {
+_STATUS_PILLS = {
     JobStatus.QUEUED: ("wait", "◷"),
     JobStatus.RUNNING: ("run", "▶"),
     JobStatus.PAUSING: ("wait", "◷"),
@@ -30,35 +30,37 @@ _PILL = {
 }
 
 
-def pill(say: Say, status: JobStatus) -> str:
+def status_pill(translate: Translator, job_status: JobStatus) -> str:
     """A status as sign, word and colour."""
-    return widgets.pill(*_PILL[status], say(*STATUS[status]))
+    return widgets.pill_html(*_STATUS_PILLS[job_status], translate(*STATUS_NAMES[job_status]))
 
 
-def by_command(say: Say, who: Playing) -> str:
+def command_run_note(translate: Translator, run_holder: RunHolder) -> str:
     """Who plays a run that no job plays."""
-    where = say(f"主机 {who.host}，进程 {who.pid}", f"process {who.pid} on {who.host}")
-    if who.stopping:
+    process_text = translate(
+        f"主机 {run_holder.host}，进程 {run_holder.pid}", f"process {run_holder.pid} on {run_holder.host}"
+    )
+    if run_holder.stopping:
         return widgets.note(
-            say(
-                f"由命令行进行（{where}），正在暂停：手上的调用完成后就停。",
-                f"Played by a command ({where}) that is pausing: it stops after the calls in flight.",
+            translate(
+                f"由命令行进行（{process_text}），正在暂停：手上的调用完成后就停。",
+                f"Played by a command ({process_text}) that is pausing: it stops after the calls in flight.",
             )
         )
     return widgets.note(
-        say(
-            f"由命令行进行（{where}），这里可以看、可以暂停。",
-            f"Played by a command ({where}); watch it here, or pause it.",
+        translate(
+            f"由命令行进行（{process_text}），这里可以看、可以暂停。",
+            f"Played by a command ({process_text}); watch it here, or pause it.",
         )
     )
 
 
-def bar(job: JobInfo) -> str:
+def job_progress_bar(job: JobInfo) -> str:
     """How far a job is."""
-    return share_bar(job.progress)
+    return progress_bar(job.progress)
 
 
-def share_bar(done: float) -> str:
+def progress_bar(fraction: float) -> str:
     """How far something is, 0 to 1."""
-    share = f"{done:.0%}"
-    return f'<progress max="1" value="{done:.4f}" aria-label="{share}">{share}</progress> {share}'
+    percentage = f"{fraction:.0%}"
+    return f'<progress max="1" value="{fraction:.4f}" aria-label="{percentage}">{percentage}</progress> {percentage}'

@@ -1,18 +1,18 @@
 """What judges and the agents of a panel are called, in both languages."""
 
 from backend.judges.spec import JudgeKind
-from backend.pairs.ablation import WITHOUT
-from backend.pairs.second import AGAIN
-from ui.say import Say
+from backend.pairs.ablation import WITHOUT_INFIX
+from backend.pairs.second import AGAIN_SUFFIX
+from ui.say import Translator
 
-Words = tuple[str, str]
+BilingualText = tuple[str, str]
 
-NAMES: dict[str, Words] = {
+BASELINE_NAMES: dict[str, BilingualText] = {
     "length": ("字数", "length"),
     "style": ("表面特征", "style"),
     "ngram": ("字符 n-gram", "char n-gram"),
 }
-KINDS: dict[JudgeKind, Words] = {
+JUDGE_KIND_NAMES: dict[JudgeKind, BilingualText] = {
     JudgeKind.PRINCIPLE: ("按原则评判", "Principles"),
     JudgeKind.RUBRIC: ("五个方面打分", "Rubric"),
     JudgeKind.PAIRWISE: ("两两比较", "Pairwise"),
@@ -22,7 +22,7 @@ KINDS: dict[JudgeKind, Words] = {
     JudgeKind.STYLE: ("基线：表面特征", "Baseline: style"),
     JudgeKind.NGRAM: ("基线：字符 n-gram", "Baseline: char n-gram"),
 }
-ROLES: dict[str, Words] = {
+PANEL_ROLE_NAMES: dict[str, BilingualText] = {
     "positive": ("褒方", "Praise"),
     "negative": ("贬方", "Blame"),
     "judge": ("评审", "Judge"),
@@ -30,26 +30,29 @@ ROLES: dict[str, Words] = {
 }
 
 
-def judge_name(say: Say, name: str) -> str:
+def judge_name(translate: Translator, stored_name: str) -> str:
     """A judge's name for people: baselines, and judges made from others, in the reader's language."""
-    if made_of(name):
-        return judge_title(say, name)
-    return say(*NAMES[name]) if name in NAMES else name
+    if is_derived_judge(stored_name):
+        return judge_title(translate, stored_name)
+    return translate(*BASELINE_NAMES[stored_name]) if stored_name in BASELINE_NAMES else stored_name
 
 
-def made_of(name: str) -> bool:
+def is_derived_judge(stored_name: str) -> bool:
     """Whether the judge of that name was made from another one: with an agent left out, or asked again."""
-    return WITHOUT in name or name.endswith(AGAIN)
+    return WITHOUT_INFIX in stored_name or stored_name.endswith(AGAIN_SUFFIX)
 
 
-def judge_title(say: Say, name: str) -> str:
+def judge_title(translate: Translator, stored_name: str) -> str:
     """A judge's name for people: a kind in the reader's language, and which agents are left out."""
-    if name.endswith(AGAIN):
-        once = judge_title(say, name.removesuffix(AGAIN))
-        return say(f"{once}（再评）", f"{once} (again)")
-    base, _, off = name.partition(WITHOUT)
-    shown = say(*KINDS[JudgeKind(base)]) if base in set(JudgeKind) else base
-    if not off:
-        return shown
-    roles = say("、", ", ").join(say(*ROLES[role]) if role in ROLES else role for role in off.split("+"))
-    return say(f"{shown}（去掉{roles}）", f"{shown} (without {roles.lower()})")
+    if stored_name.endswith(AGAIN_SUFFIX):
+        first_title = judge_title(translate, stored_name.removesuffix(AGAIN_SUFFIX))
+        return translate(f"{first_title}（再评）", f"{first_title} (again)")
+    base_name, _, removed_roles = stored_name.partition(WITHOUT_INFIX)
+    base_title = translate(*JUDGE_KIND_NAMES[JudgeKind(base_name)]) if base_name in set(JudgeKind) else base_name
+    if not removed_roles:
+        return base_title
+    role_names = translate("、", ", ").join(
+        translate(*PANEL_ROLE_NAMES[role_key]) if role_key in PANEL_ROLE_NAMES else role_key
+        for role_key in removed_roles.split("+")
+    )
+    return translate(f"{base_title}（去掉{role_names}）", f"{base_title} (without {role_names.lower()})")

@@ -7,143 +7,206 @@ import gradio as gr
 
 from backend.agreement.board import JudgeRow
 from backend.errors import UserError
-from backend.records import Board
-from backend.scoring.records import Beside, JudgeInfo
+from backend.records import AgreementBoard
+from backend.scoring.records import JudgeInfo, OpinionPair
 from backend.services import Services
-from ui.board_view import figure_on
+from ui.board_view import figure_with_interval
 from ui.judge_names import judge_name
-from ui.judges_words import choices, kind_of, opinion
-from ui.say import Say
-from ui.widgets import empty, esc, fill_tab, html_block, note, polite, table
+from ui.judges_words import judge_kind_label, list_judge_choices, opinion_html
+from ui.say import Translator
+from ui.widgets import empty_notice, esc, fill_tab, friendly_errors, html_block, html_table, note
 
-PAGE = 5
+PAGE_SIZE = 5
 
 
-def build(services: Services, say: Say, tab: gr.Tab) -> None:
+def build_list_tab(services: Services, translate: Translator, list_tab: gr.Tab) -> None:
     """The list: at once without agreement, which may have to be computed, then with it."""
     with gr.Row():
-        older = gr.Checkbox(label=say("也显示旧版本", "Show older versions too"), elem_id="zf-judges-older")
-        refresh = gr.Button(say("刷新", "Refresh"), min_width=100, scale=0, elem_id="zf-judges-refresh")
-    listed = html_block(elem_id="zf-judges")
+        older_checkbox = gr.Checkbox(
+            label=translate("也显示旧版本", "Show older versions too"), elem_id="zf-judges-older"
+        )
+        refresh_button = gr.Button(translate("刷新", "Refresh"), min_width=100, scale=0, elem_id="zf-judges-refresh")
+    judge_list = html_block(elem_id="zf-judges")
 
-    @polite(say)
-    def at_once(with_older: bool = False) -> str:
-        return _list(say, _shown(services, with_older), None)
+    @friendly_errors(translate)
+    def list_at_once(with_older: bool = False) -> str:
+        return _judge_table(translate, _shown_judges(services, with_older), None)
 
-    @polite(say)
-    def with_agreement(with_older: bool = False) -> str:
+    @friendly_errors(translate)
+    def list_with_agreement(with_older: bool = False) -> str:
         try:
-            board = services.board.board()
+            agreement_board = services.board.board()
         except UserError as error:
-            return _list(say, _shown(services, with_older), None) + note(say.of(error))
-        return _list(say, _shown(services, with_older, board), board)
+            return _judge_table(translate, _shown_judges(services, with_older), None) + note(translate.localize(error))
+        return _judge_table(translate, _shown_judges(services, with_older, agreement_board), agreement_board)
 
-    gr.on(None, at_once, older, listed, queue=False, show_progress="hidden").then(
-        with_agreement, older, listed, show_progress="hidden"
+    gr.on(None, list_at_once, older_checkbox, judge_list, queue=False, show_progress="hidden").then(
+        list_with_agreement, older_checkbox, judge_list, show_progress="hidden"
     )
-    gr.on([refresh.click, older.change, tab.select], with_agreement, older, listed, show_progress="hidden")
+    gr.on(
+        [refresh_button.click, older_checkbox.change, list_tab.select],
+        list_with_agreement,
+        older_checkbox,
+        judge_list,
+        show_progress="hidden",
+    )
 
 
-def _shown(services: Services, with_older: bool, board: Board | None = None) -> list[JudgeInfo]:
+def _shown_judges(
+    services: Services, with_older: bool, agreement_board: AgreementBoard | None = None
+) -> list[JudgeInfo]:
     """The newest version of every judge, and the one that stands for it on the board."""
-    standing = {(row.judge, row.version) for row in board.rows} if board else set()
-    return [
-        info
-        for info in services.scoring.catalog.judges()
-        if with_older or info.newest or (info.name, info.version) in standing
-    ]
-
-
-def _list(say: Say, found: Sequence[JudgeInfo], board: Board | None) -> str:
-    if not found:
-        return empty(say("还没有裁判评判过，请新建一个。", "No judge has judged anything yet; make one."))
-    head = [
-        say("裁判", "Judge"),
-        say("类型", "Kind"),
-        say("已评", "scored"),
-        say("未评", "unscored"),
-        say("花费", "cost"),
-        say("覆盖", "coverage"),
-        "Spearman ρ",
-        say("准确率", "accuracy"),
-    ]
-    known = {(row.judge, row.version): row for row in board.rows} if board else {}
-    rows = [_row(say, info, known.get((info.name, info.version))) for info in found]
-    caption = say(f"一致性参照：{board.reference}", f"Agreement with: {board.reference}") if board else ""
-    return table(head, rows, ("zf-text", "zf-left")) + f'<p class="zf-note">{esc(caption)}</p>'
-
-
-def _row(say: Say, info: JudgeInfo, row: JudgeRow | None) -> list[str]:
-    where = f" · {info.endpoint}" if info.endpoint else ""
-    older = "" if info.newest else say("（旧版）", " (older)")
-    name = (
-        f"<b>{esc(judge_name(say, info.name))}</b>{older}<small>{esc(info.version)}{esc(where)} · "
-        f"{info.created_at:%Y-%m-%d}</small>"
+    current_versions = (
+        {(judge_row.judge, judge_row.version) for judge_row in agreement_board.rows} if agreement_board else set()
     )
-    cells = [name, esc(kind_of(say, info.kind)), f"{info.scored:,}", f"{info.unscored:,}", f"{info.cost:.4f}"]
-    if row is None:
-        return [*cells, "–", "–", "–"]
-    judged = row.n + row.unscored
     return [
-        *cells,
-        f"{row.n / judged:.0%}<small>{row.n:,} / {judged:,}</small>" if judged else "–",
-        figure_on(say, row.spearman, row.n),
-        figure_on(say, row.accuracy, row.n),
+        judge_info
+        for judge_info in services.scoring.catalog.judges()
+        if with_older or judge_info.newest or (judge_info.name, judge_info.version) in current_versions
     ]
 
 
-def build_beside(services: Services, say: Say, tab: gr.Tab) -> None:
+def _judge_table(
+    translate: Translator, listed_judges: Sequence[JudgeInfo], agreement_board: AgreementBoard | None
+) -> str:
+    if not listed_judges:
+        return empty_notice(translate("还没有裁判评判过，请新建一个。", "No judge has judged anything yet; make one."))
+    header_cells = [
+        translate("裁判", "Judge"),
+        translate("类型", "Kind"),
+        translate("已评", "scored"),
+        translate("未评", "unscored"),
+        translate("花费", "cost"),
+        translate("覆盖", "coverage"),
+        "Spearman ρ",
+        translate("准确率", "accuracy"),
+    ]
+    rows_by_version = (
+        {(judge_row.judge, judge_row.version): judge_row for judge_row in agreement_board.rows}
+        if agreement_board
+        else {}
+    )
+    table_rows = [
+        _judge_cells(translate, judge_info, rows_by_version.get((judge_info.name, judge_info.version)))
+        for judge_info in listed_judges
+    ]
+    caption = (
+        translate(f"一致性参照：{agreement_board.reference}", f"Agreement with: {agreement_board.reference}")
+        if agreement_board
+        else ""
+    )
+    return html_table(header_cells, table_rows, ("zf-text", "zf-left")) + f'<p class="zf-note">{esc(caption)}</p>'
+
+
+def _judge_cells(translate: Translator, judge_info: JudgeInfo, judge_row: JudgeRow | None) -> list[str]:
+    endpoint_text = f" · {judge_info.endpoint}" if judge_info.endpoint else ""
+    older_mark = "" if judge_info.newest else translate("（旧版）", " (older)")
+    name_html = (
+        f"<b>{esc(judge_name(translate, judge_info.name))}</b>{older_mark}<small>{esc(judge_info.version)}{esc(endpoint_text)} · "
+        f"{judge_info.created_at:%Y-%m-%d}</small>"
+    )
+    first_cells = [
+        name_html,
+        esc(judge_kind_label(translate, judge_info.kind)),
+        f"{judge_info.scored:,}",
+        f"{judge_info.unscored:,}",
+        f"{judge_info.cost:.4f}",
+    ]
+    if judge_row is None:
+        return [*first_cells, "–", "–", "–"]
+    judged_count = judge_row.n + judge_row.unscored
+    return [
+        *first_cells,
+        f"{judge_row.n / judged_count:.0%}<small>{judge_row.n:,} / {judged_count:,}</small>" if judged_count else "–",
+        figure_with_interval(translate, judge_row.spearman, judge_row.n),
+        figure_with_interval(translate, judge_row.accuracy, judge_row.n),
+    ]
+
+
+def build_comparison_tab(services: Services, translate: Translator, comparison_tab: gr.Tab) -> None:
     """Two judges' explanations of the same greetings."""
     with gr.Row(equal_height=True):
-        first = gr.Dropdown(label=say("裁判一", "First judge"), choices=[], elem_id="zf-beside-first")
-        second = gr.Dropdown(label=say("裁判二", "Second judge"), choices=[], elem_id="zf-beside-second")
-        differ = gr.Checkbox(label=say("只看意见不同的", "Only where they part"), value=True)
-    shown = html_block(empty(say("请选两个裁判。", "Choose two judges.")), elem_id="zf-beside")
-    page = gr.State(0)
-    with gr.Row(visible=False) as pager:
-        back = gr.Button(say("上一页", "Previous"), min_width=100)
-        forth = gr.Button(say("下一页", "Next"), min_width=100)
+        first_choice = gr.Dropdown(label=translate("裁判一", "First judge"), choices=[], elem_id="zf-beside-first")
+        second_choice = gr.Dropdown(label=translate("裁判二", "Second judge"), choices=[], elem_id="zf-beside-second")
+        differ_checkbox = gr.Checkbox(label=translate("只看意见不同的", "Only where they part"), value=True)
+    comparison_block = html_block(empty_notice(translate("请选两个裁判。", "Choose two judges.")), elem_id="zf-beside")
+    page_state = gr.State(0)
+    with gr.Row(visible=False) as pager_row:
+        previous_button = gr.Button(translate("上一页", "Previous"), min_width=100)
+        next_button = gr.Button(translate("下一页", "Next"), min_width=100)
 
-    @polite(say)
-    def load() -> list[Any]:
-        known = choices(services, say)
-        return [gr.update(choices=known), gr.update(choices=known)]
+    @friendly_errors(translate)
+    def load_judges() -> list[Any]:
+        judge_choices = list_judge_choices(services, translate)
+        return [gr.update(choices=judge_choices), gr.update(choices=judge_choices)]
 
-    @polite(say)
-    def show(number: int, one: int | None, other: int | None, parted: bool) -> list[Any]:
-        if not one or not other:
-            return [empty(say("请选两个裁判。", "Choose two judges.")), 0, gr.update(visible=False)]
-        offset = max(0, number) * PAGE
-        found = services.scoring.beside(int(one), int(other), differ=bool(parted), offset=offset, limit=PAGE)
-        if not found.rows and number > 0:
-            return show(max(0, (found.total - 1) // PAGE), one, other, parted)  # type: ignore[no-any-return]
-        if not found.total:
-            told = say("没有两个裁判都评过、而且符合条件的祝福。", "Nothing that both judged fits.")
-            return [empty(told), 0, gr.update(visible=False)]
-        pair = [services.scoring.catalog.judge(int(judge)) for judge in (one, other)]
-        cards = "".join(_beside(say, pair, row) for row in found.rows)
-        last = max(0, (found.total - 1) // PAGE)
-        count = say(
-            f"共 {found.total:,} 条，第 {number + 1} / {last + 1} 页",
-            f"{found.total:,} in all, page {number + 1} of {last + 1}",
+    @friendly_errors(translate)
+    def show_page(page_number: int, first_id: int | None, second_id: int | None, only_different: bool) -> list[Any]:
+        if not first_id or not second_id:
+            return [
+                empty_notice(translate("请选两个裁判。", "Choose two judges.")),
+                0,
+                gr.update(visible=False),
+            ]
+        offset = max(0, page_number) * PAGE_SIZE
+        comparison_page = services.scoring.compare_judges(
+            int(first_id),
+            int(second_id),
+            only_disagreements=bool(only_different),
+            offset=offset,
+            limit=PAGE_SIZE,
         )
-        return [f'{cards}<p class="zf-note">{esc(count)}</p>', number, gr.update(visible=last > 0)]
+        if not comparison_page.rows and page_number > 0:
+            return show_page(max(0, (comparison_page.total - 1) // PAGE_SIZE), first_id, second_id, only_different)  # type: ignore[no-any-return]
+        if not comparison_page.total:
+            message = translate("没有两个裁判都评过、而且符合条件的祝福。", "Nothing that both judged fits.")
+            return [empty_notice(message), 0, gr.update(visible=False)]
+        judge_pair = [services.scoring.catalog.judge(int(judge_id)) for judge_id in (first_id, second_id)]
+        cards_html = "".join(
+            _comparison_card(translate, judge_pair, compared_row) for compared_row in comparison_page.rows
+        )
+        last_page = max(0, (comparison_page.total - 1) // PAGE_SIZE)
+        count_text = translate(
+            f"共 {comparison_page.total:,} 条，第 {page_number + 1} / {last_page + 1} 页",
+            f"{comparison_page.total:,} in all, page {page_number + 1} of {last_page + 1}",
+        )
+        return [
+            f'{cards_html}<p class="zf-note">{esc(count_text)}</p>',
+            page_number,
+            gr.update(visible=last_page > 0),
+        ]
 
-    asked: list[Any] = [first, second, differ]
-    given = [shown, page, pager]
-    fill_tab(tab, load, [first, second])
-    gr.on([item.change for item in asked], lambda *a: show(0, *a), asked, given, queue=False)
-    back.click(lambda n, *a: show(max(0, n - 1), *a), [page, *asked], given, queue=False)
-    forth.click(lambda n, *a: show(n + 1, *a), [page, *asked], given, queue=False)
+    input_boxes: list[Any] = [first_choice, second_choice, differ_checkbox]
+    output_blocks = [comparison_block, page_state, pager_row]
+    fill_tab(comparison_tab, load_judges, [first_choice, second_choice])
+    gr.on(
+        [input_box.change for input_box in input_boxes],
+        lambda *chosen_values: show_page(0, *chosen_values),
+        input_boxes,
+        output_blocks,
+        queue=False,
+    )
+    previous_button.click(
+        lambda n, *chosen_values: show_page(max(0, n - 1), *chosen_values),
+        [page_state, *input_boxes],
+        output_blocks,
+        queue=False,
+    )
+    next_button.click(
+        lambda n, *chosen_values: show_page(n + 1, *chosen_values),
+        [page_state, *input_boxes],
+        output_blocks,
+        queue=False,
+    )
 
 
-def _beside(say: Say, pair: Sequence[JudgeInfo], row: Beside) -> str:
-    sides = "".join(
-        f'<div class="zf-card"><h3>{esc(judge_name(say, info.name))}</h3>'
-        f"{opinion(say, said, info.scale)}</div>"
-        for info, said in zip(pair, (row.first, row.second), strict=True)
+def _comparison_card(translate: Translator, judge_pair: Sequence[JudgeInfo], compared_row: OpinionPair) -> str:
+    judge_cards = "".join(
+        f'<div class="zf-card"><h3>{esc(judge_name(translate, judge_info.name))}</h3>'
+        f"{opinion_html(translate, judge_opinion, judge_info.scale)}</div>"
+        for judge_info, judge_opinion in zip(judge_pair, (compared_row.first, compared_row.second), strict=True)
     )
     return (
-        f'<h3>{esc(row.prompt)}</h3><p class="zf-greeting">{esc(row.greeting)}</p>'
-        f'<div class="zf-cards">{sides}</div>'
+        f'<h3>{esc(compared_row.prompt)}</h3><p class="zf-greeting">{esc(compared_row.greeting)}</p>'
+        f'<div class="zf-cards">{judge_cards}</div>'
     )

@@ -7,196 +7,260 @@ import gradio as gr
 
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
-from backend.scoring.records import WARNING, ScoreRequest, clock
+from backend.scoring.records import WARNING_SEPARATOR, ScoreRequest, format_duration
 from backend.scoring.service import JOB_KIND
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services
-from ui.job_words import bar, pill
-from ui.judge_names import KINDS
+from ui.job_words import job_progress_bar, status_pill
+from ui.judge_names import JUDGE_KIND_NAMES
 from ui.judges_words import endpoint_choices
-from ui.say import Say
-from ui.training_words import either
-from ui.widgets import empty, esc, fill_tab, html_block, note, polite, sure, table, unless_chosen
+from ui.say import Translator
+from ui.training_words import localized_half
+from ui.widgets import (
+    confirm_script,
+    default_choice,
+    empty_notice,
+    esc,
+    fill_tab,
+    friendly_errors,
+    html_block,
+    html_table,
+    note,
+)
 
-SHOWN = 10
-POLL_S = 2.5
+SHOWN_RUNS = 10
+POLL_INTERVAL_S = 2.5
 
 
-def build(services: Services, say: Say, tab: gr.Tab) -> None:
+def build_tab(services: Services, translate: Translator, runs_tab: gr.Tab) -> None:
     """What to run above, what runs below."""
-    asked, estimate, start = _form(say)
-    told = html_block(elem_id="zf-run-told")
-    listed, steer, which, buttons = _watched(say)
+    form_boxes, estimate_button, start_button = _build_form(translate)
+    message_block = html_block(elem_id="zf-run-told")
+    run_list, steering_row, run_choice, steering_buttons = _build_run_list(translate)
 
-    def request(judge: str, endpoint: str, target: str, cost: Any, calls: Any, retry: bool) -> ScoreRequest:
-        if not judge or not target:
+    def build_request(
+        judge_name: str,
+        endpoint_name: str,
+        target_key: str,
+        cost_cap: Any,
+        call_cap: Any,
+        retry_unscored: bool,
+    ) -> ScoreRequest:
+        if not judge_name or not target_key:
             raise UserError("Choose a judge and a target.", "请选择裁判和评判对象。")
-        kind, _, name = target.partition(":")
+        target_kind, _, target_name = target_key.partition(":")
         return ScoreRequest(
-            services.scoring.catalog.resolve(judge, endpoint or None),
-            Target(TargetKind(kind), name),
-            max_calls=int(calls) if calls else None,
-            max_cost=float(cost) if cost else None,
-            retry_unscored=bool(retry),
+            services.scoring.catalog.resolve(judge_name, endpoint_name or None),
+            ScoringTarget(TargetKind(target_kind), target_name),
+            max_calls=int(call_cap) if call_cap else None,
+            max_cost=float(cost_cap) if cost_cap else None,
+            retry_unscored=bool(retry_unscored),
         )
 
-    @polite(say)
-    def load() -> list[Any]:
+    @friendly_errors(translate)
+    def load_choices() -> list[Any]:
         return [
-            gr.update(choices=_judges(services, say)),
-            gr.update(choices=endpoint_choices(services, say)),
-            gr.update(choices=_targets(services, say)),
+            gr.update(choices=_judge_choices(services, translate)),
+            gr.update(choices=endpoint_choices(services, translate)),
+            gr.update(choices=_target_choices(services, translate)),
         ]
 
-    @polite(say)
-    def rough(*given: Any) -> str:
+    @friendly_errors(translate)
+    def estimate_run(*form_values: Any) -> str:
         try:
-            return _estimate(services, say, request(*given))
+            return _estimate_note(services, translate, build_request(*form_values))
         except UserError as error:
-            return note(say.of(error), "bad")
+            return note(translate.localize(error), "bad")
 
-    @polite(say)
-    def begin(*given: Any) -> list[Any]:
+    @friendly_errors(translate)
+    def start_run(*form_values: Any) -> list[Any]:
         try:
-            job = services.scoring.submit(request(*given))
+            scoring_job = services.scoring.submit(build_request(*form_values))
         except UserError as error:
-            return [note(say.of(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
-        started = say(f"已加入队列，任务 {job.id}。", f"Queued as job {job.id}.")
-        runs, choices, shown = _watch(services, say, job.id)
-        return [note(started, "ok"), runs, choices | {"value": job.id}, shown]
+            return [note(translate.localize(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
+        started_message = translate(f"已加入队列，任务 {scoring_job.id}。", f"Queued as job {scoring_job.id}.")
+        runs_html, choice_update, row_update = _watch_updates(services, translate, scoring_job.id)
+        return [note(started_message, "ok"), runs_html, choice_update | {"value": scoring_job.id}, row_update]
 
-    fill_tab(tab, load, asked[:3])
-    estimate.click(rough, asked, told)
-    start.click(begin, asked, [told, listed, which, steer])
-    _steer(services, say, told, [listed, which, steer], buttons)
-    fill_tab(tab, polite(say)(lambda chosen: _watch(services, say, chosen)), [listed, which, steer], which)
+    fill_tab(runs_tab, load_choices, form_boxes[:3])
+    estimate_button.click(estimate_run, form_boxes, message_block)
+    start_button.click(start_run, form_boxes, [message_block, run_list, run_choice, steering_row])
+    _wire_steering(services, translate, message_block, [run_list, run_choice, steering_row], steering_buttons)
+    fill_tab(
+        runs_tab,
+        friendly_errors(translate)(lambda chosen: _watch_updates(services, translate, chosen)),
+        [run_list, run_choice, steering_row],
+        run_choice,
+    )
 
 
-def _form(say: Say) -> tuple[list[Any], gr.Button, gr.Button]:
+def _build_form(translate: Translator) -> tuple[list[Any], gr.Button, gr.Button]:
     with gr.Row():
-        judge = gr.Dropdown(label=say("裁判", "Judge"), choices=[], elem_id="zf-run-judge")
-        endpoint = gr.Dropdown(label=say("模型端点", "Endpoint"), choices=[("", "")], value="")
-        target = gr.Dropdown(label=say("评判对象", "What to judge"), choices=[], elem_id="zf-run-target")
+        judge_choice = gr.Dropdown(label=translate("裁判", "Judge"), choices=[], elem_id="zf-run-judge")
+        endpoint_choice = gr.Dropdown(label=translate("模型端点", "Endpoint"), choices=[("", "")], value="")
+        target_choice = gr.Dropdown(label=translate("评判对象", "What to judge"), choices=[], elem_id="zf-run-target")
     with gr.Row():
-        cost = gr.Number(label=say("花费上限（0 为不限）", "Cap on cost (0: none)"), minimum=0, value=0)
-        calls = gr.Number(
-            label=say("调用上限（0 为不限）", "Cap on calls (0: none)"), minimum=0, precision=0, value=0
+        cost_box = gr.Number(label=translate("花费上限（0 为不限）", "Cap on cost (0: none)"), minimum=0, value=0)
+        calls_box = gr.Number(
+            label=translate("调用上限（0 为不限）", "Cap on calls (0: none)"), minimum=0, precision=0, value=0
         )
-        retry = gr.Checkbox(label=say("重试未评的", "Ask again what is unscored"))
+        retry_checkbox = gr.Checkbox(label=translate("重试未评的", "Ask again what is unscored"))
     with gr.Row():
-        estimate = gr.Button(say("先估算", "Estimate first"), elem_id="zf-run-estimate")
-        start = gr.Button(say("开始评判", "Start"), variant="primary", elem_id="zf-run-start")
-    return [judge, endpoint, target, cost, calls, retry], estimate, start
+        estimate_button = gr.Button(translate("先估算", "Estimate first"), elem_id="zf-run-estimate")
+        start_button = gr.Button(translate("开始评判", "Start"), variant="primary", elem_id="zf-run-start")
+    return (
+        [judge_choice, endpoint_choice, target_choice, cost_box, calls_box, retry_checkbox],
+        estimate_button,
+        start_button,
+    )
 
 
-def _watched(say: Say) -> tuple[gr.HTML, gr.Row, gr.Dropdown, list[gr.Button]]:
-    listed = html_block(elem_id="zf-runs")
-    with gr.Row(visible=False) as steer:
-        which = gr.Dropdown(label=say("任务", "Run"), choices=[], elem_id="zf-run-which")
-        pause = gr.Button(say("暂停", "Pause"), min_width=90, elem_id="zf-run-pause")
-        resume = gr.Button(say("继续", "Resume"), min_width=90, elem_id="zf-run-resume")
-        cancel = gr.Button(say("取消", "Cancel"), variant="stop", min_width=90, elem_id="zf-run-cancel")
-    return listed, steer, which, [pause, resume, cancel]
+def _build_run_list(translate: Translator) -> tuple[gr.HTML, gr.Row, gr.Dropdown, list[gr.Button]]:
+    run_list = html_block(elem_id="zf-runs")
+    with gr.Row(visible=False) as steering_row:
+        run_choice = gr.Dropdown(label=translate("任务", "Run"), choices=[], elem_id="zf-run-which")
+        pause_button = gr.Button(translate("暂停", "Pause"), min_width=90, elem_id="zf-run-pause")
+        resume_button = gr.Button(translate("继续", "Resume"), min_width=90, elem_id="zf-run-resume")
+        cancel_button = gr.Button(translate("取消", "Cancel"), variant="stop", min_width=90, elem_id="zf-run-cancel")
+    return run_list, steering_row, run_choice, [pause_button, resume_button, cancel_button]
 
 
-def _steer(services: Services, say: Say, told: gr.HTML, watched: list[Any], buttons: list[gr.Button]) -> None:
-    listed, which, _ = watched
+def _wire_steering(
+    services: Services,
+    translate: Translator,
+    message_block: gr.HTML,
+    run_outputs: list[Any],
+    steering_buttons: list[gr.Button],
+) -> None:
+    run_list, run_choice, _ = run_outputs
 
-    def steering(act: Callable[[int], JobInfo], done: tuple[str, str]) -> Callable[[int | None], list[Any]]:
-        @polite(say)
-        def steer(job_id: int | None) -> list[Any]:
+    def steering_handler(
+        change_job: Callable[[int], JobInfo], done_texts: tuple[str, str]
+    ) -> Callable[[int | None], list[Any]]:
+        @friendly_errors(translate)
+        def steer_job(job_id: int | None) -> list[Any]:
             if not job_id:
                 return [gr.skip(), gr.skip()]
             try:
-                act(int(job_id))
+                change_job(int(job_id))
             except UserError as error:
-                return [note(say.of(error), "bad"), _runs(services, say)]
-            return [note(say(*done).format(job_id), "ok"), _runs(services, say)]
+                return [note(translate.localize(error), "bad"), _runs_table(services, translate)]
+            return [note(translate(*done_texts).format(job_id), "ok"), _runs_table(services, translate)]
 
-        return steer
+        return steer_job
 
-    @polite(say)
-    def poll() -> str:
-        return _runs(services, say)
+    @friendly_errors(translate)
+    def poll_runs() -> str:
+        return _runs_table(services, translate)
 
-    question = sure(say("确定取消这个任务吗？评过的会留下。", "Cancel this run? What it has judged stays."))
-    acts: tuple[tuple[Callable[[int], JobInfo], tuple[str, str], str | None], ...] = (
+    question = confirm_script(
+        translate("确定取消这个任务吗？评过的会留下。", "Cancel this run? What it has judged stays.")
+    )
+    steering_actions: tuple[tuple[Callable[[int], JobInfo], tuple[str, str], str | None], ...] = (
         (services.jobs.pause, ("任务 {} 会在当前一批之后暂停。", "Run {} will pause."), None),
         (services.jobs.resume, ("任务 {} 接着评。", "Run {} goes on."), None),
         (services.jobs.cancel, ("正在取消任务 {}。", "Cancelling run {}."), question),
     )
-    for button, (act, done, ask) in zip(buttons, acts, strict=True):
-        button.click(steering(act, done), which, [told, listed], js=ask, queue=False)
-    gr.Timer(POLL_S).tick(poll, None, listed, queue=False, show_progress="hidden")
+    for steering_button, (change_job, done_texts, question_script) in zip(
+        steering_buttons, steering_actions, strict=True
+    ):
+        steering_button.click(
+            steering_handler(change_job, done_texts),
+            run_choice,
+            [message_block, run_list],
+            js=question_script,
+            queue=False,
+        )
+    gr.Timer(POLL_INTERVAL_S).tick(poll_runs, None, run_list, queue=False, show_progress="hidden")
 
 
-def _judges(services: Services, say: Say) -> list[tuple[str, str]]:
-    stored = [info.name for info in services.scoring.catalog.judges() if info.newest and info.spec]
-    kinds = [(say(*name), kind.value) for kind, name in KINDS.items() if kind.value not in stored]
-    return [*((name, name) for name in stored), *kinds]
-
-
-def _targets(services: Services, say: Say) -> list[tuple[str, str]]:
-    sets = [
-        (f"{say('数据集', 'data set')} · {info.name} · {info.greetings:,}", f"dataset:{info.name}")
-        for info in services.corpus.datasets()
+def _judge_choices(services: Services, translate: Translator) -> list[tuple[str, str]]:
+    stored_names = [
+        judge_info.name for judge_info in services.scoring.catalog.judges() if judge_info.newest and judge_info.spec
     ]
-    rounds = [
-        (f"{say('任务', 'campaign')} · {info.name} · {info.items:,}", f"campaign:{info.name}")
-        for info in services.annotation.campaigns()
+    kind_choices = [
+        (translate(*shown_name), judge_kind.value)
+        for judge_kind, shown_name in JUDGE_KIND_NAMES.items()
+        if judge_kind.value not in stored_names
     ]
-    return [*sets, *rounds]
+    return [*((shown_name, shown_name) for shown_name in stored_names), *kind_choices]
 
 
-def _estimate(services: Services, say: Say, request: ScoreRequest) -> str:
-    rough = services.scoring.estimate(request)
-    if not rough.missing:
-        return note(say("没有要评的了，全部已评过。", "Nothing is left to judge."), "ok")
+def _target_choices(services: Services, translate: Translator) -> list[tuple[str, str]]:
+    dataset_choices = [
+        (
+            f"{translate('数据集', 'data set')} · {source_info.name} · {source_info.greetings:,}",
+            f"dataset:{source_info.name}",
+        )
+        for source_info in services.corpus.datasets()
+    ]
+    campaign_choices = [
+        (
+            f"{translate('任务', 'campaign')} · {source_info.name} · {source_info.items:,}",
+            f"campaign:{source_info.name}",
+        )
+        for source_info in services.annotation.campaigns()
+    ]
+    return [*dataset_choices, *campaign_choices]
+
+
+def _estimate_note(services: Services, translate: Translator, request: ScoreRequest) -> str:
+    run_estimate = services.scoring.estimate(request)
+    if not run_estimate.missing:
+        return note(translate("没有要评的了，全部已评过。", "Nothing is left to judge."), "ok")
     return note(
-        say(
-            f"{rough.items:,} 条中还有 {rough.missing:,} 条要评：大约 {rough.calls:,} 次调用、"
-            f"{rough.tokens:,} 个 token、花费 {rough.cost:.4f}、用时 {clock(rough.seconds)}（粗略估计）。",
-            f"{rough.missing:,} of {rough.items:,} are left: about {rough.calls:,} calls, {rough.tokens:,} "
-            f"tokens, cost {rough.cost:.4f}, {clock(rough.seconds)} (a rough estimate).",
+        translate(
+            f"{run_estimate.items:,} 条中还有 {run_estimate.missing:,} 条要评：大约 {run_estimate.calls:,} 次调用、"
+            f"{run_estimate.tokens:,} 个 token、花费 {run_estimate.cost:.4f}、用时 {format_duration(run_estimate.seconds)}（粗略估计）。",
+            f"{run_estimate.missing:,} of {run_estimate.items:,} are left: about {run_estimate.calls:,} calls, {run_estimate.tokens:,} "
+            f"tokens, cost {run_estimate.cost:.4f}, {format_duration(run_estimate.seconds)} (a rough estimate).",
         ),
         "ok",
     )
 
 
-def _watch(services: Services, say: Say, chosen: int | None) -> list[Any]:
-    known = services.jobs.jobs(SHOWN, JOB_KIND)
-    names = [(f"{job.id} · {_what(job)}", job.id) for job in known]
-    value = unless_chosen(chosen, [job.id for job in known])
-    return [_runs(services, say), gr.update(choices=names, **value), gr.update(visible=bool(known))]
-
-
-def _runs(services: Services, say: Say) -> str:
-    known = services.jobs.jobs(SHOWN, JOB_KIND)
-    if not known:
-        return empty(say("还没有评判任务。", "No runs yet."))
-    head = [
-        say("编号", "No."),
-        say("裁判 → 对象", "Judge → target"),
-        say("状态", "Status"),
-        say("进度", "Progress"),
-        say("详情", "Details"),
+def _watch_updates(services: Services, translate: Translator, chosen_id: int | None) -> list[Any]:
+    recent_jobs = services.jobs.jobs(SHOWN_RUNS, JOB_KIND)
+    job_choices = [(f"{job.id} · {_run_title(job)}", job.id) for job in recent_jobs]
+    value_update = default_choice(chosen_id, [job.id for job in recent_jobs])
+    return [
+        _runs_table(services, translate),
+        gr.update(choices=job_choices, **value_update),
+        gr.update(visible=bool(recent_jobs)),
     ]
-    return table(head, [_row(say, job) for job in known], ("", "zf-text", "zf-left", "zf-left", "zf-text"))
 
 
-def _row(say: Say, job: JobInfo) -> list[str]:
-    told = job.error or job.waiting
-    figures, _, warning = job.progress_text.partition(WARNING)
-    details = esc((say.of(told) if told else "") or figures)
+def _runs_table(services: Services, translate: Translator) -> str:
+    recent_jobs = services.jobs.jobs(SHOWN_RUNS, JOB_KIND)
+    if not recent_jobs:
+        return empty_notice(translate("还没有评判任务。", "No runs yet."))
+    header_cells = [
+        translate("编号", "No."),
+        translate("裁判 → 对象", "Judge → target"),
+        translate("状态", "Status"),
+        translate("进度", "Progress"),
+        translate("详情", "Details"),
+    ]
+    return html_table(
+        header_cells,
+        [_run_cells(translate, job) for job in recent_jobs],
+        ("", "zf-text", "zf-left", "zf-left", "zf-text"),
+    )
+
+
+def _run_cells(translate: Translator, job: JobInfo) -> list[str]:
+    message = job.error or job.waiting
+    figures, _, warning = job.progress_text.partition(WARNING_SEPARATOR)
+    details = esc((translate.localize(message) if message else "") or figures)
     return [
         str(job.id),
-        esc(_what(job)),
-        pill(say, job.status),
-        bar(job),
-        details + (note(either(say, warning)) if warning else ""),
+        esc(_run_title(job)),
+        status_pill(translate, job.status),
+        job_progress_bar(job),
+        details + (note(localized_half(translate, warning)) if warning else ""),
     ]
 
 
-def _what(job: JobInfo) -> str:
-    judge, target = job.config.get("judge") or {}, job.config.get("target") or {}
-    return f"{judge.get('name', '?')} → {target.get('name', '?')}"
+def _run_title(job: JobInfo) -> str:
+    judge_config, target_config = job.config.get("judge") or {}, job.config.get("target") or {}
+    return f"{judge_config.get('name', '?')} → {target_config.get('name', '?')}"

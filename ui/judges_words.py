@@ -8,79 +8,94 @@ from backend.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 from backend.writing.generators import GeneratorInfo, Readiness
-from ui.judge_names import KINDS, judge_name
-from ui.say import DIMENSIONS, Say
+from ui.judge_names import JUDGE_KIND_NAMES, judge_name
+from ui.say import DIMENSION_NAMES, Translator
 from ui.widgets import esc, note
 
 
-def kind_of(say: Say, kind: JudgeKind | None) -> str:
+def judge_kind_label(translate: Translator, judge_kind: JudgeKind | None) -> str:
     """What a kind is called."""
-    return say(*KINDS[kind]) if kind else "–"
+    return translate(*JUDGE_KIND_NAMES[judge_kind]) if judge_kind else "–"
 
 
-def label(say: Say, info: JudgeInfo) -> str:
+def judge_label(translate: Translator, judge_info: JudgeInfo) -> str:
     """A judge in a list of choices."""
-    older = "" if info.newest else say("（旧版）", " (older)")
-    return f"{judge_name(say, info.name)} · {info.version[:8]}{older}"
+    older_mark = "" if judge_info.newest else translate("（旧版）", " (older)")
+    return f"{judge_name(translate, judge_info.name)} · {judge_info.version[:8]}{older_mark}"
 
 
-def choices(services: Services, say: Say) -> list[tuple[str, int]]:
+def list_judge_choices(services: Services, translate: Translator) -> list[tuple[str, int]]:
     """Every judge at every version."""
-    return [(label(say, info), info.id) for info in services.scoring.catalog.judges()]
+    return [(judge_label(translate, judge_info), judge_info.id) for judge_info in services.scoring.catalog.judges()]
 
 
-def endpoint_choices(services: Services, say: Say) -> list[tuple[str, str]]:
+def endpoint_choices(services: Services, translate: Translator) -> list[tuple[str, str]]:
     """The endpoints, by name; the first choice leaves it to the house."""
-    named = [(f"{info.name} · {info.model}", info.name) for info in services.endpoints.endpoints()]
-    return [(say("默认", "Default"), ""), *named]
+    endpoint_options = [
+        (f"{endpoint.name} · {endpoint.model}", endpoint.name) for endpoint in services.endpoints.endpoints()
+    ]
+    return [(translate("默认", "Default"), ""), *endpoint_options]
 
 
-def generator_label(say: Say, info: GeneratorInfo) -> str:
+def generator_label(translate: Translator, generator: GeneratorInfo) -> str:
     """A generator in a list of choices."""
-    asleep = say("（用时启动）", " (starts when used)") if info.readiness is Readiness.ASLEEP else ""
-    return f"{info.title} · {info.model}{asleep}" if info.artifact is None else f"{info.title}{asleep}"
-
-
-def mark(say: Say, value: float | None, scale: Scale | None) -> str:
-    """A verdict in a word or a number."""
-    if value is None:
-        return say("未评", "unscored")
-    if scale is Scale.BINARY:
-        return say("优秀", "excellent") if value >= 0.5 else say("不优秀", "not excellent")
-    if scale is Scale.RUBRIC:
-        above = say("优秀", "excellent") if value >= RUBRIC_EXCELLENT else say("未达优秀", "below excellent")
-        return f"{value:.2f} / 3 · {above}"
-    return f"{value:.3f}"
-
-
-def opinion(say: Say, said: Opinion, scale: Scale | None) -> str:
-    """A verdict with its reason and whatever stands behind it."""
-    kind = "warn" if said.value is None else "ok"
-    head = note(mark(say, said.value, scale), kind)
-    reason = f"<p>{esc(said.reason)}</p>" if said.reason else ""
-    return head + reason + _dimensions(say, said.details) + _statements(say, said.details)
-
-
-def _dimensions(say: Say, details: Mapping[str, Any]) -> str:
-    found = details.get("dimensions")
-    if not isinstance(found, Mapping):
-        return ""
-    cells = (
-        f"<div><b>{esc(found.get(key, '–'))}</b><span>{say(*name)}</span></div>"
-        for key, name in DIMENSIONS.items()
+    asleep_mark = translate("（用时启动）", " (starts when used)") if generator.readiness is Readiness.ASLEEP else ""
+    return (
+        f"{generator.title} · {generator.model}{asleep_mark}"
+        if generator.artifact is None
+        else f"{generator.title}{asleep_mark}"
     )
-    return f'<div class="zf-figures">{"".join(cells)}</div>'
 
 
-def _statements(say: Say, details: Mapping[str, Any]) -> str:
-    parts = []
-    for key, name in (("merits", ("褒方", "For")), ("faults", ("贬方", "Against"))):
-        if isinstance(details.get(key), list):
-            lines = "".join(f"<li>{esc(line)}</li>" for line in details[key]) or "<li>–</li>"
-            parts.append(f"<h4>{say(*name)}</h4><ul>{lines}</ul>")
-    for key, name in (("first", ("初判", "First verdict")), ("final", ("复核", "Review"))):
-        if isinstance(details.get(key), Mapping):
-            told = details[key]
-            said = f"{esc(told.get('verdict', '–'))} · {esc(told.get('explanation', ''))}"
-            parts.append(f"<h4>{say(*name)}</h4><p>{said}</p>")
-    return "".join(parts)
+def verdict_mark(translate: Translator, verdict_value: float | None, verdict_scale: Scale | None) -> str:
+    """A verdict in a word or a number."""
+    if verdict_value is None:
+        return translate("未评", "unscored")
+    if verdict_scale is Scale.BINARY:
+        return translate("优秀", "excellent") if verdict_value >= 0.5 else translate("不优秀", "not excellent")
+    if verdict_scale is Scale.RUBRIC:
+        level_name = (
+            translate("优秀", "excellent")
+            if verdict_value >= RUBRIC_EXCELLENT
+            else translate("未达优秀", "below excellent")
+        )
+        return f"{verdict_value:.2f} / 3 · {level_name}"
+    return f"{verdict_value:.3f}"
+
+
+def opinion_html(translate: Translator, judge_opinion: Opinion, verdict_scale: Scale | None) -> str:
+    """A verdict with its reason and whatever stands behind it."""
+    note_kind = "warn" if judge_opinion.value is None else "ok"
+    verdict_note = note(verdict_mark(translate, judge_opinion.value, verdict_scale), note_kind)
+    reason_html = f"<p>{esc(judge_opinion.reason)}</p>" if judge_opinion.reason else ""
+    return (
+        verdict_note
+        + reason_html
+        + _dimension_figures(translate, judge_opinion.details)
+        + _statement_blocks(translate, judge_opinion.details)
+    )
+
+
+def _dimension_figures(translate: Translator, details: Mapping[str, Any]) -> str:
+    dimensions = details.get("dimensions")
+    if not isinstance(dimensions, Mapping):
+        return ""
+    dimension_cells = (
+        f"<div><b>{esc(dimensions.get(dimension, '–'))}</b><span>{translate(*name_pair)}</span></div>"
+        for dimension, name_pair in DIMENSION_NAMES.items()
+    )
+    return f'<div class="zf-figures">{"".join(dimension_cells)}</div>'
+
+
+def _statement_blocks(translate: Translator, details: Mapping[str, Any]) -> str:
+    html_blocks = []
+    for detail_key, name_pair in (("merits", ("褒方", "For")), ("faults", ("贬方", "Against"))):
+        if isinstance(details.get(detail_key), list):
+            line_items = "".join(f"<li>{esc(statement)}</li>" for statement in details[detail_key]) or "<li>–</li>"
+            html_blocks.append(f"<h4>{translate(*name_pair)}</h4><ul>{line_items}</ul>")
+    for detail_key, name_pair in (("first", ("初判", "First verdict")), ("final", ("复核", "Review"))):
+        if isinstance(details.get(detail_key), Mapping):
+            round_details = details[detail_key]
+            verdict_text = f"{esc(round_details.get('verdict', '–'))} · {esc(round_details.get('explanation', ''))}"
+            html_blocks.append(f"<h4>{translate(*name_pair)}</h4><p>{verdict_text}</p>")
+    return "".join(html_blocks)

@@ -8,59 +8,61 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-HEAD_START = 2.0
+HEAD_START_S = 2.0
 """Seconds that the first visitors have the processor for themselves."""
 
 
-class Later:
+class DeferredApp:
     """An application below `prefix`, built in a thread soon after the start or at its first request."""
 
-    def __init__(self, prefix: str, make: Callable[[], FastAPI]) -> None:
-        self.prefix = prefix
-        self._make = make
-        self._lock = asyncio.Lock()
-        self._stack = AsyncExitStack()
-        self._built: FastAPI | None = None
+    def __init__(self, url_prefix: str, build_app: Callable[[], FastAPI]) -> None:
+        self.url_prefix = url_prefix
+        self._build_app = build_app
+        self._build_lock = asyncio.Lock()
+        self._exit_stack = AsyncExitStack()
+        self._built_app: FastAPI | None = None
 
-    def join(self, app: FastAPI) -> None:
+    def attach_to(self, outer_app: FastAPI) -> None:
         """Answer what lies below the prefix, live as long as `app`."""
-        before = app.router.lifespan_context
+        outer_lifespan = outer_app.router.lifespan_context
 
         @asynccontextmanager
-        async def lifespan(outer: FastAPI) -> AsyncIterator[Any]:
-            async with before(outer) as state, self._stack:
-                soon = asyncio.create_task(self._soon())
-                yield state
-                soon.cancel()
+        async def lifespan(running_app: FastAPI) -> AsyncIterator[Any]:
+            async with outer_lifespan(running_app) as lifespan_state, self._exit_stack:
+                build_task = asyncio.create_task(self._build_soon())
+                yield lifespan_state
+                build_task.cancel()
 
-        app.router.lifespan_context = lifespan
-        app.add_middleware(_Gate, later=self)
+        outer_app.router.lifespan_context = lifespan
+        outer_app.add_middleware(_DeferredGate, later=self)
 
-    def owns(self, scope: Scope) -> bool:
+    def owns_request(self, scope: Scope) -> bool:
         """Whether this request is for the application below the prefix."""
-        path = scope.get("path", "")
-        ours = path == self.prefix or path.startswith(f"{self.prefix}/")
-        return bool(scope["type"] != "lifespan" and ours)
+        request_path = scope.get("path", "")
+        is_below_prefix = request_path == self.url_prefix or request_path.startswith(f"{self.url_prefix}/")
+        return bool(scope["type"] != "lifespan" and is_below_prefix)
 
-    async def ready(self) -> FastAPI:
+    async def ensure_built(self) -> FastAPI:
         """The application, built and started by whoever comes first."""
-        async with self._lock:
-            if self._built is None:
-                built = await asyncio.to_thread(self._make)
-                await self._stack.enter_async_context(built.router.lifespan_context(built))
-                self._built = built
-            return self._built
+        async with self._build_lock:
+            if self._built_app is None:
+                built_app = await asyncio.to_thread(self._build_app)
+                await self._exit_stack.enter_async_context(built_app.router.lifespan_context(built_app))
+                self._built_app = built_app
+            return self._built_app
 
-    async def _soon(self) -> None:
-        await asyncio.sleep(HEAD_START)
-        await self.ready()
+    async def _build_soon(self) -> None:
+        await asyncio.sleep(HEAD_START_S)
+        await self.ensure_built()
 
 
-class _Gate:
-    def __init__(self, app: ASGIApp, later: Later) -> None:
-        self._app = app
-        self._later = later
+class _DeferredGate:
+    def __init__(self, wrapped_app: ASGIApp, later: DeferredApp) -> None:
+        self._wrapped_app = wrapped_app
+        self._deferred_app = later
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = await self._later.ready() if self._later.owns(scope) else self._app
-        await app(scope, receive, send)
+        target_app = (
+            await self._deferred_app.ensure_built() if self._deferred_app.owns_request(scope) else self._wrapped_app
+        )
+        await target_app(scope, receive, send)

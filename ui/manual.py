@@ -5,60 +5,73 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
-from backend.settings import ROOT
-from ui.say import Lang, Say
+from backend.settings import PROJECT_ROOT
+from ui.say import Language, Translator
 from ui.widgets import esc
 
-DOCS = ROOT / "docs"
-KINDS = (".md", ".png")
+DOCS_FOLDER = PROJECT_ROOT / "docs"
+SERVED_SUFFIXES = (".md", ".png")
 
 
-def router(style: str, script: str) -> APIRouter:
+def build_router(style_url: str, script_url: str) -> APIRouter:
     """The routes under /help: every page and picture of docs/ at its own path, so that its links hold.
 
     `style` and `script` are the addresses of the sheet and of the script that knows the colour scheme.
     """
-    routes = APIRouter(prefix="/help", include_in_schema=False)
+    help_routes = APIRouter(prefix="/help", include_in_schema=False)
 
-    @routes.get("/{path:path}")
-    def show(path: str) -> Response:
-        file = (DOCS / path).resolve()
-        if not file.is_relative_to(DOCS) or file.suffix not in KINDS or not file.is_file():
-            missing = "<p>没有这一页。There is no such page.</p>"
-            return HTMLResponse(frame(Say("zh"), "", missing, style, script), 404)
-        if file.suffix != ".md":
-            return FileResponse(file)
-        return HTMLResponse(_page(file, style, script))
+    @help_routes.get("/{path:path}")
+    def show_document(path: str) -> Response:
+        document_file = (DOCS_FOLDER / path).resolve()
+        if (
+            not document_file.is_relative_to(DOCS_FOLDER)
+            or document_file.suffix not in SERVED_SUFFIXES
+            or not document_file.is_file()
+        ):
+            missing_html = "<p>没有这一页。There is no such page.</p>"
+            return HTMLResponse(plain_page(Translator("zh"), "", missing_html, style_url, script_url), 404)
+        if document_file.suffix != ".md":
+            return FileResponse(document_file)
+        return HTMLResponse(_documentation_page(document_file, style_url, script_url))
 
-    return routes
+    return help_routes
 
 
-def has_page(lang: Lang, path: str) -> bool:
+def has_page(language: Language, page_path: str) -> bool:
     """Whether a page of the application is documented in this language."""
-    return (DOCS / lang / f"{path}.md").is_file()
+    return (DOCS_FOLDER / language / f"{page_path}.md").is_file()
 
 
-def _page(file: Path, style: str, script: str) -> str:
+def _documentation_page(document_file: Path, style_url: str, script_url: str) -> str:
     from markdown_it import MarkdownIt
 
-    lang, name = file.parent.name, file.name
-    say = Say("zh" if lang == "zh" else "en")
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(file.read_text(encoding="utf-8"))
-    other = {"zh": "en", "en": "zh"}.get(lang)
-    switch = ""
-    if other and (DOCS / other / name).is_file():
-        switch = f'<a href="../{other}/{esc(name)}">{say("English", "中文")}</a>'
-    return frame(say, switch, body, style, script)
+    language, file_name = document_file.parent.name, document_file.name
+    translate = Translator("zh" if language == "zh" else "en")
+    body_html = (
+        MarkdownIt("commonmark", {"html": False}).enable("table").render(document_file.read_text(encoding="utf-8"))
+    )
+    other_language = {"zh": "en", "en": "zh"}.get(language)
+    language_link = ""
+    if other_language and (DOCS_FOLDER / other_language / file_name).is_file():
+        language_link = f'<a href="../{other_language}/{esc(file_name)}">{translate("English", "中文")}</a>'
+    return plain_page(translate, language_link, body_html, style_url, script_url)
 
 
-def frame(say: Say, switch: str, body: str, style: str, script: str, title: str = "") -> str:
+def plain_page(
+    translate: Translator,
+    language_link: str,
+    body_html: str,
+    style_url: str,
+    script_url: str,
+    page_title: str = "",
+) -> str:
     """A plain page of the application outside of Gradio: `body` is ready HTML."""
-    title = title or say("祝福 · 使用说明", "Zhufu · Documentation")
-    contents = f'<a href="/help/{say.lang}/index.md">{say("目录", "Contents")}</a>'
-    back = f'<a href="/{say.lang}/">{say("回到祝福", "Back to Zhufu")}</a>'
+    page_title = page_title or translate("祝福 · 使用说明", "Zhufu · Documentation")
+    contents_link = f'<a href="/help/{translate.lang}/index.md">{translate("目录", "Contents")}</a>'
+    back_link = f'<a href="/{translate.lang}/">{translate("回到祝福", "Back to Zhufu")}</a>'
     return (
-        f'<!doctype html><html lang="{"zh-CN" if say.lang == "zh" else "en"}"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
-        f'<link rel="stylesheet" href="{style}"><script src="{script}"></script></head>'
-        f"<body><header>{back}<span>{contents}{switch}</span></header><main>{body}</main></body></html>"
+        f'<!doctype html><html lang="{"zh-CN" if translate.lang == "zh" else "en"}"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{page_title}</title>'
+        f'<link rel="stylesheet" href="{style_url}"><script src="{script_url}"></script></head>'
+        f"<body><header>{back_link}<span>{contents_link}{language_link}</span></header><main>{body_html}</main></body></html>"
     )

@@ -6,93 +6,107 @@ import gradio as gr
 
 from backend.errors import UserError
 from backend.services import Services
-from backend.text import number_of
-from ui.pairs_ablation import Ablations
-from ui.pairs_form import Form
-from ui.pairs_runs import Runs
-from ui.pairs_table import Pairs
-from ui.say import Say
-from ui.widgets import ROW, fill, html_block, note, polite, title
+from backend.text import parse_row_number
+from ui.pairs_ablation import AblationTab
+from ui.pairs_form import PairRunForm
+from ui.pairs_runs import PairRunsTab
+from ui.pairs_table import PairTableTab
+from ui.say import Translator
+from ui.widgets import ROW_CLICK, fill_on_load, friendly_errors, html_block, note, page_title
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-RUNS, PAIRS, NEW, ABLATIONS = "runs", "pairs", "new", "ablations"
-REMEMBER = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?run=${id}`); }"
+SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+RUNS_TAB, PAIRS_TAB, NEW_RUN_TAB, ABLATIONS_TAB = "runs", "pairs", "new", "ablations"
+REMEMBER_SCRIPT = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?run=${id}`); }"
 
 
-def build(services: Services, say: Say) -> None:
+def build_page(services: Services, translate: Translator) -> None:
     """One run is chosen for the whole page; its number stands in the address."""
     html_block(
-        title(
-            say("偏好对", "Pairs"),
-            say(
+        page_title(
+            translate("偏好对", "Pairs"),
+            translate(
                 "写几条候选，请评审团一条条评议，好的配差的，就是偏好对。每一对都能点开看它是怎么评出来的，也能改判。",
                 "Candidates are written, a panel debates each, accepted ones are paired with refused ones. "
                 "Open any pair to see how its label came about, and overrule it.",
             ),
         )
     )
-    which = gr.Dropdown(
-        label=say("看哪一批", "Run"),
+    run_dropdown = gr.Dropdown(
+        label=translate("看哪一批", "Run"),
         choices=[],
         visible=False,
         filterable=False,
         elem_id="zf-pair-which",
     )
-    with gr.Tabs(elem_id="zf-pairs-tabs") as tabs:
-        with gr.Tab(say("批次", "Runs"), id=RUNS):
-            runs = Runs(services, say, which)
-        with gr.Tab(say("逐对看", "Pair by pair"), id=PAIRS) as pairs_tab:
-            Pairs(services, say, pairs_tab, which)
-        with gr.Tab(say("新的一批", "New run"), id=NEW) as new_tab:
-            form = Form(services, say, new_tab)
-        with gr.Tab(say("去掉一个角色", "Ablations"), id=ABLATIONS) as ablation_tab:
-            Ablations(services, say, ablation_tab)
-    runs.steer()
-    _choosing(services, say, runs, which)
-    _starting(services, say, runs, form, tabs, which)
+    with gr.Tabs(elem_id="zf-pairs-tabs") as page_tabs:
+        with gr.Tab(translate("批次", "Runs"), id=RUNS_TAB):
+            runs_tab = PairRunsTab(services, translate, run_dropdown)
+        with gr.Tab(translate("逐对看", "Pair by pair"), id=PAIRS_TAB) as pairs_tab:
+            PairTableTab(services, translate, pairs_tab, run_dropdown)
+        with gr.Tab(translate("新的一批", "New run"), id=NEW_RUN_TAB) as new_tab:
+            run_form = PairRunForm(services, translate, new_tab)
+        with gr.Tab(translate("去掉一个角色", "Ablations"), id=ABLATIONS_TAB) as ablation_tab:
+            AblationTab(services, translate, ablation_tab)
+    runs_tab.wire_buttons()
+    _wire_choice(services, translate, runs_tab, run_dropdown)
+    _wire_start(services, translate, runs_tab, run_form, page_tabs, run_dropdown)
 
 
-def _choosing(services: Services, say: Say, runs: Runs, which: gr.Dropdown) -> None:
-    @polite(say)
-    def load(request: gr.Request) -> list[Any]:
-        known = [run.id for run in services.pairs.runs()]
-        wish = number_of(request.query_params.get("run"))
-        chosen = wish if wish in known else next(iter(known), None)
-        return [_chosen(runs, chosen), *runs.look(chosen, None)]
+def _wire_choice(services: Services, translate: Translator, runs_tab: PairRunsTab, run_dropdown: gr.Dropdown) -> None:
+    @friendly_errors(translate)
+    def load_page(request: gr.Request) -> list[Any]:
+        run_ids = [pair_run.id for pair_run in services.pairs.runs()]
+        requested_id = parse_row_number(request.query_params.get("run"))
+        chosen_id = requested_id if requested_id in run_ids else next(iter(run_ids), None)
+        return [_dropdown_update(runs_tab, chosen_id), *runs_tab.poll_updates(chosen_id, None)]
 
-    @polite(say)
-    def press(event: gr.EventData) -> Any:
-        run = number_of(getattr(event, "run", None))
-        return gr.skip() if run is None else _chosen(runs, run)
+    @friendly_errors(translate)
+    def choose_clicked(event: gr.EventData) -> Any:
+        run_id = parse_row_number(getattr(event, "run", None))
+        return gr.skip() if run_id is None else _dropdown_update(runs_tab, run_id)
 
-    fill(load, which, *runs.outputs)
-    which.change(polite(say)(runs.look), [which, runs.seen], runs.outputs, **QUIET)
-    which.change(None, which, None, js=REMEMBER)
-    which.input(lambda: "", None, runs.told, **QUIET)
-    runs.listed.click(press, None, which, **ROW)
+    fill_on_load(load_page, run_dropdown, *runs_tab.outputs)
+    run_dropdown.change(
+        friendly_errors(translate)(runs_tab.poll_updates),
+        [run_dropdown, runs_tab.seen_facts],
+        runs_tab.outputs,
+        **SILENT_EVENT,
+    )
+    run_dropdown.change(None, run_dropdown, None, js=REMEMBER_SCRIPT)
+    run_dropdown.input(lambda: "", None, runs_tab.message_block, **SILENT_EVENT)
+    runs_tab.list_block.click(choose_clicked, None, run_dropdown, **ROW_CLICK)
 
 
-def _starting(
-    services: Services, say: Say, runs: Runs, form: Form, tabs: gr.Tabs, which: gr.Dropdown
+def _wire_start(
+    services: Services,
+    translate: Translator,
+    runs_tab: PairRunsTab,
+    run_form: PairRunForm,
+    page_tabs: gr.Tabs,
+    run_dropdown: gr.Dropdown,
 ) -> None:
-    @polite(say)
-    def begin(visit: gr.Request, *given: Any) -> list[Any]:
+    @friendly_errors(translate)
+    def begin_run(page_request: gr.Request, *box_values: Any) -> list[Any]:
         try:
-            run, job = services.pairs.submit(form.request(visit, *given))
+            pair_run, run_job = services.pairs.submit(run_form.read_request(page_request, *box_values))
         except UserError as error:
-            return [note(say.of(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
-        told = note(
-            say(
-                f"“{run.name}”开始了（任务 {job.id}）。关掉页面也照样做。",
-                f"“{run.name}” has begun (job {job.id}). It goes on without this page.",
+            return [note(translate.localize(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
+        message = note(
+            translate(
+                f"“{pair_run.name}”开始了（任务 {run_job.id}）。关掉页面也照样做。",
+                f"“{pair_run.name}” has begun (job {run_job.id}). It goes on without this page.",
             ),
             "ok",
         )
-        return ["", told, gr.update(selected=RUNS), _chosen(runs, run.id)]
+        return ["", message, gr.update(selected=RUNS_TAB), _dropdown_update(runs_tab, pair_run.id)]
 
-    form.start.click(begin, form.boxes, [form.told, runs.told, tabs, which])
+    run_form.start_button.click(
+        begin_run,
+        run_form.input_boxes,
+        [run_form.message_block, runs_tab.message_block, page_tabs, run_dropdown],
+    )
 
 
-def _chosen(runs: Runs, run_id: int | None) -> dict[str, Any]:
-    known = runs.choices()
-    return gr.update(choices=known, value=run_id, visible=bool(known))
+def _dropdown_update(runs_tab: PairRunsTab, run_id: int | None) -> dict[str, Any]:
+    run_choices = runs_tab.run_choices()
+    return gr.update(choices=run_choices, value=run_id, visible=bool(run_choices))

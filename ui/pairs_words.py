@@ -1,20 +1,20 @@
 """Names of stages, states, losses and agents on the page of pairs, in both languages."""
 
-from backend.agents.pairing import Way
-from backend.pairs.vocabulary import Decider, PairState, Stage
-from ui.say import Say
-from ui.widgets import pill
+from backend.agents.pairing import PairingMode
+from backend.pairs.vocabulary import Decider, PairStage, PairState
+from ui.say import Translator
+from ui.widgets import pill_html
 
-Words = tuple[str, str]
+BilingualText = tuple[str, str]
 
-STAGES: dict[Stage, Words] = {
-    Stage.FILTERING: ("筛请求", "filtering"),
-    Stage.WRITING: ("写候选", "writing"),
-    Stage.JUDGING: ("评议", "debating"),
-    Stage.PAIRING: ("配对", "pairing"),
-    Stage.DONE: ("完成", "done"),
+STAGE_NAMES: dict[PairStage, BilingualText] = {
+    PairStage.FILTERING: ("筛请求", "filtering"),
+    PairStage.WRITING: ("写候选", "writing"),
+    PairStage.JUDGING: ("评议", "debating"),
+    PairStage.PAIRING: ("配对", "pairing"),
+    PairStage.DONE: ("完成", "done"),
 }
-STATES: dict[PairState, Words] = {
+STATE_NAMES: dict[PairState, BilingualText] = {
     PairState.PROPOSED: ("裁判定的", "by the judge"),
     PairState.CHECKING: ("等人复核", "with people"),
     PairState.REVIEW: ("待你决定", "for review"),
@@ -22,7 +22,7 @@ STATES: dict[PairState, Words] = {
     PairState.FLIPPED: ("已对调", "flipped"),
     PairState.DISCARDED: ("已丢弃", "discarded"),
 }
-_PILLS = {
+_STATE_PILLS = {
     PairState.PROPOSED: ("off", "○"),
     PairState.CHECKING: ("wait", "◷"),
     PairState.REVIEW: ("bad", "!"),
@@ -30,22 +30,22 @@ _PILLS = {
     PairState.FLIPPED: ("run", "⇄"),
     PairState.DISCARDED: ("off", "✕"),
 }
-DECIDERS: dict[Decider, Words] = {
+DECIDER_NAMES: dict[Decider, BilingualText] = {
     Decider.PANEL: ("裁判", "the judge"),
     Decider.PEOPLE: ("多人复核", "people"),
     Decider.PERSON: ("审阅者", "a reviewer"),
 }
-WAYS: dict[Way, Words] = {
-    Way.ALL: ("所有组合", "every combination"),
-    Way.BEST_WORST: ("最好配最差", "best with worst"),
-    Way.HARDEST: ("最难分的一对", "the hardest pair"),
+PAIRING_WAYS: dict[PairingMode, BilingualText] = {
+    PairingMode.ALL: ("所有组合", "every combination"),
+    PairingMode.BEST_WORST: ("最好配最差", "best with worst"),
+    PairingMode.HARDEST: ("最难分的一对", "the hardest pair"),
 }
-WISHED: dict[str, Words] = {
+REQUESTED_LENGTHS: dict[str, BilingualText] = {
     "free": ("长短不限", "any length"),
     "short": ("要求短", "asked short"),
     "long": ("要求长", "asked long"),
 }
-LOSSES: dict[str, Words] = {
+LOSS_REASONS: dict[str, BilingualText] = {
     "prompt_duplicate": ("重复的请求", "repeated request"),
     "prompt_near_duplicate": ("几乎一样的请求", "nearly the same request"),
     "prompt_several": ("一次要好几条", "asks for several"),
@@ -83,11 +83,11 @@ LOSSES: dict[str, Words] = {
 }
 
 
-def loss(say: Say, name: str) -> str:
+def loss_reason(translate: Translator, reason_name: str) -> str:
     """Why something was lost; a reason without a name in the table is shown as it is."""
-    return say(*LOSSES[name]) if name in LOSSES else name.partition("_")[2]
+    return translate(*LOSS_REASONS[reason_name]) if reason_name in LOSS_REASONS else reason_name.partition("_")[2]
 
 
-def state_pill(say: Say, state: PairState) -> str:
+def state_pill(translate: Translator, pair_state: PairState) -> str:
     """A pair's state as sign, word and colour."""
-    return pill(*_PILLS[state], say(*STATES[state]))
+    return pill_html(*_STATE_PILLS[pair_state], translate(*STATE_NAMES[pair_state]))

@@ -15,327 +15,344 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.errors import Message, UserError
-from backend.playground.records import CardView, Fields, PlayRequest, RoundView
-from backend.playground.vocabulary import Change
+from backend.playground.records import CardView, PlayRequest, RequestFields, RoundView
+from backend.playground.vocabulary import CardChange
 from backend.services import Services
 from backend.signing import Signer
 from backend.training_runs.service import TrainingService
 from backend.vocabulary import CampaignKind
 from backend.writing.generators import GeneratorInfo, Readiness
-from ui.annotation_api import Id, RequestId
-from ui.playground_words import visitors_words
-from ui.polite_route import PoliteRoute
+from ui.annotation_api import RequestId, RowId
+from ui.playground_words import visitor_message
+from ui.polite_route import ErrorMessageRoute
 
-COOKIE = "zhufu_visitor"
-_YEAR = 365 * 24 * 3600
-LOOK_S = 0.07
+VISITOR_COOKIE = "zhufu_visitor"
+_YEAR_SECONDS = 365 * 24 * 3600
+STREAM_POLL_SECONDS = 0.07
 """Between two looks at a round that is streamed; a person sees no difference below a tenth of a second."""
-LIFE_S = 10.0
+STREAM_LIFE_SECONDS = 10.0
 """Of one stream: short, so that a server that ends never waits long. The browser comes again by itself."""
 
-Name = Annotated[str, Field(min_length=1, max_length=120)]
-Text = Annotated[str, Field(max_length=20_000)]
-Part = Annotated[str, Field(max_length=1_000)]
-Token = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+ShortName = Annotated[str, Field(min_length=1, max_length=120)]
+RequestText = Annotated[str, Field(max_length=20_000)]
+FieldText = Annotated[str, Field(max_length=1_000)]
+RoundToken = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
-class _Body(BaseModel):
+class _RequestBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
-class FieldsBody(_Body):
+class FieldsBody(_RequestBody):
     """A request by parts."""
 
-    occasion: Part = ""
-    recipient: Part = ""
-    style: Part = ""
-    length: Part = ""
-    personal: Part = ""
+    occasion: FieldText = ""
+    recipient: FieldText = ""
+    style: FieldText = ""
+    length: FieldText = ""
+    personal: FieldText = ""
 
 
-class RoundBody(_Body):
+class RoundBody(_RequestBody):
     """What a visitor asks for."""
 
-    models: Annotated[list[Name], Field(max_length=20)]
-    text: Text = ""
+    models: Annotated[list[ShortName], Field(max_length=20)]
+    text: RequestText = ""
     fields: FieldsBody = FieldsBody()
     count: Annotated[int, Field(ge=1, le=8)] | None = None
-    sampling: Annotated[dict[Name, float], Field(max_length=10)] = {}
+    sampling: Annotated[dict[ShortName, float], Field(max_length=10)] = {}
     seed: Annotated[int, Field(ge=0, le=2**31 - 2)] | None = None
 
 
-class ChangeBody(_Body):
+class ChangeBody(_RequestBody):
     """How another version should differ."""
 
     change: Annotated[str, Field(max_length=20)]
 
 
-class SignalBody(_Body):
+class SignalBody(_RequestBody):
     """Like, dislike, or neither."""
 
     value: Annotated[int, Field(ge=-1, le=1)]
     request_id: RequestId
 
 
-class JudgeBody(_Body):
+class JudgeBody(_RequestBody):
     """The judge to ask."""
 
-    judge: Name
+    judge: ShortName
 
 
-class ModelBody(_Body):
+class ModelBody(_RequestBody):
     """A generator."""
 
-    model: Name
+    model: ShortName
 
 
-class CampaignBody(_Body):
+class CampaignBody(_RequestBody):
     """What people are to annotate."""
 
-    models: Annotated[list[Name], Field(min_length=1, max_length=4)]
+    models: Annotated[list[ShortName], Field(min_length=1, max_length=4)]
     kind: Annotated[str, Field(max_length=20)]
 
 
-class ScoreBody(_Body):
+class ScoreBody(_RequestBody):
     """What a judge is to score."""
 
-    model: Name
-    judge: Name
+    model: ShortName
+    judge: ShortName
 
 
-def router(services: Services) -> APIRouter:
+def build_router(services: Services) -> APIRouter:
     """The routes under /api/play."""
-    routes = APIRouter(prefix="/api/play", route_class=PoliteRoute, default_response_class=JSONResponse)
+    routes = APIRouter(prefix="/api/play", route_class=ErrorMessageRoute, default_response_class=JSONResponse)
     signer = Signer(services.settings.home, "zhufu-visitor")
     _add_models(routes, services, signer)
     _add_rounds(routes, services, signer)
     _add_cards(routes, services, signer)
-    _add_flow(routes, services)
+    _add_workflow(routes, services)
     return routes
 
 
 def _add_models(routes: APIRouter, services: Services, signer: Signer) -> None:
     @routes.get("/models")
-    def models(request: Request) -> JSONResponse:
-        reply = JSONResponse(
+    def list_models(request: Request) -> JSONResponse:
+        response = JSONResponse(
             {
-                "models": [_model(info) for info in services.generators.generators()],
-                "starter": _starter(services),
-                "judges": services.card_judges.names(),
+                "models": [_generator_json(generator_info) for generator_info in services.generators.generators()],
+                "starter": _starter_json(services),
+                "judges": services.card_judges.judge_names(),
             }
         )
-        if not _visitor(request, signer):
-            _welcome(request, reply, signer)
-        return reply
+        if not _read_visitor(request, signer):
+            _set_visitor_cookie(request, response, signer)
+        return response
 
     @routes.post("/models/start")
-    def start(body: ModelBody) -> JSONResponse:
+    def start_model(body: ModelBody) -> JSONResponse:
         services.generators.start(body.model)
-        return JSONResponse({"model": _model(services.generators.info(body.model))})
+        return JSONResponse({"model": _generator_json(services.generators.info(body.model))})
 
     @routes.post("/models/stop")
-    def stop(body: ModelBody) -> JSONResponse:
+    def stop_model(body: ModelBody) -> JSONResponse:
         services.generators.stop(body.model)
-        return JSONResponse({"model": _model(services.generators.info(body.model))})
+        return JSONResponse({"model": _generator_json(services.generators.info(body.model))})
 
     @routes.post("/starter")
-    def starter() -> JSONResponse:
+    def start_starter() -> JSONResponse:
         TrainingService(services.jobs).start_starter()
-        return JSONResponse({"starter": _starter(services)})
+        return JSONResponse({"starter": _starter_json(services)})
 
 
 def _add_rounds(routes: APIRouter, services: Services, signer: Signer) -> None:
-    play = services.play
+    play_service = services.play
 
     @routes.post("/rounds")
-    def begin(body: RoundBody, request: Request) -> JSONResponse:
-        visitor = _visitor(request, signer) or _new_visitor()
-        wish = PlayRequest(
+    def begin_round(body: RoundBody, request: Request) -> JSONResponse:
+        visitor = _read_visitor(request, signer) or _new_visitor()
+        play_request = PlayRequest(
             generators=tuple(body.models),
             text=body.text,
-            fields=Fields(**body.fields.model_dump()),
+            fields=RequestFields(**body.fields.model_dump()),
             count=body.count,
             sampling=body.sampling,
             seed=body.seed,
         )
-        reply = JSONResponse({"round": plain(play.begin(wish, visitor))})
-        if not _visitor(request, signer):
-            _welcome(request, reply, signer, visitor)
-        return reply
+        response = JSONResponse({"round": round_json(play_service.begin(play_request, visitor))})
+        if not _read_visitor(request, signer):
+            _set_visitor_cookie(request, response, signer, visitor)
+        return response
 
     @routes.get("/rounds")
-    def recent(request: Request) -> JSONResponse:
-        return JSONResponse({"rounds": [plain(view) for view in play.recent(_visitor(request, signer))]})
+    def recent_rounds(request: Request) -> JSONResponse:
+        return JSONResponse(
+            {"rounds": [round_json(round_view) for round_view in play_service.recent(_read_visitor(request, signer))]}
+        )
 
     @routes.get("/rounds/{token}")
-    def one(token: Token, request: Request) -> JSONResponse:
-        return JSONResponse({"round": plain(play.view(token, _visitor(request, signer)))})
+    def show_round(token: RoundToken, request: Request) -> JSONResponse:
+        return JSONResponse({"round": round_json(play_service.view(token, _read_visitor(request, signer)))})
 
     @routes.post("/rounds/{token}/stop")
-    def stop(token: Token, request: Request) -> JSONResponse:
-        return JSONResponse({"round": plain(play.stop(token, _visitor(request, signer)))})
+    def stop_round(token: RoundToken, request: Request) -> JSONResponse:
+        return JSONResponse({"round": round_json(play_service.stop(token, _read_visitor(request, signer)))})
 
     @routes.get("/rounds/{token}/events")
-    async def events(token: Token, request: Request) -> StreamingResponse:
-        visitor = _visitor(request, signer)
-        first = await asyncio.to_thread(play.view, token, visitor)
+    async def stream_events(token: RoundToken, request: Request) -> StreamingResponse:
+        visitor = _read_visitor(request, signer)
+        first_view = await asyncio.to_thread(play_service.view, token, visitor)
 
-        async def told() -> AsyncIterator[str]:
-            view, until = first, time.monotonic() + LIFE_S
-            yield f"retry: 300\n{_event(view)}"
-            while view.running and time.monotonic() < until:
-                await asyncio.sleep(LOOK_S)
-                seen, view = view.revision, play.view(token, visitor)
-                if view.revision != seen:
-                    yield _event(view)
-            if not view.running:
+        async def event_stream() -> AsyncIterator[str]:
+            round_view, deadline = first_view, time.monotonic() + STREAM_LIFE_SECONDS
+            yield f"retry: 300\n{_event_text(round_view)}"
+            while round_view.running and time.monotonic() < deadline:
+                await asyncio.sleep(STREAM_POLL_SECONDS)
+                seen_revision, round_view = round_view.revision, play_service.view(token, visitor)
+                if round_view.revision != seen_revision:
+                    yield _event_text(round_view)
+            if not round_view.running:
                 yield "event: end\ndata: {}\n\n"
 
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(told(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(event_stream(), media_type="text/event-stream", headers=headers)
 
 
 def _add_cards(routes: APIRouter, services: Services, signer: Signer) -> None:
-    play = services.play
+    play_service = services.play
 
     @routes.post("/cards/{card_id}/change")
-    def change(card_id: Id, body: ChangeBody, request: Request) -> JSONResponse:
-        wish = _change(body.change)
-        return JSONResponse({"round": plain(play.change(card_id, wish, _visitor(request, signer)))})
+    def change_card(card_id: RowId, body: ChangeBody, request: Request) -> JSONResponse:
+        card_change = _parse_change(body.change)
+        return JSONResponse(
+            {"round": round_json(play_service.change(card_id, card_change, _read_visitor(request, signer)))}
+        )
 
     @routes.post("/cards/{card_id}/signal")
-    def signal(card_id: Id, body: SignalBody, request: Request) -> JSONResponse:
-        card = play.signal(card_id, _visitor(request, signer), body.value, body.request_id)
-        return JSONResponse({"card": _card(card)})
+    def rate_card(card_id: RowId, body: SignalBody, request: Request) -> JSONResponse:
+        rated_card = play_service.signal(card_id, _read_visitor(request, signer), body.value, body.request_id)
+        return JSONResponse({"card": _card_json(rated_card)})
 
     @routes.post("/cards/{card_id}/judge")
-    def judge(card_id: Id, body: JudgeBody, request: Request) -> JSONResponse:
-        view, card = play.card(card_id, _visitor(request, signer))
-        said = services.card_judges.ask(body.judge, view.prompt, card.text)
+    def judge_card(card_id: RowId, body: JudgeBody, request: Request) -> JSONResponse:
+        round_view, judged_card = play_service.card(card_id, _read_visitor(request, signer))
+        judgment = services.card_judges.judge_greeting(body.judge, round_view.prompt, judged_card.text)
         return JSONResponse(
-            {"judge": said.judge, "scale": said.scale, "value": said.value, "reason": said.reason}
+            {
+                "judge": judgment.judge,
+                "scale": judgment.scale,
+                "value": judgment.verdict_value,
+                "reason": judgment.reason,
+            }
         )
 
 
-def _add_flow(routes: APIRouter, services: Services) -> None:
+def _add_workflow(routes: APIRouter, services: Services) -> None:
     @routes.get("/tallies")
-    def tallies() -> JSONResponse:
-        rows = [vars(tally) for tally in services.play.tallies()]
-        return JSONResponse({"tallies": rows})
+    def list_tallies() -> JSONResponse:
+        tally_rows = [vars(model_tally) for model_tally in services.play.tallies()]
+        return JSONResponse({"tallies": tally_rows})
 
     @routes.post("/campaign")
-    def campaign(body: CampaignBody) -> JSONResponse:
-        made = services.flow.campaign(body.models, _kind(body.kind))
-        return JSONResponse({"campaign": {"id": made.id, "name": made.name, "items": made.items}})
+    def create_campaign(body: CampaignBody) -> JSONResponse:
+        created_campaign = services.flow.create_campaign(body.models, _parse_campaign_kind(body.kind))
+        return JSONResponse(
+            {
+                "campaign": {
+                    "id": created_campaign.id,
+                    "name": created_campaign.name,
+                    "items": created_campaign.items,
+                }
+            }
+        )
 
     @routes.post("/score")
-    def score(body: ScoreBody) -> JSONResponse:
-        job = services.flow.score(body.model, body.judge)
-        return JSONResponse({"job": job.id})
+    def start_scoring(body: ScoreBody) -> JSONResponse:
+        scoring_job = services.flow.submit_scoring(body.model, body.judge)
+        return JSONResponse({"job": scoring_job.id})
 
 
-def _visitor(request: Request, signer: Signer) -> str:
-    value = signer.read(request.cookies.get(COOKIE, ""))
-    return value if isinstance(value, str) else ""
+def _read_visitor(request: Request, signer: Signer) -> str:
+    visitor_id = signer.read(request.cookies.get(VISITOR_COOKIE, ""))
+    return visitor_id if isinstance(visitor_id, str) else ""
 
 
 def _new_visitor() -> str:
     return secrets.token_hex(16)
 
 
-def _welcome(request: Request, reply: JSONResponse, signer: Signer, visitor: str = "") -> None:
-    reply.set_cookie(
-        COOKIE,
+def _set_visitor_cookie(request: Request, response: JSONResponse, signer: Signer, visitor: str = "") -> None:
+    response.set_cookie(
+        VISITOR_COOKIE,
         signer.sign(visitor or _new_visitor()),
-        max_age=_YEAR,
+        max_age=_YEAR_SECONDS,
         httponly=True,
         samesite="lax",
         secure=request.url.scheme == "https",
     )
 
 
-def _change(value: str) -> Change:
-    if value not in set(Change):
-        raise UserError(f"There is no change “{value}”.", f"没有“{value}”这种改法。")
-    return Change(value)
+def _parse_change(change_name: str) -> CardChange:
+    if change_name not in set(CardChange):
+        raise UserError(f"There is no change “{change_name}”.", f"没有“{change_name}”这种改法。")
+    return CardChange(change_name)
 
 
-def _kind(value: str) -> CampaignKind:
-    if value not in set(CampaignKind):
-        raise UserError(f"There is no campaign of kind “{value}”.", f"没有“{value}”这类任务。")
-    return CampaignKind(value)
+def _parse_campaign_kind(kind_name: str) -> CampaignKind:
+    if kind_name not in set(CampaignKind):
+        raise UserError(f"There is no campaign of kind “{kind_name}”.", f"没有“{kind_name}”这类任务。")
+    return CampaignKind(kind_name)
 
 
-def _starter(services: Services) -> dict[str, Any]:
+def _starter_json(services: Services) -> dict[str, Any]:
     """How far the starter's writer is, and why it cannot be trained now."""
-    trainings = TrainingService(services.jobs)
-    job, blocked = trainings.starter_job(), trainings.starter_blocked()
-    running = job is not None and not job.ended
+    training_service = TrainingService(services.jobs)
+    starter_job, blocked_reason = training_service.find_starter_job(), training_service.why_starter_blocked()
+    is_running = starter_job is not None and not starter_job.ended
     return {
-        "blocked": _said(blocked),
-        "job": job.id if job else None,
-        "running": running,
-        "progress": job.progress if job and running else 0.0,
-        "failed": _said(job.error) if job and job.ended else None,
-        "waiting": _said(job.waiting) if job else None,
+        "blocked": _message_json(blocked_reason),
+        "job": starter_job.id if starter_job else None,
+        "running": is_running,
+        "progress": starter_job.progress if starter_job and is_running else 0.0,
+        "failed": _message_json(starter_job.error) if starter_job and starter_job.ended else None,
+        "waiting": _message_json(starter_job.waiting) if starter_job else None,
     }
 
 
-def _model(info: GeneratorInfo) -> dict[str, Any]:
+def _generator_json(generator_info: GeneratorInfo) -> dict[str, Any]:
     return {
-        "name": info.name,
-        "kind": info.kind.value,
-        "title": info.title,
-        "model": info.model,
-        "readiness": info.readiness.value,
-        "usable": info.readiness is not Readiness.GONE,
-        "size": info.size,
+        "name": generator_info.name,
+        "kind": generator_info.kind.value,
+        "title": generator_info.title,
+        "model": generator_info.model,
+        "readiness": generator_info.readiness.value,
+        "usable": generator_info.readiness is not Readiness.GONE,
+        "size": generator_info.size,
         "sampling": {
-            "temperature": info.sampling.temperature,
-            "top_p": info.sampling.top_p,
-            "max_tokens": info.sampling.max_tokens,
+            "temperature": generator_info.sampling.temperature,
+            "top_p": generator_info.sampling.top_p,
+            "max_tokens": generator_info.sampling.max_tokens,
         },
     }
 
 
-def plain(view: RoundView) -> dict[str, Any]:
+def round_json(round_view: RoundView) -> dict[str, Any]:
     """A round as the page gets it."""
     return {
-        "token": view.token,
-        "prompt": view.prompt,
-        "wish": dict(view.wish),
-        "seed": view.seed,
-        "created_at": view.created_at.isoformat(),
-        "running": view.running,
-        "revision": view.revision,
-        "note": _said(view.note),
-        "cards": [_card(card) for card in view.cards],
+        "token": round_view.token,
+        "prompt": round_view.prompt,
+        "wish": dict(round_view.entered_request),
+        "seed": round_view.seed,
+        "created_at": round_view.created_at.isoformat(),
+        "running": round_view.running,
+        "revision": round_view.revision,
+        "note": _message_json(round_view.note),
+        "cards": [_card_json(card_view) for card_view in round_view.cards],
     }
 
 
-def _card(card: CardView) -> dict[str, Any]:
+def _card_json(card_view: CardView) -> dict[str, Any]:
     return {
-        "id": card.id,
-        "generator": card.generator,
-        "model": card.model,
-        "place": card.place,
-        "version": card.version,
-        "change": card.change.value if card.change else None,
-        "state": card.state.value,
-        "text": card.text,
-        "note": _said(visitors_words(card)),
-        "seed": card.seed,
-        "tries": card.tries,
-        "seconds": card.seconds,
-        "liked": card.liked,
-        "ahead": card.ahead,
-        "waking": card.waking,
+        "id": card_view.id,
+        "generator": card_view.generator,
+        "model": card_view.model,
+        "place": card_view.place,
+        "version": card_view.version,
+        "change": card_view.change.value if card_view.change else None,
+        "state": card_view.state.value,
+        "text": card_view.text,
+        "note": _message_json(visitor_message(card_view)),
+        "seed": card_view.seed,
+        "tries": card_view.tries,
+        "seconds": card_view.seconds,
+        "liked": card_view.liked,
+        "ahead": card_view.ahead,
+        "waking": card_view.waking,
     }
 
 
-def _said(message: Message | None) -> dict[str, str] | None:
+def _message_json(message: Message | None) -> dict[str, str] | None:
     return {"zh": message.zh, "en": message.en} if message else None
 
 
-def _event(view: RoundView) -> str:
-    return f"data: {json.dumps(plain(view), ensure_ascii=False)}\n\n"
+def _event_text(round_view: RoundView) -> str:
+    return f"data: {json.dumps(round_json(round_view), ensure_ascii=False)}\n\n"

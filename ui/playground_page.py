@@ -1,8 +1,8 @@
 """The write page: an empty root; `assets/playground.js` does the rest against the routes under /api/play."""
 
 from backend.services import Services
-from ui.judge_names import NAMES
-from ui.say import Say
+from ui.judge_names import BASELINE_NAMES
+from ui.say import Translator
 from ui.widgets import data_island, esc, html_block
 
 EXAMPLES = (
@@ -38,18 +38,18 @@ STYLES = (
 )
 
 
-def build(services: Services, say: Say) -> None:  # noqa: ARG001
+def build_page(services: Services, translate: Translator) -> None:  # noqa: ARG001
     """Ask → cards → like, change, judge."""
-    words = {
+    page_words = {
         # Requests are Chinese in both languages: greetings are, and so is what the models learnt from.
-        "examples": [{"text": zh, "label": say(zh, en)} for zh, en in EXAMPLES],
+        "examples": [{"text": zh, "label": translate(zh, en)} for zh, en in EXAMPLES],
         "occasions": OCCASIONS,
         "recipients": RECIPIENTS,
-        "styles": [[zh, say(zh, en)] for zh, en in STYLES],
-        "judges": {name: say(*both) for name, both in NAMES.items()},
+        "styles": [[zh, translate(zh, en)] for zh, en in STYLES],
+        "judges": {judge_name: translate(*bilingual_name) for judge_name, bilingual_name in BASELINE_NAMES.items()},
     }
     html_block(
-        f'<div id="zf-play" data-lang="{say.lang}" data-words="{data_island(words)}">'
-        f'<p class="zf-note">{esc(say("正在打开……", "Opening …"))}</p></div>',
+        f'<div id="zf-play" data-lang="{translate.lang}" data-words="{data_island(page_words)}">'
+        f'<p class="zf-note">{esc(translate("正在打开……", "Opening …"))}</p></div>',
         elem_id="zf-play-page",
     )

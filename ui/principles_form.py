@@ -7,201 +7,231 @@ import gradio as gr
 
 from backend.errors import UserError
 from backend.evolution.records import RunInfo, RunRequest
-from backend.evolution.told import told_uses
+from backend.evolution.told import explain_uses
 from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import Agent, Confirm, Role, Search
-from backend.scoring.records import clock
+from backend.principles.vocabulary import Agent, FlawConfirmer, Role, SearchMethod
+from backend.scoring.records import format_duration
 from backend.services import Services
-from backend.writing.generators import Readiness, is_policy
+from backend.writing.generators import Readiness, is_policy_name
 from ui.judges_words import endpoint_choices, generator_label
-from ui.principles_words import AGENTS, PARTS, SEARCHES, UNTOLD, label_choices, version_label
-from ui.say import Say
-from ui.widgets import esc, fill_tab, html_block, note, polite, unless_chosen
+from ui.principles_words import (
+    AGENT_NAMES,
+    OWN_MODEL_NOTE,
+    SEARCH_NAMES,
+    SPLIT_NAMES,
+    label_choices,
+    version_label,
+)
+from ui.say import Translator
+from ui.widgets import default_choice, esc, fill_tab, friendly_errors, html_block, note
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-NUMBERS = ("rounds", "patience", "labelled", "attacks", "duels", "gate", "locked", "seed")
-CAPS = ("max_calls", "max_cost")
+SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+NUMBER_FIELDS = ("rounds", "patience", "labelled", "attacks", "duels", "gate", "locked", "seed")
+CAP_FIELDS = ("max_calls", "max_cost")
 
 
-def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.HTML, Callable[..., None]]:
+def build_tab(services: Services, translate: Translator, form_tab: gr.Tab) -> tuple[gr.HTML, Callable[..., None]]:
     """The boxes and the estimate. Returns what is told, and how to say what a started run does."""
-    boxes = _boxes(say)
+    input_boxes = _build_boxes(translate)
     with gr.Row():
-        ask = gr.Button(say("先估算", "Estimate first"), elem_id="zf-game-estimate")
-        start = gr.Button(say("开始", "Start"), variant="primary", elem_id="zf-game-start")
-    told = html_block(elem_id="zf-game-told")
-    offered = [boxes[name] for name in ("dataset", "endpoint", *Agent, *Role)]
+        estimate_button = gr.Button(translate("先估算", "Estimate first"), elem_id="zf-game-estimate")
+        start_button = gr.Button(translate("开始", "Start"), variant="primary", elem_id="zf-game-start")
+    message_block = html_block(elem_id="zf-game-told")
+    offered_boxes = [input_boxes[box_name] for box_name in ("dataset", "endpoint", *Agent, *Role)]
 
-    @polite(say)
-    def load(chosen: str | None) -> list[Any]:
-        endpoints = endpoint_choices(services, say)
-        same = [(say("同上", "the same"), ""), *endpoints[1:]]
-        policies = [
-            (say(f"训练好的 · {label}", f"trained here · {label}"), info.name)
-            for info in services.generators.generators()
-            if info.artifact is not None and info.readiness is not Readiness.GONE
-            for label in [generator_label(say, info)]
+    @friendly_errors(translate)
+    def load_choices(chosen_dataset: str | None) -> list[Any]:
+        endpoint_options = endpoint_choices(services, translate)
+        agent_options = [(translate("同上", "the same"), ""), *endpoint_options[1:]]
+        policy_options = [
+            (translate(f"训练好的 · {writer_label}", f"trained here · {writer_label}"), generator_info.name)
+            for generator_info in services.generators.generators()
+            if generator_info.artifact is not None and generator_info.readiness is not Readiness.GONE
+            for writer_label in [generator_label(translate, generator_info)]
         ]
-        sets = label_choices(services, say)
+        label_sets = label_choices(services, translate)
         return [
-            gr.update(choices=sets, **unless_chosen(chosen, [name for _, name in sets])),
-            gr.update(choices=endpoints),
-            *(gr.update(choices=[*same, *policies] if one is Agent.GENERATOR else same) for one in Agent),
-            *(_beginnings(services, say, role) for role in Role),
+            gr.update(
+                choices=label_sets,
+                **default_choice(chosen_dataset, [dataset_name for _, dataset_name in label_sets]),
+            ),
+            gr.update(choices=endpoint_options),
+            *(
+                gr.update(choices=[*agent_options, *policy_options] if game_agent is Agent.GENERATOR else agent_options)
+                for game_agent in Agent
+            ),
+            *(_starting_versions(services, translate, principle_role) for principle_role in Role),
         ]
 
-    @polite(say)
-    def rough(*given: Any) -> str:
+    @friendly_errors(translate)
+    def show_estimate(*box_values: Any) -> str:
         try:
-            return _estimate(services, say, request(dict(zip(boxes, given, strict=True))))
+            return _estimate_html(services, translate, read_request(dict(zip(input_boxes, box_values, strict=True))))
         except UserError as error:
-            return note(say.of(error), "bad")
+            return note(translate.localize(error), "bad")
 
-    fill_tab(tab, load, offered, boxes["dataset"])
-    ask.click(rough, list(boxes.values()), told)
+    fill_tab(form_tab, load_choices, offered_boxes, input_boxes["dataset"])
+    estimate_button.click(show_estimate, list(input_boxes.values()), message_block)
 
-    def starting(show: Callable[[RunInfo], list[Any]], outputs: Sequence[Any]) -> None:
-        @polite(say)
-        def begin(*given: Any) -> list[Any]:
+    def wire_start(show_run: Callable[[RunInfo], list[Any]], outputs: Sequence[Any]) -> None:
+        @friendly_errors(translate)
+        def begin_run(*box_values: Any) -> list[Any]:
             try:
-                info = services.evolution.submit(request(dict(zip(boxes, given, strict=True))))
+                run_info = services.evolution.submit(read_request(dict(zip(input_boxes, box_values, strict=True))))
             except UserError as error:
-                return [note(say.of(error), "bad"), *([gr.skip()] * len(outputs))]
-            return ["", *show(info)]
+                return [note(translate.localize(error), "bad"), *([gr.skip()] * len(outputs))]
+            return ["", *show_run(run_info)]
 
-        start.click(begin, list(boxes.values()), [told, *outputs])
+        start_button.click(begin_run, list(input_boxes.values()), [message_block, *outputs])
 
-    return told, starting
+    return message_block, wire_start
 
 
-def request(given: dict[str, Any]) -> RunRequest:
+def read_request(box_values: dict[str, Any]) -> RunRequest:
     """What the boxes say. Raises UserError."""
-    if not given["dataset"]:
+    if not box_values["dataset"]:
         raise UserError(
             "Choose labels; import a labelled data set or annotate first.",
             "请选择带标签的数据；还没有的话，先导入或标注一些。",
         )
-    numbers = {name: None if given[name] is None else int(given[name]) for name in NUMBERS}
-    settings = GameSettings.read(
+    number_values = {
+        field_name: None if box_values[field_name] is None else int(box_values[field_name])
+        for field_name in NUMBER_FIELDS
+    }
+    game_settings = GameSettings.read(
         {
-            **numbers,
-            "alpha": given["alpha"],
-            "search": given["search"],
-            "confirm": given["confirm"],
-            "evolve_generator": bool(given["evolve_generator"]),
+            **number_values,
+            "alpha": box_values["alpha"],
+            "search": box_values["search"],
+            "confirm": box_values["confirm"],
+            "evolve_generator": bool(box_values["evolve_generator"]),
         }
     )
-    endpoints = {agent: given[agent] or given["endpoint"] or None for agent in Agent}
+    agent_endpoints = {game_agent: box_values[game_agent] or box_values["endpoint"] or None for game_agent in Agent}
     return RunRequest(
-        str(given["dataset"]),
-        settings,
-        endpoints,
-        max_calls=int(given["max_calls"]) if given["max_calls"] else None,
-        max_cost=float(given["max_cost"]) if given["max_cost"] else None,
-        detector=int(given[Role.DETECTOR]) if given[Role.DETECTOR] else None,
-        generator=int(given[Role.GENERATOR]) if given[Role.GENERATOR] else None,
+        str(box_values["dataset"]),
+        game_settings,
+        agent_endpoints,
+        max_calls=int(box_values["max_calls"]) if box_values["max_calls"] else None,
+        max_cost=float(box_values["max_cost"]) if box_values["max_cost"] else None,
+        detector=int(box_values[Role.DETECTOR]) if box_values[Role.DETECTOR] else None,
+        generator=int(box_values[Role.GENERATOR]) if box_values[Role.GENERATOR] else None,
     )
 
 
-def _boxes(say: Say) -> dict[str, Any]:
+def _build_boxes(translate: Translator) -> dict[str, Any]:
     """The boxes by name, in the order in which handlers get them."""
-    default = GameSettings()
+    default_settings = GameSettings()
     with gr.Row():
-        dataset = gr.Dropdown(label=say("人的标签", "Human labels"), choices=[], elem_id="zf-game-dataset")
-        endpoint = gr.Dropdown(
-            label=say("模型端点", "Endpoint"), choices=[("", "")], value="", elem_id="zf-game-endpoint"
+        dataset_dropdown = gr.Dropdown(
+            label=translate("人的标签", "Human labels"), choices=[], elem_id="zf-game-dataset"
         )
-        search = gr.Dropdown(
-            label=say("用什么搜索", "Search by"),
-            choices=[(say(*SEARCHES[one]), one.value) for one in Search],
-            value=Search.GAME.value,
+        endpoint_dropdown = gr.Dropdown(
+            label=translate("模型端点", "Endpoint"), choices=[("", "")], value="", elem_id="zf-game-endpoint"
+        )
+        search_dropdown = gr.Dropdown(
+            label=translate("用什么搜索", "Search by"),
+            choices=[(translate(*SEARCH_NAMES[search_kind]), search_kind.value) for search_kind in SearchMethod],
+            value=SearchMethod.GAME.value,
             elem_id="zf-game-search",
         )
-        rounds = _number(say("最多几轮", "At most so many rounds"), default.rounds, "rounds")
-    boxes = {"dataset": dataset, "endpoint": endpoint, "search": search, "rounds": rounds}
-    with gr.Accordion(say("起点与各角色的端点", "Beginnings, and an endpoint for each agent"), open=False):
+        rounds_box = _number_box(translate("最多几轮", "At most so many rounds"), default_settings.rounds, "rounds")
+    input_boxes = {
+        "dataset": dataset_dropdown,
+        "endpoint": endpoint_dropdown,
+        "search": search_dropdown,
+        "rounds": rounds_box,
+    }
+    with gr.Accordion(translate("起点与各角色的端点", "Beginnings, and an endpoint for each agent"), open=False):
         with gr.Row():
-            for role in Role:
-                boxes[role] = gr.Dropdown(
-                    label=say(f"{role} 从哪一版开始", f"Begin with this {role}"),
-                    choices=[(say("自带的第一版", "our own first"), 0)],
+            for principle_role in Role:
+                input_boxes[principle_role] = gr.Dropdown(
+                    label=translate(f"{principle_role} 从哪一版开始", f"Begin with this {principle_role}"),
+                    choices=[(translate("自带的第一版", "our own first"), 0)],
                     value=0,
                 )
         with gr.Row(elem_classes="zf-many"):
-            for agent in Agent:
-                boxes[agent] = gr.Dropdown(
-                    label=say(*AGENTS[agent]), choices=[(say("同上", "the same"), "")], value=""
+            for game_agent in Agent:
+                input_boxes[game_agent] = gr.Dropdown(
+                    label=translate(*AGENT_NAMES[game_agent]),
+                    choices=[(translate("同上", "the same"), "")],
+                    value="",
                 )
-    with gr.Accordion(say("更多设置与上限", "More settings, and caps"), open=False):
-        boxes |= _more(say, default)
-    return boxes
+    with gr.Accordion(translate("更多设置与上限", "More settings, and caps"), open=False):
+        input_boxes |= _build_more_boxes(translate, default_settings)
+    return input_boxes
 
 
-def _more(say: Say, default: GameSettings) -> dict[str, Any]:
-    words = {
-        "patience": say("几轮无采纳就停", "Rounds without acceptance"),
-        "labelled": say("每轮看几条标签", "Labels a round"),
-        "attacks": say("每轮藏几处缺陷", "Planted flaws a round"),
-        "duels": say("S_G 比试几条", "Requests of a duel"),
-        "gate": say("把关集最多", "Gate set, at most"),
-        "locked": say("封存集最多", "Locked set, at most"),
-        "seed": say("随机种子", "Seed"),
+def _build_more_boxes(translate: Translator, default_settings: GameSettings) -> dict[str, Any]:
+    number_labels = {
+        "patience": translate("几轮无采纳就停", "Rounds without acceptance"),
+        "labelled": translate("每轮看几条标签", "Labels a round"),
+        "attacks": translate("每轮藏几处缺陷", "Planted flaws a round"),
+        "duels": translate("S_G 比试几条", "Requests of a duel"),
+        "gate": translate("把关集最多", "Gate set, at most"),
+        "locked": translate("封存集最多", "Locked set, at most"),
+        "seed": translate("随机种子", "Seed"),
     }
-    boxes: dict[str, Any] = {}
+    input_boxes: dict[str, Any] = {}
     with gr.Row(elem_classes="zf-many"):
-        for name, label in words.items():
-            boxes[name] = _number(label, getattr(default, name), name)
-        boxes["alpha"] = gr.Number(
-            label=say("误采纳的概率上限", "Chance of a false acceptance"), value=default.alpha, step=0.01
+        for field_name, field_label in number_labels.items():
+            input_boxes[field_name] = _number_box(field_label, getattr(default_settings, field_name), field_name)
+        input_boxes["alpha"] = gr.Number(
+            label=translate("误采纳的概率上限", "Chance of a false acceptance"),
+            value=default_settings.alpha,
+            step=0.01,
         )
-        boxes["max_calls"] = _number(say("调用上限（0 为不限）", "Cap on calls (0: none)"), 0, "calls")
-        boxes["max_cost"] = gr.Number(label=say("花费上限（0 为不限）", "Cap on cost (0: none)"), value=0)
+        input_boxes["max_calls"] = _number_box(translate("调用上限（0 为不限）", "Cap on calls (0: none)"), 0, "calls")
+        input_boxes["max_cost"] = gr.Number(label=translate("花费上限（0 为不限）", "Cap on cost (0: none)"), value=0)
     with gr.Row():
-        boxes["confirm"] = gr.Radio(
-            label=say("谁来核对藏起来的缺陷", "Who confirms planted flaws"),
+        input_boxes["confirm"] = gr.Radio(
+            label=translate("谁来核对藏起来的缺陷", "Who confirms planted flaws"),
             choices=[
-                (say("核对员（模型）", "The confirmer (a model)"), Confirm.JUDGE.value),
-                (say("人", "A person"), Confirm.PERSON.value),
+                (translate("核对员（模型）", "The confirmer (a model)"), FlawConfirmer.JUDGE.value),
+                (translate("人", "A person"), FlawConfirmer.PERSON.value),
             ],
-            value=Confirm.JUDGE.value,
+            value=FlawConfirmer.JUDGE.value,
             elem_id="zf-game-confirm",
         )
-        boxes["evolve_generator"] = gr.Checkbox(label=say("S_G 也进化", "Let S_G evolve too"), value=True)
-    return boxes
+        input_boxes["evolve_generator"] = gr.Checkbox(label=translate("S_G 也进化", "Let S_G evolve too"), value=True)
+    return input_boxes
 
 
-def _number(label: str, value: int, name: str) -> gr.Number:
-    return gr.Number(label=label, value=value, precision=0, elem_id=f"zf-set-{name}")
+def _number_box(box_label: str, initial_value: int, field_name: str) -> gr.Number:
+    return gr.Number(label=box_label, value=initial_value, precision=0, elem_id=f"zf-set-{field_name}")
 
 
-def _beginnings(services: Services, say: Say, role: Role) -> dict[str, Any]:
-    known = [
-        (version_label(say, one), one.id)
-        for one in reversed(services.evolution.archive.versions(role=role))
-        if one.rules.rules
+def _starting_versions(services: Services, translate: Translator, principle_role: Role) -> dict[str, Any]:
+    version_choices = [
+        (version_label(translate, version_info), version_info.id)
+        for version_info in reversed(services.evolution.archive.versions(agent_role=principle_role))
+        if version_info.rules.rules
     ]
-    return gr.update(choices=[(say("自带的第一版", "our own first"), 0), *known])
+    return gr.update(choices=[(translate("自带的第一版", "our own first"), 0), *version_choices])
 
 
-def _estimate(services: Services, say: Say, asked: RunRequest) -> str:
-    rough = services.evolution.estimate(asked)
-    parts = "，".join(
-        f"{say(*PARTS[part])} {rough.labels[part]['good']} + {rough.labels[part]['bad']}" for part in PARTS
+def _estimate_html(services: Services, translate: Translator, run_request: RunRequest) -> str:
+    estimate = services.evolution.estimate(run_request)
+    part_counts = "，".join(
+        f"{translate(*SPLIT_NAMES[split])} {estimate.labels[split]['good']} + {estimate.labels[split]['bad']}"
+        for split in SPLIT_NAMES
     )
-    left = {name: rough.labels[name] for name in ("contradictory", "repeated", "shared")}
-    dropped = say(
-        f"（好 + 坏；去掉矛盾 {left['contradictory']}、重复 {left['repeated']}、跨集同文 {left['shared']}）",
-        f" (good + bad; left out: {left['contradictory']} contradictory, {left['repeated']} repeated, "
-        f"{left['shared']} standing in two parts)",
+    excluded = {reason_name: estimate.labels[reason_name] for reason_name in ("contradictory", "repeated", "shared")}
+    excluded_text = translate(
+        f"（好 + 坏；去掉矛盾 {excluded['contradictory']}、重复 {excluded['repeated']}、跨集同文 {excluded['shared']}）",
+        f" (good + bad; left out: {excluded['contradictory']} contradictory, {excluded['repeated']} repeated, "
+        f"{excluded['shared']} standing in two parts)",
     )
-    told = say(
-        f"最多约 {rough.calls:,} 次调用、{rough.tokens:,} 个 token、花费 {rough.cost:.4f}、"
-        f"用时 {clock(rough.seconds)}；多数运行用不到这么多。",
-        f"At most about {rough.calls:,} calls, {rough.tokens:,} tokens, cost {rough.cost:.4f}, "
-        f"{clock(rough.seconds)}; most runs take less.",
+    message = translate(
+        f"最多约 {estimate.calls:,} 次调用、{estimate.tokens:,} 个 token、花费 {estimate.cost:.4f}、"
+        f"用时 {format_duration(estimate.seconds)}；多数运行用不到这么多。",
+        f"At most about {estimate.calls:,} calls, {estimate.tokens:,} tokens, cost {estimate.cost:.4f}, "
+        f"{format_duration(estimate.seconds)}; most runs take less.",
     )
-    own = is_policy(asked.endpoints.get(Agent.GENERATOR))
-    if own:
-        dropped += " " + say(*UNTOLD)
-    seen = "" if rough.uses.number == 1 else say.of(told_uses(rough.uses, asked.settings.alpha))
-    return f'{note(told, "ok")}<p class="zf-note">{esc(parts)}{esc(dropped)} {esc(seen)}</p>'
+    is_own_model = is_policy_name(run_request.endpoints.get(Agent.GENERATOR))
+    if is_own_model:
+        excluded_text += " " + translate(*OWN_MODEL_NOTE)
+    uses_text = (
+        "" if estimate.uses.number == 1 else translate.localize(explain_uses(estimate.uses, run_request.settings.alpha))
+    )
+    return f'{note(message, "ok")}<p class="zf-note">{esc(part_counts)}{esc(excluded_text)} {esc(uses_text)}</p>'

@@ -4,198 +4,262 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.evolution.records import StepInfo, VersionInfo
-from backend.principles.rules import changes
-from backend.principles.vocabulary import Agent, Phase
-from ui.principles_words import AGENTS, PROPOSERS, fault_name, flaw_name, outcome_pill, why
-from ui.say import Say
-from ui.widgets import empty, esc
+from backend.principles.rules import list_rule_changes
+from backend.principles.vocabulary import Agent, GamePhase
+from ui.principles_words import (
+    AGENT_NAMES,
+    PROPOSER_NAMES,
+    decision_reason,
+    fault_name,
+    flaw_name,
+    outcome_pill,
+)
+from ui.say import Translator
+from ui.widgets import empty_notice, esc
 
-Steps = Mapping[str, Mapping[str, Any]]
+PhaseData = Mapping[str, Mapping[str, Any]]
 
 
-def conversation(say: Say, steps: Sequence[StepInfo], versions: Sequence[VersionInfo]) -> str:
+def conversation_html(translate: Translator, game_steps: Sequence[StepInfo], versions: Sequence[VersionInfo]) -> str:
     """Every round, the newest first and open."""
-    rounds: dict[int, dict[str, Mapping[str, Any]]] = {}
-    for step in steps:
-        if step.round:
-            rounds.setdefault(step.round, {})[step.phase] = step.data
-    if not rounds:
-        return empty(
-            say(
+    phases_by_round: dict[int, dict[str, Mapping[str, Any]]] = {}
+    for game_step in game_steps:
+        if game_step.round:
+            phases_by_round.setdefault(game_step.round, {})[game_step.phase] = game_step.data
+    if not phases_by_round:
+        return empty_notice(
+            translate(
                 "第一轮结束一个阶段后，对话会出现在这里。",
                 "What the agents say appears here, phase by phase.",
             )
         )
-    known = {one.id: one for one in versions}
-    newest = max(rounds)
+    versions_by_id = {version_info.id: version_info for version_info in versions}
+    newest_round = max(phases_by_round)
     return "".join(
-        _round(say, number, rounds[number], known, is_open=number == newest)
-        for number in sorted(rounds, reverse=True)
+        _round_html(
+            translate,
+            round_number,
+            phases_by_round[round_number],
+            versions_by_id,
+            is_open=round_number == newest_round,
+        )
+        for round_number in sorted(phases_by_round, reverse=True)
     )
 
 
-def diff_html(lines: Sequence[tuple[str, str]]) -> str:
+def diff_html(diff_lines: Sequence[tuple[str, str]]) -> str:
     """What became of each rule, readable without colours too."""
-    names = {"=": "same", "-": "gone", "+": "new"}
-    rows = "".join(
-        f'<li class="zf-diff-{names[sign]}"><i>{"" if sign == "=" else "−" if sign == "-" else "+"}</i>'
-        f"<span>{esc(text)}</span></li>"
-        for sign, text in lines
+    classes = {"=": "same", "-": "gone", "+": "new"}
+    diff_items = "".join(
+        f'<li class="zf-diff-{classes[sign]}"><i>{"" if sign == "=" else "−" if sign == "-" else "+"}</i>'
+        f"<span>{esc(rule_text)}</span></li>"
+        for sign, rule_text in diff_lines
     )
-    return f'<ul class="zf-diff">{rows}</ul>'
+    return f'<ul class="zf-diff">{diff_items}</ul>'
 
 
-def _round(say: Say, number: int, phases: Steps, known: Mapping[int, VersionInfo], *, is_open: bool) -> str:
-    proposed = [
-        known[phases[name]["version"]]
-        for name in (Phase.PROPOSE_D, Phase.TRIM, Phase.PROPOSE_G)
-        if name in phases and phases[name].get("version") in known
+def _round_html(
+    translate: Translator,
+    round_number: int,
+    phase_data: PhaseData,
+    versions_by_id: Mapping[int, VersionInfo],
+    *,
+    is_open: bool,
+) -> str:
+    proposed_versions = [
+        versions_by_id[phase_data[phase_name]["version"]]
+        for phase_name in (GamePhase.PROPOSE_D, GamePhase.TRIM, GamePhase.PROPOSE_G)
+        if phase_name in phase_data and phase_data[phase_name].get("version") in versions_by_id
     ]
-    heads = "".join(f"<span>{one.role} v{one.id} {outcome_pill(say, one)}</span>" for one in proposed)
-    parts = [
-        _adversary(say, phases),
-        _reflection(say, phases),
-        _proposal(say, phases, known, Phase.PROPOSE_D),
-        _proposal(say, phases, known, Phase.PROPOSE_G),
+    version_heads = "".join(
+        f"<span>{version_info.role} v{version_info.id} {outcome_pill(translate, version_info)}</span>"
+        for version_info in proposed_versions
+    )
+    round_parts = [
+        _adversary_html(translate, phase_data),
+        _reflection_html(translate, phase_data),
+        _proposal_html(translate, phase_data, versions_by_id, GamePhase.PROPOSE_D),
+        _proposal_html(translate, phase_data, versions_by_id, GamePhase.PROPOSE_G),
     ]
-    title = say(f"第 {number} 轮", f"Round {number}")
+    round_title = translate(f"第 {round_number} 轮", f"Round {round_number}")
     return (
         f'<details class="zf-entry zf-round"{" open" if is_open else ""}>'
-        f"<summary><b>{title}</b>{heads}</summary>{''.join(parts)}</details>"
+        f"<summary><b>{round_title}</b>{version_heads}</summary>{''.join(round_parts)}</details>"
     )
 
 
-def _adversary(say: Say, phases: Steps) -> str:
-    if Phase.ADVERSARY not in phases:
+def _adversary_html(translate: Translator, phase_data: PhaseData) -> str:
+    if GamePhase.ADVERSARY not in phase_data:
         return ""
-    claims = phases.get(Phase.CONFIRM, {}).get("claims", {})
-    cases = phases[Phase.ADVERSARY]["cases"]
-    talks = "".join(_case(say, case, claims.get(str(place))) for place, case in enumerate(cases))
-    fooled = sum(case["value"] == 1 for case in cases)
-    there = sum(claim[0] is True for claim in claims.values())
-    told = say(
-        f"{len(cases)} 条里骗过评审 {fooled} 条，核对属实 {there} 条",
-        f"{fooled} of {len(cases)} slipped through, {there} with a flaw that is there",
+    case_claims = phase_data.get(GamePhase.CONFIRM, {}).get("claims", {})
+    planted_cases = phase_data[GamePhase.ADVERSARY]["cases"]
+    case_items = "".join(
+        _case_html(translate, planted_case, case_claims.get(str(case_index)))
+        for case_index, planted_case in enumerate(planted_cases)
     )
-    return f"<h4>{say('对抗', 'Adversarial phase')}<small>{told}</small></h4>{talks}"
+    fooled_count = sum(planted_case["value"] == 1 for planted_case in planted_cases)
+    confirmed = sum(case_claim[0] is True for case_claim in case_claims.values())
+    phase_summary = translate(
+        f"{len(planted_cases)} 条里骗过评审 {fooled_count} 条，核对属实 {confirmed} 条",
+        f"{fooled_count} of {len(planted_cases)} slipped through, {confirmed} with a flaw that is there",
+    )
+    return f"<h4>{translate('对抗', 'Adversarial phase')}<small>{phase_summary}</small></h4>{case_items}"
 
 
-def _case(say: Say, case: Mapping[str, Any], claim: Sequence[Any] | None) -> str:
-    asked = f"<small>{say('请求', 'request')} {esc(case['prompt'])}</small>"
-    kind = f'<span class="zf-chip">{esc(flaw_name(say, case["flaw"]))}</span>'
+def _case_html(translate: Translator, case: Mapping[str, Any], case_claim: Sequence[Any] | None) -> str:
+    request_html = f"<small>{translate('请求', 'request')} {esc(case['prompt'])}</small>"
+    flaw_chip = f'<span class="zf-chip">{esc(flaw_name(translate, case["flaw"]))}</span>'
     if case["fault"]:
-        return _talk(
-            _said(say, Agent.GENERATOR, f"{kind}{asked}<p><i>{esc(fault_name(say, case['fault']))}</i></p>")
+        return _talk_html(
+            _statement_html(
+                translate,
+                Agent.GENERATOR,
+                f"{flaw_chip}{request_html}<p><i>{esc(fault_name(translate, case['fault']))}</i></p>",
+            )
         )
-    planted = f"<small>{say('藏在', 'planted')} {esc(case['explanation'] or '–')}</small>"
+    planted_note = f"<small>{translate('藏在', 'planted')} {esc(case['explanation'] or '–')}</small>"
     if not case.get("asked", True):
-        planted = (
-            f"<small>{say('照常写的，看有没有这类缺陷', 'written as always; is this kind there?')}</small>"
+        planted_note = (
+            f"<small>{translate('照常写的，看有没有这类缺陷', 'written as always; is this kind there?')}</small>"
         )
-    text = f"{kind}{asked}<p>{_marked(case['greeting'], case['place'])}</p>{planted}"
-    parts = [_said(say, Agent.GENERATOR, text), _said(say, Agent.DETECTOR, _verdict(say, case), "zf-right")]
-    if claim is not None:
-        words = {
-            True: say("缺陷确实在，可以用来教评审", "The flaw is there; it may teach"),
-            False: say("缺陷并不存在，不用它教评审", "The flaw is not there; it teaches nothing"),
-            None: say("说不准，不用它教评审", "Undecided; it teaches nothing"),
-        }
-        sign = {True: "✓", False: "✕", None: "?"}[claim[0]]
-        parts.append(
-            _said(say, Agent.CONFIRMER, f"<b>{sign} {words[claim[0]]}</b> {esc(claim[1])}", "zf-right")
-        )
-    return _talk(*parts)
-
-
-def _reflection(say: Say, phases: Steps) -> str:
-    if Phase.REFLECT not in phases:
-        return ""
-    items = phases[Phase.REFLECT]["items"]
-    open_ones = sum(item["value"] is None for item in items)
-    wrong = [item for item in items if item["value"] is not None and (item["value"] == 1) != item["good"]]
-    told = say(
-        f"{len(items)} 条有标签的判错 {len(wrong)} 条，未评 {open_ones} 条",
-        f"{len(wrong)} of {len(items)} labels wrong, {open_ones} unscored",
+    greeting_html = (
+        f"{flaw_chip}{request_html}<p>{_highlight_passage(case['greeting'], case['place'])}</p>{planted_note}"
     )
-    talks = "".join(_missed(say, item) for item in wrong)
-    return f"<h4>{say('复盘', 'Self-reflection')}<small>{told}</small></h4>{talks}"
-
-
-def _missed(say: Say, item: Mapping[str, Any]) -> str:
-    truth = say("人说好", "people: good") if item["good"] else say("人说不好", "people: not good")
-    asked = f"<small>{say('请求', 'request')} {esc(item['prompt'])}</small>"
-    parts = [
-        f'<div class="zf-said"><span class="zf-chip">{truth}</span>{asked}'
-        f"<p>{esc(item['greeting'])}</p></div>",
-        _said(say, Agent.DETECTOR, _verdict(say, item), "zf-right"),
+    talk_parts = [
+        _statement_html(translate, Agent.GENERATOR, greeting_html),
+        _statement_html(translate, Agent.DETECTOR, _verdict_html(translate, case), "zf-right"),
     ]
-    if item["advice"]:
-        parts.append(_said(say, Agent.REFLECTOR, esc(item["advice"]), "zf-right"))
-    return _talk(*parts)
+    if case_claim is not None:
+        claim_labels = {
+            True: translate("缺陷确实在，可以用来教评审", "The flaw is there; it may teach"),
+            False: translate("缺陷并不存在，不用它教评审", "The flaw is not there; it teaches nothing"),
+            None: translate("说不准，不用它教评审", "Undecided; it teaches nothing"),
+        }
+        claim_sign = {True: "✓", False: "✕", None: "?"}[case_claim[0]]
+        talk_parts.append(
+            _statement_html(
+                translate,
+                Agent.CONFIRMER,
+                f"<b>{claim_sign} {claim_labels[case_claim[0]]}</b> {esc(case_claim[1])}",
+                "zf-right",
+            )
+        )
+    return _talk_html(*talk_parts)
 
 
-def _proposal(say: Say, phases: Steps, known: Mapping[int, VersionInfo], phase: Phase) -> str:
-    if phase not in phases:
+def _reflection_html(translate: Translator, phase_data: PhaseData) -> str:
+    if GamePhase.REFLECT not in phase_data:
         return ""
-    d_role = phase is Phase.PROPOSE_D
-    role = "S_D" if d_role else "S_G"
-    head = say(f"{role} 的提案", f"Proposal of {role}")
-    made = known.get(phases[phase]["version"] or 0)
-    if made is None:
-        nothing = say("没有可用的建议，这一轮不改。", "No advice, so nothing was proposed.")
-        return f'<h4>{head}</h4><p class="zf-note">{nothing}</p>'
-    parent = known.get(made.parent or 0)
-    lines = changes(parent.rules.texts if parent else (), made.rules.texts)
-    shown = [line for line in lines if line[0] != "="]
-    body = diff_html(shown) if shown else ""
-    trimmed = _trimmed(say, phases[Phase.TRIM], known) if d_role and Phase.TRIM in phases else ""
+    labeled_items = phase_data[GamePhase.REFLECT]["items"]
+    unscored_count = sum(labeled_item["value"] is None for labeled_item in labeled_items)
+    wrong_items = [
+        labeled_item
+        for labeled_item in labeled_items
+        if labeled_item["value"] is not None and (labeled_item["value"] == 1) != labeled_item["good"]
+    ]
+    phase_summary = translate(
+        f"{len(labeled_items)} 条有标签的判错 {len(wrong_items)} 条，未评 {unscored_count} 条",
+        f"{len(wrong_items)} of {len(labeled_items)} labels wrong, {unscored_count} unscored",
+    )
+    missed_items = "".join(_missed_html(translate, labeled_item) for labeled_item in wrong_items)
+    return f"<h4>{translate('复盘', 'Self-reflection')}<small>{phase_summary}</small></h4>{missed_items}"
+
+
+def _missed_html(translate: Translator, labeled_item: Mapping[str, Any]) -> str:
+    human_label = (
+        translate("人说好", "people: good") if labeled_item["good"] else translate("人说不好", "people: not good")
+    )
+    request_html = f"<small>{translate('请求', 'request')} {esc(labeled_item['prompt'])}</small>"
+    talk_parts = [
+        f'<div class="zf-said"><span class="zf-chip">{human_label}</span>{request_html}'
+        f"<p>{esc(labeled_item['greeting'])}</p></div>",
+        _statement_html(translate, Agent.DETECTOR, _verdict_html(translate, labeled_item), "zf-right"),
+    ]
+    if labeled_item["advice"]:
+        talk_parts.append(_statement_html(translate, Agent.REFLECTOR, esc(labeled_item["advice"]), "zf-right"))
+    return _talk_html(*talk_parts)
+
+
+def _proposal_html(
+    translate: Translator,
+    phase_data: PhaseData,
+    versions_by_id: Mapping[int, VersionInfo],
+    proposal_phase: GamePhase,
+) -> str:
+    if proposal_phase not in phase_data:
+        return ""
+    is_detector = proposal_phase is GamePhase.PROPOSE_D
+    role_name = "S_D" if is_detector else "S_G"
+    heading = translate(f"{role_name} 的提案", f"Proposal of {role_name}")
+    proposal = versions_by_id.get(phase_data[proposal_phase]["version"] or 0)
+    if proposal is None:
+        empty_text = translate("没有可用的建议，这一轮不改。", "No advice, so nothing was proposed.")
+        return f'<h4>{heading}</h4><p class="zf-note">{empty_text}</p>'
+    parent_version = versions_by_id.get(proposal.parent or 0)
+    diff_lines = list_rule_changes(parent_version.rules.texts if parent_version else (), proposal.rules.texts)
+    changed_lines = [diff_line for diff_line in diff_lines if diff_line[0] != "="]
+    diff_body = diff_html(changed_lines) if changed_lines else ""
+    trimmed_html = (
+        _trimmed_html(translate, phase_data[GamePhase.TRIM], versions_by_id)
+        if is_detector and GamePhase.TRIM in phase_data
+        else ""
+    )
     return (
-        f"<h4>{head} <small>v{made.id} ← v{made.parent} · {esc(say(*PROPOSERS[made.proposer]))}</small></h4>"
-        f'{body}<p class="zf-ruling">{outcome_pill(say, made)} {esc(why(say, made))}</p>{trimmed}'
+        f"<h4>{heading} <small>v{proposal.id} ← v{proposal.parent} · {esc(translate(*PROPOSER_NAMES[proposal.proposer]))}</small></h4>"
+        f'{diff_body}<p class="zf-ruling">{outcome_pill(translate, proposal)} {esc(decision_reason(translate, proposal))}</p>{trimmed_html}'
     )
 
 
-def _trimmed(say: Say, kept: Mapping[str, Any], known: Mapping[int, VersionInfo]) -> str:
+def _trimmed_html(
+    translate: Translator, trim_result: Mapping[str, Any], versions_by_id: Mapping[int, VersionInfo]
+) -> str:
     """What each change did by itself, and the version that was left."""
-    rows = []
-    for one in kept["changes"]:
-        told = _without(say, one["change"])
-        kind = say("撤去", "undone") if one["undone"] else say("留下", "kept")
-        sign = "+" if one["added"] else "−"
-        rows.append(
-            f"<li><i>{sign}</i><span>{esc(one['text'])} <small>{told}</small> "
-            f'<b class="zf-chip">{kind}</b></span></li>'
+    change_items = []
+    for rule_change in trim_result["changes"]:
+        effect_text = _effect_text(translate, rule_change["change"])
+        outcome_text = translate("撤去", "undone") if rule_change["undone"] else translate("留下", "kept")
+        diff_sign = "+" if rule_change["added"] else "−"
+        change_items.append(
+            f"<li><i>{diff_sign}</i><span>{esc(rule_change['text'])} <small>{effect_text}</small> "
+            f'<b class="zf-chip">{outcome_text}</b></span></li>'
         )
-    title = say("逐条试用", "Each change by itself")
-    left = known.get(kept.get("version") or 0)
-    ruling = ""
-    if left is not None:
-        ruling = f'<p class="zf-ruling">v{left.id} {outcome_pill(say, left)} {esc(why(say, left))}</p>'
-    return f'<p class="zf-note">{title}</p><ul class="zf-diff">{"".join(rows)}</ul>{ruling}'
+    section_title = translate("逐条试用", "Each change by itself")
+    remaining = versions_by_id.get(trim_result.get("version") or 0)
+    ruling_html = ""
+    if remaining is not None:
+        ruling_html = f'<p class="zf-ruling">v{remaining.id} {outcome_pill(translate, remaining)} {esc(decision_reason(translate, remaining))}</p>'
+    return f'<p class="zf-note">{section_title}</p><ul class="zf-diff">{"".join(change_items)}</ul>{ruling_html}'
 
 
-def _without(say: Say, figures: Sequence[int] | None) -> str:
-    if figures is None:
-        return say("没法单独撤去：规则会太多或一条不剩", "not tried: too many rules would be left, or none")
-    mends, breaks = figures
-    return say(f"撤去它：改对 {mends}、改错 {breaks}", f"without it: {mends} mended, {breaks} broken")
+def _effect_text(translate: Translator, change_figures: Sequence[int] | None) -> str:
+    if change_figures is None:
+        return translate("没法单独撤去：规则会太多或一条不剩", "not tried: too many rules would be left, or none")
+    mended_count, broken_count = change_figures
+    return translate(
+        f"撤去它：改对 {mended_count}、改错 {broken_count}",
+        f"without it: {mended_count} mended, {broken_count} broken",
+    )
 
 
-def _verdict(say: Say, said: Mapping[str, Any]) -> str:
-    word = {1: say("判好", "good"), 0: say("判坏", "bad"), None: say("未评", "unscored")}[said["value"]]
-    return f"<b>{word}</b> {esc(said['reason'])}"
+def _verdict_html(translate: Translator, verdict_data: Mapping[str, Any]) -> str:
+    verdict_word = {
+        1: translate("判好", "good"),
+        0: translate("判坏", "bad"),
+        None: translate("未评", "unscored"),
+    }[verdict_data["value"]]
+    return f"<b>{verdict_word}</b> {esc(verdict_data['reason'])}"
 
 
-def _marked(text: str, place: str) -> str:
-    if not place or place not in text:
-        return esc(text)
-    before, _, after = text.partition(place)
-    return f"{esc(before)}<mark>{esc(place)}</mark>{esc(after)}"
+def _highlight_passage(greeting_text: str, flaw_passage: str) -> str:
+    if not flaw_passage or flaw_passage not in greeting_text:
+        return esc(greeting_text)
+    text_before, _, text_after = greeting_text.partition(flaw_passage)
+    return f"{esc(text_before)}<mark>{esc(flaw_passage)}</mark>{esc(text_after)}"
 
 
-def _said(say: Say, agent: Agent, inside: str, side: str = "") -> str:
-    return f'<div class="zf-said {side}"><span class="zf-who">{esc(say(*AGENTS[agent]))}</span>{inside}</div>'
+def _statement_html(translate: Translator, agent: Agent, inner_html: str, css_class: str = "") -> str:
+    return f'<div class="zf-said {css_class}"><span class="zf-who">{esc(translate(*AGENT_NAMES[agent]))}</span>{inner_html}</div>'
 
 
-def _talk(*parts: str) -> str:
+def _talk_html(*parts: str) -> str:
     return f'<div class="zf-talk">{"".join(parts)}</div>'

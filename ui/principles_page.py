@@ -7,17 +7,17 @@ import gradio as gr
 from backend.evolution.records import RunInfo
 from backend.services import Services
 from ui import principles_archive, principles_form
-from ui.principles_watch import Watcher, blocks, watching
-from ui.say import Say
-from ui.widgets import html_block, title
+from ui.principles_watch import GameRunWatcher, build_watch_blocks, wire_watch
+from ui.say import Translator
+from ui.widgets import html_block, page_title
 
 
-def build(services: Services, say: Say) -> None:
+def build_page(services: Services, translate: Translator) -> None:
     """Two tabs: the game, and the archive of versions."""
     html_block(
-        title(
-            say("原则", "Principles"),
-            say(
+        page_title(
+            translate("原则", "Principles"),
+            translate(
                 "生成者藏缺陷，评审找缺陷，复盘者找错因，优化器改原则。一条新规则只有在从没参加过对局的标签上"
                 "确实有用，才会留下；封存集只在最后打开一次。",
                 "One model hides flaws, another looks for them, a third explains what was missed, a fourth "
@@ -25,17 +25,17 @@ def build(services: Services, say: Say) -> None:
             ),
         )
     )
-    watcher = Watcher(services, say)
+    watcher = GameRunWatcher(services, translate)
     with gr.Tabs():
-        with gr.Tab(say("对局", "The game"), id="game") as game:
-            with gr.Accordion(say("开始一次运行", "Start a run"), open=True, elem_id="zf-game-form"):
-                _, starting = principles_form.build(services, say, game)
-            watch = blocks(say)
-        with gr.Tab(say("版本", "Versions"), id="archive") as archive:
-            principles_archive.build(services, say, archive)
+        with gr.Tab(translate("对局", "The game"), id="game") as game_tab:
+            with gr.Accordion(translate("开始一次运行", "Start a run"), open=True, elem_id="zf-game-form"):
+                _, wire_start = principles_form.build_tab(services, translate, game_tab)
+            watch_blocks = build_watch_blocks(translate)
+        with gr.Tab(translate("版本", "Versions"), id="archive") as archive_tab:
+            principles_archive.build_tab(services, translate, archive_tab)
 
-    def show(info: RunInfo) -> list[Any]:
-        return watcher.look(watch, info.id, None, choose=True)
+    def show_run(run_info: RunInfo) -> list[Any]:
+        return watcher.poll_updates(watch_blocks, run_info.id, None, choose=True)
 
-    watching(services, say, watch, watcher)
-    starting(show, watch.outputs)
+    wire_watch(services, translate, watch_blocks, watcher)
+    wire_start(show_run, watch_blocks.outputs)

@@ -10,296 +10,367 @@ import gradio as gr
 
 from backend.errors import Message, UserError
 from backend.evolution.records import OpenCase, RunInfo
-from backend.evolution.told import constant_detector, told_uses
+from backend.evolution.told import constant_detector, explain_uses
 from backend.jobs.records import JobInfo
 from backend.principles.vocabulary import RunState
 from backend.services import Services
-from backend.text import number_of
-from ui.principles_figures import curve, fooling, locked_table, plain_rows, side_by_side, status_html
-from ui.principles_log import conversation
+from backend.text import parse_row_number
+from ui.principles_figures import (
+    current_rules_html,
+    fooling_table,
+    gate_curve,
+    locked_table,
+    run_status_html,
+    stored_report_rows,
+)
+from ui.principles_log import conversation_html
 from ui.principles_words import flaw_name, run_label
-from ui.say import Say
-from ui.widgets import empty, esc, fill, html_block, note, pace, polite
+from ui.say import Translator
+from ui.widgets import empty_notice, esc, fill_on_load, friendly_errors, html_block, note, timer_update
 
 log = logging.getLogger(__name__)
 
-POLL_S = 2.5
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-REMEMBER = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?run=${id}`); }"
+POLL_SECONDS = 2.5
+SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+REMEMBER_SCRIPT = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?run=${id}`); }"
 PAUSE, RESUME, CANCEL, CASES, TIMER, CAPS = "pause", "resume", "cancel", "cases", "timer", "caps"
 
 
 @dataclass(frozen=True)
-class Watch:
+class GameWatchBlocks:
     """The blocks of the tab; `parts` are what a poll may send, by name."""
 
-    which: gr.Dropdown
-    seen: gr.State
-    told: gr.HTML
-    parts: dict[str, Any]
-    caps: list[gr.Number]
-    answering: dict[str, Any]
+    run_dropdown: gr.Dropdown
+    seen_facts: gr.State
+    message_block: gr.HTML
+    parts_by_name: dict[str, Any]
+    cap_boxes: list[gr.Number]
+    answer_blocks: dict[str, Any]
 
     @property
     def outputs(self) -> list[Any]:
         """What `look` returns values for."""
-        return [self.seen, *self.parts.values()]
+        return [self.seen_facts, *self.parts_by_name.values()]
 
 
-def blocks(say: Say) -> Watch:
+def build_watch_blocks(translate: Translator) -> GameWatchBlocks:
     """Everything that is shown, empty."""
-    parts: dict[str, Any] = {TIMER: gr.Timer(POLL_S, active=False)}
-    which = gr.Dropdown(label=say("看哪次运行", "Watch"), choices=[], visible=False, elem_id="zf-game-which")
-    parts["which"] = which
-    parts["head"] = html_block(elem_id="zf-game-head")
-    with gr.Row(elem_classes="zf-acts", visible=False) as row:
-        caps = [
+    parts_by_name: dict[str, Any] = {TIMER: gr.Timer(POLL_SECONDS, active=False)}
+    run_dropdown = gr.Dropdown(
+        label=translate("看哪次运行", "Watch"), choices=[], visible=False, elem_id="zf-game-which"
+    )
+    parts_by_name["which"] = run_dropdown
+    parts_by_name["head"] = html_block(elem_id="zf-game-head")
+    with gr.Row(elem_classes="zf-acts", visible=False) as cap_row:
+        cap_boxes = [
             gr.Number(
-                label=say("新的调用上限", "New cap on calls"), value=0, precision=0, elem_id="zf-game-cap"
+                label=translate("新的调用上限", "New cap on calls"),
+                value=0,
+                precision=0,
+                elem_id="zf-game-cap",
             ),
-            gr.Number(label=say("新的花费上限", "New cap on cost"), value=0),
+            gr.Number(label=translate("新的花费上限", "New cap on cost"), value=0),
         ]
-    parts[CAPS] = row
-    words = {PAUSE: say("暂停", "Pause"), RESUME: say("继续", "Resume"), CANCEL: say("取消", "Cancel")}
+    parts_by_name[CAPS] = cap_row
+    button_labels = {
+        PAUSE: translate("暂停", "Pause"),
+        RESUME: translate("继续", "Resume"),
+        CANCEL: translate("取消", "Cancel"),
+    }
     with gr.Row(elem_classes="zf-acts"):
-        for name, word in words.items():
-            parts[name] = gr.Button(
-                word,
+        for part_name, button_label in button_labels.items():
+            parts_by_name[part_name] = gr.Button(
+                button_label,
                 visible=False,
-                variant="stop" if name == CANCEL else "secondary",
+                variant="stop" if part_name == CANCEL else "secondary",
                 min_width=96,
-                elem_id=f"zf-game-{name}",
+                elem_id=f"zf-game-{part_name}",
             )
-    told = html_block(elem_id="zf-game-steered")
-    with gr.Column(visible=False, elem_id="zf-game-cases") as column:
-        answering = _answering(say)
-    parts[CASES] = column
-    parts["case"] = answering["case"]
-    for name in ("sides", "curve", "locked", "fooling", "log"):
-        parts[name] = html_block(elem_id=f"zf-game-{name}")
-    return Watch(which, gr.State({}), told, parts, caps, answering)
+    message_block = html_block(elem_id="zf-game-steered")
+    with gr.Column(visible=False, elem_id="zf-game-cases") as cases_column:
+        answer_blocks = _build_answer_blocks(translate)
+    parts_by_name[CASES] = cases_column
+    parts_by_name["case"] = answer_blocks["case"]
+    for part_name in ("sides", "curve", "locked", "fooling", "log"):
+        parts_by_name[part_name] = html_block(elem_id=f"zf-game-{part_name}")
+    return GameWatchBlocks(run_dropdown, gr.State({}), message_block, parts_by_name, cap_boxes, answer_blocks)
 
 
-def _answering(say: Say) -> dict[str, Any]:
-    case = html_block(elem_id="zf-case")
+def _build_answer_blocks(translate: Translator) -> dict[str, Any]:
+    case_block = html_block(elem_id="zf-case")
     with gr.Row():
-        person = gr.Textbox(label=say("你的署名", "Your name"), max_length=60, elem_id="zf-case-person")
-        yes = gr.Button(say("缺陷确实在", "The flaw is there"), variant="primary", elem_id="zf-case-yes")
-        no = gr.Button(say("并不是缺陷", "It is no flaw"), elem_id="zf-case-no")
-    return {"case": case, "person": person, "yes": yes, "no": no}
+        person_box = gr.Textbox(label=translate("你的署名", "Your name"), max_length=60, elem_id="zf-case-person")
+        yes_button = gr.Button(translate("缺陷确实在", "The flaw is there"), variant="primary", elem_id="zf-case-yes")
+        no_button = gr.Button(translate("并不是缺陷", "It is no flaw"), elem_id="zf-case-no")
+    return {"case": case_block, "person": person_box, "yes": yes_button, "no": no_button}
 
 
-class Watcher:
+class GameRunWatcher:
     """Reads the rows and says what changed since the last look."""
 
-    def __init__(self, services: Services, say: Say) -> None:
-        self._services, self._say = services, say
+    def __init__(self, services: Services, translate: Translator) -> None:
+        self._services, self._translate = services, translate
         self._evolution = services.evolution
         self._reports: dict[int, str] = {}
         self._fitting: set[int] = set()
 
-    def look(
-        self, watch: Watch, run_id: object, seen: dict[str, str] | None, choose: bool = False
+    def poll_updates(
+        self,
+        watch_blocks: GameWatchBlocks,
+        run_id: object,
+        seen_facts: dict[str, str] | None,
+        choose: bool = False,
     ) -> list[Any]:
         """New values where something changed; with `choose` the dropdown is set to the run too."""
-        runs = self._evolution.runs()
-        info = self._chosen(runs, run_id)
-        mark = repr([(one.id, one.state) for one in runs]) + (self._mark(info) if info else "")
-        known = dict(seen or {})
-        if known.get("mark") == mark and not choose:
-            return [gr.skip()] * len(watch.outputs)
-        facts = self._facts(runs, info)
-        values = []
-        for name in watch.parts:
-            fact = repr(facts[name])
-            values.append(gr.skip() if known.get(name) == fact else _update(name, facts[name]))
-            known[name] = fact
-        if choose and info is not None:
-            choices = facts["which"]
-            values[list(watch.parts).index("which")] = gr.update(choices=choices, value=info.id, visible=True)
-        return [{**known, "mark": mark}, *values]
+        game_runs = self._evolution.runs()
+        run_info = self._chosen_run(game_runs, run_id)
+        state_mark = repr([(game_run.id, game_run.state) for game_run in game_runs]) + (
+            self._state_mark(run_info) if run_info else ""
+        )
+        known_facts = dict(seen_facts or {})
+        if known_facts.get("mark") == state_mark and not choose:
+            return [gr.skip()] * len(watch_blocks.outputs)
+        block_facts = self._collect_facts(game_runs, run_info)
+        block_updates = []
+        for part_name in watch_blocks.parts_by_name:
+            fact_repr = repr(block_facts[part_name])
+            block_updates.append(
+                gr.skip()
+                if known_facts.get(part_name) == fact_repr
+                else _part_update(part_name, block_facts[part_name])
+            )
+            known_facts[part_name] = fact_repr
+        if choose and run_info is not None:
+            run_choices = block_facts["which"]
+            block_updates[list(watch_blocks.parts_by_name).index("which")] = gr.update(
+                choices=run_choices, value=run_info.id, visible=True
+            )
+        return [{**known_facts, "mark": state_mark}, *block_updates]
 
     def open_case(self, run_id: object) -> OpenCase | None:
         """The next planted flaw that waits for a person."""
-        cases = self._evolution.open_cases(int(run_id)) if isinstance(run_id, int | float) else []
-        return cases[0] if cases else None
+        open_cases = self._evolution.open_cases(int(run_id)) if isinstance(run_id, int | float) else []
+        return open_cases[0] if open_cases else None
 
     def case_html(self, case: OpenCase | None) -> str:
         """A planted flaw as a person sees it."""
-        say = self._say
+        translate = self._translate
         if case is None:
             return ""
-        place = esc(case.place)
-        text = esc(case.greeting).replace(place, f"<mark>{place}</mark>", 1) if place else esc(case.greeting)
-        head = say("这处缺陷真的在吗？", "Is this flaw really there?")
+        flaw_passage = esc(case.place)
+        greeting_html = (
+            esc(case.greeting).replace(flaw_passage, f"<mark>{flaw_passage}</mark>", 1)
+            if flaw_passage
+            else esc(case.greeting)
+        )
+        heading = translate("这处缺陷真的在吗？", "Is this flaw really there?")
         return (
-            f'<div class="zf-card"><h3>{head}</h3><small>{say("请求", "request")} {esc(case.prompt)}</small>'
-            f'<p>{text}</p><p><span class="zf-chip">{esc(flaw_name(say, case.flaw))}</span> '
+            f'<div class="zf-card"><h3>{heading}</h3><small>{translate("请求", "request")} {esc(case.prompt)}</small>'
+            f'<p>{greeting_html}</p><p><span class="zf-chip">{esc(flaw_name(translate, case.flaw))}</span> '
             f"{esc(case.explanation)}</p></div>"
         )
 
-    def _chosen(self, runs: list[RunInfo], wish: object) -> RunInfo | None:
-        number = number_of(wish)
-        return next((one for one in runs if one.id == number), runs[0] if runs else None)
+    def _chosen_run(self, game_runs: list[RunInfo], requested_id: object) -> RunInfo | None:
+        run_number = parse_row_number(requested_id)
+        return next(
+            (game_run for game_run in game_runs if game_run.id == run_number),
+            game_runs[0] if game_runs else None,
+        )
 
-    def _mark(self, info: RunInfo) -> str:
-        job = self._evolution.job(info.id)
-        cases = len(self._evolution.open_cases(info.id)) if info.state is RunState.WAITING else 0
-        return repr((info, job and (job.status, job.progress), cases, info.id in self._reports))
+    def _state_mark(self, run_info: RunInfo) -> str:
+        run_job = self._evolution.job(run_info.id)
+        open_count = len(self._evolution.open_cases(run_info.id)) if run_info.state is RunState.WAITING else 0
+        return repr(
+            (
+                run_info,
+                run_job and (run_job.status, run_job.progress),
+                open_count,
+                run_info.id in self._reports,
+            )
+        )
 
-    def _report(self, info: RunInfo) -> str:
+    def _report_html(self, run_info: RunInfo) -> str:
         """The locked report. Its fitted baselines take seconds at first, so they join it a little later."""
-        if info.locked is None:
+        if run_info.locked is None:
             return ""
-        if info.id in self._reports:
-            return self._reports[info.id]
-        if info.id not in self._fitting:
-            self._fitting.add(info.id)
-            threading.Thread(target=self._fit, args=(info,), name="locked-report", daemon=True).start()
-        return locked_table(self._say, plain_rows(info), self._uses(info))
+        if run_info.id in self._reports:
+            return self._reports[run_info.id]
+        if run_info.id not in self._fitting:
+            self._fitting.add(run_info.id)
+            threading.Thread(target=self._fit_baselines, args=(run_info,), name="locked-report", daemon=True).start()
+        return locked_table(self._translate, stored_report_rows(run_info), self._uses_message(run_info))
 
-    def _uses(self, info: RunInfo) -> Message:
-        return told_uses(self._evolution.uses(info.id), info.settings.alpha)
+    def _uses_message(self, run_info: RunInfo) -> Message:
+        return explain_uses(self._evolution.uses(run_info.id), run_info.settings.alpha)
 
-    def _fit(self, info: RunInfo) -> None:
-        run_id = info.id
+    def _fit_baselines(self, run_info: RunInfo) -> None:
+        run_id = run_info.id
         try:
-            rows = self._evolution.report([run_id])
-            self._reports[run_id] = locked_table(self._say, rows, self._uses(info))
+            report_rows = self._evolution.report([run_id])
+            self._reports[run_id] = locked_table(self._translate, report_rows, self._uses_message(run_info))
         except Exception:  # The table without the fitted baselines stays.
             log.exception("the baselines of run %s cannot be fitted", run_id)
         finally:
             self._fitting.discard(run_id)
 
-    def _facts(self, runs: list[RunInfo], info: RunInfo | None) -> dict[str, Any]:
-        say = self._say
-        busy = any(one.state is RunState.QUEUED or one.playing for one in runs)
-        facts: dict[str, Any] = {
-            TIMER: busy,
-            "which": [(run_label(say, one), one.id) for one in runs],
+    def _collect_facts(self, game_runs: list[RunInfo], run_info: RunInfo | None) -> dict[str, Any]:
+        translate = self._translate
+        is_busy = any(game_run.state is RunState.QUEUED or game_run.playing for game_run in game_runs)
+        block_facts: dict[str, Any] = {
+            TIMER: is_busy,
+            "which": [(run_label(translate, game_run), game_run.id) for game_run in game_runs],
             **dict.fromkeys(("head", "sides", "curve", "locked", "fooling", "case"), ""),
             **dict.fromkeys((PAUSE, RESUME, CANCEL, CASES, CAPS), False),
             "log": "",
         }
-        if info is None:
-            hint = say(
+        if run_info is None:
+            empty_hint = translate(
                 "还没有运行。填好上面的表，先估算，再开始。",
                 "No runs yet. Fill in the form, estimate, then start.",
             )
-            return {**facts, "head": empty(hint)}
-        job = self._evolution.job(info.id)
-        steps, versions = self._evolution.steps(info.id), self._evolution.archive.versions(info.id)
-        heading, constant = say("对话", "The conversation"), constant_detector(steps)
-        report = self._report(info)
-        return facts | {
-            TIMER: busy or info.id in self._fitting,
-            "locked": report,
-            "case": self.case_html(self.open_case(info.id)) if info.state is RunState.WAITING else "",
-            "head": status_html(say, info, job) + (note(say.of(constant)) if constant else ""),
-            "sides": side_by_side(say, versions),
-            "curve": curve(say, versions),
-            "fooling": fooling(say, steps),
-            "log": f'<h3 class="zf-h">{heading}</h3>{conversation(say, steps, versions)}',
-            CASES: bool(info.state is RunState.WAITING and self._evolution.open_cases(info.id)),
-            CAPS: info.state is RunState.BUDGET,
-            **_possible(info, job),
+            return {**block_facts, "head": empty_notice(empty_hint)}
+        run_job = self._evolution.job(run_info.id)
+        game_steps, versions = (
+            self._evolution.steps(run_info.id),
+            self._evolution.archive.versions(run_info.id),
+        )
+        heading, constant_notice = translate("对话", "The conversation"), constant_detector(game_steps)
+        report_html = self._report_html(run_info)
+        return block_facts | {
+            TIMER: is_busy or run_info.id in self._fitting,
+            "locked": report_html,
+            "case": self.case_html(self.open_case(run_info.id)) if run_info.state is RunState.WAITING else "",
+            "head": run_status_html(translate, run_info, run_job)
+            + (note(translate.localize(constant_notice)) if constant_notice else ""),
+            "sides": current_rules_html(translate, versions),
+            "curve": gate_curve(translate, versions),
+            "fooling": fooling_table(translate, game_steps),
+            "log": f'<h3 class="zf-h">{heading}</h3>{conversation_html(translate, game_steps, versions)}',
+            CASES: bool(run_info.state is RunState.WAITING and self._evolution.open_cases(run_info.id)),
+            CAPS: run_info.state is RunState.BUDGET,
+            **_possible_actions(run_info, run_job),
         }
 
 
-def watching(services: Services, say: Say, watch: Watch, watcher: Watcher) -> None:
+def wire_watch(
+    services: Services, translate: Translator, watch_blocks: GameWatchBlocks, watcher: GameRunWatcher
+) -> None:
     """Polling, the address, the buttons, and people's answers."""
 
-    @polite(say)
-    def load(request: gr.Request) -> list[Any]:
-        return watcher.look(watch, request.query_params.get("run"), None, choose=True)
+    @friendly_errors(translate)
+    def load_page(request: gr.Request) -> list[Any]:
+        return watcher.poll_updates(watch_blocks, request.query_params.get("run"), None, choose=True)
 
-    @polite(say)
-    def look(run_id: int | None, known: dict[str, str]) -> list[Any]:
-        return watcher.look(watch, run_id, known)
+    @friendly_errors(translate)
+    def poll_run(run_id: int | None, known_facts: dict[str, str]) -> list[Any]:
+        return watcher.poll_updates(watch_blocks, run_id, known_facts)
 
-    given = [watch.which, watch.seen]
-    fill(load, *watch.outputs)
-    watch.which.change(look, given, watch.outputs, **QUIET)
-    watch.which.change(None, watch.which, None, js=REMEMBER)
-    watch.which.input(lambda: "", None, watch.told, **QUIET)
-    watch.parts[TIMER].tick(look, given, watch.outputs, **QUIET)
-    _steering(services, say, watch, watcher)
-    _confirming(services, say, watch, watcher)
+    input_blocks = [watch_blocks.run_dropdown, watch_blocks.seen_facts]
+    fill_on_load(load_page, *watch_blocks.outputs)
+    watch_blocks.run_dropdown.change(poll_run, input_blocks, watch_blocks.outputs, **SILENT_EVENT)
+    watch_blocks.run_dropdown.change(None, watch_blocks.run_dropdown, None, js=REMEMBER_SCRIPT)
+    watch_blocks.run_dropdown.input(lambda: "", None, watch_blocks.message_block, **SILENT_EVENT)
+    watch_blocks.parts_by_name[TIMER].tick(poll_run, input_blocks, watch_blocks.outputs, **SILENT_EVENT)
+    _wire_buttons(services, translate, watch_blocks, watcher)
+    _wire_answers(services, translate, watch_blocks, watcher)
 
 
-def _steering(services: Services, say: Say, watch: Watch, watcher: Watcher) -> None:
+def _wire_buttons(
+    services: Services, translate: Translator, watch_blocks: GameWatchBlocks, watcher: GameRunWatcher
+) -> None:
     evolution = services.evolution
 
-    def resume(run_id: int, calls: float | None, cost: float | None) -> RunInfo:
-        return evolution.resume(run_id, max_calls=int(calls) if calls else None, max_cost=cost or None)
+    def resume_run(run_id: int, call_cap: float | None, cost_cap: float | None) -> RunInfo:
+        return evolution.resume(run_id, max_calls=int(call_cap) if call_cap else None, max_cost=cost_cap or None)
 
-    acts: dict[str, Callable[..., RunInfo]] = {
+    button_actions: dict[str, Callable[..., RunInfo]] = {
         PAUSE: lambda run_id, *_: evolution.pause(run_id),
-        RESUME: resume,
+        RESUME: resume_run,
         CANCEL: lambda run_id, *_: evolution.cancel(run_id),
     }
 
-    def handler(act: Callable[..., RunInfo]) -> Callable[..., list[Any]]:
-        @polite(say)
-        def handle(run_id: int | None, known: dict[str, str], *caps: float | None) -> list[Any]:
+    def action_handler(run_action: Callable[..., RunInfo]) -> Callable[..., list[Any]]:
+        @friendly_errors(translate)
+        def handle_click(run_id: int | None, known_facts: dict[str, str], *caps: float | None) -> list[Any]:
             if not run_id:
-                return [gr.skip()] * (1 + len(watch.outputs))
+                return [gr.skip()] * (1 + len(watch_blocks.outputs))
             try:
-                act(int(run_id), *caps)
+                run_action(int(run_id), *caps)
             except UserError as error:
-                return [note(say.of(error), "bad"), *watcher.look(watch, run_id, known)]
-            return ["", *watcher.look(watch, run_id, known)]
+                return [
+                    note(translate.localize(error), "bad"),
+                    *watcher.poll_updates(watch_blocks, run_id, known_facts),
+                ]
+            return ["", *watcher.poll_updates(watch_blocks, run_id, known_facts)]
 
-        return handle
+        return handle_click
 
-    for name, act in acts.items():
-        watch.parts[name].click(
-            handler(act), [watch.which, watch.seen, *watch.caps], [watch.told, *watch.outputs], queue=False
+    for button_name, act in button_actions.items():
+        watch_blocks.parts_by_name[button_name].click(
+            action_handler(act),
+            [watch_blocks.run_dropdown, watch_blocks.seen_facts, *watch_blocks.cap_boxes],
+            [watch_blocks.message_block, *watch_blocks.outputs],
+            queue=False,
         )
 
 
-def _confirming(services: Services, say: Say, watch: Watch, watcher: Watcher) -> None:
-    person = watch.answering["person"]
+def _wire_answers(
+    services: Services, translate: Translator, watch_blocks: GameWatchBlocks, watcher: GameRunWatcher
+) -> None:
+    person_box = watch_blocks.answer_blocks["person"]
 
-    def handler(there: bool) -> Callable[..., list[Any]]:
-        @polite(say)
-        def handle(run_id: int | None, known: dict[str, str], who: str) -> list[Any]:
-            one = watcher.open_case(run_id)
-            if one is None:
-                return ["", *watcher.look(watch, run_id, known)]
+    def answer_handler(is_there: bool) -> Callable[..., list[Any]]:
+        @friendly_errors(translate)
+        def handle_click(run_id: int | None, known_facts: dict[str, str], person_name: str) -> list[Any]:
+            open_case = watcher.open_case(run_id)
+            if open_case is None:
+                return ["", *watcher.poll_updates(watch_blocks, run_id, known_facts)]
             try:
-                services.evolution.answer(one.run, one.round, one.phase, one.number, there, who or "")
+                services.evolution.answer(
+                    open_case.run,
+                    open_case.round,
+                    open_case.phase,
+                    open_case.number,
+                    is_there,
+                    person_name or "",
+                )
             except UserError as error:
-                return [note(say.of(error), "bad"), *watcher.look(watch, run_id, known)]
-            return ["", *watcher.look(watch, run_id, known)]
+                return [
+                    note(translate.localize(error), "bad"),
+                    *watcher.poll_updates(watch_blocks, run_id, known_facts),
+                ]
+            return ["", *watcher.poll_updates(watch_blocks, run_id, known_facts)]
 
-        return handle
+        return handle_click
 
-    given, outputs = [watch.which, watch.seen, person], [watch.told, *watch.outputs]
-    watch.answering["yes"].click(handler(True), given, outputs, queue=False)
-    watch.answering["no"].click(handler(False), given, outputs, queue=False)
+    input_blocks, outputs = (
+        [watch_blocks.run_dropdown, watch_blocks.seen_facts, person_box],
+        [watch_blocks.message_block, *watch_blocks.outputs],
+    )
+    watch_blocks.answer_blocks["yes"].click(answer_handler(True), input_blocks, outputs, queue=False)
+    watch_blocks.answer_blocks["no"].click(answer_handler(False), input_blocks, outputs, queue=False)
 
 
-def _possible(info: RunInfo, job: JobInfo | None) -> dict[str, bool]:
-    active = job is not None and not job.ended
-    waiting = info.state is RunState.WAITING
-    idle = not active and info.playing is None
+def _possible_actions(run_info: RunInfo, run_job: JobInfo | None) -> dict[str, bool]:
+    is_active = run_job is not None and not run_job.ended
+    is_waiting = run_info.state is RunState.WAITING
+    is_idle = not is_active and run_info.playing is None
     return {
-        PAUSE: not idle,
-        CANCEL: active,
-        RESUME: idle and not waiting and info.state is not RunState.DONE,
+        PAUSE: not is_idle,
+        CANCEL: is_active,
+        RESUME: is_idle and not is_waiting and run_info.state is not RunState.DONE,
     }
 
 
-def _update(name: str, fact: Any) -> Any:
-    if name == TIMER:
-        return pace(fact, POLL_S)
-    if name == "which":
-        return gr.update(choices=fact, visible=bool(fact))
-    if name in (PAUSE, RESUME, CANCEL):
-        return gr.update(visible=fact)
-    if name == CASES:
-        return gr.update(visible=fact)
-    if name == CAPS:
-        return gr.update(visible=fact)
-    return fact
+def _part_update(part_name: str, part_fact: Any) -> Any:
+    if part_name == TIMER:
+        return timer_update(part_fact, POLL_SECONDS)
+    if part_name == "which":
+        return gr.update(choices=part_fact, visible=bool(part_fact))
+    if part_name in (PAUSE, RESUME, CANCEL):
+        return gr.update(visible=part_fact)
+    if part_name == CASES:
+        return gr.update(visible=part_fact)
+    if part_name == CAPS:
+        return gr.update(visible=part_fact)
+    return part_fact

@@ -1,44 +1,44 @@
 """Names of roles, phases, states and proposers on the page of principles, and small pieces it shares."""
 
 from backend.evolution.records import RunInfo, VersionInfo
-from backend.evolution.told import told
-from backend.principles.vocabulary import Agent, Phase, Proposer, Role, RunState, Search
+from backend.evolution.told import explain_decision
+from backend.principles.vocabulary import Agent, GamePhase, Proposer, Role, RunState, SearchMethod
 from backend.services import Services
 from backend.vocabulary import Flaw
 from backend.writing.faults import Fault
-from ui.say import FLAWS, Say
-from ui.widgets import pill
+from ui.say import FLAW_NAMES, Translator
+from ui.widgets import pill_html
 
-Words = tuple[str, str]
+BilingualText = tuple[str, str]
 
-ROLES: dict[Role, Words] = {
+ROLE_NAMES: dict[Role, BilingualText] = {
     Role.DETECTOR: ("S_D · 评审看什么", "S_D · what the judge looks for"),
     Role.GENERATOR: ("S_G · 怎么藏缺陷", "S_G · how flaws are hidden"),
 }
-AGENTS: dict[Agent, Words] = {
+AGENT_NAMES: dict[Agent, BilingualText] = {
     Agent.GENERATOR: ("生成者", "Generator"),
     Agent.DETECTOR: ("评审", "Detector"),
     Agent.CONFIRMER: ("核对员", "Confirmer"),
     Agent.REFLECTOR: ("复盘者", "Reflector"),
     Agent.OPTIMISER: ("优化器", "Optimiser"),
 }
-PHASES: dict[Phase, Words] = {
-    Phase.START: ("量起点", "measuring the start"),
-    Phase.ADVERSARY: ("对抗", "adversarial phase"),
-    Phase.CONFIRM: ("核对缺陷", "confirming flaws"),
-    Phase.REFLECT: ("复盘", "self-reflection"),
-    Phase.PROPOSE_D: ("提出 S_D", "proposing S_D"),
-    Phase.TRY_D: ("小批试用", "trial on the minibatch"),
-    Phase.TRIM: ("逐条试用", "each change by itself"),
-    Phase.GATE_D: ("把关", "gate"),
-    Phase.PROPOSE_G: ("提出 S_G", "proposing S_G"),
-    Phase.DUEL: ("S_G 比试", "duel of S_G"),
-    Phase.DUEL_CONFIRM: ("核对比试", "confirming the duel"),
-    Phase.GATE_G: ("比试结果", "result of the duel"),
-    Phase.REWRITE: ("对照改写", "plain rewriting"),
-    Phase.LOCKED: ("开封存集", "opening the locked set"),
+PHASE_NAMES: dict[GamePhase, BilingualText] = {
+    GamePhase.START: ("量起点", "measuring the start"),
+    GamePhase.ADVERSARY: ("对抗", "adversarial phase"),
+    GamePhase.CONFIRM: ("核对缺陷", "confirming flaws"),
+    GamePhase.REFLECT: ("复盘", "self-reflection"),
+    GamePhase.PROPOSE_D: ("提出 S_D", "proposing S_D"),
+    GamePhase.TRY_D: ("小批试用", "trial on the minibatch"),
+    GamePhase.TRIM: ("逐条试用", "each change by itself"),
+    GamePhase.GATE_D: ("把关", "gate"),
+    GamePhase.PROPOSE_G: ("提出 S_G", "proposing S_G"),
+    GamePhase.DUEL: ("S_G 比试", "duel of S_G"),
+    GamePhase.DUEL_CONFIRM: ("核对比试", "confirming the duel"),
+    GamePhase.GATE_G: ("比试结果", "result of the duel"),
+    GamePhase.REWRITE: ("对照改写", "plain rewriting"),
+    GamePhase.LOCKED: ("开封存集", "opening the locked set"),
 }
-STATES: dict[RunState, tuple[str, str, str, str]] = {
+STATE_PILLS: dict[RunState, tuple[str, str, str, str]] = {
     RunState.QUEUED: ("wait", "◷", "排队中", "queued"),
     RunState.RUNNING: ("run", "▶", "进行中", "running"),
     RunState.PAUSED: ("wait", "‖", "已暂停", "paused"),
@@ -47,86 +47,89 @@ STATES: dict[RunState, tuple[str, str, str, str]] = {
     RunState.FAILED: ("bad", "✕", "出错", "failed"),
     RunState.DONE: ("good", "✓", "完成", "done"),
 }
-UNTOLD: Words = (
+OWN_MODEL_NOTE: BilingualText = (
     "生成者是训练好的模型：只按请求写，不听 S_G，所以 S_G 不进化；轮到哪类缺陷，就请核对员在它写的里面找。",
     "The Generator is a model trained here: it writes from the bare request and is not told S_G, which "
     "does not evolve; the confirmer looks in what it wrote for the kind of flaw whose turn it is.",
 )
 BROKEN_OFF = ("bad", "✕", "中断", "broken off")
-PROPOSERS: dict[Proposer, Words] = {
+PROPOSER_NAMES: dict[Proposer, BilingualText] = {
     Proposer.START: ("起点", "start"),
     Proposer.OPTIMISER: ("优化器", "optimiser"),
     Proposer.GEPA: ("GEPA", "GEPA"),
     Proposer.REWRITE: ("一次改写（对照）", "one rewriting (baseline)"),
     Proposer.PERSON: ("人工", "person"),
 }
-SEARCHES: dict[Search, Words] = {
-    Search.GAME: ("对局", "The game"),
-    Search.GEPA: ("GEPA", "GEPA"),
+SEARCH_NAMES: dict[SearchMethod, BilingualText] = {
+    SearchMethod.GAME: ("对局", "The game"),
+    SearchMethod.GEPA: ("GEPA", "GEPA"),
 }
-PARTS: dict[str, Words] = {
+SPLIT_NAMES: dict[str, BilingualText] = {
     "play": ("对局集", "play"),
     "gate": ("把关集", "gate"),
     "locked": ("封存集", "locked"),
 }
 
 
-def flaw_name(say: Say, flaw: str) -> str:
+def flaw_name(translate: Translator, flaw_kind: str) -> str:
     """A kind of flaw for people."""
-    return say(*FLAWS[Flaw(flaw)])
+    return translate(*FLAW_NAMES[Flaw(flaw_kind)])
 
 
-def fault_name(say: Say, fault: str) -> str:
+def fault_name(translate: Translator, fault_kind: str) -> str:
     """Why there was nothing to judge."""
-    if fault in set(Fault):
-        return say.of(Fault(fault).message)
-    return say("答复读不出来。", "The reply could not be read.")
+    if fault_kind in set(Fault):
+        return translate.localize(Fault(fault_kind).message)
+    return translate("答复读不出来。", "The reply could not be read.")
 
 
-def state_words(info: RunInfo) -> tuple[str, str, str, str]:
+def state_labels(run_info: RunInfo) -> tuple[str, str, str, str]:
     """How a run stands: colour, sign and the word in both languages."""
-    return BROKEN_OFF if info.broken_off else STATES[info.state]
+    return BROKEN_OFF if run_info.broken_off else STATE_PILLS[run_info.state]
 
 
-def state_pill(say: Say, info: RunInfo) -> str:
+def state_pill(translate: Translator, run_info: RunInfo) -> str:
     """How a run stands, as sign, word and colour."""
-    kind, sign, zh, en = state_words(info)
-    return pill(kind, sign, say(zh, en))
+    css_kind, state_sign, zh, en = state_labels(run_info)
+    return pill_html(css_kind, state_sign, translate(zh, en))
 
 
-def outcome_pill(say: Say, one: VersionInfo) -> str:
+def outcome_pill(translate: Translator, version: VersionInfo) -> str:
     """Whether a version is in."""
-    if one.proposer is Proposer.START:
-        return pill("", "●", say("起点", "start"))
-    if one.accepted is None:
-        return pill("", "○", say("未把关", "not gated"))
-    if one.accepted:
-        return pill("good", "✓", say("采纳", "accepted"))
-    return pill("off", "✕", say("未采纳", "rejected"))
+    if version.proposer is Proposer.START:
+        return pill_html("", "●", translate("起点", "start"))
+    if version.accepted is None:
+        return pill_html("", "○", translate("未把关", "not gated"))
+    if version.accepted:
+        return pill_html("good", "✓", translate("采纳", "accepted"))
+    return pill_html("off", "✕", translate("未采纳", "rejected"))
 
 
-def why(say: Say, one: VersionInfo) -> str:
+def decision_reason(translate: Translator, version: VersionInfo) -> str:
     """The sentence behind that."""
-    return say.of(told(one.why, one.facts)) if one.why else ""
+    return translate.localize(explain_decision(version.why, version.facts)) if version.why else ""
 
 
-def version_label(say: Say, one: VersionInfo) -> str:
+def version_label(translate: Translator, version: VersionInfo) -> str:
     """A version in a list of choices."""
-    score = "" if one.score is None else f" · {one.score:.3f}"
-    now = say(" · 当前", " · current") if one.current else ""
-    return f"v{one.id} · {one.role} · {say(*PROPOSERS[one.proposer])}{score}{now}"
+    score_text = "" if version.score is None else f" · {version.score:.3f}"
+    current_mark = translate(" · 当前", " · current") if version.current else ""
+    return f"v{version.id} · {version.role} · {translate(*PROPOSER_NAMES[version.proposer])}{score_text}{current_mark}"
 
 
-def run_label(say: Say, info: RunInfo) -> str:
+def run_label(translate: Translator, run_info: RunInfo) -> str:
     """A run in a list of choices."""
-    _, _, zh, en = state_words(info)
-    return f"{info.id} · {info.dataset} · {say(*SEARCHES[info.settings.search])} · {say(zh, en)}"
+    _, _, zh, en = state_labels(run_info)
+    return f"{run_info.id} · {run_info.dataset} · {translate(*SEARCH_NAMES[run_info.settings.search])} · {translate(zh, en)}"
 
 
-def label_choices(services: Services, say: Say) -> list[tuple[str, str]]:
+def label_choices(services: Services, translate: Translator) -> list[tuple[str, str]]:
     """Human references with labels on single greetings."""
     return [
-        (f"{info.name} · {say(f'{info.labels:,} 条', f'{info.labels:,} labels')}", info.name)
-        for info in services.board.references()
-        if info.kind != "compare"
+        (
+            f"{reference.name} · {translate(f'{reference.labels:,} 条', f'{reference.labels:,} labels')}",
+            reference.name,
+        )
+        for reference in services.board.references()
+        if reference.kind != "compare"
     ]

@@ -6,25 +6,25 @@ from typing import Literal
 from backend.errors import Message, UserError
 from backend.vocabulary import CampaignKind, Flaw, Outcome
 
-Lang = Literal["zh", "en"]
+Language = Literal["zh", "en"]
 
 
 @dataclass(frozen=True)
-class Say:
+class Translator:
     """Picks the reader's language: `say("中文", "English")`."""
 
-    lang: Lang
+    lang: Language
 
     def __call__(self, zh: str, en: str) -> str:
         """The one of the two that the reader chose."""
         return zh if self.lang == "zh" else en
 
-    def of(self, told: Message | UserError) -> str:
+    def localize(self, message: Message | UserError) -> str:
         """The sentence of a message or an error."""
-        return told.text(self.lang)
+        return message.text(self.lang)
 
 
-FLAWS = {
+FLAW_NAMES = {
     Flaw.CLICHE: ("套话", "Cliché"),
     Flaw.VAGUE: ("空泛", "Vague"),
     Flaw.WRONG_RELATIONSHIP: ("身份不合", "Wrong relationship"),
@@ -36,7 +36,7 @@ FLAWS = {
     Flaw.STIFF: ("生硬", "Stiff"),
     Flaw.OFF_LENGTH: ("长短不合", "Off length"),
 }
-OUTCOMES = {
+OUTCOME_NAMES = {
     Outcome.A: ("A 更好", "A is better"),
     Outcome.B: ("B 更好", "B is better"),
     Outcome.BOTH_GOOD: ("都好", "Both good"),
@@ -44,11 +44,11 @@ OUTCOMES = {
     Outcome.SKIP: ("跳过", "Skipped"),
     Outcome.WITHDRAWN: ("已撤销", "Withdrawn"),
 }
-KINDS = {
+CAMPAIGN_KIND_NAMES = {
     CampaignKind.COMPARE: ("两条对比", "Compare"),
     CampaignKind.VALIDATE: ("验证裁判", "Validate"),
 }
-FORMATS = {
+FORMAT_NAMES = {
     "labels": ("带标签", "labels"),
     "seed": ("自带语料", "built-in"),
     "pairs": ("偏好对批次", "a run of pairs"),
@@ -59,7 +59,7 @@ FORMATS = {
     "alpaca": ("Alpaca", "Alpaca"),
 }
 """Kinds of imported files and formats of exported ones; others are called as they are."""
-DIMENSIONS = {
+DIMENSION_NAMES = {
     "language": ("语言", "Language"),
     "creativity": ("创意", "Creativity"),
     "emotion": ("情感", "Emotion"),

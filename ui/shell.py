@@ -19,10 +19,10 @@ from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.routing import Mount
 
-from backend.network import answered_hosts, open_pages
+from backend.network import answered_hosts, parse_open_pages
 from backend.services import Services
 from backend.settings import Settings
-from backend.signing import secret_of
+from backend.signing import load_secret
 from ui import (
     agreement_page,
     annotate_page,
@@ -39,47 +39,47 @@ from ui import (
     principles_page,
     training_page,
 )
-from ui.document import Document
-from ui.entrance import LOGIN, Admission, Password, PasswordRequired
+from ui.document import DocumentMiddleware
+from ui.entrance import LOGIN_PATH, Admission, PasswordRequired, ResearcherPassword
 from ui.guard import KnownHosts, OwnPagesOnly, SecurityHeaders
 from ui.guide import guide_button, guide_html
-from ui.later import Later
-from ui.polite_route import disk_refused
-from ui.say import Lang, Say
+from ui.later import DeferredApp
+from ui.polite_route import disk_error_response
+from ui.say import Language, Translator
 from ui.uploads import UploadRegistry
 from ui.widgets import html_block
 
-ASSETS = Path(__file__).parent / "assets"
-LANGS: tuple[Lang, ...] = ("zh", "en")
-LANG_COOKIE = "zhufu_lang"
+ASSETS_FOLDER = Path(__file__).parent / "assets"
+LANGUAGES: tuple[Language, ...] = ("zh", "en")
+LANGUAGE_COOKIE = "zhufu_lang"
 SESSION_COOKIE = "zhufu_session"
-KEEP_FILES_S = (3600, 24 * 3600)
+KEEP_FILES_SECONDS = (3600, 24 * 3600)
 """How often uploads and downloads are looked through, and how old the removed ones are, in seconds."""
 
 
 @dataclass(frozen=True)
-class Page:
+class SitePage:
     """One page: its path below the language, its name in both, and what builds it."""
 
-    path: str
+    url_path: str
     zh: str
     en: str
-    build: Callable[[Services, Say], None]
-    apart: bool = False
+    build_page: Callable[[Services, Translator], None]
+    starts_group: bool = False
     """Whether a new group of the navigation begins here."""
 
 
-PAGES = (
-    Page("", "首页", "Home", home_page.build),
-    Page("write", "写祝福", "Write", playground_page.build),
-    Page("annotate", "标注", "Annotate", annotate_page.build, apart=True),
-    Page("campaigns", "任务", "Campaigns", campaigns_page.build),
-    Page("corpus", "语料", "Corpus", corpus_page.build),
-    Page("judges", "裁判", "Judges", judges_page.build, apart=True),
-    Page("principles", "原则", "Principles", principles_page.build),
-    Page("agreement", "一致性", "Agreement", agreement_page.build),
-    Page("pairs", "偏好对", "Pairs", pairs_page.build, apart=True),
-    Page("training", "训练", "Training", training_page.build),
+SITE_PAGES = (
+    SitePage("", "首页", "Home", home_page.build_page),
+    SitePage("write", "写祝福", "Write", playground_page.build_page),
+    SitePage("annotate", "标注", "Annotate", annotate_page.build_annotate_page, starts_group=True),
+    SitePage("campaigns", "任务", "Campaigns", campaigns_page.build_page),
+    SitePage("corpus", "语料", "Corpus", corpus_page.build_page),
+    SitePage("judges", "裁判", "Judges", judges_page.build_page, starts_group=True),
+    SitePage("principles", "原则", "Principles", principles_page.build_page),
+    SitePage("agreement", "一致性", "Agreement", agreement_page.build_page),
+    SitePage("pairs", "偏好对", "Pairs", pairs_page.build_page, starts_group=True),
+    SitePage("training", "训练", "Training", training_page.build_page),
 )
 
 
@@ -89,156 +89,164 @@ def build_app(services: Services) -> FastAPI:
     # Gradio keeps uploads and downloads there; by default in a folder of /tmp that every user can read.
     os.environ["GRADIO_TEMP_DIR"] = str(services.settings.home.resolve() / "uploads")
     app.state.pages = []
-    admission = _admission(services.settings)
-    app.include_router(annotation_api.router(services))
-    app.include_router(playground_api.router(services))
-    app.include_router(manual.router(_asset("manual.css"), _asset("shell.js")))
-    app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
-    app.add_api_route("/", _front, include_in_schema=False)
-    app.add_api_route("/favicon.ico", _favicon, include_in_schema=False)
+    admission = _read_admission(services.settings)
+    app.include_router(annotation_api.build_router(services))
+    app.include_router(playground_api.build_router(services))
+    app.include_router(manual.build_router(_asset_url("manual.css"), _asset_url("shell.js")))
+    app.mount("/assets", StaticFiles(directory=ASSETS_FOLDER), name="assets")
+    app.add_api_route("/", _redirect_front, include_in_schema=False)
+    app.add_api_route("/favicon.ico", _favicon_response, include_in_schema=False)
     # Gradio says at every start that several pages rule out server-side rendering, which is off anyway.
     warnings.filterwarnings("ignore", message="SSR mode is not supported", category=UserWarning)
-    mount = partial(_mount, services=services, admission=admission, mounted=app.state.pages)
-    first, *others = LANGS
-    for lang in others:
-        Later(f"/{lang}", partial(mount, FastAPI(), lang)).join(app)
-    mount(app, first)
-    return _guarded(app, services.settings, admission)
+    mount_language = partial(_mount_gradio, services=services, admission=admission, mounted=app.state.pages)
+    first_language, *other_languages = LANGUAGES
+    for language in other_languages:
+        DeferredApp(f"/{language}", partial(mount_language, FastAPI(), language)).attach_to(app)
+    mount_language(app, first_language)
+    return _add_guards(app, services.settings, admission)
 
 
-def _admission(settings: Settings) -> Admission | None:
+def _read_admission(settings: Settings) -> Admission | None:
     """Who may enter; None where everybody on this machine may."""
     if not (password := settings.password.get_secret_value()):
         return None
-    return Admission(Password(password, secret_of(settings.home)), open_pages(settings), LANGS)
+    return Admission(ResearcherPassword(password, load_secret(settings.home)), parse_open_pages(settings), LANGUAGES)
 
 
-def _guarded(app: FastAPI, settings: Settings, admission: Admission | None) -> FastAPI:
+def _add_guards(app: FastAPI, settings: Settings, admission: Admission | None) -> FastAPI:
     """The application behind everything that a request must pass; what is added last looks first."""
     if admission is not None:
-        app.include_router(entrance.router(admission, _asset("manual.css"), _asset("shell.js")))
+        app.include_router(entrance.build_router(admission, _asset_url("manual.css"), _asset_url("shell.js")))
         app.add_middleware(PasswordRequired, admission=admission)
     app.add_middleware(UploadRegistry)
-    secret = f"session {secret_of(settings.home)}"
-    app.add_middleware(SessionMiddleware, secret_key=secret, session_cookie=SESSION_COOKIE, same_site="lax")
-    app.add_middleware(OwnPagesOnly, prefixes=LANGS, pages=[page.path for page in PAGES])
+    session_secret = f"session {load_secret(settings.home)}"
+    app.add_middleware(SessionMiddleware, secret_key=session_secret, session_cookie=SESSION_COOKIE, same_site="lax")
+    app.add_middleware(OwnPagesOnly, prefixes=LANGUAGES, pages=[site_page.url_path for site_page in SITE_PAGES])
     app.add_middleware(KnownHosts, hosts=answered_hosts(settings))
     app.add_middleware(SecurityHeaders)
     return app
 
 
-def let_go(app: FastAPI) -> None:
+def stop_heartbeats(app: FastAPI) -> None:
     """End the heartbeats of pages that are open in browsers; called in the event loop, before a stop."""
-    for pages in app.state.pages:
-        pages.stop_event.set()
+    for gradio_app in app.state.pages:
+        gradio_app.stop_event.set()
 
 
-def _mount(
-    app: FastAPI, lang: Lang, services: Services, admission: Admission | None, mounted: list[App]
+def _mount_gradio(
+    app: FastAPI, language: Language, services: Services, admission: Admission | None, mounted: list[App]
 ) -> FastAPI:
-    blocks = _blocks(services, Say(lang))
+    gradio_blocks = _build_blocks(services, Translator(language))
     # Gradio checks paths only once this is set, which `launch()` does and mounting does not.
-    blocks.has_launched = True
+    gradio_blocks.has_launched = True
     gr.mount_gradio_app(
         app,
-        blocks,
-        path=f"/{lang}",
-        theme=_theme(),
-        head=_head(),
+        gradio_blocks,
+        path=f"/{language}",
+        theme=_build_theme(),
+        head=_head_html(),
         footer_links=[],
         run_history=False,
         ssr_mode=False,
         max_file_size="200mb",
         allowed_paths=[str(services.settings.home.resolve() / "exports")],
-        auth_dependency=(lambda request: admission.who(request.scope)) if admission else None,
+        auth_dependency=(lambda request: admission.role_of(request.scope)) if admission else None,
     )
-    mounts = (route for route in app.routes if isinstance(route, Mount) and route.path == f"/{lang}")
-    pages = next(mount.app for mount in mounts if isinstance(mount.app, App))
+    language_mounts = (
+        mounted_route
+        for mounted_route in app.routes
+        if isinstance(mounted_route, Mount) and mounted_route.path == f"/{language}"
+    )
+    gradio_app = next(mount.app for mount in language_mounts if isinstance(mount.app, App))
     # Appended: inside of Gradio's compression.
-    document = Middleware(Document, lang="zh-CN" if lang == "zh" else lang, script=_asset("shell.js"))
-    pages.user_middleware.append(document)
-    pages.add_exception_handler(OSError, disk_refused)
-    mounted.append(pages)
+    document_middleware = Middleware(
+        DocumentMiddleware, lang="zh-CN" if language == "zh" else language, script=_asset_url("shell.js")
+    )
+    gradio_app.user_middleware.append(document_middleware)
+    gradio_app.add_exception_handler(OSError, disk_error_response)
+    mounted.append(gradio_app)
     return app
 
 
-def _blocks(services: Services, say: Say) -> gr.Blocks:
-    title = say("祝福 · 写好祝福，也信得过评判", "Zhufu · greetings, and judges you can check")
-    first, *others = PAGES
-    blocks = gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=KEEP_FILES_S)
-    with blocks:
-        _page(services, say, first)
-    for page in others:
-        with blocks.route(say(page.zh, page.en), page.path, show_in_navbar=False):
-            _page(services, say, page)
-    for function in blocks.fns.values():
+def _build_blocks(services: Services, translate: Translator) -> gr.Blocks:
+    site_title = translate("祝福 · 写好祝福，也信得过评判", "Zhufu · greetings, and judges you can check")
+    first_page, *other_pages = SITE_PAGES
+    gradio_blocks = gr.Blocks(
+        title=site_title, analytics_enabled=False, fill_width=True, delete_cache=KEEP_FILES_SECONDS
+    )
+    with gradio_blocks:
+        _build_page(services, translate, first_page)
+    for site_page in other_pages:
+        with gradio_blocks.route(translate(site_page.zh, site_page.en), site_page.url_path, show_in_navbar=False):
+            _build_page(services, translate, site_page)
+    for event_function in gradio_blocks.fns.values():
         # Our own script calls events by number; by name nobody here does.
-        function.api_visibility = "private"
-    return blocks
+        event_function.api_visibility = "private"
+    return gradio_blocks
 
 
-def _page(services: Services, say: Say, page: Page) -> None:
+def _build_page(services: Services, translate: Translator, site_page: SitePage) -> None:
     Navbar(visible=False)
-    locked = bool(services.settings.password.get_secret_value())
-    html_block(_header(say, page, locked), elem_id="zf-header")
-    page.build(services, say)
+    has_password = bool(services.settings.password.get_secret_value())
+    html_block(_header_html(translate, site_page, has_password), elem_id="zf-header")
+    site_page.build_page(services, translate)
 
 
-def _header(say: Say, here: Page, locked: bool) -> str:
+def _header_html(translate: Translator, page: SitePage, has_password: bool) -> str:
     return (
-        f'<div class="zf-bar"><a class="zf-brand" href="/{say.lang}/" aria-label="{say("祝福", "Zhufu")}">'
-        f'<span class="zf-seal" aria-hidden="true">福</span><span>{say("祝福", "Zhufu")}</span></a>'
-        f"{_menu(say, here)}{_navigation(say, here)}{_tools(say, here, locked)}</div>"
-        f"{guide_html(say, here.path)}"
+        f'<div class="zf-bar"><a class="zf-brand" href="/{translate.lang}/" aria-label="{translate("祝福", "Zhufu")}">'
+        f'<span class="zf-seal" aria-hidden="true">福</span><span>{translate("祝福", "Zhufu")}</span></a>'
+        f"{_menu_html(translate, page)}{_navigation_html(translate, page)}{_tools_html(translate, page, has_password)}</div>"
+        f"{guide_html(translate, page.url_path)}"
     )
 
 
-def _menu(say: Say, here: Page) -> str:
+def _menu_html(translate: Translator, page: SitePage) -> str:
     """What stands for the navigation on a narrow screen: the page one is on, and all of them at a press."""
-    name = say("打开导航", "Open navigation")
+    button_label = translate("打开导航", "Open navigation")
     return (
         '<button type="button" class="zf-menu" data-zf-menu aria-expanded="false" aria-controls="zf-nav" '
-        f'aria-label="{name}"><i aria-hidden="true">☰</i>{html.escape(say(here.zh, here.en))}</button>'
+        f'aria-label="{button_label}"><i aria-hidden="true">☰</i>{html.escape(translate(page.zh, page.en))}</button>'
     )
 
 
-def _navigation(say: Say, here: Page) -> str:
-    links = "".join(
-        f'<a href="/{say.lang}/{page.path}"{apart(page.apart)}{current(page is here)}>'
-        f"{html.escape(say(page.zh, page.en))}</a>"
-        for page in PAGES
+def _navigation_html(translate: Translator, current_page: SitePage) -> str:
+    page_links = "".join(
+        f'<a href="/{translate.lang}/{page.url_path}"{group_attribute(page.starts_group)}{current_attribute(page is current_page)}>'
+        f"{html.escape(translate(page.zh, page.en))}</a>"
+        for page in SITE_PAGES
     )
-    return f'<nav class="zf-nav" id="zf-nav" aria-label="{say("主导航", "Main navigation")}">{links}</nav>'
+    return f'<nav class="zf-nav" id="zf-nav" aria-label="{translate("主导航", "Main navigation")}">{page_links}</nav>'
 
 
-def _tools(say: Say, here: Page, locked: bool) -> str:
-    other: Lang = "en" if say.lang == "zh" else "zh"
-    leave = f'<a href="{LOGIN}">{say("登录/退出", "Sign in/out")}</a>' if locked else ""
+def _tools_html(translate: Translator, page: SitePage, has_password: bool) -> str:
+    other: Language = "en" if translate.lang == "zh" else "zh"
+    sign_out_link = f'<a href="{LOGIN_PATH}">{translate("登录/退出", "Sign in/out")}</a>' if has_password else ""
     return (
-        f'<div class="zf-tools">{leave}{guide_button(say, here.path)}<button type="button" data-zf-theme '
-        f'aria-label="{say("切换深色模式", "Toggle dark mode")}">◐</button>'
-        f'<a data-zf-lang="{other}" href="/{other}/{here.path}" lang="{"en" if other == "en" else "zh-CN"}">'
+        f'<div class="zf-tools">{sign_out_link}{guide_button(translate, page.url_path)}<button type="button" data-zf-theme '
+        f'aria-label="{translate("切换深色模式", "Toggle dark mode")}">◐</button>'
+        f'<a data-zf-lang="{other}" href="/{other}/{page.url_path}" lang="{"en" if other == "en" else "zh-CN"}">'
         f"{'EN' if other == 'en' else '中文'}</a></div>"
     )
 
 
-def apart(begins: bool) -> str:
+def group_attribute(starts_group: bool) -> str:
     """The attribute that marks the first link of a group."""
-    return ' class="zf-apart"' if begins else ""
+    return ' class="zf-apart"' if starts_group else ""
 
 
-def current(is_here: bool) -> str:
+def current_attribute(is_current: bool) -> str:
     """The attribute that marks the link of the page one is on."""
-    return ' aria-current="page"' if is_here else ""
+    return ' aria-current="page"' if is_current else ""
 
 
-def _theme() -> gr.themes.Base:
+def _build_theme() -> gr.themes.Base:
     # Named system fonts only: a web font would be fetched from outside at every first visit.
-    fonts = ["PingFang SC", "Noto Sans CJK SC", "Microsoft YaHei", "system-ui", "sans-serif"]
+    font_names = ["PingFang SC", "Noto Sans CJK SC", "Microsoft YaHei", "system-ui", "sans-serif"]
     return gr.themes.Base(
         primary_hue=gr.themes.colors.red,
         neutral_hue=gr.themes.colors.stone,
-        font=fonts,
+        font=font_names,
         font_mono=["ui-monospace", "Noto Sans Mono CJK SC", "monospace"],
         radius_size=gr.themes.sizes.radius_md,
     ).set(
@@ -266,10 +274,10 @@ def _theme() -> gr.themes.Base:
     )
 
 
-def _head() -> str:
-    styles = "".join(
-        f'<link rel="stylesheet" href="{_asset(name)}">'
-        for name in (
+def _head_html() -> str:
+    style_links = "".join(
+        f'<link rel="stylesheet" href="{_asset_url(asset_name)}">'
+        for asset_name in (
             "zhufu.css",
             "annotate.css",
             "training.css",
@@ -278,22 +286,22 @@ def _head() -> str:
             "pairs.css",
         )
     )
-    scripts = "".join(
-        f'<script defer src="{_asset(name)}"></script>'
-        for name in ("kit.js", "annotate.js", "playground-words.js", "playground.js")
+    script_tags = "".join(
+        f'<script defer src="{_asset_url(asset_name)}"></script>'
+        for asset_name in ("kit.js", "annotate.js", "playground-words.js", "playground.js")
     )
-    return f'<meta name="viewport" content="width=device-width, initial-scale=1">{styles}{scripts}'
+    return f'<meta name="viewport" content="width=device-width, initial-scale=1">{style_links}{script_tags}'
 
 
-def _asset(name: str) -> str:
-    stamp = hashlib.sha256((ASSETS / name).read_bytes()).hexdigest()[:10]
-    return f"/assets/{name}?v={stamp}"
+def _asset_url(asset_name: str) -> str:
+    content_hash = hashlib.sha256((ASSETS_FOLDER / asset_name).read_bytes()).hexdigest()[:10]
+    return f"/assets/{asset_name}?v={content_hash}"
 
 
-def _front(request: Request) -> RedirectResponse:
-    lang = request.cookies.get(LANG_COOKIE)
-    return RedirectResponse(f"/{lang if lang in LANGS else 'zh'}/")
+def _redirect_front(request: Request) -> RedirectResponse:
+    language = request.cookies.get(LANGUAGE_COOKIE)
+    return RedirectResponse(f"/{language if language in LANGUAGES else 'zh'}/")
 
 
-def _favicon() -> FileResponse:
-    return FileResponse(ASSETS / "favicon.svg", media_type="image/svg+xml")
+def _favicon_response() -> FileResponse:
+    return FileResponse(ASSETS_FOLDER / "favicon.svg", media_type="image/svg+xml")

@@ -8,15 +8,15 @@ import gradio as gr
 from pydantic import BaseModel
 
 from backend.errors import UserError
-from backend.training_runs.config import settings_type
-from ui.say import Say
-from ui.training_words import ACTIONS, REWARDS, Words
+from backend.training_runs.config import find_settings_class
+from ui.say import Translator
+from ui.training_words import ACTION_NAMES, REWARD_NAMES, BilingualText
 
-ACTION = "monitor.action"
-WIDE = frozenset({"judge", "monitor"})
-NAMED = frozenset({"base", "reward_artifact", "endpoint"})
+MONITOR_ACTION = "monitor.action"
+JSON_SETTINGS = frozenset({"judge", "monitor"})
+NAMED_SETTINGS = frozenset({"base", "reward_artifact", "endpoint"})
 """Offered by name, and anything else can be typed."""
-LABELS: dict[str, Words] = {
+SETTING_LABELS: dict[str, BilingualText] = {
     "base": ("从哪个模型开始", "Base model"),
     "shape": ("入门模型的形状", "Shape of the starter"),
     "revision": ("模型版本（revision）", "Revision"),
@@ -86,96 +86,116 @@ LABELS: dict[str, Words] = {
     "gold": ("旁观裁判", "Gold judge"),
     "gold_snapshot": ("旁观裁判的数据快照", "Snapshot of the gold judge"),
     "eval_prompts": ("监测用几个留出请求", "Held-out requests of the monitor"),
-    ACTION: ("发现崩坏时", "When the model collapses"),
+    MONITOR_ACTION: ("发现崩坏时", "When the model collapses"),
     "monitor": ("监测界限（JSON）", "Limits of the monitor (JSON)"),
 }
-_CHOICES: dict[str, dict[str, Words]] = {"reward": REWARDS, ACTION: ACTIONS}
+_CHOICE_NAMES: dict[str, dict[str, BilingualText]] = {"reward": REWARD_NAMES, MONITOR_ACTION: ACTION_NAMES}
 
 
-def fields_of(program: str) -> tuple[str, ...]:
+def setting_names(program: str) -> tuple[str, ...]:
     """Every setting of a program that the form shows."""
-    names = list(settings_type(program).model_fields)
-    if "monitor" in names:
-        names.insert(names.index("monitor"), ACTION)
-    return tuple(names)
+    field_names = list(find_settings_class(program).model_fields)
+    if "monitor" in field_names:
+        field_names.insert(field_names.index("monitor"), MONITOR_ACTION)
+    return tuple(field_names)
 
 
-def box(say: Say, program: str, name: str, **options: Any) -> gr.components.Component:
+def setting_box(translate: Translator, program: str, setting_name: str, **options: Any) -> gr.components.Component:
     """The box of a setting."""
-    label, elem_id = say(*LABELS.get(name, (name, name))), f"zf-train-{program}-{name.replace('.', '-')}"
-    given: dict[str, Any] = {"label": label, "elem_id": elem_id, "interactive": True} | options
-    if name == ACTION:
-        return gr.Dropdown(choices=_named(say, name, tuple(ACTIONS)), **given)
-    if name in NAMED:
-        return gr.Dropdown(allow_custom_value=True, min_width=240, **given)
-    shape = settings_type(program).model_fields[name].annotation
-    if get_origin(shape) is Literal:
-        return gr.Dropdown(choices=_named(say, name, get_args(shape)), **given)
-    if shape is bool:
-        return gr.Checkbox(**given)
-    if shape in (int, float, int | None):
-        return gr.Number(**given, min_width=150)
-    if shape == tuple[str, ...]:
-        return gr.Dropdown(choices=[], multiselect=True, allow_custom_value=True, **given)
-    return gr.Textbox(max_length=20_000, lines=6 if name in WIDE else 1, **given)
+    box_label, elem_id = (
+        translate(*SETTING_LABELS.get(setting_name, (setting_name, setting_name))),
+        f"zf-train-{program}-{setting_name.replace('.', '-')}",
+    )
+    box_options: dict[str, Any] = {"label": box_label, "elem_id": elem_id, "interactive": True} | options
+    if setting_name == MONITOR_ACTION:
+        return gr.Dropdown(choices=_named_choices(translate, setting_name, tuple(ACTION_NAMES)), **box_options)
+    if setting_name in NAMED_SETTINGS:
+        return gr.Dropdown(allow_custom_value=True, min_width=240, **box_options)
+    annotation = find_settings_class(program).model_fields[setting_name].annotation
+    if get_origin(annotation) is Literal:
+        return gr.Dropdown(choices=_named_choices(translate, setting_name, get_args(annotation)), **box_options)
+    if annotation is bool:
+        return gr.Checkbox(**box_options)
+    if annotation in (int, float, int | None):
+        return gr.Number(**box_options, min_width=150)
+    if annotation == tuple[str, ...]:
+        return gr.Dropdown(choices=[], multiselect=True, allow_custom_value=True, **box_options)
+    return gr.Textbox(max_length=20_000, lines=6 if setting_name in JSON_SETTINGS else 1, **box_options)
 
 
-def shown(program: str, values: Mapping[str, Any]) -> list[Any]:
+def shown_values(program: str, setting_values: Mapping[str, Any]) -> list[Any]:
     """What the boxes show for settings, in the order of `fields_of`; defaults where a value is missing."""
-    known = settings_type(program).model_construct(**values).model_dump(mode="json", warnings=False)
-    monitor = dict(known.get("monitor") or {})
-    known |= {ACTION: monitor.pop("action", "stop"), "monitor": _json(monitor)}
-    if "judge" in known:
-        known["judge"] = _json(known["judge"])
-    if "endpoint" in known:
-        known["endpoint"] = known["endpoint"] or ""
-    return [_blank(known.get(name)) for name in fields_of(program)]
+    full_settings = (
+        find_settings_class(program).model_construct(**setting_values).model_dump(mode="json", warnings=False)
+    )
+    monitor_settings = dict(full_settings.get("monitor") or {})
+    full_settings |= {
+        MONITOR_ACTION: monitor_settings.pop("action", "stop"),
+        "monitor": _json_text(monitor_settings),
+    }
+    if "judge" in full_settings:
+        full_settings["judge"] = _json_text(full_settings["judge"])
+    if "endpoint" in full_settings:
+        full_settings["endpoint"] = full_settings["endpoint"] or ""
+    return [_box_list(full_settings.get(setting_name)) for setting_name in setting_names(program)]
 
 
-def entered(program: str, given: tuple[Any, ...]) -> dict[str, Any]:
+def entered_settings(program: str, box_values: tuple[Any, ...]) -> dict[str, Any]:
     """The settings that the boxes hold. Raises UserError for JSON that is none."""
-    boxes = dict(zip(fields_of(program), given, strict=True))
-    action = boxes.pop(ACTION, None)
-    values = {name: _plain(program, name, value) for name, value in boxes.items()}
-    if action is not None:
-        values["monitor"] = {**values["monitor"], "action": action}
-    return values
+    values_by_name = dict(zip(setting_names(program), box_values, strict=True))
+    monitor_action = values_by_name.pop(MONITOR_ACTION, None)
+    setting_values = {
+        setting_name: _plain_value(program, setting_name, box_value)
+        for setting_name, box_value in values_by_name.items()
+    }
+    if monitor_action is not None:
+        setting_values["monitor"] = {**setting_values["monitor"], "action": monitor_action}
+    return setting_values
 
 
-def _plain(program: str, name: str, value: Any) -> Any:
-    if name in WIDE:
-        return _object(name, value or "{}")
-    field = settings_type(program).model_fields[name]
-    if field.annotation == int | None:
-        return value or None  # An empty box of numbers shows 0.
-    if isinstance(value, str):
-        text = value.strip()
-        return text or (None if field.default is None else "")
-    return value or [] if field.annotation == tuple[str, ...] else value
+def _plain_value(program: str, setting_name: str, box_value: Any) -> Any:
+    if setting_name in JSON_SETTINGS:
+        return _parse_object(setting_name, box_value or "{}")
+    model_field = find_settings_class(program).model_fields[setting_name]
+    if model_field.annotation == int | None:
+        return box_value or None  # An empty box of numbers shows 0.
+    if isinstance(box_value, str):
+        stripped_text = box_value.strip()
+        return stripped_text or (None if model_field.default is None else "")
+    return box_value or [] if model_field.annotation == tuple[str, ...] else box_value
 
 
-def _object(name: str, text: str) -> dict[str, Any]:
+def _parse_object(setting_name: str, json_text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        parsed_json = json.loads(json_text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        zh, en = LABELS[name]
+        parsed_json = None
+    if not isinstance(parsed_json, dict):
+        zh, en = SETTING_LABELS[setting_name]
         raise UserError(f"{en}: this is no JSON object.", f"{zh}：这不是一个 JSON 对象。")
-    return found
+    return parsed_json
 
 
-def _named(say: Say, name: str, values: tuple[str, ...]) -> list[tuple[str, str]]:
-    words = _CHOICES.get(name, {})
-    return [(say(*words[value]) if value in words else value, value) for value in values]
+def _named_choices(translate: Translator, setting_name: str, choice_values: tuple[str, ...]) -> list[tuple[str, str]]:
+    choice_names = _CHOICE_NAMES.get(setting_name, {})
+    return [
+        (
+            translate(*choice_names[choice_value]) if choice_value in choice_names else choice_value,
+            choice_value,
+        )
+        for choice_value in choice_values
+    ]
 
 
-def _json(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    lines = (f"  {json.dumps(key)}: {json.dumps(each, ensure_ascii=False)}" for key, each in value.items())
-    return "{\n" + ",\n".join(lines) + "\n}" if value else "{}"
+def _json_text(json_value: Any) -> str:
+    if isinstance(json_value, BaseModel):
+        json_value = json_value.model_dump(mode="json")
+    json_lines = (
+        f"  {json.dumps(json_key)}: {json.dumps(item_value, ensure_ascii=False)}"
+        for json_key, item_value in json_value.items()
+    )
+    return "{\n" + ",\n".join(json_lines) + "\n}" if json_value else "{}"
 
 
-def _blank(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _box_list(setting_value: Any) -> Any:
+    return list(setting_value) if isinstance(setting_value, tuple) else setting_value

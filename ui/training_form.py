@@ -9,31 +9,38 @@ import gradio as gr
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.services import Services
-from backend.training_runs.checks import Problem
-from backend.training_runs.config import DEFAULT_PRESET, presets
-from backend.training_runs.service import PROGRAMS, TrainingService
-from ui.say import Say
-from ui.training_fields import LABELS, WIDE, box, entered, fields_of, shown
-from ui.training_fill import filling, names, rewarding
-from ui.training_words import LEADS, MACHINES, PRESETS
-from ui.training_words import PROGRAMS as TITLES
+from backend.training_runs.checks import SettingProblem
+from backend.training_runs.config import DEFAULT_PRESET, find_presets
+from backend.training_runs.service import TRAINING_PROGRAMS, TrainingService
+from ui.say import Translator
+from ui.training_fields import (
+    JSON_SETTINGS,
+    SETTING_LABELS,
+    entered_settings,
+    setting_box,
+    setting_names,
+    shown_values,
+)
+from ui.training_fill import fixed_choices, wire_preset, wire_reward
+from ui.training_words import PRESET_MACHINES, PRESET_NAMES, PROGRAM_LEADS
+from ui.training_words import PROGRAM_NAMES as TITLES
 from ui.widgets import esc, html_block, note
 
-MAIN = {
+MAIN_SETTINGS = {
     "sft": ("epochs", "max_steps", "learning_rate", "batch_size", "max_length", "lora_rank"),
     "reward_model": ("epochs", "max_steps", "learning_rate", "batch_size", "max_length", "lora_rank"),
     "grpo": ("max_steps", "learning_rate", "beta", "prompts", "generations", "max_new_tokens"),
 }
-SWITCHES: dict[str, tuple[str, ...]] = {
+SWITCH_SETTINGS: dict[str, tuple[str, ...]] = {
     "sft": ("composed",),
     "reward_model": ("composed", "length_balanced", "debias"),
 }
-SOURCES = (
+SOURCES_NOTE = (
     "不选数据集，就只学人标注、投票和导入的数据；“偏好对”页由裁判评出来的，选了那个数据集或勾选上面一项才会用。",
     "Without a data set only what people labelled, voted or imported is learnt from; pairs that a judge "
     "made on “Pairs” are used where their data set is chosen or the box above is ticked.",
 )
-MIX = (
+MIX_SETTINGS = (
     "reward_weight",
     "length_weight",
     "length_low",
@@ -43,113 +50,124 @@ MIX = (
     "diversity_weight",
     "format_weight",
 )
-Put = Callable[..., None]
+AddBoxes = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Form:
+class TrainingForm:
     """The form of one program; `boxes` in the order of `fields_of`."""
 
     program: str
-    boxes: list[Any]
-    go: gr.Button
-    told: gr.HTML
+    input_boxes: list[Any]
+    start_button: gr.Button
+    message_block: gr.HTML
 
 
-def build(services: Services, say: Say, tab: gr.Tab) -> tuple[gr.Tabs, list[Form]]:
+def build_tab(services: Services, translate: Translator, form_tab: gr.Tab) -> tuple[gr.Tabs, list[TrainingForm]]:
     """One tab for each program."""
-    forms = []
-    with gr.Tabs(elem_id="zf-train-programs") as tabs:
-        for program in PROGRAMS:
-            with gr.Tab(say(*TITLES[program]), id=program):
-                forms.append(_form(services, say, program, tab))
-    return tabs, forms
+    program_forms = []
+    with gr.Tabs(elem_id="zf-train-programs") as program_tabs:
+        for program in TRAINING_PROGRAMS:
+            with gr.Tab(translate(*TITLES[program]), id=program):
+                program_forms.append(_build_form(services, translate, program, form_tab))
+    return program_tabs, program_forms
 
 
-def start(
-    services: Services, trainings: TrainingService, say: Say, program: str, given: tuple[Any, ...]
+def start_training(
+    services: Services,
+    training_service: TrainingService,
+    translate: Translator,
+    program: str,
+    box_values: tuple[Any, ...],
 ) -> JobInfo | str:
     """The queued job, or what is wrong with the form as HTML."""
     try:
-        values = entered(program, given)
-        datasets = [info.name for info in services.corpus.datasets()]
-        endpoints = [info.name for info in services.endpoints.endpoints()]
-        if problems := trainings.problems(program, values, datasets, endpoints):
-            return "".join(told(say, problem) for problem in problems)
-        return trainings.submit(program, None, values)
+        entered_values = entered_settings(program, box_values)
+        dataset_names = [catalog_entry.name for catalog_entry in services.corpus.datasets()]
+        endpoint_names = [catalog_entry.name for catalog_entry in services.endpoints.endpoints()]
+        if problems := training_service.find_problems(program, entered_values, dataset_names, endpoint_names):
+            return "".join(problem_html(translate, problem) for problem in problems)
+        return training_service.submit(program, None, entered_values)
     except UserError as error:
-        return note(say.of(error), "bad")
+        return note(translate.localize(error), "bad")
 
 
-def told(say: Say, problem: Problem) -> str:
+def problem_html(translate: Translator, problem: SettingProblem) -> str:
     """A problem as one sentence that names the box."""
-    known = LABELS.get(problem.field) or LABELS.get(problem.field.partition(".")[0])
-    name = f"{say(*known)}{say('：', ': ')}" if known else ""
-    return note(f"{name}{say.of(problem.message)}", "bad")
+    setting_label = SETTING_LABELS.get(problem.field) or SETTING_LABELS.get(problem.field.partition(".")[0])
+    label_prefix = f"{translate(*setting_label)}{translate('：', ': ')}" if setting_label else ""
+    return note(f"{label_prefix}{translate.localize(problem.message)}", "bad")
 
 
-def _form(services: Services, say: Say, program: str, tab: gr.Tab) -> Form:
-    made: dict[str, Any] = {}
-    start_values = shown(program, presets(program)[DEFAULT_PRESET])
-    values = dict(zip(fields_of(program), start_values, strict=True))
+def _build_form(services: Services, translate: Translator, program: str, form_tab: gr.Tab) -> TrainingForm:
+    boxes_by_name: dict[str, Any] = {}
+    preset_values = shown_values(program, find_presets(program)[DEFAULT_PRESET])
+    values_by_name = dict(zip(setting_names(program), preset_values, strict=True))
 
-    def put(*wanted: str, **options: Any) -> None:
-        for name in wanted:
-            offered = {"choices": found} if (found := names(say, name)) else {}
-            made[name] = box(say, program, name, value=values[name], **offered, **options)
+    def add_boxes(*wanted_names: str, **options: Any) -> None:
+        for setting_name in wanted_names:
+            choice_options = {"choices": choices} if (choices := fixed_choices(translate, setting_name)) else {}
+            boxes_by_name[setting_name] = setting_box(
+                translate,
+                program,
+                setting_name,
+                value=values_by_name[setting_name],
+                **choice_options,
+                **options,
+            )
 
-    html_block(f'<p class="zf-note">{esc(say(*LEADS[program]))}</p>')
-    preset, hint = _head(say, program, put)
-    pick = _reward(say, put) if program == "grpo" else None
+    html_block(f'<p class="zf-note">{esc(translate(*PROGRAM_LEADS[program]))}</p>')
+    preset_dropdown, hint_block = _build_preset_row(translate, program, add_boxes)
+    judge_dropdown = _build_reward_row(translate, add_boxes) if program == "grpo" else None
     with gr.Row():
-        put(*MAIN[program])
-    if program in SWITCHES:
+        add_boxes(*MAIN_SETTINGS[program])
+    if program in SWITCH_SETTINGS:
         with gr.Row():
-            put(*SWITCHES[program])
-    rest = [name for name in fields_of(program) if name not in made]
-    with gr.Accordion(say("更多设置", "More settings"), open=False):
+            add_boxes(*SWITCH_SETTINGS[program])
+    remaining_names = [name for name in setting_names(program) if name not in boxes_by_name]
+    with gr.Accordion(translate("更多设置", "More settings"), open=False):
         with gr.Row(elem_classes="zf-many"):
-            put(*(name for name in rest if name not in WIDE))
+            add_boxes(*(name for name in remaining_names if name not in JSON_SETTINGS))
         if program == "grpo":
             with gr.Row():
-                put(*(name for name in rest if name in WIDE))
-    heard = html_block(elem_id=f"zf-train-{program}-told")
-    go = gr.Button(say("开始训练", "Start"), variant="primary", elem_id=f"zf-train-{program}-start")
-    filling(services, say, program, tab, preset, hint, made)
-    if pick is not None:
-        rewarding(services, say, tab, pick, made)
-    return Form(program, [made[name] for name in fields_of(program)], go, heard)
+                add_boxes(*(name for name in remaining_names if name in JSON_SETTINGS))
+    message_block = html_block(elem_id=f"zf-train-{program}-told")
+    start_button = gr.Button(translate("开始训练", "Start"), variant="primary", elem_id=f"zf-train-{program}-start")
+    wire_preset(services, translate, program, form_tab, preset_dropdown, hint_block, boxes_by_name)
+    if judge_dropdown is not None:
+        wire_reward(services, translate, form_tab, judge_dropdown, boxes_by_name)
+    return TrainingForm(program, [boxes_by_name[name] for name in setting_names(program)], start_button, message_block)
 
 
-def _head(say: Say, program: str, put: Put) -> tuple[gr.Dropdown, gr.HTML]:
+def _build_preset_row(translate: Translator, program: str, add_boxes: AddBoxes) -> tuple[gr.Dropdown, gr.HTML]:
     with gr.Row():
-        preset = gr.Dropdown(
-            label=say("预设", "Preset"),
-            choices=[(say(*PRESETS[name]), name) for name in presets(program)],
+        preset_dropdown = gr.Dropdown(
+            label=translate("预设", "Preset"),
+            choices=[(translate(*PRESET_NAMES[preset_name]), preset_name) for preset_name in find_presets(program)],
             value=DEFAULT_PRESET,
             elem_id=f"zf-train-{program}-preset",
         )
-        put("base", "name")
-    hint = html_block(f'<p class="zf-note">{esc(say(*MACHINES[DEFAULT_PRESET]))}</p>')
+        add_boxes("base", "name")
+    hint_block = html_block(f'<p class="zf-note">{esc(translate(*PRESET_MACHINES[DEFAULT_PRESET]))}</p>')
     with gr.Row():
-        put("datasets", "exclude")
-    put("panel_pairs")
-    html_block(f'<p class="zf-note">{esc(say(*SOURCES))}</p>')
-    return preset, hint
+        add_boxes("datasets", "exclude")
+    add_boxes("panel_pairs")
+    html_block(f'<p class="zf-note">{esc(translate(*SOURCES_NOTE))}</p>')
+    return preset_dropdown, hint_block
 
 
-def _reward(say: Say, put: Put) -> gr.Dropdown:
+def _build_reward_row(translate: Translator, add_boxes: AddBoxes) -> gr.Dropdown:
     with gr.Row():
-        put("reward", "reward_artifact")
-        pick = gr.Dropdown(
-            label=say("照搬已保存的裁判", "Copy a stored judge"),
+        add_boxes("reward", "reward_artifact")
+        judge_dropdown = gr.Dropdown(
+            label=translate("照搬已保存的裁判", "Copy a stored judge"),
             choices=[("–", 0)],
             value=0,
             visible=False,
             elem_id="zf-train-grpo-pick",
         )
-        put("endpoint", "max_calls", visible=False)
-    mix = say("混合奖励：字数、切题、重复、雷同与格式", "Mix: length, fit, repetition, sameness, form")
-    with gr.Accordion(mix, open=False), gr.Row():
-        put(*MIX, "binary")
-    return pick
+        add_boxes("endpoint", "max_calls", visible=False)
+    mix_label = translate("混合奖励：字数、切题、重复、雷同与格式", "Mix: length, fit, repetition, sameness, form")
+    with gr.Accordion(mix_label, open=False), gr.Row():
+        add_boxes(*MIX_SETTINGS, "binary")
+    return judge_dropdown

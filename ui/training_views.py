@@ -6,30 +6,30 @@ from datetime import UTC, datetime
 import pandas as pd
 
 from backend.jobs.records import ArtifactInfo, JobInfo
-from backend.training_runs.history import History, SampleText, thinned
-from backend.training_runs.service import Address, size_of
-from ui.job_words import bar, pill
-from ui.say import Say
-from ui.training_jobs import bytes_of, job_link
+from backend.training_runs.history import JobHistory, SampleText, thin_curve
+from backend.training_runs.service import ServedAddress, measure_size
+from ui.job_words import job_progress_bar, status_pill
+from ui.say import Translator
+from ui.training_jobs import job_link, size_text
 from ui.training_words import (
-    ARTIFACTS,
-    CURVES,
-    METRICS,
+    ARTIFACT_NAMES,
+    METRIC_NAMES,
+    PLOT_CURVES,
     Curve,
-    either,
-    moment,
-    progress_words,
-    short,
-    span,
-    title_of,
+    clock_time,
+    duration_text,
+    job_title,
+    localized_half,
+    progress_line,
+    short_figure,
 )
-from ui.widgets import empty, esc, note
+from ui.widgets import empty_notice, esc, note
 
-Points = tuple[tuple[int, float, str], ...]
-NEWEST = 3
+PlotPoints = tuple[tuple[int, float, str], ...]
+NEWEST_STEPS = 3
 """Steps of a sample that stand open; earlier ones are a click away."""
-REMARKS = ("监测", "unscored by", "警告")
-NOW = (
+REMARK_PREFIXES = ("监测", "unscored by", "警告")
+CURRENT_FIGURES = (
     ("loss", ("损失", "loss")),
     ("reward", ("奖励", "reward")),
     ("kl", ("KL", "KL")),
@@ -40,112 +40,140 @@ NOW = (
 )
 
 
-def status_html(say: Say, job: JobInfo, history: History) -> str:
+def job_status_html(translate: Translator, training_job: JobInfo, history: JobHistory) -> str:
     """Head of the watched job: status, progress, times, newest figures, what is wrong."""
-    error = note(say.of(job.error), "bad") if job.error else ""
-    waiting = note(say.of(job.waiting)) if job.waiting else ""
-    facts = [
-        (say("开始", "started"), moment(job.started_at)),
-        (say("用时", "took") if job.ended else say("已用", "so far"), _took(say, job)),
-        (say("第几次运行", "attempt"), str(job.attempt)) if job.attempt > 1 else None,
-        (say("设备", "device"), ", ".join(job.devices)) if job.devices else None,
-        *((say(*name), short(value)) for key, name in NOW if (value := history.newest(key)) is not None),
+    error_note = note(translate.localize(training_job.error), "bad") if training_job.error else ""
+    waiting_note = note(translate.localize(training_job.waiting)) if training_job.waiting else ""
+    job_facts = [
+        (translate("开始", "started"), clock_time(training_job.started_at)),
+        (
+            translate("用时", "took") if training_job.ended else translate("已用", "so far"),
+            _elapsed_text(translate, training_job),
+        ),
+        (translate("第几次运行", "attempt"), str(training_job.attempt)) if training_job.attempt > 1 else None,
+        (translate("设备", "device"), ", ".join(training_job.devices)) if training_job.devices else None,
+        *(
+            (translate(*figure_name), short_figure(figure_value))
+            for metric_key, figure_name in CURRENT_FIGURES
+            if (figure_value := history.newest_value(metric_key)) is not None
+        ),
     ]
-    cells = "".join(f"<div><b>{esc(fact[1])}</b><span>{esc(fact[0])}</span></div>" for fact in facts if fact)
-    heading = f"<h3>{job.id} · {esc(title_of(say, job))}</h3>"
-    words = f"<span>{esc(progress_words(say, job))}</span>"
+    fact_cells = "".join(
+        f"<div><b>{esc(job_fact[1])}</b><span>{esc(job_fact[0])}</span></div>" for job_fact in job_facts if job_fact
+    )
+    heading_html = f"<h3>{training_job.id} · {esc(job_title(translate, training_job))}</h3>"
+    progress_html = f"<span>{esc(progress_line(translate, training_job))}</span>"
     return (
-        f'<div class="zf-watch-head">{heading}{pill(say, job.status)}</div>'
-        f'<div class="zf-watch-bar">{bar(job)}{words}</div>'
-        f'{error}{waiting}<div class="zf-figures zf-tight">{cells}</div>'
+        f'<div class="zf-watch-head">{heading_html}{status_pill(translate, training_job.status)}</div>'
+        f'<div class="zf-watch-bar">{job_progress_bar(training_job)}{progress_html}</div>'
+        f'{error_note}{waiting_note}<div class="zf-figures zf-tight">{fact_cells}</div>'
     )
 
 
-def points(say: Say, curve: Curve, history: History) -> Points:
+def plot_points(translate: Translator, plot_curve: Curve, history: JobHistory) -> PlotPoints:
     """The points of a plot, empty where the job does not report it; one point alone draws no line."""
-    curves = [(say(*name), thinned(history.metrics.get(key, {}))) for key, name in curve.series.items()]
-    return tuple((step, value, name) for name, found in curves if len(found) > 1 for step, value in found)
+    named_series = [
+        (translate(*series_name), thin_curve(history.metrics.get(metric_key, {})))
+        for metric_key, series_name in plot_curve.series_names.items()
+    ]
+    return tuple(
+        (step_number, point_value, series_name)
+        for series_name, series_points in named_series
+        if len(series_points) > 1
+        for step_number, point_value in series_points
+    )
 
 
-def frame(found: Points) -> pd.DataFrame:
+def points_frame(point_rows: PlotPoints) -> pd.DataFrame:
     """Points as a plot takes them."""
-    return pd.DataFrame(list(found), columns=["step", "value", "series"])
+    return pd.DataFrame(list(point_rows), columns=["step", "value", "series"])
 
 
-def all_points(say: Say, history: History) -> list[Points]:
+def all_points(translate: Translator, history: JobHistory) -> list[PlotPoints]:
     """The points of every plot."""
-    return [points(say, curve, history) for curve in CURVES]
+    return [plot_points(translate, plot_curve, history) for plot_curve in PLOT_CURVES]
 
 
-def remarks_html(say: Say, history: History) -> str:
+def remarks_html(translate: Translator, history: JobHistory) -> str:
     """What the monitor and the reward said, each line once."""
-    told = [line for line in dict.fromkeys(history.lines) if line.startswith(REMARKS)]
-    return "".join(note(either(say, line), "bad" if "停止" in line else "warn") for line in told)
+    remark_lines = [log_line for log_line in dict.fromkeys(history.log_lines) if log_line.startswith(REMARK_PREFIXES)]
+    return "".join(
+        note(localized_half(translate, log_line), "bad" if "停止" in log_line else "warn") for log_line in remark_lines
+    )
 
 
-def samples_html(say: Say, samples: Sequence[SampleText]) -> str:
+def samples_html(translate: Translator, samples: Sequence[SampleText]) -> str:
     """What the model wrote for each fixed request, newest step first."""
     if not samples:
         return ""
-    by_prompt: dict[str, list[SampleText]] = {}
+    samples_by_prompt: dict[str, list[SampleText]] = {}
     for sample in samples:
-        by_prompt.setdefault(sample.prompt, []).insert(0, sample)
-    cards = "".join(_card(say, prompt, said) for prompt, said in by_prompt.items())
-    heading = say("样例：同样的请求，一步步看", "Samples: the same requests, step by step")
-    return f'<h3 class="zf-h">{heading}</h3>{cards}'
+        samples_by_prompt.setdefault(sample.prompt, []).insert(0, sample)
+    sample_cards = "".join(
+        _sample_card(translate, prompt_text, prompt_samples)
+        for prompt_text, prompt_samples in samples_by_prompt.items()
+    )
+    heading = translate("样例：同样的请求，一步步看", "Samples: the same requests, step by step")
+    return f'<h3 class="zf-h">{heading}</h3>{sample_cards}'
 
 
-def log_html(say: Say, lines: Sequence[str]) -> str:
+def log_html(translate: Translator, log_lines: Sequence[str]) -> str:
     """The end of the log, scrolled to its end."""
-    if not lines:
-        return empty(say("还没有日志。", "No log yet."))
-    text = "\n".join(lines)
-    return f'<div class="zf-log" tabindex="0" role="log"><pre>{esc(text)}</pre></div>'
+    if not log_lines:
+        return empty_notice(translate("还没有日志。", "No log yet."))
+    log_text = "\n".join(log_lines)
+    return f'<div class="zf-log" tabindex="0" role="log"><pre>{esc(log_text)}</pre></div>'
 
 
-def artifact_html(say: Say, made: ArtifactInfo, serving: JobInfo | None, address: Address | None) -> str:
+def artifact_html(
+    translate: Translator, artifact: ArtifactInfo, serving_job: JobInfo | None, address: ServedAddress | None
+) -> str:
     """The model that a job left behind, and where it answers."""
-    size = size_of(made.path)
-    rows = "".join(
-        f"<div><b>{esc(short(made.metrics[key]))}</b><span>{esc(say(*name))}</span></div>"
-        for key, name in METRICS.items()
-        if made.metrics.get(key) is not None
+    byte_count = measure_size(artifact.path)
+    metric_cells = "".join(
+        f"<div><b>{esc(short_figure(artifact.metrics[metric_key]))}</b><span>{esc(translate(*metric_name))}</span></div>"
+        for metric_key, metric_name in METRIC_NAMES.items()
+        if artifact.metrics.get(metric_key) is not None
     )
-    told = say("文件已不在", "files are gone") if size is None else bytes_of(size)
-    head = (
-        f'<h3 class="zf-h">{say("成果", "Result")} · {esc(made.name)}</h3><p class="zf-note">'
-        f"{esc(say(*ARTIFACTS[made.kind]))} · {say('产物', 'artifact')} {made.id} · {told} · "
-        f"{say('数据', 'data')} <code>{esc((made.data_hash or '–')[:12])}</code></p>"
+    size_note = translate("文件已不在", "files are gone") if byte_count is None else size_text(byte_count)
+    head_html = (
+        f'<h3 class="zf-h">{translate("成果", "Result")} · {esc(artifact.name)}</h3><p class="zf-note">'
+        f"{esc(translate(*ARTIFACT_NAMES[artifact.kind]))} · {translate('产物', 'artifact')} {artifact.id} · {size_note} · "
+        f"{translate('数据', 'data')} <code>{esc((artifact.data_hash or '–')[:12])}</code></p>"
     )
-    return f'{head}<div class="zf-figures zf-tight">{rows}</div>{_serving(say, serving, address)}'
+    return f'{head_html}<div class="zf-figures zf-tight">{metric_cells}</div>{_serving_html(translate, serving_job, address)}'
 
 
-def _serving(say: Say, job: JobInfo | None, address: Address | None) -> str:
-    if job is None:
+def _serving_html(translate: Translator, serving_job: JobInfo | None, address: ServedAddress | None) -> str:
+    if serving_job is None:
         return ""
-    link = job_link(say, job.id, say(f"任务 {job.id}", f"job {job.id}"))
+    serving_link = job_link(translate, serving_job.id, translate(f"任务 {serving_job.id}", f"job {serving_job.id}"))
     if address is None:
-        starting = say("服务正在启动", "The service is starting")
-        return f'<div class="zf-warn" role="status">{starting} · {link}</div>'
-    where = f"<code>{esc(address.base_url)}</code> · {say('模型', 'model')} <code>{esc(address.model)}</code>"
-    hint = say("填到“裁判 → 模型端点”即可使用。", "Enter it under Judges → Endpoints to use it.")
-    return f'<div class="zf-ok" role="status">{say("服务地址", "Served at")} {where} · {link}<br>{hint}</div>'
+        starting_text = translate("服务正在启动", "The service is starting")
+        return f'<div class="zf-warn" role="status">{starting_text} · {serving_link}</div>'
+    address_html = (
+        f"<code>{esc(address.base_url)}</code> · {translate('模型', 'model')} <code>{esc(address.model_name)}</code>"
+    )
+    usage_hint = translate("填到“裁判 → 模型端点”即可使用。", "Enter it under Judges → Endpoints to use it.")
+    return f'<div class="zf-ok" role="status">{translate("服务地址", "Served at")} {address_html} · {serving_link}<br>{usage_hint}</div>'
 
 
-def _card(say: Say, prompt: str, said: Sequence[SampleText]) -> str:
-    lines = [
-        f"<li><span>{say(f'第 {one.step} 步', f'step {one.step}')}</span><p>{esc(one.text) or '–'}</p></li>"
-        for one in said
+def _sample_card(translate: Translator, prompt_text: str, prompt_samples: Sequence[SampleText]) -> str:
+    sample_items = [
+        f"<li><span>{translate(f'第 {sample.step} 步', f'step {sample.step}')}</span><p>{esc(sample.text) or '–'}</p></li>"
+        for sample in prompt_samples
     ]
-    earlier = ""
-    if len(lines) > NEWEST:
-        more = len(lines) - NEWEST
-        words = say(f"更早的 {more} 步", f"{more} earlier")
-        earlier = f"<details><summary>{words}</summary><ul>{''.join(lines[NEWEST:])}</ul></details>"
-    return f'<div class="zf-sample"><b>{esc(prompt)}</b><ul>{"".join(lines[:NEWEST])}</ul>{earlier}</div>'
+    earlier_html = ""
+    if len(sample_items) > NEWEST_STEPS:
+        earlier_count = len(sample_items) - NEWEST_STEPS
+        summary_text = translate(f"更早的 {earlier_count} 步", f"{earlier_count} earlier")
+        earlier_html = (
+            f"<details><summary>{summary_text}</summary><ul>{''.join(sample_items[NEWEST_STEPS:])}</ul></details>"
+        )
+    return f'<div class="zf-sample"><b>{esc(prompt_text)}</b><ul>{"".join(sample_items[:NEWEST_STEPS])}</ul>{earlier_html}</div>'
 
 
-def _took(say: Say, job: JobInfo) -> str:
-    if job.started_at is None:
+def _elapsed_text(translate: Translator, training_job: JobInfo) -> str:
+    if training_job.started_at is None:
         return "–"
-    return span(say, (job.finished_at or datetime.now(UTC)) - job.started_at)
+    return duration_text(translate, (training_job.finished_at or datetime.now(UTC)) - training_job.started_at)

@@ -6,138 +6,153 @@ from typing import Any
 import gradio as gr
 
 from backend.errors import UserError
-from backend.jobs.kinds import kind_of
+from backend.jobs.kinds import find_job_program
 from backend.jobs.records import JobInfo
-from backend.jobs.vocabulary import ACTIVE, ArtifactKind, JobStatus
+from backend.jobs.vocabulary import ACTIVE_STATUSES, ArtifactKind, JobStatus
 from backend.services import Services
-from backend.text import number_of
-from backend.training_runs.history import Histories
-from backend.training_runs.service import PROGRAMS, SERVE, TrainingService
-from ui.say import Say
-from ui.training_blocks import BUTTONS, Watch, update
+from backend.text import parse_row_number
+from backend.training_runs.history import HistoryCache
+from backend.training_runs.service import SERVE_KIND, TRAINING_PROGRAMS, TrainingService
+from ui.say import Translator
+from ui.training_blocks import BUTTON_NAMES, TrainingWatchBlocks, part_update
 from ui.training_jobs import jobs_table
 from ui.training_views import (
     all_points,
     artifact_html,
+    job_status_html,
     log_html,
     remarks_html,
     samples_html,
-    status_html,
 )
-from ui.training_words import CURVES, label
+from ui.training_words import PLOT_CURVES, job_label
 from ui.widgets import esc
 
 LOG_LINES = 80
-Facts = dict[str, Any]
+BlockFacts = dict[str, Any]
 
 
-class Watcher:
+class TrainingWatcher:
     """Reads the rows and says what changed since the last look."""
 
-    def __init__(self, services: Services, trainings: TrainingService, say: Say) -> None:
-        self._services, self._trainings, self._say = services, trainings, say
-        self._histories = Histories(services.jobs)
+    def __init__(self, services: Services, training_service: TrainingService, translate: Translator) -> None:
+        self._services, self._trainings, self._translate = services, training_service, translate
+        self._histories = HistoryCache(services.jobs)
 
-    def newest(self, wish: object = None) -> int | None:
+    def newest_job(self, requested_id: object = None) -> int | None:
         """The job to watch: the one wished for, else the newest that runs, that waits, or at all."""
-        jobs = self._trainings.jobs()
-        if (number := number_of(wish)) is not None:
+        all_jobs = self._trainings.jobs()
+        if (job_number := parse_row_number(requested_id)) is not None:
             # A link to a job of another database: what is here is shown instead.
             with suppress(UserError):
-                return self._trainings.job(number).id
-        trainings = [job for job in jobs if job.kind in PROGRAMS]
-        running = [job for job in trainings if job.status in ACTIVE]
-        queued = [job for job in trainings if job.status is JobStatus.QUEUED]
-        return next((job.id for job in (*running, *queued, *jobs)), None)
+                return self._trainings.job(job_number).id
+        training_jobs = [training_job for training_job in all_jobs if training_job.kind in TRAINING_PROGRAMS]
+        running_jobs = [training_job for training_job in training_jobs if training_job.status in ACTIVE_STATUSES]
+        queued_jobs = [training_job for training_job in training_jobs if training_job.status is JobStatus.QUEUED]
+        return next((training_job.id for training_job in (*running_jobs, *queued_jobs, *all_jobs)), None)
 
-    def choice(self, job_id: int | None) -> Any:
+    def choice_update(self, job_id: int | None) -> Any:
         """The dropdown with a job chosen."""
-        choices = self._choices(self._trainings.jobs(), job_id)
-        return gr.update(choices=choices, value=job_id, visible=bool(choices))
+        job_choices = self._job_choices(self._trainings.jobs(), job_id)
+        return gr.update(choices=job_choices, value=job_id, visible=bool(job_choices))
 
-    def look(
-        self, watch: Watch, job_id: object, seen: dict[str, str] | None, choose: int | None = None
+    def poll_updates(
+        self,
+        watch_blocks: TrainingWatchBlocks,
+        job_id: object,
+        seen_facts: dict[str, str] | None,
+        choose: int | None = None,
     ) -> list[Any]:
         """New values where something changed, nothing elsewhere; in the order of `watch.outputs`.
 
         `choose` also makes the dropdown change to another job, whose look then follows by itself; where none
         is watched yet, to the newest.
         """
-        watched = int(job_id) if isinstance(job_id, int | float) else None
-        facts = self._facts(watched)
-        choose = choose or (None if watched else self.newest())
-        known = dict(seen or {})
-        values = []
-        for name in watch.parts:
-            mark = repr(facts[name])
-            values.append(gr.skip() if known.get(name) == mark else update(name, facts[name]))
-            known[name] = mark
+        watched_id = int(job_id) if isinstance(job_id, int | float) else None
+        block_facts = self._collect_facts(watched_id)
+        choose = choose or (None if watched_id else self.newest_job())
+        known_facts = dict(seen_facts or {})
+        block_updates = []
+        for part_name in watch_blocks.parts_by_name:
+            fact_repr = repr(block_facts[part_name])
+            block_updates.append(
+                gr.skip() if known_facts.get(part_name) == fact_repr else part_update(part_name, block_facts[part_name])
+            )
+            known_facts[part_name] = fact_repr
         if choose is not None:
-            values[list(watch.parts).index("which")] = self.choice(choose)
-        return [known, *values]
+            block_updates[list(watch_blocks.parts_by_name).index("which")] = self.choice_update(choose)
+        return [known_facts, *block_updates]
 
-    def _facts(self, job_id: int | None) -> Facts:
-        jobs = self._trainings.jobs()
-        job = self._trainings.job(job_id) if job_id else None
-        blocked = self._trainings.starter_blocked()
-        facts: Facts = {
-            "starter": blocked is None,
-            "why": f'<p class="zf-note">{esc(self._say.of(blocked))}</p>' if blocked else "",
-            "listed": jobs_table(self._say, jobs, job_id),
-            "which": self._choices(jobs, job_id),
-            "has_log": job is not None,
-            "timer": any(_busy(one) for one in jobs) or (job is not None and not job.ended),
+    def _collect_facts(self, job_id: int | None) -> BlockFacts:
+        all_jobs = self._trainings.jobs()
+        watched_job = self._trainings.job(job_id) if job_id else None
+        blocked_reason = self._trainings.why_starter_blocked()
+        block_facts: BlockFacts = {
+            "starter": blocked_reason is None,
+            "why": f'<p class="zf-note">{esc(self._translate.localize(blocked_reason))}</p>' if blocked_reason else "",
+            "listed": jobs_table(self._translate, all_jobs, job_id),
+            "which": self._job_choices(all_jobs, job_id),
+            "has_log": watched_job is not None,
+            "timer": any(_changes_by_itself(listed_job) for listed_job in all_jobs)
+            or (watched_job is not None and not watched_job.ended),
         }
-        return facts | (self._watched(job) if job else _nothing())
+        return block_facts | (self._watched_facts(watched_job) if watched_job else _empty_facts())
 
-    def _watched(self, job: JobInfo) -> Facts:
-        say, history = self._say, self._histories.of(job.id)
-        made = self._trainings.artifact_of(job.id)
-        serving = self._trainings.serving(made.id) if made else None
-        address = self._trainings.address(serving.id) if serving and not serving.ended else None
-        card = self._trainings.card(made) if made and job.kind != SERVE else ""
-        plots = {f"plot{number}": found for number, found in enumerate(all_points(say, history))}
-        able = made is not None and made.kind is ArtifactKind.POLICY
+    def _watched_facts(self, watched_job: JobInfo) -> BlockFacts:
+        translate, history = self._translate, self._histories.load_history(watched_job.id)
+        artifact = self._trainings.find_artifact(watched_job.id)
+        serving_job = self._trainings.find_serving_job(artifact.id) if artifact else None
+        address = self._trainings.find_address(serving_job.id) if serving_job and not serving_job.ended else None
+        card_text = self._trainings.read_card(artifact) if artifact and watched_job.kind != SERVE_KIND else ""
+        plot_facts = {
+            f"plot{plot_number}": curve_points
+            for plot_number, curve_points in enumerate(all_points(translate, history))
+        }
+        can_serve = artifact is not None and artifact.kind is ArtifactKind.POLICY
         return {
-            "head": status_html(say, job, history),
-            "remarks": remarks_html(say, history),
-            "samples": samples_html(say, history.samples),
-            "log": log_html(say, self._services.jobs.log_tail(job.id, LOG_LINES)),
-            "artifact": artifact_html(say, made, serving, address) if made else "",
-            "card": card,
-            "has_card": bool(card),
-            "serve": able and serving is None,
-            "stop": able and serving is not None,
-            **plots,
-            **_possible(job),
+            "head": job_status_html(translate, watched_job, history),
+            "remarks": remarks_html(translate, history),
+            "samples": samples_html(translate, history.samples),
+            "log": log_html(translate, self._services.jobs.log_tail(watched_job.id, LOG_LINES)),
+            "artifact": artifact_html(translate, artifact, serving_job, address) if artifact else "",
+            "card": card_text,
+            "has_card": bool(card_text),
+            "serve": can_serve and serving_job is None,
+            "stop": can_serve and serving_job is not None,
+            **plot_facts,
+            **_possible_actions(watched_job),
         }
 
-    def _choices(self, jobs: list[JobInfo], job_id: int | None) -> list[tuple[str, int]]:
-        shown = list(jobs)
-        if job_id and job_id not in [job.id for job in jobs]:
-            shown.append(self._trainings.job(job_id))
-        return [(label(self._say, job), job.id) for job in shown]
+    def _job_choices(self, all_jobs: list[JobInfo], job_id: int | None) -> list[tuple[str, int]]:
+        shown_jobs = list(all_jobs)
+        if job_id and job_id not in [listed_job.id for listed_job in all_jobs]:
+            shown_jobs.append(self._trainings.job(job_id))
+        return [(job_label(self._translate, listed_job), listed_job.id) for listed_job in shown_jobs]
 
 
-def _busy(job: JobInfo) -> bool:
+def _changes_by_itself(training_job: JobInfo) -> bool:
     """Whether the list changes by itself; a model that waits for requests does not."""
-    waits_for_requests = job.kind == SERVE and job.status is JobStatus.RUNNING and job.progress >= 1
-    return not job.ended and not waits_for_requests
+    waits_for_requests = (
+        training_job.kind == SERVE_KIND and training_job.status is JobStatus.RUNNING and training_job.progress >= 1
+    )
+    return not training_job.ended and not waits_for_requests
 
 
-def _possible(job: JobInfo) -> Facts:
+def _possible_actions(training_job: JobInfo) -> BlockFacts:
     """Which buttons make sense now."""
-    training, stoppable = job.kind in PROGRAMS, job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
+    is_training, stoppable = (
+        training_job.kind in TRAINING_PROGRAMS,
+        training_job.status in (JobStatus.QUEUED, JobStatus.RUNNING),
+    )
     return {
-        "cancel": stoppable or job.status in (JobStatus.PAUSED, JobStatus.PAUSING),
-        "pause": stoppable and kind_of(job.kind).pausable,
-        "resume": job.resumable,
-        "again": job.ended,
-        "changed": training,
+        "cancel": stoppable or training_job.status in (JobStatus.PAUSED, JobStatus.PAUSING),
+        "pause": stoppable and find_job_program(training_job.kind).pausable,
+        "resume": training_job.resumable,
+        "again": training_job.ended,
+        "changed": is_training,
     }
 
 
-def _nothing() -> Facts:
-    texts = dict.fromkeys(("head", "remarks", "samples", "log", "artifact", "card"), "")
-    plots: Facts = {f"plot{number}": () for number in range(len(CURVES))}
-    return {**texts, **plots, **dict.fromkeys(BUTTONS, False), "has_card": False}
+def _empty_facts() -> BlockFacts:
+    empty_texts = dict.fromkeys(("head", "remarks", "samples", "log", "artifact", "card"), "")
+    empty_plots: BlockFacts = {f"plot{plot_number}": () for plot_number in range(len(PLOT_CURVES))}
+    return {**empty_texts, **empty_plots, **dict.fromkeys(BUTTON_NAMES, False), "has_card": False}

@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backend.jobs.records import JobInfo
-from backend.jobs.vocabulary import ACTIVE, ArtifactKind
-from backend.training_runs.service import SERVE
-from ui.job_words import STATUS
-from ui.say import Say
+from backend.jobs.vocabulary import ACTIVE_STATUSES, ArtifactKind
+from backend.training_runs.service import SERVE_KIND
+from ui.job_words import STATUS_NAMES
+from ui.say import Translator
 
-Words = tuple[str, str]
+BilingualText = tuple[str, str]
 
-PROGRAMS: dict[str, Words] = {
+PROGRAM_NAMES: dict[str, BilingualText] = {
     "sft": ("监督微调 SFT", "SFT"),
     "reward_model": ("奖励模型", "Reward model"),
     "grpo": ("强化学习 GRPO", "GRPO"),
     "serve": ("模型服务", "Serving"),
 }
-LEADS: dict[str, Words] = {
+PROGRAM_LEADS: dict[str, BilingualText] = {
     "sft": (
         "让模型学着写：给它看被人选中的祝福。",
         "Teach a model to write, by the greetings that people accepted.",
@@ -32,14 +32,14 @@ LEADS: dict[str, Words] = {
         "Improve a writer by a reward, while a monitor watches for length, repetition and drift.",
     ),
 }
-PRESETS: dict[str, Words] = {
+PRESET_NAMES: dict[str, BilingualText] = {
     "starter_cpu": ("不用显卡", "No GPU"),
     "starter": ("入门模型", "Starter model"),
     "one_small_gpu": ("一张小显卡", "One small GPU"),
     "one_big_gpu": ("一张大显卡", "One big GPU"),
     "published": ("论文设置", "As published"),
 }
-MACHINES: dict[str, Words] = {
+PRESET_MACHINES: dict[str, BilingualText] = {
     "starter_cpu": (
         "为没有显卡的机器准备：一两百万参数的小模型，两核电脑几分钟。",
         "For machines without a GPU: a model of one or two million parameters, minutes on two cores.",
@@ -55,49 +55,47 @@ MACHINES: dict[str, Words] = {
         "The published settings, near values where the paper is silent; big GPUs, four of them for GRPO.",
     ),
 }
-ARTIFACTS: dict[ArtifactKind, Words] = {
+ARTIFACT_NAMES: dict[ArtifactKind, BilingualText] = {
     ArtifactKind.POLICY: ("写作模型", "Policy"),
     ArtifactKind.REWARD_MODEL: ("奖励模型", "Reward model"),
     ArtifactKind.CHECKPOINT: ("检查点", "Checkpoint"),
     ArtifactKind.JUDGE: ("裁判", "Judge"),
     ArtifactKind.DATASET_SNAPSHOT: ("数据快照", "Data snapshot"),
 }
-REWARDS: dict[str, Words] = {
+REWARD_NAMES: dict[str, BilingualText] = {
     "reward_model": ("训练好的奖励模型", "Trained reward model"),
     "principle": ("按原则评判", "Principles"),
     "rubric": ("五个方面打分", "Rubric"),
     "panel": ("多方评议", "Panel"),
     "ngram": ("字符 n-gram 基线", "Char n-gram baseline"),
 }
-ACTIONS: dict[str, Words] = {
+ACTION_NAMES: dict[str, BilingualText] = {
     "stop": ("提醒并停止", "Warn and stop"),
     "warn": ("只提醒", "Warn only"),
     "off": ("关闭", "Off"),
 }
-_BILINGUAL = re.compile(
-    r"^(?P<zh>[^|,]*) \| (?P<en>[^|,]*), step (?P<step>\d+): (?P<zh_why>.*) \| (?P<en_why>.*)$"
-)
+_BILINGUAL = re.compile(r"^(?P<zh>[^|,]*) \| (?P<en>[^|,]*), step (?P<step>\d+): (?P<zh_why>.*) \| (?P<en_why>.*)$")
 _UNSCORED = re.compile(r"^unscored by (?P<by>.+?): (?P<why>.*)$")
-_LEFT = re.compile(r"^(\d+ / \d+), (.+) left$")
+_TIME_LEFT = re.compile(r"^(\d+ / \d+), (.+) left$")
 
 
 @dataclass(frozen=True)
 class Curve:
     """One plot: what it shows, and under which names the programs report it."""
 
-    key: str
-    name: Words
-    series: dict[str, Words]
-    share: bool = False
+    plot_key: str
+    bilingual_title: BilingualText
+    series_names: dict[str, BilingualText]
+    is_share: bool = False
 
 
-CURVES = (
+PLOT_CURVES = (
     Curve("loss", ("损失", "Loss"), {"loss": ("训练", "training"), "eval_loss": ("验证", "validation")}),
     Curve(
         "accuracy",
         ("偏好对准确率", "Pair accuracy"),
         {"accuracy": ("训练", "training"), "eval_accuracy": ("验证", "validation")},
-        share=True,
+        is_share=True,
     ),
     Curve(
         "reward",
@@ -113,7 +111,7 @@ CURVES = (
         "gold",
         ("旁观裁判（奖励不用它）", "Gold judge (never the reward)"),
         {"gold_excellence": ("优秀率", "excellent"), "gold_unscored": ("未评率", "unscored")},
-        share=True,
+        is_share=True,
     ),
     Curve("kl", ("与起点的 KL", "KL to the start"), {"kl": ("KL", "KL")}),
     Curve(
@@ -134,16 +132,16 @@ CURVES = (
             "held_out/repetition": ("重复", "repetition"),
             "held_out/fit": ("切题", "fit"),
         },
-        share=True,
+        is_share=True,
     ),
     Curve(
         "shares",
         ("零方差与未评的占比", "Zero-variance and unscored share"),
         {"frac_reward_zero_std": ("零方差组", "zero variance"), "unscored": ("未评", "unscored")},
-        share=True,
+        is_share=True,
     ),
 )
-METRICS: dict[str, Words] = {
+METRIC_NAMES: dict[str, BilingualText] = {
     "steps": ("步数", "steps"),
     "train_seconds": ("训练秒数", "seconds of training"),
     "train_loss": ("训练损失", "training loss"),
@@ -166,68 +164,78 @@ METRICS: dict[str, Words] = {
 """The figures of a result that are shown; all of them stand in its model card."""
 
 
-def program(say: Say, kind: str) -> str:
+def program_title(translate: Translator, job_kind: str) -> str:
     """What a kind of job is called."""
-    return say(*PROGRAMS[kind]) if kind in PROGRAMS else kind
+    return translate(*PROGRAM_NAMES[job_kind]) if job_kind in PROGRAM_NAMES else job_kind
 
 
-def label(say: Say, job: JobInfo) -> str:
+def job_label(translate: Translator, job: JobInfo) -> str:
     """A job in a list of choices."""
-    return f"{job.id} · {title_of(say, job)} · {say(*STATUS[job.status])}"
+    return f"{job.id} · {job_title(translate, job)} · {translate(*STATUS_NAMES[job.status])}"
 
 
-def title_of(say: Say, job: JobInfo) -> str:
+def job_title(translate: Translator, training_job: JobInfo) -> str:
     """A job's kind with the name its model will have, or the artifact it serves."""
-    name = job.config.get("name") or (job.config.get("artifact") if job.kind == SERVE else None)
-    return f"{program(say, job.kind)} · {name}" if name else program(say, job.kind)
+    model_name = training_job.config.get("name") or (
+        training_job.config.get("artifact") if training_job.kind == SERVE_KIND else None
+    )
+    return (
+        f"{program_title(translate, training_job.kind)} · {model_name}"
+        if model_name
+        else program_title(translate, training_job.kind)
+    )
 
 
-def progress_words(say: Say, job: JobInfo) -> str:
+def progress_line(translate: Translator, training_job: JobInfo) -> str:
     """The program's short line, in the reader's language; addresses and times left only while it runs."""
-    text = job.progress_text
-    if job.kind == SERVE and job.status not in ACTIVE:
-        return say("服务已停止", "service stopped") if text and job.ended else ""
-    if found := _LEFT.match(text):
-        if job.status not in ACTIVE:
-            return found[1]
-        return f"{found[1]} · {say(f'约剩 {_span_zh(found[2])}', f'about {found[2]} left')}"
-    known = {"done": ("已完成", "done"), "starting": ("正在启动", "starting")}
-    return say(*known[text]) if text in known else either(say, text)
+    progress_text = training_job.progress_text
+    if training_job.kind == SERVE_KIND and training_job.status not in ACTIVE_STATUSES:
+        return translate("服务已停止", "service stopped") if progress_text and training_job.ended else ""
+    if time_match := _TIME_LEFT.match(progress_text):
+        if training_job.status not in ACTIVE_STATUSES:
+            return time_match[1]
+        return f"{time_match[1]} · {translate(f'约剩 {_duration_zh(time_match[2])}', f'about {time_match[2]} left')}"
+    state_labels = {"done": ("已完成", "done"), "starting": ("正在启动", "starting")}
+    return (
+        translate(*state_labels[progress_text])
+        if progress_text in state_labels
+        else localized_half(translate, progress_text)
+    )
 
 
-def either(say: Say, text: str) -> str:
+def localized_half(translate: Translator, bilingual_text: str) -> str:
     """The reader's half of “中文 | English”, as the programs write it; else the text as it is."""
-    if found := _BILINGUAL.match(text):
-        zh = f"{found['zh']}，第 {found['step']} 步：{found['zh_why']}"
-        return say(zh, f"{found['en']}, step {found['step']}: {found['en_why']}")
-    if found := _UNSCORED.match(text):
-        return say(f"“{found['by']}”没给出评判：{found['why']}", text)
-    zh, bar, en = text.partition(" | ")
-    return say(zh, en) if bar and " | " not in en else text
+    if pattern_match := _BILINGUAL.match(bilingual_text):
+        zh = f"{pattern_match['zh']}，第 {pattern_match['step']} 步：{pattern_match['zh_why']}"
+        return translate(zh, f"{pattern_match['en']}, step {pattern_match['step']}: {pattern_match['en_why']}")
+    if pattern_match := _UNSCORED.match(bilingual_text):
+        return translate(f"“{pattern_match['by']}”没给出评判：{pattern_match['why']}", bilingual_text)
+    zh, separator, en = bilingual_text.partition(" | ")
+    return translate(zh, en) if separator and " | " not in en else bilingual_text
 
 
-def moment(at: datetime | None) -> str:
+def clock_time(timestamp: datetime | None) -> str:
     """A time of day as the machine's clock shows it."""
-    return f"{at.astimezone():%m-%d %H:%M}" if at else "–"
+    return f"{timestamp.astimezone():%m-%d %H:%M}" if timestamp else "–"
 
 
-def span(say: Say, length: timedelta) -> str:
+def duration_text(translate: Translator, duration: timedelta) -> str:
     """How long something took."""
-    minutes, seconds = divmod(max(0, round(length.total_seconds())), 60)
+    minutes, seconds = divmod(max(0, round(duration.total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return say(f"{hours} 小时 {minutes} 分", f"{hours} h {minutes} min")
-    return say(f"{minutes} 分 {seconds} 秒", f"{minutes} min {seconds} s")
+        return translate(f"{hours} 小时 {minutes} 分", f"{hours} h {minutes} min")
+    return translate(f"{minutes} 分 {seconds} 秒", f"{minutes} min {seconds} s")
 
 
-def short(value: object) -> str:
+def short_figure(figure_value: object) -> str:
     """A figure in at most four digits."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(figure_value, bool) or not isinstance(figure_value, int | float):
+        return "–" if figure_value is None else str(figure_value)
+    return f"{figure_value:,}" if isinstance(figure_value, int) else f"{figure_value:.4g}"
 
 
-def _span_zh(text: str) -> str:
+def _duration_zh(span_text: str) -> str:
     for en, zh in ((" h", " 小时"), (" min", " 分"), (" s", " 秒")):
-        text = text.replace(en, zh)
-    return text
+        span_text = span_text.replace(en, zh)
+    return span_text

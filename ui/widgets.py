@@ -13,30 +13,30 @@ from gradio.context import Context
 
 from backend.agreement.figures import Figure
 from backend.errors import Unavailable, UserError
-from backend.files import disk_fault
-from ui.say import Say
+from backend.files import translate_disk_fault
+from ui.say import Translator
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 10.0
+IDLE_SECONDS = 10.0
 
 
-def html_block(value: str = "", **options: Any) -> gr.HTML:
+def html_block(inner_html: str = "", **options: Any) -> gr.HTML:
     """A piece of our own HTML, free of Gradio's prose styles and paddings."""
-    return gr.HTML(value, padding=False, apply_default_css=False, **options)
+    return gr.HTML(inner_html, padding=False, apply_default_css=False, **options)
 
 
-ROW: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+ROW_CLICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
 """For a press on a row: of two quick ones the second counts, which Gradio drops by default."""
 
 
-def fill(handler: Callable[[], Any], *blocks: gr.components.Component) -> None:
+def fill_on_load(handler: Callable[[], Any], *blocks: gr.components.Component) -> None:
     """Fill blocks when the page opens, without a progress overlay."""
     gr.on(None, handler, None, list(blocks), queue=False, show_progress="hidden")
 
 
 def fill_tab(
-    tab: gr.Tab,
+    gradio_tab: gr.Tab,
     handler: Callable[..., Any],
     outputs: Sequence[Block],
     inputs: Block | Sequence[Block] | None = None,
@@ -50,7 +50,7 @@ def fill_tab(
     if Context.root_block is None:
         raise RuntimeError("A tab is filled by the page it stands on.")
     gr.on(
-        [Context.root_block.load, tab.select],
+        [Context.root_block.load, gradio_tab.select],
         handler,
         inputs,
         list(outputs),
@@ -60,58 +60,58 @@ def fill_tab(
     )
 
 
-def unless_chosen(chosen: Any, values: Sequence[Any]) -> dict[str, Any]:
+def default_choice(chosen_value: Any, valid_values: Sequence[Any]) -> dict[str, Any]:
     """For `gr.update` of a choice: the first value where nothing is chosen, or where what was is gone."""
-    return {} if chosen in values else {"value": next(iter(values), None)}
+    return {} if chosen_value in valid_values else {"value": next(iter(valid_values), None)}
 
 
-def pace(busy: bool, quick: float) -> Any:
+def timer_update(is_busy: bool, busy_seconds: float) -> Any:
     """How often a timer ticks: every `quick` seconds while something runs, else now and then.
 
     Never not at all: a command or another browser may start something while the page is open.
     """
-    return gr.update(active=True, value=quick if busy else IDLE_S)
+    return gr.update(active=True, value=busy_seconds if is_busy else IDLE_SECONDS)
 
 
-def esc(value: object) -> str:
+def esc(unsafe_text: object) -> str:
     """Text made safe inside HTML."""
-    return html.escape(str(value), quote=True)
+    return html.escape(str(unsafe_text), quote=True)
 
 
-def data_island(value: Any) -> str:
+def data_island(json_data: Any) -> str:
     """JSON for an HTML attribute that a script reads."""
-    return esc(json.dumps(value, ensure_ascii=False))
+    return esc(json.dumps(json_data, ensure_ascii=False))
 
 
-def title(heading: str, lead: str) -> str:
+def page_title(heading: str, lead_text: str) -> str:
     """A page's heading and the sentence under it."""
-    return f'<div class="zf-title"><h1>{esc(heading)}</h1><p>{esc(lead)}</p></div>'
+    return f'<div class="zf-title"><h1>{esc(heading)}</h1><p>{esc(lead_text)}</p></div>'
 
 
-def note(text: str, kind: str = "warn") -> str:
+def note(note_text: str, note_kind: str = "warn") -> str:
     """A coloured remark; kind is "warn", "bad" or "ok"."""
-    return f'<div class="zf-{kind}" role="status">{esc(text)}</div>'
+    return f'<div class="zf-{note_kind}" role="status">{esc(note_text)}</div>'
 
 
-def pill(kind: str, sign: str, word: str) -> str:
+def pill_html(pill_kind: str, state_sign: str, state_word: str) -> str:
     """A state as sign, word and colour; kind is "good", "bad", "run", "wait", "off" or empty."""
-    colour = f" zf-pill-{kind}" if kind else ""
-    return f'<span class="zf-pill{colour}"><i aria-hidden="true">{sign}</i>{esc(word)}</span>'
+    colour_class = f" zf-pill-{pill_kind}" if pill_kind else ""
+    return f'<span class="zf-pill{colour_class}"><i aria-hidden="true">{state_sign}</i>{esc(state_word)}</span>'
 
 
-def empty(text: str) -> str:
+def empty_notice(notice_text: str) -> str:
     """What stands where there is nothing yet, with what to do."""
-    return f'<div class="zf-empty">{esc(text)}</div>'
+    return f'<div class="zf-empty">{esc(notice_text)}</div>'
 
 
-def sure(question: str) -> str:
+def confirm_script(question: str) -> str:
     """JavaScript that asks before an event with one input, which becomes null where the answer is no."""
     return f"(given) => !given || confirm({json.dumps(question, ensure_ascii=False)}) ? given : null"
 
 
 # A link that also works in a new tab; a plain press is answered in place. Not at the click: a poll that
 # replaces the list between press and release would take the click with it.
-_OPENER = """
+_ROW_CLICK_SCRIPT = """
 let pressed = null;
 const found = (event) => event.target.closest('[data-NAME]')?.dataset.NAME ?? null;
 const plain = (event) => event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey);
@@ -128,72 +128,86 @@ element.addEventListener('click', (event) => {
 """
 
 
-def opener(name: str) -> str:
+def row_click_script(data_name: str) -> str:
     """Script of an HTML block whose links carry `data-NAME`: a press tells the page that value."""
-    return _OPENER.replace("NAME", name)
+    return _ROW_CLICK_SCRIPT.replace("NAME", data_name)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> str:
+def html_table(
+    header_cells: Sequence[str], body_rows: Iterable[Sequence[str]], column_classes: Sequence[str] = ()
+) -> str:
     """An HTML table; cells are ready HTML. `classes` gives a class per column ("zf-text" for prose)."""
-    mark = [f' class="{name}"' if name else "" for name in classes] + [""] * (len(head) - len(classes))
-    top = "".join(f"<th{kind}>{cell}</th>" for cell, kind in zip(head, mark, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, mark, strict=True)) + "</tr>"
-        for row in rows
+    class_attributes = [f' class="{class_name}"' if class_name else "" for class_name in column_classes] + [""] * (
+        len(header_cells) - len(column_classes)
     )
-    inside = f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody>"
-    return f'<div class="zf-scroll"><table class="zf-table">{inside}</table></div>'
+    header_html = "".join(
+        f"<th{class_attribute}>{cell_html}</th>"
+        for cell_html, class_attribute in zip(header_cells, class_attributes, strict=True)
+    )
+    body_html = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{class_attribute}>{cell_html}</td>"
+            for cell_html, class_attribute in zip(row_cells, class_attributes, strict=True)
+        )
+        + "</tr>"
+        for row_cells in body_rows
+    )
+    inner_html = f"<thead><tr>{header_html}</tr></thead><tbody>{body_html}</tbody>"
+    return f'<div class="zf-scroll"><table class="zf-table">{inner_html}</table></div>'
 
 
-def figure(say: Say, value: Figure, digits: int = 2) -> str:
+def figure_html(translate: Translator, measured: Figure, digits: int = 2) -> str:
     """A figure with its interval below; an undefined one is “–” with the reason on hover and below."""
-    if value.value is None:
-        why = say.of(value.why) if value.why else ""
-        return f'<span title="{esc(why)}">–</span><small class="zf-why">{esc(why)}</small>'
-    shown = f"{value.value:.{digits}f}"
-    if value.low is None or value.high is None:
-        return shown
-    return f"{shown}<small>{value.low:.{digits}f} – {value.high:.{digits}f}</small>"
+    if measured.value is None:
+        reason = translate.localize(measured.why) if measured.why else ""
+        return f'<span title="{esc(reason)}">–</span><small class="zf-why">{esc(reason)}</small>'
+    figure_text = f"{measured.value:.{digits}f}"
+    if measured.low is None or measured.high is None:
+        return figure_text
+    return f"{figure_text}<small>{measured.low:.{digits}f} – {measured.high:.{digits}f}</small>"
 
 
-def _without_blocks(answer: Any) -> Any:
+def _reject_blocks(handler_result: Any) -> Any:
     """A block made in a handler would be hung into whatever page another thread is building just then."""
-    parts = answer if isinstance(answer, (list, tuple)) else [answer]
-    if any(isinstance(part, Block) for part in parts):
+    result_parts = handler_result if isinstance(handler_result, (list, tuple)) else [handler_result]
+    if any(isinstance(result_part, Block) for result_part in result_parts):
         raise TypeError("A handler answers with gr.update(…), not with a component.")
-    return answer
+    return handler_result
 
 
-def polite(say: Say) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def friendly_errors(translate: Translator) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A handler whose foreseen errors become a sentence for people, and whose others are logged too.
 
     The sentence is a toast, which only events that go through the queue can show; a handler without the
     queue that expects bad input answers it with a `note` of its own.
     """
 
-    def wrap(handler: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap_handler(handler: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(handler)
-        def safe(*args: Any, **kwargs: Any) -> Any:
+        def safe_handler(*args: Any, **kwargs: Any) -> Any:
             try:
-                return _without_blocks(handler(*args, **kwargs))
+                return _reject_blocks(handler(*args, **kwargs))
             except UserError as error:
                 if isinstance(error, Unavailable):
                     log.warning("%s: %s", handler.__name__, error)
                 raise gr.Error(
-                    say.of(error), print_exception=False, title=say("请看一下", "Please check")
+                    translate.localize(error),
+                    print_exception=False,
+                    title=translate("请看一下", "Please check"),
                 ) from error
             except gr.Error:
                 raise
             except Exception as error:
                 log.exception("%s failed", handler.__name__)
-                told = say(
+                error_text = translate(
                     "程序内部出错了，已写入日志，没有保存任何内容。请重试；若再次出现，请把日志交给维护者。",
                     "Something broke inside; it was logged and nothing was saved. Please try again.",
                 )
-                fault = disk_fault(error) if isinstance(error, OSError) else None
-                told = say.of(fault) if fault else told
-                raise gr.Error(told, print_exception=False, title=say("出错了", "Error")) from error
+                disk_problem = translate_disk_fault(error) if isinstance(error, OSError) else None
+                error_text = translate.localize(disk_problem) if disk_problem else error_text
+                raise gr.Error(error_text, print_exception=False, title=translate("出错了", "Error")) from error
 
-        return safe
+        return safe_handler
 
-    return wrap
+    return wrap_handler

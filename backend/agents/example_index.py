@@ -17,26 +17,26 @@ from backend.writing.near import normal_prompt
 if TYPE_CHECKING:
     import bm25s
 
-Floats = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
 
-ENTRIES = "entries.json"
-WORDS = "words"
-SPLITTING = 1
+ENTRIES_FILE = "entries.json"
+WORDS_FOLDER = "words"
+SPLITTING_VERSION = 1
 """Part of every name: raise it when requests are split into words differently."""
-_COMMON = (
+_COMMON_WORD_LIST = (
     "祝 祝福 祝福语 福语 祝福词 祝愿 祝贺 贺词 贺语 寄语 祝词 问候语 吉祥话 吉祥语 吉利话 语 词 话 "
     "话语 句子 语句 大全 给 对 跟 向 为 与 和 在 是 有 的 了 吧 吗 呢 就 也 都 很 最 更 刚 刚刚 "
     "我 我们 你 他 她 想 要 请 帮 帮我 写 说 发 送 念 讲 来 做 点 句 段 条 一句 一段 一条 一下 一点 "
     "适合 有关 关于 什么 怎么 如何 怎样"
 )
-COMMON = frozenset(_COMMON.split())
+COMMON_WORDS = frozenset(_COMMON_WORD_LIST.split())
 """Words that say nothing of whom and what a greeting is for."""
-NAME = 12
+NAME_LENGTH = 12
 """Hexadecimal digits of a name."""
 
 
 @dataclass(frozen=True)
-class Liked:
+class LikedGreeting:
     """A greeting and how many people, or labels of people, were for and against it."""
 
     greeting: str
@@ -44,7 +44,7 @@ class Liked:
     dislikes: int
 
     @property
-    def merit(self) -> float:
+    def smoothed_merit(self) -> float:
         """The share of likes with one imagined of each kind, so that 1 of 1 is less than 9 of 9."""
         return (self.likes + 1) / (self.likes + self.dislikes + 2)
 
@@ -54,102 +54,129 @@ class ExampleIndex:
     """Requests and, beside each, its liked greetings, the most liked first. `name` is a hash of all of it."""
 
     prompts: list[str]
-    liked: list[list[Liked]]
+    liked: list[list[LikedGreeting]]
     name: str
-    normals: list[str] = field(init=False)
-    _words: "bm25s.BM25 | None" = None
+    normal_prompts: list[str] = field(init=False)
+    _word_index: "bm25s.BM25 | None" = None
 
     def __post_init__(self) -> None:
-        self.normals = [normal_prompt(prompt) for prompt in self.prompts]
+        self.normal_prompts = [normal_prompt(prompt_text) for prompt_text in self.prompts]
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     @property
-    def entries(self) -> int:
+    def greeting_count(self) -> int:
         """How many greetings it holds."""
         return sum(map(len, self.liked))
 
     @classmethod
-    def build(cls, entries: Iterable[tuple[str, Liked]]) -> Self:
+    def build(cls, liked_entries: Iterable[tuple[str, LikedGreeting]]) -> Self:
         """The index of (request, greeting); greetings more disliked than liked are left out."""
-        by_prompt: dict[str, list[Liked]] = {}
-        for prompt, one in entries:
-            if one.likes > one.dislikes:
-                by_prompt.setdefault(prompt, []).append(one)
-        prompts = sorted(by_prompt)
-        liked = [sorted(by_prompt[prompt], key=lambda one: (-one.merit, one.greeting)) for prompt in prompts]
-        name = digest(
-            str(SPLITTING), *(json.dumps([p, *map(astuple, g)]) for p, g in zip(prompts, liked, strict=True))
-        )
-        index = cls(prompts, liked, name[:NAME])
-        index._words = _indexed(prompts)
-        return index
-
-    def by_words(self, prompt: str, count: int) -> dict[int, int]:
-        """The requests that share most words with this one, and their ranks."""
-        words = [word for word in tokens(prompt) if self._words and word in self._words.vocab_dict]
-        if not words or self._words is None:
-            return {}
-        scores = np.asarray(self._words.get_scores(words), dtype=np.float32)
-        return {number: rank for number, rank in ranked(scores, count).items() if scores[number] > 0}
-
-    def save(self, folder: Path) -> None:
-        """Write the index; a reader sees all of it or nothing."""
-        draft = folder.with_name(f"{folder.name}.{os.getpid()}.new")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        rows = [
-            [prompt, *map(astuple, liked)] for prompt, liked in zip(self.prompts, self.liked, strict=True)
+        greetings_by_prompt: dict[str, list[LikedGreeting]] = {}
+        for prompt_text, liked_greeting in liked_entries:
+            if liked_greeting.likes > liked_greeting.dislikes:
+                greetings_by_prompt.setdefault(prompt_text, []).append(liked_greeting)
+        prompts = sorted(greetings_by_prompt)
+        liked_by_prompt = [
+            sorted(
+                greetings_by_prompt[prompt_text],
+                key=lambda liked_greeting: (-liked_greeting.smoothed_merit, liked_greeting.greeting),
+            )
+            for prompt_text in prompts
         ]
-        (draft / ENTRIES).write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
-        if self._words is not None:
-            self._words.save(draft / WORDS, show_progress=False)
+        index_name = digest(
+            str(SPLITTING_VERSION),
+            *(
+                json.dumps([hashed_prompt, *map(astuple, hashed_greetings)])
+                for hashed_prompt, hashed_greetings in zip(prompts, liked_by_prompt, strict=True)
+            ),
+        )
+        built_index = cls(prompts, liked_by_prompt, index_name[:NAME_LENGTH])
+        built_index._word_index = _build_word_index(prompts)
+        return built_index
+
+    def rank_by_words(self, prompt_text: str, max_prompts: int) -> dict[int, int]:
+        """The requests that share most words with this one, and their ranks."""
+        known_words = [
+            request_word
+            for request_word in request_words(prompt_text)
+            if self._word_index and request_word in self._word_index.vocab_dict
+        ]
+        if not known_words or self._word_index is None:
+            return {}
+        word_scores = np.asarray(self._word_index.get_scores(known_words), dtype=np.float32)
+        return {
+            prompt_index: rank
+            for prompt_index, rank in rank_largest(word_scores, max_prompts).items()
+            if word_scores[prompt_index] > 0
+        }
+
+    def save(self, index_folder: Path) -> None:
+        """Write the index; a reader sees all of it or nothing."""
+        draft_folder = index_folder.with_name(f"{index_folder.name}.{os.getpid()}.new")
+        shutil.rmtree(draft_folder, ignore_errors=True)
+        draft_folder.mkdir(parents=True)
+        entry_rows = [
+            [prompt_text, *map(astuple, liked_greetings)]
+            for prompt_text, liked_greetings in zip(self.prompts, self.liked, strict=True)
+        ]
+        (draft_folder / ENTRIES_FILE).write_text(json.dumps(entry_rows, ensure_ascii=False), "utf-8")
+        if self._word_index is not None:
+            self._word_index.save(draft_folder / WORDS_FOLDER, show_progress=False)
         try:
-            draft.rename(folder)
+            draft_folder.rename(index_folder)
         except OSError:  # another process was faster: its index is the same
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(draft_folder, ignore_errors=True)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, index_folder: Path) -> Self:
         """Read an index. Raises OSError or ValueError where there is none, or a broken one."""
-        rows = json.loads((folder / ENTRIES).read_text("utf-8"))
-        index = cls([row[0] for row in rows], [[Liked(*one) for one in row[1:]] for row in rows], folder.name)
-        if rows:
+        entry_rows = json.loads((index_folder / ENTRIES_FILE).read_text("utf-8"))
+        loaded_index = cls(
+            [entry_row[0] for entry_row in entry_rows],
+            [[LikedGreeting(*liked_values) for liked_values in entry_row[1:]] for entry_row in entry_rows],
+            index_folder.name,
+        )
+        if entry_rows:
             import bm25s  # a slow import, kept off every start
 
-            index._words = bm25s.BM25.load(folder / WORDS, show_progress=False)
-        return index
+            loaded_index._word_index = bm25s.BM25.load(index_folder / WORDS_FOLDER, show_progress=False)
+        return loaded_index
 
 
-def tokens(text: str) -> list[str]:
+def request_words(request_text: str) -> list[str]:
     """The words of a request, long ones also in parts.
 
     Words that every request has are left out, unless there are no others.
     """
     import rjieba  # it reads its dictionary at import
 
-    words = [word.lower() for word in rjieba.cut_for_search(text) if any(map(str.isalnum, word))]
-    return [word for word in words if word not in COMMON] or words
+    lower_words = [
+        request_word.lower()
+        for request_word in rjieba.cut_for_search(request_text)
+        if any(map(str.isalnum, request_word))
+    ]
+    return [request_word for request_word in lower_words if request_word not in COMMON_WORDS] or lower_words
 
 
-def ranked(values: Floats, count: int) -> dict[int, int]:
+def rank_largest(score_values: FloatArray, max_places: int) -> dict[int, int]:
     """Places of the `count` largest values, the largest first, with their ranks; equal values share one."""
-    count = min(count, len(values))
-    if count == 0:
+    max_places = min(max_places, len(score_values))
+    if max_places == 0:
         return {}
-    some = np.argpartition(-values, count - 1)[:count]
-    order = some[np.lexsort((some, -values[some]))]
-    found = values[order]
-    ranks = np.searchsorted(-found, -found, side="left") + 1
-    return dict(zip(order.tolist(), ranks.tolist(), strict=True))
+    top_places = np.argpartition(-score_values, max_places - 1)[:max_places]
+    ordered_places = top_places[np.lexsort((top_places, -score_values[top_places]))]
+    ordered_values = score_values[ordered_places]
+    shared_ranks = np.searchsorted(-ordered_values, -ordered_values, side="left") + 1
+    return dict(zip(ordered_places.tolist(), shared_ranks.tolist(), strict=True))
 
 
-def _indexed(prompts: Sequence[str]) -> "bm25s.BM25 | None":
+def _build_word_index(prompts: Sequence[str]) -> "bm25s.BM25 | None":
     if not prompts:
         return None
     import bm25s
 
-    words = bm25s.BM25()
-    words.index([tokens(prompt) or ["–"] for prompt in prompts], show_progress=False)
-    return words
+    word_index = bm25s.BM25()
+    word_index.index([request_words(prompt_text) or ["–"] for prompt_text in prompts], show_progress=False)
+    return word_index

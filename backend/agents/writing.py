@@ -5,45 +5,47 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from backend.agents.plan import Recipe, Wished
+from backend.agents.plan import CandidateRecipe, RequestedLength
 from backend.judges.base import Sample
-from backend.llm.errors import Kind, LLMError
-from backend.llm.fence import neutralised
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.llm.fence import neutralise_text
 from backend.llm.messages import ChatMessage, LLMClient
-from backend.llm.prompts import Template, Untrusted, compose, load
+from backend.llm.prompts import PromptTemplate, UntrustedText, compose_message, load_template
 
-TOKENS = 600
-NONE = "（无）"
-LENGTHS = {
-    Wished.FREE: "没有要求字数，就写二十到八十个字。",
-    Wished.SHORT: "写得短而精：十到三十个字。",
-    Wished.LONG: "写得充实些：六十到一百二十个字。",
+MAX_TOKENS = 600
+NO_EXAMPLES_TEXT = "（无）"
+LENGTH_INSTRUCTIONS = {
+    RequestedLength.FREE: "没有要求字数，就写二十到八十个字。",
+    RequestedLength.SHORT: "写得短而精：十到三十个字。",
+    RequestedLength.LONG: "写得充实些：六十到一百二十个字。",
 }
-UNANSWERED, EMPTY, REFUSED = "unanswered", "empty", "refused"
-_FAULTS = {Kind.EMPTY: EMPTY, Kind.FILTERED: REFUSED}
+UNANSWERED_CALL, EMPTY_REPLY, REFUSED_REPLY = "unanswered", "empty", "refused"
+_FAULT_BY_ERROR = {LLMErrorKind.EMPTY: EMPTY_REPLY, LLMErrorKind.FILTERED: REFUSED_REPLY}
 
 
 @dataclass(frozen=True)
-class Pen:
+class CandidateWriter:
     """A generator made ready for one run. A `trained` one learnt from bare requests and gets nothing else."""
 
     name: str
-    model: str
-    key: bytes
+    model_name: str
+    fence_key: bytes
     client: LLMClient | None = None
     trained: bool = False
     concurrency: int = 8
-    max_tokens: int = TOKENS
+    max_tokens: int = MAX_TOKENS
     top_p: float = 0.95
 
 
-def as_asked(pen: Pen, recipe: Recipe) -> Recipe:
+def effective_recipe(writer: CandidateWriter, requested_recipe: CandidateRecipe) -> CandidateRecipe:
     """The recipe as this generator can follow it: one trained here sees no examples and no wished length."""
-    return replace(recipe, examples=False, wished=Wished.FREE) if pen.trained else recipe
+    return (
+        replace(requested_recipe, examples=False, wished=RequestedLength.FREE) if writer.trained else requested_recipe
+    )
 
 
 @dataclass(frozen=True)
-class Said:
+class CandidateReply:
     """What came of one call: a text, or the fault that stands in its place. `cut` where tokens ran out."""
 
     text: str
@@ -53,46 +55,60 @@ class Said:
 
 
 @cache
-def template() -> Template:
+def writing_template() -> PromptTemplate:
     """What is asked of a generator that is no model of ours."""
-    return load("write", Path(__file__).parent / "prompts")
+    return load_template("write", Path(__file__).parent / "prompts")
 
 
-def messages(
-    pen: Pen, recipe: Recipe, request: str, examples: Sequence[Sample], *, free: bool
+def writing_messages(
+    writer: CandidateWriter,
+    candidate_recipe: CandidateRecipe,
+    request_text: str,
+    examples: Sequence[Sample],
+    *,
+    length_is_free: bool,
 ) -> list[ChatMessage]:
     """What goes to the generator. `free` says that the request itself fixes no length."""
-    if pen.trained:
-        return [ChatMessage("user", neutralised(request))]
-    shown = "\n".join(
-        f"{n}. 请求：{one.prompt}\n   祝福：{one.greeting}" for n, one in enumerate(examples, 1)
+    if writer.trained:
+        return [ChatMessage("user", neutralise_text(request_text))]
+    example_lines = "\n".join(
+        f"{example_number}. 请求：{example.prompt}\n   祝福：{example.greeting}"
+        for example_number, example in enumerate(examples, 1)
     )
     return [
-        compose(
-            template(),
-            pen.key,
-            request=Untrusted(request, "请求"),
-            examples=Untrusted(shown, "范例") if recipe.examples and shown else NONE,
-            length=LENGTHS[recipe.wished] if free else "",
+        compose_message(
+            writing_template(),
+            writer.fence_key,
+            request=UntrustedText(request_text, "请求"),
+            examples=UntrustedText(example_lines, "范例")
+            if candidate_recipe.examples and example_lines
+            else NO_EXAMPLES_TEXT,
+            length=LENGTH_INSTRUCTIONS[candidate_recipe.wished] if length_is_free else "",
         )
     ]
 
 
-async def write(
-    pen: Pen, recipe: Recipe, request: str, examples: Sequence[Sample], seed: int, *, free: bool
-) -> Said:
+async def write_candidate(
+    writer: CandidateWriter,
+    candidate_recipe: CandidateRecipe,
+    request_text: str,
+    examples: Sequence[Sample],
+    draw_seed: int,
+    *,
+    length_is_free: bool,
+) -> CandidateReply:
     """One candidate. Raises LLMError only where it ends the whole run."""
-    assert pen.client is not None, "open the generator before it writes"
+    assert writer.client is not None, "open the generator before it writes"
     try:
-        done = await pen.client.complete(
-            messages(pen, recipe, request, examples, free=free),
-            temperature=recipe.temperature,
-            max_tokens=pen.max_tokens,
-            seed=seed,
-            extra={"top_p": pen.top_p},
+        completion = await writer.client.complete(
+            writing_messages(writer, candidate_recipe, request_text, examples, length_is_free=length_is_free),
+            temperature=candidate_recipe.temperature,
+            max_tokens=writer.max_tokens,
+            seed=draw_seed,
+            extra={"top_p": writer.top_p},
         )
     except LLMError as error:
         if error.ends_run:
             raise
-        return Said("", fault=_FAULTS.get(error.kind, UNANSWERED))
-    return Said(done.text, done.call_id, cut=done.finish_reason == "length")
+        return CandidateReply("", fault=_FAULT_BY_ERROR.get(error.kind, UNANSWERED_CALL))
+    return CandidateReply(completion.text, completion.call_id, cut=completion.finish_reason == "length")

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.agreement import categorical
-from backend.agreement.alpha import krippendorff_alpha, pairable
-from backend.agreement.figures import Figure, Flags, Floats, Groups, undefined
+from backend.agreement.alpha import krippendorff_alpha, pairable_columns
+from backend.agreement.figures import Figure, Flags, Floats, Groups, undefined_figure
 from backend.agreement.matched import matched_auc
-from backend.agreement.minimums import rarer, withheld
+from backend.agreement.minimums import count_rarer, withhold_if_few
 from backend.agreement.rank import auc, kendall, spearman
-from backend.agreement.threshold import Decisions, cross_fitted
+from backend.agreement.threshold import Decisions, cross_fit_decisions
 from backend.errors import Message
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 
@@ -70,7 +70,7 @@ class AlphaRow:
 
 
 @dataclass(frozen=True)
-class _Items:
+class _JudgedItems:
     """What both sides judged; (rows,) each. `told` and `decided` are 0, 1 or .5 for a tie.
 
     `item` is the item that a row stands for: a pair taken both ways round is two rows and one item.
@@ -80,35 +80,35 @@ class _Items:
     value: Floats
     groups: Groups
     lengths: Floats
-    told: Floats
-    decided: Floats
-    item: Groups
+    human_decisions: Floats
+    judge_decisions: Floats
+    item_ids: Groups
 
-    def mirrored(self) -> "_Items":
+    def mirrored(self) -> "_JudgedItems":
         """Every pair also the other way round, so that no figure depends on which side was called A."""
-        return _Items(
+        return _JudgedItems(
             np.concatenate([self.human, 1 - self.human]),
             np.concatenate([self.value, -self.value]),
             np.concatenate([self.groups, self.groups]),
             np.concatenate([self.lengths, -self.lengths]),
-            np.concatenate([self.told, 1 - self.told]),
-            np.concatenate([self.decided, 1 - self.decided]),
-            np.concatenate([self.item, self.item]),
+            np.concatenate([self.human_decisions, 1 - self.human_decisions]),
+            np.concatenate([self.judge_decisions, 1 - self.judge_decisions]),
+            np.concatenate([self.item_ids, self.item_ids]),
         )
 
 
 def judge_row(
-    judge: str,
-    version: str,
-    human: Floats,
-    value: Floats,
-    groups: Groups,
-    lengths: Floats,
-    scale: Scale,
+    judge_name: str,
+    judge_version: str,
+    human_values: Floats,
+    judge_values: Floats,
+    prompt_groups: Groups,
+    text_lengths: Floats,
+    judge_scale: Scale,
     *,
-    paired: bool,
-    seed: int,
-    asked: Flags | None = None,
+    is_paired: bool,
+    random_seed: int,
+    was_queried: Flags | None = None,
 ) -> JudgeRow:
     """The figures of one judge; every array is (items,).
 
@@ -119,91 +119,142 @@ def judge_row(
     asked: whether the judge was asked (paired: of both greetings); without it all items count as asked.
     Figures that these items do not define say why. Raises ValueError for a human value outside [0, 1].
     """
-    labelled = ~np.isnan(human)
-    if ((human[labelled] < 0) | (human[labelled] > 1)).any():
+    is_labelled = ~np.isnan(human_values)
+    if ((human_values[is_labelled] < 0) | (human_values[is_labelled] > 1)).any():
         raise ValueError("human values are shares in [0, 1]")
-    both = labelled & np.isfinite(value)
-    told = categorical.majority(human[both])
-    decisions = _decide(told, value[both], groups[both], scale, paired)
-    item = np.arange(len(told))
-    items = _Items(human[both], value[both], groups[both], lengths[both], told, decisions.decision, item)
-    missing = labelled & ~both
-    never = missing & ~asked if asked is not None else np.zeros_like(missing)
+    has_both = is_labelled & np.isfinite(judge_values)
+    human_decisions = categorical.majority(human_values[has_both])
+    decisions = _decide_values(human_decisions, judge_values[has_both], prompt_groups[has_both], judge_scale, is_paired)
+    item_ids = np.arange(len(human_decisions))
+    judged_items = _JudgedItems(
+        human_values[has_both],
+        judge_values[has_both],
+        prompt_groups[has_both],
+        text_lengths[has_both],
+        human_decisions,
+        decisions.decision,
+        item_ids,
+    )
+    without_value = is_labelled & ~has_both
+    never_queried = without_value & ~was_queried if was_queried is not None else np.zeros_like(without_value)
     return JudgeRow(
-        judge=judge,
-        version=version,
-        n=int(both.sum()),
-        never_asked=int(never.sum()),
-        without_verdict=int((missing & ~never).sum()),
-        ties=int((~categorical.decided(told, items.decided)).sum()),
+        judge=judge_name,
+        version=judge_version,
+        n=int(has_both.sum()),
+        never_asked=int(never_queried.sum()),
+        without_verdict=int((without_value & ~never_queried).sum()),
+        ties=int((~categorical.is_decided(human_decisions, judged_items.judge_decisions)).sum()),
         threshold=decisions.threshold,
-        base_rate=categorical.rate(told, items.groups),
+        base_rate=categorical.rate_figure(human_decisions, judged_items.groups),
         newer=False,
-        **_orders(items, seed, paired=paired),
-        **_decided(items, decisions.threshold.why, seed, paired=paired),
+        **_order_figures(judged_items, random_seed, is_paired=is_paired),
+        **_decision_figures(judged_items, decisions.threshold.why, random_seed, is_paired=is_paired),
     )
 
 
-def _orders(items: _Items, seed: int, *, paired: bool) -> dict[str, Figure]:
+def _order_figures(judged_items: _JudgedItems, random_seed: int, *, is_paired: bool) -> dict[str, Figure]:
     """The figures that hang on the order of the judge's values alone."""
-    seen = items.mirrored() if paired else items
-    n, kind = len(items.told), rarer(items.told, paired=paired)
-    clear, told = seen.told != categorical.TIE, items.told[items.told != categorical.TIE]
-    area = auc(seen.told[clear] == 1, seen.value[clear], seen.groups[clear], seed)
+    counted_items = judged_items.mirrored() if is_paired else judged_items
+    item_count, rarer_count = (
+        len(judged_items.human_decisions),
+        count_rarer(judged_items.human_decisions, is_paired=is_paired),
+    )
+    is_clear, clear_decisions = (
+        counted_items.human_decisions != categorical.TIE,
+        judged_items.human_decisions[judged_items.human_decisions != categorical.TIE],
+    )
+    auc_figure = auc(
+        counted_items.human_decisions[is_clear] == 1,
+        counted_items.value[is_clear],
+        counted_items.groups[is_clear],
+        random_seed,
+    )
     return {
-        "spearman": withheld(spearman(seen.human, seen.value, seen.groups, seed), n, kind),
-        "kendall": withheld(kendall(seen.human, seen.value), n, kind),
-        "auc": withheld(area, len(told), rarer(told, paired=paired)),
-        "matched_auc": matched_auc(seen.told, seen.value, seen.lengths, seen.groups, seed, items=seen.item),
+        "spearman": withhold_if_few(
+            spearman(counted_items.human, counted_items.value, counted_items.groups, random_seed),
+            item_count,
+            rarer_count,
+        ),
+        "kendall": withhold_if_few(kendall(counted_items.human, counted_items.value), item_count, rarer_count),
+        "auc": withhold_if_few(auc_figure, len(clear_decisions), count_rarer(clear_decisions, is_paired=is_paired)),
+        "matched_auc": matched_auc(
+            counted_items.human_decisions,
+            counted_items.value,
+            counted_items.lengths,
+            counted_items.groups,
+            random_seed,
+            item_ids=counted_items.item_ids,
+        ),
     }
 
 
-def _decided(items: _Items, why: Message | None, seed: int, *, paired: bool) -> dict[str, Figure]:
+def _decision_figures(
+    judged_items: _JudgedItems, undefined_reason: Message | None, random_seed: int, *, is_paired: bool
+) -> dict[str, Figure]:
     """The figures that hang on the judge's yes and no; undefined where `why` says that it has none."""
-    seen = items.mirrored() if paired else items
-    clear = items.told[categorical.decided(items.told, items.decided)]
-    chance = (seen.told, seen.decided, seen.groups, seed)
-    accuracy, kappa, ac1 = (
-        [undefined(why)] * 3
-        if why
+    counted_items = judged_items.mirrored() if is_paired else judged_items
+    clear_decisions = judged_items.human_decisions[
+        categorical.is_decided(judged_items.human_decisions, judged_items.judge_decisions)
+    ]
+    chance_inputs = (
+        counted_items.human_decisions,
+        counted_items.judge_decisions,
+        counted_items.groups,
+        random_seed,
+    )
+    accuracy_figure, kappa_figure, ac1_figure = (
+        [undefined_figure(undefined_reason)] * 3
+        if undefined_reason
         else [
-            categorical.accuracy(items.told, items.decided, items.groups),
-            categorical.cohen_kappa(*chance),
-            categorical.gwet_ac1(*chance),
+            categorical.accuracy_figure(
+                judged_items.human_decisions, judged_items.judge_decisions, judged_items.groups
+            ),
+            categorical.cohen_kappa(*chance_inputs),
+            categorical.gwet_ac1(*chance_inputs),
         ]
     )
     return {
-        "accuracy": withheld(accuracy, len(items.told)),
-        "kappa": withheld(kappa, len(clear), rarer(clear, paired=paired)),
-        "ac1": withheld(ac1, len(clear)),
+        "accuracy": withhold_if_few(accuracy_figure, len(judged_items.human_decisions)),
+        "kappa": withhold_if_few(kappa_figure, len(clear_decisions), count_rarer(clear_decisions, is_paired=is_paired)),
+        "ac1": withhold_if_few(ac1_figure, len(clear_decisions)),
     }
 
 
-def decide(human: Floats, value: Floats, groups: Groups, scale: Scale, *, paired: bool) -> Floats:
+def decide_items(
+    human_values: Floats, judge_values: Floats, prompt_groups: Groups, judge_scale: Scale, *, is_paired: bool
+) -> Floats:
     """The judge's yes (1), no (0) or tie (.5) per item, as `judge_row` counts it; NaN where there is none."""
-    both = ~np.isnan(human) & np.isfinite(value)
-    out = np.full(len(value), np.nan)
-    out[both] = _decide(categorical.majority(human[both]), value[both], groups[both], scale, paired).decision
-    return out
+    has_both = ~np.isnan(human_values) & np.isfinite(judge_values)
+    decisions = np.full(len(judge_values), np.nan)
+    decisions[has_both] = _decide_values(
+        categorical.majority(human_values[has_both]),
+        judge_values[has_both],
+        prompt_groups[has_both],
+        judge_scale,
+        is_paired,
+    ).decision
+    return decisions
 
 
-def alpha_row(matrix: Floats) -> AlphaRow:
+def alpha_row(rating_matrix: Floats) -> AlphaRow:
     """Krippendorff's alpha of `matrix` (raters x items, NaN = not rated); one row per rater."""
-    items = pairable(matrix).shape[1]
+    item_count = pairable_columns(rating_matrix).shape[1]
     return AlphaRow(
-        raters=int((~np.isnan(matrix)).any(axis=1).sum()),
-        items=items,
-        nominal=withheld(krippendorff_alpha(matrix, "nominal"), items),
-        ordinal=withheld(krippendorff_alpha(matrix, "ordinal"), items),
-        interval=withheld(krippendorff_alpha(matrix, "interval"), items),
+        raters=int((~np.isnan(rating_matrix)).any(axis=1).sum()),
+        items=item_count,
+        nominal=withhold_if_few(krippendorff_alpha(rating_matrix, "nominal"), item_count),
+        ordinal=withhold_if_few(krippendorff_alpha(rating_matrix, "ordinal"), item_count),
+        interval=withhold_if_few(krippendorff_alpha(rating_matrix, "interval"), item_count),
     )
 
 
-def _decide(told: Floats, value: Floats, groups: Groups, scale: Scale, paired: bool) -> Decisions:
+def _decide_values(
+    human_decisions: Floats, judge_values: Floats, prompt_groups: Groups, judge_scale: Scale, is_paired: bool
+) -> Decisions:
     """Yes, no or tie per item: the sign of a margin, a fixed threshold, or one learnt elsewhere."""
-    if paired:
-        return Decisions((np.sign(value) + 1) / 2, Figure(0.0))
-    if scale in FIXED_THRESHOLDS:
-        limit = FIXED_THRESHOLDS[scale]
-        return Decisions((value >= limit).astype(float), Figure(limit))
-    return cross_fitted(told, value, groups)
+    if is_paired:
+        return Decisions((np.sign(judge_values) + 1) / 2, Figure(0.0))
+    if judge_scale in FIXED_THRESHOLDS:
+        fixed_threshold = FIXED_THRESHOLDS[judge_scale]
+        return Decisions((judge_values >= fixed_threshold).astype(float), Figure(fixed_threshold))
+    return cross_fit_decisions(human_decisions, judge_values, prompt_groups)

@@ -16,49 +16,55 @@ from backend.agreement.figures import (
     Figure,
     Floats,
     Groups,
-    undefined,
+    undefined_figure,
 )
 from backend.errors import Message
 
 REPLICATES = 1000
 MIN_GROUPS = 10
-LEVEL = 0.95
-CHUNK = 100
-MAX_UNDEFINED = 0.05
+CONFIDENCE_LEVEL = 0.95
+CHUNK_SIZE = 100
+MAX_UNDEFINED_SHARE = 0.05
 
 Statistic = Callable[[Floats], Floats]
 """Weights (replicates x items) in, one value per replicate out; NaN where it is undefined."""
 
 
-def estimate(statistic: Statistic, groups: Groups, seed: int, why: Message) -> Figure:
+def estimate(statistic: Statistic, prompt_groups: Groups, random_seed: int, undefined_reason: Message) -> Figure:
     """The statistic with its 95 % interval, in its own unit; undefined with `why` where it is NaN.
 
     groups: (items,) of int or str, the cluster of each item. Fewer than 10 clusters give no interval.
     """
-    value = float(statistic(np.ones((1, len(groups))))[0])
-    if np.isnan(value):
-        return undefined(why, len(groups))
-    found = interval(statistic, groups, seed)
-    figure = Figure(value, why=found) if isinstance(found, Message) else Figure(value, *found)
-    return figure.on(len(groups))
+    observed = float(statistic(np.ones((1, len(prompt_groups))))[0])
+    if np.isnan(observed):
+        return undefined_figure(undefined_reason, len(prompt_groups))
+    interval_or_reason = bootstrap_interval(statistic, prompt_groups, random_seed)
+    estimated_figure = (
+        Figure(observed, why=interval_or_reason)
+        if isinstance(interval_or_reason, Message)
+        else Figure(observed, *interval_or_reason)
+    )
+    return estimated_figure.with_item_count(len(prompt_groups))
 
 
-def interval(statistic: Statistic, groups: Groups, seed: int) -> tuple[float, float] | Message:
+def bootstrap_interval(statistic: Statistic, prompt_groups: Groups, random_seed: int) -> tuple[float, float] | Message:
     """Percentile interval of the statistic, or the reason why there is none."""
-    names, member = np.unique(groups, return_inverse=True)
-    if len(names) < MIN_GROUPS:
+    group_names, group_indices = np.unique(prompt_groups, return_inverse=True)
+    if len(group_names) < MIN_GROUPS:
         return FEW_GROUPS
-    drawn = np.concatenate([statistic(counts[:, member]) for counts in _draws(len(names), seed)])
-    defined = drawn[~np.isnan(drawn)]
-    if len(defined) < (1 - MAX_UNDEFINED) * len(drawn):
+    replicates = np.concatenate(
+        [statistic(draw_counts[:, group_indices]) for draw_counts in _group_draws(len(group_names), random_seed)]
+    )
+    defined_replicates = replicates[~np.isnan(replicates)]
+    if len(defined_replicates) < (1 - MAX_UNDEFINED_SHARE) * len(replicates):
         return UNSTABLE
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return (float(low), float(high)) if high - low > 1e-12 else NO_SPREAD
+    lower_bound, upper_bound = np.quantile(defined_replicates, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
+    return (float(lower_bound), float(upper_bound)) if upper_bound - lower_bound > 1e-12 else NO_SPREAD
 
 
-def _draws(groups: int, seed: int) -> Iterator[Floats]:
+def _group_draws(group_count: int, random_seed: int) -> Iterator[Floats]:
     """How often each group is drawn: chunks of (replicates x groups)."""
-    random = np.random.default_rng(seed)
-    share = np.full(groups, 1 / groups)
-    for _ in range(0, REPLICATES, CHUNK):
-        yield random.multinomial(groups, share, size=CHUNK).astype(float)
+    generator = np.random.default_rng(random_seed)
+    group_shares = np.full(group_count, 1 / group_count)
+    for _ in range(0, REPLICATES, CHUNK_SIZE):
+        yield generator.multinomial(group_count, group_shares, size=CHUNK_SIZE).astype(float)

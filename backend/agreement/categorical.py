@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.agreement.bootstrap import estimate
-from backend.agreement.figures import NO_ITEMS, ONE_CLASS, ONLY_TIES, Figure, Flags, Floats, Groups, undefined
+from backend.agreement.figures import (
+    NO_ITEMS,
+    ONE_CLASS,
+    ONLY_TIES,
+    Figure,
+    Flags,
+    Floats,
+    Groups,
+    undefined_figure,
+)
 
 Z95 = 1.959963984540054
 TIE = 0.5
@@ -17,63 +26,73 @@ BINARY = np.array([0.0, 1.0])
 Weighting = Literal["none", "linear", "quadratic"]
 
 
-def majority(share: Floats) -> Floats:
+def majority(human_shares: Floats) -> Floats:
     """What most people said: 1 above one half, 0 below, .5 exactly at it."""
-    return (np.sign(share - TIE) + 1) / 2
+    return (np.sign(human_shares - TIE) + 1) / 2
 
 
-def decided(human: Floats, decision: Floats) -> Flags:
+def is_decided(human_values: Floats, judge_decisions: Floats) -> Flags:
     """Items (items,) that are a tie for neither side."""
-    both: Flags = (human != TIE) & (decision != TIE)
-    return both
+    decided_flags: Flags = (human_values != TIE) & (judge_decisions != TIE)
+    return decided_flags
 
 
-def wilson(rate: float, n: float) -> tuple[float, float]:
+def wilson_interval(observed_rate: float, sample_count: float) -> tuple[float, float]:
     """95 % Wilson interval of a rate in [0, 1] over n > 0 observations.
 
     Source: Wilson, JASA 22 (1927); Agresti & Coull, American Statistician 52 (1998).
     """
-    centre = (rate + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * np.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n**2))
+    interval_centre = (observed_rate + Z95**2 / (2 * sample_count)) / (1 + Z95**2 / sample_count)
+    half_width = (
+        Z95
+        / (1 + Z95**2 / sample_count)
+        * np.sqrt(observed_rate * (1 - observed_rate) / sample_count + Z95**2 / (4 * sample_count**2))
+    )
     # The interval always holds the rate; without the bounds rounding would break that at 0 and 1.
-    return max(0.0, min(rate, float(centre - half))), min(1.0, max(rate, float(centre + half)))
+    return max(0.0, min(observed_rate, float(interval_centre - half_width))), min(
+        1.0, max(observed_rate, float(interval_centre + half_width))
+    )
 
 
-def rate(credit: Floats, groups: Groups) -> Figure:
+def rate_figure(item_credits: Floats, prompt_groups: Groups) -> Figure:
     """Mean of credits in [0, 1] with a Wilson interval; undefined without items.
 
     Items of one group move together: the interval uses the effective number of items, n divided by the
     design effect. Without any variation that effect is unknown, and each group counts once.
     Source: Kish, Survey Sampling (1965), section 5.4; Korn & Graubard, Survey Methodology 24 (1998).
     """
-    if not len(credit):
-        return undefined(NO_ITEMS, 0)
-    mean = float(credit.mean())
-    _, member = np.unique(groups, return_inverse=True)
-    error = credit - mean
-    alone, together = (error**2).sum(), (np.bincount(member, error) ** 2).sum()
-    effective = len(credit) / max(1.0, together / alone) if alone else member.max() + 1
-    return Figure(mean, *wilson(mean, effective)).on(len(credit))
+    if not len(item_credits):
+        return undefined_figure(NO_ITEMS, 0)
+    mean_credit = float(item_credits.mean())
+    _, group_indices = np.unique(prompt_groups, return_inverse=True)
+    deviations = item_credits - mean_credit
+    item_variance, group_variance = (deviations**2).sum(), (np.bincount(group_indices, deviations) ** 2).sum()
+    effective_count = (
+        len(item_credits) / max(1.0, group_variance / item_variance) if item_variance else group_indices.max() + 1
+    )
+    return Figure(mean_credit, *wilson_interval(mean_credit, effective_count)).with_item_count(len(item_credits))
 
 
-def accuracy(human: Floats, decision: Floats, groups: Groups) -> Figure:
+def accuracy_figure(human_values: Floats, judge_decisions: Floats, prompt_groups: Groups) -> Figure:
     """Share of items, in [0, 1], decided like most people did; a tie on either side earns half."""
-    credit = np.where(decided(human, decision), human == decision, TIE)
-    return rate(credit, groups)
+    item_credits = np.where(is_decided(human_values, judge_decisions), human_values == judge_decisions, TIE)
+    return rate_figure(item_credits, prompt_groups)
 
 
-def confusion(human: Floats, judge: Floats, categories: Floats) -> NDArray[np.int64]:
+def confusion_table(human_values: Floats, judge_values: Floats, categories: Floats) -> NDArray[np.int64]:
     """Counts (categories x categories), rows human, columns judge; other values are left out."""
-    size = len(categories)
-    counts: NDArray[np.int64] = _cells(human, judge, categories).sum(axis=0).astype(np.int64)
-    return counts.reshape(size, size)
+    category_count = len(categories)
+    cell_counts: NDArray[np.int64] = (
+        _confusion_cells(human_values, judge_values, categories).sum(axis=0).astype(np.int64)
+    )
+    return cell_counts.reshape(category_count, category_count)
 
 
 def cohen_kappa(
-    human: Floats,
-    judge: Floats,
-    groups: Groups,
-    seed: int,
+    human_values: Floats,
+    judge_values: Floats,
+    prompt_groups: Groups,
+    random_seed: int,
     *,
     categories: Floats = BINARY,
     weighting: Weighting = "none",
@@ -84,55 +103,66 @@ def cohen_kappa(
     one category only (every judge would get 0).
     Source: Cohen, Educ. Psychol. Meas. 20 (1960) and Psychol. Bulletin 70 (1968).
     """
-    cells = _cells(human, judge, categories)
-    kept = cells.any(axis=1)
-    if not kept.any():
-        return undefined(ONLY_TIES if len(human) else NO_ITEMS, 0)
-    cells = cells[kept]
-    size = len(categories)
-    distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).astype(float)
-    penalty = {"none": (distance > 0).astype(float), "linear": distance, "quadratic": distance**2}[weighting]
+    item_cells = _confusion_cells(human_values, judge_values, categories)
+    is_counted = item_cells.any(axis=1)
+    if not is_counted.any():
+        return undefined_figure(ONLY_TIES if len(human_values) else NO_ITEMS, 0)
+    item_cells = item_cells[is_counted]
+    category_count = len(categories)
+    distances = np.abs(np.subtract.outer(np.arange(category_count), np.arange(category_count))).astype(float)
+    penalties = {"none": (distances > 0).astype(float), "linear": distances, "quadratic": distances**2}[weighting]
 
     def statistic(weights: Floats) -> Floats:
-        table = (weights @ cells).reshape(-1, size, size)
-        rows, columns, n = table.sum(axis=2), table.sum(axis=1), table.sum(axis=(1, 2))
-        chance = np.einsum("bi,bj,ij->b", rows, columns, penalty) / n
-        varied = (rows > 0).sum(axis=1) > 1
-        seen = np.einsum("bij,ij->b", table, penalty)
-        result: Floats = 1 - np.divide(seen, chance, out=np.full(len(n), np.nan), where=varied)
-        return result
+        weighted_tables = (weights @ item_cells).reshape(-1, category_count, category_count)
+        row_totals, column_totals, table_totals = (
+            weighted_tables.sum(axis=2),
+            weighted_tables.sum(axis=1),
+            weighted_tables.sum(axis=(1, 2)),
+        )
+        expected_share = np.einsum("bi,bj,ij->b", row_totals, column_totals, penalties) / table_totals
+        is_varied = (row_totals > 0).sum(axis=1) > 1
+        observed_share = np.einsum("bij,ij->b", weighted_tables, penalties)
+        kappa_values: Floats = 1 - np.divide(
+            observed_share, expected_share, out=np.full(len(table_totals), np.nan), where=is_varied
+        )
+        return kappa_values
 
-    return estimate(statistic, groups[kept], seed, ONE_CLASS)
+    return estimate(statistic, prompt_groups[is_counted], random_seed, ONE_CLASS)
 
 
 def gwet_ac1(
-    human: Floats, judge: Floats, groups: Groups, seed: int, *, categories: Floats = BINARY
+    human_values: Floats,
+    judge_values: Floats,
+    prompt_groups: Groups,
+    random_seed: int,
+    *,
+    categories: Floats = BINARY,
 ) -> Figure:
     """Gwet's AC1, at most 1; stays meaningful at extreme base rates. Items outside `categories` are left out.
 
     Undefined where nothing is left. Source: Gwet, Brit. J. Math. Stat. Psychol. 61 (2008).
     """
-    cells = _cells(human, judge, categories)
-    kept = cells.any(axis=1)
-    if not kept.any():
-        return undefined(ONLY_TIES if len(human) else NO_ITEMS, 0)
-    cells = cells[kept]
-    size = len(categories)
+    item_cells = _confusion_cells(human_values, judge_values, categories)
+    is_counted = item_cells.any(axis=1)
+    if not is_counted.any():
+        return undefined_figure(ONLY_TIES if len(human_values) else NO_ITEMS, 0)
+    item_cells = item_cells[is_counted]
+    category_count = len(categories)
 
     def statistic(weights: Floats) -> Floats:
-        table = (weights @ cells).reshape(-1, size, size)
-        table /= table.sum(axis=(1, 2), keepdims=True)
-        share = (table.sum(axis=1) + table.sum(axis=2)) / 2
-        chance = (share * (1 - share)).sum(axis=1) / (size - 1)
-        seen = np.einsum("bii->b", table)
-        result: Floats = (seen - chance) / (1 - chance)
-        return result
+        weighted_tables = (weights @ item_cells).reshape(-1, category_count, category_count)
+        weighted_tables /= weighted_tables.sum(axis=(1, 2), keepdims=True)
+        category_shares = (weighted_tables.sum(axis=1) + weighted_tables.sum(axis=2)) / 2
+        expected_share = (category_shares * (1 - category_shares)).sum(axis=1) / (category_count - 1)
+        observed_share = np.einsum("bii->b", weighted_tables)
+        ac1_values: Floats = (observed_share - expected_share) / (1 - expected_share)
+        return ac1_values
 
-    return estimate(statistic, groups[kept], seed, NO_ITEMS)
+    return estimate(statistic, prompt_groups[is_counted], random_seed, NO_ITEMS)
 
 
-def _cells(human: Floats, judge: Floats, categories: Floats) -> Floats:
+def _confusion_cells(human_values: Floats, judge_values: Floats, categories: Floats) -> Floats:
     """Which cell of the confusion table an item falls into: (items x categories^2) of 0 and 1."""
-    rows, columns = human[:, None] == categories, judge[:, None] == categories
-    cells: Floats = (rows[:, :, None] & columns[:, None, :]).astype(float)
-    return cells.reshape(len(human), len(categories) ** 2)
+    human_matches, judge_matches = human_values[:, None] == categories, judge_values[:, None] == categories
+    item_cells: Floats = (human_matches[:, :, None] & judge_matches[:, None, :]).astype(float)
+    return item_cells.reshape(len(human_values), len(categories) ** 2)

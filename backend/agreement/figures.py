@@ -28,14 +28,14 @@ class Figure:
     why: Message | None = None
     n: int | None = None
 
-    def on(self, n: int) -> "Figure":
+    def with_item_count(self, item_count: int) -> "Figure":
         """The same figure, resting on `n` items."""
-        return replace(self, n=n)
+        return replace(self, n=item_count)
 
 
-def undefined(why: Message, n: int | None = None) -> Figure:
+def undefined_figure(explanation: Message, item_count: int | None = None) -> Figure:
     """A figure that does not exist for these data, with the reason."""
-    return Figure(None, why=why, n=n)
+    return Figure(None, why=explanation, n=item_count)
 
 
 NO_ITEMS = Message("No item has both a human and a judge value.", "没有同时具有人工与评审取值的条目。")

@@ -9,7 +9,7 @@ from backend.agreement.figures import Floats, Groups
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedTest:
     """What changed from one judge to the next over the items that both scored.
 
     `fixed` were wrong and are right now, `broken` the other way round; `unscored` have no value from one
@@ -28,39 +28,44 @@ class Paired:
         return self.fixed - self.broken
 
 
-def paired(human: Floats, before: Floats, after: Floats, groups: Groups) -> Paired:
+def compare_paired(human_values: Floats, old_values: Floats, new_values: Floats, prompt_groups: Groups) -> PairedTest:
     """Compare two judges; every array is (items,), labels and values 0 or 1, NaN where unscored.
 
     groups: the request. With one item a request the test is McNemar's exact one.
     """
-    both = ~np.isnan(before) & ~np.isnan(after)
-    was, is_now = before[both] == human[both], after[both] == human[both]
-    _, member = np.unique(groups[both], return_inverse=True)
-    change = is_now.astype(int) - was.astype(int)
-    by_group = np.bincount(member, change).astype(int) if len(change) else np.zeros(0, dtype=int)
-    return Paired(
-        n=int(both.sum()),
-        unscored=int((~both).sum()),
-        fixed=int((change > 0).sum()),
-        broken=int((change < 0).sum()),
-        p=sign_flip(by_group.tolist()),
+    has_both = ~np.isnan(old_values) & ~np.isnan(new_values)
+    was_right, is_right = (
+        old_values[has_both] == human_values[has_both],
+        new_values[has_both] == human_values[has_both],
+    )
+    _, group_indices = np.unique(prompt_groups[has_both], return_inverse=True)
+    item_changes = is_right.astype(int) - was_right.astype(int)
+    group_changes = (
+        np.bincount(group_indices, item_changes).astype(int) if len(item_changes) else np.zeros(0, dtype=int)
+    )
+    return PairedTest(
+        n=int(has_both.sum()),
+        unscored=int((~has_both).sum()),
+        fixed=int((item_changes > 0).sum()),
+        broken=int((item_changes < 0).sum()),
+        p=sign_flip_test(group_changes.tolist()),
     )
 
 
-def sign_flip(differences: Sequence[int]) -> float:
+def sign_flip_test(differences: Sequence[int]) -> float:
     """P(sum of the differences under random signs >= the observed sum), exactly; 1 where all are zero.
 
     Source: Fisher, The Design of Experiments (1935), section 21; for differences of -1, 0 and 1 it is
     McNemar, Psychometrika 12 (1947), in its exact binomial form.
     """
-    sizes = [abs(one) for one in differences if one]
-    total = sum(sizes)
+    magnitudes = [abs(difference) for difference in differences if difference]
+    total_size = sum(magnitudes)
     # Element k of `chance` is P(sum of what was added with a plus = k), so a sum s stands at (s + total) / 2.
-    chance = np.ones(1)
-    for size in sizes:
-        grown = np.zeros(len(chance) + size)
-        grown[: len(chance)] += chance / 2
-        grown[size:] += chance / 2
-        chance = grown
-    start = (sum(differences) + total) // 2
-    return min(1.0, float(chance[start:].sum()))
+    probabilities = np.ones(1)
+    for magnitude in magnitudes:
+        extended = np.zeros(len(probabilities) + magnitude)
+        extended[: len(probabilities)] += probabilities / 2
+        extended[magnitude:] += probabilities / 2
+        probabilities = extended
+    first_index = (sum(differences) + total_size) // 2
+    return min(1.0, float(probabilities[first_index:].sum()))

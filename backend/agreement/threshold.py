@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.agreement.categorical import TIE
-from backend.agreement.figures import NO_FOLDS, NO_ITEMS, ONE_CLASS, Figure, Floats, Groups, undefined
+from backend.agreement.figures import NO_FOLDS, NO_ITEMS, ONE_CLASS, Figure, Floats, Groups, undefined_figure
 from backend.errors import Message
-from backend.text import bucket
+from backend.text import assign_bucket
 
-FOLDS = 5
+FOLD_COUNT = 5
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Decisions:
     threshold: Figure
 
 
-def cross_fitted(human: Floats, value: Floats, groups: Groups) -> Decisions:
+def cross_fit_decisions(human_values: Floats, judge_values: Floats, prompt_groups: Groups) -> Decisions:
     """Decide each item by the threshold that is most accurate on the items of other folds.
 
     human: (items,) of 0, 1 and .5 (tie, not learnt from); value: (items,) on any scale, higher is better;
@@ -29,41 +29,48 @@ def cross_fitted(human: Floats, value: Floats, groups: Groups) -> Decisions:
     Undefined where a class is missing, or missing from what some fold may learn from.
     Source: Stone, JRSS B 36 (1974), on cross-validatory choice.
     """
-    folds, learnable = _folds(groups), human != TIE
-    if len(np.unique(human[learnable])) < 2:
-        return _undecided(len(human), ONE_CLASS if len(human) else NO_ITEMS)
-    decision, found = np.full(len(human), np.nan), []
-    for fold in np.unique(folds):
-        train = learnable & (folds != fold)
-        if len(np.unique(human[train])) < 2:
-            return _undecided(len(human), NO_FOLDS)
-        found.append(best_threshold(human[train], value[train]))
-        decision[folds == fold] = value[folds == fold] >= found[-1]
-    return Decisions(decision, Figure(float(np.median(found))))
+    fold_indices, is_learnable = _assign_folds(prompt_groups), human_values != TIE
+    if len(np.unique(human_values[is_learnable])) < 2:
+        return _undecided_items(len(human_values), ONE_CLASS if len(human_values) else NO_ITEMS)
+    decisions, thresholds = np.full(len(human_values), np.nan), []
+    for fold_index in np.unique(fold_indices):
+        in_training = is_learnable & (fold_indices != fold_index)
+        if len(np.unique(human_values[in_training])) < 2:
+            return _undecided_items(len(human_values), NO_FOLDS)
+        thresholds.append(best_threshold(human_values[in_training], judge_values[in_training]))
+        decisions[fold_indices == fold_index] = judge_values[fold_indices == fold_index] >= thresholds[-1]
+    return Decisions(decisions, Figure(float(np.median(thresholds))))
 
 
-def best_threshold(human: Floats, value: Floats) -> float:
+def best_threshold(human_values: Floats, judge_values: Floats) -> float:
     """The threshold with the most items on their right side (value >= threshold means 1).
 
     human: (items,) of 0 and 1; value: (items,). It lies half way between two values that occur, or at
     the edge where one answer for all is best; of equally good ones the middle one is taken.
     """
-    levels, level = np.unique(value, return_inverse=True)
-    gain = np.bincount(level, np.where(human == 1, -1.0, 1.0))
-    right = np.concatenate([[0.0], np.cumsum(gain)])
-    edges = [levels[0], *(levels[:-1] + levels[1:]) / 2, np.nextafter(levels[-1], np.inf)]
-    best = np.flatnonzero(right == right.max())
-    return float(edges[best[len(best) // 2]])
+    sorted_values, level_indices = np.unique(judge_values, return_inverse=True)
+    level_gains = np.bincount(level_indices, np.where(human_values == 1, -1.0, 1.0))
+    right_counts = np.concatenate([[0.0], np.cumsum(level_gains)])
+    candidate_edges = [
+        sorted_values[0],
+        *(sorted_values[:-1] + sorted_values[1:]) / 2,
+        np.nextafter(sorted_values[-1], np.inf),
+    ]
+    best_positions = np.flatnonzero(right_counts == right_counts.max())
+    return float(candidate_edges[best_positions[len(best_positions) // 2]])
 
 
-def _folds(groups: Groups) -> NDArray[np.intp]:
+def _assign_folds(prompt_groups: Groups) -> NDArray[np.intp]:
     """A stable fold per item; groups are dealt out in the order of their hash, so folds are even."""
-    names, member = np.unique(groups, return_inverse=True)
-    order = sorted(range(len(names)), key=lambda i: bucket(str(names[i]), 2**48, salt="threshold"))
-    fold = np.empty(len(names), dtype=np.intp)
-    fold[order] = np.arange(len(names)) % FOLDS
-    return fold[member]
+    group_names, group_indices = np.unique(prompt_groups, return_inverse=True)
+    hash_order = sorted(
+        range(len(group_names)),
+        key=lambda i: assign_bucket(str(group_names[i]), 2**48, hash_salt="threshold"),
+    )
+    group_folds = np.empty(len(group_names), dtype=np.intp)
+    group_folds[hash_order] = np.arange(len(group_names)) % FOLD_COUNT
+    return group_folds[group_indices]
 
 
-def _undecided(items: int, why: Message) -> Decisions:
-    return Decisions(np.full(items, np.nan), undefined(why))
+def _undecided_items(item_count: int, undefined_reason: Message) -> Decisions:
+    return Decisions(np.full(item_count, np.nan), undefined_figure(undefined_reason))

@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 
 from backend.db.tables import Comparison, Review, Verdict
 from backend.errors import Conflict
-from backend.records import Saved
+from backend.records import SavedLabel
 from backend.vocabulary import Outcome
 
-Table = type[Comparison] | type[Verdict] | type[Review]
+AnswerTable = type[Comparison] | type[Verdict] | type[Review]
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredAnswer:
     """One stored row, whichever table it is in."""
 
     id: int
@@ -31,78 +31,107 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Chain:
+class AnswerChain:
     """The newest row of a rater's answers to an item, and what this request stored before, if it did."""
 
-    last: Answer | None
-    known: Saved | None
+    newest_answer: StoredAnswer | None
+    earlier_saved: SavedLabel | None
 
     @property
-    def standing(self) -> bool:
+    def has_answer(self) -> bool:
         """Whether an answer stands (a skip is one)."""
-        return self.last is not None and not self.last.withdrawn
+        return self.newest_answer is not None and not self.newest_answer.withdrawn
 
 
-def _rows(table: Any) -> Any:
-    withdrawn = table.outcome == Outcome.WITHDRAWN if table is Comparison else table.withdrawn
-    skipped = {
-        Comparison: lambda: table.outcome == Outcome.SKIP,
-        Verdict: lambda: and_(table.value.is_(None), table.withdrawn.is_(False)),
+def _chain_query(answer_table: Any) -> Any:
+    is_withdrawn = answer_table.outcome == Outcome.WITHDRAWN if answer_table is Comparison else answer_table.withdrawn
+    is_skipped = {
+        Comparison: lambda: answer_table.outcome == Outcome.SKIP,
+        Verdict: lambda: and_(answer_table.value.is_(None), answer_table.withdrawn.is_(False)),
         Review: false,
-    }[table]()
-    same_request = table.request_id == bindparam("request")
-    same_item = and_(table.rater_id == bindparam("rater"), table.item_id == bindparam("item"))
+    }[answer_table]()
+    same_request = answer_table.request_id == bindparam("request")
+    same_item = and_(answer_table.rater_id == bindparam("rater"), answer_table.item_id == bindparam("item"))
     return (
-        select(table.id, table.rater_id, table.item_id, table.revision, table.request_id, withdrawn, skipped)
+        select(
+            answer_table.id,
+            answer_table.rater_id,
+            answer_table.item_id,
+            answer_table.revision,
+            answer_table.request_id,
+            is_withdrawn,
+            is_skipped,
+        )
         .where(or_(same_request, same_item))
-        .order_by(table.revision.desc())
+        .order_by(answer_table.revision.desc())
     )
 
 
-_ROWS: dict[Table, Any] = {table: _rows(table) for table in (Comparison, Verdict, Review)}
+_CHAIN_QUERIES: dict[AnswerTable, Any] = {table: _chain_query(table) for table in (Comparison, Verdict, Review)}
 
 
-def read_chain(session: Session, table: Table, request_id: str, rater_id: int, item_id: int) -> Chain:
+def read_chain(
+    session: Session, answer_table: AnswerTable, request_id: str, rater_id: int, item_id: int
+) -> AnswerChain:
     """Read the chain; Conflict where the request id was used for something else."""
-    bound = {"request": request_id, "rater": rater_id, "item": item_id}
-    rows = [Answer(*row) for row in session.execute(_ROWS[table], bound)]
-    known = next((row for row in rows if row.request_id == request_id), None)
-    mine = [row for row in rows if (row.rater_id, row.item_id) == (rater_id, item_id)]
-    if known is not None and (known not in mine or known.withdrawn):
-        raise reused()
-    saved = None if known is None else Saved(known.id, known.revision, created=False)
-    return Chain(mine[0] if mine else None, saved)
+    parameters = {"request": request_id, "rater": rater_id, "item": item_id}
+    stored_answers = [
+        StoredAnswer(*stored_answer) for stored_answer in session.execute(_CHAIN_QUERIES[answer_table], parameters)
+    ]
+    earlier_answer = next(
+        (stored_answer for stored_answer in stored_answers if stored_answer.request_id == request_id), None
+    )
+    rater_answers = [
+        stored_answer
+        for stored_answer in stored_answers
+        if (stored_answer.rater_id, stored_answer.item_id) == (rater_id, item_id)
+    ]
+    if earlier_answer is not None and (earlier_answer not in rater_answers or earlier_answer.withdrawn):
+        raise reused_request_error()
+    earlier_saved = (
+        None if earlier_answer is None else SavedLabel(earlier_answer.id, earlier_answer.revision, created=False)
+    )
+    return AnswerChain(rater_answers[0] if rater_answers else None, earlier_saved)
 
 
-def append(
-    session: Session, table: Table, last: Answer | None, rater_id: int, item_id: int, **values: Any
-) -> Saved:
+def append_answer(
+    session: Session,
+    answer_table: AnswerTable,
+    newest_answer: StoredAnswer | None,
+    rater_id: int,
+    item_id: int,
+    **values: Any,
+) -> SavedLabel:
     """Put a row on top of the chain."""
-    revision = 0 if last is None else last.revision + 1
-    row = {
+    revision = 0 if newest_answer is None else newest_answer.revision + 1
+    column_values = {
         "rater_id": rater_id,
         "item_id": item_id,
         "revision": revision,
-        "supersedes_id": None if last is None else last.id,
+        "supersedes_id": None if newest_answer is None else newest_answer.id,
         **values,
     }
-    core: Any = table.__table__
-    result: Any = session.execute(insert(core), row)
-    return Saved(result.inserted_primary_key[0], revision, created=True)
+    core_table: Any = answer_table.__table__
+    insert_result: Any = session.execute(insert(core_table), column_values)
+    return SavedLabel(insert_result.inserted_primary_key[0], revision, created=True)
 
 
-def check_amends(amends: int | None, chain: Chain) -> None:
+def check_amends(amended_revision: int | None, answer_chain: AnswerChain) -> None:
     """An answer that stands is replaced only by naming its revision."""
-    if chain.standing and chain.last is not None and amends != chain.last.revision:
+    if (
+        answer_chain.has_answer
+        and answer_chain.newest_answer is not None
+        and amended_revision != answer_chain.newest_answer.revision
+    ):
         raise Conflict(
             "You have answered this item already; undo it to change the answer.",
             "这道题你已经答过了；要改请先撤销。",
         )
-    if not chain.standing and amends is not None:
+    if not answer_chain.has_answer and amended_revision is not None:
         raise Conflict("There is no answer to amend.", "没有可以修改的回答。")
 
 
-def reused() -> Conflict:
+def reused_request_error() -> Conflict:
     """The sentence for a request id that belongs to something else."""
     return Conflict(
         "This request_id was used for another answer; use a new one.",

@@ -18,71 +18,71 @@ from backend.db.tables import Campaign, Item, Rater
 from backend.errors import Busy, Conflict, NotFound, UserError
 from backend.vocabulary import CampaignKind, RaterKind
 
-T = TypeVar("T")
+ResultT = TypeVar("ResultT")
 
-_ATTEMPTS = 6
-_TURN = 0x5A46_0001
+_MAX_ATTEMPTS = 6
+_ADVISORY_LOCK = 0x5A46_0001
 """Number of the advisory lock under which PostgreSQL lets one annotation write at a time."""
 
 
-class Raced(Exception):
+class WriteConflict(Exception):
     """Another transaction took what this one had read; try again on what stands now."""
 
 
-class Desk:
+class LabelingSession:
     """Database, clock and lease time, handed to every part."""
 
     def __init__(
         self,
         database: Database,
-        lease: timedelta,
+        lease_time: timedelta,
         clock: Callable[[], datetime],
-        wait_s: float = VOTE_WAIT_S,
+        wait_seconds: float = VOTE_WAIT_S,
     ) -> None:
         self.database = database
-        self.lease = lease
+        self.lease = lease_time
         self.clock = clock
-        self._wait_s = wait_s
+        self._wait_seconds = wait_seconds
         # SQLite waits for its write lock by polling with growing pauses, which starves some of eight
         # writers for a second; inside one process they queue here instead.
-        self._sqlite = database.engine.dialect.name == "sqlite"
-        self._turn = threading.Lock()
+        self._is_sqlite = database.engine.dialect.name == "sqlite"
+        self._write_lock = threading.Lock()
 
-    def write(self, work: Callable[[Session], T]) -> T:
+    def write(self, transaction: Callable[[Session], ResultT]) -> ResultT:
         """Run `work` in one write transaction. Raises Busy where the lock is not free within `wait_s`.
 
         One writer at a time: SQLite's way, and PostgreSQL is asked for it, since of eight annotators at one
         item all but one would else have read what no longer holds. What still meets another writer (an
         import, say) is stopped by the unique constraints, starts anew and sees what the faster one did.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
-                with self._my_turn() as session:
-                    return work(session)
-            except (IntegrityError, Raced):
-                if attempt == _ATTEMPTS:
+                with self._exclusive_session() as session:
+                    return transaction(session)
+            except (IntegrityError, WriteConflict):
+                if attempt == _MAX_ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
 
     @contextmanager
-    def _my_turn(self) -> Iterator[Session]:
+    def _exclusive_session(self) -> Iterator[Session]:
         """A write transaction; waiting for the turn and for the lock together take `wait_s` at most."""
-        until = time.monotonic() + self._wait_s
-        if not self._sqlite:
-            with self.database.write(self._wait_s) as session:
-                session.execute(select(func.pg_advisory_xact_lock(_TURN)))
+        deadline = time.monotonic() + self._wait_seconds
+        if not self._is_sqlite:
+            with self.database.write(self._wait_seconds) as session:
+                session.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
                 yield session
             return
-        if not self._turn.acquire(timeout=self._wait_s):
+        if not self._write_lock.acquire(timeout=self._wait_seconds):
             raise Busy(
                 "The server is busy with other answers; nothing was saved. Try again soon.",
                 "服务器正忙，正在保存其他人的回答；没有保存任何内容，请稍后再试。",
             )
         try:
-            with self.database.write(max(0.0, until - time.monotonic())) as session:
+            with self.database.write(max(0.0, deadline - time.monotonic())) as session:
                 yield session
         finally:
-            self._turn.release()
+            self._write_lock.release()
 
 
 class UnknownRater(NotFound):
@@ -90,7 +90,7 @@ class UnknownRater(NotFound):
 
 
 @dataclass(frozen=True)
-class Round:
+class CampaignSnapshot:
     """What the hot paths need of a campaign, read in one go with the check of the rater."""
 
     id: int
@@ -113,7 +113,7 @@ class Question:
 
 
 # Statements are built once: building and aliasing them anew cost ten times what the database needs.
-_ROUND = (
+_CAMPAIGN_QUERY = (
     select(
         Campaign.id,
         Campaign.name,
@@ -128,30 +128,32 @@ _ROUND = (
     .outerjoin(Rater, Rater.id == bindparam("rater"))
     .where(Campaign.id == bindparam("campaign"))
 )
-_QUESTION = select(Item.id, Item.greeting_a_id, Item.greeting_b_id).where(
+_QUESTION_QUERY = select(Item.id, Item.greeting_a_id, Item.greeting_b_id).where(
     Item.id == bindparam("item"), Item.campaign_id == bindparam("campaign")
 )
 
 
-def round_of(session: Session, campaign_id: int, rater_id: int) -> Round:
+def load_campaign(session: Session, campaign_id: int, rater_id: int) -> CampaignSnapshot:
     """The campaign, for this person; NotFound where either does not exist."""
-    row = session.execute(_ROUND, {"campaign": campaign_id, "rater": rater_id}).first()
-    if row is None:
+    campaign_row = session.execute(_CAMPAIGN_QUERY, {"campaign": campaign_id, "rater": rater_id}).first()
+    if campaign_row is None:
         raise NotFound(f"There is no campaign {campaign_id}.", f"没有编号为 {campaign_id} 的标注任务。")
-    if row[-1] != RaterKind.HUMAN:
-        raise unknown_person()
-    return Round(*row[:-1])
+    if campaign_row[-1] != RaterKind.HUMAN:
+        raise unknown_rater_error()
+    return CampaignSnapshot(*campaign_row[:-1])
 
 
-def open_round(session: Session, campaign_id: int, rater_id: int, kind: CampaignKind | None = None) -> Round:
+def load_open_campaign(
+    session: Session, campaign_id: int, rater_id: int, campaign_kind: CampaignKind | None = None
+) -> CampaignSnapshot:
     """The campaign if it takes labels (of this kind); Conflict where it is closed."""
-    campaign = round_of(session, campaign_id, rater_id)
+    campaign = load_campaign(session, campaign_id, rater_id)
     if campaign.closed:
         raise Conflict(
             f"Campaign “{campaign.name}” is closed and takes no more labels.",
             f"标注任务“{campaign.name}”已关闭，不再接收标注。",
         )
-    if kind is not None and campaign.kind != kind:
+    if campaign_kind is not None and campaign.kind != campaign_kind:
         raise UserError(
             f"Campaign “{campaign.name}” is of kind {campaign.kind.value}, which takes other answers.",
             f"标注任务“{campaign.name}”是另一种类型，不接受这样的回答。",
@@ -159,32 +161,32 @@ def open_round(session: Session, campaign_id: int, rater_id: int, kind: Campaign
     return campaign
 
 
-def question_of(session: Session, campaign: Round, item_id: int) -> Question:
+def load_question(session: Session, campaign: CampaignSnapshot, item_id: int) -> Question:
     """The campaign's item, or NotFound."""
-    row = session.execute(_QUESTION, {"item": item_id, "campaign": campaign.id}).first()
-    if row is None:
+    question_row = session.execute(_QUESTION_QUERY, {"item": item_id, "campaign": campaign.id}).first()
+    if question_row is None:
         raise NotFound(
             f"Campaign “{campaign.name}” has no item {item_id}.",
             f"标注任务“{campaign.name}”里没有编号为 {item_id} 的题目。",
         )
-    return Question(*row)
+    return Question(*question_row)
 
 
-def unknown_person() -> UnknownRater:
+def unknown_rater_error() -> UnknownRater:
     """The sentence for somebody who has not entered a name, or whose database is gone."""
     return UnknownRater("We do not know you yet; enter your name first.", "还不认识你，请先填写名字。")
 
 
-def current(table: Any) -> ColumnElement[bool]:
+def not_superseded(answer_table: Any) -> ColumnElement[bool]:
     """The condition that nothing supersedes a row of the table (or of an alias of it)."""
-    newer = aliased(inspect(table).mapper)
-    return ~exists().where(newer.supersedes_id == table.id)
+    newer_row = aliased(inspect(answer_table).mapper)
+    return ~exists().where(newer_row.supersedes_id == answer_table.id)
 
 
-def sides(campaign: Round, question: Question, rater_id: int) -> tuple[int, int | None]:
+def display_order(campaign: CampaignSnapshot, question: Question, rater_id: int) -> tuple[int, int | None]:
     """Ids of the greetings this rater sees left and right: fixed by seed, rater and item."""
     if question.b_id is None:
         return question.a_id, None
-    if text.bucket(f"{campaign.seed}:{rater_id}:{question.id}", 2) == 0:
+    if text.assign_bucket(f"{campaign.seed}:{rater_id}:{question.id}", 2) == 0:
         return question.a_id, question.b_id
     return question.b_id, question.a_id

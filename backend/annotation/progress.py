@@ -11,27 +11,27 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
-from backend.annotation.desk import Round
-from backend.annotation.queue import standing_skips
+from backend.annotation.desk import CampaignSnapshot
+from backend.annotation.queue import current_skips
 from backend.db.tables import Campaign, Item, Lease, Rater
-from backend.records import CampaignInfo, Progress
+from backend.records import CampaignInfo, CampaignProgress
 from backend.vocabulary import CampaignKind
 
-_LARGE = 2_000
+_LARGE_CAMPAIGN = 2_000
 
 
-def progress_of(session: Session, campaign: Round, rater_id: int) -> Progress:
+def count_progress(session: Session, campaign: CampaignSnapshot, rater_id: int) -> CampaignProgress:
     """The bar of one rater in one campaign."""
-    row = session.execute(
-        _PROGRESS[campaign.kind], {"campaign": campaign.id, "rater": rater_id, "k": campaign.k}
+    progress_row = session.execute(
+        _PROGRESS_QUERIES[campaign.kind], {"campaign": campaign.id, "rater": rater_id, "k": campaign.k}
     ).one()
-    total, full, full_in_hand, mine, answered_open, skipped_open = row
-    finished = full - full_in_hand
-    left = total - finished - answered_open - skipped_open
-    return Progress(done=finished, mine=mine, left_for_me=left, total=total)
+    item_total, full_items, full_in_hand, labeled_count, answered_open, skipped_open = progress_row
+    finished = full_items - full_in_hand
+    left_for_rater = item_total - finished - answered_open - skipped_open
+    return CampaignProgress(done=finished, mine=labeled_count, left_for_me=left_for_rater, total=item_total)
 
 
-class Bars:
+class ProgressCache:
     """Bars for the labelling path: in a large campaign one that took time t to count is shown for 20 t.
 
     At 10,000 items (8 ms a count) a flood of answers then counts each rater's bar a few times a second
@@ -39,27 +39,29 @@ class Bars:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int], tuple[float, Progress]] = {}
+        self._cached_progress: dict[tuple[int, int], tuple[float, CampaignProgress]] = {}
 
-    def of(self, session: Session, campaign: Round, rater_id: int) -> Progress:
+    def progress_for(self, session: Session, campaign: CampaignSnapshot, rater_id: int) -> CampaignProgress:
         """The rater's bar."""
-        key = (campaign.id, rater_id)
-        begun = time.perf_counter()
-        until, kept = self._kept.get(key, (0.0, None))
-        if kept is not None and begun < until:
-            mine = session.scalar(_MINE, {"campaign": campaign.id, "rater": rater_id}) or 0
-            left = kept.left_for_me + kept.mine - mine
-            return replace(kept, mine=mine, left_for_me=max(left, 0))
-        counted = progress_of(session, campaign, rater_id)
-        ended = time.perf_counter()
-        if counted.total >= _LARGE:
-            self._kept[key] = (ended + 20 * (ended - begun), counted)
-        return counted
+        cache_key = (campaign.id, rater_id)
+        started_at = time.perf_counter()
+        valid_until, cached = self._cached_progress.get(cache_key, (0.0, None))
+        if cached is not None and started_at < valid_until:
+            labeled_count = session.scalar(_LABELED_QUERY, {"campaign": campaign.id, "rater": rater_id}) or 0
+            left_count = cached.left_for_me + cached.mine - labeled_count
+            return replace(cached, mine=labeled_count, left_for_me=max(left_count, 0))
+        fresh_progress = count_progress(session, campaign, rater_id)
+        ended_at = time.perf_counter()
+        if fresh_progress.total >= _LARGE_CAMPAIGN:
+            self._cached_progress[cache_key] = (ended_at + 20 * (ended_at - started_at), fresh_progress)
+        return fresh_progress
 
 
 def campaign_infos(session: Session) -> list[CampaignInfo]:
     """Every campaign with its counts, the newest first, in a constant number of queries."""
-    items, full, in_hand, labels, raters = (_counts(session, query) for query in _PER_CAMPAIGN)
+    item_counts, full_counts, in_hand_counts, label_counts, rater_counts = (
+        _count_by_campaign(session, count_query) for count_query in _COUNT_QUERIES
+    )
     return [
         CampaignInfo(
             id=campaign.id,
@@ -69,77 +71,86 @@ def campaign_infos(session: Session) -> list[CampaignInfo]:
             instructions=campaign.instructions,
             rubric=campaign.rubric,
             closed=campaign.closed,
-            judge=judge,
-            items=items.get(campaign.id, 0),
-            finished=full.get(campaign.id, 0) - in_hand.get(campaign.id, 0),
-            labels=labels.get(campaign.id, 0),
-            raters=raters.get(campaign.id, 0),
+            judge=judge_name,
+            items=item_counts.get(campaign.id, 0),
+            finished=full_counts.get(campaign.id, 0) - in_hand_counts.get(campaign.id, 0),
+            labels=label_counts.get(campaign.id, 0),
+            raters=rater_counts.get(campaign.id, 0),
             created_at=campaign.created_at,
         )
-        for campaign, judge in session.execute(_CAMPAIGNS)
+        for campaign, judge_name in session.execute(_CAMPAIGNS_QUERY)
     ]
 
 
-def _counts(session: Session, query: Any) -> dict[int, int]:
-    return dict(session.execute(query).all())
+def _count_by_campaign(session: Session, count_query: Any) -> dict[int, int]:
+    return dict(session.execute(count_query).all())
 
 
-def _leases_on(item: Any) -> ColumnElement[int]:
-    lease = aliased(Lease)
-    return select(func.count()).where(lease.item_id == item).scalar_subquery()
+def _count_leases(item_id: Any) -> ColumnElement[int]:
+    item_lease = aliased(Lease)
+    return select(func.count()).where(item_lease.item_id == item_id).scalar_subquery()
 
 
-def _done_on(item: Any) -> ColumnElement[int]:
-    lease = aliased(Lease)
-    return select(func.count()).where(lease.item_id == item, lease.done.is_(True)).scalar_subquery()
+def _count_done_leases(item_id: Any) -> ColumnElement[int]:
+    item_lease = aliased(Lease)
+    return select(func.count()).where(item_lease.item_id == item_id, item_lease.done.is_(True)).scalar_subquery()
 
 
-def _progress(kind: CampaignKind) -> Any:
-    campaign: Any = bindparam("campaign")
-    rater: Any = bindparam("rater")
-    k: Any = bindparam("k")
-    item, held, own, answer = aliased(Item), aliased(Lease), aliased(Lease), standing_skips(kind)
-    total = select(func.count()).where(item.campaign_id == campaign)
-    full_in_hand = select(func.count(held.item_id.distinct())).where(
-        held.campaign_id == campaign, held.done.is_(False), _leases_on(held.item_id) >= k
+def _progress_query(campaign_kind: CampaignKind) -> Any:
+    campaign_id: Any = bindparam("campaign")
+    rater_id: Any = bindparam("rater")
+    raters_per_item: Any = bindparam("k")
+    campaign_item, held_lease, rater_lease, skip_source = (
+        aliased(Item),
+        aliased(Lease),
+        aliased(Lease),
+        current_skips(campaign_kind),
     )
-    mine = select(func.count()).where(own.campaign_id == campaign, own.done.is_(True), own.rater_id == rater)
-    skips, standing = answer
-    passed_over = (
+    total_query = select(func.count()).where(campaign_item.campaign_id == campaign_id)
+    full_in_hand = select(func.count(held_lease.item_id.distinct())).where(
+        held_lease.campaign_id == campaign_id,
+        held_lease.done.is_(False),
+        _count_leases(held_lease.item_id) >= raters_per_item,
+    )
+    done_query = select(func.count()).where(
+        rater_lease.campaign_id == campaign_id, rater_lease.done.is_(True), rater_lease.rater_id == rater_id
+    )
+    skip_table, is_current_skip = skip_source
+    skipped_query = (
         select(func.count())
-        .select_from(skips)
-        .join(item, item.id == skips.item_id)
-        .where(item.campaign_id == campaign, skips.rater_id == rater, standing)
+        .select_from(skip_table)
+        .join(campaign_item, campaign_item.id == skip_table.item_id)
+        .where(campaign_item.campaign_id == campaign_id, skip_table.rater_id == rater_id, is_current_skip)
     )
-    counts = (
-        total,
-        total.where(_leases_on(item.id) >= k),
+    count_queries = (
+        total_query,
+        total_query.where(_count_leases(campaign_item.id) >= raters_per_item),
         full_in_hand,
-        mine,
-        mine.where(_done_on(own.item_id) < k),
-        passed_over.where(_done_on(item.id) < k),
+        done_query,
+        done_query.where(_count_done_leases(rater_lease.item_id) < raters_per_item),
+        skipped_query.where(_count_done_leases(campaign_item.id) < raters_per_item),
     )
-    return select(*(count.scalar_subquery() for count in counts))
+    return select(*(count_query.scalar_subquery() for count_query in count_queries))
 
 
-_MINE = select(func.count()).where(
+_LABELED_QUERY = select(func.count()).where(
     Lease.campaign_id == bindparam("campaign"),
     Lease.done.is_(True),
     Lease.rater_id == bindparam("rater"),
 )
-_PROGRESS = {kind: _progress(kind) for kind in CampaignKind}
-_CAMPAIGNS = (
+_PROGRESS_QUERIES = {kind: _progress_query(kind) for kind in CampaignKind}
+_CAMPAIGNS_QUERY = (
     select(Campaign, Rater.name).outerjoin(Rater, Rater.id == Campaign.judge_id).order_by(Campaign.id.desc())
 )
-_PER_CAMPAIGN = (
+_COUNT_QUERIES = (
     select(Item.campaign_id, func.count()).group_by(Item.campaign_id),
     select(Item.campaign_id, func.count())
     .join(Campaign, Campaign.id == Item.campaign_id)
-    .where(_leases_on(Item.id) >= Campaign.k)
+    .where(_count_leases(Item.id) >= Campaign.k)
     .group_by(Item.campaign_id),
     select(Lease.campaign_id, func.count(Lease.item_id.distinct()))
     .join(Campaign, Campaign.id == Lease.campaign_id)
-    .where(Lease.done.is_(False), _leases_on(Lease.item_id) >= Campaign.k)
+    .where(Lease.done.is_(False), _count_leases(Lease.item_id) >= Campaign.k)
     .group_by(Lease.campaign_id),
     select(Lease.campaign_id, func.count()).where(Lease.done.is_(True)).group_by(Lease.campaign_id),
     select(Lease.campaign_id, func.count(Lease.rater_id.distinct()))

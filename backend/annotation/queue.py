@@ -22,41 +22,41 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from backend.annotation.desk import Desk, Raced, Round, current
+from backend.annotation.desk import CampaignSnapshot, LabelingSession, WriteConflict, not_superseded
 from backend.db.tables import Comparison, Item, Lease, Verdict
 from backend.errors import Conflict
 from backend.vocabulary import CampaignKind, Outcome
 
-_LEASES: Any = Lease.__table__
+_LEASE_TABLE: Any = Lease.__table__
 
 
-def standing_skips(kind: CampaignKind) -> tuple[Any, ColumnElement[bool]]:
+def current_skips(campaign_kind: CampaignKind) -> tuple[Any, ColumnElement[bool]]:
     """An alias of the table of answers, and the condition that a row of it is a skip that still stands."""
-    table: Any
-    if kind == CampaignKind.COMPARE:
-        table = aliased(Comparison)
-        return table, (table.outcome == Outcome.SKIP) & current(table)
-    table = aliased(Verdict)
-    return table, table.value.is_(None) & table.withdrawn.is_(False) & current(table)
+    answer_table: Any
+    if campaign_kind == CampaignKind.COMPARE:
+        answer_table = aliased(Comparison)
+        return answer_table, (answer_table.outcome == Outcome.SKIP) & not_superseded(answer_table)
+    answer_table = aliased(Verdict)
+    return answer_table, answer_table.value.is_(None) & answer_table.withdrawn.is_(False) & not_superseded(answer_table)
 
 
-def _first_open(kind: CampaignKind) -> Any:
+def _first_open_query(campaign_kind: CampaignKind) -> Any:
     """The first item by position that has a free or an expired slot and that the rater has not had."""
-    answer, skipped = standing_skips(kind)
-    mine, other = aliased(Lease), aliased(Lease)
-    rater: Any = bindparam("rater")
+    answer_table, is_skip = current_skips(campaign_kind)
+    rater_lease, other_lease = aliased(Lease), aliased(Lease)
+    rater_id: Any = bindparam("rater")
     new_to_rater = (
-        ~exists(1).where(mine.item_id == Item.id, mine.rater_id == rater),
-        ~exists(1).where(answer.rater_id == rater, answer.item_id == Item.id, skipped),
+        ~exists(1).where(rater_lease.item_id == Item.id, rater_lease.rater_id == rater_id),
+        ~exists(1).where(answer_table.rater_id == rater_id, answer_table.item_id == Item.id, is_skip),
     )
-    first = select(Item.id, Item.position).order_by(Item.position).limit(1)
-    holders = select(func.count()).where(other.item_id == Item.id).scalar_subquery()
+    first_items = select(Item.id, Item.position).order_by(Item.position).limit(1)
+    holder_count = select(func.count()).where(other_lease.item_id == Item.id).scalar_subquery()
     # Full items are the many: that they are full is asked first, of one covering index.
-    free = first.where(
-        Item.campaign_id == bindparam("campaign"), holders < bindparam("k"), *new_to_rater
+    free_items = first_items.where(
+        Item.campaign_id == bindparam("campaign"), holder_count < bindparam("k"), *new_to_rater
     ).subquery()
-    stale = (
-        first.join(Lease, Lease.item_id == Item.id)
+    stale_items = (
+        first_items.join(Lease, Lease.item_id == Item.id)
         .where(
             Lease.campaign_id == bindparam("campaign"),
             Lease.done.is_(False),
@@ -65,11 +65,11 @@ def _first_open(kind: CampaignKind) -> Any:
         )
         .subquery()
     )
-    return union_all(select(free), select(stale)).order_by("position").limit(1)
+    return union_all(select(free_items), select(stale_items)).order_by("position").limit(1)
 
 
-_FIRST_OPEN = {kind: _first_open(kind) for kind in CampaignKind}
-_HELD = (
+_FIRST_OPEN_QUERIES = {kind: _first_open_query(kind) for kind in CampaignKind}
+_HELD_LEASE = (
     select(Lease.id, Lease.item_id)
     .join(Item, Item.id == Lease.item_id)
     .where(
@@ -80,85 +80,96 @@ _HELD = (
     .order_by(Lease.expires_at.desc(), Item.position)
     .limit(1)
 )
-_ON_ITEM = select(Lease.id, Lease.rater_id, Lease.slot, Lease.done, Lease.expires_at).where(
+_ITEM_LEASES = select(Lease.id, Lease.rater_id, Lease.slot, Lease.done, Lease.expires_at).where(
     Lease.item_id == bindparam("item")
 )
-_TAKE = insert(_LEASES)
-_RENEW = (
-    update(_LEASES)
-    .where(_LEASES.c.id == bindparam("lease"), _LEASES.c.rater_id == bindparam("rater"))
+_INSERT_LEASE = insert(_LEASE_TABLE)
+_RENEW_LEASE = (
+    update(_LEASE_TABLE)
+    .where(_LEASE_TABLE.c.id == bindparam("lease"), _LEASE_TABLE.c.rater_id == bindparam("rater"))
     .values(done=False, expires_at=bindparam("until"))
 )
 _TAKE_OVER = (
-    update(_LEASES)
+    update(_LEASE_TABLE)
     .where(
-        _LEASES.c.id == bindparam("lease"),
-        _LEASES.c.done.is_(False),
-        _LEASES.c.expires_at <= bindparam("moment"),
+        _LEASE_TABLE.c.id == bindparam("lease"),
+        _LEASE_TABLE.c.done.is_(False),
+        _LEASE_TABLE.c.expires_at <= bindparam("moment"),
     )
     .values(rater_id=bindparam("rater"), expires_at=bindparam("until"))
 )
-_OWN = (_LEASES.c.item_id == bindparam("item"), _LEASES.c.rater_id == bindparam("rater"))
-_FINISH = update(_LEASES).where(*_OWN).values(done=True)
-_RELEASE = delete(_LEASES).where(*_OWN)
+_OWN_LEASE = (_LEASE_TABLE.c.item_id == bindparam("item"), _LEASE_TABLE.c.rater_id == bindparam("rater"))
+_FINISH_LEASE = update(_LEASE_TABLE).where(*_OWN_LEASE).values(done=True)
+_RELEASE_LEASE = delete(_LEASE_TABLE).where(*_OWN_LEASE)
 
 
-def take_next(desk: Desk, session: Session, campaign: Round, rater_id: int) -> int | None:
+def lease_next_item(
+    labeling_session: LabelingSession, session: Session, campaign: CampaignSnapshot, rater_id: int
+) -> int | None:
     """Lease the rater's next item; None where nothing is left for this rater.
 
     What the rater holds already comes first, the one touched last before the others (an undone item
     before the one that it interrupted).
     """
-    moment = desk.clock()
-    held = session.execute(_HELD, {"campaign": campaign.id, "rater": rater_id}).first()
-    if held is not None:
-        _change(session, _RENEW, lease=held.id, rater=rater_id, until=moment + desk.lease)
-        return int(held.item_id)
-    place = session.execute(
-        _FIRST_OPEN[campaign.kind],
+    moment = labeling_session.clock()
+    held_lease = session.execute(_HELD_LEASE, {"campaign": campaign.id, "rater": rater_id}).first()
+    if held_lease is not None:
+        _update_lease(session, _RENEW_LEASE, lease=held_lease.id, rater=rater_id, until=moment + labeling_session.lease)
+        return int(held_lease.item_id)
+    open_item = session.execute(
+        _FIRST_OPEN_QUERIES[campaign.kind],
         {"campaign": campaign.id, "rater": rater_id, "k": campaign.k, "moment": moment},
     ).first()
-    if place is None:
+    if open_item is None:
         return None
-    take(desk, session, campaign, place.id, rater_id)
-    return int(place.id)
+    lease_item(labeling_session, session, campaign, open_item.id, rater_id)
+    return int(open_item.id)
 
 
-def take(desk: Desk, session: Session, campaign: Round, item_id: int, rater_id: int) -> None:
+def lease_item(
+    labeling_session: LabelingSession,
+    session: Session,
+    campaign: CampaignSnapshot,
+    item_id: int,
+    rater_id: int,
+) -> None:
     """Lease this very item to the rater, in a free slot or an expired one; Conflict where there is none."""
-    moment = desk.clock()
-    until = moment + desk.lease
-    leases = session.execute(_ON_ITEM, {"item": item_id}).all()
-    mine = next((lease for lease in leases if lease.rater_id == rater_id), None)
-    if mine is not None:
-        _change(session, _RENEW, lease=mine.id, rater=rater_id, until=until)
+    moment = labeling_session.clock()
+    expires_at = moment + labeling_session.lease
+    item_leases = session.execute(_ITEM_LEASES, {"item": item_id}).all()
+    own_lease = next((item_lease for item_lease in item_leases if item_lease.rater_id == rater_id), None)
+    if own_lease is not None:
+        _update_lease(session, _RENEW_LEASE, lease=own_lease.id, rater=rater_id, until=expires_at)
         return
-    free = set(range(campaign.k)) - {lease.slot for lease in leases}
-    if free:
-        _take_slot(session, campaign, item_id, rater_id, min(free), until)
+    free_slots = set(range(campaign.k)) - {item_lease.slot for item_lease in item_leases}
+    if free_slots:
+        _take_slot(session, campaign, item_id, rater_id, min(free_slots), expires_at)
         return
-    stale = next((lease for lease in leases if not lease.done and lease.expires_at <= moment), None)
-    if stale is None:
+    stale_lease = next(
+        (item_lease for item_lease in item_leases if not item_lease.done and item_lease.expires_at <= moment),
+        None,
+    )
+    if stale_lease is None:
         raise Conflict(
             "Somebody else has taken this item in the meantime; nothing was changed.",
             "这道题已经分给别人了，没有做任何改动。",
         )
-    _change(session, _TAKE_OVER, lease=stale.id, rater=rater_id, moment=moment, until=until)
+    _update_lease(session, _TAKE_OVER, lease=stale_lease.id, rater=rater_id, moment=moment, until=expires_at)
 
 
-def finish(session: Session, item_id: int, rater_id: int) -> None:
+def finish_lease(session: Session, item_id: int, rater_id: int) -> None:
     """Mark the rater's lease as done; Conflict where the rater holds none (any more)."""
-    if _execute(session, _FINISH, {"item": item_id, "rater": rater_id}) == 0:
-        raise _not_held()
+    if _execute_statement(session, _FINISH_LEASE, {"item": item_id, "rater": rater_id}) == 0:
+        raise _not_held_error()
 
 
-def release(session: Session, item_id: int, rater_id: int) -> None:
+def release_lease(session: Session, item_id: int, rater_id: int) -> None:
     """Free the rater's slot for others; Conflict where the rater holds none (any more)."""
-    if _execute(session, _RELEASE, {"item": item_id, "rater": rater_id}) == 0:
-        raise _not_held()
+    if _execute_statement(session, _RELEASE_LEASE, {"item": item_id, "rater": rater_id}) == 0:
+        raise _not_held_error()
 
 
-def _not_held() -> Conflict:
+def _not_held_error() -> Conflict:
     return Conflict(
         "This item is not in your hands (any more), so nothing was saved; please go on with the next one.",
         "这道题已不在你手上，没有保存；请继续下一题。",
@@ -166,27 +177,32 @@ def _not_held() -> Conflict:
 
 
 def _take_slot(
-    session: Session, campaign: Round, item_id: int, rater_id: int, slot: int, until: datetime
+    session: Session,
+    campaign: CampaignSnapshot,
+    item_id: int,
+    rater_id: int,
+    slot_number: int,
+    expires_at: datetime,
 ) -> None:
     session.execute(
-        _TAKE,
+        _INSERT_LEASE,
         {
             "campaign_id": campaign.id,
             "item_id": item_id,
             "rater_id": rater_id,
-            "slot": slot,
-            "expires_at": until,
+            "slot": slot_number,
+            "expires_at": expires_at,
         },
     )
 
 
-def _change(session: Session, statement: Any, **values: Any) -> None:
+def _update_lease(session: Session, statement: Any, **values: Any) -> None:
     """Change one lease; where it is no longer as it was read, start anew."""
-    if _execute(session, statement, values) == 0:
-        raise Raced
+    if _execute_statement(session, statement, values) == 0:
+        raise WriteConflict
 
 
-def _execute(session: Session, statement: Any, values: dict[str, Any]) -> int:
-    result = session.execute(statement, values)
+def _execute_statement(session: Session, statement: Any, parameters: dict[str, Any]) -> int:
+    result = session.execute(statement, parameters)
     assert isinstance(result, CursorResult)
     return int(result.rowcount)

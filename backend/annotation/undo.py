@@ -6,93 +6,107 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from backend.annotation import queue
-from backend.annotation.answers import reused
+from backend.annotation.answers import reused_request_error
 from backend.annotation.checks import check_request_id
-from backend.annotation.desk import Desk, Round, current, open_round
-from backend.annotation.progress import Bars
-from backend.annotation.views import own_review, view
+from backend.annotation.desk import CampaignSnapshot, LabelingSession, load_open_campaign, not_superseded
+from backend.annotation.progress import ProgressCache
+from backend.annotation.views import own_review, view_item
 from backend.db.tables import Comparison, Item, Review, Verdict
 from backend.errors import UserError
 from backend.records import ItemView
 from backend.vocabulary import CampaignKind, Outcome
 
 
-def undo(desk: Desk, bars: Bars, campaign_id: int, rater_id: int, request_id: str) -> ItemView:
+def undo_latest(
+    labeling_session: LabelingSession,
+    progress_cache: ProgressCache,
+    campaign_id: int,
+    rater_id: int,
+    request_id: str,
+) -> ItemView:
     """Withdraw the rater's latest standing answer in the campaign and hand the item back."""
     check_request_id(request_id)
 
-    def withdraw(session: Session) -> ItemView:
-        campaign = open_round(session, campaign_id, rater_id)
-        item_id = _replayed(session, campaign, rater_id, request_id)
+    def withdraw_answer(session: Session) -> ItemView:
+        campaign = load_open_campaign(session, campaign_id, rater_id)
+        item_id = _earlier_undo(session, campaign, rater_id, request_id)
         if item_id is None:
-            item_id = _withdraw_latest(desk, session, campaign, rater_id, request_id)
-        return view(session, campaign, item_id, rater_id, bars)
+            item_id = _withdraw_latest(labeling_session, session, campaign, rater_id, request_id)
+        return view_item(session, campaign, item_id, rater_id, progress_cache)
 
-    return desk.write(withdraw)
+    return labeling_session.write(withdraw_answer)
 
 
-def _replayed(session: Session, campaign: Round, rater_id: int, request_id: str) -> int | None:
+def _earlier_undo(session: Session, campaign: CampaignSnapshot, rater_id: int, request_id: str) -> int | None:
     """The item that this very request gave back before."""
-    table = _table(campaign)
-    row = session.scalar(select(table).where(table.request_id == request_id))
-    if row is None:
+    answer_table = _answer_table(campaign)
+    answer_row = session.scalar(select(answer_table).where(answer_table.request_id == request_id))
+    if answer_row is None:
         return None
-    withdrawn = row.outcome == Outcome.WITHDRAWN if isinstance(row, Comparison) else row.withdrawn
-    item = session.get_one(Item, row.item_id)
-    if item.campaign_id != campaign.id or row.rater_id != rater_id or not withdrawn:
-        raise reused()
-    return item.id
+    is_withdrawn = (
+        answer_row.outcome == Outcome.WITHDRAWN if isinstance(answer_row, Comparison) else answer_row.withdrawn
+    )
+    item_row = session.get_one(Item, answer_row.item_id)
+    if item_row.campaign_id != campaign.id or answer_row.rater_id != rater_id or not is_withdrawn:
+        raise reused_request_error()
+    return item_row.id
 
 
-def _withdraw_latest(desk: Desk, session: Session, campaign: Round, rater_id: int, request_id: str) -> int:
-    last = session.scalar(_LATEST[campaign.kind], {"campaign": campaign.id, "rater": rater_id})
-    if last is None:
+def _withdraw_latest(
+    labeling_session: LabelingSession,
+    session: Session,
+    campaign: CampaignSnapshot,
+    rater_id: int,
+    request_id: str,
+) -> int:
+    latest_answer = session.scalar(_LATEST_QUERIES[campaign.kind], {"campaign": campaign.id, "rater": rater_id})
+    if latest_answer is None:
         raise UserError("There is nothing to undo in this campaign.", "这个任务里没有可以撤销的回答。")
-    item_id: int = last.item_id
-    queue.take(desk, session, campaign, item_id, rater_id)
-    session.add(_withdrawal(last, request_id))
-    if review := own_review(session, item_id, rater_id):
-        session.add(_withdrawal(review, request_id))
+    item_id: int = latest_answer.item_id
+    queue.lease_item(labeling_session, session, campaign, item_id, rater_id)
+    session.add(_build_withdrawal(latest_answer, request_id))
+    if rater_review := own_review(session, item_id, rater_id):
+        session.add(_build_withdrawal(rater_review, request_id))
     session.flush()
     return item_id
 
 
-def _withdrawal(row: Comparison | Verdict | Review, request_id: str) -> Comparison | Verdict | Review:
-    chain = {
-        "rater_id": row.rater_id,
-        "item_id": row.item_id,
-        "revision": row.revision + 1,
-        "supersedes_id": row.id,
+def _build_withdrawal(answer_row: Comparison | Verdict | Review, request_id: str) -> Comparison | Verdict | Review:
+    chain_columns = {
+        "rater_id": answer_row.rater_id,
+        "item_id": answer_row.item_id,
+        "revision": answer_row.revision + 1,
+        "supersedes_id": answer_row.id,
         "request_id": request_id,
     }
-    if isinstance(row, Comparison):
-        shown = {"left_id": row.left_id, "right_id": row.right_id}
-        return Comparison(**chain, **shown, outcome=Outcome.WITHDRAWN, reasons=[])
-    if isinstance(row, Verdict):
-        return Verdict(**chain, greeting_id=row.greeting_id, scale=row.scale, withdrawn=True)
-    return Review(**chain, verdict_id=row.verdict_id, withdrawn=True)
+    if isinstance(answer_row, Comparison):
+        shown_columns = {"left_id": answer_row.left_id, "right_id": answer_row.right_id}
+        return Comparison(**chain_columns, **shown_columns, outcome=Outcome.WITHDRAWN, reasons=[])
+    if isinstance(answer_row, Verdict):
+        return Verdict(**chain_columns, greeting_id=answer_row.greeting_id, scale=answer_row.scale, withdrawn=True)
+    return Review(**chain_columns, verdict_id=answer_row.verdict_id, withdrawn=True)
 
 
-def _table(campaign: Round) -> Any:
+def _answer_table(campaign: CampaignSnapshot) -> Any:
     return Comparison if campaign.kind == CampaignKind.COMPARE else Verdict
 
 
-def _latest(table: Any, stands: Any) -> Any:
+def _latest_query(answer_table: Any, is_valid: Any) -> Any:
     return (
-        select(table)
-        .join(Item, Item.id == table.item_id)
+        select(answer_table)
+        .join(Item, Item.id == answer_table.item_id)
         .where(
             Item.campaign_id == bindparam("campaign"),
-            table.rater_id == bindparam("rater"),
-            stands,
-            current(table),
+            answer_table.rater_id == bindparam("rater"),
+            is_valid,
+            not_superseded(answer_table),
         )
-        .order_by(table.id.desc())
+        .order_by(answer_table.id.desc())
         .limit(1)
     )
 
 
-_LATEST = {
-    CampaignKind.COMPARE: _latest(Comparison, Comparison.outcome != Outcome.WITHDRAWN),
-    CampaignKind.VALIDATE: _latest(Verdict, Verdict.withdrawn.is_(False)),
+_LATEST_QUERIES = {
+    CampaignKind.COMPARE: _latest_query(Comparison, Comparison.outcome != Outcome.WITHDRAWN),
+    CampaignKind.VALIDATE: _latest_query(Verdict, Verdict.withdrawn.is_(False)),
 }

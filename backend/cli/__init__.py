@@ -10,9 +10,9 @@ import sys
 import typer
 from sqlalchemy.exc import DataError, OperationalError
 
-from backend.cli.output import fail
+from backend.cli.output import exit_with_error
 from backend.errors import UserError
-from backend.files import disk_fault, keep_private
+from backend.files import restrict_new_files, translate_disk_fault
 
 app = typer.Typer(
     name="python -m backend",
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Zhufu: greetings, labels, judges and training from the command line.",
 )
 
-GROUPS = (
+COMMAND_MODULES = (
     "corpus_commands",
     "agreement_commands",
     "example_commands",
@@ -37,29 +37,29 @@ GROUPS = (
     "compose_commands",
     "house_commands",
 )
-for group in GROUPS:
-    importlib.import_module(f"backend.cli.{group}").register(app)
+for module_name in COMMAND_MODULES:
+    importlib.import_module(f"backend.cli.{module_name}").register(app)
 
 
 def main() -> None:
     """Run one command; every foreseen error ends as one sentence and exit code 2."""
-    keep_private()
+    restrict_new_files()
     try:
         app()
     except UserError as error:
-        fail(error)
+        exit_with_error(error)
     except OperationalError as error:
-        cause = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
-        fail(UserError(f"The database refuses ({cause}).", f"数据库拒绝了操作（{cause}）。"))
+        cause_text = str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+        exit_with_error(UserError(f"The database refuses ({cause_text}).", f"数据库拒绝了操作（{cause_text}）。"))
     except OSError as error:
-        fault = disk_fault(error)
-        if fault is None:
+        disk_error = translate_disk_fault(error)
+        if disk_error is None:
             raise
-        fail(fault)
+        exit_with_error(disk_error)
     except (DataError, OverflowError) as error:  # PostgreSQL's and SQLite's words for the same
         if isinstance(error, OverflowError) and "SQLite" not in str(error):
             raise
-        fail(
+        exit_with_error(
             UserError("A number is larger than the database holds; give a smaller one.", "数字太大，请改小。")
         )
     except KeyboardInterrupt:

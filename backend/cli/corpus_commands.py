@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.output import Json, emit
+from backend.cli.output import JsonOption, print_result
 from backend.corpus.importing import ImportRefused
 from backend.corpus.service import CorpusService
 from backend.errors import UserError
@@ -15,157 +15,169 @@ from backend.records import ImportReport
 from backend.services import open_services
 
 _SHOWN_ERRORS = 10
-_LONG = 5_000_000  # bytes from which a progress line is worth its place
+_LONG_FILE_BYTES = 5_000_000  # bytes from which a progress line is worth its place
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files to import.", show_default=False)]
-DatasetName = Annotated[str | None, typer.Option("--dataset", help="Data set; by default the file's name.")]
-Kind = Annotated[str | None, typer.Option("--kind", help="What the file holds, where it cannot be told.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Store the good rows of a file with bad ones.")]
-Maps = Annotated[list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="May be repeated.")]
+FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files to import.", show_default=False)]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Data set; by default the file's name.")]
+KindOption = Annotated[str | None, typer.Option("--kind", help="What the file holds, where it cannot be told.")]
+SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Store the good rows of a file with bad ones.")]
+MapOption = Annotated[list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="May be repeated.")]
 
 
-def register(app: typer.Typer) -> None:
+def register(cli_app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("import")(import_files)
-    app.command("export")(export)
-    app.command("seed")(seed)
+    cli_app.command("import")(import_files)
+    cli_app.command("export")(export)
+    cli_app.command("seed")(seed_corpus)
 
 
 def import_files(
-    files: Files,
-    dataset: DatasetName = None,
-    kind: Kind = None,
-    skip_bad: SkipBad = False,
-    maps: Maps = None,
-    as_json: Json = False,
+    file_paths: FilesArgument,
+    dataset_name: DatasetOption = None,
+    data_kind: KindOption = None,
+    skip_bad: SkipBadOption = False,
+    map_options: MapOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Import greetings, pairs, labels or prompts; the format is recognised by content."""
-    mapping = dict(_assignment(text) for text in maps or [])
+    column_mapping = dict(_parse_assignment(assignment_text) for assignment_text in map_options or [])
     refusals: list[ImportRefused] = []
     reports: list[ImportReport] = []
     with open_services() as services:
-        for file in files:
-            progress = _progress_bar() if _is_long(file) else None
+        for file_path in file_paths:
+            report_progress = _build_progress_bar() if _is_long_file(file_path) else None
             try:
-                report = services.corpus.import_file(
-                    file, dataset=dataset, kind=kind, skip_bad=skip_bad, mapping=mapping, progress=progress
+                import_report = services.corpus.import_file(
+                    file_path,
+                    dataset=dataset_name,
+                    kind=data_kind,
+                    skip_bad=skip_bad,
+                    mapping=column_mapping,
+                    progress=report_progress,
                 )
             except ImportRefused as refusal:
                 refusals.append(refusal)
-                report = refusal.report
-            reports.append(report)
-    if as_json or len(refusals) < len(files):
-        emit({"files": [_plain(report) for report in reports]}, as_json, _lines)
-    _end(refusals, len(files))
+                import_report = refusal.report
+            reports.append(import_report)
+    if as_json or len(refusals) < len(file_paths):
+        print_result({"files": [_report_to_dict(import_report) for import_report in reports]}, as_json, _format_reports)
+    _exit_on_refusals(refusals, len(file_paths))
 
 
-def _end(refusals: list[ImportRefused], files: int) -> None:
-    for refusal in refusals[:-1] if len(refusals) == files else refusals:
+def _exit_on_refusals(refusals: list[ImportRefused], file_count: int) -> None:
+    for refusal in refusals[:-1] if len(refusals) == file_count else refusals:
         print(f"error: {refusal}", file=sys.stderr)
-    if len(refusals) == files:
+    if len(refusals) == file_count:
         raise refusals[-1]
     if refusals:
         sys.exit(1)
 
 
-def _assignment(text: str) -> tuple[str, str]:
-    field, sign, column = text.partition("=")
-    if not sign or not field.strip() or not column:
+def _parse_assignment(assignment_text: str) -> tuple[str, str]:
+    field_name, equals_sign, column_name = assignment_text.partition("=")
+    if not equals_sign or not field_name.strip() or not column_name:
         raise UserError(
-            f"--map {text} is not of the form FIELD=COLUMN, as in --map prompt=question.",
-            f"--map {text} 的写法不对，应为 字段=列名，例如 --map prompt=question。",
+            f"--map {assignment_text} is not of the form FIELD=COLUMN, as in --map prompt=question.",
+            f"--map {assignment_text} 的写法不对，应为 字段=列名，例如 --map prompt=question。",
         )
-    return field.strip(), column
+    return field_name.strip(), column_name
 
 
-def _is_long(file: Path) -> bool:
-    return sys.stderr.isatty() and file.is_file() and file.stat().st_size > _LONG
+def _is_long_file(file_path: Path) -> bool:
+    return sys.stderr.isatty() and file_path.is_file() and file_path.stat().st_size > _LONG_FILE_BYTES
 
 
-def _progress_bar() -> Callable[[float, str], None]:
-    shown = -1
+def _build_progress_bar() -> Callable[[float, str], None]:
+    shown_percent = -1
 
-    def show(share: float, text: str) -> None:
-        nonlocal shown
-        if (percent := int(100 * share)) != shown:
-            shown = percent
+    def show_progress(done_share: float, progress_text: str) -> None:
+        nonlocal shown_percent
+        if (percent := int(100 * done_share)) != shown_percent:
+            shown_percent = percent
             print(
-                f"\r\033[K{percent:3d} % {text}", end="\n" if share >= 1 else "", file=sys.stderr, flush=True
+                f"\r\033[K{percent:3d} % {progress_text}",
+                end="\n" if done_share >= 1 else "",
+                file=sys.stderr,
+                flush=True,
             )
 
-    return show
+    return show_progress
 
 
-def _plain(report: ImportReport) -> dict[str, Any]:
+def _report_to_dict(import_report: ImportReport) -> dict[str, Any]:
     return {
-        "path": report.path,
-        "kind": report.kind,
-        "dataset": report.dataset,
-        "read": report.read,
-        "added": report.added,
-        "duplicate": report.duplicate,
-        "rejected": report.rejected,
-        "errors": [{"line": error.line, "reason": error.reason.en} for error in report.errors],
+        "path": import_report.path,
+        "kind": import_report.kind,
+        "dataset": import_report.dataset,
+        "read": import_report.read,
+        "added": import_report.added,
+        "duplicate": import_report.duplicate,
+        "rejected": import_report.rejected,
+        "errors": [{"line": row_error.line, "reason": row_error.reason.en} for row_error in import_report.errors],
     }
 
 
-def _lines(result: dict[str, Any]) -> str:
-    return "\n".join(line for file in result["files"] for line in _file_lines(file))
-
-
-def _file_lines(file: dict[str, Any]) -> list[str]:
-    head = (
-        f"{file['path']} ({file['kind'] or 'unknown'}) into {file['dataset']}: {file['read']} read, "
-        f"{file['added']} added, {file['duplicate']} duplicate, {file['rejected']} rejected"
+def _format_reports(import_fields: dict[str, Any]) -> str:
+    return "\n".join(
+        output_line for file_report in import_fields["files"] for output_line in _format_file_report(file_report)
     )
-    errors = [
-        f"  line {error['line']}: {error['reason']}" if error["line"] else f"  {error['reason']}"
-        for error in file["errors"][:_SHOWN_ERRORS]
+
+
+def _format_file_report(file_report: dict[str, Any]) -> list[str]:
+    heading = (
+        f"{file_report['path']} ({file_report['kind'] or 'unknown'}) into {file_report['dataset']}: {file_report['read']} read, "
+        f"{file_report['added']} added, {file_report['duplicate']} duplicate, {file_report['rejected']} rejected"
+    )
+    error_lines = [
+        f"  line {row_error['line']}: {row_error['reason']}" if row_error["line"] else f"  {row_error['reason']}"
+        for row_error in file_report["errors"][:_SHOWN_ERRORS]
     ]
-    more = file["rejected"] - _SHOWN_ERRORS
-    return [head, *errors, *([f"  and {more} more"] if more > 0 else [])]
+    hidden_count = file_report["rejected"] - _SHOWN_ERRORS
+    return [heading, *error_lines, *([f"  and {hidden_count} more"] if hidden_count > 0 else [])]
 
 
 def export(
     what: Annotated[str, typer.Argument(help="pairs or labels")],
-    fmt: Annotated[str, typer.Option("--format", help="trl, sharegpt, csv or parquet")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A file, or a folder for one file a split.")],
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Only what this data set holds.")] = None,
-    campaign: Annotated[
-        str | None, typer.Option("--campaign", help="Only what this campaign decided.")
-    ] = None,
-    panel: Annotated[
+    file_format: Annotated[str, typer.Option("--format", help="trl, sharegpt, csv or parquet")],
+    output_path: Annotated[Path, typer.Option("-o", "--output", help="A file, or a folder for one file a split.")],
+    dataset_name: Annotated[str | None, typer.Option("--dataset", help="Only what this data set holds.")] = None,
+    campaign_name: Annotated[str | None, typer.Option("--campaign", help="Only what this campaign decided.")] = None,
+    include_panel: Annotated[
         bool, typer.Option("--panel", help="Without a data set: also pairs that only a judge labelled.")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Export preference pairs or labels, with splits that share neither a prompt nor a text."""
     with open_services() as services:
-        report = services.corpus.export(what, fmt, output, dataset=dataset, campaign=campaign, panel=panel)
-    result = {
-        "path": report.path,
-        "rows": report.rows,
-        "splits": report.splits,
-        "dropped": report.dropped,
+        export_report = services.corpus.export(
+            what, file_format, output_path, dataset=dataset_name, campaign=campaign_name, panel=include_panel
+        )
+    export_fields = {
+        "path": export_report.path,
+        "rows": export_report.rows,
+        "splits": export_report.splits,
+        "dropped": export_report.dropped,
     }
-    emit(result, as_json, _export_lines)
+    print_result(export_fields, as_json, _format_export)
 
 
-def _export_lines(result: dict[str, Any]) -> str:
-    splits = ", ".join(f"{count} {name}" for name, count in result["splits"].items())
-    dropped = ", ".join(f"{count} {name}" for name, count in result["dropped"].items() if count)
-    return f"{result['path']}: {result['rows']} rows ({splits})" + (
-        f"; left out: {dropped}" if dropped else ""
+def _format_export(export_fields: dict[str, Any]) -> str:
+    split_text = ", ".join(f"{row_count} {group_name}" for group_name, row_count in export_fields["splits"].items())
+    dropped_text = ", ".join(
+        f"{row_count} {group_name}" for group_name, row_count in export_fields["dropped"].items() if row_count
+    )
+    return f"{export_fields['path']}: {export_fields['rows']} rows ({split_text})" + (
+        f"; left out: {dropped_text}" if dropped_text else ""
     )
 
 
-def seed(as_json: Json = False) -> None:
+def seed_corpus(as_json: JsonOption = False) -> None:
     """Load the seed corpus that comes with Zhufu (nothing happens where it is loaded already)."""
     with open_services() as services:
-        report = services.corpus.load_seed() or _loaded_already(services.corpus)
-    emit({"files": [_plain(report)]}, as_json, _lines)
+        import_report = services.corpus.load_seed() or _loaded_seed_report(services.corpus)
+    print_result({"files": [_report_to_dict(import_report)]}, as_json, _format_reports)
 
 
-def _loaded_already(corpus: CorpusService) -> ImportReport:
-    pairs = next(each.pairs for each in corpus.datasets() if each.name == "seed")
-    return ImportReport("data/seed", "seed", "seed", pairs, 0, pairs, 0, ())
+def _loaded_seed_report(corpus_service: CorpusService) -> ImportReport:
+    pair_count = next(dataset_info.pairs for dataset_info in corpus_service.datasets() if dataset_info.name == "seed")
+    return ImportReport("data/seed", "seed", "seed", pair_count, 0, pair_count, 0, ())

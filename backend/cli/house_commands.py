@@ -7,36 +7,37 @@ from typing import Any
 
 import typer
 
-from backend.cli.output import Json, emit
+from backend.cli.output import JsonOption, print_result
 from backend.services import open_services
 
 
-def register(app: typer.Typer) -> None:
+def register(cli_app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("migrate")(migrate)
-    app.command("doctor")(doctor)
+    cli_app.command("migrate")(migrate)
+    cli_app.command("doctor")(doctor)
 
 
-def migrate(as_json: Json = False) -> None:
+def migrate(as_json: JsonOption = False) -> None:
     """Bring the database to the newest revision."""
-    from backend.db.migrate import current
+    from backend.db.migrate import stored_revision
 
     with open_services() as services:
-        result = {
+        database_fields = {
             "url": services.database.engine.url.render_as_string(),
-            "revision": current(services.database),
+            "revision": stored_revision(services.database),
         }
-    emit(result, as_json, lambda r: f"{r['url']} is at revision {r['revision']}")
+    print_result(database_fields, as_json, lambda r: f"{r['url']} is at revision {r['revision']}")
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(as_json: JsonOption = False) -> None:
     """Say what is installed, where the data lies and what is in it."""
     with open_services() as services:
         settings = services.settings
-        result: dict[str, Any] = {
+        environment_fields: dict[str, Any] = {
             "python": platform.python_version(),
             "packages": {
-                name: version(name) for name in ("gradio", "torch", "transformers", "trl", "sqlalchemy")
+                package_name: version(package_name)
+                for package_name in ("gradio", "torch", "transformers", "trl", "sqlalchemy")
             },
             "home": str(settings.home.resolve()),
             "disk_free_gb": round(shutil.disk_usage(settings.home.resolve()).free / 1e9, 1),
@@ -44,4 +45,8 @@ def doctor(as_json: Json = False) -> None:
             "llm_endpoint": settings.llm_base_url or None,
             "counts": services.corpus.counts(),
         }
-    emit(result, as_json, lambda r: "\n".join(f"{key}: {value}" for key, value in r.items()))
+    print_result(
+        environment_fields,
+        as_json,
+        lambda r: "\n".join(f"{field_name}: {field_value}" for field_name, field_value in r.items()),
+    )

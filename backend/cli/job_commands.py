@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.output import Json, emit
+from backend.cli.output import JsonOption, print_result
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.jobs.options import JobOptions
@@ -15,75 +15,81 @@ from backend.jobs.service import JobService
 from backend.jobs.vocabulary import JobStatus
 from backend.settings import Settings
 
-Number = Annotated[int, typer.Argument(metavar="N", help="Number of the job.")]
+JobArgument = Annotated[int, typer.Argument(metavar="N", help="Number of the job.")]
 
 
-def register(app: typer.Typer) -> None:
+def register(cli_app: typer.Typer) -> None:
     """Add the commands to the application."""
-    jobs = typer.Typer(help="Background jobs: list them, look at one, stop it, go on with it.")
-    jobs.callback(invoke_without_command=True)(listing)
-    jobs.command("list")(listing_command)
-    jobs.command("show")(show)
-    jobs.command("cancel")(_steering(JobService.cancel, "End a job; its processes are gone when it is over."))
-    jobs.command("pause")(_steering(JobService.pause, "Let a job stop after its current step."))
-    jobs.command("resume")(_steering(JobService.resume, "Go on with a job where it stopped."))
-    jobs.command("again")(_steering(JobService.run_again, "A new job with the same settings."))
-    jobs.command("log")(log)
-    app.add_typer(jobs, name="jobs")
-    app.command("worker")(worker)
+    jobs_group = typer.Typer(help="Background jobs: list them, look at one, stop it, go on with it.")
+    jobs_group.callback(invoke_without_command=True)(list_by_default)
+    jobs_group.command("list")(list_jobs)
+    jobs_group.command("show")(show_job)
+    jobs_group.command("cancel")(
+        _build_command(JobService.cancel, "End a job; its processes are gone when it is over.")
+    )
+    jobs_group.command("pause")(_build_command(JobService.pause, "Let a job stop after its current step."))
+    jobs_group.command("resume")(_build_command(JobService.resume, "Go on with a job where it stopped."))
+    jobs_group.command("again")(_build_command(JobService.run_again, "A new job with the same settings."))
+    jobs_group.command("log")(show_log)
+    cli_app.add_typer(jobs_group, name="jobs")
+    cli_app.command("worker")(work_on_jobs)
 
 
-def listing(context: typer.Context, as_json: Json = False) -> None:
+def list_by_default(cli_context: typer.Context, as_json: JsonOption = False) -> None:
     """List the newest jobs, when no other word follows."""
-    if context.invoked_subcommand is None:
-        _list(50, None, as_json)
+    if cli_context.invoked_subcommand is None:
+        _print_jobs(50, None, as_json)
 
 
-def listing_command(
+def list_jobs(
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
     kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the newest jobs."""
-    _list(limit, kind, as_json)
+    _print_jobs(limit, kind, as_json)
 
 
-def show(job: Number, as_json: Json = False) -> None:
+def show_job(job_id: JobArgument, as_json: JsonOption = False) -> None:
     """One job in full."""
-    with _service() as service:
-        result = as_plain(service.job(job))
-    emit(result, as_json, lambda r: "\n".join(f"{key}: {value}" for key, value in r.items()))
+    with _open_job_service() as job_service:
+        job_fields = job_to_dict(job_service.job(job_id))
+    print_result(
+        job_fields,
+        as_json,
+        lambda r: "\n".join(f"{field_name}: {field_value}" for field_name, field_value in r.items()),
+    )
 
 
-def log(
-    job: Number,
+def show_log(
+    job_id: JobArgument,
     lines: Annotated[int, typer.Option(min=1, help="How many lines of the end.")] = 100,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The end of a job's log."""
-    with _service() as service:
-        result = {"job": job, "lines": service.log_tail(job, lines)}
-    emit(result, as_json, lambda r: "\n".join(r["lines"]))
+    with _open_job_service() as job_service:
+        log_fields = {"job": job_id, "lines": job_service.log_tail(job_id, lines)}
+    print_result(log_fields, as_json, lambda r: "\n".join(r["lines"]))
 
 
-def worker(
-    once: Annotated[bool, typer.Option("--once", help="Stop when nothing is left to do.")] = False,
+def work_on_jobs(
+    until_idle: Annotated[bool, typer.Option("--once", help="Stop when nothing is left to do.")] = False,
     slots: Annotated[int | None, typer.Option(min=0, help="GPUs to use; default: all.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of this worker; default: host and process.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Work on queued jobs until Ctrl-C; what runs then goes on, and the next worker takes it over."""
     from backend.jobs.__main__ import run_worker
 
-    ended = run_worker(once=once, slots=slots, name=name)
-    emit({"jobs": [as_plain(job) for job in ended]}, as_json, _lines)
-    if any(job.status in (JobStatus.FAILED, JobStatus.LOST) for job in ended):
+    ended_jobs = run_worker(once=until_idle, slot_count=slots, worker_name=name)
+    print_result({"jobs": [job_to_dict(ended_job) for ended_job in ended_jobs]}, as_json, _format_jobs)
+    if any(ended_job.status in (JobStatus.FAILED, JobStatus.LOST) for ended_job in ended_jobs):
         raise typer.Exit(1)
 
 
-def as_plain(job: JobInfo) -> dict[str, Any]:
+def job_to_dict(job: JobInfo) -> dict[str, Any]:
     """A job with stable keys and plain values."""
-    moments = ("created_at", "started_at", "finished_at", "heartbeat_at")
+    moment_names = ("created_at", "started_at", "finished_at", "heartbeat_at")
     return {
         "job": job.id,
         "kind": job.kind,
@@ -103,42 +109,43 @@ def as_plain(job: JobInfo) -> dict[str, Any]:
         "pid": job.pid,
         "log": str(job.log_path) if job.log_path else None,
         "config": job.config,
-        **{name: moment.isoformat() if (moment := getattr(job, name)) else None for name in moments},
+        **{
+            moment_name: moment.isoformat() if (moment := getattr(job, moment_name)) else None
+            for moment_name in moment_names
+        },
     }
 
 
-def _list(limit: int, kind: str | None, as_json: bool) -> None:
-    with _service() as service:
-        result = {
-            "jobs": [as_plain(job) for job in service.jobs(limit, kind)],
-            "workers": [worker.name for worker in service.workers()],
+def _print_jobs(limit: int, job_kind: str | None, as_json: bool) -> None:
+    with _open_job_service() as job_service:
+        job_list = {
+            "jobs": [job_to_dict(job) for job in job_service.jobs(limit, job_kind)],
+            "workers": [worker_info.name for worker_info in job_service.workers()],
         }
-    emit(result, as_json, _lines)
+    print_result(job_list, as_json, _format_jobs)
 
 
-def _lines(result: dict[str, Any]) -> str:
-    return "\n".join(_line(job) for job in result["jobs"]) or "There are no jobs."
+def _format_jobs(job_list: dict[str, Any]) -> str:
+    return "\n".join(_format_job(job_fields) for job_fields in job_list["jobs"]) or "There are no jobs."
 
 
-def _line(job: dict[str, Any]) -> str:
-    note = job["error"] or job["waiting"] or job["progress_text"]
-    return (
-        f"{job['job']:>5}  {job['kind']:<12}  {job['status']:<10}  {job['progress']:>4.0%}  {note}".rstrip()
-    )
+def _format_job(job_fields: dict[str, Any]) -> str:
+    note_text = job_fields["error"] or job_fields["waiting"] or job_fields["progress_text"]
+    return f"{job_fields['job']:>5}  {job_fields['kind']:<12}  {job_fields['status']:<10}  {job_fields['progress']:>4.0%}  {note_text}".rstrip()
 
 
-def _steering(act: Callable[[JobService, int], JobInfo], help_text: str) -> Callable[[int, bool], None]:
-    def command(job: Number, as_json: Json = False) -> None:
-        with _service() as service:
-            result = as_plain(act(service, job))
-        emit(result, as_json, _line)
+def _build_command(job_action: Callable[[JobService, int], JobInfo], help_text: str) -> Callable[[int, bool], None]:
+    def command(job_id: JobArgument, as_json: JsonOption = False) -> None:
+        with _open_job_service() as job_service:
+            job_fields = job_to_dict(job_action(job_service, job_id))
+        print_result(job_fields, as_json, _format_job)
 
     command.__doc__ = help_text
     return command
 
 
 @contextmanager
-def _service() -> Iterator[JobService]:
+def _open_job_service() -> Iterator[JobService]:
     """The job room alone: these commands are polled by scripts and must not load the judges."""
     settings = Settings.load()
     database = Database(settings.url)

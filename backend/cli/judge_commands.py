@@ -5,47 +5,49 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.output import Json, emit
+from backend.cli.output import JsonOption, print_result
 from backend.cli.principles_file import read_principles
-from backend.judges.base import Draft, PairSample, Sample
-from backend.judges.registry import EXAMPLES, MOST_EXAMPLES
+from backend.judges.base import Judgment, PairSample, Sample
+from backend.judges.registry import DEFAULT_EXAMPLES, MOST_EXAMPLES
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.scoring.records import JudgeInfo
 from backend.services import open_services
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the judge.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the judge.")]
 
 
-def register(app: typer.Typer) -> None:
+def register(cli_app: typer.Typer) -> None:
     """Add the commands to the application."""
-    judges = typer.Typer(help="Judges: list them, make one, try one on a text.")
-    judges.callback(invoke_without_command=True)(listing)
-    judges.command("list")(listing_command)
-    judges.command("add")(add)
-    judges.command("try")(try_out)
-    app.add_typer(judges, name="judges")
+    judges_group = typer.Typer(help="Judges: list them, make one, try one on a text.")
+    judges_group.callback(invoke_without_command=True)(list_by_default)
+    judges_group.command("list")(list_judges)
+    judges_group.command("add")(add_judge)
+    judges_group.command("try")(try_judge)
+    cli_app.add_typer(judges_group, name="judges")
 
 
-def listing(context: typer.Context, as_json: Json = False) -> None:
+def list_by_default(cli_context: typer.Context, as_json: JsonOption = False) -> None:
     """List the judges, when no other word follows."""
-    if context.invoked_subcommand is None:
-        listing_command(as_json)
+    if cli_context.invoked_subcommand is None:
+        list_judges(as_json)
 
 
-def listing_command(as_json: Json = False) -> None:
+def list_judges(as_json: JsonOption = False) -> None:
     """List the judges at every version, the newest first."""
     with open_services() as services:
-        result = {"judges": [_plain(info) for info in services.scoring.catalog.judges()]}
-    emit(result, as_json, lambda r: "\n".join(map(_line, r["judges"])) or "There are no judges yet.")
+        judge_list = {"judges": [_judge_to_dict(judge_info) for judge_info in services.scoring.catalog.judges()]}
+    print_result(
+        judge_list,
+        as_json,
+        lambda r: "\n".join(map(_format_judge, r["judges"])) or "There are no judges yet.",
+    )
 
 
-def add(
-    name: Name,
+def add_judge(
+    judge_name: NameArgument,
     kind: Annotated[JudgeKind, typer.Option(help="What kind of judge it is.")],
     endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None,
-    principles: Annotated[
-        Path | None, typer.Option(help="Text file of at most ten principles, one a line.")
-    ] = None,
+    principles: Annotated[Path | None, typer.Option(help="Text file of at most ten principles, one a line.")] = None,
     artifact: Annotated[Path | None, typer.Option(help="Folder of a trained model.")] = None,
     agent: Annotated[
         list[str] | None, typer.Option(metavar="ROLE=ENDPOINT", help="A panel's agent asks its own endpoint.")
@@ -56,69 +58,80 @@ def add(
     embeddings: Annotated[
         str | None, typer.Option(metavar="ENDPOINT", help="Find the examples by meaning too.")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a judge. The same name with other settings is a new version of it."""
-    config: dict[str, Any] = {}
+    judge_config: dict[str, Any] = {}
     if principles is not None:
-        config["principles"] = read_principles(principles)
+        judge_config["principles"] = read_principles(principles)
     if artifact is not None:
-        config["path"] = str(artifact)
+        judge_config["path"] = str(artifact)
     if agent:
-        config["endpoints"] = dict(part.partition("=")[::2] for part in agent)
+        judge_config["endpoints"] = dict(agent_option.partition("=")[::2] for agent_option in agent)
     if kind is JudgeKind.PANEL or examples is not None:
-        config["examples"] = EXAMPLES if examples is None else examples
+        judge_config["examples"] = DEFAULT_EXAMPLES if examples is None else examples
     if embeddings is not None:
-        config["embeddings"] = embeddings
+        judge_config["embeddings"] = embeddings
     with open_services() as services:
-        result = _plain(services.scoring.catalog.save(JudgeSpec(kind, name, endpoint, config)))
-    emit(result, as_json, _line)
+        judge_fields = _judge_to_dict(
+            services.scoring.catalog.save(JudgeSpec(kind, judge_name, endpoint, judge_config))
+        )
+    print_result(judge_fields, as_json, _format_judge)
 
 
-def try_out(
-    name: Name,
+def try_judge(
+    judge_name: NameArgument,
     prompt: Annotated[str, typer.Option(help="The request.")],
     greeting: Annotated[str, typer.Option(help="The greeting to judge.")],
     second: Annotated[str | None, typer.Option(help="The other greeting, for a pairwise judge.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """One verdict on a text, shown and not stored."""
     sample = Sample(prompt, greeting) if second is None else PairSample(prompt, greeting, second)
     with open_services() as services:
-        draft = services.scoring.judge_one(services.scoring.catalog.resolve(name, endpoint), sample)
-    if isinstance(draft, Draft):
-        result: dict[str, Any] = {"judge": name, "value": draft.value, "reason": draft.reason}
+        judgment = services.scoring.judge_sample(services.scoring.catalog.resolve(judge_name, endpoint), sample)
+    if isinstance(judgment, Judgment):
+        verdict_fields: dict[str, Any] = {
+            "judge": judge_name,
+            "value": judgment.value,
+            "reason": judgment.reason,
+        }
     else:
-        outcome = draft.outcome.value if draft.outcome else None
-        result = {"judge": name, "outcome": outcome, "flip": draft.flip, "reasons": list(draft.reasons)}
-    emit({**result, "details": draft.details or {}}, as_json, _verdict)
+        outcome_text = judgment.outcome.value if judgment.outcome else None
+        verdict_fields = {
+            "judge": judge_name,
+            "outcome": outcome_text,
+            "flip": judgment.flip,
+            "reasons": list(judgment.reasons),
+        }
+    print_result({**verdict_fields, "details": judgment.details or {}}, as_json, _format_verdict)
 
 
-def _plain(info: JudgeInfo) -> dict[str, Any]:
+def _judge_to_dict(judge_info: JudgeInfo) -> dict[str, Any]:
     return {
-        "id": info.id,
-        "name": info.name,
-        "kind": info.kind.value if info.kind else None,
-        "version": info.version,
-        "newest": info.newest,
-        "endpoint": info.endpoint,
-        "scored": info.scored,
-        "unscored": info.unscored,
-        "cost": info.cost,
+        "id": judge_info.id,
+        "name": judge_info.name,
+        "kind": judge_info.kind.value if judge_info.kind else None,
+        "version": judge_info.version,
+        "newest": judge_info.newest,
+        "endpoint": judge_info.endpoint,
+        "scored": judge_info.scored,
+        "unscored": judge_info.unscored,
+        "cost": judge_info.cost,
     }
 
 
-def _line(row: dict[str, Any]) -> str:
-    older = "" if row["newest"] else "  (older)"
+def _format_judge(judge_fields: dict[str, Any]) -> str:
+    older_note = "" if judge_fields["newest"] else "  (older)"
     return (
-        f"{row['name']:<20}  {row['kind'] or '–':<12}  {row['version']}  scored {row['scored']:,}, "
-        f"unscored {row['unscored']:,}, cost {row['cost']:.4f}{older}"
+        f"{judge_fields['name']:<20}  {judge_fields['kind'] or '–':<12}  {judge_fields['version']}  scored {judge_fields['scored']:,}, "
+        f"unscored {judge_fields['unscored']:,}, cost {judge_fields['cost']:.4f}{older_note}"
     )
 
 
-def _verdict(result: dict[str, Any]) -> str:
-    if "outcome" in result:
-        return f"{result['outcome'] or 'unscored'}: {'; '.join(result['reasons'])}"
-    value = "unscored" if result["value"] is None else f"{result['value']:g}"
-    return f"{value}: {result['reason']}"
+def _format_verdict(verdict_fields: dict[str, Any]) -> str:
+    if "outcome" in verdict_fields:
+        return f"{verdict_fields['outcome'] or 'unscored'}: {'; '.join(verdict_fields['reasons'])}"
+    score_text = "unscored" if verdict_fields["value"] is None else f"{verdict_fields['value']:g}"
+    return f"{score_text}: {verdict_fields['reason']}"

@@ -11,43 +11,43 @@ import typer
 
 from backend.errors import UserError
 
-T = TypeVar("T")
-TOLD_EVERY_S = 5.0
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+ProgressT = TypeVar("ProgressT")
+PRINT_INTERVAL_SECONDS = 5.0
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
-def emit(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], str]) -> None:
+def print_result(command_result: dict[str, Any], as_json: bool, format_result: Callable[[dict[str, Any]], str]) -> None:
     """Print the result as JSON (undefined figures are null) or as `lines` puts it for people."""
     if as_json:
-        print(json.dumps(_plain(result), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(_replace_undefined(command_result), ensure_ascii=False, allow_nan=False))
     else:
-        print(lines(result))
+        print(format_result(command_result))
 
 
-def now_and_then(words: Callable[[T], str]) -> Callable[[T], None]:
+def throttled_printer(format_progress: Callable[[ProgressT], str]) -> Callable[[ProgressT], None]:
     """Prints on stderr how something stands, every few seconds at most."""
-    last = time.monotonic()
+    last_printed = time.monotonic()
 
-    def told(progress: T) -> None:
-        nonlocal last
-        if time.monotonic() - last >= TOLD_EVERY_S:
-            last = time.monotonic()
-            print(words(progress), file=sys.stderr, flush=True)
+    def print_progress(progress: ProgressT) -> None:
+        nonlocal last_printed
+        if time.monotonic() - last_printed >= PRINT_INTERVAL_SECONDS:
+            last_printed = time.monotonic()
+            print(format_progress(progress), file=sys.stderr, flush=True)
 
-    return told
+    return print_progress
 
 
-def fail(error: UserError) -> NoReturn:
+def exit_with_error(error: UserError) -> NoReturn:
     """One sentence on stderr, exit code 2."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
+def _replace_undefined(json_value: Any) -> Any:
+    if isinstance(json_value, dict):
+        return {field_name: _replace_undefined(item) for field_name, item in json_value.items()}
+    if isinstance(json_value, list | tuple):
+        return [_replace_undefined(item) for item in json_value]
+    if isinstance(json_value, float) and not math.isfinite(json_value):
         return None
-    return value
+    return json_value

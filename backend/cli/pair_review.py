@@ -5,290 +5,326 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.board import flat
-from backend.cli.output import Json, emit
+from backend.board import flatten_judge_row
+from backend.cli.output import JsonOption, print_result
 from backend.errors import UserError
-from backend.jobs.seat import Playing
+from backend.jobs.seat import RunHolder
 from backend.pairs.ablation import AblationRow
-from backend.pairs.records import Again, PairDetail, PairFilter, PairRunInfo, Side
-from backend.pairs.vocabulary import PairState, Stage
+from backend.pairs.records import PairDetail, PairFilter, PairRunInfo, PairSide, SecondVerdict
+from backend.pairs.vocabulary import PairStage, PairState
 from backend.scoring.records import RunEstimate
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.targets import ScoringTarget, TargetKind
 from backend.services import open_services
 
-Number = Annotated[int, typer.Argument(metavar="N", help="Number of the pair.")]
-Run = Annotated[str, typer.Option(help="The run, by number or name.")]
+PairArgument = Annotated[int, typer.Argument(metavar="N", help="Number of the pair.")]
+RunOption = Annotated[str, typer.Option(help="The run, by number or name.")]
 
 
-def add(pairs: typer.Typer) -> None:
+def register_commands(pairs_group: typer.Typer) -> None:
     """Add the commands to the group."""
-    pairs.command("list")(listing)
-    pairs.command("pause")(pause)
-    pairs.command("table")(table)
-    pairs.command("show")(show)
-    pairs.command("settle")(settle)
-    pairs.command("ablate")(ablate)
-    pairs.command("accept")(_deciding("accept", "Keep a pair as the judge decided it."))
-    pairs.command("flip")(_deciding("flip", "Turn a pair: the refused greeting is the better one."))
-    pairs.command("discard")(_deciding("discard", "Take a pair out of the run's data set."))
+    pairs_group.command("list")(list_runs)
+    pairs_group.command("pause")(pause_run)
+    pairs_group.command("table")(show_table)
+    pairs_group.command("show")(show_pair)
+    pairs_group.command("settle")(settle_pairs)
+    pairs_group.command("ablate")(run_ablation)
+    pairs_group.command("accept")(_build_command("accept", "Keep a pair as the judge decided it."))
+    pairs_group.command("flip")(_build_command("flip", "Turn a pair: the refused greeting is the better one."))
+    pairs_group.command("discard")(_build_command("discard", "Take a pair out of the run's data set."))
 
 
-def listing(as_json: Json = False) -> None:
+def list_runs(as_json: JsonOption = False) -> None:
     """Every run, the newest first."""
     with open_services() as services:
-        result = {"runs": [_summary(run) for run in services.pairs.runs()]}
-    emit(result, as_json, lambda r: "\n".join(_run_line(run) for run in r["runs"]) or "There are no runs.")
+        run_list = {"runs": [_run_to_dict(pair_run) for pair_run in services.pairs.runs()]}
+    print_result(
+        run_list,
+        as_json,
+        lambda r: "\n".join(_format_run(pair_run) for pair_run in r["runs"]) or "There are no runs.",
+    )
 
 
-def pause(run: Run, as_json: Json = False) -> None:
+def pause_run(run: RunOption, as_json: JsonOption = False) -> None:
     """Let a run stop after the calls in flight, whether a job plays it or a command."""
     with open_services() as services:
-        result = _summary(services.pairs.pause(services.pairs.one(run).id))
-    emit(result, as_json, _run_line)
+        run_fields = _run_to_dict(services.pairs.pause(services.pairs.find_run(run).id))
+    print_result(run_fields, as_json, _format_run)
 
 
-def table(
-    run: Run,
+def show_table(
+    run: RunOption,
     state: Annotated[PairState | None, typer.Option(help="Only pairs in this state.")] = None,
     search: Annotated[str, typer.Option(help="Only pairs with these words.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
     offset: Annotated[int, typer.Option(min=0, help="After so many.")] = 0,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Pairs of a run, those that wait for a decision first."""
     with open_services() as services:
-        found = services.pairs.one(run)
-        page = services.pairs.page(found.id, PairFilter(state=state, search=search), offset, limit)
-    rows = [
+        pair_run = services.pairs.find_run(run)
+        pair_page = services.pairs.pair_page(pair_run.id, PairFilter(state=state, search=search), offset, limit)
+    pair_rows = [
         {
-            "pair": row.id,
-            "prompt": row.prompt,
-            "chosen": row.chosen,
-            "rejected": row.rejected,
-            "difference": row.difference,
-            "state": row.state.value,
-            "by": row.by.value,
-            "overturned": row.overturned,
+            "pair": pair_row.id,
+            "prompt": pair_row.prompt,
+            "chosen": pair_row.chosen,
+            "rejected": pair_row.rejected,
+            "difference": pair_row.difference,
+            "state": pair_row.state.value,
+            "by": pair_row.by.value,
+            "overturned": pair_row.overturned,
         }
-        for row in page.rows
+        for pair_row in pair_page.rows
     ]
-    emit({"run": found.id, "total": page.total, "pairs": rows}, as_json, _table_lines)
+    print_result({"run": pair_run.id, "total": pair_page.total, "pairs": pair_rows}, as_json, _format_table)
 
 
-def show(pair: Number, as_json: Json = False) -> None:
+def show_pair(pair_id: PairArgument, as_json: JsonOption = False) -> None:
     """One pair: where it comes from, both debates, and who decided."""
     with open_services() as services:
-        result = _detail(services.pairs.pair(pair))
-    emit(result, as_json, _debate_lines)
+        pair_fields = _pair_to_dict(services.pairs.pair_detail(pair_id))
+    print_result(pair_fields, as_json, _format_pair)
 
 
-def settle(run: Run, as_json: Json = False) -> None:
+def settle_pairs(run: RunOption, as_json: JsonOption = False) -> None:
     """Let people's complete answers decide the pairs that wait for them."""
     with open_services() as services:
-        found = services.pairs.one(run)
-        moved = services.pairs.settle(found.id)
-        result = {"run": found.id, "moved": moved, "states": services.pairs.funnel(found.id).states}
-    emit(result, as_json, lambda r: f"{r['moved']} pairs decided; now: {r['states']}")
+        pair_run = services.pairs.find_run(run)
+        moved_count = services.pairs.settle(pair_run.id)
+        settle_fields = {
+            "run": pair_run.id,
+            "moved": moved_count,
+            "states": services.pairs.funnel(pair_run.id).states,
+        }
+    print_result(settle_fields, as_json, lambda r: f"{r['moved']} pairs decided; now: {r['states']}")
 
 
-def ablate(
+def run_ablation(
     dataset: Annotated[str | None, typer.Option(help="Labelled data set to compare on.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Validate campaign to compare on.")] = None,
     judge: Annotated[str, typer.Option(help="A stored panel, or the kind itself.")] = "panel",
     endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="Cap on the cost of each variant.")] = None,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Only say what it would take.")] = False,
-    background: Annotated[bool, typer.Option("--background", help="Queue one job a variant.")] = False,
-    as_json: Json = False,
+    only_estimate: Annotated[bool, typer.Option("--estimate", help="Only say what it would take.")] = False,
+    in_background: Annotated[bool, typer.Option("--background", help="Queue one job a variant.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The panel without each of its agents, beside human labels. What is scored is not asked again."""
     if (dataset is None) == (campaign is None):
         raise UserError(
             "Name exactly one of --dataset and --campaign.", "请在 --dataset 和 --campaign 中恰好指定一个。"
         )
-    kind = TargetKind.DATASET if campaign is None else TargetKind.CAMPAIGN
-    target = Target(kind, dataset or campaign or "")
+    target_kind = TargetKind.DATASET if campaign is None else TargetKind.CAMPAIGN
+    scoring_target = ScoringTarget(target_kind, dataset or campaign or "")
     with open_services() as services:
-        spec = services.scoring.catalog.resolve(judge, endpoint)
-        if estimate:
-            result = _ablation_estimate(target, services.ablation.estimate(spec, target))
-            emit(result, as_json, lambda r: f"about {r['calls']} calls, cost {r['cost']:.4f}")
-        elif background:
-            jobs = [job.id for job in services.ablation.submit(spec, target, max_cost)]
-            emit({"reference": target.name, "jobs": jobs}, as_json, lambda r: f"jobs {r['jobs']}")
+        judge_spec = services.scoring.catalog.resolve(judge, endpoint)
+        if only_estimate:
+            ablation_fields = _estimate_to_dict(scoring_target, services.ablation.estimate(judge_spec, scoring_target))
+            print_result(ablation_fields, as_json, lambda r: f"about {r['calls']} calls, cost {r['cost']:.4f}")
+        elif in_background:
+            job_ids = [queued_job.id for queued_job in services.ablation.submit(judge_spec, scoring_target, max_cost)]
+            print_result({"reference": scoring_target.name, "jobs": job_ids}, as_json, lambda r: f"jobs {r['jobs']}")
         else:
-            done = services.ablation.run(spec, target, max_cost)
-            rows = services.ablation.table(spec, target.name)
-            result = {
-                "reference": target.name,
-                "judge": spec.name,
-                "states": [one.state.value for one in done],
-                "calls": sum(one.calls for one in done),
-                "cost": sum(one.cost for one in done),
-                "rows": [{"off": row.off or None, **flat(row.figures)} for row in rows],
+            finished_runs = services.ablation.run(judge_spec, scoring_target, max_cost)
+            ablation_rows = services.ablation.table(judge_spec, scoring_target.name)
+            ablation_fields = {
+                "reference": scoring_target.name,
+                "judge": judge_spec.name,
+                "states": [finished_run.state.value for finished_run in finished_runs],
+                "calls": sum(finished_run.calls for finished_run in finished_runs),
+                "cost": sum(finished_run.cost for finished_run in finished_runs),
+                "rows": [
+                    {"off": ablation_row.off or None, **flatten_judge_row(ablation_row.figures)}
+                    for ablation_row in ablation_rows
+                ],
             }
-            emit(result, as_json, lambda _: "\n".join(map(_ablation_line, rows)))
+            print_result(ablation_fields, as_json, lambda _: "\n".join(map(_format_ablation, ablation_rows)))
 
 
-def _ablation_estimate(target: Target, rough: list[RunEstimate]) -> dict[str, Any]:
+def _estimate_to_dict(scoring_target: ScoringTarget, variant_estimates: list[RunEstimate]) -> dict[str, Any]:
     return {
-        "reference": target.name,
+        "reference": scoring_target.name,
         "estimate": True,
-        "calls": sum(one.calls for one in rough),
-        "tokens": sum(one.tokens for one in rough),
-        "cost": sum(one.cost for one in rough),
-        "seconds": sum(one.seconds for one in rough),
+        "calls": sum(variant_estimate.calls for variant_estimate in variant_estimates),
+        "tokens": sum(variant_estimate.tokens for variant_estimate in variant_estimates),
+        "cost": sum(variant_estimate.cost for variant_estimate in variant_estimates),
+        "seconds": sum(variant_estimate.seconds for variant_estimate in variant_estimates),
     }
 
 
-def _ablation_line(row: AblationRow) -> str:
-    figures = row.figures
-    shown = [
-        f"{name} – ({figure.why.en if figure.why else ''})"
+def _format_ablation(ablation_row: AblationRow) -> str:
+    figures = ablation_row.figures
+    figure_texts = [
+        f"{figure_name} – ({figure.why.en if figure.why else ''})"
         if figure.value is None
-        else f"{name} {figure.value:.3f}" + (f" (n {figure.n})" if figure.n != figures.n else "")
-        for name in ("accuracy", "kappa", "auc", "matched_auc")
-        for figure in [getattr(figures, name)]
+        else f"{figure_name} {figure.value:.3f}" + (f" (n {figure.n})" if figure.n != figures.n else "")
+        for figure_name in ("accuracy", "kappa", "auc", "matched_auc")
+        for figure in [getattr(figures, figure_name)]
     ]
-    who = f"without {row.off}" if row.off else "whole panel"
-    counts = f"n {figures.n:>6}  unscored {figures.unscored:>5} (never asked {figures.never_asked})"
-    return f"{who:<17}  {counts}  {'  '.join(shown)}"
+    panel_text = f"without {ablation_row.off}" if ablation_row.off else "whole panel"
+    count_text = f"n {figures.n:>6}  unscored {figures.unscored:>5} (never asked {figures.never_asked})"
+    return f"{panel_text:<17}  {count_text}  {'  '.join(figure_texts)}"
 
 
-def _deciding(action: str, help_text: str) -> Any:
+def _build_command(decision_action: str, help_text: str) -> Any:
     def command(
-        pair: Number,
+        pair_id: PairArgument,
         name: Annotated[str, typer.Option(help="Who decides.")] = "",
         note: Annotated[str, typer.Option(help="Why.")] = "",
-        as_json: Json = False,
+        as_json: JsonOption = False,
     ) -> None:
         with open_services() as services:
-            result = _detail(services.pairs.decide(pair, action, name, note))
-        emit(result, as_json, lambda r: f"pair {r['pair']} is {r['state']}")
+            pair_fields = _pair_to_dict(services.pairs.decide(pair_id, decision_action, name, note))
+        print_result(pair_fields, as_json, lambda r: f"pair {r['pair']} is {r['state']}")
 
     command.__doc__ = help_text
     return command
 
 
-def _summary(run: PairRunInfo) -> dict[str, Any]:
-    after = run.report.after if run.report else None
+def _run_to_dict(pair_run: PairRunInfo) -> dict[str, Any]:
+    balance_after = pair_run.report.after if pair_run.report else None
     return {
-        "run": run.id,
-        "name": run.name,
-        "stage": run.stage.value,
-        "job": run.job,
-        "playing": _playing(run.playing),
-        "judge": run.request.judge.name,
-        "version": run.judge_version,
-        "generators": list(run.request.plan.generators),
-        "pairs": after.pairs if after else None,
-        "length_accuracy": after.length if after else None,
-        "style_accuracy": after.style if after else None,
-        "calls": run.calls,
-        "cost": run.cost,
-        "created_at": run.created_at.isoformat(),
-        "finished_at": run.finished_at.isoformat() if run.finished_at else None,
+        "run": pair_run.id,
+        "name": pair_run.name,
+        "stage": pair_run.stage.value,
+        "job": pair_run.job,
+        "playing": _holder_to_dict(pair_run.playing),
+        "judge": pair_run.request.judge.name,
+        "version": pair_run.judge_version,
+        "generators": list(pair_run.request.plan.generators),
+        "pairs": balance_after.pairs if balance_after else None,
+        "length_accuracy": balance_after.length if balance_after else None,
+        "style_accuracy": balance_after.style if balance_after else None,
+        "calls": pair_run.calls,
+        "cost": pair_run.cost,
+        "created_at": pair_run.created_at.isoformat(),
+        "finished_at": pair_run.finished_at.isoformat() if pair_run.finished_at else None,
     }
 
 
-def _playing(who: Playing | None) -> dict[str, Any] | None:
-    return asdict(who) if who else None
+def _holder_to_dict(run_holder: RunHolder | None) -> dict[str, Any] | None:
+    return asdict(run_holder) if run_holder else None
 
 
-def _run_line(run: dict[str, Any]) -> str:
-    pairs = f"{run['pairs']} pairs" if run["stage"] == Stage.DONE else run["stage"]
-    return f"{run['run']:>4}  {run['name']:<24}  {pairs}{_player_line(run['playing'])}"
+def _format_run(run_fields: dict[str, Any]) -> str:
+    pairs_text = f"{run_fields['pairs']} pairs" if run_fields["stage"] == PairStage.DONE else run_fields["stage"]
+    return f"{run_fields['run']:>4}  {run_fields['name']:<24}  {pairs_text}{_format_holder(run_fields['playing'])}"
 
 
-def _player_line(who: dict[str, Any] | None) -> str:
-    if who is None:
+def _format_holder(holder_fields: dict[str, Any] | None) -> str:
+    if holder_fields is None:
         return ""
-    stopping = ", asked to stop" if who["stopping"] else ""
-    return f"  (played by process {who['pid']} on {who['host']}{stopping})"
+    stopping_note = ", asked to stop" if holder_fields["stopping"] else ""
+    return f"  (played by process {holder_fields['pid']} on {holder_fields['host']}{stopping_note})"
 
 
-def _table_lines(result: dict[str, Any]) -> str:
-    rows = [
-        f"{row['pair']:>6}  {row['state']:<9}  {row['prompt']}  {row['chosen']}  >  {row['rejected']}"
-        for row in result["pairs"]
+def _format_table(table_fields: dict[str, Any]) -> str:
+    table_lines = [
+        f"{pair_row['pair']:>6}  {pair_row['state']:<9}  {pair_row['prompt']}  {pair_row['chosen']}  >  {pair_row['rejected']}"
+        for pair_row in table_fields["pairs"]
     ]
-    return "\n".join([*rows, f"{result['total']} pairs"])
+    return "\n".join([*table_lines, f"{table_fields['total']} pairs"])
 
 
-def _detail(pair: PairDetail) -> dict[str, Any]:
+def _pair_to_dict(pair_detail: PairDetail) -> dict[str, Any]:
     return {
-        "pair": pair.id,
-        "run": pair.run,
-        "playing": _playing(pair.playing),
-        "prompt": pair.prompt,
-        "state": pair.state.value,
-        "difference": pair.difference,
-        "judge": pair.judge,
-        "version": pair.judge_version,
-        "second_judge": pair.second_judge or None,
-        "second_version": pair.second_version or None,
-        "prompts": dict(pair.prompts),
-        "chosen": _side(pair.chosen),
-        "rejected": _side(pair.rejected),
+        "pair": pair_detail.id,
+        "run": pair_detail.run,
+        "playing": _holder_to_dict(pair_detail.playing),
+        "prompt": pair_detail.prompt,
+        "state": pair_detail.state.value,
+        "difference": pair_detail.difference,
+        "judge": pair_detail.judge,
+        "version": pair_detail.judge_version,
+        "second_judge": pair_detail.second_judge or None,
+        "second_version": pair_detail.second_version or None,
+        "prompts": dict(pair_detail.prompts),
+        "chosen": _candidate_to_dict(pair_detail.chosen),
+        "rejected": _candidate_to_dict(pair_detail.rejected),
         "decisions": [
             {
-                "state": one.state.value,
-                "by": one.by.value,
-                "name": one.name,
-                "note": one.note,
-                "at": one.at.isoformat(),
+                "state": decision.state.value,
+                "by": decision.by.value,
+                "name": decision.name,
+                "note": decision.note,
+                "at": decision.at.isoformat(),
             }
-            for one in pair.decisions
+            for decision in pair_detail.decisions
         ],
     }
 
 
-def _side(side: Side) -> dict[str, Any]:
+def _candidate_to_dict(candidate: PairSide) -> dict[str, Any]:
     return {
-        "text": side.text,
-        "generator": side.generator,
-        "model": side.model,
-        "recipe": dict(side.recipe),
-        "call": side.call_id,
-        "value": side.value,
-        "reason": side.reason,
-        "details": {key: value for key, value in side.details.items() if key != "raw"},
-        "people": list(side.people),
-        "again": _again(side.again) if side.again else None,
+        "text": candidate.text,
+        "generator": candidate.generator,
+        "model": candidate.model,
+        "recipe": dict(candidate.recipe),
+        "call": candidate.call_id,
+        "value": candidate.value,
+        "reason": candidate.reason,
+        "details": {
+            detail_name: detail_value for detail_name, detail_value in candidate.details.items() if detail_name != "raw"
+        },
+        "people": list(candidate.people),
+        "again": _second_opinion_to_dict(candidate.again) if candidate.again else None,
     }
 
 
-def _debate_lines(pair: dict[str, Any]) -> str:
-    run = f"run {pair['run']}{_player_line(pair['playing'])}"
-    lines = [f"pair {pair['pair']} of {run}: {pair['state']}", f"request: {pair['prompt']}"]
-    for name in ("chosen", "rejected"):
-        lines += ["", f"{name}: {pair[name]['text']}", *_talk_lines(pair[name])]
-    judges = [f"judge {pair['judge']} {pair['version']}"]
-    judges += (
-        [f"second judge {pair['second_judge']} {pair['second_version']}"] if pair["second_judge"] else []
-    )
-    history = [
-        f"  {one['at'][:16]} {one['by']} {one['name']}: {one['state']} {one['note']}"
-        for one in pair["decisions"]
+def _format_pair(pair_fields: dict[str, Any]) -> str:
+    run_text = f"run {pair_fields['run']}{_format_holder(pair_fields['playing'])}"
+    output_lines = [
+        f"pair {pair_fields['pair']} of {run_text}: {pair_fields['state']}",
+        f"request: {pair_fields['prompt']}",
     ]
-    return "\n".join([*lines, "", "; ".join(judges), *history])
+    for candidate_role in ("chosen", "rejected"):
+        output_lines += [
+            "",
+            f"{candidate_role}: {pair_fields[candidate_role]['text']}",
+            *_format_candidate(pair_fields[candidate_role]),
+        ]
+    judge_texts = [f"judge {pair_fields['judge']} {pair_fields['version']}"]
+    judge_texts += (
+        [f"second judge {pair_fields['second_judge']} {pair_fields['second_version']}"]
+        if pair_fields["second_judge"]
+        else []
+    )
+    history_lines = [
+        f"  {decision['at'][:16]} {decision['by']} {decision['name']}: {decision['state']} {decision['note']}"
+        for decision in pair_fields["decisions"]
+    ]
+    return "\n".join([*output_lines, "", "; ".join(judge_texts), *history_lines])
 
 
-def _talk_lines(side: dict[str, Any]) -> list[str]:
-    said, recipe = side["details"], side["recipe"]
-    asked = ", ".join(f"{key} {value}" for key, value in recipe.items())
-    lines = [f"  written by {side['generator']} ({asked}), call {side['call']}"]
-    lines += [f"  {key}: {one}" for key in ("merits", "faults") for one in said.get(key, ())]
-    for key in ("first", "final"):
-        if key in said:
-            lines.append(f"  {key} verdict: {said[key]['verdict']} {said[key].get('explanation', '')}")
-    lines.append(f"  verdict: {side['value']}" + (", overturned" if said.get("overturned") else ""))
-    if side["again"]:
-        lines.append(f"  second opinion: {side['again']['value']} {side['again']['reason']}")
-    if side["people"]:
-        lines.append(f"  people: {side['people']}")
-    return lines
+def _format_candidate(candidate_fields: dict[str, Any]) -> list[str]:
+    debate_details, recipe = candidate_fields["details"], candidate_fields["recipe"]
+    recipe_text = ", ".join(f"{entry_name} {entry_value}" for entry_name, entry_value in recipe.items())
+    output_lines = [f"  written by {candidate_fields['generator']} ({recipe_text}), call {candidate_fields['call']}"]
+    output_lines += [
+        f"  {entry_name}: {debate_remark}"
+        for entry_name in ("merits", "faults")
+        for debate_remark in debate_details.get(entry_name, ())
+    ]
+    for entry_name in ("first", "final"):
+        if entry_name in debate_details:
+            output_lines.append(
+                f"  {entry_name} verdict: {debate_details[entry_name]['verdict']} {debate_details[entry_name].get('explanation', '')}"
+            )
+    output_lines.append(
+        f"  verdict: {candidate_fields['value']}" + (", overturned" if debate_details.get("overturned") else "")
+    )
+    if candidate_fields["again"]:
+        output_lines.append(
+            f"  second opinion: {candidate_fields['again']['value']} {candidate_fields['again']['reason']}"
+        )
+    if candidate_fields["people"]:
+        output_lines.append(f"  people: {candidate_fields['people']}")
+    return output_lines
 
 
-def _again(said: Again) -> dict[str, Any]:
-    return {"value": said.value, "reason": said.reason, "calls": list(said.details.get("calls", ()))}
+def _second_opinion_to_dict(second_opinion: SecondVerdict) -> dict[str, Any]:
+    return {
+        "value": second_opinion.value,
+        "reason": second_opinion.reason,
+        "calls": list(second_opinion.details.get("calls", ())),
+    }

@@ -5,27 +5,27 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.output import Json, emit
+from backend.cli.output import JsonOption, print_result
 from backend.cli.principles_file import read_principles
 from backend.cli.principles_plain import (
-    plain_report_row,
-    plain_run,
-    plain_version,
-    report_line,
-    run_lines,
-    version_line,
+    format_report_row,
+    format_run,
+    format_version,
+    report_row_to_dict,
+    run_to_dict,
+    version_to_dict,
 )
 from backend.errors import UserError
 from backend.evolution.records import ComparisonInfo
 from backend.principles.vocabulary import Role
 from backend.services import open_services
 
-Version = Annotated[int, typer.Argument(metavar="VERSION", help="Number of a version.")]
-Author = Annotated[str, typer.Option(help="Who does it.")]
-Reason = Annotated[str, typer.Option(help="Why.")]
+VersionArgument = Annotated[int, typer.Argument(metavar="VERSION", help="Number of a version.")]
+AuthorOption = Annotated[str, typer.Option(help="Who does it.")]
+ReasonOption = Annotated[str, typer.Option(help="Why.")]
 
 
-def register(group: typer.Typer) -> None:
+def register(principles_group: typer.Typer) -> None:
     """Add the commands to the group."""
     for command in (
         runs,
@@ -41,199 +41,225 @@ def register(group: typer.Typer) -> None:
         report,
         answer,
     ):
-        name = {"list_versions": "list"}.get(command.__name__, command.__name__)
-        group.command(name)(command)
+        command_name = {"list_versions": "list"}.get(command.__name__, command.__name__)
+        principles_group.command(command_name)(command)
 
 
-def runs(as_json: Json = False) -> None:
+def runs(as_json: JsonOption = False) -> None:
     """List the runs, the newest first."""
     with open_services() as services:
         archive = services.evolution.archive
-        result = {"runs": [plain_run(one, archive.versions(one.id)) for one in services.evolution.runs()]}
-    emit(result, as_json, lambda r: "\n".join(map(run_lines, r["runs"])) or "There are no runs yet.")
+        run_list = {
+            "runs": [run_to_dict(run_info, archive.versions(run_info.id)) for run_info in services.evolution.runs()]
+        }
+    print_result(run_list, as_json, lambda r: "\n".join(map(format_run, r["runs"])) or "There are no runs yet.")
 
 
 def pause(
-    run: Annotated[int, typer.Argument(metavar="RUN", help="Number of a run.")], as_json: Json = False
+    run_id: Annotated[int, typer.Argument(metavar="RUN", help="Number of a run.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Let a run stop after the calls in flight, whether a job plays it or a command."""
     with open_services() as services:
-        info = services.evolution.pause(run)
-        result = plain_run(info, services.evolution.archive.versions(run))
-    emit(result, as_json, run_lines)
+        run_info = services.evolution.pause(run_id)
+        run_fields = run_to_dict(run_info, services.evolution.archive.versions(run_id))
+    print_result(run_fields, as_json, format_run)
 
 
 def list_versions(
     run: Annotated[int | None, typer.Option(help="Only versions of this run.")] = None,
     role: Annotated[Role | None, typer.Option(help="Only S_D or only S_G.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List versions in the order they came."""
     with open_services() as services:
-        result = {"versions": [plain_version(one) for one in services.evolution.archive.versions(run, role)]}
-    emit(
-        result, as_json, lambda r: "\n".join(map(version_line, r["versions"])) or "There are no versions yet."
+        version_list = {
+            "versions": [
+                version_to_dict(version_info) for version_info in services.evolution.archive.versions(run, role)
+            ]
+        }
+    print_result(
+        version_list,
+        as_json,
+        lambda r: "\n".join(map(format_version, r["versions"])) or "There are no versions yet.",
     )
 
 
-def show(version: Version, as_json: Json = False) -> None:
+def show(version_id: VersionArgument, as_json: JsonOption = False) -> None:
     """One version with its rules and what they were learnt from."""
     with open_services() as services:
-        result = plain_version(services.evolution.archive.version(version))
-    emit(result, as_json, _shown)
+        version_fields = version_to_dict(services.evolution.archive.version(version_id))
+    print_result(version_fields, as_json, _format_version_rules)
 
 
-def diff(before: Version, after: Version, as_json: Json = False) -> None:
+def diff(before_id: VersionArgument, after_id: VersionArgument, as_json: JsonOption = False) -> None:
     """What became of each rule from one version to another."""
     with open_services() as services:
-        lines = services.evolution.archive.diff(before, after)
-    result = {
-        "before": before,
-        "after": after,
-        "lines": [{"sign": sign, "text": text} for sign, text in lines],
+        diff_lines = services.evolution.archive.diff(before_id, after_id)
+    diff_fields = {
+        "before": before_id,
+        "after": after_id,
+        "lines": [{"sign": change_sign, "text": rule_text} for change_sign, rule_text in diff_lines],
     }
-    emit(result, as_json, lambda r: "\n".join(f"{one['sign']} {one['text']}" for one in r["lines"]))
+    print_result(
+        diff_fields,
+        as_json,
+        lambda r: "\n".join(f"{diff_line['sign']} {diff_line['text']}" for diff_line in r["lines"]),
+    )
 
 
 def edit(
-    version: Version,
+    version_id: VersionArgument,
     rules: Annotated[Path, typer.Option(help="Text file of at most ten rules, one a line.")],
-    author: Author,
-    reason: Reason,
-    as_json: Json = False,
+    author: AuthorOption,
+    reason: ReasonOption,
+    as_json: JsonOption = False,
 ) -> None:
     """A new version by hand."""
     with open_services() as services:
-        made = services.evolution.archive.edit(version, read_principles(rules), author, reason)
-    emit(plain_version(made), as_json, _shown)
+        new_version = services.evolution.archive.edit(version_id, read_principles(rules), author, reason)
+    print_result(version_to_dict(new_version), as_json, _format_version_rules)
 
 
 def fork(
-    version: Version,
+    version_id: VersionArgument,
     dataset: Annotated[str, typer.Option(help="Labels of the new run.")],
     rounds: Annotated[int | None, typer.Option(help="The most rounds.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Endpoint of every agent, by name.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Queue a run that begins with this version."""
     with open_services() as services:
-        made = services.evolution.fork(version, dataset, rounds, endpoint)
-        result = plain_run(made, services.evolution.archive.versions(made.id))
-    emit(result, as_json, lambda r: f"run {r['run']}, job {r['job']}")
+        new_run = services.evolution.fork(version_id, dataset, rounds, endpoint)
+        run_fields = run_to_dict(new_run, services.evolution.archive.versions(new_run.id))
+    print_result(run_fields, as_json, lambda r: f"run {r['run']}, job {r['job']}")
 
 
-def back(version: Version, author: Author, reason: Reason, as_json: Json = False) -> None:
+def back(version_id: VersionArgument, author: AuthorOption, reason: ReasonOption, as_json: JsonOption = False) -> None:
     """Make a version current, an earlier one too."""
     with open_services() as services:
-        made = services.evolution.archive.mark(version, author, reason)
-    emit(plain_version(made), as_json, _shown)
+        marked_version = services.evolution.archive.mark(version_id, author, reason)
+    print_result(version_to_dict(marked_version), as_json, _format_version_rules)
 
 
 def compare(
-    first: Version,
-    second: Version,
+    first_id: VersionArgument,
+    second_id: VersionArgument,
     dataset: Annotated[str, typer.Option(help="Labels on which they are compared.")],
     endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Let two S_D read the same labels."""
     with open_services() as services:
-        comparisons = services.evolution.comparisons
-        made = comparisons.play(comparisons.create(first, second, dataset, endpoint).id)
-    emit(plain_comparison(made), as_json, _compared)
+        comparison_service = services.evolution.comparisons
+        comparison = comparison_service.play(comparison_service.create(first_id, second_id, dataset, endpoint).id)
+    print_result(comparison_to_dict(comparison), as_json, _format_comparison)
 
 
 def publish(
-    version: Version,
+    version_id: VersionArgument,
     name: Annotated[str, typer.Option(help="Name of the judge.")],
     endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers; default: the run's.")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Keep an S_D as a judge; it scores exactly as the Detector did."""
     with open_services() as services:
-        judge = services.evolution.archive.publish(version, name, endpoint)
-    result = {
-        "principles": version,
+        judge = services.evolution.archive.publish(version_id, name, endpoint)
+    judge_fields = {
+        "principles": version_id,
         "judge": judge.name,
         "version": judge.version,
         "endpoint": judge.endpoint,
     }
-    emit(result, as_json, lambda r: f"{r['judge']} {r['version']}")
+    print_result(judge_fields, as_json, lambda r: f"{r['judge']} {r['version']}")
 
 
 def report(
-    runs: Annotated[list[int], typer.Argument(metavar="RUN…", help="Finished runs on the same labels.")],
-    as_json: Json = False,
+    run_ids: Annotated[list[int], typer.Argument(metavar="RUN…", help="Finished runs on the same labels.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Searches side by side on the locked set: the beginning, a plain rewriting, each run, the baselines."""
     with open_services() as services:
-        rows = services.evolution.report(runs)
-    result = {"rows": [plain_report_row(one) for one in rows]}
-    emit(result, as_json, lambda r: "\n".join(map(report_line, r["rows"])))
+        report_rows = services.evolution.report(run_ids)
+    report_fields = {"rows": [report_row_to_dict(report_row) for report_row in report_rows]}
+    print_result(report_fields, as_json, lambda r: "\n".join(map(format_report_row, r["rows"])))
 
 
 def answer(
-    run: Annotated[int, typer.Argument(metavar="RUN", help="Number of a run.")],
-    case: Annotated[str | None, typer.Argument(metavar="ROUND.PHASE.NUMBER", help="The open case.")] = None,
-    there: Annotated[bool, typer.Option("--yes/--no", help="Whether the flaw is really there.")] = True,
+    run_id: Annotated[int, typer.Argument(metavar="RUN", help="Number of a run.")],
+    case_text: Annotated[str | None, typer.Argument(metavar="ROUND.PHASE.NUMBER", help="The open case.")] = None,
+    flaw_confirmed: Annotated[bool, typer.Option("--yes/--no", help="Whether the flaw is really there.")] = True,
     person: Annotated[str, typer.Option(help="Who says so.")] = "",
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List planted flaws that wait for a person, or answer one."""
     with open_services() as services:
-        if case is not None:
-            services.evolution.answer(run, *_case(case), there, person)
-        cases = services.evolution.open_cases(run)
-    result = {
-        "run": run,
+        if case_text is not None:
+            services.evolution.answer(run_id, *_parse_case(case_text), flaw_confirmed, person)
+        open_cases = services.evolution.open_cases(run_id)
+    case_fields = {
+        "run": run_id,
         "open": [
             {
-                "case": f"{one.round}.{one.phase}.{one.number}",
-                "prompt": one.prompt,
-                "greeting": one.greeting,
-                "flaw": one.flaw,
-                "place": one.place,
-                "explanation": one.explanation,
+                "case": f"{open_case.round}.{open_case.phase}.{open_case.number}",
+                "prompt": open_case.prompt,
+                "greeting": open_case.greeting,
+                "flaw": open_case.flaw,
+                "place": open_case.place,
+                "explanation": open_case.explanation,
             }
-            for one in cases
+            for open_case in open_cases
         ],
     }
-    emit(
-        result,
+    print_result(
+        case_fields,
         as_json,
-        lambda r: "\n".join(f"{c['case']}: {c['greeting']}" for c in r["open"]) or "none open",
+        lambda r: (
+            "\n".join(f"{case_entry['case']}: {case_entry['greeting']}" for case_entry in r["open"]) or "none open"
+        ),
     )
 
 
-def _case(given: str) -> tuple[int, str, int]:
-    number, _, rest = given.partition(".")
-    phase, _, place = rest.partition(".")
-    if not (number.isascii() and number.isdigit() and place.isascii() and place.isdigit()):
+def _parse_case(case_text: str) -> tuple[int, str, int]:
+    round_number, _, remainder = case_text.partition(".")
+    phase_name, _, case_number = remainder.partition(".")
+    if not (round_number.isascii() and round_number.isdigit() and case_number.isascii() and case_number.isdigit()):
         raise UserError(
-            f"“{given}” names no case; write it as the list does, such as 1.adversary.0.",
-            f"“{given}”不是一条记录，请照列表的写法，例如 1.adversary.0。",
+            f"“{case_text}” names no case; write it as the list does, such as 1.adversary.0.",
+            f"“{case_text}”不是一条记录，请照列表的写法，例如 1.adversary.0。",
         )
-    return int(number), phase, int(place)
+    return int(round_number), phase_name, int(case_number)
 
 
-def plain_comparison(made: ComparisonInfo) -> dict[str, Any]:
+def comparison_to_dict(comparison: ComparisonInfo) -> dict[str, Any]:
     """A comparison with stable keys."""
     return {
-        "comparison": made.id,
-        "first": made.first,
-        "second": made.second,
-        "dataset": made.dataset,
-        "endpoint": made.endpoint,
-        "result": made.result,
+        "comparison": comparison.id,
+        "first": comparison.first,
+        "second": comparison.second,
+        "dataset": comparison.dataset,
+        "endpoint": comparison.endpoint,
+        "result": comparison.result,
     }
 
 
-def _shown(one: dict[str, Any]) -> str:
-    rules = [f"  {place}. {rule['text']}" for place, rule in enumerate(one["rules"], 1)]
-    return "\n".join([version_line(one), *rules])
+def _format_version_rules(version_fields: dict[str, Any]) -> str:
+    rule_lines = [f"  {position}. {rule['text']}" for position, rule in enumerate(version_fields["rules"], 1)]
+    return "\n".join([format_version(version_fields), *rule_lines])
 
 
-def _compared(result: dict[str, Any]) -> str:
-    rows, change = result["result"]["rows"], result["result"]["change"]
-    lines = [f"{row['name']}: accuracy {row['accuracy']['value']:.3f}, n {row['n']}" for row in rows]
-    return "\n".join([*lines, f"{change['fixed']} mended, {change['broken']} broken, p = {change['p']:.3g}"])
+def _format_comparison(comparison_fields: dict[str, Any]) -> str:
+    comparison_rows, change_figures = (
+        comparison_fields["result"]["rows"],
+        comparison_fields["result"]["change"],
+    )
+    output_lines = [
+        f"{comparison_row['name']}: accuracy {comparison_row['accuracy']['value']:.3f}, n {comparison_row['n']}"
+        for comparison_row in comparison_rows
+    ]
+    return "\n".join(
+        [
+            *output_lines,
+            f"{change_figures['fixed']} mended, {change_figures['broken']} broken, p = {change_figures['p']:.3g}",
+        ]
+    )

@@ -6,133 +6,157 @@ from typing import Any
 
 from backend.evolution.records import RunInfo, VersionInfo
 from backend.evolution.reporting import ReportRow
-from backend.evolution.told import told
-from backend.evolution.uses import Uses
-from backend.principles.locked import BEST, START
+from backend.evolution.told import explain_decision
+from backend.evolution.uses import LockedSetUses
+from backend.principles.locked import BEST_ROW, START_ROW
 
 
-def plain_run(info: RunInfo, versions: Sequence[VersionInfo]) -> dict[str, Any]:
+def run_to_dict(run_info: RunInfo, versions: Sequence[VersionInfo]) -> dict[str, Any]:
     """A run with all its versions; `locked` holds accuracy before and after, null until it is over."""
     return {
-        "run": info.id,
-        "dataset": info.dataset,
-        "optimizer": info.settings.search.value,
-        "state": info.state.value,
-        "playing": asdict(info.playing) if info.playing else None,
-        "rounds": info.rounds,
-        "accepted": info.accepted,
-        "rejected": info.rejected,
-        "versions": [plain_version(one) for one in versions],
-        "best": info.best,
-        "locked": plain_locked(info.locked),
-        "labels": dict(info.labels),
-        "calls": info.calls,
-        "tokens": info.tokens,
-        "cost": info.cost,
-        "job": info.job,
-        "error": info.error.en if info.error else None,
+        "run": run_info.id,
+        "dataset": run_info.dataset,
+        "optimizer": run_info.settings.search.value,
+        "state": run_info.state.value,
+        "playing": asdict(run_info.playing) if run_info.playing else None,
+        "rounds": run_info.rounds,
+        "accepted": run_info.accepted,
+        "rejected": run_info.rejected,
+        "versions": [version_to_dict(version_info) for version_info in versions],
+        "best": run_info.best,
+        "locked": locked_to_dict(run_info.locked),
+        "labels": dict(run_info.labels),
+        "calls": run_info.calls,
+        "tokens": run_info.tokens,
+        "cost": run_info.cost,
+        "job": run_info.job,
+        "error": run_info.error.en if run_info.error else None,
     }
 
 
-def plain_version(one: VersionInfo) -> dict[str, Any]:
+def version_to_dict(version_info: VersionInfo) -> dict[str, Any]:
     """A version and what became of it."""
     return {
-        "id": one.id,
-        "role": one.role.value,
-        "parent": one.parent,
-        "run": one.run,
-        "round": one.round,
-        "proposer": one.proposer.value,
-        "author": one.author or None,
-        "note": one.note or None,
-        "gate_score": one.score,
-        "gate_low": one.low,
-        "gate_high": one.high,
-        "accepted": one.accepted,
-        "why": one.why.value if one.why else None,
-        "reason": told(one.why, one.facts).en if one.why else None,
-        "calls": one.calls,
-        "cost": one.cost,
-        "current": one.current,
+        "id": version_info.id,
+        "role": version_info.role.value,
+        "parent": version_info.parent,
+        "run": version_info.run,
+        "round": version_info.round,
+        "proposer": version_info.proposer.value,
+        "author": version_info.author or None,
+        "note": version_info.note or None,
+        "gate_score": version_info.score,
+        "gate_low": version_info.low,
+        "gate_high": version_info.high,
+        "accepted": version_info.accepted,
+        "why": version_info.why.value if version_info.why else None,
+        "reason": explain_decision(version_info.why, version_info.facts).en if version_info.why else None,
+        "calls": version_info.calls,
+        "cost": version_info.cost,
+        "current": version_info.current,
         "rules": [
-            {"id": rule.id, "text": rule.text, "evidence": list(rule.evidence)} for rule in one.rules.rules
+            {"id": rule.id, "text": rule.text, "evidence": list(rule.evidence)} for rule in version_info.rules.rules
         ],
     }
 
 
-def plain_locked(data: Mapping[str, Any] | None) -> dict[str, Any]:
+def locked_to_dict(locked_figures: Mapping[str, Any] | None) -> dict[str, Any]:
     """Accuracy on the locked set before and after, and every figure of every row."""
-    if data is None:
+    if locked_figures is None:
         return {"before": None, "after": None, "rows": [], "change": None}
-    rows = {row["name"]: row for row in data["rows"]}
+    rows_by_name = {locked_row["name"]: locked_row for locked_row in locked_figures["rows"]}
     return {
-        "before": rows[START]["accuracy"]["value"],
-        "after": rows[BEST]["accuracy"]["value"],
-        "rows": [_row(row) for row in data["rows"]],
-        "change": data["change"],
+        "before": rows_by_name[START_ROW]["accuracy"]["value"],
+        "after": rows_by_name[BEST_ROW]["accuracy"]["value"],
+        "rows": [_locked_row_to_dict(locked_row) for locked_row in locked_figures["rows"]],
+        "change": locked_figures["change"],
     }
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    figures = {name: value for name, value in row.items() if isinstance(value, Mapping)}
-    plain = {name: value["value"] for name, value in figures.items()}
-    bounds = {f"{name}_{end}": value[end] for name, value in figures.items() for end in ("low", "high")}
-    bounds |= {f"{name}_n": value.get("n") for name, value in figures.items()}
-    return {"name": row["name"], "n": row["n"], "unscored": row["unscored"], **plain, **bounds}
+def _locked_row_to_dict(locked_row: Mapping[str, Any]) -> dict[str, Any]:
+    figures = {
+        figure_name: figure_fields
+        for figure_name, figure_fields in locked_row.items()
+        if isinstance(figure_fields, Mapping)
+    }
+    figure_values = {figure_name: figure_fields["value"] for figure_name, figure_fields in figures.items()}
+    bounds = {
+        f"{figure_name}_{bound_name}": figure_fields[bound_name]
+        for figure_name, figure_fields in figures.items()
+        for bound_name in ("low", "high")
+    }
+    bounds |= {f"{figure_name}_n": figure_fields.get("n") for figure_name, figure_fields in figures.items()}
+    return {
+        "name": locked_row["name"],
+        "n": locked_row["n"],
+        "unscored": locked_row["unscored"],
+        **figure_values,
+        **bounds,
+    }
 
 
-def plain_uses(uses: Uses) -> dict[str, Any]:
+def uses_to_dict(label_uses: LockedSetUses) -> dict[str, Any]:
     """Who read locked labels before: `number` is the how-manieth use this one is."""
-    return {"runs": list(uses.runs), "comparisons": uses.comparisons, "number": uses.number}
+    return {"runs": list(label_uses.runs), "comparisons": label_uses.comparisons, "number": label_uses.number}
 
 
-def plain_report_row(one: ReportRow) -> dict[str, Any]:
+def report_row_to_dict(report_row: ReportRow) -> dict[str, Any]:
     """A row of the report over runs."""
-    used = {"run": one.run, "version": one.version, "calls": one.calls, "cost": one.cost}
-    earlier = plain_uses(one.uses) if one.uses else None
-    return {**_row(one.figures), "name": one.name, **used, "locked_uses": earlier}
+    run_fields = {
+        "run": report_row.run,
+        "version": report_row.version,
+        "calls": report_row.calls,
+        "cost": report_row.cost,
+    }
+    earlier_uses = uses_to_dict(report_row.uses) if report_row.uses else None
+    return {
+        **_locked_row_to_dict(report_row.figures),
+        "name": report_row.name,
+        **run_fields,
+        "locked_uses": earlier_uses,
+    }
 
 
-def report_line(row: Mapping[str, Any]) -> str:
+def format_report_row(report_fields: Mapping[str, Any]) -> str:
     """A row of the report for people."""
-    figures = "  ".join(
-        f"{name} {'–' if row[name] is None else format(row[name], '.3f')}"
-        for name in ("accuracy", "kappa", "auc", "matched_auc")
+    figure_text = "  ".join(
+        f"{figure_name} {'–' if report_fields[figure_name] is None else format(report_fields[figure_name], '.3f')}"
+        for figure_name in ("accuracy", "kappa", "auc", "matched_auc")
     )
-    used = "" if row["calls"] is None else f"  {row['calls']} calls, cost {row['cost']:.4f}"
-    use = row["locked_uses"]["number"] if row["locked_uses"] else 1
-    again = f"  (use {use} of these locked labels)" if use > 1 else ""
-    return f"{row['name']:<10}  n {row['n']} ({row['unscored']} unscored)  {figures}{used}{again}"
+    cost_text = (
+        "" if report_fields["calls"] is None else f"  {report_fields['calls']} calls, cost {report_fields['cost']:.4f}"
+    )
+    use_number = report_fields["locked_uses"]["number"] if report_fields["locked_uses"] else 1
+    use_note = f"  (use {use_number} of these locked labels)" if use_number > 1 else ""
+    return f"{report_fields['name']:<10}  n {report_fields['n']} ({report_fields['unscored']} unscored)  {figure_text}{cost_text}{use_note}"
 
 
-def run_lines(result: dict[str, Any]) -> str:
+def format_run(run_fields: dict[str, Any]) -> str:
     """A run for people."""
-    locked = result["locked"]
-    lines = [
-        f"run {result['run']} ({result['optimizer']}, {result['state']}): {result['rounds']} rounds, "
-        f"{result['accepted']} accepted, {result['rejected']} rejected, {result['calls']} calls, "
-        f"cost {result['cost']:.4f}"
+    locked_fields = run_fields["locked"]
+    output_lines = [
+        f"run {run_fields['run']} ({run_fields['optimizer']}, {run_fields['state']}): {run_fields['rounds']} rounds, "
+        f"{run_fields['accepted']} accepted, {run_fields['rejected']} rejected, {run_fields['calls']} calls, "
+        f"cost {run_fields['cost']:.4f}"
     ]
-    lines += [version_line(one) for one in result["versions"]]
-    if locked["before"] is not None and locked["after"] is not None:
-        use = locked.get("uses", {}).get("number", 1)
-        again = f" (use {use} of these labels)" if use > 1 else ""
-        lines.append(f"locked accuracy: {locked['before']:.3f} -> {locked['after']:.3f}{again}")
-    if result["state"] == "running" and result["playing"] is None:
-        lines.append(f"its process is gone; go on with: principles --resume {result['run']}")
-    if result.get("notice"):
-        lines.append(f"warning: {result['notice']}")
-    if result["error"]:
-        lines.append(f"error: {result['error']}")
-    return "\n".join(lines)
+    output_lines += [format_version(version_fields) for version_fields in run_fields["versions"]]
+    if locked_fields["before"] is not None and locked_fields["after"] is not None:
+        use_number = locked_fields.get("uses", {}).get("number", 1)
+        use_note = f" (use {use_number} of these labels)" if use_number > 1 else ""
+        output_lines.append(f"locked accuracy: {locked_fields['before']:.3f} -> {locked_fields['after']:.3f}{use_note}")
+    if run_fields["state"] == "running" and run_fields["playing"] is None:
+        output_lines.append(f"its process is gone; go on with: principles --resume {run_fields['run']}")
+    if run_fields.get("notice"):
+        output_lines.append(f"warning: {run_fields['notice']}")
+    if run_fields["error"]:
+        output_lines.append(f"error: {run_fields['error']}")
+    return "\n".join(output_lines)
 
 
-def version_line(one: Mapping[str, Any]) -> str:
+def format_version(version_fields: Mapping[str, Any]) -> str:
     """A version in one line."""
-    score = "" if one["gate_score"] is None else f"  gate {one['gate_score']:.3f}"
-    sign = {True: "+", False: "-", None: " "}[one["accepted"]]
-    parent = f" <- {one['parent']}" if one["parent"] else ""
-    mark = "  (current)" if one["current"] else ""
-    return (
-        f"{sign} {one['id']:>4}{parent}  {one['role']}  {one['proposer']}{score}  {one['reason'] or ''}{mark}"
-    )
+    score_text = "" if version_fields["gate_score"] is None else f"  gate {version_fields['gate_score']:.3f}"
+    accepted_sign = {True: "+", False: "-", None: " "}[version_fields["accepted"]]
+    parent_text = f" <- {version_fields['parent']}" if version_fields["parent"] else ""
+    current_mark = "  (current)" if version_fields["current"] else ""
+    return f"{accepted_sign} {version_fields['id']:>4}{parent_text}  {version_fields['role']}  {version_fields['proposer']}{score_text}  {version_fields['reason'] or ''}{current_mark}"

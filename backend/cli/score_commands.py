@@ -6,22 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.output import Json, emit, now_and_then
+from backend.cli.output import JsonOption, print_result, throttled_printer
 from backend.cli.principles_file import read_principles
 from backend.errors import UserError
 from backend.judges.registry import MOST_EXAMPLES
 from backend.scoring.job import run_job
-from backend.scoring.records import RunState, ScoreProgress, ScoreRequest, clock
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState, format_duration
+from backend.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services, open_services
 
 
-def register(app: typer.Typer) -> None:
+def register(cli_app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("score")(score)
+    cli_app.command("score")(run_scoring)
 
 
-def score(
+def run_scoring(
     judge: Annotated[str | None, typer.Option(help="A stored judge, or a kind such as principle.")] = None,
     file: Annotated[
         Path | None,
@@ -30,12 +30,8 @@ def score(
     dataset: Annotated[str | None, typer.Option(help="Judge the greetings of this data set.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Judge the items of this campaign.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None,
-    principles: Annotated[
-        Path | None, typer.Option(help="Text file of at most ten principles, one a line.")
-    ] = None,
-    artifact: Annotated[
-        Path | None, typer.Option(help="Folder of a trained model (judge reward_model).")
-    ] = None,
+    principles: Annotated[Path | None, typer.Option(help="Text file of at most ten principles, one a line.")] = None,
+    artifact: Annotated[Path | None, typer.Option(help="Folder of a trained model (judge reward_model).")] = None,
     examples: Annotated[
         int | None, typer.Option(min=0, max=MOST_EXAMPLES, help="Liked greetings that a panel is shown.")
     ] = None,
@@ -48,10 +44,10 @@ def score(
     retry_unscored: Annotated[
         bool, typer.Option("--retry-unscored", help="Also ask again what got no verdict before.")
     ] = False,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Only say what it would take.")] = False,
-    background: Annotated[bool, typer.Option("--background", help="Queue it as a job.")] = False,
+    only_estimate: Annotated[bool, typer.Option("--estimate", help="Only say what it would take.")] = False,
+    in_background: Annotated[bool, typer.Option("--background", help="Queue it as a job.")] = False,
     job: Annotated[int | None, typer.Option(help="Run this queued job (for workers).")] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Let a judge score greetings. What is scored already is not asked again; unscored is not zero."""
     with open_services() as services:
@@ -59,7 +55,7 @@ def score(
             sys.exit(run_job(services.database, services.jobs, services.scoring, job))
         if judge is None:
             raise UserError("Name a judge with --judge.", "请用 --judge 指定裁判。")
-        spec = services.scoring.catalog.resolve(
+        judge_spec = services.scoring.catalog.resolve(
             judge,
             endpoint,
             principles=read_principles(principles) if principles else None,
@@ -67,64 +63,72 @@ def score(
             examples=examples,
             embeddings=embeddings,
         )
-        target = _target(services, file, dataset, campaign)
-        request = ScoreRequest(spec, target, max_calls, max_tokens, max_cost, retry_unscored)
-        if estimate:
-            _estimate(services, request, as_json)
-        elif background:
-            made = services.scoring.submit(request)
-            emit({"job": made.id, "status": made.status.value}, as_json, lambda r: f"job {r['job']}")
+        scoring_target = _select_target(services, file, dataset, campaign)
+        request = ScoreRequest(judge_spec, scoring_target, max_calls, max_tokens, max_cost, retry_unscored)
+        if only_estimate:
+            _print_estimate(services, request, as_json)
+        elif in_background:
+            queued_job = services.scoring.submit(request)
+            print_result(
+                {"job": queued_job.id, "status": queued_job.status.value},
+                as_json,
+                lambda r: f"job {r['job']}",
+            )
         else:
-            _run(services, request, as_json)
+            _run_and_report(services, request, as_json)
 
 
-def _target(services: Services, file: Path | None, dataset: str | None, campaign: str | None) -> Target:
-    given = [one for one in (file, dataset, campaign) if one is not None]
-    if len(given) != 1:
+def _select_target(
+    services: Services, file_path: Path | None, dataset_name: str | None, campaign_name: str | None
+) -> ScoringTarget:
+    named_targets = [
+        target_option for target_option in (file_path, dataset_name, campaign_name) if target_option is not None
+    ]
+    if len(named_targets) != 1:
         raise UserError(
             "Name exactly one of --file, --dataset and --campaign.",
             "请在 --file、--dataset、--campaign 中恰好指定一个。",
         )
-    if file is not None:
-        return Target(TargetKind.DATASET, services.corpus.import_file(file).dataset)
-    if dataset is not None:
-        return Target(TargetKind.DATASET, dataset)
-    assert campaign is not None
-    return Target(TargetKind.CAMPAIGN, campaign)
+    if file_path is not None:
+        return ScoringTarget(TargetKind.DATASET, services.corpus.import_file(file_path).dataset)
+    if dataset_name is not None:
+        return ScoringTarget(TargetKind.DATASET, dataset_name)
+    assert campaign_name is not None
+    return ScoringTarget(TargetKind.CAMPAIGN, campaign_name)
 
 
-def _estimate(services: Services, request: ScoreRequest, as_json: bool) -> None:
-    rough = services.scoring.estimate(request)
-    result: dict[str, Any] = {
+def _print_estimate(services: Services, request: ScoreRequest, as_json: bool) -> None:
+    run_estimate = services.scoring.estimate(request)
+    estimate_fields: dict[str, Any] = {
         "judge": request.spec.name,
         "estimate": True,
-        "items": rough.items,
-        "missing": rough.missing,
-        "calls": rough.calls,
-        "tokens": rough.tokens,
-        "cost": rough.cost,
-        "seconds": rough.seconds,
+        "items": run_estimate.items,
+        "missing": run_estimate.missing,
+        "calls": run_estimate.calls,
+        "tokens": run_estimate.tokens,
+        "cost": run_estimate.cost,
+        "seconds": run_estimate.seconds,
     }
-    emit(
-        result,
+    print_result(
+        estimate_fields,
         as_json,
         lambda r: (
             f"{r['missing']} of {r['items']} items are left: about {r['calls']} calls, {r['tokens']} tokens, "
-            f"cost {r['cost']:.4f}, {clock(r['seconds'])}"
+            f"cost {r['cost']:.4f}, {format_duration(r['seconds'])}"
         ),
     )
 
 
-def _run(services: Services, request: ScoreRequest, as_json: bool) -> None:
-    services.database.be_patient()
-    final = services.scoring.run(request, now_and_then(ScoreProgress.line))
-    emit(final.plain(), as_json, lambda _: _lines(final))
-    if final.state is RunState.FAILED:
+def _run_and_report(services: Services, request: ScoreRequest, as_json: bool) -> None:
+    services.database.wait_patiently()
+    final_progress = services.scoring.run(request, throttled_printer(ScoreProgress.summary_line))
+    print_result(final_progress.plain(), as_json, lambda _: _format_progress(final_progress))
+    if final_progress.state is ScoringRunState.FAILED:
         if not as_json:
-            print(f"error: {final.error.en if final.error else 'failed'}", file=sys.stderr)
+            print(f"error: {final_progress.error.en if final_progress.error else 'failed'}", file=sys.stderr)
         sys.exit(1)
 
 
-def _lines(final: ScoreProgress) -> str:
-    warning = f"\nwarning: {final.notice.en}" if final.notice else ""
-    return f"{final.judge} {final.version}: {final.state}, {final.line()}{warning}"
+def _format_progress(final_progress: ScoreProgress) -> str:
+    warning_text = f"\nwarning: {final_progress.notice.en}" if final_progress.notice else ""
+    return f"{final_progress.judge} {final_progress.version}: {final_progress.state}, {final_progress.summary_line()}{warning_text}"

@@ -17,15 +17,15 @@ from backend.db.tables import (
     Verdict,
 )
 from backend.errors import NotFound
-from backend.records import DatasetInfo, Facets, GreetingRow, Page, PromptRow
+from backend.records import DatasetInfo, Facets, GreetingRow, PromptPage, PromptRow
 from backend.vocabulary import Outcome, RaterKind
 
-SHOWN = 20
+SHOWN_GREETINGS = 20
 """Greetings shown of one prompt; popular requests have hundreds."""
 
 
 @dataclass(frozen=True)
-class Filter:
+class CorpusFilter:
     """Which prompts to show."""
 
     dataset: str | None = None
@@ -37,33 +37,33 @@ class Filter:
 
 def current_verdict() -> ColumnElement[bool]:
     """Verdicts that nothing supersedes and nobody withdrew."""
-    later = aliased(Verdict)
-    return ~exists().where(later.supersedes_id == Verdict.id) & ~Verdict.withdrawn
+    later_revision = aliased(Verdict)
+    return ~exists().where(later_revision.supersedes_id == Verdict.id) & ~Verdict.withdrawn
 
 
 def current_comparison() -> ColumnElement[bool]:
     """Comparisons that nothing supersedes and nobody withdrew."""
-    later = aliased(Comparison)
-    return ~exists().where(later.supersedes_id == Comparison.id) & (Comparison.outcome != Outcome.WITHDRAWN)
+    later_revision = aliased(Comparison)
+    return ~exists().where(later_revision.supersedes_id == Comparison.id) & (Comparison.outcome != Outcome.WITHDRAWN)
 
 
-def dataset_id(session: Session, name: str) -> int:
+def require_dataset_id(session: Session, dataset_name: str) -> int:
     """The id of the data set called `name`. Raises NotFound with the names there are."""
-    found = session.scalar(select(Dataset.id).where(Dataset.name == name))
-    if found is None:
-        names = ", ".join(session.scalars(select(Dataset.name).order_by(Dataset.id.desc()).limit(20))) or "–"
+    existing_id = session.scalar(select(Dataset.id).where(Dataset.name == dataset_name))
+    if existing_id is None:
+        available_names = ", ".join(session.scalars(select(Dataset.name).order_by(Dataset.id.desc()).limit(20))) or "–"
         raise NotFound(
-            f"There is no data set called {name!r}; there are: {names}.",
-            f"没有名为“{name}”的数据集，现有：{names}。",
+            f"There is no data set called {dataset_name!r}; there are: {available_names}.",
+            f"没有名为“{dataset_name}”的数据集，现有：{available_names}。",
         )
-    return found
+    return existing_id
 
 
-def datasets(session: Session) -> list[DatasetInfo]:
+def list_datasets(session: Session) -> list[DatasetInfo]:
     """Every data set, the newest first."""
-    texts = {
-        row[0]: (row[1], row[2])
-        for row in session.execute(
+    text_counts = {
+        count_row[0]: (count_row[1], count_row[2])
+        for count_row in session.execute(
             select(
                 DatasetEntry.dataset_id,
                 func.count(distinct(DatasetEntry.prompt_id)),
@@ -71,8 +71,10 @@ def datasets(session: Session) -> list[DatasetInfo]:
             ).group_by(DatasetEntry.dataset_id)
         )
     }
-    pairs = _by(session, select(PreferencePair.dataset_id, func.count()).group_by(PreferencePair.dataset_id))
-    labels = _by(
+    pair_counts = _counts_by(
+        session, select(PreferencePair.dataset_id, func.count()).group_by(PreferencePair.dataset_id)
+    )
+    label_counts = _counts_by(
         session,
         select(Rater.name, func.count())
         .join(Verdict, Verdict.rater_id == Rater.id)
@@ -81,131 +83,143 @@ def datasets(session: Session) -> list[DatasetInfo]:
     )
     return [
         DatasetInfo(
-            id=each.id,
-            name=each.name,
-            kind=each.kind,
-            prompts=texts.get(each.id, (0, 0))[0],
-            greetings=texts.get(each.id, (0, 0))[1],
-            pairs=pairs.get(each.id, 0),
-            labels=labels.get(each.name, 0),
-            created_at=each.created_at,
+            id=dataset_record.id,
+            name=dataset_record.name,
+            kind=dataset_record.kind,
+            prompts=text_counts.get(dataset_record.id, (0, 0))[0],
+            greetings=text_counts.get(dataset_record.id, (0, 0))[1],
+            pairs=pair_counts.get(dataset_record.id, 0),
+            labels=label_counts.get(dataset_record.name, 0),
+            created_at=dataset_record.created_at,
         )
-        for each in session.scalars(select(Dataset).order_by(Dataset.id.desc()))
+        for dataset_record in session.scalars(select(Dataset).order_by(Dataset.id.desc()))
     ]
 
 
-def _by(session: Session, query: Executable) -> dict[Any, int]:
-    return {row[0]: row[1] for row in session.execute(query)}
+def _counts_by(session: Session, query: Executable) -> dict[Any, int]:
+    return {count_row[0]: count_row[1] for count_row in session.execute(query)}
 
 
-def facets(session: Session, dataset: str | None = None) -> Facets:
+def count_tags(session: Session, dataset_name: str | None = None) -> Facets:
     """Tags of the prompts (of one data set), the commonest first."""
 
-    def counted(column: Any) -> dict[str, int]:
-        query = select(column, func.count()).where(column.is_not(None)).group_by(column)
-        if dataset is not None:
-            query = query.where(_in_dataset(dataset_id(session, dataset)))
-        return _by(session, query.order_by(func.count().desc(), column))
+    def count_by_column(tag_column: Any) -> dict[str, int]:
+        query = select(tag_column, func.count()).where(tag_column.is_not(None)).group_by(tag_column)
+        if dataset_name is not None:
+            query = query.where(_belongs_to_dataset(require_dataset_id(session, dataset_name)))
+        return _counts_by(session, query.order_by(func.count().desc(), tag_column))
 
-    return Facets(counted(Prompt.occasion), counted(Prompt.recipient), counted(Prompt.style))
-
-
-def _in_dataset(id_: int) -> ColumnElement[bool]:
-    return Prompt.id.in_(select(DatasetEntry.prompt_id).where(DatasetEntry.dataset_id == id_))
+    return Facets(count_by_column(Prompt.occasion), count_by_column(Prompt.recipient), count_by_column(Prompt.style))
 
 
-def counts(session: Session) -> dict[str, int]:
+def _belongs_to_dataset(dataset_key: int) -> ColumnElement[bool]:
+    return Prompt.id.in_(select(DatasetEntry.prompt_id).where(DatasetEntry.dataset_id == dataset_key))
+
+
+def count_records(session: Session) -> dict[str, int]:
     """How much there is of everything; labels are the current verdicts of people and data sets."""
-    tables = {"prompts": Prompt, "greetings": Greeting, "pairs": PreferencePair, "datasets": Dataset}
-    found = {name: session.scalar(select(func.count()).select_from(table)) for name, table in tables.items()}
-    verdicts = _by(
+    counted_tables = {"prompts": Prompt, "greetings": Greeting, "pairs": PreferencePair, "datasets": Dataset}
+    record_counts = {
+        record_name: session.scalar(select(func.count()).select_from(record_table))
+        for record_name, record_table in counted_tables.items()
+    }
+    verdict_counts = _counts_by(
         session,
         select(Rater.kind, func.count())
         .join(Verdict, Verdict.rater_id == Rater.id)
         .where(Verdict.value.is_not(None), current_verdict())
         .group_by(Rater.kind),
     )
-    found["labels"] = verdicts.get(RaterKind.HUMAN, 0) + verdicts.get(RaterKind.DATASET, 0)
-    found["comparisons"] = session.scalar(
+    record_counts["labels"] = verdict_counts.get(RaterKind.HUMAN, 0) + verdict_counts.get(RaterKind.DATASET, 0)
+    record_counts["comparisons"] = session.scalar(
         select(func.count(Comparison.id))
         .join(Rater, Rater.id == Comparison.rater_id)
         .where(Rater.kind == RaterKind.HUMAN, current_comparison())
     )
-    found["verdicts"] = sum(verdicts.values())
-    return {name: count or 0 for name, count in found.items()}
+    record_counts["verdicts"] = sum(verdict_counts.values())
+    return {record_name: record_count or 0 for record_name, record_count in record_counts.items()}
 
 
-def browse(session: Session, wish: Filter, page: int = 0, size: int = 50) -> Page:
+def browse(session: Session, corpus_filter: CorpusFilter, page_index: int = 0, page_size: int = 50) -> PromptPage:
     """One page of prompts with their greetings, in the order they came."""
-    dataset = dataset_id(session, wish.dataset) if wish.dataset else None
-    conditions = _conditions(wish, dataset)
-    total = session.scalar(select(func.count()).select_from(Prompt).where(*conditions)) or 0
+    dataset_key = require_dataset_id(session, corpus_filter.dataset) if corpus_filter.dataset else None
+    prompt_conditions = _conditions(corpus_filter, dataset_key)
+    prompt_count = session.scalar(select(func.count()).select_from(Prompt).where(*prompt_conditions)) or 0
     prompts = session.scalars(
-        select(Prompt).where(*conditions).order_by(Prompt.id).offset(max(page, 0) * size).limit(size)
+        select(Prompt)
+        .where(*prompt_conditions)
+        .order_by(Prompt.id)
+        .offset(max(page_index, 0) * page_size)
+        .limit(page_size)
     ).all()
-    ids = [prompt.id for prompt in prompts]
-    greetings = _greetings(session, ids, dataset)
-    amounts = _by(
+    prompt_ids = [page_prompt.id for page_prompt in prompts]
+    greetings = _load_greetings(session, prompt_ids, dataset_key)
+    greeting_counts = _counts_by(
         session,
         select(Greeting.prompt_id, func.count())
-        .where(*_greetings_of(ids, dataset))
+        .where(*_greeting_conditions(prompt_ids, dataset_key))
         .group_by(Greeting.prompt_id),
     )
-    return Page(
-        tuple(_row(prompt, greetings.get(prompt.id, []), amounts.get(prompt.id, 0)) for prompt in prompts),
-        total,
+    return PromptPage(
+        tuple(
+            _prompt_row(page_prompt, greetings.get(page_prompt.id, []), greeting_counts.get(page_prompt.id, 0))
+            for page_prompt in prompts
+        ),
+        prompt_count,
     )
 
 
-def _conditions(wish: Filter, dataset: int | None) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if dataset is not None:
-        found.append(_in_dataset(dataset))
-    for column, value in (
-        (Prompt.occasion, wish.occasion),
-        (Prompt.recipient, wish.recipient),
-        (Prompt.style, wish.style),
+def _conditions(corpus_filter: CorpusFilter, dataset_key: int | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if dataset_key is not None:
+        conditions.append(_belongs_to_dataset(dataset_key))
+    for tag_column, wanted_tag in (
+        (Prompt.occasion, corpus_filter.occasion),
+        (Prompt.recipient, corpus_filter.recipient),
+        (Prompt.style, corpus_filter.style),
     ):
-        if value:
-            found.append(column == value)
-    if words := wish.search.strip():
+        if wanted_tag:
+            conditions.append(tag_column == wanted_tag)
+    if search_text := corpus_filter.search.strip():
         # A set rather than a correlated EXISTS: greetings are scanned once, not once a prompt.
-        inside = select(Greeting.prompt_id).where(Greeting.text.contains(words, autoescape=True))
-        found.append(Prompt.text.contains(words, autoescape=True) | Prompt.id.in_(inside))
-    return found
+        matching_prompts = select(Greeting.prompt_id).where(Greeting.text.contains(search_text, autoescape=True))
+        conditions.append(Prompt.text.contains(search_text, autoescape=True) | Prompt.id.in_(matching_prompts))
+    return conditions
 
 
-def _greetings_of(prompts: list[int], dataset: int | None) -> list[ColumnElement[bool]]:
-    if dataset is None:
+def _greeting_conditions(prompts: list[int], dataset_key: int | None) -> list[ColumnElement[bool]]:
+    if dataset_key is None:
         return [Greeting.prompt_id.in_(prompts)]
-    members = select(DatasetEntry.greeting_id).where(
-        DatasetEntry.dataset_id == dataset,
+    member_greetings = select(DatasetEntry.greeting_id).where(
+        DatasetEntry.dataset_id == dataset_key,
         DatasetEntry.prompt_id.in_(prompts),
         DatasetEntry.greeting_id.is_not(None),
     )
-    return [Greeting.id.in_(members)]
+    return [Greeting.id.in_(member_greetings)]
 
 
-def _greetings(session: Session, prompts: list[int], dataset: int | None) -> dict[int, list[GreetingRow]]:
-    place = func.row_number().over(partition_by=Greeting.prompt_id, order_by=Greeting.id).label("place")
-    ranked = (
-        select(Greeting.id, Greeting.prompt_id, Greeting.text, Greeting.source, place)
-        .where(*_greetings_of(prompts, dataset))
+def _load_greetings(session: Session, prompts: list[int], dataset_key: int | None) -> dict[int, list[GreetingRow]]:
+    greeting_rank = func.row_number().over(partition_by=Greeting.prompt_id, order_by=Greeting.id).label("place")
+    ranked_greetings = (
+        select(Greeting.id, Greeting.prompt_id, Greeting.text, Greeting.source, greeting_rank)
+        .where(*_greeting_conditions(prompts, dataset_key))
         .subquery()
     )
-    rows = session.execute(select(ranked).where(ranked.c.place <= SHOWN).order_by(ranked.c.id)).all()
-    labels = _labels(session, [row.id for row in rows], dataset)
-    found: dict[int, list[GreetingRow]] = {}
-    for row in rows:
-        value, reason = labels.get(row.id, (None, ""))
-        found.setdefault(row.prompt_id, []).append(
-            GreetingRow(row.id, row.text, row.source.value, value, reason)
+    greeting_rows = session.execute(
+        select(ranked_greetings).where(ranked_greetings.c.place <= SHOWN_GREETINGS).order_by(ranked_greetings.c.id)
+    ).all()
+    greeting_labels = _load_labels(session, [greeting_row.id for greeting_row in greeting_rows], dataset_key)
+    greetings_by_prompt: dict[int, list[GreetingRow]] = {}
+    for greeting_row in greeting_rows:
+        label_value, label_reason = greeting_labels.get(greeting_row.id, (None, ""))
+        greetings_by_prompt.setdefault(greeting_row.prompt_id, []).append(
+            GreetingRow(greeting_row.id, greeting_row.text, greeting_row.source.value, label_value, label_reason)
         )
-    return found
+    return greetings_by_prompt
 
 
-def _labels(
-    session: Session, greetings: list[int], dataset: int | None
+def _load_labels(
+    session: Session, greetings: list[int], dataset_key: int | None
 ) -> dict[int, tuple[float | None, str]]:
     """What data sets say of the greetings; of several the newest."""
     query = (
@@ -214,19 +228,21 @@ def _labels(
         .where(Rater.kind == RaterKind.DATASET, Verdict.greeting_id.in_(greetings), current_verdict())
         .order_by(Verdict.id)
     )
-    if dataset is not None:
-        query = query.where(Rater.name == select(Dataset.name).where(Dataset.id == dataset).scalar_subquery())
-    return {greeting: (value, reason) for greeting, value, reason in session.execute(query)}
+    if dataset_key is not None:
+        query = query.where(Rater.name == select(Dataset.name).where(Dataset.id == dataset_key).scalar_subquery())
+    return {
+        greeting_id: (label_value, label_reason) for greeting_id, label_value, label_reason in session.execute(query)
+    }
 
 
-def _row(prompt: Prompt, greetings: list[GreetingRow], amount: int) -> PromptRow:
+def _prompt_row(prompt_record: Prompt, greetings: list[GreetingRow], greeting_count: int) -> PromptRow:
     return PromptRow(
-        id=prompt.id,
-        text=prompt.text,
-        occasion=prompt.occasion,
-        recipient=prompt.recipient,
-        style=prompt.style,
-        split=prompt.split.value,
+        id=prompt_record.id,
+        text=prompt_record.text,
+        occasion=prompt_record.occasion,
+        recipient=prompt_record.recipient,
+        style=prompt_record.style,
+        split=prompt_record.split.value,
         greetings=tuple(greetings),
-        greeting_count=amount,
+        greeting_count=greeting_count,
     )

@@ -6,11 +6,11 @@ _RISKY = re.compile(r"'*[=+\-@\t\r]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 
 
-def guard(cell: str) -> str:
+def guard_formula(cell_text: str) -> str:
     """Put an apostrophe before what starts like a formula (or like a formula so guarded)."""
-    return "'" + cell if _RISKY.match(cell) else cell
+    return "'" + cell_text if _RISKY.match(cell_text) else cell_text
 
 
-def unguard(cell: str) -> str:
+def unguard_formula(cell_text: str) -> str:
     """Undo `guard`: for every text, unguard(guard(text)) == text."""
-    return cell[1:] if _GUARDED.match(cell) else cell
+    return cell_text[1:] if _GUARDED.match(cell_text) else cell_text

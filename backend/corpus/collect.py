@@ -20,14 +20,14 @@ from backend.db.tables import Comparison, Greeting, Item, PreferencePair, Prompt
 from backend.pairs.vocabulary import LABELLED_BY_JUDGE
 from backend.vocabulary import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale
 
-Record = dict[str, Any]
-Dropped = Counter[str]
+ExportRecord = dict[str, Any]
+DropCounts = Counter[str]
 
-_BATCH = 500
+_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
-class Scope:
+class ExportScope:
     """What to export: the given data set and campaign, or everything where neither is given.
 
     Everything means what people decided or brought: pairs that only a judge labelled belong in where `panel`
@@ -35,54 +35,54 @@ class Scope:
     """
 
     dataset_id: int | None = None
-    dataset: str | None = None
+    dataset_name: str | None = None
     campaign_id: int | None = None
     panel: bool = False
 
     @property
-    def stored(self) -> bool:
+    def includes_stored(self) -> bool:
         """Whether what data sets hold belongs in."""
         return self.campaign_id is None or self.dataset_id is not None
 
     @property
-    def voted(self) -> bool:
+    def includes_votes(self) -> bool:
         """Whether what people decided in campaigns belongs in."""
         return self.dataset_id is None or self.campaign_id is not None
 
 
-class Claim(NamedTuple):
+class SourceClaim(NamedTuple):
     """One source's word: greeting `first` beats `second`, or has label `label`."""
 
     prompt: int
-    first: int
-    second: int = 0
+    first_id: int
+    second_id: int = 0
     label: int = 1
     note: str = ""
-    judged: bool = False
+    only_judged: bool = False
     """Whether only a judge says so."""
 
 
-def pairs(session: Session, scope: Scope, dropped: Dropped) -> Iterator[Record]:
+def collect_pairs(session: Session, scope: ExportScope, dropped: DropCounts) -> Iterator[ExportRecord]:
     """Records with prompt, chosen, rejected, flaw, tags and split."""
-    sources = []
-    if scope.stored:
-        sources.append(_stored_pairs(session, scope))
-    if scope.voted:
-        sources.append(iter(sorted(_voted_pairs(session, scope, dropped))))
-    return _records(session, _merged(sources, dropped, _agreed_pairs), _pair_record)
+    claim_sources = []
+    if scope.includes_stored:
+        claim_sources.append(_stored_pairs(session, scope))
+    if scope.includes_votes:
+        claim_sources.append(iter(sorted(_voted_pairs(session, scope, dropped))))
+    return _build_records(session, _merge_claims(claim_sources, dropped, _resolve_pairs), _pair_columns)
 
 
-def labels(session: Session, scope: Scope, dropped: Dropped) -> Iterator[Record]:
+def collect_labels(session: Session, scope: ExportScope, dropped: DropCounts) -> Iterator[ExportRecord]:
     """Records with prompt, response, label, reason, tags and split."""
-    sources = []
-    if scope.stored:
-        sources.append(_stored_labels(session, scope))
-    if scope.voted:
-        sources.append(iter(sorted(_voted_labels(session, scope, dropped))))
-    return _records(session, _merged(sources, dropped, _agreed_labels), _label_record)
+    claim_sources = []
+    if scope.includes_stored:
+        claim_sources.append(_stored_labels(session, scope))
+    if scope.includes_votes:
+        claim_sources.append(iter(sorted(_voted_labels(session, scope, dropped))))
+    return _build_records(session, _merge_claims(claim_sources, dropped, _resolve_labels), _label_columns)
 
 
-def _stored_pairs(session: Session, scope: Scope) -> Iterator[Claim]:
+def _stored_pairs(session: Session, scope: ExportScope) -> Iterator[SourceClaim]:
     query = select(
         PreferencePair.prompt_id,
         PreferencePair.chosen_id,
@@ -95,35 +95,33 @@ def _stored_pairs(session: Session, scope: Scope) -> Iterator[Claim]:
     elif not scope.panel:
         query = query.where(PreferencePair.origin != LABELLED_BY_JUDGE)
     for row in session.execute(
-        query.order_by(PreferencePair.prompt_id, PreferencePair.id).execution_options(yield_per=_BATCH)
+        query.order_by(PreferencePair.prompt_id, PreferencePair.id).execution_options(yield_per=_BATCH_SIZE)
     ):
-        yield Claim(row[0], row[1], row[2], note=row[3] or "", judged=row[4] == LABELLED_BY_JUDGE)
+        yield SourceClaim(row[0], row[1], row[2], note=row[3] or "", only_judged=row[4] == LABELLED_BY_JUDGE)
 
 
-def judged_pairs(session: Session, scope: Scope) -> int:
+def count_judged_pairs(session: Session, scope: ExportScope) -> int:
     """How many pairs stay out because only a judge labelled them."""
-    if scope.panel or not scope.stored or scope.dataset_id is not None:
+    if scope.panel or not scope.includes_stored or scope.dataset_id is not None:
         return 0
     query = select(func.count(PreferencePair.id)).where(PreferencePair.origin == LABELLED_BY_JUDGE)
     return session.scalar(query) or 0
 
 
-def _stored_labels(session: Session, scope: Scope) -> Iterator[Claim]:
+def _stored_labels(session: Session, scope: ExportScope) -> Iterator[SourceClaim]:
     query = (
         select(Greeting.prompt_id, Verdict.greeting_id, Verdict.value, Verdict.reason)
         .join(Greeting, Greeting.id == Verdict.greeting_id)
         .join(Rater, Rater.id == Verdict.rater_id)
         .where(Rater.kind == RaterKind.DATASET, Verdict.value.is_not(None), current_verdict())
     )
-    if scope.dataset is not None:
-        query = query.where(Rater.name == scope.dataset)
-    for row in session.execute(
-        query.order_by(Greeting.prompt_id, Verdict.id).execution_options(yield_per=_BATCH)
-    ):
-        yield Claim(row[0], row[1], label=int(row[2] or 0), note=row[3])
+    if scope.dataset_name is not None:
+        query = query.where(Rater.name == scope.dataset_name)
+    for row in session.execute(query.order_by(Greeting.prompt_id, Verdict.id).execution_options(yield_per=_BATCH_SIZE)):
+        yield SourceClaim(row[0], row[1], label=int(row[2] or 0), note=row[3])
 
 
-def _voted_pairs(session: Session, scope: Scope, dropped: Dropped) -> Iterator[Claim]:
+def _voted_pairs(session: Session, scope: ExportScope, dropped: DropCounts) -> Iterator[SourceClaim]:
     query = (
         select(Item.id, Item.prompt_id, Comparison.left_id, Comparison.right_id, Comparison.outcome)
         .join(Item, Item.id == Comparison.item_id)
@@ -133,27 +131,27 @@ def _voted_pairs(session: Session, scope: Scope, dropped: Dropped) -> Iterator[C
     if scope.campaign_id is not None:
         query = query.where(Item.campaign_id == scope.campaign_id)
     for _, votes in itertools.groupby(session.execute(query.order_by(Item.id)), key=lambda row: row[0]):
-        claim = _winner([tuple(vote[1:]) for vote in votes])
-        if isinstance(claim, Claim):
+        claim = _majority_winner([tuple(vote[1:]) for vote in votes])
+        if isinstance(claim, SourceClaim):
             yield claim
         else:
             dropped[claim] += 1
 
 
-def _winner(votes: list[tuple[Any, ...]]) -> Claim | str:
+def _majority_winner(votes: list[tuple[Any, ...]]) -> SourceClaim | str:
     """The greeting that more than half of an item's raters preferred, else why there is none."""
     tally = Counter(
-        (left, right) if outcome == Outcome.A else (right, left)
-        for _, left, right, outcome in votes
+        (left_id, right_id) if outcome == Outcome.A else (right_id, left_id)
+        for _, left_id, right_id, outcome in votes
         if outcome in (Outcome.A, Outcome.B)
     )
     if not tally:
         return "no_preference"
-    (winner, loser), count = tally.most_common(1)[0]
-    return Claim(votes[0][0], winner, loser) if 2 * count > len(votes) else "tie"
+    (winner_id, loser_id), vote_count = tally.most_common(1)[0]
+    return SourceClaim(votes[0][0], winner_id, loser_id) if 2 * vote_count > len(votes) else "tie"
 
 
-def _voted_labels(session: Session, scope: Scope, dropped: Dropped) -> Iterator[Claim]:
+def _voted_labels(session: Session, scope: ExportScope, dropped: DropCounts) -> Iterator[SourceClaim]:
     query = (
         select(Verdict.item_id, Greeting.prompt_id, Verdict.greeting_id, Verdict.value, Verdict.scale)
         .join(Greeting, Greeting.id == Verdict.greeting_id)
@@ -162,89 +160,96 @@ def _voted_labels(session: Session, scope: Scope, dropped: Dropped) -> Iterator[
     )
     if scope.campaign_id is not None:
         query = query.join(Item, Item.id == Verdict.item_id).where(Item.campaign_id == scope.campaign_id)
-    rows = session.execute(query.order_by(Verdict.item_id, Verdict.greeting_id))
-    for (_, prompt, greeting), votes in itertools.groupby(rows, key=lambda row: tuple(row[:3])):
-        good = [
-            value >= (RUBRIC_EXCELLENT if scale == Scale.RUBRIC else 0.5)
-            for *_, value, scale in votes
-            if value is not None
+    vote_rows = session.execute(query.order_by(Verdict.item_id, Verdict.greeting_id))
+    for (_, prompt_id, greeting_id), votes in itertools.groupby(vote_rows, key=lambda row: tuple(row[:3])):
+        positive_votes = [
+            verdict_value >= (RUBRIC_EXCELLENT if verdict_scale == Scale.RUBRIC else 0.5)
+            for *_, verdict_value, verdict_scale in votes
+            if verdict_value is not None
         ]
-        if 2 * sum(good) == len(good):
+        if 2 * sum(positive_votes) == len(positive_votes):
             dropped["tie"] += 1
         else:
-            yield Claim(prompt, greeting, label=int(2 * sum(good) > len(good)))
+            yield SourceClaim(prompt_id, greeting_id, label=int(2 * sum(positive_votes) > len(positive_votes)))
 
 
-Agree = Callable[[list[Claim], Dropped], Iterable[Claim]]
+ClaimResolver = Callable[[list[SourceClaim], DropCounts], Iterable[SourceClaim]]
 
 
-def _merged(sources: list[Iterator[Claim]], dropped: Dropped, agree: Agree) -> Iterator[Claim]:
-    by_prompt = attrgetter("prompt")
-    for _, claims in itertools.groupby(heapq.merge(*sources, key=by_prompt), key=by_prompt):
+def _merge_claims(
+    claim_sources: list[Iterator[SourceClaim]], dropped: DropCounts, agree: ClaimResolver
+) -> Iterator[SourceClaim]:
+    prompt_key = attrgetter("prompt")
+    for _, claims in itertools.groupby(heapq.merge(*claim_sources, key=prompt_key), key=prompt_key):
         yield from agree(list(claims), dropped)
 
 
-def _agreed_pairs(claims: list[Claim], dropped: Dropped) -> Iterable[Claim]:
-    found: dict[tuple[int, int], Claim] = {}
+def _resolve_pairs(claims: list[SourceClaim], dropped: DropCounts) -> Iterable[SourceClaim]:
+    claims_by_pair: dict[tuple[int, int], SourceClaim] = {}
     for claim in claims:
-        known = found.get((claim.first, claim.second))
-        if known is None or (claim.judged, not claim.note) < (known.judged, not known.note):
-            found[claim.first, claim.second] = claim
-    for (first, second), claim in found.items():
-        against = found.get((second, first))
-        if against is None or (against.judged and not claim.judged):
+        earlier_claim = claims_by_pair.get((claim.first_id, claim.second_id))
+        if earlier_claim is None or (claim.only_judged, not claim.note) < (
+            earlier_claim.only_judged,
+            not earlier_claim.note,
+        ):
+            claims_by_pair[claim.first_id, claim.second_id] = claim
+    for (first_id, second_id), claim in claims_by_pair.items():
+        opposite_claim = claims_by_pair.get((second_id, first_id))
+        if opposite_claim is None or (opposite_claim.only_judged and not claim.only_judged):
             yield claim  # a judge's word does not stand against a person's
-        if against is not None and first < second:
+        if opposite_claim is not None and first_id < second_id:
             dropped["contradiction"] += 1
 
 
-def _agreed_labels(claims: list[Claim], dropped: Dropped) -> Iterable[Claim]:
-    found: dict[int, list[Claim]] = {}
+def _resolve_labels(claims: list[SourceClaim], dropped: DropCounts) -> Iterable[SourceClaim]:
+    claims_by_greeting: dict[int, list[SourceClaim]] = {}
     for claim in claims:
-        found.setdefault(claim.first, []).append(claim)
-    for same in found.values():
-        if len({claim.label for claim in same}) > 1:
+        claims_by_greeting.setdefault(claim.first_id, []).append(claim)
+    for matching_claims in claims_by_greeting.values():
+        if len({claim.label for claim in matching_claims}) > 1:
             dropped["contradiction"] += 1
         else:
-            yield next((claim for claim in same if claim.note), same[0])
+            yield next((claim for claim in matching_claims if claim.note), matching_claims[0])
 
 
-def _records(
-    session: Session, claims: Iterator[Claim], make: Callable[[Claim, dict[int, str]], Record]
-) -> Iterator[Record]:
-    while batch := list(itertools.islice(claims, _BATCH)):
-        prompts = {
+def _build_records(
+    session: Session,
+    claims: Iterator[SourceClaim],
+    build_record: Callable[[SourceClaim, dict[int, str]], ExportRecord],
+) -> Iterator[ExportRecord]:
+    while batch := list(itertools.islice(claims, _BATCH_SIZE)):
+        prompts_by_id = {
             row.id: row
             for row in session.execute(
-                select(
-                    Prompt.id, Prompt.text, Prompt.occasion, Prompt.recipient, Prompt.style, Prompt.split
-                ).where(Prompt.id.in_({claim.prompt for claim in batch}))
+                select(Prompt.id, Prompt.text, Prompt.occasion, Prompt.recipient, Prompt.style, Prompt.split).where(
+                    Prompt.id.in_({claim.prompt for claim in batch})
+                )
             )
         }
-        wanted = {id_ for claim in batch for id_ in (claim.first, claim.second)}
-        texts = {
+        greeting_ids = {greeting_id for claim in batch for greeting_id in (claim.first_id, claim.second_id)}
+        greeting_texts = {
             row.id: row.text
-            for row in session.execute(select(Greeting.id, Greeting.text).where(Greeting.id.in_(wanted)))
+            for row in session.execute(select(Greeting.id, Greeting.text).where(Greeting.id.in_(greeting_ids)))
         }
         for claim in batch:
-            prompt = prompts[claim.prompt]
+            prompt_row = prompts_by_id[claim.prompt]
             yield {
-                "prompt": prompt.text,
-                **make(claim, texts),
-                "occasion": prompt.occasion,
-                "recipient": prompt.recipient,
-                "style": prompt.style,
-                "split": prompt.split.value,
+                "prompt": prompt_row.text,
+                **build_record(claim, greeting_texts),
+                "occasion": prompt_row.occasion,
+                "recipient": prompt_row.recipient,
+                "style": prompt_row.style,
+                "split": prompt_row.split.value,
             }
 
 
-def _pair_record(claim: Claim, texts: dict[int, str]) -> Record:
+def _pair_columns(claim: SourceClaim, greeting_texts: dict[int, str]) -> ExportRecord:
     return {
-        "chosen": texts[claim.first],
-        "rejected": texts[claim.second],
+        "chosen": greeting_texts[claim.first_id],
+        "rejected": greeting_texts[claim.second_id],
         "flaw": claim.note or None,
     }
 
 
-def _label_record(claim: Claim, texts: dict[int, str]) -> Record:
-    return {"response": texts[claim.first], "label": claim.label, "reason": claim.note or None}
+def _label_columns(claim: SourceClaim, greeting_texts: dict[int, str]) -> ExportRecord:
+    return {"response": greeting_texts[claim.first_id], "label": claim.label, "reason": claim.note or None}

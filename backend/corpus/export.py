@@ -14,199 +14,212 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.corpus import collect
-from backend.corpus.browse import dataset_id
-from backend.corpus.collect import Dropped, Record, Scope
-from backend.corpus.export_folders import create_exclusive
-from backend.corpus.formats import SUFFIXES, Writer, writer
+from backend.corpus.browse import require_dataset_id
+from backend.corpus.collect import DropCounts, ExportRecord, ExportScope
+from backend.corpus.export_folders import create_exclusively
+from backend.corpus.formats import SUFFIXES, RecordWriter, open_writer
 from backend.db.tables import Campaign
 from backend.errors import NotFound, UserError
 from backend.records import ExportReport
-from backend.text import digest, squeeze
+from backend.text import digest, strip_white_space
 from backend.vocabulary import Split
 
-_SOURCES = {"pairs": collect.pairs, "labels": collect.labels}
-_RANK = {Split.TRAIN.value: 0, Split.VALIDATION.value: 1, Split.TEST.value: 2}
+_RECORD_SOURCES = {"pairs": collect.collect_pairs, "labels": collect.collect_labels}
+_SPLIT_RANKS = {Split.TRAIN.value: 0, Split.VALIDATION.value: 1, Split.TEST.value: 2}
 
 
 @dataclass(frozen=True)
-class Wish:
+class ExportRequest:
     """What the exporter was asked for."""
 
-    what: str
-    fmt: str
-    path: Path
+    content: str
+    format_name: str
+    target_path: Path
     dataset: str | None = None
     campaign: str | None = None
     panel: bool = False
 
 
-def export(session: Session, wish: Wish) -> ExportReport:
+def run_export(session: Session, request: ExportRequest) -> ExportReport:
     """See CorpusService.export."""
-    _check(wish)
+    _check_request(request)
     if session.get_bind().dialect.name == "postgresql":
         # Both passes below must see the same rows; SQLite's transaction does so by itself.
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-    scope = _scope(session, wish)
-    highest = _shared_texts(_SOURCES[wish.what](session, scope, Counter()))
-    dropped: Dropped = Counter(dict.fromkeys(("tie", "no_preference", "contradiction", "leak"), 0))
-    if wish.what == "labels":
+    scope = _resolve_scope(session, request)
+    highest_ranks = _find_shared_texts(_RECORD_SOURCES[request.content](session, scope, Counter()))
+    dropped: DropCounts = Counter(dict.fromkeys(("tie", "no_preference", "contradiction", "leak"), 0))
+    if request.content == "labels":
         del dropped["no_preference"]
     else:
-        dropped["panel"] = collect.judged_pairs(session, scope)
-    splits = dict.fromkeys(_RANK, 0)
-    with _files(wish) as writer_of:
-        for record in _SOURCES[wish.what](session, scope, dropped):
-            if _leaks(record, highest):
+        dropped["panel"] = collect.count_judged_pairs(session, scope)
+    splits = dict.fromkeys(_SPLIT_RANKS, 0)
+    with _open_files(request) as writer_for:
+        for record in _RECORD_SOURCES[request.content](session, scope, dropped):
+            if _leaks_between_splits(record, highest_ranks):
                 dropped["leak"] += 1
             else:
-                writer_of(record["split"]).write(record)
+                writer_for(record["split"]).write(record)
                 splits[record["split"]] += 1
         if not any(splits.values()):
-            raise _nothing(wish)
-    return ExportReport(str(wish.path), sum(splits.values()), splits, dict(dropped))
+            raise _nothing_to_export(request)
+    return ExportReport(str(request.target_path), sum(splits.values()), splits, dict(dropped))
 
 
-def _check(wish: Wish) -> None:
-    for value, known, en, zh in (
-        (wish.what, _SOURCES, "export", "导出内容"),
-        (wish.fmt, SUFFIXES, "format", "格式"),
+def _check_request(request: ExportRequest) -> None:
+    for chosen_option, known_options, en, zh in (
+        (request.content, _RECORD_SOURCES, "export", "导出内容"),
+        (request.format_name, SUFFIXES, "format", "格式"),
     ):
-        if value not in known:
+        if chosen_option not in known_options:
             raise UserError(
-                f"There is no {en} {value!r}; there are {', '.join(known)}.",
-                f"没有“{value}”这种{zh}，可用的有：{'、'.join(known)}。",
+                f"There is no {en} {chosen_option!r}; there are {', '.join(known_options)}.",
+                f"没有“{chosen_option}”这种{zh}，可用的有：{'、'.join(known_options)}。",
             )
-    folder = wish.path.absolute().parent
-    if not folder.is_dir():
+    target_folder = request.target_path.absolute().parent
+    if not target_folder.is_dir():
         raise UserError(
-            f"The folder {folder} does not exist; make it or write elsewhere.",
-            f"文件夹 {folder} 不存在，请先创建，或换一个位置。",
+            f"The folder {target_folder} does not exist; make it or write elsewhere.",
+            f"文件夹 {target_folder} 不存在，请先创建，或换一个位置。",
         )
-    if wish.path.exists() and not wish.path.is_file() and not wish.path.is_dir():
+    if request.target_path.exists() and not request.target_path.is_file() and not request.target_path.is_dir():
         raise UserError(
-            f"{wish.path} is a device or a pipe; name a file or a folder.",
-            f"{wish.path} 是设备或管道，请指定文件或文件夹。",
+            f"{request.target_path} is a device or a pipe; name a file or a folder.",
+            f"{request.target_path} 是设备或管道，请指定文件或文件夹。",
         )
 
 
-def _scope(session: Session, wish: Wish) -> Scope:
-    dataset = dataset_id(session, wish.dataset) if wish.dataset is not None else None
-    campaign = None
-    if wish.campaign is not None:
-        campaign = session.scalar(select(Campaign.id).where(Campaign.name == wish.campaign))
-        if campaign is None:
+def _resolve_scope(session: Session, request: ExportRequest) -> ExportScope:
+    dataset_key = require_dataset_id(session, request.dataset) if request.dataset is not None else None
+    campaign_id = None
+    if request.campaign is not None:
+        campaign_id = session.scalar(select(Campaign.id).where(Campaign.name == request.campaign))
+        if campaign_id is None:
             raise NotFound(
-                f"There is no campaign called {wish.campaign!r}.", f"没有名为“{wish.campaign}”的标注任务。"
+                f"There is no campaign called {request.campaign!r}.",
+                f"没有名为“{request.campaign}”的标注任务。",
             )
-    return Scope(dataset, wish.dataset, campaign, wish.panel)
+    return ExportScope(dataset_key, request.dataset, campaign_id, request.panel)
 
 
-def _texts(record: Record) -> list[int]:
+def _text_hashes(record: ExportRecord) -> list[int]:
     """Short hashes of the record's greetings, blind to white space."""
-    texts = (record[name] for name in ("chosen", "rejected", "response") if name in record)
-    return [int(digest(squeeze(text))[:16], 16) for text in texts]
+    texts = (record[text_field] for text_field in ("chosen", "rejected", "response") if text_field in record)
+    return [int(digest(strip_white_space(greeting_text))[:16], 16) for greeting_text in texts]
 
 
-def _shared_texts(records: Iterator[Record]) -> dict[int, int]:
+def _find_shared_texts(records: Iterator[ExportRecord]) -> dict[int, int]:
     """The texts that occur under prompts of several splits, with the highest of these."""
     import numpy as np
 
     # Nine bytes a text rather than a dictionary of all of them: a million rows stay under 20 MB.
     hashes, ranks = array("Q"), array("B")
     for record in records:
-        for text in _texts(record):
-            hashes.append(text)
-            ranks.append(_RANK[record["split"]])
+        for text_hash in _text_hashes(record):
+            hashes.append(text_hash)
+            ranks.append(_SPLIT_RANKS[record["split"]])
     if not hashes:
         return {}
-    texts, places = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_inverse=True)
+    texts, text_positions = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_inverse=True)
     rank = np.frombuffer(ranks, dtype=np.uint8)
-    lowest, highest = np.full(len(texts), 9, np.uint8), np.zeros(len(texts), np.uint8)
-    np.minimum.at(lowest, places, rank)
-    np.maximum.at(highest, places, rank)
-    return {int(texts[at]): int(highest[at]) for at in np.flatnonzero(lowest < highest)}
+    lowest_ranks, highest_ranks = np.full(len(texts), 9, np.uint8), np.zeros(len(texts), np.uint8)
+    np.minimum.at(lowest_ranks, text_positions, rank)
+    np.maximum.at(highest_ranks, text_positions, rank)
+    return {
+        int(texts[text_index]): int(highest_ranks[text_index])
+        for text_index in np.flatnonzero(lowest_ranks < highest_ranks)
+    }
 
 
-def _leaks(record: Record, highest: dict[int, int]) -> bool:
+def _leaks_between_splits(record: ExportRecord, highest_ranks: dict[int, int]) -> bool:
     """Whether one of the texts also stands in a split that evaluates rather than trains more."""
-    rank = _RANK[record["split"]]
-    return any(highest.get(text, rank) > rank for text in _texts(record))
+    rank = _SPLIT_RANKS[record["split"]]
+    return any(highest_ranks.get(text_hash, rank) > rank for text_hash in _text_hashes(record))
 
 
-class _Files:
+class _ExportFiles:
     """The files of one export: temporary until all are complete."""
 
-    def __init__(self, wish: Wish) -> None:
-        self._wish = wish
-        self.by_split = wish.path.is_dir() or not wish.path.suffix
-        self._open: dict[Path, tuple[Path, Writer]] = {}
+    def __init__(self, request: ExportRequest) -> None:
+        self._request = request
+        self.by_split = request.target_path.is_dir() or not request.target_path.suffix
+        self._open_writers: dict[Path, tuple[Path, RecordWriter]] = {}
 
-    def target(self, split: str) -> Path:
+    def target_file(self, split_name: str) -> Path:
         """The file that rows of the split go to."""
-        return self._wish.path / (split + SUFFIXES[self._wish.fmt]) if self.by_split else self._wish.path
+        return (
+            self._request.target_path / (split_name + SUFFIXES[self._request.format_name])
+            if self.by_split
+            else self._request.target_path
+        )
 
-    def __call__(self, split: str) -> Writer:
+    def __call__(self, split_name: str) -> RecordWriter:
         """The writer for rows of the split."""
-        target = self.target(split)
-        if target not in self._open:
-            target.parent.mkdir(exist_ok=True)
-            part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
-            create_exclusive(part)
-            self._open[target] = (part, writer(self._wish.fmt, part))
-        return self._open[target][1]
+        target_path = self.target_file(split_name)
+        if target_path not in self._open_writers:
+            target_path.parent.mkdir(exist_ok=True)
+            partial_file = target_path.with_name(f".{target_path.name}.{secrets.token_hex(8)}.part")
+            create_exclusively(partial_file)
+            self._open_writers[target_path] = (
+                partial_file,
+                open_writer(self._request.format_name, partial_file),
+            )
+        return self._open_writers[target_path][1]
 
     def finish(self) -> None:
         """Put the complete files in place; files of splits without rows would be stale, so they go."""
-        for part, out in self._open.values():
-            out.close()
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-        with _alone_in(self._wish.path) if self.by_split else nullcontext():
+        for partial_file, record_writer in self._open_writers.values():
+            record_writer.close()
+            with partial_file.open("rb") as binary_file:
+                os.fsync(binary_file.fileno())
+        with _lock_folder(self._request.target_path) if self.by_split else nullcontext():
             if self.by_split:
-                for stale in {self.target(split) for split in _RANK} - set(self._open):
-                    stale.unlink(missing_ok=True)
-            for target, (part, _) in self._open.items():
-                part.replace(target)
-        self._open = {}
+                for stale_file in {self.target_file(split_name) for split_name in _SPLIT_RANKS} - set(
+                    self._open_writers
+                ):
+                    stale_file.unlink(missing_ok=True)
+            for target_path, (partial_file, _) in self._open_writers.items():
+                partial_file.replace(target_path)
+        self._open_writers = {}
 
     def abandon(self) -> None:
         """Leave no trace of an export that failed."""
-        for part, out in self._open.values():
+        for partial_file, record_writer in self._open_writers.values():
             with suppress(OSError, ValueError):
-                out.close()
-            part.unlink(missing_ok=True)
+                record_writer.close()
+            partial_file.unlink(missing_ok=True)
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _lock_folder(target_folder: Path) -> Iterator[None]:
     """One export at a time puts its files into the folder, so that they are all of the same export."""
-    handle = os.open(folder, os.O_RDONLY)
+    folder_handle = os.open(target_folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems know no locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(folder_handle, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(handle)
+        os.close(folder_handle)
 
 
 @contextmanager
-def _files(wish: Wish) -> Iterator[_Files]:
-    files = _Files(wish)
+def _open_files(request: ExportRequest) -> Iterator[_ExportFiles]:
+    export_files = _ExportFiles(request)
     try:
-        yield files
-        files.finish()
+        yield export_files
+        export_files.finish()
     except OSError as error:
         raise UserError(
-            f"{wish.path} cannot be written ({error.strerror}).",
-            f"无法写入 {wish.path}（{error.strerror}）。",
+            f"{request.target_path} cannot be written ({error.strerror}).",
+            f"无法写入 {request.target_path}（{error.strerror}）。",
         ) from error
     finally:
-        files.abandon()
+        export_files.abandon()
 
 
-def _nothing(wish: Wish) -> UserError:
-    what = {"pairs": ("pairs", "偏好对"), "labels": ("labels", "标签")}[wish.what]
+def _nothing_to_export(request: ExportRequest) -> UserError:
+    content_names = {"pairs": ("pairs", "偏好对"), "labels": ("labels", "标签")}[request.content]
     return UserError(
-        f"There are no {what[0]} to export here; annotate or import some first.",
-        f"这里还没有可导出的{what[1]}，请先标注或导入。",
+        f"There are no {content_names[0]} to export here; annotate or import some first.",
+        f"这里还没有可导出的{content_names[1]}，请先标注或导入。",
     )

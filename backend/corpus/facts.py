@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from backend.corpus.rows import Row
+from backend.corpus.rows import ImportRow
 from backend.db.publication import publish_greetings, publish_prompts
 from backend.db.tables import DatasetEntry, Greeting, PreferencePair, Prompt, Verdict
 from backend.errors import Message
@@ -17,16 +17,16 @@ from backend.vocabulary import Source
 GreetingKey = tuple[str, str]  # hash of the prompt, hash of the greeting
 
 
-class Keyed(NamedTuple):
+class HashedRow(NamedTuple):
     """A row and the hashes that identify what it speaks of."""
 
-    row: Row
-    prompt: str
-    greetings: tuple[GreetingKey, ...]
+    row: ImportRow
+    prompt_hash: str
+    greeting_keys: tuple[GreetingKey, ...]
 
 
 @dataclass
-class Facts:
+class ChunkFacts:
     """What a data set already says about the texts of one chunk."""
 
     prompts: set[str] = field(default_factory=set)
@@ -34,137 +34,149 @@ class Facts:
     pairs: set[tuple[GreetingKey, GreetingKey]] = field(default_factory=set)
     labels: dict[GreetingKey, int] = field(default_factory=dict)
 
-    def denied_by(self, item: Keyed) -> Message | None:
+    def contradiction_of(self, hashed: HashedRow) -> Message | None:
         """Why the row contradicts what is known; None where it does not."""
-        for key, label in zip(item.greetings, item.row.labels, strict=False):
-            if (known := self.labels.get(key, label)) != label:
+        for greeting_key, row_label in zip(hashed.greeting_keys, hashed.row.labels, strict=False):
+            if (stored_label := self.labels.get(greeting_key, row_label)) != row_label:
                 return Message(
-                    f"the same greeting is already labelled {known} for this prompt, here {label}",
-                    f"同一请求的同一条祝福语已标为 {known}，这里却是 {label}",
+                    f"the same greeting is already labelled {stored_label} for this prompt, here {row_label}",
+                    f"同一请求的同一条祝福语已标为 {stored_label}，这里却是 {row_label}",
                 )
-        if item.row.pair and item.greetings[::-1] in self.pairs:
+        if hashed.row.pair and hashed.greeting_keys[::-1] in self.pairs:
             return Message(
                 "the same two greetings are already stored with the opposite preference",
                 "同样的两条祝福语已存有相反的偏好",
             )
         return None
 
-    def learn(self, item: Keyed) -> bool:
+    def learn(self, hashed: HashedRow) -> bool:
         """Take the row in; False where every fact of it was known."""
-        before = self._size()
-        if not item.greetings:
-            self.prompts.add(item.prompt)
-        self.members.update(item.greetings)
-        self.labels.update(zip(item.greetings, item.row.labels, strict=False))
-        if item.row.pair:
-            self.pairs.add((item.greetings[0], item.greetings[1]))
-        return self._size() > before
+        size_before = self._fact_count()
+        if not hashed.greeting_keys:
+            self.prompts.add(hashed.prompt_hash)
+        self.members.update(hashed.greeting_keys)
+        self.labels.update(zip(hashed.greeting_keys, hashed.row.labels, strict=False))
+        if hashed.row.pair:
+            self.pairs.add((hashed.greeting_keys[0], hashed.greeting_keys[1]))
+        return self._fact_count() > size_before
 
-    def _size(self) -> int:
+    def _fact_count(self) -> int:
         return len(self.prompts) + len(self.members) + len(self.pairs) + len(self.labels)
 
 
 @dataclass(frozen=True)
-class Target:
+class ImportTarget:
     """Where rows go."""
 
-    dataset: int
-    rater: int | None
+    dataset_id: int
+    rater_id: int | None
     source: Source
     origin: str
     import_id: int | None = None
     """The unfinished import that hides the rows; None where they are seen at once."""
 
 
-def keyed(row: Row) -> Keyed:
+def hash_row(row: ImportRow) -> HashedRow:
     """The row with its hashes."""
-    prompt = digest(row.prompt)
-    return Keyed(row, prompt, tuple((prompt, digest(text)) for text in row.greetings))
+    prompt_hash = digest(row.prompt)
+    return HashedRow(row, prompt_hash, tuple((prompt_hash, digest(text)) for text in row.greetings))
 
 
-def known(session: Session, target: Target, items: Sequence[Keyed]) -> Facts:
+def load_facts(session: Session, target: ImportTarget, hashed_rows: Sequence[HashedRow]) -> ChunkFacts:
     """What is stored of the texts that the items speak of."""
-    prompts = prompt_ids(session, {item.prompt for item in items})
-    keys = {key for item in items for key in item.greetings if key[0] in prompts}
-    ids = greeting_ids(session, prompts, keys)
-    key_of = {id_: key for key, id_ in ids.items()}
+    ids_by_prompt = find_prompt_ids(session, {hashed.prompt_hash for hashed in hashed_rows})
+    greeting_keys = {
+        greeting_key
+        for hashed in hashed_rows
+        for greeting_key in hashed.greeting_keys
+        if greeting_key[0] in ids_by_prompt
+    }
+    ids_by_greeting = find_greeting_ids(session, ids_by_prompt, greeting_keys)
+    key_by_id = {greeting_id: greeting_key for greeting_key, greeting_id in ids_by_greeting.items()}
     entries = session.execute(
         select(DatasetEntry.prompt_id, DatasetEntry.greeting_id).where(
-            DatasetEntry.dataset_id == target.dataset,
-            DatasetEntry.greeting_id.in_(key_of)
-            | (DatasetEntry.greeting_id.is_(None) & DatasetEntry.prompt_id.in_(prompts.values())),
+            DatasetEntry.dataset_id == target.dataset_id,
+            DatasetEntry.greeting_id.in_(key_by_id)
+            | (DatasetEntry.greeting_id.is_(None) & DatasetEntry.prompt_id.in_(ids_by_prompt.values())),
         )
     ).all()
-    hash_of = {id_: hash_ for hash_, id_ in prompts.items()}
-    return Facts(
-        prompts={hash_of[prompt] for prompt, greeting in entries if greeting is None},
-        members={key_of[greeting] for _, greeting in entries if greeting is not None},
-        pairs=_known_pairs(session, target, items, ids),
-        labels=_known_labels(session, target, key_of),
+    hash_by_id = {greeting_id: prompt_hash for prompt_hash, greeting_id in ids_by_prompt.items()}
+    return ChunkFacts(
+        prompts={hash_by_id[prompt_id] for prompt_id, member_id in entries if member_id is None},
+        members={key_by_id[member_id] for _, member_id in entries if member_id is not None},
+        pairs=_load_pairs(session, target, hashed_rows, ids_by_greeting),
+        labels=_load_labels(session, target, key_by_id),
     )
 
 
-def _known_pairs(
-    session: Session, target: Target, items: Sequence[Keyed], ids: dict[GreetingKey, int]
+def _load_pairs(
+    session: Session,
+    target: ImportTarget,
+    hashed_rows: Sequence[HashedRow],
+    greeting_ids: dict[GreetingKey, int],
 ) -> set[tuple[GreetingKey, GreetingKey]]:
-    asked: dict[tuple[int, int], tuple[GreetingKey, GreetingKey]] = {}
-    for item in items:
-        if item.row.pair and all(key in ids for key in item.greetings):
-            first, second = item.greetings
-            asked[ids[first], ids[second]] = (first, second)
-            asked[ids[second], ids[first]] = (second, first)
-    found = session.execute(
+    pair_keys: dict[tuple[int, int], tuple[GreetingKey, GreetingKey]] = {}
+    for hashed in hashed_rows:
+        if hashed.row.pair and all(greeting_key in greeting_ids for greeting_key in hashed.greeting_keys):
+            first_key, second_key = hashed.greeting_keys
+            pair_keys[greeting_ids[first_key], greeting_ids[second_key]] = (first_key, second_key)
+            pair_keys[greeting_ids[second_key], greeting_ids[first_key]] = (second_key, first_key)
+    stored_rows = session.execute(
         select(PreferencePair.chosen_id, PreferencePair.rejected_id).where(
-            PreferencePair.dataset_id == target.dataset,
-            tuple_(PreferencePair.chosen_id, PreferencePair.rejected_id).in_(list(asked)),
+            PreferencePair.dataset_id == target.dataset_id,
+            tuple_(PreferencePair.chosen_id, PreferencePair.rejected_id).in_(list(pair_keys)),
         )
     )
-    return {asked[chosen, rejected] for chosen, rejected in found}
+    return {pair_keys[chosen_id, rejected_id] for chosen_id, rejected_id in stored_rows}
 
 
-def _known_labels(session: Session, target: Target, key_of: dict[int, GreetingKey]) -> dict[GreetingKey, int]:
-    if target.rater is None:
+def _load_labels(session: Session, target: ImportTarget, key_by_id: dict[int, GreetingKey]) -> dict[GreetingKey, int]:
+    if target.rater_id is None:
         return {}
-    found = session.execute(
+    label_rows = session.execute(
         select(Verdict.greeting_id, Verdict.value).where(
-            Verdict.rater_id == target.rater,
+            Verdict.rater_id == target.rater_id,
             Verdict.item_id.is_(None),
-            Verdict.greeting_id.in_(key_of),
+            Verdict.greeting_id.in_(key_by_id),
         )
     )
-    return {key_of[greeting]: int(value) for greeting, value in found if value is not None}
+    return {
+        key_by_id[greeting_id]: int(label_value) for greeting_id, label_value in label_rows if label_value is not None
+    }
 
 
-def prompt_ids(session: Session, hashes: Iterable[str]) -> dict[str, int]:
+def find_prompt_ids(session: Session, hashes: Iterable[str]) -> dict[str, int]:
     """Ids of the prompts that are stored, by hash."""
-    found = session.execute(select(Prompt.text_hash, Prompt.id).where(Prompt.text_hash.in_(list(hashes))))
-    return {row[0]: row[1] for row in found}
+    stored_rows = session.execute(select(Prompt.text_hash, Prompt.id).where(Prompt.text_hash.in_(list(hashes))))
+    return {stored_row[0]: stored_row[1] for stored_row in stored_rows}
 
 
-def stored_prompt_ids(session: Session, hashes: Iterable[str]) -> dict[str, int]:
+def publish_prompt_ids(session: Session, hashes: Iterable[str]) -> dict[str, int]:
     """Ids of prompts that were just stored, also where an unfinished import had stored them before."""
-    wanted = list(hashes)
-    publish_prompts(session, wanted)
-    return prompt_ids(session, wanted)
+    wanted_hashes = list(hashes)
+    publish_prompts(session, wanted_hashes)
+    return find_prompt_ids(session, wanted_hashes)
 
 
-def greeting_ids(
-    session: Session, prompts: dict[str, int], keys: Iterable[GreetingKey]
+def find_greeting_ids(
+    session: Session, prompt_ids: dict[str, int], greeting_keys: Iterable[GreetingKey]
 ) -> dict[GreetingKey, int]:
     """Ids of the greetings that are stored, by key."""
-    wanted = {(prompts[prompt], text): (prompt, text) for prompt, text in keys}
-    found = session.execute(
+    wanted_keys = {
+        (prompt_ids[prompt_hash], text_hash): (prompt_hash, text_hash) for prompt_hash, text_hash in greeting_keys
+    }
+    stored_rows = session.execute(
         select(Greeting.prompt_id, Greeting.text_hash, Greeting.id).where(
-            tuple_(Greeting.prompt_id, Greeting.text_hash).in_(list(wanted))
+            tuple_(Greeting.prompt_id, Greeting.text_hash).in_(list(wanted_keys))
         )
     )
-    return {wanted[prompt, text]: id_ for prompt, text, id_ in found}
+    return {wanted_keys[prompt_hash, text_hash]: greeting_id for prompt_hash, text_hash, greeting_id in stored_rows}
 
 
-def stored_greeting_ids(
-    session: Session, prompts: dict[str, int], keys: Iterable[GreetingKey]
+def publish_greeting_ids(
+    session: Session, prompt_ids: dict[str, int], greeting_keys: Iterable[GreetingKey]
 ) -> dict[GreetingKey, int]:
     """Ids of greetings that were just stored, also where an unfinished import had stored them before."""
-    wanted = list(keys)
-    publish_greetings(session, [(prompts[prompt], text) for prompt, text in wanted])
-    return greeting_ids(session, prompts, wanted)
+    wanted_keys = list(greeting_keys)
+    publish_greetings(session, [(prompt_ids[prompt_hash], text_hash) for prompt_hash, text_hash in wanted_keys])
+    return find_greeting_ids(session, prompt_ids, wanted_keys)

@@ -7,133 +7,137 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Protocol
 
-from backend.corpus.cells import guard
-from backend.corpus.collect import Record
+from backend.corpus.cells import guard_formula
+from backend.corpus.collect import ExportRecord
 
 SUFFIXES = {"trl": ".jsonl", "sharegpt": ".json", "csv": ".csv", "parquet": ".parquet"}
 
-_BATCH = 1_000
-_REST = ("flaw", "reason", "occasion", "recipient", "style", "split")
+_BATCH_SIZE = 1_000
+_EXTRA_FIELDS = ("flaw", "reason", "occasion", "recipient", "style", "split")
 
 
-class Writer(Protocol):
+class RecordWriter(Protocol):
     """One open file."""
 
-    def write(self, record: Record) -> None:
+    def write(self, record: ExportRecord) -> None:
         """Append a record."""
 
     def close(self) -> None:
         """Finish the file."""
 
 
-def writer(fmt: str, path: Path) -> Writer:
+def open_writer(format_name: str, file_path: Path) -> RecordWriter:
     """A writer of the format on a new file."""
-    if fmt == "trl":
-        return _JsonLines(path)
-    if fmt == "sharegpt":
-        return _JsonArray(path)
-    return _Csv(path) if fmt == "csv" else _Parquet(path)
+    if format_name == "trl":
+        return _JsonLinesWriter(file_path)
+    if format_name == "sharegpt":
+        return _JsonArrayWriter(file_path)
+    return _Csv(file_path) if format_name == "csv" else _ParquetWriter(file_path)
 
 
-def _turn(record: Record, field: str, role: str) -> list[dict[str, str]]:
-    return [{"role": role, "content": record[field]}]
+def _chat_turn(record: ExportRecord, field_name: str, speaker_role: str) -> list[dict[str, str]]:
+    return [{"role": speaker_role, "content": record[field_name]}]
 
 
-def trl(record: Record) -> Record:
+def to_trl_record(record: ExportRecord) -> ExportRecord:
     """TRL's conversational preference row, or its unpaired row for a label."""
-    out: Record = {"prompt": _turn(record, "prompt", "user")}
+    trl_record: ExportRecord = {"prompt": _chat_turn(record, "prompt", "user")}
     if "chosen" in record:
-        out["chosen"] = _turn(record, "chosen", "assistant")
-        out["rejected"] = _turn(record, "rejected", "assistant")
+        trl_record["chosen"] = _chat_turn(record, "chosen", "assistant")
+        trl_record["rejected"] = _chat_turn(record, "rejected", "assistant")
     else:
-        out["completion"] = _turn(record, "response", "assistant")
-        out["label"] = bool(record["label"])
-    return out | _rest(record)
+        trl_record["completion"] = _chat_turn(record, "response", "assistant")
+        trl_record["label"] = bool(record["label"])
+    return trl_record | _extra_fields(record)
 
 
-def sharegpt(record: Record) -> Record:
+def to_sharegpt_record(record: ExportRecord) -> ExportRecord:
     """A ShareGPT preference row, or a conversation with a label."""
-    turns = [{"from": "human", "value": record["prompt"]}]
+    conversation = [{"from": "human", "value": record["prompt"]}]
     if "chosen" in record:
-        sides = {side: {"from": "gpt", "value": record[side]} for side in ("chosen", "rejected")}
-        return {"conversations": turns} | sides | _rest(record)
-    turns.append({"from": "gpt", "value": record["response"]})
-    return {"conversations": turns, "label": bool(record["label"])} | _rest(record)
+        preference_turns = {side: {"from": "gpt", "value": record[side]} for side in ("chosen", "rejected")}
+        return {"conversations": conversation} | preference_turns | _extra_fields(record)
+    conversation.append({"from": "gpt", "value": record["response"]})
+    return {"conversations": conversation, "label": bool(record["label"])} | _extra_fields(record)
 
 
-def _rest(record: Record) -> Record:
-    return {name: record[name] for name in _REST if name in record}
+def _extra_fields(record: ExportRecord) -> ExportRecord:
+    return {column_name: record[column_name] for column_name in _EXTRA_FIELDS if column_name in record}
 
 
-class _Text:
+class _TextWriter:
     """A text file whose rows differ only in what stands between them."""
 
-    shape: Callable[[Record], Record]
-    opening, between, closing = "", "\n", "\n"
+    convert_record: Callable[[ExportRecord], ExportRecord]
+    opening, separator, closing = "", "\n", "\n"
 
-    def __init__(self, path: Path) -> None:
-        self._file: TextIOWrapper = path.open("w", encoding="utf-8", newline="\n")
-        self._first = True
+    def __init__(self, file_path: Path) -> None:
+        self._text_file: TextIOWrapper = file_path.open("w", encoding="utf-8", newline="\n")
+        self._is_first = True
 
-    def write(self, record: Record) -> None:
-        self._file.write(self.opening if self._first else self.between)
-        self._file.write(json.dumps(type(self).shape(record), ensure_ascii=False))
-        self._first = False
+    def write(self, record: ExportRecord) -> None:
+        self._text_file.write(self.opening if self._is_first else self.separator)
+        self._text_file.write(json.dumps(type(self).convert_record(record), ensure_ascii=False))
+        self._is_first = False
 
     def close(self) -> None:
-        self._file.write(self.closing)
-        self._file.close()
+        self._text_file.write(self.closing)
+        self._text_file.close()
 
 
-class _JsonLines(_Text):
-    shape = staticmethod(trl)
+class _JsonLinesWriter(_TextWriter):
+    convert_record = staticmethod(to_trl_record)
 
 
-class _JsonArray(_Text):
-    shape = staticmethod(sharegpt)
-    opening, between, closing = "[\n", ",\n", "\n]\n"
+class _JsonArrayWriter(_TextWriter):
+    convert_record = staticmethod(to_sharegpt_record)
+    opening, separator, closing = "[\n", ",\n", "\n]\n"
 
 
 class _Csv:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, file_path: Path) -> None:
         # With the mark, Excel shows Chinese as Chinese.
-        self._file = path.open("w", encoding="utf-8-sig", newline="")
-        self._csv = csv.writer(self._file)
-        self._first = True
+        self._text_file = file_path.open("w", encoding="utf-8-sig", newline="")
+        self._row_writer = csv.writer(self._text_file)
+        self._is_first = True
 
-    def write(self, record: Record) -> None:
-        if self._first:
-            self._csv.writerow(record)
-            self._first = False
-        self._csv.writerow("" if value is None else guard(str(value)) for value in record.values())
+    def write(self, record: ExportRecord) -> None:
+        if self._is_first:
+            self._row_writer.writerow(record)
+            self._is_first = False
+        self._row_writer.writerow(
+            "" if cell_value is None else guard_formula(str(cell_value)) for cell_value in record.values()
+        )
 
     def close(self) -> None:
-        self._file.close()
+        self._text_file.close()
 
 
-class _Parquet:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._rows: list[Record] = []
-        self._writer: Any = None
+class _ParquetWriter:
+    def __init__(self, file_path: Path) -> None:
+        self._file_path = file_path
+        self._pending_rows: list[ExportRecord] = []
+        self._table_writer: Any = None
 
-    def write(self, record: Record) -> None:
-        self._rows.append(record)
-        if len(self._rows) == _BATCH:
-            self._flush()
+    def write(self, record: ExportRecord) -> None:
+        self._pending_rows.append(record)
+        if len(self._pending_rows) == _BATCH_SIZE:
+            self._write_batch()
 
-    def _flush(self) -> None:
+    def _write_batch(self) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if self._rows:
-            names = self._rows[0]
-            schema = pa.schema([(name, pa.int8() if name == "label" else pa.string()) for name in names])
-            self._writer = self._writer or pq.ParquetWriter(self._path, schema)
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=schema))
-            self._rows = []
+        if self._pending_rows:
+            column_names = self._pending_rows[0]
+            table_schema = pa.schema(
+                [(column_name, pa.int8() if column_name == "label" else pa.string()) for column_name in column_names]
+            )
+            self._table_writer = self._table_writer or pq.ParquetWriter(self._file_path, table_schema)
+            self._table_writer.write_table(pa.Table.from_pylist(self._pending_rows, schema=table_schema))
+            self._pending_rows = []
 
     def close(self) -> None:
-        self._flush()
-        if self._writer is not None:
-            self._writer.close()
+        self._write_batch()
+        if self._table_writer is not None:
+            self._table_writer.close()

@@ -17,31 +17,37 @@ from pathlib import Path
 from typing import IO, Any
 
 from backend.corpus import store
-from backend.corpus.detect import empty
-from backend.corpus.facts import Target
-from backend.corpus.reader_process import opened, unreadable
-from backend.corpus.readers import Item
-from backend.corpus.rows import Rejected, Row
-from backend.corpus.shapes import Shape, shape_for
-from backend.corpus.unpublished import PATIENCE_S, Unpublished, begun, remove_left_over, take_turn
+from backend.corpus.detect import empty_file_error
+from backend.corpus.facts import ImportTarget
+from backend.corpus.reader_process import open_foreign_file, unreadable_error
+from backend.corpus.readers import NumberedRow
+from backend.corpus.rows import ImportRow, Rejected
+from backend.corpus.shapes import RowShape, choose_shape
+from backend.corpus.unpublished import (
+    PATIENCE_S,
+    UnpublishedImport,
+    begin_import,
+    lock_import_start,
+    remove_abandoned,
+)
 from backend.db.engine import Database
 from backend.errors import Message, UserError
 from backend.records import FilePreview, ImportReport, RowError
-from backend.text import clean, has_control
+from backend.text import has_control_characters, normalize_text
 
 MAX_ERRORS = 1_000
-_SAMPLE = 50
-_SHOWN = 5
-_SHOWN_CHARACTERS = 2_000
-_SHEETS = ("csv", "xlsx")
+_SAMPLE_ROWS = 50
+_PREVIEW_ROWS = 5
+_PREVIEW_CHARACTERS = 2_000
+_SHEET_FORMATS = ("csv", "xlsx")
 _POLL_S = 0.2
-_PARSING = 0.5  # share of the work that is over when everything is checked
+_PARSING_SHARE = 0.5  # share of the work that is over when everything is checked
 
-Progress = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
-class Wish:
+class ImportRequest:
     """What the importer was asked for."""
 
     path: Path
@@ -54,16 +60,16 @@ class Wish:
 class ImportRefused(UserError):
     """Nothing of the file was stored; the report says why, row by row."""
 
-    def __init__(self, message: Message, report: ImportReport) -> None:
-        super().__init__(message.en, message.zh)
-        self.report = report
+    def __init__(self, refusal_message: Message, import_report: ImportReport) -> None:
+        super().__init__(refusal_message.en, refusal_message.zh)
+        self.report = import_report
 
 
 @dataclass
-class Tally:
+class ImportTally:
     """Counts of a running import."""
 
-    wish: Wish
+    request: ImportRequest
     dataset: str
     kind: str | None = None
     read: int = 0
@@ -74,20 +80,20 @@ class Tally:
     first_bad: RowError | None = None
     errors: list[RowError] = field(default_factory=list)
 
-    def reject(self, line: int, reason: Message, *, harmless: bool = False) -> None:
+    def reject(self, line_number: int, refusal_reason: Message, *, is_harmless: bool = False) -> None:
         """Count a row that is left out."""
-        error = RowError(line, reason)
+        row_error = RowError(line_number, refusal_reason)
         self.rejected += 1
         if len(self.errors) < MAX_ERRORS:
-            self.errors.append(error)
-        if not harmless:
+            self.errors.append(row_error)
+        if not is_harmless:
             self.bad += 1
-            self.first_bad = self.first_bad or error
+            self.first_bad = self.first_bad or row_error
 
     def report(self) -> ImportReport:
         """The counts so far."""
         return ImportReport(
-            path=str(self.wish.path),
+            path=str(self.request.path),
             kind=self.kind,
             dataset=self.dataset,
             read=self.read,
@@ -97,35 +103,35 @@ class Tally:
             errors=tuple(self.errors),
         )
 
-    def refuse(self, message: Message) -> ImportRefused:
+    def refuse(self, refusal_message: Message) -> ImportRefused:
         """The refusal of the whole file: nothing was added, whatever was counted so far."""
         self.added = self.duplicate = 0
-        return ImportRefused(message, self.report())
+        return ImportRefused(refusal_message, self.report())
 
 
-def import_file(database: Database, wish: Wish, progress: Progress | None = None) -> ImportReport:
+def import_file(database: Database, request: ImportRequest, progress: ProgressCallback | None = None) -> ImportReport:
     """See CorpusService.import_file."""
-    say = progress or _silent
-    tally = Tally(wish, dataset="")
-    with _refusing(tally), tempfile.TemporaryFile(prefix="zhufu-import-") as spool:
-        tally.dataset = dataset_name(wish)
-        shape = _check(tally, spool, say)
-        _judge(tally)
+    report_progress = progress or _ignore_progress
+    tally = ImportTally(request, dataset="")
+    with _refuse_on_error(tally), tempfile.TemporaryFile(prefix="zhufu-import-") as spool:
+        tally.dataset = resolve_dataset_name(request)
+        row_shape = _check_rows(tally, spool, report_progress)
+        _refuse_if_unusable(tally)
         spool.seek(0)
-        store_all = _store_small if tally.read - tally.rejected <= store.CHUNK else _store_large
-        store_all(database, tally, shape, _spooled(spool), say)
-    say(1.0, f"{wish.path.name}: {tally.added:,} rows added")
+        store_all = _store_small if tally.read - tally.rejected <= store.CHUNK_ROWS else _store_large
+        store_all(database, tally, row_shape, _read_spool(spool), report_progress)
+    report_progress(1.0, f"{request.path.name}: {tally.added:,} rows added")
     return tally.report()
 
 
-def _silent(_share: float, _text: str) -> None:
+def _ignore_progress(_share: float, _text: str) -> None:
     """Nobody listens."""
 
 
 @contextmanager
-def _refusing(tally: Tally) -> Iterator[None]:
+def _refuse_on_error(tally: ImportTally) -> Iterator[None]:
     """Whatever goes wrong with the file becomes a refusal with a report."""
-    path = tally.wish.path
+    path = tally.request.path
     try:
         yield
     except ImportRefused:
@@ -134,70 +140,72 @@ def _refusing(tally: Tally) -> Iterator[None]:
         tally.errors.insert(0, RowError(None, error.message))
         raise tally.refuse(error.message) from error
     except OSError as error:
-        told = unreadable(path, error.strerror or str(error)).message
-        tally.errors.insert(0, RowError(None, told))
-        raise tally.refuse(told) from error
+        fault_message = unreadable_error(path, error.strerror or str(error)).message
+        tally.errors.insert(0, RowError(None, fault_message))
+        raise tally.refuse(fault_message) from error
 
 
-def dataset_name(wish: Wish) -> str:
+def resolve_dataset_name(request: ImportRequest) -> str:
     """The wished name, else the file's stem made neat. Raises UserError for an unusable one."""
-    if wish.dataset is None or not wish.dataset.strip():
-        return re.sub(r"[\s\x00-\x1f]+", "_", clean(wish.path.stem))[:120] or "import"
-    name = clean(wish.dataset)
-    if len(name) > 120 or has_control(name) or "\n" in name:
+    if request.dataset is None or not request.dataset.strip():
+        return re.sub(r"[\s\x00-\x1f]+", "_", normalize_text(request.path.stem))[:120] or "import"
+    chosen_name = normalize_text(request.dataset)
+    if len(chosen_name) > 120 or has_control_characters(chosen_name) or "\n" in chosen_name:
         raise UserError(
             "The name of a data set has at most 120 printable characters on one line.",
             "数据集名称最多 120 个可见字符，且不能换行。",
         )
-    return name
+    return chosen_name
 
 
-def _check(tally: Tally, spool: IO[bytes], say: Progress) -> Shape:
-    wish = tally.wish
-    name, table = wish.path.name, bool(wish.mapping) or wish.kind == "table"
-    with opened(wish.path, table=table, prompts=wish.kind == "prompts") as file:
-        items = file.rows(lambda share: say(share * _PARSING, f"{name}: checking"))
-        head = list(itertools.islice(items, _SAMPLE))
-        if not head:
-            raise empty(wish.path)
-        sample = [value for _, value in head if not isinstance(value, Message)]
-        if not sample:
-            _count_unreadable(tally, itertools.chain(head, items))
+def _check_rows(tally: ImportTally, spool: IO[bytes], report_progress: ProgressCallback) -> RowShape:
+    request = tally.request
+    file_name, is_table = request.path.name, bool(request.mapping) or request.kind == "table"
+    with open_foreign_file(request.path, table=is_table, prompts=request.kind == "prompts") as foreign_file:
+        numbered_rows = foreign_file.rows(
+            lambda share: report_progress(share * _PARSING_SHARE, f"{file_name}: checking")
+        )
+        head_rows = list(itertools.islice(numbered_rows, _SAMPLE_ROWS))
+        if not head_rows:
+            raise empty_file_error(request.path)
+        sample_values = [row_value for _, row_value in head_rows if not isinstance(row_value, Message)]
+        if not sample_values:
+            _count_unreadable(tally, itertools.chain(head_rows, numbered_rows))
             raise _nothing_usable(tally)
-        sheet = file.form.container in _SHEETS
-        shape = shape_for(name, sample, wish.kind, wish.mapping, sheet=sheet)
-        tally.kind = shape.kind
-        for chunk in _chunks(_good(tally, shape, itertools.chain(head, items))):
+        is_sheet = foreign_file.file_format.container in _SHEET_FORMATS
+        row_shape = choose_shape(file_name, sample_values, request.kind, request.mapping, is_sheet=is_sheet)
+        tally.kind = row_shape.kind
+        for chunk in _split_chunks(_usable_rows(tally, row_shape, itertools.chain(head_rows, numbered_rows))):
             pickle.dump(chunk, spool, pickle.HIGHEST_PROTOCOL)
-    return shape
+    return row_shape
 
 
-def _count_unreadable(tally: Tally, items: Iterable[Item]) -> None:
-    for line, value in items:
+def _count_unreadable(tally: ImportTally, numbered_rows: Iterable[NumberedRow]) -> None:
+    for line_number, row_value in numbered_rows:
         tally.read += 1
-        tally.reject(line, value if isinstance(value, Message) else Message("unreadable", "无法读取"))
+        tally.reject(line_number, row_value if isinstance(row_value, Message) else Message("unreadable", "无法读取"))
 
 
-def _good(tally: Tally, shape: Shape, items: Iterable[Item]) -> Iterator[Row]:
-    for line, value in items:
+def _usable_rows(tally: ImportTally, row_shape: RowShape, numbered_rows: Iterable[NumberedRow]) -> Iterator[ImportRow]:
+    for line_number, row_value in numbered_rows:
         tally.read += 1
-        if isinstance(value, Message):
-            tally.reject(line, value)
+        if isinstance(row_value, Message):
+            tally.reject(line_number, row_value)
             continue
         try:
-            row = shape.row(line, value)
+            row = row_shape.row(line_number, row_value)
         except Rejected as rejected:
-            tally.reject(line, rejected.message, harmless=rejected.harmless)
+            tally.reject(line_number, rejected.message, is_harmless=rejected.harmless)
         else:
             yield row
 
 
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while chunk := list(itertools.islice(rows, store.CHUNK)):
+def _split_chunks(rows: Iterator[ImportRow]) -> Iterator[list[ImportRow]]:
+    while chunk := list(itertools.islice(rows, store.CHUNK_ROWS)):
         yield chunk
 
 
-def _spooled(spool: IO[bytes]) -> Iterator[list[Row]]:
+def _read_spool(spool: IO[bytes]) -> Iterator[list[ImportRow]]:
     # Only this process wrote the file, and it has no name: unpickling it is safe.
     while True:
         try:
@@ -207,75 +215,97 @@ def _spooled(spool: IO[bytes]) -> Iterator[list[Row]]:
 
 
 def _store_small(
-    database: Database, tally: Tally, shape: Shape, chunks: Iterator[list[Row]], say: Progress
+    database: Database,
+    tally: ImportTally,
+    row_shape: RowShape,
+    chunks: Iterator[list[ImportRow]],
+    report_progress: ProgressCallback,
 ) -> None:
     """One chunk, in one transaction."""
-    remove_left_over(database)
-    rows, end = next(chunks, []), time.monotonic() + PATIENCE_S
+    remove_abandoned(database)
+    rows, waiting_end = next(chunks, []), time.monotonic() + PATIENCE_S
     while True:
         try:
             with database.write() as session:
-                take_turn(session)
-                labelled = any(row.labels for row in rows)
-                target = store.target(session, tally.dataset, shape.kind, shape.source, labelled=labelled)
-                _count(tally, store.store(session, target, rows))
-                _judge(tally)
+                lock_import_start(session)
+                has_labels = any(row.labels for row in rows)
+                target = store.prepare_target(
+                    session, tally.dataset, row_shape.kind, row_shape.source, labelled=has_labels
+                )
+                _count_outcome(tally, store.store_chunk(session, target, rows))
+                _refuse_if_unusable(tally)
                 return
         except store.ImportUnderWay:
-            if time.monotonic() > end:
+            if time.monotonic() > waiting_end:
                 raise
-        say(_PARSING, _waiting(tally))
+        report_progress(_PARSING_SHARE, _waiting_message(tally))
         time.sleep(_POLL_S)
 
 
 def _store_large(
-    database: Database, tally: Tally, shape: Shape, chunks: Iterator[list[Row]], say: Progress
+    database: Database,
+    tally: ImportTally,
+    row_shape: RowShape,
+    chunks: Iterator[list[ImportRow]],
+    report_progress: ProgressCallback,
 ) -> None:
     """Chunk after chunk in short transactions, which nobody sees before the last one is in."""
-    target: Target | None = None
-    good, done = tally.read - tally.rejected, 0
-    with begun(database, tally.dataset, lambda: say(_PARSING, _waiting(tally))) as running:
+    target: ImportTarget | None = None
+    good_count, stored_count = tally.read - tally.rejected, 0
+    with begin_import(
+        database, tally.dataset, lambda: report_progress(_PARSING_SHARE, _waiting_message(tally))
+    ) as running:
         for rows in chunks:
-            if target is None or target.rater is None:
-                target = _target(running, tally.dataset, shape, rows)
-            _count(tally, store.store_unpublished(database, running.writing, target, rows))
-            done += len(rows)
-            say(_PARSING + (1 - _PARSING) * done / good, f"{tally.wish.path.name}: storing")
-        _judge(tally)
+            if target is None or target.rater_id is None:
+                target = _import_target(running, tally.dataset, row_shape, rows)
+            _count_outcome(tally, store.store_unpublished(database, running.open_write, target, rows))
+            stored_count += len(rows)
+            report_progress(
+                _PARSING_SHARE + (1 - _PARSING_SHARE) * stored_count / good_count,
+                f"{tally.request.path.name}: storing",
+            )
+        _refuse_if_unusable(tally)
         running.publish()
 
 
-def _target(running: Unpublished, dataset: str, shape: Shape, rows: list[Row]) -> Target:
-    labelled = any(row.labels for row in rows)
-    with running.writing() as session:
-        return store.target(
-            session, dataset, shape.kind, shape.source, labelled=labelled, import_id=running.id
+def _import_target(
+    running: UnpublishedImport, dataset_name: str, row_shape: RowShape, rows: list[ImportRow]
+) -> ImportTarget:
+    has_labels = any(row.labels for row in rows)
+    with running.open_write() as session:
+        return store.prepare_target(
+            session,
+            dataset_name,
+            row_shape.kind,
+            row_shape.source,
+            labelled=has_labels,
+            import_id=running.import_id,
         )
 
 
-def _count(tally: Tally, outcome: store.Outcome) -> None:
+def _count_outcome(tally: ImportTally, outcome: store.ChunkOutcome) -> None:
     tally.added += outcome.added
     tally.duplicate += outcome.duplicate
-    for line, reason in outcome.denied:
-        tally.reject(line, reason)
+    for line_number, denial_reason in outcome.denied:
+        tally.reject(line_number, denial_reason)
 
 
-def _waiting(tally: Tally) -> str:
-    return f"{tally.wish.path.name}: waiting for another import to end"
+def _waiting_message(tally: ImportTally) -> str:
+    return f"{tally.request.path.name}: waiting for another import to end"
 
 
-def _judge(tally: Tally) -> None:
+def _refuse_if_unusable(tally: ImportTally) -> None:
     """Raise the refusal if the file must not be stored."""
-    if tally.bad and not tally.wish.skip_bad:
-        raise tally.refuse(_why(tally, tally.bad))
+    if tally.bad and not tally.request.skip_bad:
+        raise tally.refuse(_refusal_message(tally, tally.bad))
     if tally.rejected == tally.read:
         raise _nothing_usable(tally)
 
 
-def _nothing_usable(tally: Tally) -> ImportRefused:
-    if not tally.wish.skip_bad and tally.bad:
-        return tally.refuse(_why(tally, tally.bad))
-    first, name = tally.errors[0], tally.wish.path.name
+def _nothing_usable(tally: ImportTally) -> ImportRefused:
+    if not tally.request.skip_bad and tally.bad:
+        return tally.refuse(_refusal_message(tally, tally.bad))
+    first, name = tally.errors[0], tally.request.path.name
     return tally.refuse(
         Message(
             f"{name}: none of its {tally.read:,} rows can be used; line {first.line}: {first.reason.en}.",
@@ -284,8 +314,8 @@ def _nothing_usable(tally: Tally) -> ImportRefused:
     )
 
 
-def _why(tally: Tally, bad: int) -> Message:
-    first, name = tally.first_bad, tally.wish.path.name
+def _refusal_message(tally: ImportTally, bad: int) -> Message:
+    first, name = tally.first_bad, tally.request.path.name
     assert first is not None
     more_en = f" (and {bad - 1:,} more bad rows)" if bad > 1 else ""
     more_zh = f"（另有 {bad - 1:,} 行有问题）" if bad > 1 else ""
@@ -302,44 +332,48 @@ def read_prompts(path: Path) -> Iterator[tuple[int, str | Message]]:
 
     Nothing is stored. Raises UserError where the file cannot be read or nobody can tell what it is.
     """
-    with opened(path) as file:
-        items = file.rows()
-        head = list(itertools.islice(items, _SAMPLE))
-        sample = [value for _, value in head if not isinstance(value, Message)]
-        if not sample:
-            raise empty(path)
-        shape = shape_for(path.name, sample, None, {}, sheet=file.form.container in _SHEETS)
-        for line, value in itertools.chain(head, items):
-            yield line, _prompt(shape, line, value)
+    with open_foreign_file(path) as foreign_file:
+        numbered_rows = foreign_file.rows()
+        head_rows = list(itertools.islice(numbered_rows, _SAMPLE_ROWS))
+        sample_values = [row_value for _, row_value in head_rows if not isinstance(row_value, Message)]
+        if not sample_values:
+            raise empty_file_error(path)
+        row_shape = choose_shape(
+            path.name, sample_values, None, {}, is_sheet=foreign_file.file_format.container in _SHEET_FORMATS
+        )
+        for line_number, row_value in itertools.chain(head_rows, numbered_rows):
+            yield line_number, _prompt_or_reason(row_shape, line_number, row_value)
 
 
-def _prompt(shape: Shape, line: int, value: Any) -> str | Message:
-    if isinstance(value, Message):
-        return value
+def _prompt_or_reason(row_shape: RowShape, line_number: int, row_value: Any) -> str | Message:
+    if isinstance(row_value, Message):
+        return row_value
     try:
-        return shape.row(line, value).prompt
+        return row_shape.row(line_number, row_value).prompt
     except Rejected as rejected:
         return rejected.message
 
 
-def preview(path: Path, kind: str | None = None) -> FilePreview:
+def preview_file(path: Path, wanted_kind: str | None = None) -> FilePreview:
     """See CorpusService.preview."""
-    table, prompts = kind == "table", kind == "prompts"
-    with opened(path, table=table, prompts=prompts, rows=_SHOWN, cut=_SHOWN_CHARACTERS) as file:
-        form = file.form
-        head = [value for _, value in file.rows() if not isinstance(value, Message)]
-    rows = [value if isinstance(value, dict) else {"prompt": value} for value in head]
-    columns = dict.fromkeys(str(key) for row in rows for key in row)
+    is_table, is_prompts = wanted_kind == "table", wanted_kind == "prompts"
+    with open_foreign_file(
+        path, table=is_table, prompts=is_prompts, row_limit=_PREVIEW_ROWS, text_limit=_PREVIEW_CHARACTERS
+    ) as foreign_file:
+        form = foreign_file.file_format
+        head_values = [row_value for _, row_value in foreign_file.rows() if not isinstance(row_value, Message)]
+    rows = [row_value if isinstance(row_value, dict) else {"prompt": row_value} for row_value in head_values]
+    column_names = dict.fromkeys(str(column_key) for row in rows for column_key in row)
     return FilePreview(
-        _likely_kind(path, head, kind, sheet=form.container in _SHEETS),
-        tuple(columns),
+        _likely_kind(path, head_values, wanted_kind, is_sheet=form.container in _SHEET_FORMATS),
+        tuple(column_names),
         tuple(rows),
         form.encoding,
     )
 
 
-def _likely_kind(path: Path, head: list[Any], kind: str | None, *, sheet: bool) -> str | None:
+def _likely_kind(path: Path, head_values: list[Any], wanted_kind: str | None, *, is_sheet: bool) -> str | None:
     try:
-        return shape_for(path.name, head, kind, {}, sheet=sheet).kind
+        return choose_shape(path.name, head_values, wanted_kind, {}, is_sheet=is_sheet).kind
     except UserError:
         return None

@@ -12,54 +12,60 @@ from itertools import chain
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, aliased
 
-from backend.agents.example_index import Liked
-from backend.corpus import split_of
+from backend.agents.example_index import LikedGreeting
+from backend.corpus import assign_split
 from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
 from backend.db.tables import ClickCount, Comparison, Greeting, PreferencePair, Prompt, Rater, Verdict
-from backend.text import squeeze
+from backend.text import strip_white_space
 from backend.vocabulary import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale, Split
 from backend.writing.near import normal_greeting, normal_prompt
 
-PEOPLE = (RaterKind.HUMAN, RaterKind.DATASET)
-ORIGINS = ("import", "seed")
+HUMAN_RATER_KINDS = (RaterKind.HUMAN, RaterKind.DATASET)
+HUMAN_PAIR_ORIGINS = ("import", "seed")
 """Pairs that people made; those that a panel made say what a judge likes."""
-ROWS = 5_000
+ROWS_PER_FETCH = 5_000
 
-Votes = Counter[int]
+VoteCounts = Counter[int]
 
 
-def liked(session: Session) -> Iterator[tuple[str, Liked]]:
+def collect_liked(session: Session) -> Iterator[tuple[str, LikedGreeting]]:
     """(request, greeting) with its likes, for every greeting that somebody liked or disliked.
 
     Left out: requests of the evaluation splits and such as say the same, and greetings that also stand there.
     """
-    asked, said = _evaluated(session)
+    evaluation_prompts, evaluation_texts = _evaluation_texts(session)
 
-    def trains(prompt: str, text: str) -> bool:
-        return normal_greeting(text) not in said and normal_prompt(prompt) not in asked
+    def is_training_text(prompt_text: str, greeting_text: str) -> bool:
+        return (
+            normal_greeting(greeting_text) not in evaluation_texts
+            and normal_prompt(prompt_text) not in evaluation_prompts
+        )
 
-    for prompt, one in chain(_voted(session), _clicked(session)):
-        if squeeze(one.greeting) and trains(prompt, one.greeting):
-            yield prompt, one
+    for prompt, liked_greeting in chain(_collect_voted(session), _collect_clicked(session)):
+        if strip_white_space(liked_greeting.greeting) and is_training_text(prompt, liked_greeting.greeting):
+            yield prompt, liked_greeting
 
 
-def _voted(session: Session) -> Iterator[tuple[str, Liked]]:
-    likes, dislikes = _votes(session)
-    rows = session.execute(
+def _collect_voted(session: Session) -> Iterator[tuple[str, LikedGreeting]]:
+    like_counts, dislike_counts = _count_votes(session)
+    result_rows = session.execute(
         select(Greeting.id, Greeting.text, Prompt.text)
         .join(Prompt, Prompt.id == Greeting.prompt_id)
         .where(Prompt.split == Split.TRAIN)
         .order_by(Greeting.id)
-        .execution_options(yield_per=ROWS)
+        .execution_options(yield_per=ROWS_PER_FETCH)
     )
-    for id_, text, prompt in rows:
-        if likes[id_] or dislikes[id_]:
-            yield prompt, Liked(text, likes[id_], dislikes[id_])
+    for greeting_id, greeting_text, prompt_text in result_rows:
+        if like_counts[greeting_id] or dislike_counts[greeting_id]:
+            yield (
+                prompt_text,
+                LikedGreeting(greeting_text, like_counts[greeting_id], dislike_counts[greeting_id]),
+            )
 
 
-def _clicked(session: Session) -> Iterator[tuple[str, Liked]]:
-    newest = select(func.max(PlaySignal.id)).group_by(PlaySignal.card_id, PlaySignal.visitor)
-    rows = session.execute(
+def _collect_clicked(session: Session) -> Iterator[tuple[str, LikedGreeting]]:
+    newest_signals = select(func.max(PlaySignal.id)).group_by(PlaySignal.card_id, PlaySignal.visitor)
+    result_rows = session.execute(
         select(
             PlayRound.prompt,
             PlayCard.text,
@@ -68,88 +74,90 @@ def _clicked(session: Session) -> Iterator[tuple[str, Liked]]:
         )
         .join(PlayCard, PlayCard.round_id == PlayRound.id)
         .join(PlaySignal, PlaySignal.card_id == PlayCard.id)
-        .where(PlaySignal.id.in_(newest), PlaySignal.value != 0)
+        .where(PlaySignal.id.in_(newest_signals), PlaySignal.value != 0)
         .group_by(PlayRound.prompt, PlayCard.text)
         .order_by(PlayRound.prompt, PlayCard.text)
     )
-    for prompt, text, likes, dislikes in rows:
-        if split_of(prompt) is Split.TRAIN:
-            yield prompt, Liked(text, int(likes), int(dislikes))
+    for prompt_text, greeting_text, like_count, dislike_count in result_rows:
+        if assign_split(prompt_text) is Split.TRAIN:
+            yield prompt_text, LikedGreeting(greeting_text, int(like_count), int(dislike_count))
 
 
-def stamp(session: Session) -> str:
+def likes_stamp(session: Session) -> str:
     """Changes whenever likes or requests may have changed; cheap to ask for."""
-    counted = [
-        session.execute(select(func.count(), func.max(table.id))).one()
-        for table in (Prompt, Greeting, Comparison, PreferencePair, PlaySignal)
+    count_rows = [
+        session.execute(select(func.count(), func.max(counted_table.id))).one()
+        for counted_table in (Prompt, Greeting, Comparison, PreferencePair, PlaySignal)
     ]
-    counted.append(session.execute(select(func.count(), func.sum(ClickCount.clicks))).one())
-    verdicts = select(func.count(), func.max(Verdict.id)).join(Rater).where(Rater.kind.in_(PEOPLE))
-    counted.append(session.execute(verdicts).one())
-    return "-".join(str(value or 0) for row in counted for value in row)
+    count_rows.append(session.execute(select(func.count(), func.sum(ClickCount.clicks))).one())
+    verdict_counts = select(func.count(), func.max(Verdict.id)).join(Rater).where(Rater.kind.in_(HUMAN_RATER_KINDS))
+    count_rows.append(session.execute(verdict_counts).one())
+    return "-".join(str(count_value or 0) for count_row in count_rows for count_value in count_row)
 
 
-def _evaluated(session: Session) -> tuple[set[str], set[str]]:
+def _evaluation_texts(session: Session) -> tuple[set[str], set[str]]:
     """Requests and greetings of the evaluation splits, normalised."""
-    prompts = session.scalars(select(Prompt.text).where(Prompt.split != Split.TRAIN))
-    texts = session.scalars(
+    prompt_texts = session.scalars(select(Prompt.text).where(Prompt.split != Split.TRAIN))
+    greeting_texts = session.scalars(
         select(Greeting.text)
         .join(Prompt, Prompt.id == Greeting.prompt_id)
         .where(Prompt.split != Split.TRAIN)
-        .execution_options(yield_per=ROWS)
+        .execution_options(yield_per=ROWS_PER_FETCH)
     )
-    return {normal_prompt(one) for one in prompts}, {normal_greeting(one) for one in texts}
+    return {normal_prompt(stored_text) for stored_text in prompt_texts}, {
+        normal_greeting(stored_text) for stored_text in greeting_texts
+    }
 
 
-def _votes(session: Session) -> tuple[Votes, Votes]:
-    likes, dislikes = Votes(), Votes()
-    for greeting, value, scale in _verdicts(session):
-        excellent = value >= RUBRIC_EXCELLENT if scale is Scale.RUBRIC else value > 0.5
-        (likes if excellent else dislikes)[greeting] += 1
-    for left, right, outcome in _comparisons(session):
-        if outcome in (Outcome.A, Outcome.BOTH_GOOD):
-            likes[left] += 1
-        if outcome in (Outcome.B, Outcome.BOTH_GOOD):
-            likes[right] += 1
-        if outcome in (Outcome.B, Outcome.BOTH_BAD):
-            dislikes[left] += 1
-        if outcome in (Outcome.A, Outcome.BOTH_BAD):
-            dislikes[right] += 1
-    pairs = select(PreferencePair.chosen_id, PreferencePair.rejected_id)
-    for chosen, rejected in session.execute(pairs.where(PreferencePair.origin.in_(ORIGINS))):
-        likes[chosen] += 1
-        dislikes[rejected] += 1
-    for greeting, clicks in session.execute(select(ClickCount.greeting_id, ClickCount.clicks)):
-        likes[greeting] += clicks
-    return likes, dislikes
+def _count_votes(session: Session) -> tuple[VoteCounts, VoteCounts]:
+    like_counts, dislike_counts = VoteCounts(), VoteCounts()
+    for greeting_id, verdict_value, verdict_scale in _human_verdicts(session):
+        is_positive = verdict_value >= RUBRIC_EXCELLENT if verdict_scale is Scale.RUBRIC else verdict_value > 0.5
+        (like_counts if is_positive else dislike_counts)[greeting_id] += 1
+    for left_id, right_id, choice in _human_comparisons(session):
+        if choice in (Outcome.A, Outcome.BOTH_GOOD):
+            like_counts[left_id] += 1
+        if choice in (Outcome.B, Outcome.BOTH_GOOD):
+            like_counts[right_id] += 1
+        if choice in (Outcome.B, Outcome.BOTH_BAD):
+            dislike_counts[left_id] += 1
+        if choice in (Outcome.A, Outcome.BOTH_BAD):
+            dislike_counts[right_id] += 1
+    pair_statement = select(PreferencePair.chosen_id, PreferencePair.rejected_id)
+    for chosen_id, rejected_id in session.execute(pair_statement.where(PreferencePair.origin.in_(HUMAN_PAIR_ORIGINS))):
+        like_counts[chosen_id] += 1
+        dislike_counts[rejected_id] += 1
+    for greeting_id, click_count in session.execute(select(ClickCount.greeting_id, ClickCount.clicks)):
+        like_counts[greeting_id] += click_count
+    return like_counts, dislike_counts
 
 
-def _verdicts(session: Session) -> Iterator[tuple[int, float, Scale]]:
-    newer = aliased(Verdict)
-    query = (
+def _human_verdicts(session: Session) -> Iterator[tuple[int, float, Scale]]:
+    newer_revision = aliased(Verdict)
+    statement = (
         select(Verdict.greeting_id, Verdict.value, Verdict.scale)
         .join(Rater, Rater.id == Verdict.rater_id)
-        .outerjoin(newer, newer.supersedes_id == Verdict.id)
+        .outerjoin(newer_revision, newer_revision.supersedes_id == Verdict.id)
         .where(
-            Rater.kind.in_(PEOPLE),
+            Rater.kind.in_(HUMAN_RATER_KINDS),
             Verdict.scale != Scale.SCORE,
             Verdict.value.is_not(None),
             Verdict.withdrawn.is_(False),
-            newer.id.is_(None),
+            newer_revision.id.is_(None),
         )
     )
-    for greeting, value, scale in session.execute(query):
-        if value is not None:
-            yield greeting, value, scale
+    for greeting_id, verdict_value, verdict_scale in session.execute(statement):
+        if verdict_value is not None:
+            yield greeting_id, verdict_value, verdict_scale
 
 
-def _comparisons(session: Session) -> Iterator[tuple[int, int, Outcome]]:
-    newer = aliased(Comparison)
-    query = (
+def _human_comparisons(session: Session) -> Iterator[tuple[int, int, Outcome]]:
+    newer_revision = aliased(Comparison)
+    statement = (
         select(Comparison.left_id, Comparison.right_id, Comparison.outcome)
         .join(Rater, Rater.id == Comparison.rater_id)
-        .outerjoin(newer, newer.supersedes_id == Comparison.id)
-        .where(Rater.kind.in_(PEOPLE), newer.id.is_(None))
+        .outerjoin(newer_revision, newer_revision.supersedes_id == Comparison.id)
+        .where(Rater.kind.in_(HUMAN_RATER_KINDS), newer_revision.id.is_(None))
     )
-    for row in session.execute(query):
-        yield row[0], row[1], row[2]
+    for comparison_row in session.execute(statement):
+        yield comparison_row[0], comparison_row[1], comparison_row[2]

@@ -6,44 +6,44 @@ from backend.errors import UserError
 
 FILE_BYTES = 4 << 30
 """Pages take 200 MB; the command line takes more, but not a sparse file of a terabyte."""
-ROWS = 5_000_000
+MAX_ROWS = 5_000_000
 """Rows of one file."""
 SHEET_ROWS = 1_048_576
 """Rows of one sheet: no spreadsheet program writes more."""
-COLUMNS = 2_000
+MAX_COLUMNS = 2_000
 """Columns of one row."""
-CELLS = 50_000_000
+MAX_CELLS = 50_000_000
 """Cells of one sheet, empty ones between filled ones included."""
-ROW_BYTES = 32_000_000
+MAX_ROW_BYTES = 32_000_000
 """One row as JSON in UTF-8. Checked rows are limited to far less."""
-WORKBOOK_BYTES = 512 << 20
-STRINGS_BYTES = 64 << 20
+MAX_WORKBOOK_BYTES = 512 << 20
+MAX_STRINGS_BYTES = 64 << 20
 """openpyxl holds all shared strings of a workbook at once."""
 MEMORY_BYTES = 2 << 30
 """Address space of the reading process."""
-_UNFOLDED = 30
+_EXPANSION_FACTOR = 30
 """Characters of rows that a byte of the file may unfold to, beyond a first 256 million."""
 
 
 @dataclass(frozen=True)
-class Allowance:
+class ReadingAllowance:
     """What reading one file may take: seconds of computing, seconds without a word, characters of rows."""
 
     cpu_seconds: int
     silent_seconds: float
-    characters: int
+    max_characters: int
 
 
-def to_import(size: int) -> Allowance:
+def to_import(size: int) -> ReadingAllowance:
     """The allowance for reading a whole file of `size` bytes: two minutes, and more for large files."""
-    megabytes = size >> 20
-    return Allowance(120 + 2 * megabytes, 60 + megabytes / 2, (256 << 20) + _UNFOLDED * size)
+    megabyte_count = size >> 20
+    return ReadingAllowance(120 + 2 * megabyte_count, 60 + megabyte_count / 2, (256 << 20) + _EXPANSION_FACTOR * size)
 
 
-def to_preview(size: int) -> Allowance:
+def to_preview(size: int) -> ReadingAllowance:
     """The allowance for the first rows: the encoding is still found by looking at every byte."""
     seconds = 10 + (size >> 26)
-    return Allowance(seconds, 1.5 * seconds, 256 << 20)
+    return ReadingAllowance(seconds, 1.5 * seconds, 256 << 20)
 
 
 def file_too_large(name: str, size: int) -> UserError:
@@ -81,20 +81,20 @@ def row_out_of_order(name: str, row: int, before: int) -> UserError:
 def too_many_columns(name: str, row: int, count: int) -> UserError:
     """The refusal of a table with too many columns."""
     return UserError(
-        f"{name}, line {row}: {count:,} columns, more than {COLUMNS:,}; keep only those that are needed.",
-        f"{name} 第 {row} 行有 {count:,} 列，超过 {COLUMNS:,} 列，请只保留需要的列。",
+        f"{name}, line {row}: {count:,} columns, more than {MAX_COLUMNS:,}; keep only those that are needed.",
+        f"{name} 第 {row} 行有 {count:,} 列，超过 {MAX_COLUMNS:,} 列，请只保留需要的列。",
     )
 
 
 def too_many_cells(name: str) -> UserError:
     """The refusal of a sheet with too many cells."""
     return UserError(
-        f"{name} spans more than {CELLS:,} cells, empty ones included; save it as CSV.",
-        f"{name} 的范围超过 {CELLS:,} 个单元格（含空格），请另存为 CSV。",
+        f"{name} spans more than {MAX_CELLS:,} cells, empty ones included; save it as CSV.",
+        f"{name} 的范围超过 {MAX_CELLS:,} 个单元格（含空格），请另存为 CSV。",
     )
 
 
-def unfolds(name: str, limit: int) -> UserError:
+def expands_too_far(name: str, limit: int) -> UserError:
     """The refusal of a file whose rows are far larger than the file."""
     return UserError(
         f"{name} unfolds to more than {limit >> 20:,} MB of rows; split it, or save it as JSON Lines.",
@@ -110,7 +110,7 @@ def too_slow(name: str, seconds: float) -> UserError:
     )
 
 
-def too_large(name: str) -> UserError:
+def needs_too_much_memory(name: str) -> UserError:
     """The refusal of a file that takes too much memory to read."""
     return UserError(
         f"Reading {name} took more than {MEMORY_BYTES >> 20:,} MB of memory; save it as JSON Lines or CSV.",
@@ -118,7 +118,7 @@ def too_large(name: str) -> UserError:
     )
 
 
-def busy() -> UserError:
+def too_many_readers() -> UserError:
     """The refusal where other files are being read and more are waiting already."""
     return UserError(
         "Several files are being read just now; try again in a moment.",

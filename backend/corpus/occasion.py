@@ -3,7 +3,7 @@
 import re
 
 # Ordered: the first that matches wins, so the specific ones stand before the general ones.
-_RULES: tuple[tuple[str, str], ...] = (
+_OCCASION_RULES: tuple[tuple[str, str], ...] = (
     ("除夕", "除夕|年夜饭|守岁"),
     ("元宵节", "元宵|正月十五"),
     ("春节", "春节|新年|过年|拜年|大年|新春|年初|[鼠牛虎兔龙蛇马羊猴鸡狗猪]年"),
@@ -62,9 +62,12 @@ _RULES: tuple[tuple[str, str], ...] = (
     ("周末", "周末|周[一二三四五六日]"),
     ("加油", "加油|鼓励|励志"),
 )
-_COMPILED = tuple((name, re.compile(pattern)) for name, pattern in _RULES)
+_OCCASION_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _OCCASION_RULES)
 
 
-def occasion_of(prompt: str) -> str | None:
+def detect_occasion(prompt_text: str) -> str | None:
     """The occasion the prompt names, None where no key word fits."""
-    return next((name for name, pattern in _COMPILED if pattern.search(prompt)), None)
+    return next(
+        (occasion_name for occasion_name, word_pattern in _OCCASION_PATTERNS if word_pattern.search(prompt_text)),
+        None,
+    )

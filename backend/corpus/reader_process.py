@@ -18,104 +18,121 @@ from pathlib import Path
 from typing import Any
 
 from backend.corpus import limits
-from backend.corpus.detect import Form, must_be_file
-from backend.corpus.limits import Allowance
+from backend.corpus.detect import FileFormat, require_regular_file
+from backend.corpus.limits import ReadingAllowance
 from backend.corpus.reader_frames import read_frame
-from backend.corpus.reader_program import OUT_OF_MEMORY, Request
-from backend.corpus.readers import Item, Tick
+from backend.corpus.reader_program import OUT_OF_MEMORY_STATUS, ReadRequest
+from backend.corpus.readers import NumberedRow, ShareCallback
 from backend.errors import Message, UserError
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 
-AT_ONCE = 3
-WAITING = 5
+MAX_READERS = 3
+MAX_WAITING = 5
 """Whoever waits holds one of the threads that answer the pages, and there are forty."""
 PATIENCE_S = 15.0
-_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR", "TZ")
+_PASSED_VARIABLES = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "TMPDIR",
+    "TZ",
+)
 """Of the environment the reading process needs no more, and no key of an endpoint."""
 
 
-class _Places:
+class _ReaderSlots:
     """At most `AT_ONCE` files are read at once in this process, and at most `WAITING` requests wait."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._free = threading.Semaphore(AT_ONCE)
-        self._waiting = 0
+        self._count_lock = threading.Lock()
+        self._free_slots = threading.Semaphore(MAX_READERS)
+        self._waiting_count = 0
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
+    def hold_slot(self) -> Iterator[None]:
         """One of the places, for as long as the block lasts. Raises UserError where none becomes free."""
-        self._enter()
+        self._take_slot()
         try:
             yield
         finally:
-            self._free.release()
+            self._free_slots.release()
 
-    def _enter(self) -> None:
-        if self._free.acquire(blocking=False):
+    def _take_slot(self) -> None:
+        if self._free_slots.acquire(blocking=False):
             return
-        with self._lock:
-            if self._waiting >= WAITING:
-                raise limits.busy()
-            self._waiting += 1
+        with self._count_lock:
+            if self._waiting_count >= MAX_WAITING:
+                raise limits.too_many_readers()
+            self._waiting_count += 1
         try:
-            if not self._free.acquire(timeout=PATIENCE_S):
-                raise limits.busy()
+            if not self._free_slots.acquire(timeout=PATIENCE_S):
+                raise limits.too_many_readers()
         finally:
-            with self._lock:
-                self._waiting -= 1
+            with self._count_lock:
+                self._waiting_count -= 1
 
 
-_places = _Places()
+_reader_slots = _ReaderSlots()
 
 
 class ForeignFile:
     """A file that is being read in another process: its form, then its rows."""
 
-    def __init__(self, path: Path, reply: "_Reply") -> None:
-        self._path, self._reply = path, reply
-        self.form = Form(**self._next("form"))
+    def __init__(self, file_path: Path, reply: "_ReaderReply") -> None:
+        self._file_path, self._reader_reply = file_path, reply
+        self.file_format = FileFormat(**self._frame_field("form"))
 
-    def rows(self, tick: Tick | None = None) -> Iterator[Item]:
+    def rows(self, progress_callback: ShareCallback | None = None) -> Iterator[NumberedRow]:
         """(line, value) one by one, a Message for a row that cannot be read; `tick` hears the share read.
 
         Raises UserError where the file cannot be read on.
         """
-        while (frame := self._frame()) is not None:
-            if tick:
-                tick(float(frame.get("share", 0.0)))
-            for row in frame["rows"]:
-                yield row[0], row[1] if len(row) == 2 else Message(str(row[2]), str(row[3]))
+        while (frame := self._next_frame()) is not None:
+            if progress_callback:
+                progress_callback(float(frame.get("share", 0.0)))
+            for frame_row in frame["rows"]:
+                yield (
+                    frame_row[0],
+                    frame_row[1] if len(frame_row) == 2 else Message(str(frame_row[2]), str(frame_row[3])),
+                )
 
-    def _next(self, name: str) -> Any:
-        frame = self._frame()
-        if frame is None or name not in frame:
-            raise self._reply.death()
-        return frame[name]
+    def _frame_field(self, frame_key: str) -> Any:
+        frame = self._next_frame()
+        if frame is None or frame_key not in frame:
+            raise self._reader_reply.early_end_error()
+        return frame[frame_key]
 
-    def _frame(self) -> dict[str, Any] | None:
+    def _next_frame(self) -> dict[str, Any] | None:
         try:
-            frame = read_frame(self._reply.read)
+            frame = read_frame(self._reader_reply.read_bytes)
         except ValueError as error:
-            raise self._reply.death() from error
+            raise self._reader_reply.early_end_error() from error
         if frame is None:
-            raise self._reply.death()
+            raise self._reader_reply.early_end_error()
         if "error" in frame:
             en, zh = frame["error"]
             raise UserError(str(en), str(zh))
         if "unreadable" in frame:
-            raise unreadable(self._path, str(frame["unreadable"]))
+            raise unreadable_error(self._file_path, str(frame["unreadable"]))
         return None if "end" in frame else frame
 
 
-def unreadable(path: Path, why: str) -> UserError:
+def unreadable_error(path: Path, why: str) -> UserError:
     """The sentence for a file that cannot be read, and why."""
     return UserError(f"{path.name} cannot be read ({why}).", f"无法读取 {path.name}（{why}）。")
 
 
 @contextmanager
-def opened(
-    path: Path, *, table: bool = False, prompts: bool = False, rows: int | None = None, cut: int | None = None
+def open_foreign_file(
+    file_path: Path,
+    *,
+    table: bool = False,
+    prompts: bool = False,
+    row_limit: int | None = None,
+    text_limit: int | None = None,
 ) -> Iterator[ForeignFile]:
     """The file as another process reads it, which ends with the block.
 
@@ -124,27 +141,37 @@ def opened(
     Raises UserError for a file that cannot be read, or where too many others are being read.
     """
     try:
-        must_be_file(path)
-        with path.open("rb"):
-            size = path.stat().st_size
+        require_regular_file(file_path)
+        with file_path.open("rb"):
+            file_size = file_path.stat().st_size
     except OSError as error:
-        raise unreadable(path, error.strerror or str(error)) from error
-    allowed = limits.to_import(size) if rows is None else limits.to_preview(size)
-    request = Request(
-        os.path.abspath(path), table, prompts, rows, cut, allowed.cpu_seconds, allowed.characters
+        raise unreadable_error(file_path, error.strerror or str(error)) from error
+    allowed = limits.to_import(file_size) if row_limit is None else limits.to_preview(file_size)
+    request = ReadRequest(
+        os.path.abspath(file_path),
+        table,
+        prompts,
+        row_limit,
+        text_limit,
+        allowed.cpu_seconds,
+        allowed.max_characters,
     )
-    with _places.taken(), _Reply(path, request, allowed) as reply:
-        yield ForeignFile(path, reply)
+    with _reader_slots.hold_slot(), _ReaderReply(file_path, request, allowed) as reply:
+        yield ForeignFile(file_path, reply)
 
 
-class _Reply:
+class _ReaderReply:
     """The reading process and what it says."""
 
-    def __init__(self, path: Path, request: Request, allowed: Allowance) -> None:
-        self._path, self._allowed = path, allowed
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    def __init__(self, file_path: Path, request: ReadRequest, allowed: ReadingAllowance) -> None:
+        self._file_path, self._allowance = file_path, allowed
+        reader_environment = {
+            variable_name: os.environ[variable_name]
+            for variable_name in _PASSED_VARIABLES
+            if variable_name in os.environ
+        }
         # Arrow's own allocators reserve a gigabyte of addresses before the first row.
-        environment |= {
+        reader_environment |= {
             "ARROW_DEFAULT_MEMORY_POOL": "system",
             "OMP_NUM_THREADS": "1",
             "MALLOC_ARENA_MAX": "1",
@@ -154,58 +181,61 @@ class _Reply:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=ROOT,
-            env=environment,
+            cwd=PROJECT_ROOT,
+            env=reader_environment,
             start_new_session=True,
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._output = self._process.stdout
-        self._poll = select.poll()  # unlike select() it takes any number of a file
-        self._poll.register(self._output, select.POLLIN)
+        self._output_poll = select.poll()  # unlike select() it takes any number of a file
+        self._output_poll.register(self._output, select.POLLIN)
         self._buffer = bytearray()
         with suppress(BrokenPipeError):
-            self._process.stdin.write(request.line())
+            self._process.stdin.write(request.to_json_line())
             self._process.stdin.flush()
 
-    def __enter__(self) -> "_Reply":
+    def __enter__(self) -> "_ReaderReply":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
+        for process_stream in (self._process.stdin, self._process.stdout):
+            if process_stream is not None:
                 with suppress(OSError):
-                    stream.close()
+                    process_stream.close()
 
-    def read(self, size: int) -> bytes:
+    def read_bytes(self, byte_count: int) -> bytes:
         """Exactly so many bytes, fewer at the end. Raises UserError where none come for too long."""
-        while len(self._buffer) < size:
-            block = self._block()
-            if not block:
+        while len(self._buffer) < byte_count:
+            output_block = self._read_block()
+            if not output_block:
                 break
-            self._buffer += block
-        found = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return found
+            self._buffer += output_block
+        received_bytes = bytes(self._buffer[:byte_count])
+        del self._buffer[:byte_count]
+        return received_bytes
 
-    def _block(self) -> bytes:
+    def _read_block(self) -> bytes:
         # Only waiting counts: the time that the caller spends on rows is not the file's.
-        begun = time.monotonic()
-        if not self._poll.poll(1000 * self._allowed.silent_seconds):
-            raise limits.too_slow(self._path.name, time.monotonic() - begun)
+        waiting_start = time.monotonic()
+        if not self._output_poll.poll(1000 * self._allowance.silent_seconds):
+            raise limits.too_slow(self._file_path.name, time.monotonic() - waiting_start)
         return os.read(self._output.fileno(), 1 << 18)
 
-    def death(self) -> UserError:
+    def early_end_error(self) -> UserError:
         """Why the process ended before it had said everything."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
-        status = self._process.returncode
-        if status in (OUT_OF_MEMORY, -signal.SIGKILL):  # by itself, or by the system that ran out of it
-            return limits.too_large(self._path.name)
-        if status == -signal.SIGXCPU:
-            return limits.too_slow(self._path.name, self._allowed.cpu_seconds)
-        name = self._path.name
+        exit_status = self._process.returncode
+        if exit_status in (
+            OUT_OF_MEMORY_STATUS,
+            -signal.SIGKILL,
+        ):  # by itself, or by the system that ran out of it
+            return limits.needs_too_much_memory(self._file_path.name)
+        if exit_status == -signal.SIGXCPU:
+            return limits.too_slow(self._file_path.name, self._allowance.cpu_seconds)
+        name = self._file_path.name
         return UserError(
             f"{name} is damaged: reading it ended the process that tried; write the file again, as CSV or "
             "JSON Lines rather than Parquet or .xlsx.",

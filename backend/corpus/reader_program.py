@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from backend.corpus import limits
-from backend.corpus.detect import detect
-from backend.corpus.reader_frames import compact, framed, write_frame
-from backend.corpus.readers import Item, read
+from backend.corpus.detect import detect_format
+from backend.corpus.reader_frames import add_frame_length, to_compact_json, write_frame
+from backend.corpus.readers import NumberedRow, read_rows
 from backend.errors import Message, UserError
 
-OUT_OF_MEMORY = 81
+OUT_OF_MEMORY_STATUS = 81
 """Exit status where the limit of memory was met."""
-_ROWS_A_FRAME = 500
-_FRAME_BYTES = 1 << 18
-_OPEN_FILES = 64
+_ROWS_PER_FRAME = 500
+_FULL_FRAME_BYTES = 1 << 18
+_MAX_OPEN_FILES = 64
 
 
 @dataclass(frozen=True)
-class Request:
+class ReadRequest:
     """What to read and how far: `rows` None means all; `cut` shortens texts to so many characters."""
 
     path: str
@@ -43,118 +43,130 @@ class Request:
     cpu_seconds: int = 120
     characters: int = 1 << 30
 
-    def line(self) -> bytes:
+    def to_json_line(self) -> bytes:
         """The request as it goes to the program's stdin."""
         return json.dumps(asdict(self)).encode("ascii") + b"\n"
 
 
 def main() -> None:
     """Read what stdin asks for."""
-    request = Request(**json.loads(sys.stdin.buffer.readline()))
-    _confine(request)
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
-    out = io.BufferedWriter(io.FileIO(os.dup(1), "w"), 1 << 16)
+    request = ReadRequest(**json.loads(sys.stdin.buffer.readline()))
+    _limit_resources(request)
+    threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    output_stream = io.BufferedWriter(io.FileIO(os.dup(1), "w"), 1 << 16)
     os.dup2(2, 1)  # whatever a library prints must not look like a frame
     try:
-        answer(request, out)
+        write_answer(request, output_stream)
     except BrokenPipeError:
         os._exit(0)
     except MemoryError:
-        os._exit(OUT_OF_MEMORY)
+        os._exit(OUT_OF_MEMORY_STATUS)
     # Nothing is left to be tidied, and some libraries crash while they end on what they could not read.
     os._exit(0)
 
 
-def _confine(request: Request) -> None:
+def _limit_resources(request: ReadRequest) -> None:
     """Limit what this process can take, for good."""
     # openpyxl and pyarrow work without numpy, which costs 0.2 s and its threads' address space.
     sys.modules["numpy"] = None  # type: ignore[assignment]
-    for kind, limit in (
+    for resource_kind, resource_limit in (
         (resource.RLIMIT_AS, limits.MEMORY_BYTES),
         (resource.RLIMIT_CPU, request.cpu_seconds),
         (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
-        hard = resource.getrlimit(kind)[1]
-        wanted = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        hard_limit = resource.getrlimit(resource_kind)[1]
+        wanted_limit = resource_limit if hard_limit == resource.RLIM_INFINITY else min(resource_limit, hard_limit)
         # The signal of the soft limit says what happened; where the hard one is the same it is SIGKILL.
-        ceiling = wanted + 5 if kind == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else wanted
+        new_hard_limit = (
+            wanted_limit + 5
+            if resource_kind == resource.RLIMIT_CPU and hard_limit == resource.RLIM_INFINITY
+            else wanted_limit
+        )
         # Where a system knows a limit by name only, the time that the parent grants still holds.
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (wanted, ceiling))
+            resource.setrlimit(resource_kind, (wanted_limit, new_hard_limit))
 
 
-def _end_with_stdin() -> None:
+def _exit_with_stdin() -> None:
     sys.stdin.buffer.read()
     os._exit(0)
 
 
-def answer(request: Request, out: IO[bytes]) -> None:
+def write_answer(request: ReadRequest, output_stream: IO[bytes]) -> None:
     """Write every frame of the answer. Raises MemoryError, BrokenPipeError."""
-    path = Path(request.path)
+    file_path = Path(request.path)
     try:
-        form = detect(path, table=request.table, prompts=request.prompts)
-        write_frame(out, {"form": asdict(form)})
-        share = Share()
-        for rows in _frames(path.name, read(path, form, share.set), request):
-            out.write(framed(b'{"share":%.4f,"rows":[%b]}' % (share.done, b",".join(rows))))
-            out.flush()
-        write_frame(out, {"end": True})
+        file_format = detect_format(file_path, assume_table=request.table, assume_prompts=request.prompts)
+        write_frame(output_stream, {"form": asdict(file_format)})
+        read_share = ReadShare()
+        for frame_rows in _collect_frames(
+            file_path.name, read_rows(file_path, file_format, read_share.advance_to), request
+        ):
+            output_stream.write(
+                add_frame_length(b'{"share":%.4f,"rows":[%b]}' % (read_share.done_share, b",".join(frame_rows)))
+            )
+            output_stream.flush()
+        write_frame(output_stream, {"end": True})
     except UserError as error:
-        write_frame(out, {"error": [error.message.en, error.message.zh]})
+        write_frame(output_stream, {"error": [error.message.en, error.message.zh]})
     except (BrokenPipeError, MemoryError):
         raise
     except (OSError, UnicodeError) as error:
-        write_frame(out, {"unreadable": getattr(error, "strerror", None) or str(error)})
+        write_frame(output_stream, {"unreadable": getattr(error, "strerror", None) or str(error)})
     except Exception as error:  # a library's surprise at what it read; the parent says so in a sentence
-        write_frame(out, {"unreadable": type(error).__name__})
+        write_frame(output_stream, {"unreadable": type(error).__name__})
 
 
-class Share:
+class ReadShare:
     """How much of the file has been read, from 0 to 1."""
 
-    done = 0.0
+    done_share = 0.0
 
-    def set(self, done: float) -> None:
+    def advance_to(self, done_share: float) -> None:
         """Take note."""
-        self.done = min(1.0, max(self.done, done))
+        self.done_share = min(1.0, max(self.done_share, done_share))
 
 
-def _frames(name: str, items: Iterator[Item], request: Request) -> Iterator[list[bytes]]:
+def _collect_frames(
+    file_name: str, numbered_rows: Iterator[NumberedRow], request: ReadRequest
+) -> Iterator[list[bytes]]:
     """The rows as JSON texts, as many at a time as one frame carries."""
-    rows: list[bytes] = []
-    size = total = 0
-    for count, (line, value) in enumerate(itertools.islice(items, request.rows)):
-        if count == limits.ROWS:
-            raise limits.too_many_rows(name, limits.ROWS)
-        rows.append(_row(line, value, request.cut))
-        size, total = size + len(rows[-1]), total + len(rows[-1])
-        if total > request.characters:
-            raise limits.unfolds(name, request.characters)
-        if len(rows) == _ROWS_A_FRAME or size > _FRAME_BYTES:
-            yield rows
-            rows, size = [], 0
-    if rows:
-        yield rows
+    json_rows: list[bytes] = []
+    frame_bytes = total_bytes = 0
+    for row_count, (line_number, row_value) in enumerate(itertools.islice(numbered_rows, request.rows)):
+        if row_count == limits.MAX_ROWS:
+            raise limits.too_many_rows(file_name, limits.MAX_ROWS)
+        json_rows.append(_encode_row(line_number, row_value, request.cut))
+        frame_bytes, total_bytes = frame_bytes + len(json_rows[-1]), total_bytes + len(json_rows[-1])
+        if total_bytes > request.characters:
+            raise limits.expands_too_far(file_name, request.characters)
+        if len(json_rows) == _ROWS_PER_FRAME or frame_bytes > _FULL_FRAME_BYTES:
+            yield json_rows
+            json_rows, frame_bytes = [], 0
+    if json_rows:
+        yield json_rows
 
 
-def _row(line: int, value: Any, cut: int | None) -> bytes:
+def _encode_row(line_number: int, row_value: Any, text_limit: int | None) -> bytes:
     """[line, value], or [line, null, English, Chinese] for a row that cannot be read."""
-    if not isinstance(value, Message):
-        text = compact([line, value if cut is None else _shortened(value, cut)])
-        if len(text) <= limits.ROW_BYTES:
-            return text
-        value = Message("the row is far too long", "这一行过长")
-    return compact([line, None, value.en, value.zh])
+    if not isinstance(row_value, Message):
+        row_json = to_compact_json(
+            [line_number, row_value if text_limit is None else _shorten_texts(row_value, text_limit)]
+        )
+        if len(row_json) <= limits.MAX_ROW_BYTES:
+            return row_json
+        row_value = Message("the row is far too long", "这一行过长")
+    return to_compact_json([line_number, None, row_value.en, row_value.zh])
 
 
-def _shortened(value: Any, cut: int) -> Any:
-    if isinstance(value, str):
-        return value[:cut]
-    if isinstance(value, dict):
-        return {key: _shortened(each, cut) for key, each in value.items()}
-    return value
+def _shorten_texts(cell_value: Any, text_limit: int) -> Any:
+    if isinstance(cell_value, str):
+        return cell_value[:text_limit]
+    if isinstance(cell_value, dict):
+        return {field_name: _shorten_texts(field_value, text_limit) for field_name, field_value in cell_value.items()}
+    return cell_value
 
 
 if __name__ == "__main__":

@@ -15,145 +15,161 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from backend.corpus import limits
-from backend.corpus.cells import unguard
-from backend.corpus.detect import Form
-from backend.corpus.json_array import array_items
-from backend.corpus.reader_frames import plain
+from backend.corpus.cells import unguard_formula
+from backend.corpus.detect import FileFormat
+from backend.corpus.json_array import iterate_array
+from backend.corpus.reader_frames import to_json_types
 from backend.errors import Message, UserError
 
-Item = tuple[int, Any]
-Tick = Callable[[float], None]
+NumberedRow = tuple[int, Any]
+ShareCallback = Callable[[float], None]
 
-MAX_LINE = 8_000_000  # a million characters may come as six million of JSON escapes
-_TICK_EVERY = 500
+MAX_LINE_LENGTH = 8_000_000  # a million characters may come as six million of JSON escapes
+_ROWS_PER_TICK = 500
 # What openpyxl and zipfile raise on bytes that are not what they seem.
-_DAMAGED = (
+_DAMAGE_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, SyntaxError),
     *(LookupError, ValueError, TypeError, AttributeError, OverflowError),
 )
 
 
-def read(path: Path, form: Form, tick: Tick | None = None) -> Iterator[Item]:
+def read_rows(
+    file_path: Path, file_format: FileFormat, progress_callback: ShareCallback | None = None
+) -> Iterator[NumberedRow]:
     """The file's rows: dicts, or plain strings for prompts a line. `tick` hears the share read so far."""
-    if form.container == "parquet":
-        return _parquet(path, tick)
-    if form.container == "xlsx":
-        return _xlsx(path, tick)
-    return _text(path, form, tick)
+    if file_format.container == "parquet":
+        return _read_parquet(file_path, progress_callback)
+    if file_format.container == "xlsx":
+        return _read_workbook(file_path, progress_callback)
+    return _read_text_file(file_path, file_format, progress_callback)
 
 
-def _text(path: Path, form: Form, tick: Tick | None) -> Iterator[Item]:
-    newline = "" if form.container == "csv" else None
-    with path.open("rb") as raw, io.TextIOWrapper(raw, encoding=form.encoding, newline=newline) as stream:
-        items = _items(path, form, stream)
-        yield from _ticking(items, raw, path.stat().st_size, tick) if tick else items
+def _read_text_file(
+    file_path: Path, file_format: FileFormat, progress_callback: ShareCallback | None
+) -> Iterator[NumberedRow]:
+    newline_mode = "" if file_format.container == "csv" else None
+    with (
+        file_path.open("rb") as binary_file,
+        io.TextIOWrapper(binary_file, encoding=file_format.encoding, newline=newline_mode) as text_stream,
+    ):
+        numbered_rows = _parse_text(file_path, file_format, text_stream)
+        yield from (
+            _with_progress(numbered_rows, binary_file, file_path.stat().st_size, progress_callback)
+            if progress_callback
+            else numbered_rows
+        )
 
 
-def _items(path: Path, form: Form, stream: TextIO) -> Iterator[Item]:
-    if form.container == "json":
-        return array_items(path.name, stream)
-    if form.container == "jsonl":
-        return _json_lines(stream)
-    if form.container == "csv":
-        return _csv(path, stream, form.delimiter)
-    return _plain_lines(stream)
+def _parse_text(file_path: Path, file_format: FileFormat, text_stream: TextIO) -> Iterator[NumberedRow]:
+    if file_format.container == "json":
+        return iterate_array(file_path.name, text_stream)
+    if file_format.container == "jsonl":
+        return _parse_json_lines(text_stream)
+    if file_format.container == "csv":
+        return _parse_csv(file_path, text_stream, file_format.delimiter)
+    return _parse_plain_lines(text_stream)
 
 
-def _ticking(items: Iterable[Item], raw: BinaryIO, size: int, tick: Tick) -> Iterator[Item]:
-    for count, item in enumerate(items):
-        if count % _TICK_EVERY == 0:
-            tick(raw.tell() / size)
-        yield item
+def _with_progress(
+    numbered_rows: Iterable[NumberedRow],
+    binary_file: BinaryIO,
+    file_size: int,
+    progress_callback: ShareCallback,
+) -> Iterator[NumberedRow]:
+    for row_count, numbered_row in enumerate(numbered_rows):
+        if row_count % _ROWS_PER_TICK == 0:
+            progress_callback(binary_file.tell() / file_size)
+        yield numbered_row
 
 
-def _lines(stream: TextIO) -> Iterator[tuple[int, str | None]]:
+def _numbered_lines(text_stream: TextIO) -> Iterator[tuple[int, str | None]]:
     """Numbered lines; None in place of one too long to hold."""
-    number = 0
-    while line := stream.readline(MAX_LINE):
-        number += 1
-        if len(line) < MAX_LINE or line.endswith("\n"):
-            yield number, line
+    line_number = 0
+    while line_text := text_stream.readline(MAX_LINE_LENGTH):
+        line_number += 1
+        if len(line_text) < MAX_LINE_LENGTH or line_text.endswith("\n"):
+            yield line_number, line_text
             continue
-        while line and not line.endswith("\n"):
-            line = stream.readline(MAX_LINE)
-        yield number, None
+        while line_text and not line_text.endswith("\n"):
+            line_text = text_stream.readline(MAX_LINE_LENGTH)
+        yield line_number, None
 
 
-_TOO_LONG = Message("the line is far too long", "这一行过长")
+_LINE_TOO_LONG = Message("the line is far too long", "这一行过长")
 
 
-def _plain_lines(stream: TextIO) -> Iterator[Item]:
-    for number, line in _lines(stream):
-        if line is None:
-            yield number, _TOO_LONG
-        elif line.strip():
-            yield number, line
+def _parse_plain_lines(text_stream: TextIO) -> Iterator[NumberedRow]:
+    for line_number, line_text in _numbered_lines(text_stream):
+        if line_text is None:
+            yield line_number, _LINE_TOO_LONG
+        elif line_text.strip():
+            yield line_number, line_text
 
 
-def _json_lines(stream: TextIO) -> Iterator[Item]:
-    for number, line in _lines(stream):
-        if line is None:
-            yield number, _TOO_LONG
-        elif line.strip():
-            yield number, _parsed(line)
+def _parse_json_lines(text_stream: TextIO) -> Iterator[NumberedRow]:
+    for line_number, line_text in _numbered_lines(text_stream):
+        if line_text is None:
+            yield line_number, _LINE_TOO_LONG
+        elif line_text.strip():
+            yield line_number, _parse_json_line(line_text)
 
 
-def _parsed(line: str) -> Any:
+def _parse_json_line(line_text: str) -> Any:
     try:
-        return json.loads(line, strict=False)
+        return json.loads(line_text, strict=False)
     except (ValueError, RecursionError) as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else "nested or long beyond reason"
-        return Message(f"the line is not complete JSON ({why})", "这一行不是完整的 JSON")
+        parse_fault = error.msg if isinstance(error, json.JSONDecodeError) else "nested or long beyond reason"
+        return Message(f"the line is not complete JSON ({parse_fault})", "这一行不是完整的 JSON")
 
 
-def _csv(path: Path, stream: TextIO, delimiter: str) -> Iterator[Item]:
-    csv.field_size_limit(MAX_LINE)
-    reader = csv.reader(_short_lines(path, stream), delimiter=delimiter, strict=True)
+def _parse_csv(file_path: Path, text_stream: TextIO, column_delimiter: str) -> Iterator[NumberedRow]:
+    csv.field_size_limit(MAX_LINE_LENGTH)
+    reader = csv.reader(_bounded_lines(file_path, text_stream), delimiter=column_delimiter, strict=True)
     header: list[str] | None = None
     while True:
-        line = reader.line_num + 1
+        line_number = reader.line_num + 1
         try:
             cells = next(reader, None)
         except csv.Error as error:
             if header is None or "field limit" in str(error):
-                raise _broken_table(path, line) from error
-            yield line, Message("the quotes do not match", "引号不配对")
+                raise _broken_table_error(file_path, line_number) from error
+            yield line_number, Message("the quotes do not match", "引号不配对")
             continue
         if cells is None:
             return
         if not any(cells):
             continue
         if header is None:
-            header = _named(cells)
-            _must_be_narrow(path, line, header)
+            header = _column_names(cells)
+            _require_few_columns(file_path, line_number, header)
         else:
-            yield line, _record(header, [unguard(cell) for cell in cells])
+            yield line_number, _build_record(header, [unguard_formula(cell) for cell in cells])
 
 
-def _broken_table(path: Path, line: int) -> UserError:
+def _broken_table_error(path: Path, line: int) -> UserError:
     return UserError(
         f"{path.name}, line {line}: this is no table, or a quote is never closed; correct the file.",
         f"{path.name} 第 {line} 行：不是表格，或者引号没有闭合，请改正文件。",
     )
 
 
-def _short_lines(path: Path, stream: TextIO) -> Iterator[str]:
-    for number, line in _lines(stream):
-        if line is None:
-            raise _broken_table(path, number)
-        yield line
+def _bounded_lines(file_path: Path, text_stream: TextIO) -> Iterator[str]:
+    for line_number, line_text in _numbered_lines(text_stream):
+        if line_text is None:
+            raise _broken_table_error(file_path, line_number)
+        yield line_text
 
 
-def _named(cells: list[Any]) -> list[str]:
-    return [_cell(cell).strip() or f"column {place}" for place, cell in enumerate(cells, 1)]
+def _column_names(cells: list[Any]) -> list[str]:
+    return [_cell_text(cell).strip() or f"column {column_number}" for column_number, cell in enumerate(cells, 1)]
 
 
-def _must_be_narrow(path: Path, line: int, header: list[str]) -> None:
-    if len(header) > limits.COLUMNS:
-        raise limits.too_many_columns(path.name, line, len(header))
+def _require_few_columns(file_path: Path, line_number: int, header: list[str]) -> None:
+    if len(header) > limits.MAX_COLUMNS:
+        raise limits.too_many_columns(file_path.name, line_number, len(header))
 
 
-def _record(header: list[str], cells: list[Any]) -> dict[str, Any] | Message:
+def _build_record(header: list[str], cells: list[Any]) -> dict[str, Any] | Message:
     while len(cells) > len(header) and not cells[-1]:
         cells = cells[:-1]
     if len(cells) > len(header):
@@ -164,7 +180,7 @@ def _record(header: list[str], cells: list[Any]) -> dict[str, Any] | Message:
     return dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))
 
 
-def _parquet(path: Path, tick: Tick | None) -> Iterator[Item]:
+def _read_parquet(file_path: Path, progress_callback: ShareCallback | None) -> Iterator[NumberedRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -173,74 +189,74 @@ def _parquet(path: Path, tick: Tick | None) -> Iterator[Item]:
     pa.set_io_thread_count(1)
     try:
         # Without pre-buffering a batch holds little more than itself, however large the row groups are.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            total, row = file.metadata.num_rows, 0
-            if len(file.schema_arrow) > limits.COLUMNS:
-                raise limits.too_many_columns(path.name, 1, len(file.schema_arrow))
-            for batch in file.iter_batches(batch_size=_TICK_EVERY):
+        with pq.ParquetFile(file_path, pre_buffer=False) as parquet_file:
+            total_rows, row_number = parquet_file.metadata.num_rows, 0
+            if len(parquet_file.schema_arrow) > limits.MAX_COLUMNS:
+                raise limits.too_many_columns(file_path.name, 1, len(parquet_file.schema_arrow))
+            for batch in parquet_file.iter_batches(batch_size=_ROWS_PER_TICK):
                 batch.validate(full=True)
-                if tick:
-                    tick(min(1.0, row / max(total, 1)))
-                for value in batch.to_pylist():
-                    row += 1
-                    yield row, _plain(value)
+                if progress_callback:
+                    progress_callback(min(1.0, row_number / max(total_rows, 1)))
+                for row_value in batch.to_pylist():
+                    row_number += 1
+                    yield row_number, _to_plain_row(row_value)
     except pa.ArrowMemoryError as error:
         raise MemoryError from error
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged_parquet(path) from error
+        raise _damaged_parquet_error(file_path) from error
 
 
-def _plain(value: dict[str, Any]) -> Any:
+def _to_plain_row(row_value: dict[str, Any]) -> Any:
     try:
-        return plain(value)
+        return to_json_types(row_value)
     except ValueError:
         return Message("a column holds bytes that are no text", "有一列是字节而不是文字")
 
 
-def _damaged_parquet(path: Path) -> UserError:
+def _damaged_parquet_error(file_path: Path) -> UserError:
     return UserError(
-        f"{path.name} is a damaged or incomplete Parquet file; write it again.",
-        f"{path.name} 是损坏或不完整的 Parquet 文件，请重新生成。",
+        f"{file_path.name} is a damaged or incomplete Parquet file; write it again.",
+        f"{file_path.name} 是损坏或不完整的 Parquet 文件，请重新生成。",
     )
 
 
-def _xlsx(path: Path, tick: Tick | None) -> Iterator[Item]:
-    _must_fit(path)
+def _read_workbook(file_path: Path, progress_callback: ShareCallback | None) -> Iterator[NumberedRow]:
+    _require_fitting_memory(file_path)
     header: list[str] | None = None
-    for count, (number, cells, share) in enumerate(_sheet(path)):
-        if tick and count % _TICK_EVERY == 0:
-            tick(share)
+    for row_count, (row_number, cells, read_share) in enumerate(_first_sheet_rows(file_path)):
+        if progress_callback and row_count % _ROWS_PER_TICK == 0:
+            progress_callback(read_share)
         if not any(cell not in (None, "") for cell in cells):
             continue
         if header is None:
-            header = _named(cells)
+            header = _column_names(cells)
         else:
-            header += [f"column {place}" for place in range(len(header) + 1, len(cells) + 1)]
-            yield number, _record(header, [_cell(cell) for cell in cells])
+            header += [f"column {column_number}" for column_number in range(len(header) + 1, len(cells) + 1)]
+            yield row_number, _build_record(header, [_cell_text(cell) for cell in cells])
 
 
-def _sheet(path: Path) -> Iterator[tuple[int, list[Any], float]]:
+def _first_sheet_rows(file_path: Path) -> Iterator[tuple[int, list[Any], float]]:
     """Number, cells and the share read so far, of every row that the first sheet writes down."""
     from openpyxl import load_workbook
 
     try:
         # A path would be refused for its suffix; the file itself is judged by its content.
-        with path.open("rb") as file:
+        with file_path.open("rb") as binary_file:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                book = load_workbook(file, read_only=True, data_only=True)
-            sheet = book.worksheets[0]
-            total = max(sheet.max_row or 1, 1)
-            for number, cells in _written_rows(path, sheet):
-                yield number, cells, min(1.0, number / total)
-    except _DAMAGED as error:
+                workbook = load_workbook(binary_file, read_only=True, data_only=True)
+            worksheet = workbook.worksheets[0]
+            total_rows = max(worksheet.max_row or 1, 1)
+            for row_number, cells in _written_rows(file_path, worksheet):
+                yield row_number, cells, min(1.0, row_number / total_rows)
+    except _DAMAGE_ERRORS as error:
         raise UserError(
-            f"{path.name} cannot be read as a spreadsheet; save it again as .xlsx or CSV.",
-            f"{path.name} 无法作为表格读取，请重新保存为 .xlsx 或 CSV。",
+            f"{file_path.name} cannot be read as a spreadsheet; save it again as .xlsx or CSV.",
+            f"{file_path.name} 无法作为表格读取，请重新保存为 .xlsx 或 CSV。",
         ) from error
 
 
-def _written_rows(path: Path, sheet: Any) -> Iterator[tuple[int, list[Any]]]:
+def _written_rows(file_path: Path, worksheet: Any) -> Iterator[tuple[int, list[Any]]]:
     """The rows of a read-only sheet as its XML has them.
 
     `iter_rows` fills every gap up to the number that a row claims to have, stops without a word at the size
@@ -248,57 +264,57 @@ def _written_rows(path: Path, sheet: Any) -> Iterator[tuple[int, list[Any]]]:
     """
     from openpyxl.worksheet._reader import WorkSheetParser
 
-    book, last, cells = sheet.parent, 0, 0
-    with sheet._get_source() as source:
+    workbook, last_number, cells = worksheet.parent, 0, 0
+    with worksheet._get_source() as sheet_source:
         parser = WorkSheetParser(
-            source,
-            sheet._shared_strings,
+            sheet_source,
+            worksheet._shared_strings,
             data_only=True,
-            epoch=book.epoch,
-            date_formats=book._date_formats,
-            timedelta_formats=book._timedelta_formats,
+            epoch=workbook.epoch,
+            date_formats=workbook._date_formats,
+            timedelta_formats=workbook._timedelta_formats,
         )
-        for number, row in parser.parse():
-            if number > limits.SHEET_ROWS:
-                raise limits.row_out_of_range(path.name, number)
-            if number <= last:
-                raise limits.row_out_of_order(path.name, number, last)
-            last = number
-            width = max((cell["column"] for cell in row if cell["value"] not in (None, "")), default=0)
-            if width > limits.COLUMNS:
-                raise limits.too_many_columns(path.name, number, width)
-            cells += max(width, len(row))
-            if cells > limits.CELLS:
-                raise limits.too_many_cells(path.name)
-            yield number, _placed(row, width)
+        for row_number, row_cells in parser.parse():
+            if row_number > limits.SHEET_ROWS:
+                raise limits.row_out_of_range(file_path.name, row_number)
+            if row_number <= last_number:
+                raise limits.row_out_of_order(file_path.name, row_number, last_number)
+            last_number = row_number
+            row_width = max((cell["column"] for cell in row_cells if cell["value"] not in (None, "")), default=0)
+            if row_width > limits.MAX_COLUMNS:
+                raise limits.too_many_columns(file_path.name, row_number, row_width)
+            cells += max(row_width, len(row_cells))
+            if cells > limits.MAX_CELLS:
+                raise limits.too_many_cells(file_path.name)
+            yield row_number, _cells_by_column(row_cells, row_width)
 
 
-def _placed(row: list[dict[str, Any]], width: int) -> list[Any]:
-    cells: list[Any] = [None] * width
-    for cell in row:
-        if cell["column"] <= width:
+def _cells_by_column(cell_records: list[dict[str, Any]], row_width: int) -> list[Any]:
+    cells: list[Any] = [None] * row_width
+    for cell in cell_records:
+        if cell["column"] <= row_width:
             cells[cell["column"] - 1] = cell["value"]
     return cells
 
 
-def _must_fit(path: Path) -> None:
+def _require_fitting_memory(file_path: Path) -> None:
     """Refuse what would not fit in memory: openpyxl holds all shared strings at once."""
-    with zipfile.ZipFile(path) as archive:
-        sizes = {info.filename: info.file_size for info in archive.infolist()}
+    with zipfile.ZipFile(file_path) as zip_archive:
+        sizes_by_name = {archive_entry.filename: archive_entry.file_size for archive_entry in zip_archive.infolist()}
     if (
-        sum(sizes.values()) > limits.WORKBOOK_BYTES
-        or sizes.get("xl/sharedStrings.xml", 0) > limits.STRINGS_BYTES
+        sum(sizes_by_name.values()) > limits.MAX_WORKBOOK_BYTES
+        or sizes_by_name.get("xl/sharedStrings.xml", 0) > limits.MAX_STRINGS_BYTES
     ):
         raise UserError(
-            f"{path.name} is too large for a spreadsheet; save it as CSV.",
-            f"{path.name} 作为表格过大，请另存为 CSV。",
+            f"{file_path.name} is too large for a spreadsheet; save it as CSV.",
+            f"{file_path.name} 作为表格过大，请另存为 CSV。",
         )
 
 
-def _cell(value: Any) -> str:
+def _cell_text(row_value: Any) -> str:
     """A cell as people see it: 520 rather than 520.0."""
-    if value is None:
+    if row_value is None:
         return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    if isinstance(row_value, float) and row_value.is_integer():
+        return str(int(row_value))
+    return str(row_value)

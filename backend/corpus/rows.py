@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from backend.errors import Message
-from backend.text import MAX_TEXT, clean, has_control, squeeze
+from backend.text import MAX_TEXT_LENGTH, has_control_characters, normalize_text, strip_white_space
 from backend.vocabulary import Flaw
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_TRUTH = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
-_FLAWS = {flaw.value for flaw in Flaw}
-MAX_TAG = 40
-MOST_CLICKS = 2**31 - 1
+_TRUTH_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+_KNOWN_FLAWS = {known_flaw.value for known_flaw in Flaw}
+MAX_TAG_LENGTH = 40
+MAX_CLICKS = 2**31 - 1
 
-_NAMES = {
+_FIELD_NAMES = {
     "prompt": ("prompt", "请求"),
     "response": ("greeting", "祝福语"),
     "clicks": ("number of clicks", "点击数"),
@@ -29,7 +29,7 @@ _NAMES = {
 }
 
 
-class Row(NamedTuple):
+class ImportRow(NamedTuple):
     """A prompt with no greeting, one, or two (chosen, rejected); labels belong to the greetings in order."""
 
     line: int
@@ -46,120 +46,122 @@ class Row(NamedTuple):
 class Rejected(Exception):
     """This row cannot be stored. `harmless` rows carry nothing and do not spoil their file."""
 
-    def __init__(self, en: str, zh: str, *, harmless: bool = False) -> None:
+    def __init__(self, en: str, zh: str, *, is_harmless: bool = False) -> None:
         super().__init__(en)
         self.message = Message(en, zh)
-        self.harmless = harmless
+        self.harmless = is_harmless
 
 
-def make_row(line: int, fields: Mapping[str, Any], *, strict: bool = False, labelled: bool = False) -> Row:
+def build_row(
+    line_number: int, fields: Mapping[str, Any], *, strict: bool = False, with_labels: bool = False
+) -> ImportRow:
     """Check the fields and bring them to normal form. Raises Rejected.
 
     `strict` rejects unusable tags, flaws and reasons, which are otherwise left out: in other people's
     formats these names may mean anything. `labelled` pairs carry the verdicts 1 and 0 as well.
     """
-    prompt = text_of(fields.get("prompt"), "prompt")
-    base = Row(line, prompt, tags=_tags(fields, strict))
+    prompt_text = require_text(fields.get("prompt"), "prompt")
+    base = ImportRow(line_number, prompt_text, tags=_read_tags(fields, strict))
     if "chosen" in fields:
-        return _pair(base, fields, strict=strict, labelled=labelled)
+        return _build_pair(base, fields, strict=strict, with_labels=with_labels)
     if "response" not in fields:
         return base
-    greeting = text_of(fields["response"], "response")
-    row = base._replace(greetings=(greeting,), clicks=_clicks(fields, strict))
+    greeting_text = require_text(fields["response"], "response")
+    row = base._replace(greetings=(greeting_text,), clicks=_parse_clicks(fields, strict))
     if "label" not in fields:
         return row
-    reason = _optional(fields, "reason", MAX_TEXT, strict) or ""
-    return row._replace(labels=(label_of(fields["label"]),), reason=reason)
+    label_reason = _optional_text(fields, "reason", MAX_TEXT_LENGTH, strict) or ""
+    return row._replace(labels=(parse_label(fields["label"]),), reason=label_reason)
 
 
-def _pair(base: Row, fields: Mapping[str, Any], *, strict: bool, labelled: bool) -> Row:
-    chosen = text_of(fields["chosen"], "chosen")
-    rejected = text_of(fields.get("rejected"), "rejected")
-    if chosen == rejected or squeeze(chosen) == squeeze(rejected):
+def _build_pair(base: ImportRow, fields: Mapping[str, Any], *, strict: bool, with_labels: bool) -> ImportRow:
+    chosen_text = require_text(fields["chosen"], "chosen")
+    rejected_text = require_text(fields.get("rejected"), "rejected")
+    if chosen_text == rejected_text or strip_white_space(chosen_text) == strip_white_space(rejected_text):
         raise Rejected(
             "chosen and rejected are the same text, which is no preference",
             "优选与落选是同一段文字，没有偏好信息",
-            harmless=True,
+            is_harmless=True,
         )
-    flaw = _optional(fields, "flaw", MAX_TAG, strict)
-    if flaw is not None and flaw not in _FLAWS:
+    pair_flaw = _optional_text(fields, "flaw", MAX_TAG_LENGTH, strict)
+    if pair_flaw is not None and pair_flaw not in _KNOWN_FLAWS:
         if strict:
-            raise Rejected(f"{flaw!r} is no known flaw", f"“{flaw}”不是已知的缺点")
-        flaw = None
-    labels = (1, 0) if labelled else ()
-    return base._replace(greetings=(chosen, rejected), labels=labels, pair=True, flaw=flaw)
+            raise Rejected(f"{pair_flaw!r} is no known flaw", f"“{pair_flaw}”不是已知的缺点")
+        pair_flaw = None
+    pair_labels = (1, 0) if with_labels else ()
+    return base._replace(greetings=(chosen_text, rejected_text), labels=pair_labels, pair=True, flaw=pair_flaw)
 
 
-def text_of(value: Any, field: str) -> str:
+def require_text(raw_value: Any, field_name: str) -> str:
     """A clean text. Raises Rejected for what is missing, no text, empty, too long or unprintable."""
-    en, zh = _NAMES[field]
-    if value is None:
+    en, zh = _FIELD_NAMES[field_name]
+    if raw_value is None:
         raise Rejected(f"the {en} is missing", f"缺少{zh}")
-    if not isinstance(value, str):
-        raise Rejected(f"the {en} is not text but {type(value).__name__}", f"{zh}不是文字")
+    if not isinstance(raw_value, str):
+        raise Rejected(f"the {en} is not text but {type(raw_value).__name__}", f"{zh}不是文字")
     # The bound on the raw text keeps a megabyte of blanks from being cleaned first.
-    if len(value) > 2 * MAX_TEXT or len(text := clean(value)) > MAX_TEXT:
+    if len(raw_value) > 2 * MAX_TEXT_LENGTH or len(cleaned_text := normalize_text(raw_value)) > MAX_TEXT_LENGTH:
         raise Rejected(
-            f"the {en} has {len(value):,} characters, more than {MAX_TEXT:,}",
-            f"{zh}有 {len(value):,} 个字符，超过 {MAX_TEXT:,}",
+            f"the {en} has {len(raw_value):,} characters, more than {MAX_TEXT_LENGTH:,}",
+            f"{zh}有 {len(raw_value):,} 个字符，超过 {MAX_TEXT_LENGTH:,}",
         )
-    if not text:
+    if not cleaned_text:
         raise Rejected(f"the {en} is empty", f"{zh}为空")
-    if has_control(text) or _LONE_SURROGATE.search(text):
+    if has_control_characters(cleaned_text) or _LONE_SURROGATE.search(cleaned_text):
         raise Rejected(f"the {en} holds control or broken characters", f"{zh}含有控制字符或残缺字符")
-    return text
+    return cleaned_text
 
 
-def label_of(value: Any) -> int:
+def parse_label(raw_value: Any) -> int:
     """0 or 1. Raises Rejected for anything else."""
-    if isinstance(value, bool | int | float) and value in (0, 1):
-        return int(value)
-    if isinstance(value, str) and (known := _TRUTH.get(value.strip().lower())) is not None:
-        return known
-    if value is None or value == "":
+    if isinstance(raw_value, bool | int | float) and raw_value in (0, 1):
+        return int(raw_value)
+    if isinstance(raw_value, str) and (truth_value := _TRUTH_VALUES.get(raw_value.strip().lower())) is not None:
+        return truth_value
+    if raw_value is None or raw_value == "":
         raise Rejected("the label is missing", "缺少标签")
-    raise Rejected(f"the label is {str(value)[:40]!r}, not 0 or 1", f"标签是“{str(value)[:40]}”，不是 0 或 1")
+    raise Rejected(f"the label is {str(raw_value)[:40]!r}, not 0 or 1", f"标签是“{str(raw_value)[:40]}”，不是 0 或 1")
 
 
-def _clicks(fields: Mapping[str, Any], strict: bool) -> int | None:
+def _parse_clicks(fields: Mapping[str, Any], strict: bool) -> int | None:
     """A whole number from 0 on, None where the row has none. Raises Rejected where `strict`."""
-    value = fields.get("clicks")
-    if value is None or value == "":
+    raw_value = fields.get("clicks")
+    if raw_value is None or raw_value == "":
         return None
     try:
-        count = int(str(value).strip().removesuffix(".0"))
+        click_count = int(str(raw_value).strip().removesuffix(".0"))
     except ValueError:
-        count = -1
-    if 0 <= count <= MOST_CLICKS:
-        return count
+        click_count = -1
+    if 0 <= click_count <= MAX_CLICKS:
+        return click_count
     if strict:
         raise Rejected(
-            f"the number of clicks is {str(value)[:40]!r}, no whole number from 0 on",
-            f"点击数是“{str(value)[:40]}”，不是非负整数",
+            f"the number of clicks is {str(raw_value)[:40]!r}, no whole number from 0 on",
+            f"点击数是“{str(raw_value)[:40]}”，不是非负整数",
         )
     return None
 
 
-def _tags(fields: Mapping[str, Any], strict: bool) -> tuple[str | None, str | None, str | None]:
-    if not any(name in fields for name in ("occasion", "recipient", "style")):
+def _read_tags(fields: Mapping[str, Any], strict: bool) -> tuple[str | None, str | None, str | None]:
+    if not any(tag_field in fields for tag_field in ("occasion", "recipient", "style")):
         return (None, None, None)
-    occasion, recipient, style = (
-        _optional(fields, name, MAX_TAG, strict) for name in ("occasion", "recipient", "style")
+    occasion_tag, recipient_tag, style_tag = (
+        _optional_text(fields, tag_field, MAX_TAG_LENGTH, strict) for tag_field in ("occasion", "recipient", "style")
     )
-    return occasion, recipient, style
+    return occasion_tag, recipient_tag, style_tag
 
 
-def _optional(fields: Mapping[str, Any], field: str, limit: int, strict: bool) -> str | None:
-    value = fields.get(field)
-    if value is None or value == "":
+def _optional_text(fields: Mapping[str, Any], field_name: str, max_length: int, strict: bool) -> str | None:
+    raw_value = fields.get(field_name)
+    if raw_value is None or raw_value == "":
         return None
     try:
-        text = text_of(value, field)
-        if len(text) > limit:
-            en, zh = _NAMES[field]
-            raise Rejected(f"the {en} is longer than {limit} characters", f"{zh}超过 {limit} 个字符")
+        cleaned_text = require_text(raw_value, field_name)
+        if len(cleaned_text) > max_length:
+            en, zh = _FIELD_NAMES[field_name]
+            raise Rejected(f"the {en} is longer than {max_length} characters", f"{zh}超过 {max_length} 个字符")
     except Rejected:
         if strict:
             raise
         return None
-    return text
+    return cleaned_text

@@ -6,139 +6,148 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.text import length, squeeze
+from backend.text import count_characters, strip_white_space
 from backend.vocabulary import Flaw
 
-KEYS = ("prompt", "strong", "weak", "flaw", "occasion", "recipient", "style")
+SEED_KEYS = ("prompt", "strong", "weak", "flaw", "occasion", "recipient", "style")
 MIN_PROMPTS, MIN_OCCASIONS, MIN_RECIPIENTS, MIN_STYLES = 600, 25, 12, 6
 LENGTH_AUC = (0.45, 0.55)
 OPENING_SHARE = (0.35, 0.65)
-MAX_SHARED = 0.5
-_GRAM = 4
-_SHORT = 10  # shorter greetings share grams by necessity
+MAX_SHARED_GRAMS = 0.5
+_GRAM_LENGTH = 4
+_MIN_LENGTH = 10  # shorter greetings share grams by necessity
 
-Row = dict[str, str]
+SeedRow = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Overlap:
+class GreetingOverlap:
     """Two greetings that share too many character 4-grams (over the shorter one)."""
 
-    share: float
-    one: str
-    other: str
+    shared_share: float
+    first: str
+    second: str
 
 
-def load(folder: Path) -> list[Row]:
+def load_seed_rows(seed_folder: Path) -> list[SeedRow]:
     """Every row of the seed files."""
     return [
-        json.loads(line)
-        for path in sorted(folder.glob("*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip()
+        json.loads(json_line)
+        for seed_file in sorted(seed_folder.glob("*.jsonl"))
+        for json_line in seed_file.read_text(encoding="utf-8").splitlines()
+        if json_line.strip()
     ]
 
 
-def problems(rows: Sequence[Row]) -> list[str]:
+def find_problems(rows: Sequence[SeedRow]) -> list[str]:
     """Everything that keeps the rows from being a seed corpus, one sentence each."""
-    broken = malformed(rows)
-    if broken:
-        return broken
-    low, high = LENGTH_AUC
-    auc = length_auc(rows)
-    found = too_little(rows)
-    found += [f"shares {o.share:.0%} of its 4-grams: {o.one} ~ {o.other}" for o in overlaps(greetings(rows))]
-    if not low <= auc <= high:
-        found.append(f"length alone tells strong from weak: AUC {auc:.3f} outside {low} to {high}")
-    low, high = OPENING_SHARE
-    return found + [
-        f"the opening {opening!r} is strong in {share:.0%} of its rows"
-        for opening, share in openings(rows).items()
-        if not low <= share <= high
+    malformed_rows = find_malformed_rows(rows)
+    if malformed_rows:
+        return malformed_rows
+    lowest, highest = LENGTH_AUC
+    auc = compute_length_auc(rows)
+    issues = find_shortages(rows)
+    issues += [
+        f"shares {o.shared_share:.0%} of its 4-grams: {o.first} ~ {o.second}"
+        for o in find_overlaps(collect_greetings(rows))
+    ]
+    if not lowest <= auc <= highest:
+        issues.append(f"length alone tells strong from weak: AUC {auc:.3f} outside {lowest} to {highest}")
+    lowest, highest = OPENING_SHARE
+    return issues + [
+        f"the opening {opening_text!r} is strong in {opening_share:.0%} of its rows"
+        for opening_text, opening_share in count_openings(rows).items()
+        if not lowest <= opening_share <= highest
     ]
 
 
-def malformed(rows: Iterable[Row]) -> list[str]:
+def find_malformed_rows(rows: Iterable[SeedRow]) -> list[str]:
     """Rows with other keys, empty or padded values, or an unknown flaw; repeated prompts."""
-    found = []
-    seen: set[str] = set()
-    flaws = {flaw.value for flaw in Flaw}
-    for number, row in enumerate(rows, 1):
-        if tuple(row) != KEYS:
-            found.append(f"row {number}: the keys are {list(row)}")
+    row_faults = []
+    seen_prompts: set[str] = set()
+    known_flaws = {known_flaw.value for known_flaw in Flaw}
+    for row_number, row in enumerate(rows, 1):
+        if tuple(row) != SEED_KEYS:
+            row_faults.append(f"row {row_number}: the keys are {list(row)}")
             continue
-        if any(not isinstance(value, str) or not value or value != value.strip() for value in row.values()):
-            found.append(f"row {number}: an empty or padded value")
-        if row["flaw"] not in flaws:
-            found.append(f"row {number}: unknown flaw {row['flaw']!r}")
-        if squeeze(row["prompt"]) in seen:
-            found.append(f"row {number}: the prompt repeats: {row['prompt']}")
-        seen.add(squeeze(row["prompt"]))
-    return found
+        if any(
+            not isinstance(field_value, str) or not field_value or field_value != field_value.strip()
+            for field_value in row.values()
+        ):
+            row_faults.append(f"row {row_number}: an empty or padded value")
+        if row["flaw"] not in known_flaws:
+            row_faults.append(f"row {row_number}: unknown flaw {row['flaw']!r}")
+        if strip_white_space(row["prompt"]) in seen_prompts:
+            row_faults.append(f"row {row_number}: the prompt repeats: {row['prompt']}")
+        seen_prompts.add(strip_white_space(row["prompt"]))
+    return row_faults
 
 
-def too_little(rows: Sequence[Row]) -> list[str]:
+def find_shortages(rows: Sequence[SeedRow]) -> list[str]:
     """Where prompts, occasions, recipients, styles or flaws are too few."""
-    wanted = {
+    required_counts = {
         "prompt": MIN_PROMPTS,
         "occasion": MIN_OCCASIONS,
         "recipient": MIN_RECIPIENTS,
         "style": MIN_STYLES,
         "flaw": len(Flaw),
     }
-    have = {name: len({row[name] for row in rows}) for name in wanted}
+    distinct_counts = {field_name: len({row[field_name] for row in rows}) for field_name in required_counts}
     return [
-        f"{have[name]} distinct {name}s, {least} wanted"
-        for name, least in wanted.items()
-        if have[name] < least
+        f"{distinct_counts[field_name]} distinct {field_name}s, {required_count} wanted"
+        for field_name, required_count in required_counts.items()
+        if distinct_counts[field_name] < required_count
     ]
 
 
-def greetings(rows: Iterable[Row]) -> list[str]:
+def collect_greetings(rows: Iterable[SeedRow]) -> list[str]:
     """Strong and weak greetings in one list."""
-    return [row[side] for row in rows for side in ("strong", "weak")]
+    return [row[quality_side] for row in rows for quality_side in ("strong", "weak")]
 
 
-def overlaps(texts: Sequence[str], limit: float = MAX_SHARED) -> list[Overlap]:
+def find_overlaps(texts: Sequence[str], share_limit: float = MAX_SHARED_GRAMS) -> list[GreetingOverlap]:
     """Pairs of texts of ten or more characters that share more than `limit` of their 4-grams."""
-    long = [text for text in texts if length(text) >= _SHORT]
-    grams = [_grams(text) for text in long]
+    long_texts = [text for text in texts if count_characters(text) >= _MIN_LENGTH]
+    text_grams = [_character_grams(text) for text in long_texts]
     index: dict[str, list[int]] = defaultdict(list)
-    found = []
-    for here, own in enumerate(grams):
-        shared = Counter(there for gram in own for there in index[gram])
-        for there, count in shared.items():
-            share = count / min(len(own), len(grams[there]))
-            if share > limit:
-                found.append(Overlap(share, long[there], long[here]))
-        for gram in own:
-            index[gram].append(here)
-    return found
+    large_overlaps = []
+    for text_index, own_grams in enumerate(text_grams):
+        shared = Counter(other_index for text_gram in own_grams for other_index in index[text_gram])
+        for other_index, shared_count in shared.items():
+            overlap_share = shared_count / min(len(own_grams), len(text_grams[other_index]))
+            if overlap_share > share_limit:
+                large_overlaps.append(GreetingOverlap(overlap_share, long_texts[other_index], long_texts[text_index]))
+        for text_gram in own_grams:
+            index[text_gram].append(text_index)
+    return large_overlaps
 
 
-def _grams(text: str) -> set[str]:
-    text = squeeze(text)
-    return {text[at : at + _GRAM] for at in range(len(text) - _GRAM + 1)}
+def _character_grams(text: str) -> set[str]:
+    text = strip_white_space(text)
+    return {text[gram_start : gram_start + _GRAM_LENGTH] for gram_start in range(len(text) - _GRAM_LENGTH + 1)}
 
 
-def length_auc(rows: Iterable[Row]) -> float:
+def compute_length_auc(rows: Iterable[SeedRow]) -> float:
     """Probability that a random strong greeting is longer than a random weak one; ties count half."""
     rows = list(rows)
-    strong = Counter(length(row["strong"]) for row in rows)
-    weak = Counter(length(row["weak"]) for row in rows)
-    wins = sum(
-        many * other * ((size > against) + 0.5 * (size == against))
-        for size, many in strong.items()
-        for against, other in weak.items()
+    strong_lengths = Counter(count_characters(row["strong"]) for row in rows)
+    weak_lengths = Counter(count_characters(row["weak"]) for row in rows)
+    longer_wins = sum(
+        strong_count * weak_count * ((strong_length > weak_length) + 0.5 * (strong_length == weak_length))
+        for strong_length, strong_count in strong_lengths.items()
+        for weak_length, weak_count in weak_lengths.items()
     )
-    return wins / len(rows) ** 2 if rows else float("nan")
+    return longer_wins / len(rows) ** 2 if rows else float("nan")
 
 
-def openings(rows: Iterable[Row], top: int = 10) -> dict[str, float]:
+def count_openings(rows: Iterable[SeedRow], opening_limit: int = 10) -> dict[str, float]:
     """The commonest first four characters and how often they open a strong greeting."""
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    opening_counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for row in rows:
-        counts[row["weak"][:_GRAM]][0] += 1
-        counts[row["strong"][:_GRAM]][1] += 1
-    common = sorted(counts.items(), key=lambda entry: (-sum(entry[1]), entry[0]))[:top]
-    return {opening: strong / (weak + strong) for opening, (weak, strong) in common}
+        opening_counts[row["weak"][:_GRAM_LENGTH]][0] += 1
+        opening_counts[row["strong"][:_GRAM_LENGTH]][1] += 1
+    common_openings = sorted(opening_counts.items(), key=lambda entry: (-sum(entry[1]), entry[0]))[:opening_limit]
+    return {
+        opening_text: strong_count / (weak_count + strong_count)
+        for opening_text, (weak_count, strong_count) in common_openings
+    }

@@ -6,11 +6,11 @@ from pathlib import Path
 from backend.corpus import browse, export, importing, seed, unpublished
 from backend.corpus.importing import ImportRefused
 from backend.db.engine import Database
-from backend.records import DatasetInfo, ExportReport, Facets, FilePreview, ImportReport, Page
+from backend.records import DatasetInfo, ExportReport, Facets, FilePreview, ImportReport, PromptPage
 
 __all__ = ["CorpusService", "ImportRefused"]
 
-Progress = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]
 
 
 class CorpusService:
@@ -27,7 +27,7 @@ class CorpusService:
         kind: str | None = None,
         skip_bad: bool = False,
         mapping: Mapping[str, str] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> ImportReport:
         """Store a file's rows, all or (with `skip_bad`) the good ones. Raises ImportRefused, with a report.
 
@@ -35,21 +35,21 @@ class CorpusService:
         `mapping` says which column holds which field (prompt, response, label, chosen, rejected, …).
         `progress` is called with the share done and one sentence in English.
         """
-        wish = importing.Wish(Path(path), dataset, kind, skip_bad, dict(mapping or {}))
-        return importing.import_file(self._database, wish, progress)
+        import_request = importing.ImportRequest(Path(path), dataset, kind, skip_bad, dict(mapping or {}))
+        return importing.import_file(self._database, import_request, progress)
 
     def remove_left_over(self) -> int:
         """Remove the rows, seen by nobody, of imports that were cut off; how many there were."""
-        return unpublished.remove_left_over(self._database)
+        return unpublished.remove_abandoned(self._database)
 
     def preview(self, path: str | Path, *, kind: str | None = None) -> FilePreview:
         """The first rows of a file and the kind it would be taken for. Raises UserError if unreadable."""
-        return importing.preview(Path(path), kind)
+        return importing.preview_file(Path(path), kind)
 
     def export(
         self,
-        what: str,
-        fmt: str,
+        content: str,
+        format_name: str,
         path: str | Path,
         *,
         dataset: str | None = None,
@@ -62,28 +62,28 @@ class CorpusService:
         `dataset` and `campaign` everything is written, else only what those hold. Everything leaves out pairs
         that only a judge labelled, unless `panel` asks for them; `dropped` counts them.
         """
-        wish = export.Wish(what, fmt, Path(path), dataset, campaign, panel)
+        export_request = export.ExportRequest(content, format_name, Path(path), dataset, campaign, panel)
         with self._database.read() as session:
-            return export.export(session, wish)
+            return export.run_export(session, export_request)
 
-    def load_seed(self, folder: Path = seed.FOLDER) -> ImportReport | None:
+    def load_seed(self, folder: Path = seed.SEED_FOLDER) -> ImportReport | None:
         """Bring the seed corpus in as data set "seed"; None when nothing was to do."""
-        return seed.load(self._database, folder)
+        return seed.load_seed(self._database, folder)
 
     def datasets(self) -> list[DatasetInfo]:
         """Every data set, the newest first."""
         with self._database.read() as session:
-            return browse.datasets(session)
+            return browse.list_datasets(session)
 
     def facets(self, dataset: str | None = None) -> Facets:
         """Tags of the prompts (of one data set)."""
         with self._database.read() as session:
-            return browse.facets(session, dataset)
+            return browse.count_tags(session, dataset)
 
     def counts(self) -> dict[str, int]:
         """How many prompts, greetings, pairs, data sets, labels, comparisons and verdicts there are."""
         with self._database.read() as session:
-            return browse.counts(session)
+            return browse.count_records(session)
 
     def browse(
         self,
@@ -94,8 +94,8 @@ class CorpusService:
         search: str = "",
         page: int = 0,
         size: int = 50,
-    ) -> Page:
+    ) -> PromptPage:
         """One page of prompts with their greetings; `search` looks into both."""
-        wish = browse.Filter(dataset, occasion, recipient, style, search)
+        corpus_filter = browse.CorpusFilter(dataset, occasion, recipient, style, search)
         with self._database.read() as session:
-            return browse.browse(session, wish, page, size)
+            return browse.browse(session, corpus_filter, page, size)

@@ -4,220 +4,236 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backend.corpus.columns import complete, resolve, unknown
-from backend.corpus.rows import Rejected, Row, make_row
+from backend.corpus.columns import is_importable, resolve_columns, unknown_columns_error
+from backend.corpus.rows import ImportRow, Rejected, build_row
 from backend.errors import UserError
 from backend.vocabulary import Source
 
-TEMPLATE = "请只生成一条祝福语："
+PROMPT_TEMPLATE = "请只生成一条祝福语："
 """Prefix that the published GRPO prompts carry before the request itself."""
 
-KINDS = ("labels", "sharegpt", "alpaca", "trl", "seed", "prompts", "verl", "table")
+ROW_KINDS = ("labels", "sharegpt", "alpaca", "trl", "seed", "prompts", "verl", "table")
 
-Fields = dict[str, Any]
-_EXTRAS = ("clicks", "flaw", "reason", "occasion", "recipient", "style")
+RowFields = dict[str, Any]
+_EXTRA_FIELDS = ("clicks", "flaw", "reason", "occasion", "recipient", "style")
 
 
 @dataclass(frozen=True)
-class Shape:
+class RowShape:
     """How the rows of one file become normal rows."""
 
     kind: str
-    fields: Callable[[Any], Fields]
+    extract_fields: Callable[[Any], RowFields]
     source: Source = Source.IMPORT
     strict: bool = False
     labelled: bool = False
 
-    def row(self, line: int, value: Any) -> Row:
+    def row(self, line_number: int, row_value: Any) -> ImportRow:
         """Raises Rejected for a row that does not fit."""
-        return make_row(line, self.fields(value), strict=self.strict, labelled=self.labelled)
+        return build_row(line_number, self.extract_fields(row_value), strict=self.strict, with_labels=self.labelled)
 
 
-def kind_of(value: Any) -> str | None:
+def guess_kind(row_value: Any) -> str | None:
     """The kind one row looks like; None for anything but the kinds with fixed field names."""
-    if isinstance(value, str):
+    if isinstance(row_value, str):
         return "prompts"
-    if not isinstance(value, Mapping):
+    if not isinstance(row_value, Mapping):
         return None
-    keys = set(value)
-    if {"strong", "weak", "prompt"} <= keys:
+    field_names = set(row_value)
+    if {"strong", "weak", "prompt"} <= field_names:
         return "seed"
-    if "conversations" in keys:
+    if "conversations" in field_names:
         return "sharegpt"
-    if {"instruction", "output"} <= keys:
+    if {"instruction", "output"} <= field_names:
         return "alpaca"
-    if {"query", "response", "label"} <= keys:
+    if {"query", "response", "label"} <= field_names:
         return "labels"
-    return _chat_kind(value)
+    return _chat_kind(row_value)
 
 
-def _chat_kind(value: Mapping[str, Any]) -> str | None:
-    if {"chosen", "rejected"} <= set(value) and ("prompt" in value or isinstance(value["chosen"], list)):
+def _chat_kind(row_mapping: Mapping[str, Any]) -> str | None:
+    if {"chosen", "rejected"} <= set(row_mapping) and (
+        "prompt" in row_mapping or isinstance(row_mapping["chosen"], list)
+    ):
         return "trl"
-    if {"prompt", "completion"} <= set(value):
+    if {"prompt", "completion"} <= set(row_mapping):
         return "trl"
-    if isinstance(value.get("prompt"), list):
-        return "verl" if {"data_source", "reward_model", "extra_info"} & set(value) else "trl"
+    if isinstance(row_mapping.get("prompt"), list):
+        return "verl" if {"data_source", "reward_model", "extra_info"} & set(row_mapping) else "trl"
     return None
 
 
-def shape_for(
-    name: str, sample: Iterable[Any], kind: str | None, mapping: Mapping[str, str], *, sheet: bool = False
-) -> Shape:
+def choose_shape(
+    file_name: str,
+    sample_rows: Iterable[Any],
+    row_kind: str | None,
+    column_mapping: Mapping[str, str],
+    *,
+    is_sheet: bool = False,
+) -> RowShape:
     """The shape of the file called `name` from its first rows, a wished kind and a mapping.
 
     A `sheet` (CSV or workbook) is a table by nature, unless its columns need more than renaming.
     Raises UserError where nothing fits.
     """
-    if kind is not None and kind not in KINDS:
+    if row_kind is not None and row_kind not in ROW_KINDS:
         raise UserError(
-            f"There is no kind {kind!r}; the kinds are {', '.join(KINDS)}.",
-            f"没有“{kind}”这种格式，可用的有：{'、'.join(KINDS)}。",
+            f"There is no kind {row_kind!r}; the kinds are {', '.join(ROW_KINDS)}.",
+            f"没有“{row_kind}”这种格式，可用的有：{'、'.join(ROW_KINDS)}。",
         )
-    rows = list(sample)
-    if mapping:
-        kind = "table"
-    elif kind is None:
-        kind = next(filter(None, map(kind_of, rows)), "table")
-        kind = "table" if sheet and kind not in ("seed", "alpaca") else kind
-    return _table(name, rows, mapping) if kind == "table" else _SHAPES[kind]
+    first_rows = list(sample_rows)
+    if column_mapping:
+        row_kind = "table"
+    elif row_kind is None:
+        row_kind = next(filter(None, map(guess_kind, first_rows)), "table")
+        row_kind = "table" if is_sheet and row_kind not in ("seed", "alpaca") else row_kind
+    return _table_shape(file_name, first_rows, column_mapping) if row_kind == "table" else _SHAPES_BY_KIND[row_kind]
 
 
-def _table(name: str, rows: list[Any], mapping: Mapping[str, str]) -> Shape:
-    columns = dict.fromkeys(str(key) for row in rows if isinstance(row, Mapping) for key in row)
-    fields = resolve(name, columns, mapping)
-    if not complete(columns, fields, mapped=bool(mapping)):
-        raise unknown(name, columns)
-    if "chosen" in fields:
-        fields.pop("response", None)
-    if "response" not in fields:
-        fields.pop("label", None)
+def _table_shape(file_name: str, first_rows: list[Any], column_mapping: Mapping[str, str]) -> RowShape:
+    columns = dict.fromkeys(str(column_key) for row in first_rows if isinstance(row, Mapping) for column_key in row)
+    columns_by_field = resolve_columns(file_name, columns, column_mapping)
+    if not is_importable(columns, columns_by_field, was_mapped=bool(column_mapping)):
+        raise unknown_columns_error(file_name, columns)
+    if "chosen" in columns_by_field:
+        columns_by_field.pop("response", None)
+    if "response" not in columns_by_field:
+        columns_by_field.pop("label", None)
 
-    def pick(value: Any) -> Fields:
-        row = _mapping(value)
-        return {field: row.get(column) for field, column in fields.items()}
+    def pick_columns(row_value: Any) -> RowFields:
+        row_fields = _require_mapping(row_value)
+        return {field_name: row_fields.get(column_name) for field_name, column_name in columns_by_field.items()}
 
-    return Shape("table", pick, strict=True)
+    return RowShape("table", pick_columns, strict=True)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
+def _require_mapping(row_value: Any) -> Mapping[str, Any]:
+    if not isinstance(row_value, Mapping):
         raise Rejected("the row is not an object with fields", "这一行不是带字段的对象")
-    return value
+    return row_value
 
 
-def _extras(row: Mapping[str, Any]) -> Fields:
-    return {name: row[name] for name in _EXTRAS if name in row}
+def _extra_fields(row_fields: Mapping[str, Any]) -> RowFields:
+    return {field_name: row_fields[field_name] for field_name in _EXTRA_FIELDS if field_name in row_fields}
 
 
-def _prompts(value: Any) -> Fields:
-    if isinstance(value, str):
-        return {"prompt": value}
-    row = _mapping(value)
-    return {"prompt": _said(row.get("prompt"), "user")} | _extras(row)
+def _prompt_fields(row_value: Any) -> RowFields:
+    if isinstance(row_value, str):
+        return {"prompt": row_value}
+    row_fields = _require_mapping(row_value)
+    return {"prompt": _last_turn_of(row_fields.get("prompt"), "user")} | _extra_fields(row_fields)
 
 
-def _labels(value: Any) -> Fields:
-    row = _mapping(value)
+def _label_fields(row_value: Any) -> RowFields:
+    row_fields = _require_mapping(row_value)
     return {
-        "prompt": row.get("query"),
-        "response": row.get("response"),
-        "label": row.get("label"),
-    } | _extras(row)
+        "prompt": row_fields.get("query"),
+        "response": row_fields.get("response"),
+        "label": row_fields.get("label"),
+    } | _extra_fields(row_fields)
 
 
-def _alpaca(value: Any) -> Fields:
-    row = _mapping(value)
-    prompt, more = row.get("instruction"), row.get("input")
+def _alpaca_fields(row_value: Any) -> RowFields:
+    row_fields = _require_mapping(row_value)
+    prompt_text, more = row_fields.get("instruction"), row_fields.get("input")
     if more not in (None, ""):
-        if not isinstance(prompt, str) or not isinstance(more, str):
+        if not isinstance(prompt_text, str) or not isinstance(more, str):
             raise Rejected("instruction and input are not both text", "instruction 与 input 不都是文字")
-        prompt = f"{prompt}\n{more}"
-    return {"prompt": prompt, "response": row.get("output")} | _extras(row)
+        prompt_text = f"{prompt_text}\n{more}"
+    return {"prompt": prompt_text, "response": row_fields.get("output")} | _extra_fields(row_fields)
 
 
-def _seed(value: Any) -> Fields:
-    row = _mapping(value)
-    for name in ("flaw", "occasion", "recipient", "style"):
-        if row.get(name) in (None, ""):
-            raise Rejected(f"{name} is missing", f"缺少 {name}")
+def _seed_fields(row_value: Any) -> RowFields:
+    row_fields = _require_mapping(row_value)
+    for field_name in ("flaw", "occasion", "recipient", "style"):
+        if row_fields.get(field_name) in (None, ""):
+            raise Rejected(f"{field_name} is missing", f"缺少 {field_name}")
     return {
-        "prompt": row.get("prompt"),
-        "chosen": row.get("strong"),
-        "rejected": row.get("weak"),
-    } | _extras(row)
+        "prompt": row_fields.get("prompt"),
+        "chosen": row_fields.get("strong"),
+        "rejected": row_fields.get("weak"),
+    } | _extra_fields(row_fields)
 
 
-def _sharegpt(value: Any) -> Fields:
-    row = _mapping(value)
-    turns = row.get("conversations")
-    fields = {"prompt": _said(turns, "user"), **_extras(row)}
-    if "chosen" in row or "rejected" in row:
-        chosen, rejected = (_said(row.get(side), "assistant") for side in ("chosen", "rejected"))
-        return fields | {"chosen": chosen, "rejected": rejected}
-    if (answer := _said(turns, "assistant")) is not None:
-        fields["response"] = answer
-        for name in ("label", "kto_tag"):
-            if name in row:
-                fields["label"] = row[name]
-    return fields
+def _sharegpt_fields(row_value: Any) -> RowFields:
+    row_fields = _require_mapping(row_value)
+    turns = row_fields.get("conversations")
+    known_fields = {"prompt": _last_turn_of(turns, "user"), **_extra_fields(row_fields)}
+    if "chosen" in row_fields or "rejected" in row_fields:
+        chosen_text, rejected_text = (
+            _last_turn_of(row_fields.get(side), "assistant") for side in ("chosen", "rejected")
+        )
+        return known_fields | {"chosen": chosen_text, "rejected": rejected_text}
+    if (answer := _last_turn_of(turns, "assistant")) is not None:
+        known_fields["response"] = answer
+        for label_field in ("label", "kto_tag"):
+            if label_field in row_fields:
+                known_fields["label"] = row_fields[label_field]
+    return known_fields
 
 
-def _trl(value: Any) -> Fields:
-    row = _mapping(value)
-    if "completion" in row:
-        fields = {"prompt": _said(row.get("prompt"), "user"), **_extras(row)}
-        fields["response"] = _said(row["completion"], "assistant")
-        return fields | ({"label": row["label"]} if "label" in row else {})
-    if "chosen" not in row and "rejected" not in row:
-        return _prompts(row)
-    prompt = row["prompt"] if "prompt" in row else _shared_turn(row)
-    chosen, rejected = (_said(row.get(side), "assistant") for side in ("chosen", "rejected"))
-    return {"prompt": _said(prompt, "user"), "chosen": chosen, "rejected": rejected} | _extras(row)
+def _trl_fields(row_value: Any) -> RowFields:
+    row_fields = _require_mapping(row_value)
+    if "completion" in row_fields:
+        known_fields = {
+            "prompt": _last_turn_of(row_fields.get("prompt"), "user"),
+            **_extra_fields(row_fields),
+        }
+        known_fields["response"] = _last_turn_of(row_fields["completion"], "assistant")
+        return known_fields | ({"label": row_fields["label"]} if "label" in row_fields else {})
+    if "chosen" not in row_fields and "rejected" not in row_fields:
+        return _prompt_fields(row_fields)
+    prompt_text = row_fields["prompt"] if "prompt" in row_fields else _shared_prompt(row_fields)
+    chosen_text, rejected_text = (_last_turn_of(row_fields.get(side), "assistant") for side in ("chosen", "rejected"))
+    return {
+        "prompt": _last_turn_of(prompt_text, "user"),
+        "chosen": chosen_text,
+        "rejected": rejected_text,
+    } | _extra_fields(row_fields)
 
 
-def _shared_turn(row: Mapping[str, Any]) -> Any:
+def _shared_prompt(row_fields: Mapping[str, Any]) -> Any:
     """The request that both sides repeat where there is no prompt of its own."""
-    prompts = [_said(row.get(side), "user") for side in ("chosen", "rejected")]
+    prompts = [_last_turn_of(row_fields.get(side), "user") for side in ("chosen", "rejected")]
     if prompts[0] != prompts[1]:
         raise Rejected("chosen and rejected answer different requests", "优选与落选对应的请求不同")
     return prompts[0]
 
 
-def _verl(value: Any) -> Fields:
-    row = _mapping(value)
-    prompt = _said(row.get("prompt"), "user")
-    return {"prompt": prompt.removeprefix(TEMPLATE) if isinstance(prompt, str) else prompt}
+def _verl_fields(row_value: Any) -> RowFields:
+    row_fields = _require_mapping(row_value)
+    prompt_text = _last_turn_of(row_fields.get("prompt"), "user")
+    return {"prompt": prompt_text.removeprefix(PROMPT_TEMPLATE) if isinstance(prompt_text, str) else prompt_text}
 
 
-_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+_CANONICAL_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
 
-def _said(turns: Any, role: str) -> Any:
+def _last_turn_of(turns: Any, wanted_role: str) -> Any:
     """What `role` said last; a plain text, or a single turn of any role, stands for itself."""
     if isinstance(turns, Mapping):
         return turns.get("value", turns.get("content"))
     if not isinstance(turns, list):
         return turns
-    said = None
+    last_content = None
     for turn in turns:
         if not isinstance(turn, Mapping):
             raise Rejected("a turn of the conversation is not an object", "对话中的一轮不是对象")
         speaker = turn.get("role", turn.get("from"))
-        if isinstance(speaker, str) and _ROLES.get(speaker) == role:
-            said = turn.get("content", turn.get("value"))
-    return said
+        if isinstance(speaker, str) and _CANONICAL_ROLES.get(speaker) == wanted_role:
+            last_content = turn.get("content", turn.get("value"))
+    return last_content
 
 
-_SHAPES = {
-    shape.kind: shape
-    for shape in (
-        Shape("labels", _labels),
-        Shape("sharegpt", _sharegpt),
-        Shape("alpaca", _alpaca, Source.HUMAN),
-        Shape("trl", _trl),
-        Shape("seed", _seed, Source.HUMAN, strict=True, labelled=True),
-        Shape("prompts", _prompts),
-        Shape("verl", _verl),
+_SHAPES_BY_KIND = {
+    row_shape.kind: row_shape
+    for row_shape in (
+        RowShape("labels", _label_fields),
+        RowShape("sharegpt", _sharegpt_fields),
+        RowShape("alpaca", _alpaca_fields, Source.HUMAN),
+        RowShape("trl", _trl_fields),
+        RowShape("seed", _seed_fields, Source.HUMAN, strict=True, labelled=True),
+        RowShape("prompts", _prompt_fields),
+        RowShape("verl", _verl_fields),
     )
 }

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import DateTime, Dialect, Enum, MetaData, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase
 
-NAMING = {
+NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
@@ -19,7 +19,7 @@ NAMING = {
 class Base(DeclarativeBase):
     """Base of all tables."""
 
-    metadata = MetaData(naming_convention=NAMING)
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -41,18 +41,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     """The present moment, aware, in UTC."""
     return datetime.now(UTC)
 
 
-def enum_of(kind: type[StrEnum]) -> Any:
-    """A column type that stores the enum's values as text and checks them in the database."""
+def enum_column(enum_class: type[StrEnum], constraint: str = "") -> Any:
+    """A column type that stores the enum's values as text and checks them in the database.
+
+    constraint: name of the check in the schema; the class name in lower case unless given.
+    """
     return Enum(
-        kind,
+        enum_class,
         native_enum=False,
         create_constraint=True,
         length=24,
-        name=kind.__name__.lower(),
+        name=constraint or enum_class.__name__.lower(),
         values_callable=lambda members: [member.value for member in members],
     )

@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
-from backend.db.faults import fault_of, is_busy
+from backend.db.faults import is_busy, translate_fault
 from backend.db.publication import hide_unpublished
 from backend.errors import UserError
 
@@ -23,8 +23,8 @@ VOTE_WAIT_S = 2.0
 RUN_WAIT_S = 600.0
 """How long a job or a long run waits: it would rather be late than lost."""
 
-_WRITES = "zhufu_writes"
-_SLICE_MS = 250
+_WRITES_OPTION = "zhufu_writes"
+_WAIT_SLICE_MS = 250
 """One wait inside SQLite; between two of them signals are heard."""
 _READ_WAIT_MS = 15_000
 _CONNECT_S = 10
@@ -37,23 +37,23 @@ class Database:
     the file or the server is at fault; nothing of the transaction is saved then.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+    def __init__(self, database_url: str) -> None:
+        self.engine = _create_engine(database_url)
         self.wait_s = WAIT_S
-        self._session = sessionmaker(self.engine, expire_on_commit=False)
-        writer = self.engine.execution_options(**{_WRITES: True})
-        self._writing = sessionmaker(writer, expire_on_commit=False)
-        for sessions in (self._session, self._writing):
-            hide_unpublished(sessions)
+        self._read_sessions = sessionmaker(self.engine, expire_on_commit=False)
+        writing_engine = self.engine.execution_options(**{_WRITES_OPTION: True})
+        self._write_sessions = sessionmaker(writing_engine, expire_on_commit=False)
+        for session_factory in (self._read_sessions, self._write_sessions):
+            hide_unpublished(session_factory)
 
-    def be_patient(self) -> None:
+    def wait_patiently(self) -> None:
         """Let every write wait as long as a background run may."""
         self.wait_s = RUN_WAIT_S
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that sees one moment and never writes."""
-        with self.faults_as_sentences(), self._session() as session, session.begin():
+        with self.faults_as_sentences(), self._read_sessions() as session, session.begin():
             yield session
             if session.new or session.dirty or session.deleted:
                 raise AssertionError("a read transaction must not write")
@@ -66,7 +66,7 @@ class Database:
         once at most: all waiting for SQLite's lock is over before it begins.
         """
         wait_s = self.wait_s if wait_s is None else wait_s
-        with self.faults_as_sentences(), self._writer(wait_s) as session:
+        with self.faults_as_sentences(), self._open_writer(wait_s) as session:
             yield session
             session.commit()
 
@@ -80,44 +80,44 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            fault = fault_of(error, self.engine.url)
-            if fault is None:
+            database_fault = translate_fault(error, self.engine.url)
+            if database_fault is None:
                 raise
-            raise fault from error
+            raise database_fault from error
 
-    def _writer(self, wait_s: float) -> Session:
+    def _open_writer(self, wait_s: float) -> Session:
         if self.engine.dialect.name == "sqlite":
-            return self._sqlite_writer(time.monotonic() + wait_s)
-        session = self._writing()
+            return self._open_sqlite_writer(time.monotonic() + wait_s)
+        session = self._write_sessions()
         # Zero would mean no limit.
-        limit = text(f"SET LOCAL lock_timeout = {max(1, round(wait_s * 1000))}")
+        timeout_statement = text(f"SET LOCAL lock_timeout = {max(1, round(wait_s * 1000))}")
         try:
-            session.execute(limit)
+            session.execute(timeout_statement)
         except BaseException:
             session.close()
             raise
         return session
 
-    def _sqlite_writer(self, until: float) -> Session:
+    def _open_sqlite_writer(self, deadline: float) -> Session:
         while True:
-            session = self._writing()
+            session = self._write_sessions()
             try:
                 session.connection()
                 return session
             except BaseException as error:
                 session.close()
-                late = time.monotonic() >= until
-                if late or not isinstance(error, DBAPIError) or not is_busy(error):
+                deadline_passed = time.monotonic() >= deadline
+                if deadline_passed or not isinstance(error, DBAPIError) or not is_busy(error):
                     raise
 
 
-def _engine(url: str) -> Engine:
+def _create_engine(database_url: str) -> Engine:
     try:
-        parsed = make_url(url)
-        sqlite = parsed.get_backend_name() == "sqlite"
-        if sqlite and parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        engine = create_engine(parsed, pool_pre_ping=not sqlite, connect_args=_connect_args(parsed))
+        parsed_url = make_url(database_url)
+        is_sqlite = parsed_url.get_backend_name() == "sqlite"
+        if is_sqlite and parsed_url.database and parsed_url.database != ":memory:":
+            Path(parsed_url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        engine = create_engine(parsed_url, pool_pre_ping=not is_sqlite, connect_args=_connect_arguments(parsed_url))
     except (ArgumentError, NoSuchModuleError) as error:
         raise UserError(
             "ZHUFU_DATABASE_URL is not a database URL; use sqlite:///path or postgresql+psycopg://…",
@@ -134,35 +134,35 @@ def _engine(url: str) -> Engine:
             f"The database folder cannot be created ({error.strerror}: {error.filename}); set ZHUFU_HOME.",
             f"无法创建数据库文件夹（{error.filename}），请用 ZHUFU_HOME 指定可写的位置。",
         ) from error
-    if sqlite:
+    if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _connect_args(url: URL) -> dict[str, Any]:
+def _connect_arguments(database_url: URL) -> dict[str, Any]:
     """A server that does not answer is given up soon, unless the URL says when."""
-    if url.get_backend_name() != "postgresql" or "connect_timeout" in url.query:
+    if database_url.get_backend_name() != "postgresql" or "connect_timeout" in database_url.query:
         return {}
-    return {"connect_timeout": _CONNECT_S} if url.get_driver_name() in ("psycopg", "psycopg2") else {}
+    return {"connect_timeout": _CONNECT_S} if database_url.get_driver_name() in ("psycopg", "psycopg2") else {}
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None
-    timeout = f"busy_timeout={_READ_WAIT_MS}"
-    for pragma in (timeout, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}").close()
+def _prepare_sqlite(dbapi_connection: sqlite3.Connection, _record: Any) -> None:
+    dbapi_connection.isolation_level = None
+    timeout_pragma = f"busy_timeout={_READ_WAIT_MS}"
+    for pragma in (timeout_pragma, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        dbapi_connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    if not connection.get_execution_options().get(_WRITES, False):
+    if not connection.get_execution_options().get(_WRITES_OPTION, False):
         connection.exec_driver_sql("BEGIN")
         return
     # A deferred transaction that turns into a writer can fail at once with SQLITE_BUSY, whatever the
     # timeout, because its snapshot is stale; taking the lock at the start makes it wait instead.
-    raw: Any = connection.connection.driver_connection  # a tenth of the time that SQLAlchemy takes
-    raw.execute(f"PRAGMA busy_timeout={_SLICE_MS}").close()
+    raw_connection: Any = connection.connection.driver_connection  # a tenth of the time that SQLAlchemy takes
+    raw_connection.execute(f"PRAGMA busy_timeout={_WAIT_SLICE_MS}").close()
     try:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
-        raw.execute(f"PRAGMA busy_timeout={_READ_WAIT_MS}").close()
+        raw_connection.execute(f"PRAGMA busy_timeout={_READ_WAIT_MS}").close()

@@ -7,10 +7,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
 
-def insert_ignore(session: Session, table: type[DeclarativeBase], rows: Sequence[dict[str, Any]]) -> None:
+def insert_ignore(session: Session, table_class: type[DeclarativeBase], row_values: Sequence[dict[str, Any]]) -> None:
     """Insert the rows; one that breaks a unique constraint is passed over."""
-    if not rows:
+    if not row_values:
         return
-    dialect = session.get_bind().dialect.name
-    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    session.execute(make(table).on_conflict_do_nothing(), list(rows))
+    dialect_name = session.get_bind().dialect.name
+    insert_into = postgresql.insert if dialect_name == "postgresql" else sqlite.insert
+    session.execute(insert_into(table_class).on_conflict_do_nothing(), list(row_values))

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.db.base import Base, UtcDateTime, enum_of, now
+from backend.db.base import Base, UtcDateTime, enum_column, utc_now
 from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
 
 
@@ -27,7 +27,7 @@ class Job(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(40), index=True)
     config: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    status: Mapped[JobStatus] = mapped_column(enum_of(JobStatus), default=JobStatus.QUEUED)
+    status: Mapped[JobStatus] = mapped_column(enum_column(JobStatus), default=JobStatus.QUEUED)
     priority: Mapped[int] = mapped_column(Integer, default=0)
     slots: Mapped[int] = mapped_column(Integer, default=0)
     devices: Mapped[list[str]] = mapped_column(JSON, default=list)
@@ -44,7 +44,7 @@ class Job(Base):
     error_en: Mapped[str | None] = mapped_column(Text)
     error_zh: Mapped[str | None] = mapped_column(Text)
     log_path: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -57,8 +57,8 @@ class JobEvent(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
-    at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
-    kind: Mapped[EventKind] = mapped_column(enum_of(EventKind))
+    at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    kind: Mapped[EventKind] = mapped_column(enum_column(EventKind))
     step: Mapped[int | None] = mapped_column(Integer)
     data: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
@@ -77,8 +77,8 @@ class WorkerProcess(Base):
     devices: Mapped[list[str]] = mapped_column(JSON, default=list)
     parent_pid: Mapped[int | None] = mapped_column(Integer)
     parent_start: Mapped[str | None] = mapped_column(String(64))
-    heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
-    started_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class Artifact(Base):
@@ -87,7 +87,7 @@ class Artifact(Base):
     __tablename__ = "artifacts"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[ArtifactKind] = mapped_column(enum_of(ArtifactKind), index=True)
+    kind: Mapped[ArtifactKind] = mapped_column(enum_column(ArtifactKind), index=True)
     name: Mapped[str] = mapped_column(String(120))
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
@@ -96,4 +96,4 @@ class Artifact(Base):
     data_hash: Mapped[str | None] = mapped_column(String(64))
     config: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, Float, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.db.base import Base, UtcDateTime, now
+from backend.db.base import Base, UtcDateTime, utc_now
 
 
 class LLMCall(Base):
@@ -41,7 +41,7 @@ class LLMCall(Base):
     attempt: Mapped[int] = mapped_column(Integer, default=1)
     error: Mapped[str | None] = mapped_column(String(24))
     error_detail: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class EndpointRow(Base):
@@ -59,4 +59,4 @@ class EndpointRow(Base):
     concurrency: Mapped[int] = mapped_column(Integer, default=16)
     timeout_s: Mapped[float] = mapped_column(Float, default=60.0)
     supports_schema: Mapped[str] = mapped_column(String(8), default="auto")
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

@@ -21,12 +21,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.db.base import Base, UtcDateTime, enum_of, now
-from backend.db.seated import Seated
-from backend.pairs.vocabulary import Decider, PairState, Stage
+from backend.db.base import Base, UtcDateTime, enum_column, utc_now
+from backend.db.seated import LockableRun
+from backend.pairs.vocabulary import Decider, PairStage, PairState
 
 
-class PairRun(Seated):
+class PairRun(LockableRun):
     """One run. `prompts` has the hashes of the prompt files it asks with, `spent` what it has used of its
     budget over every attempt, `report` what came of it."""
 
@@ -34,7 +34,7 @@ class PairRun(Seated):
 
     name: Mapped[str] = mapped_column(String(120), unique=True)
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
-    stage: Mapped[Stage] = mapped_column(enum_of(Stage), default=Stage.FILTERING)
+    stage: Mapped[PairStage] = mapped_column(enum_column(PairStage, "stage"), default=PairStage.FILTERING)
     dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
     judge_id: Mapped[int | None] = mapped_column(ForeignKey("raters.id"))
     second_judge_id: Mapped[int | None] = mapped_column(ForeignKey("raters.id"))
@@ -42,7 +42,7 @@ class PairRun(Seated):
     prompts: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     spent: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     report: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
@@ -113,9 +113,9 @@ class RunPair(Base):
     chosen_id: Mapped[int] = mapped_column(ForeignKey("candidates.id"))
     rejected_id: Mapped[int] = mapped_column(ForeignKey("candidates.id"))
     difference: Mapped[float] = mapped_column(Float)
-    state: Mapped[PairState] = mapped_column(enum_of(PairState), default=PairState.PROPOSED)
+    state: Mapped[PairState] = mapped_column(enum_column(PairState), default=PairState.PROPOSED)
     campaign_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class PairDecision(Base):
@@ -125,8 +125,8 @@ class PairDecision(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     pair_id: Mapped[int] = mapped_column(ForeignKey("run_pairs.id"), index=True)
-    state: Mapped[PairState] = mapped_column(enum_of(PairState))
-    decided_by: Mapped[Decider] = mapped_column(enum_of(Decider))
+    state: Mapped[PairState] = mapped_column(enum_column(PairState))
+    decided_by: Mapped[Decider] = mapped_column(enum_column(Decider))
     name: Mapped[str] = mapped_column(String(120), default="")
     note: Mapped[str] = mapped_column(Text, default="")
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

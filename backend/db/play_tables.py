@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.db.base import Base, UtcDateTime, enum_of, now
+from backend.db.base import Base, UtcDateTime, enum_column, utc_now
 from backend.playground.vocabulary import CardState
 
 
@@ -33,7 +33,7 @@ class PlayRound(Base):
     wish: Mapped[dict[str, Any]] = mapped_column(JSON)
     """What was entered: text, fields, count, generators."""
     seed: Mapped[int] = mapped_column(Integer)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class PlayCard(Base):
@@ -50,7 +50,7 @@ class PlayCard(Base):
     version: Mapped[int] = mapped_column(Integer, default=0)
     change: Mapped[str] = mapped_column(String(20), default="")
     """How it should differ from the version before: "shorter", "again" …; empty for the first."""
-    state: Mapped[CardState] = mapped_column(enum_of(CardState))
+    state: Mapped[CardState] = mapped_column(enum_column(CardState))
     text: Mapped[str] = mapped_column(Text, default="")
     fault: Mapped[str] = mapped_column(String(24), default="")
     note_en: Mapped[str] = mapped_column(Text, default="")
@@ -61,7 +61,7 @@ class PlayCard(Base):
     seconds: Mapped[float | None] = mapped_column(Float)
     call_id: Mapped[str] = mapped_column(String(32), default="")
     """The call of the ledger that wrote it."""
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class PlaySignal(Base):
@@ -75,7 +75,7 @@ class PlaySignal(Base):
     visitor: Mapped[str] = mapped_column(String(32))
     value: Mapped[int] = mapped_column(SmallInteger)
     request_id: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class GreetingOrigin(Base):
@@ -88,4 +88,4 @@ class GreetingOrigin(Base):
     greeting_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"))
     generator: Mapped[str] = mapped_column(String(120), index=True)
     model: Mapped[str] = mapped_column(String(200))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

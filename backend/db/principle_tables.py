@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.db.base import Base, UtcDateTime, enum_of, now
-from backend.db.seated import Seated
+from backend.db.base import Base, UtcDateTime, enum_column, utc_now
+from backend.db.seated import LockableRun
 from backend.principles.vocabulary import Proposer, Role, RunState
 
 
@@ -17,19 +17,19 @@ class Principles(Base):
     __tablename__ = "principles"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    role: Mapped[Role] = mapped_column(enum_of(Role))
+    role: Mapped[Role] = mapped_column(enum_column(Role))
     rules: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     rules_hash: Mapped[str] = mapped_column(String(16), index=True)
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("principles.id"), index=True)
     run_id: Mapped[int | None] = mapped_column(ForeignKey("principle_runs.id"), index=True)
     round: Mapped[int | None] = mapped_column(Integer)
-    proposer: Mapped[Proposer] = mapped_column(enum_of(Proposer))
+    proposer: Mapped[Proposer] = mapped_column(enum_column(Proposer))
     author: Mapped[str] = mapped_column(String(120), default="")
     note: Mapped[str] = mapped_column(Text, default="")
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
-class PrincipleRun(Seated):
+class PrincipleRun(LockableRun):
     """A run of the game. `labels` holds its deal (greeting and label by part), `endpoints` who asks what."""
 
     __tablename__ = "principle_runs"
@@ -42,7 +42,7 @@ class PrincipleRun(Seated):
     labels_hash: Mapped[str] = mapped_column(String(16), index=True)
     detector_id: Mapped[int] = mapped_column(Integer)
     generator_id: Mapped[int] = mapped_column(Integer)
-    state: Mapped[RunState] = mapped_column(enum_of(RunState), default=RunState.QUEUED)
+    state: Mapped[RunState] = mapped_column(enum_column(RunState), default=RunState.QUEUED)
     told: Mapped[str] = mapped_column(Text, default="")
     error_en: Mapped[str | None] = mapped_column(Text)
     error_zh: Mapped[str | None] = mapped_column(Text)
@@ -50,7 +50,7 @@ class PrincipleRun(Seated):
     calls: Mapped[int] = mapped_column(Integer, default=0)
     tokens: Mapped[int] = mapped_column(Integer, default=0)
     cost: Mapped[float] = mapped_column(Float, default=0.0)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
@@ -73,7 +73,7 @@ class PrincipleStep(Base):
     last_call: Mapped[int] = mapped_column(Integer)
     calls: Mapped[int] = mapped_column(Integer, default=0)
     cost: Mapped[float] = mapped_column(Float, default=0.0)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class PrincipleOutcome(Base):
@@ -91,7 +91,7 @@ class PrincipleOutcome(Base):
     score: Mapped[float | None] = mapped_column(Float)
     low: Mapped[float | None] = mapped_column(Float)
     high: Mapped[float | None] = mapped_column(Float)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class PrincipleAnswer(Base):
@@ -107,7 +107,7 @@ class PrincipleAnswer(Base):
     number: Mapped[int] = mapped_column(Integer)
     there: Mapped[bool] = mapped_column()
     person: Mapped[str] = mapped_column(String(120))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class PrincipleMark(Base):
@@ -116,11 +116,11 @@ class PrincipleMark(Base):
     __tablename__ = "principle_marks"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    role: Mapped[Role] = mapped_column(enum_of(Role))
+    role: Mapped[Role] = mapped_column(enum_column(Role))
     version_id: Mapped[int] = mapped_column(ForeignKey("principles.id"))
     author: Mapped[str] = mapped_column(String(120))
     reason: Mapped[str] = mapped_column(Text, default="")
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class PrincipleComparison(Base):
@@ -135,4 +135,4 @@ class PrincipleComparison(Base):
     endpoint: Mapped[str] = mapped_column(String(120))
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from backend.db.base import Base, UtcDateTime
 
 
-class Seated(Base):
+class LockableRun(Base):
     """`player_…` name the process that plays the run, if any, heard of last at `beat_at`; `stop_wished` is
     for it to notice. See `backend.jobs.seat`."""
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from backend.db.base import Base, UtcDateTime, enum_of, now
+from backend.db.base import Base, UtcDateTime, enum_column, utc_now
 from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
 
 
@@ -40,8 +40,8 @@ class Prompt(Imported):
     occasion: Mapped[str | None] = mapped_column(String(40))
     recipient: Mapped[str | None] = mapped_column(String(40))
     style: Mapped[str | None] = mapped_column(String(40))
-    split: Mapped[Split] = mapped_column(enum_of(Split), index=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    split: Mapped[Split] = mapped_column(enum_column(Split), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class Greeting(Imported):
@@ -54,8 +54,8 @@ class Greeting(Imported):
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"))
     text: Mapped[str] = mapped_column(Text)
     text_hash: Mapped[str] = mapped_column(String(64), index=True)
-    source: Mapped[Source] = mapped_column(enum_of(Source))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    source: Mapped[Source] = mapped_column(enum_column(Source))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
     prompt: Mapped[Prompt] = relationship()
 
@@ -68,7 +68,7 @@ class Dataset(Imported):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(120), unique=True)
     kind: Mapped[str] = mapped_column(String(40))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class DatasetEntry(Imported):
@@ -115,11 +115,11 @@ class Rater(Imported):
     __table_args__ = (UniqueConstraint("kind", "name", "version"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[RaterKind] = mapped_column(enum_of(RaterKind))
+    kind: Mapped[RaterKind] = mapped_column(enum_column(RaterKind))
     name: Mapped[str] = mapped_column(String(120))
     version: Mapped[str] = mapped_column(String(64), default="")
     config: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class PreferencePair(Imported):
@@ -138,7 +138,7 @@ class PreferencePair(Imported):
     rejected_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"))
     origin: Mapped[str] = mapped_column(String(40))
     flaw: Mapped[str | None] = mapped_column(String(40))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class Campaign(Base):
@@ -149,14 +149,14 @@ class Campaign(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(120), unique=True)
-    kind: Mapped[CampaignKind] = mapped_column(enum_of(CampaignKind))
+    kind: Mapped[CampaignKind] = mapped_column(enum_column(CampaignKind))
     k: Mapped[int] = mapped_column(Integer, default=1)
     instructions: Mapped[str] = mapped_column(Text, default="")
     rubric: Mapped[bool] = mapped_column(default=False)
     closed: Mapped[bool] = mapped_column(default=False)
     seed: Mapped[int] = mapped_column(Integer, default=0)
     judge_id: Mapped[int | None] = mapped_column(ForeignKey("raters.id"))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class Item(Base):
@@ -221,14 +221,14 @@ class Verdict(Imported):
     greeting_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"), index=True)
     item_id: Mapped[int | None] = mapped_column(ForeignKey("items.id"), index=True)
     value: Mapped[float | None] = mapped_column(Float)
-    scale: Mapped[Scale] = mapped_column(enum_of(Scale))
+    scale: Mapped[Scale] = mapped_column(enum_column(Scale))
     reason: Mapped[str] = mapped_column(Text, default="")
     dimensions: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     withdrawn: Mapped[bool] = mapped_column(default=False)
     revision: Mapped[int] = mapped_column(Integer, default=0)
     supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("verdicts.id"), unique=True)
     request_id: Mapped[str | None] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class Comparison(Base):
@@ -245,13 +245,13 @@ class Comparison(Base):
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), index=True)
     left_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"))
     right_id: Mapped[int] = mapped_column(ForeignKey("greetings.id"))
-    outcome: Mapped[Outcome] = mapped_column(enum_of(Outcome))
+    outcome: Mapped[Outcome] = mapped_column(enum_column(Outcome))
     reasons: Mapped[list[str]] = mapped_column(JSON, default=list)
     seconds: Mapped[float | None] = mapped_column(Float)
     revision: Mapped[int] = mapped_column(Integer, default=0)
     supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id"), unique=True)
     request_id: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class Review(Base):
@@ -270,4 +270,4 @@ class Review(Base):
     revision: Mapped[int] = mapped_column(Integer, default=0)
     supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("reviews.id"), unique=True)
     request_id: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

@@ -8,22 +8,22 @@ from backend.db.principle_tables import PrincipleComparison
 from backend.errors import NotFound, UserError
 from backend.evolution.archive import PrincipleArchive
 from backend.evolution.labels import read_labels
-from backend.evolution.players import detector
+from backend.evolution.players import detector_builder
 from backend.evolution.records import ComparisonInfo
 from backend.jobs.service import JobService
 from backend.principles import gate
-from backend.principles.labels import Label
-from backend.principles.locked import row_of
-from backend.principles.lost import refuse_lost
+from backend.principles.labels import GameLabel
+from backend.principles.locked import locked_row
+from backend.principles.lost import refuse_unavailable
 from backend.principles.rules import RuleSet
-from backend.principles.table import sample_of
+from backend.principles.table import label_sample
 from backend.principles.vocabulary import Agent
-from backend.scoring.blocking import blocking
-from backend.scoring.house import ScoringHouse
+from backend.scoring.blocking import run_blocking
+from backend.scoring.house import DatabaseJudgeContext
 from backend.text import digest
 
 JOB_KIND = "principles"
-MOST = 1_000
+MAX_LABELS = 1_000
 """Labels of a larger set that are read, chosen by hash."""
 
 
@@ -35,85 +35,101 @@ class Comparisons:
         database: Database,
         jobs: JobService,
         archive: PrincipleArchive,
-        house: Callable[[], ScoringHouse],
+        build_context: Callable[[], DatabaseJudgeContext],
     ) -> None:
         self._database = database
         self._jobs = jobs
         self._archive = archive
-        self._house = house
+        self._build_context = build_context
 
-    def create(self, first: int, second: int, dataset: str, endpoint: str | None = None) -> ComparisonInfo:
+    def create(
+        self, first_id: int, second_id: int, dataset_name: str, endpoint_name: str | None = None
+    ) -> ComparisonInfo:
         """A comparison that has not begun. Raises UserError for what cannot be compared."""
-        for version_id in (first, second):
+        for version_id in (first_id, second_id):
             self._archive.spec(version_id, "compared")
         with self._database.read() as session:
-            if not read_labels(session, dataset)[0]:
-                raise UserError(f"“{dataset}” has no labels.", f"“{dataset}”没有标签。")
-        asked = self._house().endpoint(endpoint).name
+            if not read_labels(session, dataset_name)[0]:
+                raise UserError(f"“{dataset_name}” has no labels.", f"“{dataset_name}”没有标签。")
+        chosen_endpoint = self._build_context().endpoint(endpoint_name).name
         with self._database.write() as session:
-            row = PrincipleComparison(first_id=first, second_id=second, dataset=dataset, endpoint=asked)
-            session.add(row)
+            comparison_row = PrincipleComparison(
+                first_id=first_id, second_id=second_id, dataset=dataset_name, endpoint=chosen_endpoint
+            )
+            session.add(comparison_row)
             session.flush()
-            return _info(row)
+            return _comparison_info(comparison_row)
 
-    def submit(self, first: int, second: int, dataset: str, endpoint: str | None = None) -> ComparisonInfo:
+    def submit(
+        self, first_id: int, second_id: int, dataset_name: str, endpoint_name: str | None = None
+    ) -> ComparisonInfo:
         """A comparison as a job. Raises UserError."""
-        made = self.create(first, second, dataset, endpoint)
-        job = self._jobs.submit(JOB_KIND, {"compare": made.id})
+        created_info = self.create(first_id, second_id, dataset_name, endpoint_name)
+        comparison_job = self._jobs.submit(JOB_KIND, {"compare": created_info.id})
         with self._database.write() as session:
-            row = session.get_one(PrincipleComparison, made.id)
-            row.job_id = job.id
-            return _info(row)
+            comparison_row = session.get_one(PrincipleComparison, created_info.id)
+            comparison_row.job_id = comparison_job.id
+            return _comparison_info(comparison_row)
 
-    def comparison(self, number: int) -> ComparisonInfo:
+    def comparison(self, comparison_id: int) -> ComparisonInfo:
         """One comparison. Raises NotFound."""
         with self._database.read() as session:
-            row = session.get(PrincipleComparison, number)
-            if row is None:
-                raise NotFound(f"There is no comparison {number}.", f"没有编号为 {number} 的对比。")
-            return _info(row)
+            comparison_row = session.get(PrincipleComparison, comparison_id)
+            if comparison_row is None:
+                raise NotFound(f"There is no comparison {comparison_id}.", f"没有编号为 {comparison_id} 的对比。")
+            return _comparison_info(comparison_row)
 
-    def play(self, number: int, stopped: Callable[[], bool] = lambda: False) -> ComparisonInfo:
+    def play(self, comparison_id: int, is_stopped: Callable[[], bool] = lambda: False) -> ComparisonInfo:
         """Let both read the labels in this process. Raises UserError; what was asked is in the ledger."""
-        info = self.comparison(number)
-        if info.result is not None:
-            return info
+        comparison_info = self.comparison(comparison_id)
+        if comparison_info.result is not None:
+            return comparison_info
         with self._database.read() as session:
-            found, _ = read_labels(session, info.dataset)
-        labels = sorted(found, key=lambda one: digest("compare", one.prompt, one.greeting))[:MOST]
-        values = blocking(self._read(info, labels, stopped))
-        result = {
-            "labels": len(labels),
+            all_labels, _ = read_labels(session, comparison_info.dataset)
+        chosen_labels = sorted(all_labels, key=lambda one: digest("compare", one.prompt, one.greeting))[:MAX_LABELS]
+        detector_values = run_blocking(self._detector_values(comparison_info, chosen_labels, is_stopped))
+        comparison_result = {
+            "labels": len(chosen_labels),
             "rows": [
-                row_of(f"v{info.first}", labels, values[0]),
-                row_of(f"v{info.second}", labels, values[1]),
+                locked_row(f"v{comparison_info.first}", chosen_labels, detector_values[0]),
+                locked_row(f"v{comparison_info.second}", chosen_labels, detector_values[1]),
             ],
-            "change": asdict(gate.compare(labels, *values)),
+            "change": asdict(gate.compare_values(chosen_labels, *detector_values)),
         }
         with self._database.write() as session:
-            session.get_one(PrincipleComparison, number).result = result
-        return self.comparison(number)
+            session.get_one(PrincipleComparison, comparison_id).result = comparison_result
+        return self.comparison(comparison_id)
 
-    async def _read(
-        self, info: ComparisonInfo, labels: list[Label], stopped: Callable[[], bool]
+    async def _detector_values(
+        self, comparison_info: ComparisonInfo, chosen_labels: list[GameLabel], is_stopped: Callable[[], bool]
     ) -> list[list[float | None]]:
-        house = self._house()
-        judge = detector(house, info.endpoint)
-        rules: list[RuleSet] = [self._archive.version(id_).rules for id_ in (info.first, info.second)]
-        values = []
+        context = self._build_context()
+        build_judge = detector_builder(context, comparison_info.endpoint)
+        rule_sets: list[RuleSet] = [
+            self._archive.version(version_id).rules for version_id in (comparison_info.first, comparison_info.second)
+        ]
+        detector_values = []
         try:
-            for one in rules:
-                if stopped():
-                    house.stop()
-                drafts = await judge(one).score(list(map(sample_of, labels)))
-                refuse_lost(((draft.details or {}).get("failure", "") for draft in drafts), Agent.DETECTOR)
-                values.append([draft.value for draft in drafts])
+            for rule_set in rule_sets:
+                if is_stopped():
+                    context.stop()
+                judgments = await build_judge(rule_set).score(list(map(label_sample, chosen_labels)))
+                refuse_unavailable(
+                    ((judgment.details or {}).get("failure", "") for judgment in judgments), Agent.DETECTOR
+                )
+                detector_values.append([judgment.value for judgment in judgments])
         finally:
-            await house.close()
-        return values
+            await context.close()
+        return detector_values
 
 
-def _info(row: PrincipleComparison) -> ComparisonInfo:
+def _comparison_info(comparison_row: PrincipleComparison) -> ComparisonInfo:
     return ComparisonInfo(
-        row.id, row.first_id, row.second_id, row.dataset, row.endpoint, row.result, row.job_id
+        comparison_row.id,
+        comparison_row.first_id,
+        comparison_row.second_id,
+        comparison_row.dataset,
+        comparison_row.endpoint,
+        comparison_row.result,
+        comparison_row.job_id,
     )

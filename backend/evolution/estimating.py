@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from backend.evolution.labels import counted, plain_deal
-from backend.evolution.records import Rough
+from backend.evolution.labels import count_labels, plain_partitions
+from backend.evolution.records import RunCostEstimate
 from backend.llm.endpoint import Endpoint
-from backend.principles.labels import Deal
-from backend.principles.safety import attacks
+from backend.principles.labels import PartitionedLabels
+from backend.principles.safety import safety_attacks
 from backend.principles.settings import GameSettings
-from backend.principles.trimming import MOST_CHANGES
-from backend.principles.vocabulary import Agent, Search
+from backend.principles.trimming import MAX_CHANGES
+from backend.principles.vocabulary import Agent, SearchMethod
 
-TOKENS = {
+TOKENS_PER_CALL = {
     Agent.DETECTOR: (1_200, 120),
     Agent.GENERATOR: (900, 250),
     Agent.CONFIRMER: (700, 100),
@@ -20,42 +20,57 @@ TOKENS = {
     Agent.OPTIMISER: (3_500, 1_000),
 }
 """Tokens in and out of one call, roughly."""
-LATENCY_S = 2.0
+LATENCY_SECONDS = 2.0
 
 
-def rough(settings: GameSettings, found: Deal, endpoints: Mapping[Agent, Endpoint]) -> Rough:
+def estimate_run(
+    settings: GameSettings, partitions: PartitionedLabels, endpoints: Mapping[Agent, Endpoint]
+) -> RunCostEstimate:
     """The most calls, and what they cost at the prices of the endpoints."""
-    calls = most_calls(settings, found)
-    tokens = {agent: count * sum(TOKENS[agent]) for agent, count in calls.items()}
-    cost = sum(
-        endpoints[agent].cost(count * TOKENS[agent][0], count * TOKENS[agent][1])
-        for agent, count in calls.items()
+    calls_by_agent = max_calls_by_agent(settings, partitions)
+    tokens_by_agent = {agent: call_count * sum(TOKENS_PER_CALL[agent]) for agent, call_count in calls_by_agent.items()}
+    total_cost = sum(
+        endpoints[agent].cost_of_tokens(call_count * TOKENS_PER_CALL[agent][0], call_count * TOKENS_PER_CALL[agent][1])
+        for agent, call_count in calls_by_agent.items()
     )
-    seconds = sum(count * LATENCY_S / endpoints[agent].concurrency for agent, count in calls.items())
-    labels: dict[str, Any] = counted(plain_deal(found))
-    return Rough(sum(calls.values()), sum(tokens.values()), cost, seconds, labels)
+    total_seconds = sum(
+        call_count * LATENCY_SECONDS / endpoints[agent].concurrency for agent, call_count in calls_by_agent.items()
+    )
+    label_counts: dict[str, Any] = count_labels(plain_partitions(partitions))
+    return RunCostEstimate(
+        sum(calls_by_agent.values()), sum(tokens_by_agent.values()), total_cost, total_seconds, label_counts
+    )
 
 
-def most_calls(settings: GameSettings, found: Deal) -> dict[Agent, int]:
+def max_calls_by_agent(settings: GameSettings, partitions: PartitionedLabels) -> dict[Agent, int]:
     """Calls by agent, were no proposal to fall before its last test and every verdict wrong."""
-    rounds, game = settings.rounds, settings.search is Search.GAME
-    held, minibatch = len(found.gate) + len(attacks()), settings.labelled + settings.attacks
-    trials = (MOST_CHANGES + 1) * settings.trim
-    readings = 3 if settings.rewrite else 2
-    calls = dict.fromkeys(Agent, 0)
-    calls[Agent.DETECTOR] = held + readings * len(found.locked) + rounds * (2 * minibatch + trials + held)
-    calls[Agent.REFLECTOR] = rounds * settings.labelled
-    calls[Agent.OPTIMISER] = 2 * rounds + settings.rewrite
-    if not game:
+    round_count, is_game = settings.rounds, settings.search is SearchMethod.GAME
+    held_count, minibatch_size = (
+        len(partitions.gate) + len(safety_attacks()),
+        settings.labelled + settings.attacks,
+    )
+    trial_readings = (MAX_CHANGES + 1) * settings.trim
+    locked_readings = 3 if settings.rewrite else 2
+    calls_by_agent = dict.fromkeys(Agent, 0)
+    calls_by_agent[Agent.DETECTOR] = (
+        held_count
+        + locked_readings * len(partitions.locked)
+        + round_count * (2 * minibatch_size + trial_readings + held_count)
+    )
+    calls_by_agent[Agent.REFLECTOR] = round_count * settings.labelled
+    calls_by_agent[Agent.OPTIMISER] = 2 * round_count + settings.rewrite
+    if not is_game:
         # Each candidate takes a minibatch read twice and the labels to choose by.
-        candidates = settings.gepa_calls // (2 * settings.labelled) + 1
-        calls[Agent.DETECTOR] += rounds * (settings.gepa_calls + 3 * settings.gepa_labels + settings.labelled)
-        calls[Agent.REFLECTOR] = rounds * candidates * settings.labelled
-        calls[Agent.OPTIMISER] += 2 * rounds * candidates
-    if game:
-        calls[Agent.GENERATOR] = calls[Agent.CONFIRMER] = rounds * settings.attacks
-    if game and settings.evolve_generator:
+        candidate_count = settings.gepa_calls // (2 * settings.labelled) + 1
+        calls_by_agent[Agent.DETECTOR] += round_count * (
+            settings.gepa_calls + 3 * settings.gepa_labels + settings.labelled
+        )
+        calls_by_agent[Agent.REFLECTOR] = round_count * candidate_count * settings.labelled
+        calls_by_agent[Agent.OPTIMISER] += 2 * round_count * candidate_count
+    if is_game:
+        calls_by_agent[Agent.GENERATOR] = calls_by_agent[Agent.CONFIRMER] = round_count * settings.attacks
+    if is_game and settings.evolve_generator:
         for agent in (Agent.GENERATOR, Agent.DETECTOR, Agent.CONFIRMER):
-            calls[agent] += rounds * 2 * settings.duels
-        calls[Agent.OPTIMISER] += 2 * rounds
-    return calls
+            calls_by_agent[agent] += round_count * 2 * settings.duels
+        calls_by_agent[Agent.OPTIMISER] += 2 * round_count
+    return calls_by_agent

@@ -5,178 +5,205 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.errors import UserError
 from backend.evolution import runs
 from backend.evolution.archive import PrincipleArchive
-from backend.evolution.book import DatabaseBook
-from backend.evolution.house import GameHouse, Houses
-from backend.evolution.players import laid_out
+from backend.evolution.book import DatabaseGameRecord
+from backend.evolution.house import GameContext, GameContextFactory
+from backend.evolution.players import build_game_run
 from backend.evolution.records import RunInfo
-from backend.evolution.replay import Replayed, ReplayHall, ReplayLedger, compare
+from backend.evolution.replay import ReplayContext, ReplayLedger, ReplayResult, compare_steps
 from backend.evolution.searching import SEARCHERS
-from backend.jobs.seat import Elsewhere, Seat
+from backend.jobs.seat import HeldElsewhere, RunLock
 from backend.llm.budget import Budget
-from backend.llm.errors import Kind, LLMError
+from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.service import EndpointService
-from backend.principles.adversary import Waiting
-from backend.principles.book import MemoryBook
-from backend.principles.game import run as play
-from backend.principles.table import Table
+from backend.principles.adversary import AwaitingConfirmation
+from backend.principles.book import InMemoryGameRecord
+from backend.principles.game import run_game as play
+from backend.principles.table import GameRun
 from backend.principles.vocabulary import RunState
-from backend.scoring.blocking import blocking
+from backend.scoring.blocking import run_blocking
 
-TICK_S = 0.5
-BEYOND = 10**9
+POLL_SECONDS = 0.5
+FIRST_REPLAY_NUMBER = 10**9
 """Where a replay numbers its versions, far from those of the archive."""
 
 
-class Player:
+class RunPlayer:
     """Plays runs; everything lasting goes into their books."""
 
     def __init__(
-        self, database: Database, endpoints: EndpointService, house: Houses, archive: PrincipleArchive
+        self,
+        database: Database,
+        endpoints: EndpointService,
+        build_context: GameContextFactory,
+        archive: PrincipleArchive,
     ) -> None:
         self._database = database
         self._endpoints = endpoints
-        self._house = house
+        self._build_context = build_context
         self._archive = archive
 
-    def play(self, run_id: int, report: Callable[[RunInfo], None], stopped: Callable[[], bool]) -> RunInfo:
+    def play(self, run_id: int, report_progress: Callable[[RunInfo], None], is_stopped: Callable[[], bool]) -> RunInfo:
         """See EvolutionService.play."""
-        return blocking(self._play(run_id, report, stopped))
+        return run_blocking(self._play(run_id, report_progress, is_stopped))
 
-    def replay(self, run_id: int) -> Replayed:
+    def replay(self, run_id: int) -> ReplayResult:
         """See EvolutionService.replay."""
-        return blocking(self._replay(run_id))
+        return run_blocking(self._replay(run_id))
 
-    def _info(self, run_id: int) -> RunInfo:
+    def _run_info(self, run_id: int) -> RunInfo:
         with self._database.read() as session:
-            return runs.info(session, run_id)
+            return runs.load_run_info(session, run_id)
 
     async def _play(
-        self, run_id: int, report: Callable[[RunInfo], None], stopped: Callable[[], bool]
+        self, run_id: int, report_progress: Callable[[RunInfo], None], is_stopped: Callable[[], bool]
     ) -> RunInfo:
-        if self._info(run_id).state is RunState.DONE:
-            return self._info(run_id)
-        seat = Seat(self._database, runs.GAME, run_id)
-        seat.take(state=RunState.RUNNING, error_en=None, error_zh=None)
+        if self._run_info(run_id).state is RunState.DONE:
+            return self._run_info(run_id)
+        run_lock = RunLock(self._database, runs.GAME_TABLE, run_id)
+        run_lock.acquire(state=RunState.RUNNING, error_en=None, error_zh=None)
         try:
-            await self._seated(run_id, report, stopped, seat)
+            await self._play_locked(run_id, report_progress, is_stopped, run_lock)
         finally:
-            seat.leave()
-        return self._info(run_id)
+            run_lock.release()
+        return self._run_info(run_id)
 
-    async def _seated(
-        self, run_id: int, report: Callable[[RunInfo], None], stopped: Callable[[], bool], seat: Seat
+    async def _play_locked(
+        self,
+        run_id: int,
+        report_progress: Callable[[RunInfo], None],
+        is_stopped: Callable[[], bool],
+        run_lock: RunLock,
     ) -> None:
-        info = self._info(run_id)
-        wish = _Wish(seat, stopped)
-        budget = Budget(**info.caps)  # type: ignore[arg-type]
-        budget.calls, budget.tokens, budget.cost = info.calls, info.tokens, info.cost
-        house = self._house(budget)
-        keeper = runs.Keeper(self._database, run_id, budget)
-        book = DatabaseBook(self._database, run_id, budget, self._endpoints.ledger.flush)
+        run_info = self._run_info(run_id)
+        stop_request = _StopRequest(run_lock, is_stopped)
+        budget = Budget(**run_info.caps)  # type: ignore[arg-type]
+        budget.call_count, budget.token_count, budget.total_cost = (
+            run_info.calls,
+            run_info.tokens,
+            run_info.cost,
+        )
+        context = self._build_context(budget)
+        progress_writer = runs.RunProgressWriter(self._database, run_id, budget)
+        game_record = DatabaseGameRecord(self._database, run_id, budget, self._endpoints.ledger.flush)
         try:
             with self._database.read() as session:
-                table = laid_out(session, runs.row(session, run_id), house, book, keeper.told)
-            await _watched(table, house, lambda: report(self._info(run_id)), keeper, wish)
-        except Waiting as waiting:
-            keeper.note(state=RunState.WAITING, told=waiting.message.en)
+                game_run = build_game_run(
+                    session,
+                    runs.require_run(session, run_id),
+                    context,
+                    game_record,
+                    progress_writer.note_phase,
+                )
+            await _play_watched(
+                game_run,
+                context,
+                lambda: report_progress(self._run_info(run_id)),
+                progress_writer,
+                stop_request,
+            )
+        except AwaitingConfirmation as waiting:
+            progress_writer.write_values(state=RunState.WAITING, told=waiting.message.en)
         except LLMError as error:
-            self._ended_early(keeper, error, wish.stop)
-        except Elsewhere:
+            self._note_early_end(progress_writer, error, stop_request.stop)
+        except HeldElsewhere:
             raise
         except UserError as error:
-            keeper.failed(error)
+            progress_writer.note_failure(error)
             raise
         except BaseException as error:
-            keeper.failed(_broken(error))
+            progress_writer.note_failure(_internal_error(error))
             raise
         else:
-            keeper.note(state=RunState.DONE, told="", finished_at=now())
-            self._mark_best(run_id, table)
+            progress_writer.write_values(state=RunState.DONE, told="", finished_at=utc_now())
+            self._mark_best(run_id, game_run)
         finally:
-            await house.close()
+            await context.close()
 
-    def _ended_early(self, keeper: runs.Keeper, error: LLMError, stopped: bool) -> None:
-        if error.kind is Kind.BUDGET:
-            keeper.note(state=RunState.BUDGET, error_en=error.message.en, error_zh=error.message.zh)
-        elif error.kind is Kind.CANCELLED and stopped:
-            keeper.note(state=RunState.PAUSED)
+    def _note_early_end(self, progress_writer: runs.RunProgressWriter, error: LLMError, is_stopped: bool) -> None:
+        if error.kind is LLMErrorKind.BUDGET:
+            progress_writer.write_values(state=RunState.BUDGET, error_en=error.message.en, error_zh=error.message.zh)
+        elif error.kind is LLMErrorKind.CANCELLED and is_stopped:
+            progress_writer.write_values(state=RunState.PAUSED)
         else:
-            keeper.failed(error)
+            progress_writer.note_failure(error)
             raise error
 
-    def _mark_best(self, run_id: int, table: Table) -> None:
+    def _mark_best(self, run_id: int, game_run: GameRun) -> None:
         """The best S_D and the last S_G are current now, where the run found any."""
-        standing = table.standing
-        for found, first in (
-            (standing.best, table.first.id),
-            (standing.generator, self._info(run_id).generator),
+        search_state = game_run.search_state
+        for best_version, first_id in (
+            (search_state.best, game_run.first_version.id),
+            (search_state.generator, self._run_info(run_id).generator),
         ):
-            if found.id != first:
-                self._archive.mark(found.id, f"run {run_id}", "best of the run")
+            if best_version.id != first_id:
+                self._archive.mark(best_version.id, f"run {run_id}", "best of the run")
 
-    async def _replay(self, run_id: int) -> Replayed:
+    async def _replay(self, run_id: int) -> ReplayResult:
         with self._database.read() as session:
-            row = runs.row(session, run_id)
-            ledger = ReplayLedger(self._database, runs.windows(session, run_id))
-            hall = ReplayHall(row.endpoints, self._endpoints.fence_key(), ledger)
-            kept = runs.telling(session, run_id)
-            numbers = dict(enumerate(runs.proposals(session, run_id), BEYOND))
-            book = MemoryBook(BEYOND)
-            book.said = runs.answers(session, run_id)
-            table = laid_out(session, row, hall, book, ledger.enter)
+            run_row = runs.require_run(session, run_id)
+            replay_ledger = ReplayLedger(self._database, runs.load_call_windows(session, run_id))
+            context = ReplayContext(run_row.endpoints, self._endpoints.fence_key(), replay_ledger)
+            stored_steps = runs.load_steps(session, run_id)
+            version_numbers = dict(enumerate(runs.proposed_version_ids(session, run_id), FIRST_REPLAY_NUMBER))
+            game_record = InMemoryGameRecord(FIRST_REPLAY_NUMBER)
+            game_record.stored_answers = runs.load_answers(session, run_id)
+            game_run = build_game_run(session, run_row, context, game_record, replay_ledger.enter)
         try:
             with suppress(LLMError):  # A call the ledger lacks: the steps until there are compared.
-                await play(table, SEARCHERS)
+                await play(game_run, SEARCHERS)
         finally:
-            await hall.close()
-        again = {f"{number}.{phase}": data for (number, phase), data in book.steps.items()}
-        return compare(kept, again, numbers)
+            await context.close()
+        replayed_steps = {
+            f"{round_number}.{game_phase}": step_data
+            for (round_number, game_phase), step_data in game_record.steps.items()
+        }
+        return compare_steps(stored_steps, replayed_steps, version_numbers)
 
 
 @dataclass
-class _Wish:
+class _StopRequest:
     """Whether the run is to stop: asked of the job, or noted in the row of the run."""
 
-    seat: Seat
-    asked: Callable[[], bool]
+    run_lock: RunLock
+    is_stop_requested: Callable[[], bool]
     stop: bool = False
 
-    def look(self) -> None:
+    def check_request(self) -> None:
         """Be heard of, and see."""
-        self.stop = self.seat.beat() or self.asked() or self.stop
+        self.stop = self.run_lock.heartbeat() or self.is_stop_requested() or self.stop
 
 
-async def _watched(
-    table: Table,
-    house: GameHouse,
-    report: Callable[[], None],
-    keeper: runs.Keeper,
-    wish: "_Wish",
+async def _play_watched(
+    game_run: GameRun,
+    context: GameContext,
+    report_progress: Callable[[], None],
+    progress_writer: runs.RunProgressWriter,
+    stop_request: "_StopRequest",
 ) -> None:
     """Play, and twice a second note what was used and look for the wish to stop."""
-    playing = asyncio.create_task(play(table, SEARCHERS))
+    play_task = asyncio.create_task(play(game_run, SEARCHERS))
     try:
-        while not (await asyncio.wait([playing], timeout=TICK_S))[0]:
-            wish.look()
-            keeper.tick()
-            report()
-            if wish.stop:
-                house.stop()
-        await playing
+        while not (await asyncio.wait([play_task], timeout=POLL_SECONDS))[0]:
+            stop_request.check_request()
+            progress_writer.write_changes()
+            report_progress()
+            if stop_request.stop:
+                context.stop()
+        await play_task
     finally:
-        playing.cancel()
-        await asyncio.gather(playing, return_exceptions=True)
-        report()
+        play_task.cancel()
+        await asyncio.gather(play_task, return_exceptions=True)
+        report_progress()
 
 
-def _broken(error: BaseException) -> UserError:
-    name = type(error).__name__
+def _internal_error(error: BaseException) -> UserError:
+    error_name = type(error).__name__
     return UserError(
-        f"The program broke inside ({name}); what was finished is kept, the run can be resumed.",
-        f"程序内部出错（{name}），已完成的部分都在，可以继续运行。",
+        f"The program broke inside ({error_name}); what was finished is kept, the run can be resumed.",
+        f"程序内部出错（{error_name}），已完成的部分都在，可以继续运行。",
     )

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from backend.errors import Message
-from backend.evolution.uses import Uses
-from backend.jobs.seat import Playing
+from backend.evolution.uses import LockedSetUses
+from backend.jobs.seat import RunHolder
 from backend.principles.rules import RuleSet
 from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import Agent, Proposer, Role, RunState, Why
+from backend.principles.vocabulary import Agent, DecisionReason, Proposer, Role, RunState
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class VersionInfo:
     note: str
     created_at: datetime
     accepted: bool | None = None
-    why: Why | None = None
+    why: DecisionReason | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     score: float | None = None
     low: float | None = None
@@ -84,7 +84,7 @@ class RunInfo:
     locked: Mapping[str, Any] | None
     created_at: datetime
     finished_at: datetime | None
-    playing: Playing | None
+    playing: RunHolder | None
 
     @property
     def broken_off(self) -> bool:
@@ -106,7 +106,7 @@ class StepInfo:
 
 
 @dataclass(frozen=True)
-class Rough:
+class RunCostEstimate:
     """What a run may take at most; most runs take less, since many proposals fall early.
 
     `uses`: who read these locked labels before.
@@ -117,7 +117,7 @@ class Rough:
     cost: float
     seconds: float
     labels: Mapping[str, Any]
-    uses: Uses = field(default_factory=Uses)
+    uses: LockedSetUses = field(default_factory=LockedSetUses)
 
 
 @dataclass(frozen=True)

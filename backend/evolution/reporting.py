@@ -7,14 +7,14 @@ from typing import Any
 from backend.db.engine import Database
 from backend.errors import Conflict, UserError
 from backend.evolution import runs
-from backend.evolution.labels import read_deal
+from backend.evolution.labels import read_partitions
 from backend.evolution.records import RunInfo
-from backend.evolution.uses import Uses, uses_before
+from backend.evolution.uses import LockedSetUses, uses_before
 from backend.judges.base import Judge
-from backend.principles.labels import Label
-from backend.principles.locked import BEST, REWRITE, START, row_of
-from backend.principles.table import sample_of
-from backend.scoring.blocking import blocking
+from backend.principles.labels import GameLabel
+from backend.principles.locked import BEST_ROW, REWRITE_ROW, START_ROW, locked_row
+from backend.principles.table import label_sample
+from backend.scoring.blocking import run_blocking
 from backend.scoring.service import ScoringService
 
 
@@ -31,63 +31,68 @@ class ReportRow:
     calls: int | None
     cost: float | None
     figures: dict[str, Any]
-    uses: Uses | None = None
+    uses: LockedSetUses | None = None
 
 
-def report(database: Database, scoring: ScoringService, run_ids: Sequence[int]) -> list[ReportRow]:
+def build_report(database: Database, scoring: ScoringService, run_ids: Sequence[int]) -> list[ReportRow]:
     """The rows. Raises UserError for runs that are not over, and for runs on different labels."""
     with database.read() as session:
-        infos = [runs.info(session, run_id) for run_id in dict.fromkeys(run_ids)]
-        _check(infos)
-        labels = read_deal(session, runs.row(session, infos[0].id).labels).locked
-        uses = {info.id: uses_before(session, info.id) for info in infos}
-    first = infos[0]
-    rows = [_row(START, first, first.detector)]
-    rewriting = next((info for info in infos if _figures(info, REWRITE)), None)
-    if rewriting is not None:
-        rows.append(_row(REWRITE, rewriting, None))
-    rows += [
+        run_infos = [runs.load_run_info(session, run_id) for run_id in dict.fromkeys(run_ids)]
+        _check_runs(run_infos)
+        locked_labels = read_partitions(session, runs.require_run(session, run_infos[0].id).labels).locked
+        uses_by_run = {run_info.id: uses_before(session, run_info.id) for run_info in run_infos}
+    first_info = run_infos[0]
+    report_rows = [_baseline_row(START_ROW, first_info, first_info.detector)]
+    rewrite_info = next((run_info for run_info in run_infos if _row_figures(run_info, REWRITE_ROW)), None)
+    if rewrite_info is not None:
+        report_rows.append(_baseline_row(REWRITE_ROW, rewrite_info, None))
+    report_rows += [
         ReportRow(
-            info.settings.search.value,
-            info.id,
-            info.best,
-            info.calls,
-            info.cost,
-            _figures(info, BEST),
-            uses[info.id],
+            run_info.settings.search.value,
+            run_info.id,
+            run_info.best,
+            run_info.calls,
+            run_info.cost,
+            _row_figures(run_info, BEST_ROW),
+            uses_by_run[run_info.id],
         )
-        for info in infos
+        for run_info in run_infos
     ]
-    return [*rows, *(_trivial(judge, labels) for judge in scoring.trivial())]
+    return [
+        *report_rows,
+        *(_trivial_row(trivial_judge, locked_labels) for trivial_judge in scoring.trivial_judges()),
+    ]
 
 
-def _check(infos: Sequence[RunInfo]) -> None:
-    if not infos:
+def _check_runs(run_infos: Sequence[RunInfo]) -> None:
+    if not run_infos:
         raise UserError("Name at least one run.", "请至少指定一次运行。")
-    unfinished = next((info.id for info in infos if info.locked is None), None)
-    if unfinished is not None:
+    unfinished_id = next((run_info.id for run_info in run_infos if run_info.locked is None), None)
+    if unfinished_id is not None:
         raise Conflict(
-            f"Run {unfinished} has not opened the locked set yet; let it finish first.",
-            f"运行 {unfinished} 还没有用到封存集，请等它结束。",
+            f"Run {unfinished_id} has not opened the locked set yet; let it finish first.",
+            f"运行 {unfinished_id} 还没有用到封存集，请等它结束。",
         )
-    other = next((info.id for info in infos if info.labels_hash != infos[0].labels_hash), None)
-    if other is not None:
+    other_id = next((run_info.id for run_info in run_infos if run_info.labels_hash != run_infos[0].labels_hash), None)
+    if other_id is not None:
         raise UserError(
-            f"Runs {infos[0].id} and {other} have different labels; one report needs the same ones.",
-            f"运行 {infos[0].id} 与 {other} 的标签不同，同一份报告需要相同的标签。",
+            f"Runs {run_infos[0].id} and {other_id} have different labels; one report needs the same ones.",
+            f"运行 {run_infos[0].id} 与 {other_id} 的标签不同，同一份报告需要相同的标签。",
         )
 
 
-def _row(name: str, info: RunInfo, version: int | None) -> ReportRow:
-    return ReportRow(name, info.id, version, None, None, _figures(info, name))
+def _baseline_row(row_name: str, run_info: RunInfo, version_id: int | None) -> ReportRow:
+    return ReportRow(row_name, run_info.id, version_id, None, None, _row_figures(run_info, row_name))
 
 
-def _figures(info: RunInfo, name: str) -> dict[str, Any]:
-    assert info.locked is not None
-    return next((dict(row) for row in info.locked["rows"] if row["name"] == name), {})
+def _row_figures(run_info: RunInfo, row_name: str) -> dict[str, Any]:
+    assert run_info.locked is not None
+    return next((dict(figures_row) for figures_row in run_info.locked["rows"] if figures_row["name"] == row_name), {})
 
 
-def _trivial(judge: Judge, labels: Sequence[Label]) -> ReportRow:
-    drafts = blocking(judge.score(list(map(sample_of, labels))))
-    figures = row_of(judge.name, labels, [draft.value for draft in drafts], judge.scale)
-    return ReportRow(judge.name, None, None, None, None, figures)
+def _trivial_row(trivial_judge: Judge, locked_labels: Sequence[GameLabel]) -> ReportRow:
+    judgments = run_blocking(trivial_judge.score(list(map(label_sample, locked_labels))))
+    figures_row = locked_row(
+        trivial_judge.name, locked_labels, [judgment.value for judgment in judgments], trivial_judge.scale
+    )
+    return ReportRow(trivial_judge.name, None, None, None, None, figures_row)

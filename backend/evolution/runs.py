@@ -15,183 +15,197 @@ from backend.db.principle_tables import (
     PrincipleStep,
 )
 from backend.errors import Message, NotFound, UserError
-from backend.evolution.labels import counted
+from backend.evolution.labels import count_labels
 from backend.evolution.records import OpenCase, RunInfo
-from backend.jobs.seat import RunTable, playing
+from backend.jobs.seat import RunTable, find_run_holder
 from backend.llm.budget import Budget
-from backend.principles.cases import Planted
+from backend.principles.cases import PlantedFlaw
 from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import Phase, Proposer, Role, RunState, Why
+from backend.principles.vocabulary import DecisionReason, GamePhase, Proposer, Role, RunState
 
-GAME = RunTable(PrincipleRun, "运行", "principles pause")
-_CASES = {Phase.ADVERSARY: Phase.CONFIRM, Phase.DUEL: Phase.DUEL_CONFIRM}
+GAME_TABLE = RunTable(PrincipleRun, "运行", "principles pause")
+_CONFIRM_PHASES = {GamePhase.ADVERSARY: GamePhase.CONFIRM, GamePhase.DUEL: GamePhase.DUEL_CONFIRM}
 """Phases with planted flaws, and the ones in which they are confirmed."""
 
 
-class Keeper:
+class RunProgressWriter:
     """Notes in the row how the run stands and what it used. `told` costs nothing."""
 
     def __init__(self, database: Database, run_id: int, budget: Budget) -> None:
         self._database = database
         self._run_id = run_id
         self._budget = budget
-        self._told = ""
-        self._kept: tuple[Any, ...] = ()
+        self._position = ""
+        self._last_written: tuple[Any, ...] = ()
 
-    def told(self, number: int, phase: Phase) -> None:
+    def note_phase(self, round_number: int, game_phase: GamePhase) -> None:
         """What is being played now."""
-        self._told = f"{number}.{phase}"
+        self._position = f"{round_number}.{game_phase}"
 
-    def tick(self) -> None:
+    def write_changes(self) -> None:
         """Store what changed since the last tick."""
-        used = (self._budget.calls, self._budget.tokens, self._budget.cost, self._told)
-        if used != self._kept:
-            self._kept = used
-            self.note(told=self._told)
+        current_use = (
+            self._budget.call_count,
+            self._budget.token_count,
+            self._budget.total_cost,
+            self._position,
+        )
+        if current_use != self._last_written:
+            self._last_written = current_use
+            self.write_values(told=self._position)
 
-    def note(self, **values: Any) -> None:
+    def write_values(self, **values: Any) -> None:
         """Store these values, and what was used so far."""
-        used = {"calls": self._budget.calls, "tokens": self._budget.tokens, "cost": self._budget.cost}
+        budget_use = {
+            "calls": self._budget.call_count,
+            "tokens": self._budget.token_count,
+            "cost": self._budget.total_cost,
+        }
         with self._database.write() as session:
-            session.execute(
-                update(PrincipleRun).where(PrincipleRun.id == self._run_id).values(**used, **values)
-            )
+            session.execute(update(PrincipleRun).where(PrincipleRun.id == self._run_id).values(**budget_use, **values))
 
-    def failed(self, error: UserError) -> None:
+    def note_failure(self, error: UserError) -> None:
         """The run cannot go on; it can be resumed."""
-        told = {"error_en": error.message.en, "error_zh": error.message.zh}
-        self.note(state=RunState.FAILED, **told)
+        error_fields = {"error_en": error.message.en, "error_zh": error.message.zh}
+        self.write_values(state=RunState.FAILED, **error_fields)
 
 
-def row(session: Session, run_id: int) -> PrincipleRun:
+def require_run(session: Session, run_id: int) -> PrincipleRun:
     """The row of a run. Raises NotFound."""
-    found = session.get(PrincipleRun, run_id)
-    if found is None:
+    run_row = session.get(PrincipleRun, run_id)
+    if run_row is None:
         raise NotFound(f"There is no run {run_id}.", f"没有编号为 {run_id} 的运行。")
-    return found
+    return run_row
 
 
-def info(session: Session, run_id: int) -> RunInfo:
+def load_run_info(session: Session, run_id: int) -> RunInfo:
     """One run. Raises NotFound."""
-    return _info(session, row(session, run_id))
+    return _build_run_info(session, require_run(session, run_id))
 
 
-def infos(session: Session, limit: int) -> list[RunInfo]:
+def load_run_infos(session: Session, limit: int) -> list[RunInfo]:
     """The newest runs first."""
-    rows = session.scalars(select(PrincipleRun).order_by(PrincipleRun.id.desc()).limit(limit)).all()
-    return [_info(session, one) for one in rows]
+    run_rows = session.scalars(select(PrincipleRun).order_by(PrincipleRun.id.desc()).limit(limit)).all()
+    return [_build_run_info(session, run_row) for run_row in run_rows]
 
 
 def open_cases(session: Session, run_id: int) -> list[OpenCase]:
     """Planted flaws that fooled the Detector of a run and wait for a person."""
-    steps = session.scalars(
+    step_rows = session.scalars(
         select(PrincipleStep).where(PrincipleStep.run_id == run_id).order_by(PrincipleStep.id)
     ).all()
-    known = {(step.round, step.phase) for step in steps}
-    said = answers(session, run_id)
+    finished_phases = {(step_row.round, step_row.phase) for step_row in step_rows}
+    answers_by_phase = load_answers(session, run_id)
     return [
-        _open_case(step, number, case)
-        for step in steps
-        if step.phase in _CASES and (step.round, _CASES[Phase(step.phase)].value) not in known
-        for number, case in enumerate(step.data["cases"])
-        if case["value"] == 1 and number not in said.get((step.round, Phase(step.phase)), {})
+        _build_open_case(step_row, case_number, flaw_case)
+        for step_row in step_rows
+        if step_row.phase in _CONFIRM_PHASES
+        and (step_row.round, _CONFIRM_PHASES[GamePhase(step_row.phase)].value) not in finished_phases
+        for case_number, flaw_case in enumerate(step_row.data["cases"])
+        if flaw_case["value"] == 1
+        and case_number not in answers_by_phase.get((step_row.round, GamePhase(step_row.phase)), {})
     ]
 
 
-def answers(session: Session, run_id: int) -> dict[tuple[int, Phase], dict[int, bool]]:
+def load_answers(session: Session, run_id: int) -> dict[tuple[int, GamePhase], dict[int, bool]]:
     """What people said of planted flaws, by round and phase."""
-    found: dict[tuple[int, Phase], dict[int, bool]] = {}
-    for one in session.scalars(select(PrincipleAnswer).where(PrincipleAnswer.run_id == run_id)):
-        found.setdefault((one.round, Phase(one.phase)), {})[one.number] = one.there
-    return found
+    answers_by_phase: dict[tuple[int, GamePhase], dict[int, bool]] = {}
+    for answer_row in session.scalars(select(PrincipleAnswer).where(PrincipleAnswer.run_id == run_id)):
+        answers_by_phase.setdefault((answer_row.round, GamePhase(answer_row.phase)), {})[answer_row.number] = (
+            answer_row.there
+        )
+    return answers_by_phase
 
 
-def telling(session: Session, run_id: int) -> dict[str, Mapping[str, Any]]:
+def load_steps(session: Session, run_id: int) -> dict[str, Mapping[str, Any]]:
     """Every kept step by "round.phase", in order."""
-    rows = session.execute(
+    step_rows = session.execute(
         select(PrincipleStep.round, PrincipleStep.phase, PrincipleStep.data)
         .where(PrincipleStep.run_id == run_id)
         .order_by(PrincipleStep.id)
     )
-    return {f"{number}.{phase}": data for number, phase, data in rows}
+    return {f"{round_number}.{game_phase}": step_data for round_number, game_phase, step_data in step_rows}
 
 
-def windows(session: Session, run_id: int) -> dict[tuple[int, Phase], tuple[int, int]]:
+def load_call_windows(session: Session, run_id: int) -> dict[tuple[int, GamePhase], tuple[int, int]]:
     """Between which calls of the ledger each step lies."""
-    rows = session.execute(
-        select(
-            PrincipleStep.round, PrincipleStep.phase, PrincipleStep.first_call, PrincipleStep.last_call
-        ).where(PrincipleStep.run_id == run_id)
-    )
-    return {(number, Phase(phase)): (first, last) for number, phase, first, last in rows}
-
-
-def proposals(session: Session, run_id: int) -> list[int]:
-    """Numbers of the versions that the run brought, in order."""
-    query = select(Principles.id).where(Principles.run_id == run_id).order_by(Principles.id)
-    return list(session.scalars(query))
-
-
-def _open_case(step: PrincipleStep, number: int, case: Mapping[str, Any]) -> OpenCase:
-    planted = Planted.read(case)
-    return OpenCase(
-        run=step.run_id,
-        round=step.round,
-        phase=step.phase,
-        number=number,
-        prompt=planted.prompt,
-        greeting=planted.greeting,
-        flaw=planted.flaw.value,
-        place=planted.place,
-        explanation=planted.explanation,
-    )
-
-
-def _info(session: Session, one: PrincipleRun) -> RunInfo:
-    outcomes = session.execute(
-        select(
-            PrincipleOutcome.accepted, PrincipleOutcome.score, PrincipleOutcome.version_id, Principles.role
+    step_rows = session.execute(
+        select(PrincipleStep.round, PrincipleStep.phase, PrincipleStep.first_call, PrincipleStep.last_call).where(
+            PrincipleStep.run_id == run_id
         )
+    )
+    return {
+        (round_number, GamePhase(game_phase)): (first_call, last_call)
+        for round_number, game_phase, first_call, last_call in step_rows
+    }
+
+
+def proposed_version_ids(session: Session, run_id: int) -> list[int]:
+    """Numbers of the versions that the run brought, in order."""
+    version_query = select(Principles.id).where(Principles.run_id == run_id).order_by(Principles.id)
+    return list(session.scalars(version_query))
+
+
+def _build_open_case(step_row: PrincipleStep, case_number: int, flaw_case: Mapping[str, Any]) -> OpenCase:
+    planted_flaw = PlantedFlaw.read(flaw_case)
+    return OpenCase(
+        run=step_row.run_id,
+        round=step_row.round,
+        phase=step_row.phase,
+        number=case_number,
+        prompt=planted_flaw.prompt,
+        greeting=planted_flaw.greeting,
+        flaw=planted_flaw.flaw.value,
+        place=planted_flaw.place,
+        explanation=planted_flaw.explanation,
+    )
+
+
+def _build_run_info(session: Session, run_row: PrincipleRun) -> RunInfo:
+    outcome_rows = session.execute(
+        select(PrincipleOutcome.accepted, PrincipleOutcome.score, PrincipleOutcome.version_id, Principles.role)
         .join(Principles, Principles.id == PrincipleOutcome.version_id)
-        .where(PrincipleOutcome.run_id == one.id, PrincipleOutcome.why != Why.START.value)
+        .where(PrincipleOutcome.run_id == run_row.id, PrincipleOutcome.why != DecisionReason.START.value)
         .where(Principles.proposer != Proposer.REWRITE)
         .order_by(PrincipleOutcome.id)
     ).all()
-    started = session.scalar(
-        select(PrincipleOutcome.score).filter_by(run_id=one.id, version_id=one.detector_id)
+    starting_score = session.scalar(
+        select(PrincipleOutcome.score).filter_by(run_id=run_row.id, version_id=run_row.detector_id)
     )
-    scores = [(one.detector_id, started)] if started is not None else []
-    scores += [
-        (id_, score)
-        for accepted, score, id_, role in outcomes
-        if accepted and role is Role.DETECTOR and score is not None
+    detector_scores = [(run_row.detector_id, starting_score)] if starting_score is not None else []
+    detector_scores += [
+        (version_id, gate_score)
+        for accepted, gate_score, version_id, agent_role in outcome_rows
+        if accepted and agent_role is Role.DETECTOR and gate_score is not None
     ]
-    rounds = session.scalar(select(func.max(PrincipleStep.round)).where(PrincipleStep.run_id == one.id))
-    locked = session.scalar(select(PrincipleStep.data).filter_by(run_id=one.id, phase=Phase.LOCKED.value))
-    accepted = sum(row.accepted for row in outcomes)
+    last_round = session.scalar(select(func.max(PrincipleStep.round)).where(PrincipleStep.run_id == run_row.id))
+    locked_report = session.scalar(
+        select(PrincipleStep.data).filter_by(run_id=run_row.id, phase=GamePhase.LOCKED.value)
+    )
+    accepted = sum(outcome_row.accepted for outcome_row in outcome_rows)
     return RunInfo(
-        id=one.id,
-        dataset=one.dataset,
-        settings=GameSettings.read(one.settings),
-        endpoints=one.endpoints,
-        caps=one.caps,
-        labels=counted(one.labels),
-        labels_hash=one.labels_hash,
-        state=one.state,
-        told=one.told,
-        error=Message(one.error_en, one.error_zh or one.error_en) if one.error_en else None,
-        job=one.job_id,
-        detector=one.detector_id,
-        generator=one.generator_id,
-        rounds=rounds or 0,
+        id=run_row.id,
+        dataset=run_row.dataset,
+        settings=GameSettings.read(run_row.settings),
+        endpoints=run_row.endpoints,
+        caps=run_row.caps,
+        labels=count_labels(run_row.labels),
+        labels_hash=run_row.labels_hash,
+        state=run_row.state,
+        told=run_row.told,
+        error=Message(run_row.error_en, run_row.error_zh or run_row.error_en) if run_row.error_en else None,
+        job=run_row.job_id,
+        detector=run_row.detector_id,
+        generator=run_row.generator_id,
+        rounds=last_round or 0,
         accepted=accepted,
-        rejected=len(outcomes) - accepted,
-        calls=one.calls,
-        tokens=one.tokens,
-        cost=one.cost,
-        best=max(scores, key=lambda pair: pair[1])[0] if scores else None,
-        locked=locked,
-        created_at=one.created_at,
-        finished_at=one.finished_at,
-        playing=playing(one),
+        rejected=len(outcome_rows) - accepted,
+        calls=run_row.calls,
+        tokens=run_row.tokens,
+        cost=run_row.cost,
+        best=max(detector_scores, key=lambda pair: pair[1])[0] if detector_scores else None,
+        locked=locked_report,
+        created_at=run_row.created_at,
+        finished_at=run_row.finished_at,
+        playing=find_run_holder(run_row),
     )

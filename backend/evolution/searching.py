@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from backend.principles.game import GameSearch, Searcher
 from backend.principles.gepa_search import GepaSearch
-from backend.principles.vocabulary import Search
+from backend.principles.vocabulary import SearchMethod
 
-SEARCHERS: dict[Search, Callable[[], Searcher]] = {
-    Search.GAME: GameSearch,
-    Search.GEPA: GepaSearch,
+SEARCHERS: dict[SearchMethod, Callable[[], Searcher]] = {
+    SearchMethod.GAME: GameSearch,
+    SearchMethod.GEPA: GepaSearch,
 }

@@ -11,26 +11,26 @@ from backend.db.principle_tables import PrincipleAnswer, PrincipleRun, Principle
 from backend.errors import Conflict, NotFound, UserError
 from backend.evolution import labels
 from backend.evolution import runs as rows
-from backend.evolution.archive import PrincipleArchive, signed
+from backend.evolution.archive import PrincipleArchive, check_signature
 from backend.evolution.comparing import Comparisons
-from backend.evolution.estimating import rough
-from backend.evolution.house import Houses
-from backend.evolution.playing import Player
-from backend.evolution.records import OpenCase, Rough, RunInfo, RunRequest, StepInfo
-from backend.evolution.replay import Replayed
-from backend.evolution.reporting import ReportRow, report
-from backend.evolution.uses import Uses, uses_before, uses_of
+from backend.evolution.estimating import estimate_run
+from backend.evolution.house import GameContextFactory
+from backend.evolution.playing import RunPlayer
+from backend.evolution.records import OpenCase, RunCostEstimate, RunInfo, RunRequest, StepInfo
+from backend.evolution.replay import ReplayResult
+from backend.evolution.reporting import ReportRow, build_report
+from backend.evolution.uses import LockedSetUses, count_uses, uses_before
 from backend.jobs.records import JobInfo
-from backend.jobs.seat import idle, not_a_job, taken
+from backend.jobs.seat import held_elsewhere_error, not_a_job_error, not_running_error
 from backend.jobs.service import JobService
 from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Agent, Role, RunState
-from backend.scoring.house import ScoringHouse
+from backend.scoring.house import DatabaseJudgeContext
 from backend.scoring.service import ScoringService
-from backend.writing.generators import GeneratorService, is_policy
+from backend.writing.generators import GeneratorService, is_policy_name
 
 JOB_KIND = "principles"
 
@@ -45,62 +45,69 @@ class EvolutionService:
         scoring: ScoringService,
         jobs: JobService,
         generators: GeneratorService,
-        policy: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
     ) -> None:
         self._database = database
         self._jobs = jobs
         self._generators = generators
         self._scoring = scoring
-        self._house = Houses(endpoints, generators, policy)
+        self._build_context = GameContextFactory(endpoints, generators, retry_policy)
         self.archive = PrincipleArchive(database, scoring)
-        self._player = Player(database, endpoints, self._house, self.archive)
-        self.comparisons = Comparisons(database, jobs, self.archive, self._house)
+        self._player = RunPlayer(database, endpoints, self._build_context, self.archive)
+        self.comparisons = Comparisons(database, jobs, self.archive, self._build_context)
 
-    def estimate(self, request: RunRequest) -> Rough:
+    def estimate(self, request: RunRequest) -> RunCostEstimate:
         """What a run may take at most, and its labels. Raises UserError for what cannot be run."""
-        house, settings = self._house(), _settings(request)
-        endpoints = self._endpoints(request)
+        context, settings = self._build_context(), _effective_settings(request)
+        agent_endpoints = self._endpoints(request)
         with self._database.read() as session:
-            found = labels.dealt(session, request.dataset, settings.gate, settings.locked)
-            uses = uses_of(session, request.dataset, {one.id for one in found.locked})
-        prices = {agent: _priced(house, endpoints[agent]["name"]) for agent in Agent}
-        return replace(rough(settings, found, prices), uses=uses)
+            partitions = labels.load_partitions(session, request.dataset, settings.gate, settings.locked)
+            locked_uses = count_uses(session, request.dataset, {label.id for label in partitions.locked})
+        priced_endpoints = {agent: _priced_endpoint(context, agent_endpoints[agent]["name"]) for agent in Agent}
+        return replace(estimate_run(settings, partitions, priced_endpoints), uses=locked_uses)
 
     def create(self, request: RunRequest) -> RunInfo:
         """A run that has not begun. Raises UserError for labels or endpoints that do not suffice."""
-        endpoints = self._endpoints(request)
-        first = {role: self._first(role, given) for role, given in _given(request).items()}
-        settings = _settings(request)
+        agent_endpoints = self._endpoints(request)
+        first_versions = {
+            agent_role: self._first_version(agent_role, chosen_id)
+            for agent_role, chosen_id in _chosen_versions(request).items()
+        }
+        settings = _effective_settings(request)
         with self._database.read() as session:
-            found = labels.dealt(session, request.dataset, settings.gate, settings.locked)
+            partitions = labels.load_partitions(session, request.dataset, settings.gate, settings.locked)
         with self._database.write() as session:
-            row = PrincipleRun(
+            run_row = PrincipleRun(
                 dataset=request.dataset,
                 settings=settings.plain(),
-                endpoints=endpoints,
+                endpoints=agent_endpoints,
                 caps=dict(request.caps),
-                labels=labels.plain_deal(found),
-                labels_hash=labels.hash_of(found),
-                detector_id=first[Role.DETECTOR],
-                generator_id=first[Role.GENERATOR],
+                labels=labels.plain_partitions(partitions),
+                labels_hash=labels.partitions_hash(partitions),
+                detector_id=first_versions[Role.DETECTOR],
+                generator_id=first_versions[Role.GENERATOR],
             )
-            session.add(row)
+            session.add(run_row)
             session.flush()
-            made = row.id
-        return self.run(made)
+            run_id = run_row.id
+        return self.run(run_id)
 
     def submit(self, request: RunRequest) -> RunInfo:
         """A run as a job. Raises UserError."""
         return self.queue(self.create(request).id)
 
     def fork(
-        self, version_id: int, dataset: str, rounds: int | None = None, endpoint: str | None = None
+        self,
+        version_id: int,
+        dataset_name: str,
+        round_count: int | None = None,
+        endpoint_name: str | None = None,
     ) -> RunInfo:
         """A new run, as a job, that begins with a version. Raises UserError."""
-        role = self.archive.version(version_id).role
-        settings = GameSettings.read({"rounds": rounds})
-        first = {"detector" if role is Role.DETECTOR else "generator": version_id}
-        return self.submit(RunRequest(dataset, settings, dict.fromkeys(Agent, endpoint), **first))
+        agent_role = self.archive.version(version_id).role
+        settings = GameSettings.read({"rounds": round_count})
+        first_version = {"detector" if agent_role is Role.DETECTOR else "generator": version_id}
+        return self.submit(RunRequest(dataset_name, settings, dict.fromkeys(Agent, endpoint_name), **first_version))
 
     def resume(self, run_id: int, **caps: float | None) -> RunInfo:
         """Go on with a run as a job; caps that are given replace the old ones. Raises UserError."""
@@ -109,66 +116,66 @@ class EvolutionService:
 
     def raise_caps(self, run_id: int, **caps: float | None) -> None:
         """Replace the caps that are given. Raises Conflict for a run that is over or in the works."""
-        given = {name: value for name, value in caps.items() if value is not None}
-        info = self.run(run_id)
-        if info.state is RunState.DONE:
+        new_caps = {cap_name: cap_value for cap_name, cap_value in caps.items() if cap_value is not None}
+        run_info = self.run(run_id)
+        if run_info.state is RunState.DONE:
             raise Conflict(f"Run {run_id} is over.", f"运行 {run_id} 已经结束。")
-        self._refuse_second(info)
-        if given:
+        self._refuse_second(run_info)
+        if new_caps:
             with self._database.write() as session:
-                rows.row(session, run_id).caps = {**info.caps, **given}
+                rows.require_run(session, run_id).caps = {**run_info.caps, **new_caps}
 
     def queue(self, run_id: int) -> RunInfo:
         """Queue the run as a new job. Raises Conflict where it is in the works already."""
         self._refuse_second(self.run(run_id))
-        job = self._jobs.submit(JOB_KIND, {"run": run_id})
+        queued_job = self._jobs.submit(JOB_KIND, {"run": run_id})
         with self._database.write() as session:
-            row = rows.row(session, run_id)
-            row.job_id, row.state = job.id, RunState.QUEUED
-            row.error_en = row.error_zh = None
+            run_row = rows.require_run(session, run_id)
+            run_row.job_id, run_row.state = queued_job.id, RunState.QUEUED
+            run_row.error_en = run_row.error_zh = None
         return self.run(run_id)
 
     def pause(self, run_id: int) -> RunInfo:
         """Let the run stop, whoever plays it; what is finished is kept. Raises Conflict where nobody does."""
-        info = self.run(run_id)
-        job = self._active(info)
-        if job is not None:
-            self._jobs.pause(job.id)
-        elif info.playing is not None:
+        run_info = self.run(run_id)
+        active_job = self._active_job(run_info)
+        if active_job is not None:
+            self._jobs.pause(active_job.id)
+        elif run_info.playing is not None:
             with self._database.write() as session:
-                rows.row(session, run_id).stop_wished = True
+                rows.require_run(session, run_id).stop_wished = True
         else:
-            raise idle(rows.GAME, run_id)
+            raise not_running_error(rows.GAME_TABLE, run_id)
         return self.run(run_id)
 
     def cancel(self, run_id: int) -> RunInfo:
         """End the run's job; the run can be resumed later. Raises Conflict where it has none that runs."""
-        info = self.run(run_id)
-        job = self._active(info)
-        if job is None and info.playing is not None:
-            raise not_a_job(rows.GAME, run_id, info.playing)
-        if job is None:
-            raise idle(rows.GAME, run_id)
-        self._jobs.cancel(job.id)
+        run_info = self.run(run_id)
+        active_job = self._active_job(run_info)
+        if active_job is None and run_info.playing is not None:
+            raise not_a_job_error(rows.GAME_TABLE, run_id, run_info.playing)
+        if active_job is None:
+            raise not_running_error(rows.GAME_TABLE, run_id)
+        self._jobs.cancel(active_job.id)
         return self.run(run_id)
 
     def play(
         self,
         run_id: int,
-        report: Callable[[RunInfo], None] = lambda _: None,
-        stopped: Callable[[], bool] = lambda: False,
+        report_progress: Callable[[RunInfo], None] = lambda _: None,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> RunInfo:
         """Play in this process until the run is over, its budget is used up, it is stopped, or it waits.
 
         Raises UserError for what it cannot go on with; the run then is failed and can be resumed. Raises
         Conflict where another process plays it, which goes on undisturbed.
         """
-        return self._player.play(run_id, report, stopped)
+        return self._player.play(run_id, report_progress, is_stopped)
 
-    def replay(self, run_id: int) -> Replayed:
+    def replay(self, run_id: int) -> ReplayResult:
         """The run once more from the ledger, asking nothing. Raises UserError for one that is not over."""
-        info = self.run(run_id)
-        if info.state is not RunState.DONE:
+        run_info = self.run(run_id)
+        if run_info.state is not RunState.DONE:
             raise Conflict(
                 f"Run {run_id} is not over; only a finished run can be replayed.",
                 f"运行 {run_id} 还没有结束，只有完成的运行才能重放。",
@@ -177,9 +184,9 @@ class EvolutionService:
 
     def report(self, run_ids: Sequence[int]) -> list[ReportRow]:
         """Runs on the same labels in one table, beside the baselines. Raises UserError."""
-        return report(self._database, self._scoring, run_ids)
+        return build_report(self._database, self._scoring, run_ids)
 
-    def uses(self, run_id: int) -> Uses:
+    def uses(self, run_id: int) -> LockedSetUses:
         """Who read the locked labels of a run before it did. Raises NotFound."""
         self.run(run_id)
         with self._database.read() as session:
@@ -188,29 +195,37 @@ class EvolutionService:
     def runs(self, limit: int = 50) -> list[RunInfo]:
         """The newest runs first."""
         with self._database.read() as session:
-            return rows.infos(session, limit=limit)
+            return rows.load_run_infos(session, limit=limit)
 
     def run(self, run_id: int) -> RunInfo:
         """One run. Raises NotFound."""
         with self._database.read() as session:
-            return rows.info(session, run_id)
+            return rows.load_run_info(session, run_id)
 
     def job(self, run_id: int) -> JobInfo | None:
         """The newest job of a run."""
-        info = self.run(run_id)
-        return self._jobs.job(info.job) if info.job else None
+        run_info = self.run(run_id)
+        return self._jobs.job(run_info.job) if run_info.job else None
 
-    def steps(self, run_id: int, after: int = 0) -> list[StepInfo]:
+    def steps(self, run_id: int, after_id: int = 0) -> list[StepInfo]:
         """Finished phases with an id above `after`, in order."""
         with self._database.read() as session:
-            rows = session.scalars(
+            step_rows = session.scalars(
                 select(PrincipleStep)
-                .where(PrincipleStep.run_id == run_id, PrincipleStep.id > after)
+                .where(PrincipleStep.run_id == run_id, PrincipleStep.id > after_id)
                 .order_by(PrincipleStep.id)
             )
             return [
-                StepInfo(one.id, one.round, one.phase, one.data, one.calls, one.cost, one.created_at)
-                for one in rows
+                StepInfo(
+                    step_row.id,
+                    step_row.round,
+                    step_row.phase,
+                    step_row.data,
+                    step_row.calls,
+                    step_row.cost,
+                    step_row.created_at,
+                )
+                for step_row in step_rows
             ]
 
     def open_cases(self, run_id: int) -> list[OpenCase]:
@@ -218,74 +233,95 @@ class EvolutionService:
         with self._database.read() as session:
             return rows.open_cases(session, run_id)
 
-    def answer(self, run_id: int, number: int, phase: str, case: int, there: bool, person: str) -> RunInfo:
+    def answer(
+        self,
+        run_id: int,
+        round_number: int,
+        game_phase: str,
+        case_number: int,
+        is_present: bool,
+        person_name: str,
+    ) -> RunInfo:
         """What a person says of a planted flaw; with the last one the run goes on by itself.
 
         Raises UserError for a case that is not open, and without a name.
         """
-        who, _ = signed(person, "-")
-        known = {(one.round, one.phase, one.number) for one in self.open_cases(run_id)}
-        if (number, phase, case) not in known:
+        signed_name, _ = check_signature(person_name, "-")
+        open_keys = {(open_case.round, open_case.phase, open_case.number) for open_case in self.open_cases(run_id)}
+        if (round_number, game_phase, case_number) not in open_keys:
             raise NotFound("There is no such open case.", "没有这条待确认的记录。")
         with self._database.write() as session:
-            row = {"run_id": run_id, "round": number, "phase": phase, "number": case}
-            insert_ignore(session, PrincipleAnswer, [{**row, "there": there, "person": who}])
-        info = self.run(run_id)
-        free = self._active(info) is None and info.playing is None
-        if not self.open_cases(run_id) and info.state is RunState.WAITING and free:
+            answer_key = {"run_id": run_id, "round": round_number, "phase": game_phase, "number": case_number}
+            insert_ignore(session, PrincipleAnswer, [{**answer_key, "there": is_present, "person": signed_name}])
+        run_info = self.run(run_id)
+        is_idle = self._active_job(run_info) is None and run_info.playing is None
+        if not self.open_cases(run_id) and run_info.state is RunState.WAITING and is_idle:
             return self.queue(run_id)
-        return info
+        return run_info
 
-    def _refuse_second(self, info: RunInfo) -> None:
-        if self._active(info) is not None:
+    def _refuse_second(self, run_info: RunInfo) -> None:
+        if self._active_job(run_info) is not None:
             raise Conflict(
-                f"Run {info.id} is in the works as job {info.job}.",
-                f"运行 {info.id} 正在进行（任务 {info.job}）。",
+                f"Run {run_info.id} is in the works as job {run_info.job}.",
+                f"运行 {run_info.id} 正在进行（任务 {run_info.job}）。",
             )
-        if info.playing is not None:
-            raise taken(rows.GAME, info.id, info.playing)
+        if run_info.playing is not None:
+            raise held_elsewhere_error(rows.GAME_TABLE, run_info.id, run_info.playing)
 
     def _endpoints(self, request: RunRequest) -> dict[str, dict[str, str]]:
-        house = self._house()
-        return {agent.value: self._asked(house, agent, request.endpoints.get(agent)) for agent in Agent}
+        context = self._build_context()
+        return {agent.value: self._agent_endpoint(context, agent, request.endpoints.get(agent)) for agent in Agent}
 
-    def _asked(self, house: ScoringHouse, agent: Agent, name: str | None) -> dict[str, str]:
-        if name is not None and is_policy(name):
+    def _agent_endpoint(self, context: DatabaseJudgeContext, agent: Agent, endpoint_name: str | None) -> dict[str, str]:
+        if endpoint_name is not None and is_policy_name(endpoint_name):
             if agent is not Agent.GENERATOR:
                 raise UserError(
                     f"Only the generator can be a trained model; name an endpoint for the {agent}, "
                     "which has to follow instructions.",
                     f"只有生成者可以用训练好的模型；{agent} 要按说明作答，请给它选一个端点。",
                 )
-            return {"name": name, "base_url": "", "model": self._generators.usable(name).title}
-        found = house.endpoint(name)
-        return {"name": found.name, "base_url": found.base_url, "model": found.model}
+            return {
+                "name": endpoint_name,
+                "base_url": "",
+                "model": self._generators.usable(endpoint_name).title,
+            }
+        chosen_endpoint = context.endpoint(endpoint_name)
+        return {
+            "name": chosen_endpoint.name,
+            "base_url": chosen_endpoint.base_url,
+            "model": chosen_endpoint.model,
+        }
 
-    def _active(self, info: RunInfo) -> JobInfo | None:
-        job = self._jobs.job(info.job) if info.job else None
-        return job if job is not None and not job.ended else None
+    def _active_job(self, run_info: RunInfo) -> JobInfo | None:
+        newest_job = self._jobs.job(run_info.job) if run_info.job else None
+        return newest_job if newest_job is not None and not newest_job.ended else None
 
-    def _first(self, role: Role, given: int | None) -> int:
-        if given is None:
-            return self.archive.start(role)
-        found = self.archive.version(given)
-        if found.role is not role or not found.rules.rules:
+    def _first_version(self, agent_role: Role, version_id: int | None) -> int:
+        if version_id is None:
+            return self.archive.start(agent_role)
+        version_info = self.archive.version(version_id)
+        if version_info.role is not agent_role or not version_info.rules.rules:
             raise UserError(
-                f"Version {given} is no {role} to start from.", f"版本 {given} 不是可以作为起点的 {role}。"
+                f"Version {version_id} is no {agent_role} to start from.",
+                f"版本 {version_id} 不是可以作为起点的 {agent_role}。",
             )
-        return given
+        return version_id
 
 
-def _given(request: RunRequest) -> dict[Role, int | None]:
+def _chosen_versions(request: RunRequest) -> dict[Role, int | None]:
     return {Role.DETECTOR: request.detector, Role.GENERATOR: request.generator}
 
 
-def _settings(request: RunRequest) -> GameSettings:
+def _effective_settings(request: RunRequest) -> GameSettings:
     """A policy trained here cannot be told S_G, so with one S_G does not evolve."""
-    own = is_policy(request.endpoints.get(Agent.GENERATOR))
-    return replace(request.settings, evolve_generator=False) if own else request.settings
+    is_own_policy = is_policy_name(request.endpoints.get(Agent.GENERATOR))
+    return replace(request.settings, evolve_generator=False) if is_own_policy else request.settings
 
 
-def _priced(house: ScoringHouse, name: str) -> Endpoint:
+def _priced_endpoint(context: DatabaseJudgeContext, endpoint_name: str) -> Endpoint:
     """What a policy of ours costs is time alone; it answers one request after the other."""
-    return Endpoint(name, "", name, concurrency=1) if is_policy(name) else house.endpoint(name)
+    return (
+        Endpoint(endpoint_name, "", endpoint_name, concurrency=1)
+        if is_policy_name(endpoint_name)
+        else context.endpoint(endpoint_name)
+    )

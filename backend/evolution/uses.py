@@ -8,12 +8,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.db.principle_tables import PrincipleComparison, PrincipleRun, PrincipleStep
-from backend.principles.labels import Part
-from backend.principles.vocabulary import Phase
+from backend.principles.labels import GamePartition
+from backend.principles.vocabulary import GamePhase
 
 
 @dataclass(frozen=True)
-class Uses:
+class LockedSetUses:
     """Who read locked labels of a run before it did: runs that opened any of them at their end, and
     comparisons of two versions on the same data."""
 
@@ -26,39 +26,39 @@ class Uses:
         return len(self.runs) + self.comparisons + 1
 
 
-def uses_before(session: Session, run_id: int) -> Uses:
+def uses_before(session: Session, run_id: int) -> LockedSetUses:
     """Uses before this run opened its locked set; until now where it has not."""
-    run = session.get_one(PrincipleRun, run_id)
-    opened = session.scalar(
-        select(PrincipleStep.created_at).filter_by(run_id=run_id, phase=Phase.LOCKED.value)
-    )
-    locked = {id_ for id_, _ in run.labels[Part.LOCKED.value]}
-    return uses_of(session, run.dataset, locked, opened, run_id)
+    run_row = session.get_one(PrincipleRun, run_id)
+    opened_at = session.scalar(select(PrincipleStep.created_at).filter_by(run_id=run_id, phase=GamePhase.LOCKED.value))
+    locked_ids = {greeting_id for greeting_id, _ in run_row.labels[GamePartition.LOCKED.value]}
+    return count_uses(session, run_row.dataset, locked_ids, opened_at, run_id)
 
 
-def uses_of(
+def count_uses(
     session: Session,
-    dataset: str,
-    locked: Collection[int],
-    until: datetime | None = None,
-    but: int | None = None,
-) -> Uses:
+    dataset_name: str,
+    locked_ids: Collection[int],
+    before_time: datetime | None = None,
+    excluded_run: int | None = None,
+) -> LockedSetUses:
     """Uses of these greetings' labels before `until`, run `but` apart."""
-    steps = (
-        select(PrincipleStep.run_id, PrincipleRun.labels[Part.LOCKED.value])
+    step_query = (
+        select(PrincipleStep.run_id, PrincipleRun.labels[GamePartition.LOCKED.value])
         .join(PrincipleRun, PrincipleRun.id == PrincipleStep.run_id)
-        .where(PrincipleStep.phase == Phase.LOCKED.value)
+        .where(PrincipleStep.phase == GamePhase.LOCKED.value)
         .order_by(PrincipleStep.id)
     )
     # Comparisons read every label of their data set, the locked ones too.
-    compared = select(func.count(PrincipleComparison.id)).where(
-        PrincipleComparison.dataset == dataset, PrincipleComparison.result.is_not(None)
+    comparison_query = select(func.count(PrincipleComparison.id)).where(
+        PrincipleComparison.dataset == dataset_name, PrincipleComparison.result.is_not(None)
     )
-    if until is not None:
-        steps = steps.where(PrincipleStep.created_at < until)
-        compared = compared.where(PrincipleComparison.created_at < until)
-    known = set(locked)
-    runs = [
-        run for run, labels in session.execute(steps) if run != but and any(id_ in known for id_, _ in labels)
+    if before_time is not None:
+        step_query = step_query.where(PrincipleStep.created_at < before_time)
+        comparison_query = comparison_query.where(PrincipleComparison.created_at < before_time)
+    locked_set = set(locked_ids)
+    run_ids = [
+        run_id
+        for run_id, label_rows in session.execute(step_query)
+        if run_id != excluded_run and any(greeting_id in locked_set for greeting_id, _ in label_rows)
     ]
-    return Uses(tuple(runs), session.scalar(compared) or 0)
+    return LockedSetUses(tuple(run_ids), session.scalar(comparison_query) or 0)

@@ -8,16 +8,16 @@ from types import FrameType
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.errors import UserError
-from backend.files import keep_private, make_home
-from backend.jobs.keeper import read_identity
+from backend.files import create_home_folder, restrict_new_files
+from backend.jobs.keeper import parse_identity
 from backend.jobs.options import JobOptions
-from backend.jobs.processes import Identity
+from backend.jobs.processes import ProcessIdentity
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.jobs.worker import Worker
 from backend.settings import Settings
 
-WAIT_S = 2.0
+DATABASE_WAIT_S = 2.0
 """How long the worker waits for another writer: what it could not store it tries again at its next look."""
 
 
@@ -27,11 +27,16 @@ def main() -> None:
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--slots", type=int)
     parser.add_argument("--name")
-    parser.add_argument("--parent", type=read_identity)
-    given = parser.parse_args()
-    keep_private()
+    parser.add_argument("--parent", type=parse_identity)
+    arguments = parser.parse_args()
+    restrict_new_files()
     try:
-        run_worker(once=given.once, slots=given.slots, name=given.name, parent=given.parent)
+        run_worker(
+            once=arguments.once,
+            slot_count=arguments.slots,
+            worker_name=arguments.name,
+            parent_process=arguments.parent,
+        )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -40,34 +45,41 @@ def main() -> None:
 def run_worker(
     *,
     once: bool = False,
-    slots: int | None = None,
-    name: str | None = None,
-    parent: Identity | None = None,
+    slot_count: int | None = None,
+    worker_name: str | None = None,
+    parent_process: ProcessIdentity | None = None,
 ) -> list[JobInfo]:
     """A worker for the home of the environment, until SIGTERM or Ctrl-C; its programs then go on.
 
     Returns the jobs whose end it saw. Raises UserError for wrong settings or a name that is taken.
     """
     settings = Settings.load()
-    make_home(settings.home)
+    create_home_folder(settings.home)
     database = Database(settings.url)
     try:
         migrate(database)
-        database.wait_s = WAIT_S
-        worker = Worker(database, settings.home, slots, name, options=JobOptions.load(), parent=parent)
-        _leave_on_signals(worker)
+        database.wait_s = DATABASE_WAIT_S
+        worker = Worker(
+            database,
+            settings.home,
+            slot_count,
+            worker_name,
+            options=JobOptions.load(),
+            parent_process=parent_process,
+        )
+        _stop_on_signals(worker)
         service = JobService(database, settings.home)
         return [service.job(job_id) for job_id in worker.run(once=once)]
     finally:
         database.close()
 
 
-def _leave_on_signals(worker: Worker) -> None:
-    def leave(_number: int, _frame: FrameType | None) -> None:
+def _stop_on_signals(worker: Worker) -> None:
+    def handle_signal(_signal_number: int, _frame: FrameType | None) -> None:
         worker.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, leave)
+    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signal_number, handle_signal)
 
 
 if __name__ == "__main__":

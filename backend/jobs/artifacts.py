@@ -12,39 +12,39 @@ from backend.jobs.records import ArtifactInfo
 from backend.jobs.vocabulary import ArtifactKind
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(target_path: Path) -> str:
     """Hash of a file, or of every file of a folder with its place in it. Raises NotFound."""
-    if not path.exists():
-        raise NotFound(f"There is nothing at {path}.", f"{path} 处没有任何文件。")
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    whole = hashlib.sha256()
-    for file_path in sorted(found for found in path.rglob("*") if found.is_file()):
-        whole.update(f"{file_path.relative_to(path).as_posix()}\0{sha256_of(file_path)}\n".encode())
-    return whole.hexdigest()
+    if not target_path.exists():
+        raise NotFound(f"There is nothing at {target_path}.", f"{target_path} 处没有任何文件。")
+    if target_path.is_file():
+        with target_path.open("rb") as binary_file:
+            return hashlib.file_digest(binary_file, "sha256").hexdigest()
+    folder_hash = hashlib.sha256()
+    for file_path in sorted(candidate for candidate in target_path.rglob("*") if candidate.is_file()):
+        folder_hash.update(f"{file_path.relative_to(target_path).as_posix()}\0{compute_sha256(file_path)}\n".encode())
+    return folder_hash.hexdigest()
 
 
-def listed(session: Session, kind: ArtifactKind | None) -> list[ArtifactInfo]:
+def list_artifacts(session: Session, artifact_kind: ArtifactKind | None) -> list[ArtifactInfo]:
     """Artifacts, newest first."""
-    query = select(Artifact).order_by(Artifact.id.desc())
-    if kind is not None:
-        query = query.where(Artifact.kind == kind)
-    return [info_of(row) for row in session.scalars(query)]
+    artifact_query = select(Artifact).order_by(Artifact.id.desc())
+    if artifact_kind is not None:
+        artifact_query = artifact_query.where(Artifact.kind == artifact_kind)
+    return [artifact_info(artifact_row) for artifact_row in session.scalars(artifact_query)]
 
 
-def info_of(row: Artifact) -> ArtifactInfo:
+def artifact_info(artifact_row: Artifact) -> ArtifactInfo:
     """The row as a record."""
     return ArtifactInfo(
-        id=row.id,
-        kind=row.kind,
-        name=row.name,
-        path=Path(row.path),
-        sha256=row.sha256,
-        parent_id=row.parent_id,
-        job_id=row.job_id,
-        data_hash=row.data_hash,
-        config=row.config,
-        metrics=row.metrics,
-        created_at=row.created_at,
+        id=artifact_row.id,
+        kind=artifact_row.kind,
+        name=artifact_row.name,
+        path=Path(artifact_row.path),
+        sha256=artifact_row.sha256,
+        parent_id=artifact_row.parent_id,
+        job_id=artifact_row.job_id,
+        data_hash=artifact_row.data_hash,
+        config=artifact_row.config,
+        metrics=artifact_row.metrics,
+        created_at=artifact_row.created_at,
     )

@@ -7,69 +7,82 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import UserError
-from backend.training_runs.config import checker
-from backend.training_runs.config_serve import check_serve
+from backend.training_runs.config import build_config_check
+from backend.training_runs.config_serve import check_serve_config
 
-Config = dict[str, Any]
-LLM_KEY = "ZHUFU_LLM_API_KEY"
-HUB_TOKEN = "HF_TOKEN"
+JobConfig = dict[str, Any]
+LLM_KEY_VARIABLE = "ZHUFU_LLM_API_KEY"
+HUB_TOKEN_VARIABLE = "HF_TOKEN"
 
 
-def _anything(_config: Config) -> None:
+def _accept_any(_config: JobConfig) -> None:
     """Kinds whose program checks its own configuration."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class JobProgram:
     """A program (`python -m MODULE ARGS --job N`) and its rights.
 
     `secrets` are the only environment variables with secrets that it gets; `check` raises UserError for
     a configuration that cannot work; a `pausable` program looks at `JobReport.stop_requested()`.
     """
 
-    module: str
+    module_name: str
     arguments: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
+    secret_variables: tuple[str, ...] = ()
     pausable: bool = True
-    check: Callable[[Config], None] = _anything
+    check_config: Callable[[JobConfig], None] = _accept_any
 
-    def argv(self, job_id: int) -> list[str]:
+    def command_line(self, job_id: int) -> list[str]:
         """The command line that runs job `job_id`."""
-        return [sys.executable, "-m", self.module, *self.arguments, "--job", str(job_id)]
+        return [sys.executable, "-m", self.module_name, *self.arguments, "--job", str(job_id)]
 
 
-KINDS: dict[str, Kind] = {
-    "score": Kind("backend", ("score",), secrets=(LLM_KEY,)),
-    "pairs": Kind("backend", ("pairs",), secrets=(LLM_KEY,)),
-    "sft": Kind("backend.training.sft", secrets=(HUB_TOKEN,), check=checker("sft")),
-    "reward_model": Kind(
-        "backend.training.reward_model", secrets=(HUB_TOKEN,), check=checker("reward_model")
+JOB_PROGRAMS: dict[str, JobProgram] = {
+    "score": JobProgram("backend", ("score",), secret_variables=(LLM_KEY_VARIABLE,)),
+    "pairs": JobProgram("backend", ("pairs",), secret_variables=(LLM_KEY_VARIABLE,)),
+    "sft": JobProgram(
+        "backend.training.sft", secret_variables=(HUB_TOKEN_VARIABLE,), check_config=build_config_check("sft")
     ),
-    "grpo": Kind("backend.training.grpo", secrets=(HUB_TOKEN, LLM_KEY), check=checker("grpo")),
-    "serve": Kind("backend.training.serve", secrets=(HUB_TOKEN,), pausable=False, check=check_serve),
-    "principles": Kind("backend", ("principles",), secrets=(LLM_KEY,)),
-    "selftest": Kind("backend.jobs.selftest"),
+    "reward_model": JobProgram(
+        "backend.training.reward_model",
+        secret_variables=(HUB_TOKEN_VARIABLE,),
+        check_config=build_config_check("reward_model"),
+    ),
+    "grpo": JobProgram(
+        "backend.training.grpo",
+        secret_variables=(HUB_TOKEN_VARIABLE, LLM_KEY_VARIABLE),
+        check_config=build_config_check("grpo"),
+    ),
+    "serve": JobProgram(
+        "backend.training.serve",
+        secret_variables=(HUB_TOKEN_VARIABLE,),
+        pausable=False,
+        check_config=check_serve_config,
+    ),
+    "principles": JobProgram("backend", ("principles",), secret_variables=(LLM_KEY_VARIABLE,)),
+    "selftest": JobProgram("backend.jobs.selftest"),
 }
 
 
-def kind_of(name: str) -> Kind:
+def find_job_program(job_kind: str) -> JobProgram:
     """The kind called `name`. Raises UserError where there is none."""
-    if name not in KINDS:
+    if job_kind not in JOB_PROGRAMS:
         raise UserError(
-            f"There is no kind of job called “{name}”; known: {', '.join(KINDS)}.",
-            f"没有名为“{name}”的任务类型，可用：{'、'.join(KINDS)}。",
+            f"There is no kind of job called “{job_kind}”; known: {', '.join(JOB_PROGRAMS)}.",
+            f"没有名为“{job_kind}”的任务类型，可用：{'、'.join(JOB_PROGRAMS)}。",
         )
-    return KINDS[name]
+    return JOB_PROGRAMS[job_kind]
 
 
-def check_config(name: str, config: Config) -> None:
+def check_job_config(job_kind: str, job_config: JobConfig) -> None:
     """Refuse before queueing what cannot work. Raises UserError."""
-    kind = kind_of(name)
+    job_program = find_job_program(job_kind)
     try:
-        json.dumps(config, allow_nan=False)
+        json.dumps(job_config, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"The settings of this job cannot be stored ({error}); use plain numbers, texts and lists.",
             f"任务设置无法保存（{error}），请只使用数字、文本和列表。",
         ) from error
-    kind.check(config)
+    job_program.check_config(job_config)

@@ -16,43 +16,47 @@ from types import FrameType
 class Launcher:
     """Starts the program, passes SIGTERM on, records the end."""
 
-    def __init__(self, record: str, argv: list[str]) -> None:
-        self._record = record
-        self._argv = argv
-        self._program: subprocess.Popen[bytes] | None = None
-        self._asked = False
+    def __init__(self, record_path: str, program_command: list[str]) -> None:
+        self._record_path = record_path
+        self._program_command = program_command
+        self._program_process: subprocess.Popen[bytes] | None = None
+        self._stop_requested = False
 
     def run(self) -> int:
         """The program's exit code, or 128 + the number of the signal that ended it."""
-        signal.signal(signal.SIGTERM, self._pass_on)
+        signal.signal(signal.SIGTERM, self._forward_signal)
         if not os.read(0, 1):
-            self._write(code=None, signal=None, started=False)
+            self._write_record(code=None, signal=None, started=False)
             return 0
         try:
-            self._program = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL)
+            self._program_process = subprocess.Popen(self._program_command, stdin=subprocess.DEVNULL)
         except OSError as error:
-            print(f"error: {self._argv[0]} cannot be started: {error.strerror}", flush=True)
-            self._write(code=127, signal=None, started=True)
+            print(f"error: {self._program_command[0]} cannot be started: {error.strerror}", flush=True)
+            self._write_record(code=127, signal=None, started=True)
             return 127
-        if self._asked:
-            self._program.terminate()
-        ended = self._program.wait()
-        self._write(code=ended if ended >= 0 else None, signal=-ended if ended < 0 else None, started=True)
-        return ended if ended >= 0 else 128 - ended
+        if self._stop_requested:
+            self._program_process.terminate()
+        return_code = self._program_process.wait()
+        self._write_record(
+            code=return_code if return_code >= 0 else None,
+            signal=-return_code if return_code < 0 else None,
+            started=True,
+        )
+        return return_code if return_code >= 0 else 128 - return_code
 
-    def _pass_on(self, _number: int, _frame: FrameType | None) -> None:
-        self._asked = True
-        if self._program is not None:
-            self._program.terminate()
+    def _forward_signal(self, _signal_number: int, _frame: FrameType | None) -> None:
+        self._stop_requested = True
+        if self._program_process is not None:
+            self._program_process.terminate()
 
-    def _write(self, **record: int | bool | None) -> None:
-        draft = f"{self._record}.new"
+    def _write_record(self, **record: int | bool | None) -> None:
+        draft_path = f"{self._record_path}.new"
         try:
-            with open(draft, "w", encoding="utf-8") as file:
-                json.dump(record, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, self._record)
+            with open(draft_path, "w", encoding="utf-8") as draft_file:
+                json.dump(record, draft_file)
+                draft_file.flush()
+                os.fsync(draft_file.fileno())
+            os.replace(draft_path, self._record_path)
         except OSError as error:  # A full disk: the own exit code still tells the worker, if it lives.
             print(f"the exit record cannot be written: {error.strerror}", flush=True)
 

@@ -15,50 +15,54 @@ STOPPED = 75
 
 
 @dataclass(frozen=True)
-class Exit:
+class ProgramExit:
     """How a program ended: its code, or the signal that ended it; not `started` means that it never ran."""
 
-    code: int | None = None
-    signal: int | None = None
+    exit_code: int | None = None
+    signal_number: int | None = None
     started: bool = True
 
 
-def record_path(folder: Path, attempt: int) -> Path:
+def exit_record_path(run_folder: Path, attempt_number: int) -> Path:
     """Where the launcher leaves the exit record of an attempt."""
-    return folder / f"exit-{attempt}.json"
+    return run_folder / f"exit-{attempt_number}.json"
 
 
-def read_record(folder: Path, attempt: int) -> Exit | None:
+def read_exit_record(run_folder: Path, attempt_number: int) -> ProgramExit | None:
     """The exit record, None where the launcher was killed before it could write one."""
     try:
-        data = json.loads(record_path(folder, attempt).read_text("utf-8"))
-        return Exit(data["code"], data["signal"], data["started"])
+        exit_record = json.loads(exit_record_path(run_folder, attempt_number).read_text("utf-8"))
+        return ProgramExit(exit_record["code"], exit_record["signal"], exit_record["started"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
-def decide(
-    status: JobStatus, ended: Exit | None, lines: Sequence[str], *, disk_full: bool = False
+def decide_status(
+    job_status: JobStatus,
+    program_exit: ProgramExit | None,
+    log_lines: Sequence[str],
+    *,
+    disk_full: bool = False,
 ) -> tuple[JobStatus, Message | None]:
     """The final status of an attempt, and its error.
 
     `status` is what the row says now, `ended` the exit record, `lines` the end of the attempt's log;
     on a full disk those last words may be missing.
     """
-    if status is JobStatus.CANCELLING:
+    if job_status is JobStatus.CANCELLING:
         return JobStatus.CANCELLED, None
-    if ended is not None and not ended.started:
-        return (JobStatus.PAUSED if status is JobStatus.PAUSING else JobStatus.QUEUED), None
-    if ended is None:
-        return JobStatus.LOST, LOST
-    if ended.code == STOPPED:
-        return JobStatus.PAUSED, None if status is JobStatus.PAUSING else STOPPED_FROM_OUTSIDE
-    if ended.code == 0:
-        return (JobStatus.PAUSED if status is JobStatus.PAUSING else JobStatus.SUCCEEDED), None
-    return JobStatus.FAILED, DISK_FULL if disk_full else explain(ended, lines)
+    if program_exit is not None and not program_exit.started:
+        return (JobStatus.PAUSED if job_status is JobStatus.PAUSING else JobStatus.QUEUED), None
+    if program_exit is None:
+        return JobStatus.LOST, PROGRAM_DISAPPEARED
+    if program_exit.exit_code == STOPPED:
+        return JobStatus.PAUSED, None if job_status is JobStatus.PAUSING else STOPPED_FROM_OUTSIDE
+    if program_exit.exit_code == 0:
+        return (JobStatus.PAUSED if job_status is JobStatus.PAUSING else JobStatus.SUCCEEDED), None
+    return JobStatus.FAILED, DISK_FULL if disk_full else explain_failure(program_exit, log_lines)
 
 
-LOST = Message(
+PROGRAM_DISAPPEARED = Message(
     "The program and its launcher disappeared (restart of the machine, or killed by hand); resume the job.",
     "程序及其启动器已消失（机器重启或被强制结束），可以继续此任务。",
 )
@@ -69,82 +73,86 @@ STOPPED_FROM_OUTSIDE = Message(
 )
 
 
-def explain(ended: Exit, lines: Sequence[str]) -> Message:
+def explain_failure(program_exit: ProgramExit, log_lines: Sequence[str]) -> Message:
     """One sentence for a program that failed."""
-    number = ended.signal or _signal_of(ended.code)
-    if number is not None:
-        return _by_signal(number)
-    last = _last_words(lines)
-    for pattern, sentence in _KNOWN:
-        if found := re.search(pattern, last):
-            return sentence(found)
-    if not last:
+    signal_number = program_exit.signal_number or _signal_from_code(program_exit.exit_code)
+    if signal_number is not None:
+        return _signal_message(signal_number)
+    last_words = _find_last_words(log_lines)
+    for pattern, build_message in _KNOWN_FAILURES:
+        if match := re.search(pattern, last_words):
+            return build_message(match)
+    if not last_words:
         return Message(
-            f"The program ended with code {ended.code} and said nothing; look at the log.",
-            f"程序以代码 {ended.code} 结束且没有输出，请查看日志。",
+            f"The program ended with code {program_exit.exit_code} and said nothing; look at the log.",
+            f"程序以代码 {program_exit.exit_code} 结束且没有输出，请查看日志。",
         )
-    return Message(f"The program failed: {last}", f"程序出错：{last}")
+    return Message(f"The program failed: {last_words}", f"程序出错：{last_words}")
 
 
-def _signal_of(code: int | None) -> int | None:
+def _signal_from_code(exit_code: int | None) -> int | None:
     """A shell in between reports a signal as 128 + n."""
-    return code - 128 if code in (128 + signal.SIGKILL, 128 + signal.SIGTERM) else None
+    return exit_code - 128 if exit_code in (128 + signal.SIGKILL, 128 + signal.SIGTERM) else None
 
 
-def _by_signal(number: int) -> Message:
-    if number == signal.SIGKILL:
+def _signal_message(signal_number: int) -> Message:
+    if signal_number == signal.SIGKILL:
         return Message(
             "The system killed the program (SIGKILL), most often because memory ran out; "
             "use a smaller batch or model and resume the job.",
             "程序被系统强制结束（SIGKILL），多半是内存不足，请减小批次或模型后继续任务。",
         )
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    signal_name = (
+        signal.Signals(signal_number).name if signal_number in set(signal.Signals) else f"signal {signal_number}"
+    )
     return Message(
-        f"The program was ended by {name}; look at the end of the log.",
-        f"程序被信号 {name} 结束，请查看日志末尾。",
+        f"The program was ended by {signal_name}; look at the end of the log.",
+        f"程序被信号 {signal_name} 结束，请查看日志末尾。",
     )
 
 
-def _last_words(lines: Sequence[str]) -> str:
+def _find_last_words(log_lines: Sequence[str]) -> str:
     """What the program said at its end: its `error: …` line, else the exception, else the last line."""
-    said = [_RANK.sub("", line).rstrip() for line in lines if line.strip()]
-    traces = [number for number, line in enumerate(said) if line.startswith("Traceback (most recent")]
-    since = said[traces[-1] + 1 :] if traces else said
-    told = [line for line in since if line.startswith("error: ")]
-    if told:
-        return _shortened(told[-1])
-    if traces:
-        thrown = [line for line in since if not line.startswith(" ")]
-        return _shortened(thrown[0] if thrown else "")
-    return _shortened(said[-1] if said else "")
+    printed_lines = [_RANK_PREFIX.sub("", log_line).rstrip() for log_line in log_lines if log_line.strip()]
+    traceback_indexes = [
+        line_index for line_index, log_line in enumerate(printed_lines) if log_line.startswith("Traceback (most recent")
+    ]
+    lines_after_traceback = printed_lines[traceback_indexes[-1] + 1 :] if traceback_indexes else printed_lines
+    error_lines = [log_line for log_line in lines_after_traceback if log_line.startswith("error: ")]
+    if error_lines:
+        return _shorten_line(error_lines[-1])
+    if traceback_indexes:
+        exception_lines = [log_line for log_line in lines_after_traceback if not log_line.startswith(" ")]
+        return _shorten_line(exception_lines[0] if exception_lines else "")
+    return _shorten_line(printed_lines[-1] if printed_lines else "")
 
 
-_RANK = re.compile(r"^\[rank\d+\]: ?")
+_RANK_PREFIX = re.compile(r"^\[rank\d+\]: ?")
 
 
-def _shortened(line: str) -> str:
-    return line if len(line) <= 300 else line[:299] + "…"
+def _shorten_line(log_line: str) -> str:
+    return log_line if len(log_line) <= 300 else log_line[:299] + "…"
 
 
-def _fixed(en: str, zh: str) -> Callable[[re.Match[str]], Message]:
+def _fixed_message(en: str, zh: str) -> Callable[[re.Match[str]], Message]:
     return lambda _found: Message(en, zh)
 
 
-_KNOWN: tuple[tuple[str, Callable[[re.Match[str]], Message]], ...] = (
+_KNOWN_FAILURES: tuple[tuple[str, Callable[[re.Match[str]], Message]], ...] = (
     (
         r"^error: (.*)",
         lambda found: Message(found[1], f"程序报告：{found[1]}"),
     ),
     (
         r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
-        _fixed(
+        _fixed_message(
             "The GPU's memory was not enough; use a smaller batch, shorter texts or LoRA, then resume.",
             "显存不足，请减小批次、缩短文本或改用 LoRA 后继续任务。",
         ),
     ),
     (
         r"^MemoryError|can't allocate memory|Cannot allocate memory|Unable to allocate",
-        _fixed(
+        _fixed_message(
             "The machine's memory was not enough; use a smaller batch or model and resume the job.",
             "内存不足，请减小批次或模型后继续任务。",
         ),

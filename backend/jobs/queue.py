@@ -9,17 +9,17 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, exists, select, update
 from sqlalchemy.orm import Session, aliased
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.job_tables import Job, JobEvent, WorkerProcess
 from backend.errors import Message
-from backend.jobs.processes import Identity
-from backend.jobs.vocabulary import ACTIVE, RESUMABLE, EventKind, JobStatus
+from backend.jobs.processes import ProcessIdentity
+from backend.jobs.vocabulary import ACTIVE_STATUSES, RESUMABLE_STATUSES, EventKind, JobStatus
 
-LOOK_AHEAD = 50
+MAX_CANDIDATES = 50
 
 
 @dataclass(frozen=True)
-class Owner:
+class WorkerIdentity:
     """The worker that acts."""
 
     name: str
@@ -27,19 +27,19 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldJob:
     """A job that a worker holds; a higher attempt or another worker in the row ends the holding."""
 
     job_id: int
-    kind: str
+    job_kind: str
     attempt: int
     devices: tuple[str, ...]
-    folder: Path | None
-    process: Identity | None
+    run_folder: Path | None
+    process: ProcessIdentity | None
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobRowState:
     """What the row says of a job that a worker believes to hold."""
 
     status: JobStatus
@@ -48,25 +48,32 @@ class Standing:
     host: str | None
 
 
-def move(
+def change_status(
     session: Session,
     job_id: int,
-    allowed: Collection[JobStatus],
-    to: JobStatus,
+    allowed_statuses: Collection[JobStatus],
+    new_status: JobStatus,
     *conditions: ColumnElement[bool],
     **values: Any,
 ) -> bool:
     """Change the status if it is still one of `allowed`; whether this caller was the one who did."""
-    change = update(Job).where(Job.id == job_id, Job.status.in_(allowed), *conditions)
-    if not _changed(session, change.values(status=to, **values)):
+    job_update = update(Job).where(Job.id == job_id, Job.status.in_(allowed_statuses), *conditions)
+    if not _changed_one_row(session, job_update.values(status=new_status, **values)):
         return False
-    row = session.execute(select(Job.attempt, Job.worker, Job.error_en).where(Job.id == job_id)).one()
-    data = {"status": to.value, "attempt": row.attempt, "worker": row.worker, "error": row.error_en}
-    session.add(JobEvent(job_id=job_id, kind=EventKind.STATE, data=data))
+    job_row = session.execute(select(Job.attempt, Job.worker, Job.error_en).where(Job.id == job_id)).one()
+    event_data = {
+        "status": new_status.value,
+        "attempt": job_row.attempt,
+        "worker": job_row.worker,
+        "error": job_row.error_en,
+    }
+    session.add(JobEvent(job_id=job_id, kind=EventKind.STATE, data=event_data))
     return True
 
 
-def claim(session: Session, owner: Owner, devices: Sequence[str], *, light: bool) -> Held | None:
+def claim_job(
+    session: Session, worker_identity: WorkerIdentity, devices: Sequence[str], *, allow_light: bool
+) -> HeldJob | None:
     """Take the best queued job that fits the devices nobody on this host uses; None where none does.
 
     `light` says whether a job without slots may be taken too.
@@ -74,198 +81,228 @@ def claim(session: Session, owner: Owner, devices: Sequence[str], *, light: bool
     # Two workers of one host must not give the same device away; SQLite's write lock does the same.
     session.execute(
         select(WorkerProcess.id)
-        .where(WorkerProcess.host == owner.host)
+        .where(WorkerProcess.host == worker_identity.host)
         .order_by(WorkerProcess.id)
         .with_for_update()
     )
-    used = set(_devices_in_use(session, owner.host))
-    free = [device for device in devices if device not in used]
-    query = select(Job).where(Job.status == JobStatus.QUEUED, Job.slots <= len(free), _ready())
-    if not light:
-        query = query.where(Job.slots > 0)
-    for job in session.scalars(query.order_by(Job.priority.desc(), Job.id).limit(LOOK_AHEAD)):
-        if _reachable(job) and _take(session, job, owner, free[: job.slots]):
-            return _held(job, job.attempt + 1, free[: job.slots], None)
+    used_devices = set(_devices_in_use(session, worker_identity.host))
+    free_devices = [device for device in devices if device not in used_devices]
+    job_query = select(Job).where(Job.status == JobStatus.QUEUED, Job.slots <= len(free_devices), _is_ready())
+    if not allow_light:
+        job_query = job_query.where(Job.slots > 0)
+    for job in session.scalars(job_query.order_by(Job.priority.desc(), Job.id).limit(MAX_CANDIDATES)):
+        if _is_reachable(job) and _mark_running(session, job, worker_identity, free_devices[: job.slots]):
+            return _build_held_job(job, job.attempt + 1, free_devices[: job.slots], None)
     return None
 
 
-def anything_queued(session: Session) -> bool:
+def has_startable_job(session: Session) -> bool:
     """Whether a queued job may start, or never will."""
-    query = select(Job.id).where(Job.status == JobStatus.QUEUED, _ready() | _stranded())
-    return session.scalar(query.limit(1)) is not None
+    job_query = select(Job.id).where(Job.status == JobStatus.QUEUED, _is_ready() | _is_stranded())
+    return session.scalar(job_query.limit(1)) is not None
 
 
-def end_stranded(session: Session) -> list[int]:
+def fail_stranded_jobs(session: Session) -> list[int]:
     """Queued jobs whose `after` stopped early fail with a sentence; `resume` queues them again."""
-    ended: list[int] = []
+    ended_ids: list[int] = []
     # Ascending, so that what builds on a job that has just ended is found in the same pass.
-    waiting = select(Job.id, Job.after_id).where(Job.status == JobStatus.QUEUED, Job.after_id.is_not(None))
-    for job_id, after in session.execute(waiting.order_by(Job.id)).all():
-        told = {
-            "error_en": f"Job {after}, which this one builds on, did not finish; resume it, then this one.",
-            "error_zh": f"它所依赖的任务 {after} 没有完成；请先继续那个任务，再继续本任务。",
-            "finished_at": now(),
+    waiting_query = select(Job.id, Job.after_id).where(Job.status == JobStatus.QUEUED, Job.after_id.is_not(None))
+    for job_id, predecessor_id in session.execute(waiting_query.order_by(Job.id)).all():
+        failure_columns = {
+            "error_en": f"Job {predecessor_id}, which this one builds on, did not finish; resume it, then this one.",
+            "error_zh": f"它所依赖的任务 {predecessor_id} 没有完成；请先继续那个任务，再继续本任务。",
+            "finished_at": utc_now(),
         }
-        if move(session, job_id, [JobStatus.QUEUED], JobStatus.FAILED, _stranded(), **told):
-            ended.append(job_id)
-    return ended
+        if change_status(session, job_id, [JobStatus.QUEUED], JobStatus.FAILED, _is_stranded(), **failure_columns):
+            ended_ids.append(job_id)
+    return ended_ids
 
 
-def _ready() -> ColumnElement[bool]:
+def _is_ready() -> ColumnElement[bool]:
     """Nothing to wait for, or it has succeeded."""
-    return Job.after_id.is_(None) | _after(JobStatus.SUCCEEDED)
+    return Job.after_id.is_(None) | _predecessor_has_status(JobStatus.SUCCEEDED)
 
 
-def _stranded() -> ColumnElement[bool]:
-    return _after(*(status for status in RESUMABLE if status is not JobStatus.PAUSED))
+def _is_stranded() -> ColumnElement[bool]:
+    return _predecessor_has_status(
+        *(job_status for job_status in RESUMABLE_STATUSES if job_status is not JobStatus.PAUSED)
+    )
 
 
-def _after(*statuses: JobStatus) -> ColumnElement[bool]:
-    other = aliased(Job)
-    return exists().where(other.id == Job.after_id, other.status.in_(statuses))
+def _predecessor_has_status(*statuses: JobStatus) -> ColumnElement[bool]:
+    predecessor = aliased(Job)
+    return exists().where(predecessor.id == Job.after_id, predecessor.status.in_(statuses))
 
 
-def _held(job: Job, attempt: int, devices: Sequence[str], process: Identity | None) -> Held:
-    folder = Path(job.log_path).parent if job.log_path else None
-    return Held(job.id, job.kind, attempt, tuple(devices), folder, process)
+def _build_held_job(
+    job: Job, attempt_number: int, devices: Sequence[str], process_identity: ProcessIdentity | None
+) -> HeldJob:
+    run_folder = Path(job.log_path).parent if job.log_path else None
+    return HeldJob(job.id, job.kind, attempt_number, tuple(devices), run_folder, process_identity)
 
 
 def _devices_in_use(session: Session, host: str) -> list[str]:
-    rows = session.scalars(select(Job.devices).where(Job.host == host, Job.status.in_(ACTIVE)))
-    return [device for devices in rows for device in devices]
+    device_lists = session.scalars(select(Job.devices).where(Job.host == host, Job.status.in_(ACTIVE_STATUSES)))
+    return [device for devices in device_lists for device in devices]
 
 
-def _reachable(job: Job) -> bool:
+def _is_reachable(job: Job) -> bool:
     """A job that continues needs the folder of its run, which may lie on another machine."""
     return job.log_path is None or Path(job.log_path).parent.is_dir()
 
 
-def _take(session: Session, job: Job, owner: Owner, devices: list[str]) -> bool:
-    return move(
+def _mark_running(session: Session, job: Job, worker_identity: WorkerIdentity, devices: list[str]) -> bool:
+    return change_status(
         session,
         job.id,
         [JobStatus.QUEUED],
         JobStatus.RUNNING,
         attempt=job.attempt + 1,
-        worker=owner.name,
-        host=owner.host,
+        worker=worker_identity.name,
+        host=worker_identity.host,
         devices=devices,
         pid=None,
         process_start=None,
-        heartbeat_at=now(),
-        started_at=now(),
+        heartbeat_at=utc_now(),
+        started_at=utc_now(),
         finished_at=None,
         error_en=None,
         error_zh=None,
     )
 
 
-def record_start(session: Session, owner: Owner, held: Held, process: Identity | None, log: Path) -> bool:
+def record_process_start(
+    session: Session,
+    worker_identity: WorkerIdentity,
+    held_job: HeldJob,
+    process_identity: ProcessIdentity | None,
+    log_path: Path,
+) -> bool:
     """Write down the process before its program runs; False where there is none or it is not wanted."""
-    if process is None:
+    if process_identity is None:
         return False
-    change = update(Job).where(*_ours(owner, held), Job.status.in_(ACTIVE))
-    return _changed(session, change.values(pid=process.pid, process_start=process.start, log_path=str(log)))
+    job_update = update(Job).where(*_held_conditions(worker_identity, held_job), Job.status.in_(ACTIVE_STATUSES))
+    return _changed_one_row(
+        session,
+        job_update.values(pid=process_identity.pid, process_start=process_identity.start_time, log_path=str(log_path)),
+    )
 
 
-def beat(session: Session, owner: Owner, job_ids: Collection[int]) -> bool:
+def record_heartbeat(session: Session, worker_identity: WorkerIdentity, job_ids: Collection[int]) -> bool:
     """A sign of life of the worker and its jobs; False where the worker's row is gone."""
-    moment = now()
-    mine = update(Job).where(Job.id.in_(job_ids), Job.worker == owner.name, Job.status.in_(ACTIVE))
-    session.execute(mine.values(heartbeat_at=moment))
-    known = update(WorkerProcess).where(WorkerProcess.name == owner.name)
-    return _changed(session, known.values(heartbeat_at=moment))
+    heartbeat_time = utc_now()
+    job_update = update(Job).where(
+        Job.id.in_(job_ids), Job.worker == worker_identity.name, Job.status.in_(ACTIVE_STATUSES)
+    )
+    session.execute(job_update.values(heartbeat_at=heartbeat_time))
+    worker_update = update(WorkerProcess).where(WorkerProcess.name == worker_identity.name)
+    return _changed_one_row(session, worker_update.values(heartbeat_at=heartbeat_time))
 
 
-def standings(session: Session, job_ids: Collection[int]) -> dict[int, Standing]:
+def load_row_states(session: Session, job_ids: Collection[int]) -> dict[int, JobRowState]:
     """What the rows say now."""
-    rows = session.execute(
-        select(Job.id, Job.status, Job.attempt, Job.worker, Job.host).where(Job.id.in_(job_ids))
-    )
-    return {row.id: Standing(row.status, row.attempt, row.worker, row.host) for row in rows}
+    job_rows = session.execute(select(Job.id, Job.status, Job.attempt, Job.worker, Job.host).where(Job.id.in_(job_ids)))
+    return {
+        job_row.id: JobRowState(job_row.status, job_row.attempt, job_row.worker, job_row.host) for job_row in job_rows
+    }
 
 
-def orphans(session: Session, owner: Owner, mine: Collection[int], stale: datetime) -> list[Job]:
+def find_orphans(
+    session: Session, worker_identity: WorkerIdentity, held_job_ids: Collection[int], stale_before: datetime
+) -> list[Job]:
     """Active jobs of this host whose worker is gone, or has been silent since `stale`."""
-    workers = {row.name: row for row in session.scalars(select(WorkerProcess))}
-    active = session.scalars(
-        select(Job).where(Job.host == owner.host, Job.status.in_(ACTIVE), Job.id.not_in(mine))
+    workers_by_name = {worker_row.name: worker_row for worker_row in session.scalars(select(WorkerProcess))}
+    active_jobs = session.scalars(
+        select(Job).where(
+            Job.host == worker_identity.host, Job.status.in_(ACTIVE_STATUSES), Job.id.not_in(held_job_ids)
+        )
     )
-    return [job for job in active if _orphaned(job, owner, workers.get(job.worker or ""), stale)]
+    return [
+        job
+        for job in active_jobs
+        if _is_orphaned(job, worker_identity, workers_by_name.get(job.worker or ""), stale_before)
+    ]
 
 
-def _orphaned(job: Job, owner: Owner, worker: WorkerProcess | None, stale: datetime) -> bool:
-    if worker is None or job.worker == owner.name:
+def _is_orphaned(
+    job: Job, worker_identity: WorkerIdentity, worker: WorkerProcess | None, stale_before: datetime
+) -> bool:
+    if worker is None or job.worker == worker_identity.name:
         return True
-    silent = job.heartbeat_at is None or job.heartbeat_at < stale
-    return silent or not Identity(worker.pid, worker.process_start).alive
+    is_silent = job.heartbeat_at is None or job.heartbeat_at < stale_before
+    return is_silent or not ProcessIdentity(worker.pid, worker.process_start).is_alive
 
 
-def adopt(session: Session, owner: Owner, job: Job) -> Held | None:
+def adopt_job(session: Session, worker_identity: WorkerIdentity, job: Job) -> HeldJob | None:
     """Take over a job whose worker is gone, unless another worker was faster."""
-    change = update(Job).where(
+    job_update = update(Job).where(
         Job.id == job.id,
         Job.attempt == job.attempt,
         Job.worker == job.worker,
-        Job.status.in_(ACTIVE),
+        Job.status.in_(ACTIVE_STATUSES),
         Job.heartbeat_at == job.heartbeat_at,
     )
-    if not _changed(session, change.values(worker=owner.name, heartbeat_at=now())):
+    if not _changed_one_row(session, job_update.values(worker=worker_identity.name, heartbeat_at=utc_now())):
         return None
-    process = Identity(job.pid, job.process_start) if job.pid and job.process_start else None
-    return _held(job, job.attempt, job.devices, process)
+    process_identity = ProcessIdentity(job.pid, job.process_start) if job.pid and job.process_start else None
+    return _build_held_job(job, job.attempt, job.devices, process_identity)
 
 
-def finish(
+def finish_attempt(
     session: Session,
-    owner: Owner,
-    held: Held,
-    verdict: Callable[[JobStatus], tuple[JobStatus, Message | None]],
+    worker_identity: WorkerIdentity,
+    held_job: HeldJob,
+    decide_end: Callable[[JobStatus], tuple[JobStatus, Message | None]],
 ) -> bool:
     """The last word on an attempt; False where the job is no longer ours.
 
     `verdict` makes it from the status as it is now. An error that the program has told itself is kept.
     """
-    ours = _ours(owner, held)
-    query = select(Job.status, Job.error_en).where(*ours, Job.status.in_(ACTIVE))
-    row = session.execute(query.with_for_update()).one_or_none()
-    if row is None:
+    held_conditions = _held_conditions(worker_identity, held_job)
+    job_query = select(Job.status, Job.error_en).where(*held_conditions, Job.status.in_(ACTIVE_STATUSES))
+    job_row = session.execute(job_query.with_for_update()).one_or_none()
+    if job_row is None:
         return False
-    to, error = verdict(row.status)
-    values: dict[str, Any] = {"finished_at": None if to is JobStatus.QUEUED else now()}
-    if to is not JobStatus.FAILED:
-        values |= {"error_en": error and error.en, "error_zh": error and error.zh}
-    elif error is not None and row.error_en is None:
-        values |= {"error_en": error.en, "error_zh": error.zh}
-    if to is JobStatus.SUCCEEDED:
-        values |= {"progress": 1.0}
-    return move(session, held.job_id, [row.status], to, *ours, **values)
+    new_status, error_message = decide_end(job_row.status)
+    column_values: dict[str, Any] = {"finished_at": None if new_status is JobStatus.QUEUED else utc_now()}
+    if new_status is not JobStatus.FAILED:
+        column_values |= {
+            "error_en": error_message and error_message.en,
+            "error_zh": error_message and error_message.zh,
+        }
+    elif error_message is not None and job_row.error_en is None:
+        column_values |= {"error_en": error_message.en, "error_zh": error_message.zh}
+    if new_status is JobStatus.SUCCEEDED:
+        column_values |= {"progress": 1.0}
+    return change_status(session, held_job.job_id, [job_row.status], new_status, *held_conditions, **column_values)
 
 
-def silent(session: Session, owner: Owner, before: datetime) -> list[Job]:
+def find_silent_jobs(session: Session, worker_identity: WorkerIdentity, silent_since: datetime) -> list[Job]:
     """Active jobs of other machines that nobody has heard of since `before`."""
-    query = select(Job).where(Job.host != owner.host, Job.status.in_(ACTIVE), Job.heartbeat_at < before)
-    return list(session.scalars(query))
+    job_query = select(Job).where(
+        Job.host != worker_identity.host, Job.status.in_(ACTIVE_STATUSES), Job.heartbeat_at < silent_since
+    )
+    return list(session.scalars(job_query))
 
 
-def lose(session: Session, job: Job) -> bool:
+def give_up_job(session: Session, job: Job) -> bool:
     """Give a silent job up, unless it has been heard of since."""
-    return move(
+    return change_status(
         session,
         job.id,
-        ACTIVE,
+        ACTIVE_STATUSES,
         JobStatus.LOST,
         Job.heartbeat_at == job.heartbeat_at,
         error_en=f"The machine “{job.host}” that ran this job has gone silent; resume it to go on here.",
         error_zh=f"运行此任务的机器“{job.host}”失去联系，可点“继续”在本机接着运行。",
-        finished_at=now(),
+        finished_at=utc_now(),
     )
 
 
-def _ours(owner: Owner, held: Held) -> tuple[ColumnElement[bool], ...]:
-    return (Job.id == held.job_id, Job.attempt == held.attempt, Job.worker == owner.name)
+def _held_conditions(worker_identity: WorkerIdentity, held_job: HeldJob) -> tuple[ColumnElement[bool], ...]:
+    return (Job.id == held_job.job_id, Job.attempt == held_job.attempt, Job.worker == worker_identity.name)
 
 
-def _changed(session: Session, statement: Any) -> bool:
+def _changed_one_row(session: Session, statement: Any) -> bool:
     result = session.execute(statement, execution_options={"synchronize_session": False})
     return cast(CursorResult[Any], result).rowcount == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import Message
-from backend.jobs.vocabulary import ACTIVE, RESUMABLE, ArtifactKind, EventKind, JobStatus
+from backend.jobs.vocabulary import ACTIVE_STATUSES, RESUMABLE_STATUSES, ArtifactKind, EventKind, JobStatus
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class JobInfo:
     @property
     def ended(self) -> bool:
         """Whether nothing more happens unless somebody resumes it."""
-        return self.status not in (*ACTIVE, JobStatus.QUEUED)
+        return self.status not in (*ACTIVE_STATUSES, JobStatus.QUEUED)
 
     @property
     def resumable(self) -> bool:
         """Whether `resume` would take it."""
-        return self.status in RESUMABLE
+        return self.status in RESUMABLE_STATUSES
 
     @property
     def folder(self) -> Path | None:

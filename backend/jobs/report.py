@@ -23,16 +23,16 @@ from typing import Any, Self
 
 from sqlalchemy import insert, select, update
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.job_tables import Job, JobEvent
 from backend.errors import UserError
 from backend.jobs.outcome import STOPPED as STOPPED
 from backend.jobs.vocabulary import EventKind, JobStatus
 
-INTERVAL = 1.0
-MOST_WAITING = 20_000
-_STOPPING = (JobStatus.CANCELLING, JobStatus.PAUSING)
+FLUSH_INTERVAL_S = 1.0
+MAX_WAITING_EVENTS = 20_000
+_STOP_STATUSES = (JobStatus.CANCELLING, JobStatus.PAUSING)
 
 
 class JobReport:
@@ -45,81 +45,97 @@ class JobReport:
     def __init__(self, database: Database | None, job_id: int | None) -> None:
         self._database = database if job_id is not None else None
         if self._database is not None:
-            self._database.be_patient()
+            self._database.wait_patiently()
         self._job_id = job_id
         self._lock = threading.Lock()
-        self._events: deque[dict[str, Any]] = deque(maxlen=MOST_WAITING)
-        self._progress: dict[str, Any] = {}
-        self._stop = threading.Event()
-        self._closed = threading.Event()
-        self._complained = False
-        self._previous = self._listen()
-        self._thread = threading.Thread(target=self._run, name="job-report", daemon=True)
+        self._pending_events: deque[dict[str, Any]] = deque(maxlen=MAX_WAITING_EVENTS)
+        self._pending_progress: dict[str, Any] = {}
+        self._stop_event = threading.Event()
+        self._closed_event = threading.Event()
+        self._has_warned = False
+        self._previous_handler = self._install_handler()
+        self._thread = threading.Thread(target=self._flush_repeatedly, name="job-report", daemon=True)
         self._thread.start()
 
-    def progress(self, share: float, text: str = "") -> None:
+    def progress(self, progress_share: float, progress_text: str = "") -> None:
         """How far the work is (0 to 1) and a short line about it."""
-        known = float(share) if math.isfinite(share) else 0.0
+        finite_share = float(progress_share) if math.isfinite(progress_share) else 0.0
         with self._lock:
-            self._progress = {"progress": min(max(known, 0.0), 1.0), "progress_text": text}
+            self._pending_progress = {
+                "progress": min(max(finite_share, 0.0), 1.0),
+                "progress_text": progress_text,
+            }
 
     def metric(self, step: int, **values: Any) -> None:
         """Numbers at a step; one that is not finite or no number becomes null."""
-        self._add(EventKind.METRIC, step, {name: _number(value) for name, value in values.items()})
+        self._queue_event(
+            EventKind.METRIC,
+            step,
+            {metric_name: _finite_number(metric_value) for metric_name, metric_value in values.items()},
+        )
 
-    def sample(self, step: int, prompt: str, text: str) -> None:
+    def sample(self, step: int, prompt_text: str, reply_text: str) -> None:
         """What the model writes for a fixed prompt at a step."""
-        self._add(EventKind.SAMPLE, step, {"prompt": prompt, "text": text})
+        self._queue_event(EventKind.SAMPLE, step, {"prompt": prompt_text, "text": reply_text})
 
-    def log(self, text: str) -> None:
+    def log(self, line_text: str) -> None:
         """A line for the log and the job's page."""
         with suppress(OSError):  # A full disk takes no line; the page still gets it where the database does.
-            print(text, flush=True)
-        self._add(EventKind.LOG, None, {"text": text})
+            print(line_text, flush=True)
+        self._queue_event(EventKind.LOG, None, {"text": line_text})
 
     def stop_requested(self) -> bool:
         """Whether the program should finish its step, save, and end with `STOPPED`. Costs nothing."""
-        return self._stop.is_set()
+        return self._stop_event.is_set()
 
     def close(self) -> None:
         """Store what is left; harmless twice."""
-        if self._closed.is_set():
+        if self._closed_event.is_set():
             return
-        self._closed.set()
+        self._closed_event.set()
         self._thread.join()
         self._flush()
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+        if self._previous_handler is not None:
+            signal.signal(signal.SIGTERM, self._previous_handler)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, UserError):
-            self._tell(error)
+            self._queue_error(error)
         self.close()
 
-    def _add(self, kind: EventKind, step: int | None, data: Mapping[str, Any]) -> None:
-        row = {"job_id": self._job_id, "at": now(), "kind": kind, "step": step, "data": dict(data)}
+    def _queue_event(self, event_kind: EventKind, step: int | None, event_data: Mapping[str, Any]) -> None:
+        event_row = {
+            "job_id": self._job_id,
+            "at": utc_now(),
+            "kind": event_kind,
+            "step": step,
+            "data": dict(event_data),
+        }
         with self._lock:
-            self._events.append(row)
+            self._pending_events.append(event_row)
 
-    def _run(self) -> None:
-        while not self._closed.wait(INTERVAL):
+    def _flush_repeatedly(self) -> None:
+        while not self._closed_event.wait(FLUSH_INTERVAL_S):
             self._flush()
-            self._look()
+            self._check_stop_request()
 
     def _flush(self) -> None:
         with self._lock:
-            events, progress = list(self._events), self._progress
-            self._events.clear()
-            self._progress = {}
-        if (events or progress) and not self._store(events, progress):
+            pending_events, pending_progress = list(self._pending_events), self._pending_progress
+            self._pending_events.clear()
+            self._pending_progress = {}
+        if (pending_events or pending_progress) and not self._store(pending_events, pending_progress):
             with self._lock:
-                self._events = deque([*events, *self._events], maxlen=MOST_WAITING)
-                self._progress = {**progress, **self._progress}
+                self._pending_events = deque([*pending_events, *self._pending_events], maxlen=MAX_WAITING_EVENTS)
+                self._pending_progress = {**pending_progress, **self._pending_progress}
 
     def _store(self, events: list[dict[str, Any]], progress: dict[str, Any]) -> bool:
         if self._database is None:
@@ -131,54 +147,54 @@ class JobReport:
                 if events:
                     session.execute(insert(JobEvent), events)
         except Exception as error:
-            self._complain(error)
+            self._warn_once(error)
             return False
         return True
 
-    def _look(self) -> None:
+    def _check_stop_request(self) -> None:
         if self._database is None:
             return
         try:
             with self._database.read() as session:
-                status = session.scalar(select(Job.status).where(Job.id == self._job_id))
+                job_status = session.scalar(select(Job.status).where(Job.id == self._job_id))
         except Exception as error:
-            self._complain(error)
+            self._warn_once(error)
             return
-        if status in _STOPPING:
-            self._stop.set()
+        if job_status in _STOP_STATUSES:
+            self._stop_event.set()
 
-    def _tell(self, error: UserError) -> None:
-        told = {"error_en": error.message.en, "error_zh": error.message.zh}
+    def _queue_error(self, error: UserError) -> None:
+        error_columns = {"error_en": error.message.en, "error_zh": error.message.zh}
         with self._lock:
-            self._progress = {**self._progress, **told}
+            self._pending_progress = {**self._pending_progress, **error_columns}
 
-    def _complain(self, error: Exception) -> None:
-        if not self._complained:
-            self._complained = True
+    def _warn_once(self, error: Exception) -> None:
+        if not self._has_warned:
+            self._has_warned = True
             with suppress(OSError):
                 print(f"warning: the job's row cannot be reached ({error})", file=sys.stderr, flush=True)
 
-    def _listen(self) -> Any:
+    def _install_handler(self) -> Any:
         if threading.current_thread() is not threading.main_thread():
             return None
 
-        owner = os.getpid()
+        owner_pid = os.getpid()
 
-        def asked(number: int, _frame: FrameType | None) -> None:
-            if os.getpid() == owner:
-                self._stop.set()
+        def handle_signal(signal_number: int, _frame: FrameType | None) -> None:
+            if os.getpid() == owner_pid:
+                self._stop_event.set()
             else:  # A forked helper inherits this handler, and must still be easy to end.
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
+                signal.signal(signal_number, signal.SIG_DFL)
+                os.kill(os.getpid(), signal_number)
 
-        return signal.signal(signal.SIGTERM, asked)
+        return signal.signal(signal.SIGTERM, handle_signal)
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, int):
-        return value
+def _finite_number(raw_number: Any) -> float | None:
+    if isinstance(raw_number, int):
+        return raw_number
     try:
-        number = float(value)
+        parsed_number = float(raw_number)
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) else None
+    return parsed_number if math.isfinite(parsed_number) else None

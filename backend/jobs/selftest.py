@@ -36,62 +36,62 @@ def main() -> None:
         with database.read() as session:
             job = session.get_one(Job, job_id)
         with JobReport(database, job_id) as report:
-            code = count(job.config, Path(job.log_path or "").parent, report)
+            exit_code = count_steps(job.config, Path(job.log_path or "").parent, report)
     except UserError as error:
         print(f"error: {error}", flush=True)
-        code = 2
+        exit_code = 2
     finally:
         database.close()
-    sys.exit(code)
+    sys.exit(exit_code)
 
 
-def count(config: dict[str, Any], folder: Path, report: JobReport) -> int:
+def count_steps(job_config: dict[str, Any], run_folder: Path, report: JobReport) -> int:
     """Count to `steps` from where the checkpoint stands; the exit code."""
-    steps, seconds = int(config.get("steps", 3)), float(config.get("seconds", 0.0))
-    if config.get("ignore_sigterm"):
+    step_count, step_seconds = int(job_config.get("steps", 3)), float(job_config.get("seconds", 0.0))
+    if job_config.get("ignore_sigterm"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = _child(config.get("child"))
-    checkpoint = folder / "checkpoint.txt"
-    start = int(checkpoint.read_text()) if checkpoint.exists() else 0
-    report.log(f"counting from {start} to {steps} as process {os.getpid()}")
-    for step in range(start + 1, steps + 1):
-        time.sleep(seconds)
-        _misbehave(config, step)
-        _save(checkpoint, step)
-        report.metric(step, count=step, attempt_start=start)
-        report.progress(step / steps, f"{step} / {steps}")
-        if "until" in config and Path(config["until"]).exists():
+    child_process = _start_child(job_config.get("child"))
+    checkpoint = run_folder / "checkpoint.txt"
+    start_step = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    report.log(f"counting from {start_step} to {step_count} as process {os.getpid()}")
+    for step in range(start_step + 1, step_count + 1):
+        time.sleep(step_seconds)
+        _fail_as_configured(job_config, step)
+        _save_checkpoint(checkpoint, step)
+        report.metric(step, count=step, attempt_start=start_step)
+        report.progress(step / step_count, f"{step} / {step_count}")
+        if "until" in job_config and Path(job_config["until"]).exists():
             break
-        if report.stop_requested() and not config.get("ignore_sigterm"):
+        if report.stop_requested() and not job_config.get("ignore_sigterm"):
             return STOPPED
-    if child is not None and not config.get("linger"):
-        child.kill()
-        child.wait()
+    if child_process is not None and not job_config.get("linger"):
+        child_process.kill()
+        child_process.wait()
     return 0
 
 
-def _save(checkpoint: Path, step: int) -> None:
-    draft = checkpoint.with_suffix(".new")
-    draft.write_text(str(step))
-    draft.replace(checkpoint)
+def _save_checkpoint(checkpoint: Path, step: int) -> None:
+    draft_path = checkpoint.with_suffix(".new")
+    draft_path.write_text(str(step))
+    draft_path.replace(checkpoint)
 
 
-def _misbehave(config: dict[str, Any], step: int) -> None:
-    if step == config.get("fail_at"):
+def _fail_as_configured(job_config: dict[str, Any], step: int) -> None:
+    if step == job_config.get("fail_at"):
         raise ValueError(f"step {step} went wrong")
-    if step == config.get("error_at"):
+    if step == job_config.get("error_at"):
         raise UserError(f"Step {step} is not possible.", f"第 {step} 步无法进行。")
-    if step == config.get("kill_at"):
+    if step == job_config.get("kill_at"):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _child(way: str | None) -> "subprocess.Popen[bytes] | None":
-    if way is None:
+def _start_child(child_kind: str | None) -> "subprocess.Popen[bytes] | None":
+    if child_kind is None:
         return None
-    sleeper = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
-    if way == "session":
-        return subprocess.Popen(sleeper, start_new_session=True)
-    return subprocess.Popen(sleeper, process_group=0)
+    sleep_command = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"]
+    if child_kind == "session":
+        return subprocess.Popen(sleep_command, start_new_session=True)
+    return subprocess.Popen(sleep_command, process_group=0)
 
 
 if __name__ == "__main__":

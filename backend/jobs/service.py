@@ -8,36 +8,36 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.job_tables import Artifact, Job, JobEvent, WorkerProcess
 from backend.errors import Conflict, Message, NotFound, UserError
 from backend.jobs import artifacts, logfile
-from backend.jobs.guard import refuse
-from backend.jobs.kinds import Config, check_config, kind_of
-from backend.jobs.options import DEFAULTS, JobOptions
-from backend.jobs.queue import move
+from backend.jobs.guard import refuse_if_blocked
+from backend.jobs.kinds import JobConfig, check_job_config, find_job_program
+from backend.jobs.options import DEFAULT_OPTIONS, JobOptions
+from backend.jobs.queue import change_status
 from backend.jobs.records import ArtifactInfo, JobEventInfo, JobInfo, WorkerInfo
-from backend.jobs.vocabulary import RESUMABLE, ArtifactKind, EventKind, JobStatus
-from backend.jobs.waiting import waits_for, why_waiting
+from backend.jobs.vocabulary import RESUMABLE_STATUSES, ArtifactKind, EventKind, JobStatus
+from backend.jobs.waiting import explain_predecessor, explain_waiting
 
 
 class JobService:
     """Submit, watch and steer jobs. Never starts a process itself."""
 
-    def __init__(self, database: Database, home: Path, options: JobOptions = DEFAULTS) -> None:
+    def __init__(self, database: Database, home_folder: Path, options: JobOptions = DEFAULT_OPTIONS) -> None:
         self._database = database
-        self._home = home.resolve()
+        self._home_folder = home_folder.resolve()
         self._options = options
 
     def submit(
         self,
-        kind: str,
-        config: Config,
+        job_kind: str,
+        job_config: JobConfig,
         priority: int = 0,
-        slots: int = 0,
-        parent: int | None = None,
-        after: int | None = None,
+        slot_count: int = 0,
+        parent_id: int | None = None,
+        after_id: int | None = None,
     ) -> JobInfo:
         """Queue a job; a higher priority goes first, `slots` is how many GPUs it needs (one on CPU).
 
@@ -45,51 +45,57 @@ class JobService:
         waits, and it fails with a sentence where that one stops early. Raises UserError for an unknown kind,
         for settings that cannot work and for a full disk.
         """
-        check_config(kind, config)
-        if slots < 0:
+        check_job_config(job_kind, job_config)
+        if slot_count < 0:
             raise UserError("A job needs 0 or more slots.", "任务的算力槽数不能为负。")
-        refuse(self._home, self._options)
+        refuse_if_blocked(self._home_folder, self._options)
         with self._database.write() as session:
-            for other in (parent, after):
-                if other is not None:
-                    _row(session, other)
+            for related_id in (parent_id, after_id):
+                if related_id is not None:
+                    _load_job(session, related_id)
             job = Job(
-                kind=kind, config=config, priority=priority, slots=slots, parent_id=parent, after_id=after
+                kind=job_kind,
+                config=job_config,
+                priority=priority,
+                slots=slot_count,
+                parent_id=parent_id,
+                after_id=after_id,
             )
             session.add(job)
             session.flush()
-            session.add(
-                JobEvent(job_id=job.id, kind=EventKind.STATE, data={"status": job.status.value, "attempt": 0})
-            )
-            made = job.id
-        return self.job(made)
+            session.add(JobEvent(job_id=job.id, kind=EventKind.STATE, data={"status": job.status.value, "attempt": 0}))
+            created_id = job.id
+        return self.job(created_id)
 
-    def jobs(self, limit: int = 50, kind: str | None = None) -> list[JobInfo]:
+    def jobs(self, limit: int = 50, job_kind: str | None = None) -> list[JobInfo]:
         """The newest jobs first."""
-        query = select(Job).order_by(Job.id.desc()).limit(limit)
-        if kind is not None:
-            query = query.where(Job.kind == kind)
+        job_query = select(Job).order_by(Job.id.desc()).limit(limit)
+        if job_kind is not None:
+            job_query = job_query.where(Job.kind == job_kind)
         with self._database.read() as session:
-            workers = self._fresh(session)
-            return [_info(session, job, workers) for job in session.scalars(query)]
+            workers = self._fresh_workers(session)
+            return [_build_job_info(session, job, workers) for job in session.scalars(job_query)]
 
     def job(self, job_id: int) -> JobInfo:
         """One job. Raises NotFound."""
         with self._database.read() as session:
-            return _info(session, _row(session, job_id), self._fresh(session))
+            return _build_job_info(session, _load_job(session, job_id), self._fresh_workers(session))
 
     def cancel(self, job_id: int) -> JobInfo:
         """End a job: at once where nothing runs, else when its last process is gone. Harmless twice.
 
         Raises Conflict for a job that has ended by itself.
         """
-        idle, running = (JobStatus.QUEUED, JobStatus.PAUSED), (JobStatus.RUNNING, JobStatus.PAUSING)
+        idle_statuses, running_statuses = (
+            (JobStatus.QUEUED, JobStatus.PAUSED),
+            (JobStatus.RUNNING, JobStatus.PAUSING),
+        )
         with self._database.write() as session:
-            status = _row(session, job_id).status
-            done = move(session, job_id, idle, JobStatus.CANCELLED, finished_at=now())
-            done = done or move(session, job_id, running, JobStatus.CANCELLING)
-        if not done and status not in (JobStatus.CANCELLING, JobStatus.CANCELLED):
-            raise _ended(job_id, status)
+            job_status = _load_job(session, job_id).status
+            changed = change_status(session, job_id, idle_statuses, JobStatus.CANCELLED, finished_at=utc_now())
+            changed = changed or change_status(session, job_id, running_statuses, JobStatus.CANCELLING)
+        if not changed and job_status not in (JobStatus.CANCELLING, JobStatus.CANCELLED):
+            raise _already_ended(job_id, job_status)
         return self.job(job_id)
 
     def pause(self, job_id: int) -> JobInfo:
@@ -98,18 +104,16 @@ class JobService:
         Raises Conflict for a job that does not run, or whose kind cannot stop in between.
         """
         with self._database.write() as session:
-            job = _row(session, job_id)
-            status, pausable = job.status, kind_of(job.kind).pausable
-            done = pausable and (
-                move(session, job_id, [JobStatus.QUEUED], JobStatus.PAUSED)
-                or move(session, job_id, [JobStatus.RUNNING], JobStatus.PAUSING)
+            job = _load_job(session, job_id)
+            job_status, pausable = job.status, find_job_program(job.kind).pausable
+            changed = pausable and (
+                change_status(session, job_id, [JobStatus.QUEUED], JobStatus.PAUSED)
+                or change_status(session, job_id, [JobStatus.RUNNING], JobStatus.PAUSING)
             )
         if not pausable:
-            raise Conflict(
-                f"Job {job_id} cannot pause; cancel it instead.", f"任务 {job_id} 不支持暂停，请改用取消。"
-            )
-        if not done and status not in (JobStatus.PAUSING, JobStatus.PAUSED):
-            raise _ended(job_id, status)
+            raise Conflict(f"Job {job_id} cannot pause; cancel it instead.", f"任务 {job_id} 不支持暂停，请改用取消。")
+        if not changed and job_status not in (JobStatus.PAUSING, JobStatus.PAUSED):
+            raise _already_ended(job_id, job_status)
         return self.job(job_id)
 
     def resume(self, job_id: int) -> JobInfo:
@@ -117,116 +121,136 @@ class JobService:
 
         Raises Conflict for a job that is queued, runs, is still stopping or has succeeded.
         """
-        refuse(self._home, self._options)
+        refuse_if_blocked(self._home_folder, self._options)
         with self._database.write() as session:
-            status = _row(session, job_id).status
-            cleared = {"finished_at": None, "error_en": None, "error_zh": None}
-            done = move(session, job_id, RESUMABLE, JobStatus.QUEUED, **cleared)
-        if not done:
+            job_status = _load_job(session, job_id).status
+            cleared_columns = {"finished_at": None, "error_en": None, "error_zh": None}
+            changed = change_status(session, job_id, RESUMABLE_STATUSES, JobStatus.QUEUED, **cleared_columns)
+        if not changed:
             raise Conflict(
-                f"Job {job_id} is {status.value}; only a job that stopped early can be resumed.",
-                f"任务 {job_id} 当前状态为 {status.value}，只有中途停下的任务才能继续。",
+                f"Job {job_id} is {job_status.value}; only a job that stopped early can be resumed.",
+                f"任务 {job_id} 当前状态为 {job_status.value}，只有中途停下的任务才能继续。",
             )
         return self.job(job_id)
 
     def run_again(self, job_id: int) -> JobInfo:
         """A new job with the same settings, from the start. Raises NotFound, and what `submit` raises."""
-        old = self.job(job_id)
-        return self.submit(old.kind, old.config, old.priority, old.slots, parent=job_id, after=old.after_id)
+        previous_job = self.job(job_id)
+        return self.submit(
+            previous_job.kind,
+            previous_job.config,
+            previous_job.priority,
+            previous_job.slots,
+            parent_id=job_id,
+            after_id=previous_job.after_id,
+        )
 
     def events(
         self,
         job_id: int,
-        after: int = 0,
-        kinds: Collection[EventKind] | None = None,
+        after_id: int = 0,
+        event_kinds: Collection[EventKind] | None = None,
         limit: int = 500,
     ) -> list[JobEventInfo]:
         """Events with an id above `after`, oldest first; the last id begins the next page."""
-        query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after)
-        if kinds is not None:
-            query = query.where(JobEvent.kind.in_(kinds))
+        event_query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after_id)
+        if event_kinds is not None:
+            event_query = event_query.where(JobEvent.kind.in_(event_kinds))
         with self._database.read() as session:
-            rows = session.scalars(query.order_by(JobEvent.id).limit(limit))
-            return [JobEventInfo(row.id, row.job_id, row.at, row.kind, row.step, row.data) for row in rows]
+            event_rows = session.scalars(event_query.order_by(JobEvent.id).limit(limit))
+            return [
+                JobEventInfo(
+                    event_row.id,
+                    event_row.job_id,
+                    event_row.at,
+                    event_row.kind,
+                    event_row.step,
+                    event_row.data,
+                )
+                for event_row in event_rows
+            ]
 
-    def log_tail(self, job_id: int, lines: int = 100) -> list[str]:
+    def log_tail(self, job_id: int, line_count: int = 100) -> list[str]:
         """The last lines of the log; empty before the start, or where it lies on another machine."""
-        path = self.job(job_id).log_path
-        return logfile.tail(path, lines) if path else []
+        log_path = self.job(job_id).log_path
+        return logfile.read_tail(log_path, line_count) if log_path else []
 
     def workers(self) -> list[WorkerInfo]:
         """Workers heard of lately."""
         with self._database.read() as session:
-            return self._fresh(session)
+            return self._fresh_workers(session)
 
-    def artifacts(self, kind: ArtifactKind | None = None) -> list[ArtifactInfo]:
+    def artifacts(self, artifact_kind: ArtifactKind | None = None) -> list[ArtifactInfo]:
         """What jobs left behind, newest first."""
         with self._database.read() as session:
-            return artifacts.listed(session, kind)
+            return artifacts.list_artifacts(session, artifact_kind)
 
     def add_artifact(
         self,
-        kind: ArtifactKind,
-        name: str,
-        path: Path,
+        artifact_kind: ArtifactKind,
+        artifact_name: str,
+        artifact_path: Path,
         *,
-        job: int | None = None,
-        parent: int | None = None,
+        job_id: int | None = None,
+        parent_id: int | None = None,
         data_hash: str | None = None,
-        config: Config | None = None,
+        job_config: JobConfig | None = None,
         metrics: dict[str, Any] | None = None,
     ) -> ArtifactInfo:
         """Write down a finished file or folder under its hash. Raises NotFound for an empty `path`."""
-        row = Artifact(
-            kind=kind,
-            name=name,
-            path=str(path.resolve()),
-            sha256=artifacts.sha256_of(path),
-            job_id=job,
-            parent_id=parent,
+        artifact_row = Artifact(
+            kind=artifact_kind,
+            name=artifact_name,
+            path=str(artifact_path.resolve()),
+            sha256=artifacts.compute_sha256(artifact_path),
+            job_id=job_id,
+            parent_id=parent_id,
             data_hash=data_hash,
-            config=config or {},
+            config=job_config or {},
             metrics=metrics or {},
         )
         with self._database.write() as session:
-            session.add(row)
+            session.add(artifact_row)
             session.flush()
-            return artifacts.info_of(row)
+            return artifacts.artifact_info(artifact_row)
 
-    def _fresh(self, session: Session) -> list[WorkerInfo]:
-        since = now() - timedelta(seconds=self._options.stale_seconds)
-        rows = session.scalars(select(WorkerProcess).where(WorkerProcess.heartbeat_at >= since))
-        return [WorkerInfo(row.name, row.host, tuple(row.devices), row.heartbeat_at) for row in rows]
+    def _fresh_workers(self, session: Session) -> list[WorkerInfo]:
+        stale_before = utc_now() - timedelta(seconds=self._options.stale_seconds)
+        worker_rows = session.scalars(select(WorkerProcess).where(WorkerProcess.heartbeat_at >= stale_before))
+        return [
+            WorkerInfo(worker_row.name, worker_row.host, tuple(worker_row.devices), worker_row.heartbeat_at)
+            for worker_row in worker_rows
+        ]
 
 
-def _row(session: Session, job_id: int) -> Job:
+def _load_job(session: Session, job_id: int) -> Job:
     job = session.get(Job, job_id)
     if job is None:
         raise NotFound(f"There is no job {job_id}.", f"没有编号为 {job_id} 的任务。")
     return job
 
 
-def _ended(job_id: int, status: JobStatus) -> Conflict:
+def _already_ended(job_id: int, job_status: JobStatus) -> Conflict:
     return Conflict(
-        f"Job {job_id} is {status.value}; there is nothing to stop.",
-        f"任务 {job_id} 当前状态为 {status.value}，没有可停止的内容。",
+        f"Job {job_id} is {job_status.value}; there is nothing to stop.",
+        f"任务 {job_id} 当前状态为 {job_status.value}，没有可停止的内容。",
     )
 
 
-def _info(session: Session, job: Job, workers: Sequence[WorkerInfo]) -> JobInfo:
-    error = Message(job.error_en, job.error_zh or job.error_en) if job.error_en else None
-    queued = job.status is JobStatus.QUEUED
-    waiting = (waits_for(session, job) or why_waiting(job.slots, workers)) if queued else None
+def _build_job_info(session: Session, job: Job, workers: Sequence[WorkerInfo]) -> JobInfo:
+    error_message = Message(job.error_en, job.error_zh or job.error_en) if job.error_en else None
+    is_queued = job.status is JobStatus.QUEUED
+    waiting_reason = (explain_predecessor(session, job) or explain_waiting(job.slots, workers)) if is_queued else None
     return JobInfo(
-        error=error,
-        waiting=waiting,
+        error=error_message,
+        waiting=waiting_reason,
         devices=tuple(job.devices),
         log_path=Path(job.log_path) if job.log_path else None,
-        **{name: getattr(job, name) for name in _PLAIN},
+        **{field_name: getattr(job, field_name) for field_name in _PLAIN_FIELDS},
     )
 
 
-_PLAIN: tuple[str, ...] = (
+_PLAIN_FIELDS: tuple[str, ...] = (
     "id", "kind", "config", "status", "priority", "slots", "parent_id", "after_id", "attempt", "worker",
     "host", "pid", "progress", "progress_text", "created_at", "started_at", "finished_at", "heartbeat_at",
 )  # fmt: skip

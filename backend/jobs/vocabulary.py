@@ -17,9 +17,9 @@ class JobStatus(StrEnum):
     LOST = "lost"  # the processes are gone and nobody saw how
 
 
-ACTIVE = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING)
+ACTIVE_STATUSES = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING)
 """A process may exist."""
-RESUMABLE = (JobStatus.PAUSED, JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.LOST)
+RESUMABLE_STATUSES = (JobStatus.PAUSED, JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.LOST)
 """Has ended before its work was done."""
 
 

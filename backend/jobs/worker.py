@@ -9,18 +9,18 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.errors import Message, Unavailable, UserError
 from backend.jobs import queue, registry
 from backend.jobs.devices import find_devices
-from backend.jobs.guard import disk_full, obstacle
-from backend.jobs.local import LocalRunner, Run
-from backend.jobs.options import DEFAULTS, JobOptions
-from backend.jobs.outcome import decide
-from backend.jobs.processes import Identity
-from backend.jobs.queue import Held, Owner, Standing
-from backend.jobs.vocabulary import ACTIVE, JobStatus
+from backend.jobs.guard import find_obstacle, is_disk_full
+from backend.jobs.local import JobProcess, LocalRunner
+from backend.jobs.options import DEFAULT_OPTIONS, JobOptions
+from backend.jobs.outcome import decide_status
+from backend.jobs.processes import ProcessIdentity
+from backend.jobs.queue import HeldJob, JobRowState, WorkerIdentity
+from backend.jobs.vocabulary import ACTIVE_STATUSES, JobStatus
 
 
 class Worker:
@@ -32,28 +32,28 @@ class Worker:
     def __init__(
         self,
         database: Database,
-        home: Path,
-        slots: int | None = None,
-        name: str | None = None,
+        home_folder: Path,
+        slot_limit: int | None = None,
+        worker_name: str | None = None,
         *,
-        options: JobOptions = DEFAULTS,
-        parent: Identity | None = None,
+        options: JobOptions = DEFAULT_OPTIONS,
+        parent_process: ProcessIdentity | None = None,
     ) -> None:
-        host = socket.gethostname()
+        host_name = socket.gethostname()
         self._database = database
-        self._home = home.resolve()
+        self._home_folder = home_folder.resolve()
         self._options = options
-        self._owner = Owner(name or f"{host}-{os.getpid()}", host)
-        self._devices = find_devices(slots)
-        self._parent = parent
-        url = database.engine.url.render_as_string(hide_password=False)
-        self._runner = LocalRunner(self._home, url)
-        self._runs: dict[int, Run] = {}
-        self._disowned: list[Run] = []
-        self._asked_to_leave = threading.Event()
-        self._next_beat = 0.0
-        self._ended: list[int] = []
-        self._cut_off = False
+        self._worker_identity = WorkerIdentity(worker_name or f"{host_name}-{os.getpid()}", host_name)
+        self._devices = find_devices(slot_limit)
+        self._parent_process = parent_process
+        database_url = database.engine.url.render_as_string(hide_password=False)
+        self._runner = LocalRunner(self._home_folder, database_url)
+        self._job_processes: dict[int, JobProcess] = {}
+        self._disowned_processes: list[JobProcess] = []
+        self._stop_event = threading.Event()
+        self._next_heartbeat = 0.0
+        self._ended_job_ids: list[int] = []
+        self._is_cut_off = False
 
     def run(self, *, once: bool = False) -> list[int]:
         """Work until `stop`; with `once` until nothing is queued or running that this worker can do.
@@ -63,177 +63,195 @@ class Worker:
         with suppress(Unavailable):  # The first sign of life registers what could not be registered here.
             self._register()
         try:
-            while not self._asked_to_leave.is_set() and not self._done(once):
-                self._asked_to_leave.wait(self._options.poll_seconds)
+            while not self._stop_event.is_set() and not self._work_once(once):
+                self._stop_event.wait(self._options.poll_seconds)
         finally:
             self._unregister()
-        return self._ended
+        return self._ended_job_ids
 
     def stop(self) -> None:
         """End `run` soon; programs go on and are taken over by the next worker."""
-        self._asked_to_leave.set()
+        self._stop_event.set()
 
-    def _done(self, once: bool) -> bool:
+    def _work_once(self, once: bool) -> bool:
         """One look at everything; whether the worker may end."""
         try:
-            self._beat()
-            self._attend_all()
+            self._send_heartbeat()
+            self._check_all_jobs()
             while self._start_next():
                 pass
-            busy, self._cut_off = bool(self._runs), False
-            return not busy and (once or (self._keeper_gone() and self._leave()))
+            is_busy, self._is_cut_off = bool(self._job_processes), False
+            return not is_busy and (once or (self._is_keeper_gone() and self._leave_registry()))
         except (Unavailable, OSError) as error:
             # The programs go on without database and disk, so the worker may not give up either.
-            if not self._cut_off:
-                say(f"trying again: {error}")
-            self._cut_off = True
+            if not self._is_cut_off:
+                write_log(f"trying again: {error}")
+            self._is_cut_off = True
             return False
 
-    def _beat(self) -> None:
-        if time.monotonic() < self._next_beat:
+    def _send_heartbeat(self) -> None:
+        if time.monotonic() < self._next_heartbeat:
             return
-        self._next_beat = time.monotonic() + self._options.heartbeat_seconds
+        self._next_heartbeat = time.monotonic() + self._options.heartbeat_seconds
         with self._database.write() as session:
-            known = queue.beat(session, self._owner, self._runs)
-        if not known:
+            is_registered = queue.record_heartbeat(session, self._worker_identity, self._job_processes)
+        if not is_registered:
             self._register()
         self._adopt_orphans()
 
     def _adopt_orphans(self) -> None:
-        stale = now() - timedelta(seconds=self._options.stale_seconds)
-        silent = now() - timedelta(seconds=self._options.lost_seconds)
+        stale_before = utc_now() - timedelta(seconds=self._options.stale_seconds)
+        silent_before = utc_now() - timedelta(seconds=self._options.lost_seconds)
         with self._database.read() as session:
-            found = queue.orphans(session, self._owner, self._runs, stale)
-            lost = queue.silent(session, self._owner, silent)
-        for job in found:
+            orphaned_jobs = queue.find_orphans(session, self._worker_identity, self._job_processes, stale_before)
+            silent_jobs = queue.find_silent_jobs(session, self._worker_identity, silent_before)
+        for job in orphaned_jobs:
             with self._database.write() as session:
-                held = queue.adopt(session, self._owner, job)
-            if held is not None:
-                say(f"job {held.job_id}: taken over from {job.worker}")
-                self._runs[held.job_id] = self._runner.find(held)
-        for job in lost:
+                held_job = queue.adopt_job(session, self._worker_identity, job)
+            if held_job is not None:
+                write_log(f"job {held_job.job_id}: taken over from {job.worker}")
+                self._job_processes[held_job.job_id] = self._runner.find_process(held_job)
+        for job in silent_jobs:
             with self._database.write() as session:
-                queue.lose(session, job)
+                queue.give_up_job(session, job)
 
-    def _attend_all(self) -> None:
-        self._disowned = [run for run in self._disowned if run.running()]
-        if not self._runs:
+    def _check_all_jobs(self) -> None:
+        self._disowned_processes = [job_process for job_process in self._disowned_processes if job_process.is_running()]
+        if not self._job_processes:
             return
         with self._database.read() as session:
-            standings = queue.standings(session, self._runs)
-        for job_id, run in list(self._runs.items()):
-            standing = standings.get(job_id)
-            if standing is not None and self._still_mine(run, standing):
-                self._attend(run, standing.status)
+            row_states = queue.load_row_states(session, self._job_processes)
+        for job_id, job_process in list(self._job_processes.items()):
+            row_state = row_states.get(job_id)
+            if row_state is not None and self._still_holds(job_process, row_state):
+                self._check_process(job_process, row_state.status)
             else:
-                self._let_go(run, standing)
+                self._release_process(job_process, row_state)
 
-    def _still_mine(self, run: Run, standing: Standing) -> bool:
-        same = standing.attempt == run.held.attempt and standing.worker == self._owner.name
-        return same and standing.status in ACTIVE
+    def _still_holds(self, job_process: JobProcess, row_state: JobRowState) -> bool:
+        same_attempt = (
+            row_state.attempt == job_process.held_job.attempt and row_state.worker == self._worker_identity.name
+        )
+        return same_attempt and row_state.status in ACTIVE_STATUSES
 
-    def _attend(self, run: Run, status: JobStatus) -> None:
-        if run.running():
-            if status is JobStatus.CANCELLING:
-                run.ask_to_stop()
-                if run.overdue(self._options.grace_seconds):
-                    run.kill()
-        elif run.kill() == 0:
-            self._finish(run.held, run)
-            del self._runs[run.held.job_id]
+    def _check_process(self, job_process: JobProcess, job_status: JobStatus) -> None:
+        if job_process.is_running():
+            if job_status is JobStatus.CANCELLING:
+                job_process.request_stop()
+                if job_process.is_overdue(self._options.grace_seconds):
+                    job_process.kill()
+        elif job_process.kill() == 0:
+            self._record_end(job_process.held_job, job_process)
+            del self._job_processes[job_process.held_job.job_id]
 
-    def _finish(self, held: Held, run: Run) -> None:
-        ended, lines, full = run.ended(), run.last_lines(), disk_full(self._home)
+    def _record_end(self, held_job: HeldJob, job_process: JobProcess) -> None:
+        program_exit, log_lines, disk_is_full = (
+            job_process.program_exit(),
+            job_process.last_lines(),
+            is_disk_full(self._home_folder),
+        )
         with self._database.write() as session:
-            queue.finish(
-                session, self._owner, held, lambda status: decide(status, ended, lines, disk_full=full)
+            queue.finish_attempt(
+                session,
+                self._worker_identity,
+                held_job,
+                lambda status: decide_status(status, program_exit, log_lines, disk_full=disk_is_full),
             )
-        self._ended.append(held.job_id)
-        say(f"job {held.job_id}: ended ({ended})")
+        self._ended_job_ids.append(held_job.job_id)
+        write_log(f"job {held_job.job_id}: ended ({program_exit})")
 
-    def _let_go(self, run: Run, standing: Standing | None) -> None:
+    def _release_process(self, job_process: JobProcess, row_state: JobRowState | None) -> None:
         """Another worker here has taken over, or the job was given up while this machine was away."""
-        del self._runs[run.held.job_id]
-        self._disowned.append(run)
+        del self._job_processes[job_process.held_job.job_id]
+        self._disowned_processes.append(job_process)
         taken_over = (
-            standing is not None
-            and standing.host == self._owner.host
-            and standing.attempt == run.held.attempt
-            and standing.status in ACTIVE
+            row_state is not None
+            and row_state.host == self._worker_identity.host
+            and row_state.attempt == job_process.held_job.attempt
+            and row_state.status in ACTIVE_STATUSES
         )
         if not taken_over:
-            run.kill_session()
+            job_process.kill_session()
 
     def _start_next(self) -> bool:
         """Start the best job that fits; whether there may be another."""
-        if self._asked_to_leave.is_set() or not self._anything_queued() or self._keeper_gone():
+        if self._stop_event.is_set() or not self._has_startable_job() or self._is_keeper_gone():
             return False
-        light = sum(not run.held.devices for run in self._runs.values()) < self._options.light_jobs
+        allow_light = (
+            sum(not job_process.held_job.devices for job_process in self._job_processes.values())
+            < self._options.light_jobs
+        )
         with self._database.write() as session:
-            self._ended += queue.end_stranded(session)
-            held = queue.claim(session, self._owner, self._devices, light=light)
-        if held is not None:
-            self._start(held)
-        return held is not None
+            self._ended_job_ids += queue.fail_stranded_jobs(session)
+            held_job = queue.claim_job(session, self._worker_identity, self._devices, allow_light=allow_light)
+        if held_job is not None:
+            self._start_job(held_job)
+        return held_job is not None
 
-    def _anything_queued(self) -> bool:
+    def _has_startable_job(self) -> bool:
         # Looking first keeps an idle worker from taking the write lock twice a second.
         with self._database.read() as session:
-            return queue.anything_queued(session)
+            return queue.has_startable_job(session)
 
-    def _start(self, held: Held) -> None:
-        why = obstacle(self._home, self._options)
-        if why is not None:
-            return self._refuse(held, why)
+    def _start_job(self, held_job: HeldJob) -> None:
+        obstacle_message = find_obstacle(self._home_folder, self._options)
+        if obstacle_message is not None:
+            return self._refuse_job(held_job, obstacle_message)
         try:
-            run = self._runner.prepare(held)
+            job_process = self._runner.prepare_process(held_job)
         except UserError as error:
-            return self._refuse(held, error.message)
+            return self._refuse_job(held_job, error.message)
         except OSError as error:
-            return self._refuse(held, _not_started(error))
-        self._runs[held.job_id] = run
+            return self._refuse_job(held_job, _start_failure(error))
+        self._job_processes[held_job.job_id] = job_process
         try:
             with self._database.write() as session:
-                ours = queue.record_start(session, self._owner, held, run.leader, run.log)
-            if ours:
-                run.release()
+                start_recorded = queue.record_process_start(
+                    session, self._worker_identity, held_job, job_process.leader_process, job_process.log_path
+                )
+            if start_recorded:
+                job_process.release_program()
         finally:
-            run.withdraw()
-        say(f"job {held.job_id}: started ({held.kind}, attempt {held.attempt})")
+            job_process.close_launcher_input()
+        write_log(f"job {held_job.job_id}: started ({held_job.job_kind}, attempt {held_job.attempt})")
         return None
 
-    def _refuse(self, held: Held, why: Message) -> None:
+    def _refuse_job(self, held_job: HeldJob, explanation: Message) -> None:
         with self._database.write() as session:
-            queue.finish(session, self._owner, held, lambda _status: (JobStatus.FAILED, why))
-        self._ended.append(held.job_id)
-        say(f"job {held.job_id}: {why.en}")
+            queue.finish_attempt(
+                session, self._worker_identity, held_job, lambda _status: (JobStatus.FAILED, explanation)
+            )
+        self._ended_job_ids.append(held_job.job_id)
+        write_log(f"job {held_job.job_id}: {explanation.en}")
 
     def _register(self) -> None:
         with self._database.write() as session:
-            registry.register(session, self._owner, self._home, self._devices, self._parent)
+            registry.register_worker(
+                session, self._worker_identity, self._home_folder, self._devices, self._parent_process
+            )
 
     def _unregister(self) -> None:
         try:
             with self._database.write() as session:
-                registry.remove(session, self._owner)
+                registry.remove_worker(session, self._worker_identity)
         except Unavailable as error:
-            say(f"the worker's row stays behind ({error})")
+            write_log(f"the worker's row stays behind ({error})")
 
-    def _keeper_gone(self) -> bool:
+    def _is_keeper_gone(self) -> bool:
         """Whether the application that this worker belongs to has ended; a new one may take its place."""
-        if self._parent is None or self._parent.alive:
+        if self._parent_process is None or self._parent_process.is_alive:
             return False
         with self._database.read() as session:
-            row = registry.find_worker(session, self._owner)
-            self._parent = registry.parent_of(row) if row else self._parent
-        return self._parent is not None and not self._parent.alive
+            worker_row = registry.find_worker(session, self._worker_identity)
+            self._parent_process = registry.parent_identity(worker_row) if worker_row else self._parent_process
+        return self._parent_process is not None and not self._parent_process.is_alive
 
-    def _leave(self) -> bool:
+    def _leave_registry(self) -> bool:
         with self._database.write() as session:
-            return registry.leave(session, self._owner, self._parent)
+            return registry.leave_registry(session, self._worker_identity, self._parent_process)
 
 
-def _not_started(error: OSError) -> Message:
+def _start_failure(error: OSError) -> Message:
     cause = error.strerror or str(error)
     return Message(
         f"The program could not be started ({cause}: {error.filename}); resume the job when that is mended.",
@@ -241,7 +259,7 @@ def _not_started(error: OSError) -> Message:
     )
 
 
-def say(text: str) -> None:
+def write_log(line_text: str) -> None:
     """A line in the worker's own log, where the disk has room for one."""
     with suppress(OSError):
-        print(f"{now().isoformat(timespec='seconds')} worker: {text}", file=sys.stderr, flush=True)
+        print(f"{utc_now().isoformat(timespec='seconds')} worker: {line_text}", file=sys.stderr, flush=True)

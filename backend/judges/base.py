@@ -31,12 +31,12 @@ class PairSample:
     """Two greetings for the same request."""
 
     prompt: str
-    first: str
-    second: str
+    first_greeting: str
+    second_greeting: str
 
 
 @dataclass(frozen=True)
-class Draft:
+class Judgment:
     """A judge's verdict on one sample. `value` None means unscored, and `reason` then says why."""
 
     value: float | None
@@ -59,12 +59,12 @@ class Judge(Protocol):
     def scale(self) -> Scale:
         """What the values of its drafts mean."""
 
-    async def score(self, batch: Sequence[Sample]) -> list[Draft]:
+    async def score(self, samples: Sequence[Sample]) -> list[Judgment]:
         """One draft per sample, in the order of the batch. Never raises for one item: that is unscored."""
 
 
 @dataclass(frozen=True)
-class PairDraft:
+class PairJudgment:
     """Which of two greetings a judge prefers; `outcome` None means unscored, and `reasons` then say why.
 
     `flip` is true where the two orders of asking gave opposite winners, so that the place decided.
@@ -88,20 +88,20 @@ class PairJudge(Protocol):
     def version(self) -> str:
         """Hash of everything that decides its verdicts, see `version_of`."""
 
-    async def compare(self, prompt: str, first: str, second: str) -> PairDraft:
+    async def compare(self, prompt: str, first_greeting: str, second_greeting: str) -> PairJudgment:
         """Which of the two is better. Raises only what ends the whole run."""
 
 
-def version_of(config: Mapping[str, Any]) -> str:
+def version_of(judge_config: Mapping[str, Any]) -> str:
     """First 16 hex digits of the SHA-256 over the canonical JSON of `config`."""
-    canonical = json.dumps(config, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    canonical_json = json.dumps(judge_config, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical_json.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def unscored(reason: str) -> Draft:
+def unscored_judgment(reason: str) -> Judgment:
     """No verdict, and why."""
-    return Draft(None, reason)
+    return Judgment(None, reason)
 
 
-EMPTY = Draft(None, "祝福语为空，无法评分")
+EMPTY_GREETING = Judgment(None, "祝福语为空，无法评分")
 """What judges that read the text say of an empty greeting."""

@@ -11,59 +11,63 @@ from collections.abc import Iterable, Mapping
 from backend.errors import Message
 from backend.judges.base import PairOutcome
 
-ENOUGH = 20
+ENOUGH_ITEMS = 20
 """Scored items from which on a single value is no chance: an honest judge of even odds does it once in
 500,000 times."""
-OVER = Message("Warning withdrawn: the judge's values differ now.", "警告解除：裁判的分数已有差别。")
-Value = float | PairOutcome
+WARNING_WITHDRAWN = Message("Warning withdrawn: the judge's values differ now.", "警告解除：裁判的分数已有差别。")
+JudgeValue = float | PairOutcome
 
 
-def constant_notice(counts: Mapping[Value, int]) -> Message | None:
+def constant_notice(value_counts: Mapping[JudgeValue, int]) -> Message | None:
     """The sentence about a judge that gave one value to all it scored; None where values differ or are few.
 
     `counts` says how many scored items got which value; unscored items are not among them.
     """
-    if len(counts) != 1:
+    if len(value_counts) != 1:
         return None
-    ((value, items),) = counts.items()
-    if items < ENOUGH:
+    ((only_value, item_count),) = value_counts.items()
+    if item_count < ENOUGH_ITEMS:
         return None
-    return _of_pairs(value, items) if isinstance(value, PairOutcome) else _of_items(value, items)
+    return (
+        _constant_pairs_message(only_value, item_count)
+        if isinstance(only_value, PairOutcome)
+        else _constant_items_message(only_value, item_count)
+    )
 
 
 class ValueCounts:
     """Counts values as they come, until two of them differ: what comes later changes nothing."""
 
-    def __init__(self, known: Mapping[Value, int] | None = None) -> None:
-        self._counts: Counter[Value] = Counter(known or {})
+    def __init__(self, initial_counts: Mapping[JudgeValue, int] | None = None) -> None:
+        self._value_counts: Counter[JudgeValue] = Counter(initial_counts or {})
 
-    def add(self, values: Iterable[Value | None]) -> None:
+    def add_values(self, values: Iterable[JudgeValue | None]) -> None:
         """Count values; None is unscored and not counted."""
-        if len(self._counts) < 2:
-            self._counts.update(value for value in values if value is not None)
+        if len(self._value_counts) < 2:
+            self._value_counts.update(judge_value for judge_value in values if judge_value is not None)
 
-    def plain(self) -> list[tuple[Value, int]]:
+    def as_json_pairs(self) -> list[tuple[JudgeValue, int]]:
         """Values with their numbers, ready for JSON."""
-        return list(self._counts.items())
+        return list(self._value_counts.items())
 
     @property
     def notice(self) -> Message | None:
         """See `constant_notice`."""
-        return constant_notice(self._counts)
+        return constant_notice(self._value_counts)
 
 
 class NoticeLog:
     """What a log says of it: one line where it begins, one where it is over, nothing in between."""
 
     def __init__(self) -> None:
-        self._standing = False
+        self._notice_active = False
 
-    def line(self, notice: Message | None) -> str:
+    def log_line(self, notice: Message | None) -> str:
         """The line that the notice of now is worth; "" where nothing has changed."""
-        changed, self._standing = (notice is not None) != self._standing, notice is not None
-        if not changed:
+        has_changed, self._notice_active = (notice is not None) != self._notice_active, notice is not None
+        if not has_changed:
             return ""
-        return warning_line(notice) if notice else f"{OVER.zh} | {OVER.en}"
+        return warning_line(notice) if notice else f"{WARNING_WITHDRAWN.zh} | {WARNING_WITHDRAWN.en}"
 
 
 def warning_line(notice: Message) -> str:
@@ -71,24 +75,24 @@ def warning_line(notice: Message) -> str:
     return f"警告：{notice.zh} | Warning: {notice.en}"
 
 
-def _of_items(value: float, items: int) -> Message:
+def _constant_items_message(only_value: float, item_count: int) -> Message:
     return Message(
-        f"The judge gave {value:g} to all of the first {items:,} items that it scored; a judge that never "
+        f"The judge gave {only_value:g} to all of the first {item_count:,} items that it scored; a judge that never "
         "differs cannot tell good from bad.",
-        f"裁判给已评的前 {items:,} 条打的都是 {value:g}；分数从不变化的裁判分不出好坏。",
+        f"裁判给已评的前 {item_count:,} 条打的都是 {only_value:g}；分数从不变化的裁判分不出好坏。",
     )
 
 
-def _of_pairs(outcome: PairOutcome, items: int) -> Message:
+def _constant_pairs_message(outcome: PairOutcome, item_count: int) -> Message:
     if outcome is PairOutcome.TIE:
         return Message(
-            f"The judge called all of the first {items:,} pairs a tie; a judge that never differs cannot "
+            f"The judge called all of the first {item_count:,} pairs a tie; a judge that never differs cannot "
             "tell which greeting is better.",
-            f"裁判把已评的前 {items:,} 对都判为平局；结论从不变化的裁判分不出哪条更好。",
+            f"裁判把已评的前 {item_count:,} 对都判为平局；结论从不变化的裁判分不出哪条更好。",
         )
     en, zh = ("first", "前") if outcome is PairOutcome.A else ("second", "后")
     return Message(
-        f"The judge preferred the {en} greeting in all of the first {items:,} pairs; look whether it really "
+        f"The judge preferred the {en} greeting in all of the first {item_count:,} pairs; look whether it really "
         "is the better one in each.",
-        f"裁判在已评的前 {items:,} 对里都选了{zh}一条；请核对是不是每一对都真的{zh}一条更好。",
+        f"裁判在已评的前 {item_count:,} 对里都选了{zh}一条；请核对是不是每一对都真的{zh}一条更好。",
     )

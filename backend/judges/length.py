@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from backend.judges.base import EMPTY, Draft, Sample, version_of
-from backend.text import length
+from backend.judges.base import EMPTY_GREETING, Judgment, Sample, version_of
+from backend.text import count_characters
 from backend.vocabulary import Scale
 
 
@@ -14,10 +14,10 @@ class LengthJudge:
     version = version_of({"judge": "length", "revision": 1})
     scale = Scale.SCORE
 
-    async def score(self, batch: Sequence[Sample]) -> list[Draft]:
+    async def score(self, samples: Sequence[Sample]) -> list[Judgment]:
         """Characters of each greeting; an empty greeting is unscored."""
-        return [_draft(length(sample.greeting)) for sample in batch]
+        return [_length_judgment(count_characters(sample.greeting)) for sample in samples]
 
 
-def _draft(count: int) -> Draft:
-    return Draft(float(count), f"{count} 字") if count else EMPTY
+def _length_judgment(character_count: int) -> Judgment:
+    return Judgment(float(character_count), f"{character_count} 字") if character_count else EMPTY_GREETING

@@ -6,88 +6,109 @@ from typing import Any
 
 import numpy as np
 
-from backend.judges.base import Draft
-from backend.judges.crossfit import CrossFitJudge, Floats, LazyJudge, Matrix, TrainingPool, crossfit, version
+from backend.judges.base import Judgment
+from backend.judges.crossfit import (
+    CrossFitJudge,
+    FloatArray,
+    LazyJudge,
+    SparseMatrix,
+    TrainingPool,
+    crossfit_version,
+    fit_crossfit,
+)
 
-ORDERS = (1, 3)
+NGRAM_ORDERS = (1, 3)
 MIN_TEXTS = 2
-SHOWN = 3
-CONFIG = {"revision": 1, "orders": ORDERS, "min_texts": MIN_TEXTS}
-UNKNOWN = Draft(None, "没有一个字词在训练数据中出现过，无法评分")
+SHOWN_NGRAMS = 3
+NGRAM_CONFIG = {"revision": 1, "orders": NGRAM_ORDERS, "min_texts": MIN_TEXTS}
+NO_KNOWN_NGRAM = Judgment(None, "没有一个字词在训练数据中出现过，无法评分")
 
 
 @dataclass(frozen=True)
-class Tfidf:
+class TfidfScaling:
     """Sublinear TF-IDF of unit length; n-grams that are too rare in the training texts count nothing."""
 
-    idf: Floats
+    idf_weights: FloatArray
 
-    def apply(self, raw: Matrix) -> Matrix:
+    def apply(self, raw_features: SparseMatrix) -> SparseMatrix:
         """Scaled counts (texts x n-grams)."""
         from sklearn.preprocessing import normalize
 
-        scaled = raw.astype(float)
-        scaled.data = 1 + np.log(scaled.data)
-        return normalize(scaled.multiply(self.idf).tocsr())
+        scaled_features = raw_features.astype(float)
+        scaled_features.data = 1 + np.log(scaled_features.data)
+        return normalize(scaled_features.multiply(self.idf_weights).tocsr())
 
 
 @dataclass(frozen=True)
-class Ngrams:
+class NgramFeatures:
     """Counts of a fixed list of character n-grams."""
 
-    grams: tuple[str, ...]
+    ngrams: tuple[str, ...]
 
-    def raw(self, texts: Sequence[str]) -> Matrix:
+    def raw_features(self, texts: Sequence[str]) -> SparseMatrix:
         """Counts (texts x n-grams)."""
-        return _counter(self.grams).transform(texts)
+        return _ngram_counter(self.ngrams).transform(texts)
 
-    def explain(self, contributions: Matrix, total: float) -> Draft:
+    def explain(self, contributions: SparseMatrix, total_logit: float) -> Judgment:
         """Names the n-grams that speak most for and most against the greeting."""
-        parts = zip(contributions.data, contributions.indices, strict=True)
-        known = sorted((float(part), self.grams[i]) for part, i in parts if part)
-        if not known:
-            return UNKNOWN
-        up = [(gram, part) for part, gram in reversed(known[-SHOWN:]) if part > 0]
-        down = [(gram, part) for part, gram in known[:SHOWN] if part < 0]
-        said = [_named("加分", up), _named("减分", down)]
-        return Draft(total, "；".join(filter(None, said)), {"up": up, "down": down})
+        indexed_contributions = zip(contributions.data, contributions.indices, strict=True)
+        known_ngrams = sorted(
+            (float(contribution), self.ngrams[ngram_index])
+            for contribution, ngram_index in indexed_contributions
+            if contribution
+        )
+        if not known_ngrams:
+            return NO_KNOWN_NGRAM
+        supporting = [
+            (ngram, contribution) for contribution, ngram in reversed(known_ngrams[-SHOWN_NGRAMS:]) if contribution > 0
+        ]
+        opposing = [(ngram, contribution) for contribution, ngram in known_ngrams[:SHOWN_NGRAMS] if contribution < 0]
+        explanation_parts = [_ngram_list("加分", supporting), _ngram_list("减分", opposing)]
+        return Judgment(total_logit, "；".join(filter(None, explanation_parts)), {"up": supporting, "down": opposing})
 
 
 def fit_ngram(pool: TrainingPool) -> CrossFitJudge:
     """Cross-fit the n-gram judge on the pool (about 5 s for 6,000 pairs on two cores)."""
-    return crossfit("ngram", CONFIG, pool, Ngrams(_repeated(pool.texts)), _tfidf)
+    return fit_crossfit("ngram", NGRAM_CONFIG, pool, NgramFeatures(_repeated_ngrams(pool.texts)), _fit_tfidf)
 
 
 def lazy_ngram(pool: TrainingPool) -> LazyJudge:
     """The same judge, fitted when it first scores."""
-    return LazyJudge("ngram", version("ngram", CONFIG, pool), lambda: fit_ngram(pool))
+    return LazyJudge("ngram", crossfit_version("ngram", NGRAM_CONFIG, pool), lambda: fit_ngram(pool))
 
 
-def _repeated(texts: Sequence[str]) -> tuple[str, ...]:
+def _repeated_ngrams(texts: Sequence[str]) -> tuple[str, ...]:
     """N-grams of at least MIN_TEXTS texts; all of them where none is (CountVectorizer needs one)."""
     if not texts:
         return ()
-    counter = _counter()
-    found = _document_frequency(counter.fit_transform(texts))
-    names = counter.get_feature_names_out()
-    return tuple(map(str, names[found >= MIN_TEXTS] if (found >= MIN_TEXTS).any() else names))
+    ngram_counter = _ngram_counter()
+    document_counts = _document_frequency(ngram_counter.fit_transform(texts))
+    ngram_names = ngram_counter.get_feature_names_out()
+    return tuple(
+        map(
+            str,
+            ngram_names[document_counts >= MIN_TEXTS] if (document_counts >= MIN_TEXTS).any() else ngram_names,
+        )
+    )
 
 
-def _counter(grams: Sequence[str] | None = None) -> Any:
+def _ngram_counter(ngrams: Sequence[str] | None = None) -> Any:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    return CountVectorizer(analyzer="char", ngram_range=ORDERS, lowercase=False, vocabulary=grams)
+    return CountVectorizer(analyzer="char", ngram_range=NGRAM_ORDERS, lowercase=False, vocabulary=ngrams)
 
 
-def _tfidf(raw: Matrix) -> Tfidf:
-    texts, found = raw.shape[0], _document_frequency(raw)
-    return Tfidf(np.where(found >= MIN_TEXTS, 1 + np.log((1 + texts) / (1 + found)), 0.0))
+def _fit_tfidf(raw_features: SparseMatrix) -> TfidfScaling:
+    text_count, document_counts = raw_features.shape[0], _document_frequency(raw_features)
+    return TfidfScaling(
+        np.where(document_counts >= MIN_TEXTS, 1 + np.log((1 + text_count) / (1 + document_counts)), 0.0)
+    )
 
 
-def _document_frequency(raw: Matrix) -> Floats:
-    return np.asarray((raw > 0).sum(axis=0), dtype=float).ravel()
+def _document_frequency(raw_features: SparseMatrix) -> FloatArray:
+    return np.asarray((raw_features > 0).sum(axis=0), dtype=float).ravel()
 
 
-def _named(title: str, grams: Sequence[tuple[str, float]]) -> str:
-    shown = "".join(f"“{gram}”" for gram, _ in grams if gram.isprintable())
-    return f"{title}：{shown}" if shown else ""
+def _ngram_list(title: str, weighted_ngrams: Sequence[tuple[str, float]]) -> str:
+    quoted_ngrams = "".join(f"“{ngram}”" for ngram, _ in weighted_ngrams if ngram.isprintable())
+    return f"{title}：{quoted_ngrams}" if quoted_ngrams else ""

@@ -4,22 +4,49 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from backend.judges.asking import Model, greeting, guarded, prompt_file, request, sent, together, trace, why
-from backend.judges.base import PairDraft, PairOutcome, PairSample, version_of
-from backend.llm.ask import Answer
-from backend.llm.fields import choice, explanation
+from backend.judges.asking import (
+    JudgeModel,
+    answer_details,
+    failure_reason,
+    gather_all,
+    prompt_template,
+    run_guarded,
+    sent_text,
+    untrusted_greeting,
+    untrusted_request,
+)
+from backend.judges.base import PairJudgment, PairOutcome, PairSample, version_of
+from backend.llm.ask import StructuredAnswer
+from backend.llm.fields import choice_field, explanation_field
 from backend.llm.messages import ChatMessage
-from backend.llm.schema import instruction
-from backend.text import squeeze
+from backend.llm.schema import reply_instruction
+from backend.text import strip_white_space
 
-_FIRST = ("甲", "祝福语甲", "祝福甲", "第一条", "前者", "first", "a", "1", "一")
-_SECOND = ("乙", "祝福语乙", "祝福乙", "第二条", "后者", "second", "b", "2", "二")
-_TIE = ("平", "平手", "平局", "相当", "一样", "一样好", "难分高下", "不分上下", "tie", "draw", "equal", "0")
-FIELDS = (
-    explanation(hint="一两句话的理由，引用关键的词句"),
-    choice(
+_FIRST_WORDS = ("甲", "祝福语甲", "祝福甲", "第一条", "前者", "first", "a", "1", "一")
+_SECOND_WORDS = ("乙", "祝福语乙", "祝福乙", "第二条", "后者", "second", "b", "2", "二")
+_TIE_WORDS = (
+    "平",
+    "平手",
+    "平局",
+    "相当",
+    "一样",
+    "一样好",
+    "难分高下",
+    "不分上下",
+    "tie",
+    "draw",
+    "equal",
+    "0",
+)
+REPLY_FIELDS = (
+    explanation_field(hint="一两句话的理由，引用关键的词句"),
+    choice_field(
         "better",
-        {**dict.fromkeys(_FIRST, "甲"), **dict.fromkeys(_SECOND, "乙"), **dict.fromkeys(_TIE, "平")},
+        {
+            **dict.fromkeys(_FIRST_WORDS, "甲"),
+            **dict.fromkeys(_SECOND_WORDS, "乙"),
+            **dict.fromkeys(_TIE_WORDS, "平"),
+        },
         "更好",
         "胜者",
         "结论",
@@ -27,22 +54,22 @@ FIELDS = (
         "判定",
         "winner",
         "verdict",
-        weak=("答案", "结果", "answer", "result"),
+        weak_names=("答案", "结果", "answer", "result"),
         hint="更好的一条，难分高下时为平",
-        tie="平",
+        tie_value="平",
     ),
 )
-_IN_ORDER = {"甲": PairOutcome.A, "乙": PairOutcome.B, "平": PairOutcome.TIE}
-_SWAPPED = {"甲": PairOutcome.B, "乙": PairOutcome.A, "平": PairOutcome.TIE}
-EMPTY = PairDraft(None, False, ("祝福语为空，无法比较",))
-EQUAL = PairDraft(PairOutcome.TIE, False, ("两条祝福语文字相同",))
+_OUTCOME_IN_ORDER = {"甲": PairOutcome.A, "乙": PairOutcome.B, "平": PairOutcome.TIE}
+_OUTCOME_SWAPPED = {"甲": PairOutcome.B, "乙": PairOutcome.A, "平": PairOutcome.TIE}
+EMPTY_PAIR = PairJudgment(None, False, ("祝福语为空，无法比较",))
+EQUAL_PAIR = PairJudgment(PairOutcome.TIE, False, ("两条祝福语文字相同",))
 
 
 @dataclass(frozen=True)
 class PairwiseJudge:
     """Two calls a pair. A greeting wins only if it wins in both places; opposite winners are a flip."""
 
-    model: Model
+    model: JudgeModel
     name: str = "pairwise"
 
     @cached_property
@@ -51,56 +78,69 @@ class PairwiseJudge:
         return version_of(
             {
                 "judge": "pairwise",
-                "prompt": prompt_file("pairwise").hash,
-                "asked": instruction(FIELDS),
+                "prompt": prompt_template("pairwise").template_hash,
+                "asked": reply_instruction(REPLY_FIELDS),
                 "model": self.model.identity,
             }
         )
 
     def preview(self, sample: PairSample) -> list[str]:
         """What would be sent for this pair, call by call."""
-        return [sent(message, FIELDS) for message in self._messages(sample)]
+        return [sent_text(message, REPLY_FIELDS) for message in self._ordered_messages(sample)]
 
-    async def compare(self, prompt: str, first: str, second: str) -> PairDraft:
+    async def compare(self, prompt: str, first_greeting: str, second_greeting: str) -> PairJudgment:
         """The better one, a tie, or unscored. Raises LLMError only where it ends the whole run."""
-        return await guarded(self._compare, PairSample(prompt, first, second), _unscored)
+        return await run_guarded(
+            self._compare_sample, PairSample(prompt, first_greeting, second_greeting), _unscored_pair
+        )
 
-    async def _compare(self, sample: PairSample) -> PairDraft:
-        if not squeeze(sample.first) or not squeeze(sample.second):
-            return EMPTY
-        if squeeze(sample.first) == squeeze(sample.second):
-            return EQUAL
-        answers = await together(*(self.model.ask(message, FIELDS) for message in self._messages(sample)))
-        return _combined(*answers)
+    async def _compare_sample(self, sample: PairSample) -> PairJudgment:
+        if not strip_white_space(sample.first_greeting) or not strip_white_space(sample.second_greeting):
+            return EMPTY_PAIR
+        if strip_white_space(sample.first_greeting) == strip_white_space(sample.second_greeting):
+            return EQUAL_PAIR
+        answers = await gather_all(
+            *(self.model.ask_for_fields(message, REPLY_FIELDS) for message in self._ordered_messages(sample))
+        )
+        return _combine_answers(*answers)
 
-    def _messages(self, sample: PairSample) -> tuple[ChatMessage, ChatMessage]:
+    def _ordered_messages(self, sample: PairSample) -> tuple[ChatMessage, ChatMessage]:
         return (
-            self._message(sample.prompt, sample.first, sample.second),
-            self._message(sample.prompt, sample.second, sample.first),
+            self._build_message(sample.prompt, sample.first_greeting, sample.second_greeting),
+            self._build_message(sample.prompt, sample.second_greeting, sample.first_greeting),
         )
 
-    def _message(self, prompt: str, first: str, second: str) -> ChatMessage:
-        return self.model.message(
-            prompt_file("pairwise"), prompt=request(prompt), first=greeting(first), second=greeting(second)
+    def _build_message(self, prompt: str, first_greeting: str, second_greeting: str) -> ChatMessage:
+        return self.model.build_message(
+            prompt_template("pairwise"),
+            prompt=untrusted_request(prompt),
+            first=untrusted_greeting(first_greeting),
+            second=untrusted_greeting(second_greeting),
         )
 
 
-def _combined(in_order: Answer, swapped: Answer) -> PairDraft:
-    details = trace(in_order, swapped)
-    if in_order.value is None or swapped.value is None:
-        failed = in_order if in_order.value is None else swapped
-        return PairDraft(None, False, (why(failed),), details)
-    votes = (_IN_ORDER[in_order.value["better"]], _SWAPPED[swapped.value["better"]])
-    flip = set(votes) == {PairOutcome.A, PairOutcome.B}
+def _combine_answers(answer_in_order: StructuredAnswer, answer_swapped: StructuredAnswer) -> PairJudgment:
+    details = answer_details(answer_in_order, answer_swapped)
+    if answer_in_order.field_values is None or answer_swapped.field_values is None:
+        failed_answer = answer_in_order if answer_in_order.field_values is None else answer_swapped
+        return PairJudgment(None, False, (failure_reason(failed_answer),), details)
+    votes = (
+        _OUTCOME_IN_ORDER[answer_in_order.field_values["better"]],
+        _OUTCOME_SWAPPED[answer_swapped.field_values["better"]],
+    )
+    is_flip = set(votes) == {PairOutcome.A, PairOutcome.B}
     outcome = votes[0] if votes[0] == votes[1] else PairOutcome.TIE
-    reasons = (*_told(in_order.value, "甲为 A"), *_told(swapped.value, "甲为 B"))
-    told = ("交换位置后结论相反，按平局计",) if flip else ()
-    return PairDraft(outcome, flip, (*told, *reasons), {**details, "votes": [vote.value for vote in votes]})
+    reasons = (
+        *_position_explanation(answer_in_order.field_values, "甲为 A"),
+        *_position_explanation(answer_swapped.field_values, "甲为 B"),
+    )
+    flip_notes = ("交换位置后结论相反，按平局计",) if is_flip else ()
+    return PairJudgment(outcome, is_flip, (*flip_notes, *reasons), {**details, "votes": [vote.value for vote in votes]})
 
 
-def _told(value: dict[str, Any], place: str) -> tuple[str, ...]:
-    return (f"（{place}）{value['explanation']}",) if value.get("explanation") else ()
+def _position_explanation(field_values: dict[str, Any], position_note: str) -> tuple[str, ...]:
+    return (f"（{position_note}）{field_values['explanation']}",) if field_values.get("explanation") else ()
 
 
-def _unscored(reason: str) -> PairDraft:
-    return PairDraft(None, False, (reason,))
+def _unscored_pair(reason: str) -> PairJudgment:
+    return PairJudgment(None, False, (reason,))

@@ -7,41 +7,41 @@ from typing import Any, Protocol
 
 from backend.errors import UserError
 from backend.judges.asking import (
-    Model,
-    each,
-    greeting,
-    prompt_file,
-    readable,
-    request,
-    sent,
-    together,
-    trace,
-    why,
+    JudgeModel,
+    answer_details,
+    failure_reason,
+    gather_all,
+    process_each,
+    prompt_template,
+    sent_text,
+    shorten_text,
+    untrusted_greeting,
+    untrusted_request,
 )
-from backend.judges.base import EMPTY, Draft, Sample, unscored, version_of
-from backend.llm.ask import Answer
-from backend.llm.fields import Field, explanation, texts, verdict
+from backend.judges.base import EMPTY_GREETING, Judgment, Sample, unscored_judgment, version_of
+from backend.llm.ask import StructuredAnswer
+from backend.llm.fields import FieldSpec, explanation_field, text_list_field, verdict_field
 from backend.llm.messages import ChatMessage
-from backend.llm.prompts import Untrusted
-from backend.llm.schema import instruction
-from backend.text import squeeze
+from backend.llm.prompts import UntrustedText
+from backend.llm.schema import reply_instruction
+from backend.text import strip_white_space
 from backend.vocabulary import Scale
 
-ROLES = ("positive", "negative", "judge", "reflect")
-STATEMENTS, STATEMENT = 20, 200
-MERITS = (texts("merits", "优点", "positive", "advantages", hint="优点的列表，没有则为空"),)
-FAULTS = (texts("faults", "缺点", "negative", "problems", hint="缺点的列表，没有则为空"),)
-VERDICT = (explanation(hint="一两句话的理由，点出采信的关键意见"), verdict())
-FINAL = (
-    explanation(hint="维持或推翻初判的理由", required=True),
-    verdict(hint="最终结论，1 表示优秀，0 表示不优秀"),
+PANEL_ROLES = ("positive", "negative", "judge", "reflect")
+MAX_STATEMENTS, STATEMENT_CHARACTERS = 20, 200
+MERIT_FIELDS = (text_list_field("merits", "优点", "positive", "advantages", hint="优点的列表，没有则为空"),)
+FAULT_FIELDS = (text_list_field("faults", "缺点", "negative", "problems", hint="缺点的列表，没有则为空"),)
+VERDICT_FIELDS = (explanation_field(hint="一两句话的理由，点出采信的关键意见"), verdict_field())
+FINAL_FIELDS = (
+    explanation_field(hint="维持或推翻初判的理由", required=True),
+    verdict_field(hint="最终结论，1 表示优秀，0 表示不优秀"),
 )
-NONE = "（无）"
-LATER = "（上一步的结果会放在这里）"
-NOBODY = "（没有初判。请直接根据原文和双方意见给出结论。）"
-RULE = 1
+NONE_TEXT = "（无）"
+LATER_TEXT = "（上一步的结果会放在这里）"
+NO_FIRST_VERDICT = "（没有初判。请直接根据原文和双方意见给出结论。）"
+COUNTING_RULE = 1
 """Of deciding without a judge; raise it when the rule changes."""
-SOUGHT = "（检索到的范例会放在这里）"
+EXAMPLES_TEXT = "（检索到的范例会放在这里）"
 
 
 class Retriever(Protocol):
@@ -70,7 +70,7 @@ class NoExamples:
 
 
 @dataclass(frozen=True)
-class Agents:
+class PanelAgents:
     """Which agents take part (switched off one by one in ablations).
 
     Without the judge the reviewer decides alone, from both lists and no first verdict. Without judge and
@@ -97,9 +97,9 @@ class PanelJudge:
     `others` holds the models of agents (see ROLES) that do not ask `model`.
     """
 
-    model: Model
-    agents: Agents = Agents()
-    others: Mapping[str, Model] = field(default_factory=dict)
+    model: JudgeModel
+    agents: PanelAgents = PanelAgents()
+    others: Mapping[str, JudgeModel] = field(default_factory=dict)
     retriever: Retriever = field(default_factory=NoExamples)
     name: str = "panel"
     scale: Scale = Scale.BINARY
@@ -107,152 +107,202 @@ class PanelJudge:
     @cached_property
     def version(self) -> str:
         """Hash of model, prompts, agents and retrieval."""
-        others = {role: model.identity for role, model in sorted(self.others.items())}
+        other_identities = {agent_role: agent_model.identity for agent_role, agent_model in sorted(self.others.items())}
         return version_of(
             {
                 "judge": "panel",
-                "prompts": [prompt_file(f"panel_{name}").hash for name in ROLES],
+                "prompts": [prompt_template(f"panel_{role_name}").template_hash for role_name in PANEL_ROLES],
                 "agents": [self.agents.positive, self.agents.negative, self.agents.reflect],
-                **({} if self.agents.judge else {"without": "judge", "rule": RULE}),
+                **({} if self.agents.judge else {"without": "judge", "rule": COUNTING_RULE}),
                 "retriever": self.retriever.version,
-                "asked": [instruction(fields) for fields in (MERITS, FAULTS, VERDICT, FINAL)],
+                "asked": [
+                    reply_instruction(field_specs)
+                    for field_specs in (MERIT_FIELDS, FAULT_FIELDS, VERDICT_FIELDS, FINAL_FIELDS)
+                ],
                 "model": self.model.identity,
-                **({"others": others} if others else {}),
+                **({"others": other_identities} if other_identities else {}),
             }
         )
 
     def preview(self, sample: Sample) -> list[str]:
         """What would be sent for this sample, call by call, as far as it is known beforehand."""
-        examples = NONE if isinstance(self.retriever, NoExamples) else SOUGHT
-        case = _Case(self.model, self.others, sample, examples)
-        shown = []
+        examples_text = NONE_TEXT if isinstance(self.retriever, NoExamples) else EXAMPLES_TEXT
+        panel_case = _PanelCase(self.model, self.others, sample, examples_text)
+        previewed_texts = []
         if self.agents.positive:
-            shown.append(sent(case.message("positive"), MERITS))
+            previewed_texts.append(sent_text(panel_case.build_message("positive"), MERIT_FIELDS))
         if self.agents.negative:
-            shown.append(sent(case.message("negative"), FAULTS))
+            previewed_texts.append(sent_text(panel_case.build_message("negative"), FAULT_FIELDS))
         if self.agents.judge:
-            shown.append(sent(case.message("judge", statements=LATER), VERDICT))
+            previewed_texts.append(sent_text(panel_case.build_message("judge", statements=LATER_TEXT), VERDICT_FIELDS))
         if self.agents.reflect:
-            shown.append(sent(case.message("reflect", statements=LATER, first_verdict=LATER), FINAL))
-        return shown
+            previewed_texts.append(
+                sent_text(
+                    panel_case.build_message("reflect", statements=LATER_TEXT, first_verdict=LATER_TEXT),
+                    FINAL_FIELDS,
+                )
+            )
+        return previewed_texts
 
-    async def score(self, batch: Sequence[Sample]) -> list[Draft]:
+    async def score(self, samples: Sequence[Sample]) -> list[Judgment]:
         """One verdict per sample. Raises LLMError only where it ends the whole run."""
-        return await each(self._one, batch, unscored)
+        return await process_each(self._judge_sample, samples, unscored_judgment)
 
-    async def _one(self, sample: Sample) -> Draft:
-        if not squeeze(sample.greeting):
-            return EMPTY
+    async def _judge_sample(self, sample: Sample) -> Judgment:
+        if not strip_white_space(sample.greeting):
+            return EMPTY_GREETING
         examples = await self.retriever.examples(sample.prompt, sample.greeting)
-        case = _Case(self.model, self.others, sample, _listed(examples))
-        kept = _Kept()
+        panel_case = _PanelCase(self.model, self.others, sample, _list_examples(examples))
+        panel_record = _PanelRecord()
         if examples:
-            kept.details["examples"] = [[one.prompt, one.greeting] for one in examples]
-        for role, answers in zip(("褒方", "贬方"), await self._debate(case), strict=True):
-            if kept.add(role, answers) is None:
-                return kept.draft()
-        statements = Untrusted(_statements(kept.details), "意见")
-        first: dict[str, Any] | None = None
-        told: str | Untrusted = NOBODY
+            panel_record.details["examples"] = [[example.prompt, example.greeting] for example in examples]
+        for role_label, answers in zip(("褒方", "贬方"), await self._collect_opinions(panel_case), strict=True):
+            if panel_record.add_answers(role_label, answers) is None:
+                return panel_record.judgment()
+        statements_text = UntrustedText(_list_statements(panel_record.details), "意见")
+        first_verdict: dict[str, Any] | None = None
+        first_verdict_text: str | UntrustedText = NO_FIRST_VERDICT
         if self.agents.judge:
-            first = kept.add("评审", [await case.ask("judge", VERDICT, statements=statements)])
-            if first is None:
-                return kept.draft()
-            kept.details["first"] = first
-            told = Untrusted(f"结论：{first['verdict']}\n理由：{first.get('explanation', NONE)}", "初判")
+            first_verdict = panel_record.add_answers(
+                "评审", [await panel_case.ask_for_fields("judge", VERDICT_FIELDS, statements=statements_text)]
+            )
+            if first_verdict is None:
+                return panel_record.judgment()
+            panel_record.details["first"] = first_verdict
+            first_verdict_text = UntrustedText(
+                f"结论：{first_verdict['verdict']}\n理由：{first_verdict.get('explanation', NONE_TEXT)}",
+                "初判",
+            )
         if not self.agents.reflect:
-            return kept.draft(first or _counted(kept.details))
-        final = kept.add(
-            "复核", [await case.ask("reflect", FINAL, statements=statements, first_verdict=told)]
+            return panel_record.judgment(first_verdict or _counted_verdict(panel_record.details))
+        final_verdict = panel_record.add_answers(
+            "复核",
+            [
+                await panel_case.ask_for_fields(
+                    "reflect", FINAL_FIELDS, statements=statements_text, first_verdict=first_verdict_text
+                )
+            ],
         )
-        if final is None:
-            return kept.draft()
-        return kept.draft(final) if first is None else kept.draft(first, final)
+        if final_verdict is None:
+            return panel_record.judgment()
+        return (
+            panel_record.judgment(final_verdict)
+            if first_verdict is None
+            else panel_record.judgment(first_verdict, final_verdict)
+        )
 
-    async def _debate(self, case: "_Case") -> tuple[list[Answer], list[Answer]]:
-        wanted = (self.agents.positive, self.agents.negative)
-        calls = [
-            case.ask(role, fields)
-            for role, fields, wish in zip(("positive", "negative"), (MERITS, FAULTS), wanted, strict=True)
-            if wish
+    async def _collect_opinions(
+        self, panel_case: "_PanelCase"
+    ) -> tuple[list[StructuredAnswer], list[StructuredAnswer]]:
+        active_roles = (self.agents.positive, self.agents.negative)
+        opinion_calls = [
+            panel_case.ask_for_fields(agent_role, field_specs)
+            for agent_role, field_specs, is_active in zip(
+                ("positive", "negative"), (MERIT_FIELDS, FAULT_FIELDS), active_roles, strict=True
+            )
+            if is_active
         ]
-        answers = iter(await together(*calls))
-        return [next(answers)] if wanted[0] else [], [next(answers)] if wanted[1] else []
+        answers = iter(await gather_all(*opinion_calls))
+        return [next(answers)] if active_roles[0] else [], [next(answers)] if active_roles[1] else []
 
 
 @dataclass(frozen=True)
-class _Case:
+class _PanelCase:
     """One greeting before the panel."""
 
-    model: Model
-    others: Mapping[str, Model]
+    model: JudgeModel
+    others: Mapping[str, JudgeModel]
     sample: Sample
-    examples: str | Untrusted
+    examples: str | UntrustedText
 
-    def message(self, role: str, **more: str | Untrusted) -> ChatMessage:
-        return self.model.message(
-            prompt_file(f"panel_{role}"),
-            prompt=request(self.sample.prompt),
-            greeting=greeting(self.sample.greeting),
+    def build_message(self, agent_role: str, **more: str | UntrustedText) -> ChatMessage:
+        return self.model.build_message(
+            prompt_template(f"panel_{agent_role}"),
+            prompt=untrusted_request(self.sample.prompt),
+            greeting=untrusted_greeting(self.sample.greeting),
             examples=self.examples,
             **more,
         )
 
-    async def ask(self, role: str, fields: Sequence[Field], **more: str | Untrusted) -> Answer:
-        return await self.others.get(role, self.model).ask(self.message(role, **more), fields)
+    async def ask_for_fields(
+        self, agent_role: str, field_specs: Sequence[FieldSpec], **more: str | UntrustedText
+    ) -> StructuredAnswer:
+        return await self.others.get(agent_role, self.model).ask_for_fields(
+            self.build_message(agent_role, **more), field_specs
+        )
 
 
-class _Kept:
+class _PanelRecord:
     """What was said so far, and by which calls."""
 
     def __init__(self) -> None:
-        self.answers: list[Answer] = []
+        self.answers: list[StructuredAnswer] = []
         self.details: dict[str, Any] = {}
-        self._failed = ""
+        self._failure_text = ""
 
-    def add(self, role: str, answers: Sequence[Answer]) -> dict[str, Any] | None:
+    def add_answers(self, role_label: str, answers: Sequence[StructuredAnswer]) -> dict[str, Any] | None:
         """Keep the answers of a role (none where it is switched off); None where one failed."""
         self.answers += answers
         for answer in answers:
-            if answer.value is None:
-                self._failed = f"{role}没有给出可用的答复：{why(answer)}"
+            if answer.field_values is None:
+                self._failure_text = f"{role_label}没有给出可用的答复：{failure_reason(answer)}"
                 return None
             self.details |= {
-                name: answer.value[name] for name in ("merits", "faults") if name in answer.value
+                list_name: answer.field_values[list_name]
+                for list_name in ("merits", "faults")
+                if list_name in answer.field_values
             }
-        return answers[0].value if answers else {}
+        return answers[0].field_values if answers else {}
 
-    def draft(self, first: dict[str, Any] | None = None, final: dict[str, Any] | None = None) -> Draft:
+    def judgment(
+        self, first_verdict: dict[str, Any] | None = None, final_verdict: dict[str, Any] | None = None
+    ) -> Judgment:
         """The draft from what is there: unscored, the first verdict, or the final one."""
-        details = {**self.details, **trace(*self.answers)}
-        if first is None or self._failed:
-            return Draft(None, self._failed, details)
-        last = final or first
-        if final is not None:
-            details |= {"final": final, "overturned": final["verdict"] != first["verdict"]}
-        reason = last.get("explanation", "")
+        details = {**self.details, **answer_details(*self.answers)}
+        if first_verdict is None or self._failure_text:
+            return Judgment(None, self._failure_text, details)
+        deciding_verdict = final_verdict or first_verdict
+        if final_verdict is not None:
+            details |= {
+                "final": final_verdict,
+                "overturned": final_verdict["verdict"] != first_verdict["verdict"],
+            }
+        reason_text = deciding_verdict.get("explanation", "")
         if details.get("overturned"):
-            reason = f"推翻初判：{reason}"
-        return Draft(float(last["verdict"]), reason, details)
+            reason_text = f"推翻初判：{reason_text}"
+        return Judgment(float(deciding_verdict["verdict"]), reason_text, details)
 
 
-def _counted(details: dict[str, Any]) -> dict[str, Any]:
+def _counted_verdict(details: dict[str, Any]) -> dict[str, Any]:
     """What the lists alone decide."""
-    merits, faults = len(details.get("merits", ())), len(details.get("faults", ()))
-    return {"verdict": int(merits > faults), "explanation": f"数出优点 {merits} 条、缺点 {faults} 条"}
+    merit_count, fault_count = len(details.get("merits", ())), len(details.get("faults", ()))
+    return {
+        "verdict": int(merit_count > fault_count),
+        "explanation": f"数出优点 {merit_count} 条、缺点 {fault_count} 条",
+    }
 
 
-def _listed(examples: Sequence[Sample]) -> str | Untrusted:
+def _list_examples(examples: Sequence[Sample]) -> str | UntrustedText:
     if not examples:
-        return NONE
-    lines = [f"{n}. 请求：{one.prompt}\n   祝福语：{one.greeting}" for n, one in enumerate(examples, 1)]
-    return Untrusted(readable("\n".join(lines)), "范例")
+        return NONE_TEXT
+    example_lines = [
+        f"{example_number}. 请求：{example.prompt}\n   祝福语：{example.greeting}"
+        for example_number, example in enumerate(examples, 1)
+    ]
+    return UntrustedText(shorten_text("\n".join(example_lines)), "范例")
 
 
-def _statements(details: dict[str, Any]) -> str:
-    sides = [("褒方", "merits"), ("贬方", "faults")]
-    return "\n".join(f"{role}：\n{_bullets(details[key])}" for role, key in sides if key in details) or NONE
+def _list_statements(details: dict[str, Any]) -> str:
+    role_lists = [("褒方", "merits"), ("贬方", "faults")]
+    return (
+        "\n".join(
+            f"{role_label}：\n{_bullet_list(details[list_key])}"
+            for role_label, list_key in role_lists
+            if list_key in details
+        )
+        or NONE_TEXT
+    )
 
 
-def _bullets(statements: Sequence[str]) -> str:
-    return "\n".join(f"- {one[:STATEMENT]}" for one in statements[:STATEMENTS]) or "- 没有"
+def _bullet_list(statements: Sequence[str]) -> str:
+    return "\n".join(f"- {statement[:STATEMENT_CHARACTERS]}" for statement in statements[:MAX_STATEMENTS]) or "- 没有"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Any
 
-TAIL = 300
+ERROR_TAIL = 300
 
 
 class PipeFailed(Exception):
@@ -23,60 +23,64 @@ class JsonPipe:
         self._command = list(command)
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
-        self._lock = threading.Lock()
-        self._running: _Running | None = None
+        self._request_lock = threading.Lock()
+        self._running_program: _HelperProgram | None = None
         self._closed = False
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def send_request(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to a request. Raises PipeFailed when a fresh program fails at it as well."""
-        with self._lock:
-            for last in (False, True):
+        with self._request_lock:
+            for is_last_try in (False, True):
                 try:
-                    return self._started().exchange(request, self._timeout_s)
+                    return self._started_program().exchange(request, self._timeout_s)
                 except PipeFailed:
-                    self._stop()
-                    if last or self._closed:
+                    self._stop_program()
+                    if is_last_try or self._closed:
                         raise
         raise AssertionError("unreachable")
 
     def close(self) -> None:
         """End the program for good, also in the middle of a request of another thread."""
         self._closed = True
-        running = self._running
-        if running is not None:
-            running.kill()
-        with self._lock:
-            self._stop()
+        running_program = self._running_program
+        if running_program is not None:
+            running_program.kill()
+        with self._request_lock:
+            self._stop_program()
 
-    def _started(self) -> "_Running":
+    def _started_program(self) -> "_HelperProgram":
         if self._closed:
             raise PipeFailed("it was ended")
-        if self._running is None:
-            self._running = _Running(self._command, self._start_timeout_s)
-        return self._running
+        if self._running_program is None:
+            self._running_program = _HelperProgram(self._command, self._start_timeout_s)
+        return self._running_program
 
-    def _stop(self) -> None:
-        if self._running is not None:
-            self._running.stop()
-            self._running = None
+    def _stop_program(self) -> None:
+        if self._running_program is not None:
+            self._running_program.stop()
+            self._running_program = None
 
 
-class _Running:
+class _HelperProgram:
     """One life of the program. A thread reads its output, so that waiting for a reply can time out."""
 
     def __init__(self, command: Sequence[str], timeout_s: float) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the program)
+        self._error_output = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the program)
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, encoding="utf-8"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._error_output,
+            encoding="utf-8",
         )
-        self._lines: queue.Queue[str] = queue.Queue()
+        self._output_lines: queue.Queue[str] = queue.Queue()
         assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
-        self._reader.start()
+        self._reader_thread = threading.Thread(target=self._read_output, args=(self._process.stdout,), daemon=True)
+        self._reader_thread.start()
         try:
-            ready = self._next(timeout_s)
-            if not ready.get("ready"):
-                raise PipeFailed(str(ready.get("error", "unexpected greeting")))
+            ready_message = self._next_reply(timeout_s)
+            if not ready_message.get("ready"):
+                raise PipeFailed(str(ready_message.get("error", "unexpected greeting")))
         except PipeFailed:
             self.stop()
             raise
@@ -88,11 +92,11 @@ class _Running:
             self._process.stdin.write(json.dumps(request, ensure_ascii=False) + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise PipeFailed(self._death()) from error
-        reply = self._next(timeout_s)
-        if reply.get("id") != request["id"]:
+            raise PipeFailed(self._death_reason()) from error
+        reply_object = self._next_reply(timeout_s)
+        if reply_object.get("id") != request["id"]:
             raise PipeFailed("its reply belongs to another request")
-        return reply
+        return reply_object
 
     def kill(self) -> None:
         """Kill the program; whoever waits for a reply learns of its end."""
@@ -102,39 +106,39 @@ class _Running:
         """Kill the program and give its pipes back."""
         self.kill()
         self._process.wait()
-        self._reader.join()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                _close(stream)
-        self._errors.close()
+        self._reader_thread.join()
+        for pipe_stream in (self._process.stdin, self._process.stdout):
+            if pipe_stream is not None:
+                _close_quietly(pipe_stream)
+        self._error_output.close()
 
-    def _read(self, output: IO[str]) -> None:
-        for line in output:
-            self._lines.put(line)
-        self._lines.put("")
+    def _read_output(self, output: IO[str]) -> None:
+        for output_line in output:
+            self._output_lines.put(output_line)
+        self._output_lines.put("")
 
-    def _next(self, timeout_s: float) -> dict[str, Any]:
+    def _next_reply(self, timeout_s: float) -> dict[str, Any]:
         try:
-            line = self._lines.get(timeout=timeout_s)
+            output_line = self._output_lines.get(timeout=timeout_s)
         except queue.Empty:
             raise PipeFailed(f"no reply within {timeout_s:g} s") from None
-        if not line:
-            raise PipeFailed(self._death())
+        if not output_line:
+            raise PipeFailed(self._death_reason())
         try:
-            reply = json.loads(line)
+            reply_object = json.loads(output_line)
         except ValueError:
-            raise PipeFailed(f"not a line of JSON: {line[:80]!r}") from None
-        if not isinstance(reply, dict):
-            raise PipeFailed(f"not a JSON object: {line[:80]!r}")
-        return reply
+            raise PipeFailed(f"not a line of JSON: {output_line[:80]!r}") from None
+        if not isinstance(reply_object, dict):
+            raise PipeFailed(f"not a JSON object: {output_line[:80]!r}")
+        return reply_object
 
-    def _death(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        told = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        return f"it ended with exit code {code}" + (f" ({told[-1][-TAIL:]})" if told else "")
+    def _death_reason(self) -> str:
+        exit_code = self._process.wait()
+        self._error_output.seek(0)
+        error_lines = self._error_output.read().decode("utf-8", "replace").strip().splitlines()
+        return f"it ended with exit code {exit_code}" + (f" ({error_lines[-1][-ERROR_TAIL:]})" if error_lines else "")
 
 
-def _close(stream: IO[str]) -> None:
+def _close_quietly(pipe_stream: IO[str]) -> None:
     with suppress(OSError):  # unsent bytes of a program that is gone
-        stream.close()
+        pipe_stream.close()

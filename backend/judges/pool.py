@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from backend.text import bucket, digest, squeeze
+from backend.text import assign_bucket, digest, strip_white_space
 
-FOLDS = 5
+FOLD_COUNT = 5
 
 
 @dataclass(frozen=True, order=True)
-class Pair:
+class TrainingPair:
     """Of two greetings for one request, the one that was preferred."""
 
     prompt: str
@@ -19,7 +19,7 @@ class Pair:
 
 
 @dataclass(frozen=True, order=True)
-class Label:
+class TrainingLabel:
     """A greeting that was called good, or not."""
 
     prompt: str
@@ -27,9 +27,9 @@ class Label:
     good: bool
 
 
-def fold_of(prompt: str) -> int:
+def fold_of_prompt(prompt: str) -> int:
     """The fold whose model scores this request."""
-    return bucket(prompt, FOLDS, salt="fold")
+    return assign_bucket(prompt, FOLD_COUNT, hash_salt="fold")
 
 
 @dataclass(frozen=True)
@@ -40,47 +40,74 @@ class TrainingPool:
     pairs of two equal texts say nothing and are dropped.
     """
 
-    pairs: Sequence[Pair] = ()
-    labels: Sequence[Label] = ()
+    pairs: Sequence[TrainingPair] = ()
+    labels: Sequence[TrainingLabel] = ()
 
     def __post_init__(self) -> None:
-        pairs = {Pair(squeeze(p.prompt), squeeze(p.chosen), squeeze(p.rejected)) for p in self.pairs}
-        labels = {Label(squeeze(one.prompt), squeeze(one.greeting), one.good) for one in self.labels}
-        telling = (p for p in pairs if p.chosen and p.rejected and p.chosen != p.rejected)
-        object.__setattr__(self, "pairs", tuple(sorted(telling)))
-        object.__setattr__(self, "labels", tuple(sorted(one for one in labels if one.greeting)))
+        squeezed_pairs = {
+            TrainingPair(
+                strip_white_space(pair.prompt),
+                strip_white_space(pair.chosen),
+                strip_white_space(pair.rejected),
+            )
+            for pair in self.pairs
+        }
+        squeezed_labels = {
+            TrainingLabel(strip_white_space(label.prompt), strip_white_space(label.greeting), label.good)
+            for label in self.labels
+        }
+        informative_pairs = (
+            pair for pair in squeezed_pairs if pair.chosen and pair.rejected and pair.chosen != pair.rejected
+        )
+        object.__setattr__(self, "pairs", tuple(sorted(informative_pairs)))
+        object.__setattr__(self, "labels", tuple(sorted(label for label in squeezed_labels if label.greeting)))
 
     @cached_property
     def digest(self) -> str:
         """Hash of the content."""
-        pairs = [part for p in self.pairs for part in (p.prompt, p.chosen, p.rejected)]
-        labels = [part for one in self.labels for part in (one.prompt, one.greeting, str(one.good))]
-        return digest(str(len(self.pairs)), *pairs, *labels)
+        pair_parts = [text_part for pair in self.pairs for text_part in (pair.prompt, pair.chosen, pair.rejected)]
+        label_parts = [
+            text_part for label in self.labels for text_part in (label.prompt, label.greeting, str(label.good))
+        ]
+        return digest(str(len(self.pairs)), *pair_parts, *label_parts)
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
         """Every greeting once, without white space, sorted."""
-        compared = {text for pair in self.pairs for text in (pair.chosen, pair.rejected)}
-        return tuple(sorted(compared | {label.greeting for label in self.labels}))
+        compared_texts = {greeting_text for pair in self.pairs for greeting_text in (pair.chosen, pair.rejected)}
+        return tuple(sorted(compared_texts | {label.greeting for label in self.labels}))
 
-    def without(self, fold: int) -> "TrainingPool":
+    def without_fold(self, fold_index: int) -> "TrainingPool":
         """What the model of `fold` may learn from: no request of the fold, and no text that occurs in it."""
-        inside = TrainingPool(
-            [pair for pair in self.pairs if fold_of(pair.prompt) == fold],
-            [label for label in self.labels if fold_of(label.prompt) == fold],
+        fold_pool = TrainingPool(
+            [pair for pair in self.pairs if fold_of_prompt(pair.prompt) == fold_index],
+            [label for label in self.labels if fold_of_prompt(label.prompt) == fold_index],
         )
-        held, pairs, labels = set(inside.texts), set(inside.pairs), set(inside.labels)
+        fold_texts, fold_pairs, fold_labels = (
+            set(fold_pool.texts),
+            set(fold_pool.pairs),
+            set(fold_pool.labels),
+        )
         return TrainingPool(
-            [p for p in self.pairs if p not in pairs and not {p.chosen, p.rejected} & held],
-            [one for one in self.labels if one not in labels and one.greeting not in held],
+            [
+                remaining_pair
+                for remaining_pair in self.pairs
+                if remaining_pair not in fold_pairs
+                and not {remaining_pair.chosen, remaining_pair.rejected} & fold_texts
+            ],
+            [
+                remaining_label
+                for remaining_label in self.labels
+                if remaining_label not in fold_labels and remaining_label.greeting not in fold_texts
+            ],
         )
 
-    def shortage(self, needed: int) -> str:
+    def shortage(self, minimum: int) -> str:
         """Why nothing can be learnt from this pool, in Chinese; empty when something can."""
-        kinds = {label.good for label in self.labels}
-        if len(self.pairs) + len(self.labels) >= needed and (self.pairs or len(kinds) == 2):
+        label_kinds = {label.good for label in self.labels}
+        if len(self.pairs) + len(self.labels) >= minimum and (self.pairs or len(label_kinds) == 2):
             return ""
         return (
-            f"训练数据不足：其他请求中至少需要 {needed} 条偏好对或标注，只有标注时须好坏皆有；"
+            f"训练数据不足：其他请求中至少需要 {minimum} 条偏好对或标注，只有标注时须好坏皆有；"
             f"现有 {len(self.pairs)} 对、{len(self.labels)} 条标注"
         )

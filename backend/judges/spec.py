@@ -21,22 +21,22 @@ class JudgeKind(StrEnum):
     REWARD_MODEL = "reward_model"
 
 
-EXAMPLES = frozenset({"examples", "embeddings", "index"})
+EXAMPLE_SETTINGS = frozenset({"examples", "embeddings", "index"})
 """How many examples a panel sees, the endpoint that embeds requests, and the index they come from."""
-_SAMPLING = frozenset({"temperature", "max_tokens", "seed"})
-_ALLOWED: dict[JudgeKind, frozenset[str]] = {
+_SAMPLING_SETTINGS = frozenset({"temperature", "max_tokens", "seed"})
+_ALLOWED_SETTINGS: dict[JudgeKind, frozenset[str]] = {
     JudgeKind.LENGTH: frozenset(),
     JudgeKind.STYLE: frozenset(),
     JudgeKind.NGRAM: frozenset(),
-    JudgeKind.PRINCIPLE: _SAMPLING | {"principles"},
-    JudgeKind.RUBRIC: _SAMPLING,
-    JudgeKind.PAIRWISE: _SAMPLING,
-    JudgeKind.PANEL: _SAMPLING | {"positive", "negative", "judge", "reflect", "endpoints"} | EXAMPLES,
+    JudgeKind.PRINCIPLE: _SAMPLING_SETTINGS | {"principles"},
+    JudgeKind.RUBRIC: _SAMPLING_SETTINGS,
+    JudgeKind.PAIRWISE: _SAMPLING_SETTINGS,
+    JudgeKind.PANEL: _SAMPLING_SETTINGS | {"positive", "negative", "judge", "reflect", "endpoints"} | EXAMPLE_SETTINGS,
     JudgeKind.REWARD_MODEL: frozenset({"path", "max_length"}),
 }
 TRAINED_HERE = frozenset({JudgeKind.LENGTH, JudgeKind.STYLE, JudgeKind.NGRAM})
 """Fitted to the corpus by themselves; they have no configuration."""
-ASKING = frozenset({JudgeKind.PRINCIPLE, JudgeKind.RUBRIC, JudgeKind.PAIRWISE, JudgeKind.PANEL})
+ASKING_KINDS = frozenset({JudgeKind.PRINCIPLE, JudgeKind.RUBRIC, JudgeKind.PAIRWISE, JudgeKind.PANEL})
 """They ask a language model and need an endpoint."""
 
 
@@ -51,24 +51,22 @@ class JudgeSpec:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name.strip()) <= 60 or not self.name.isprintable():
-            raise UserError(
-                "Give the judge a name of 1 to 60 characters.", "请填写裁判名称（1 到 60 个字符）。"
-            )
+            raise UserError("Give the judge a name of 1 to 60 characters.", "请填写裁判名称（1 到 60 个字符）。")
         if self.name in TRAINED_HERE and self.name != self.kind:
             raise UserError(
                 f"“{self.name}” is the name of a baseline; choose another.",
                 f"“{self.name}”是基线裁判的名称，请换一个。",
             )
-        unknown = sorted(self.config.keys() - _ALLOWED[self.kind])
-        if unknown:
+        unknown_settings = sorted(self.config.keys() - _ALLOWED_SETTINGS[self.kind])
+        if unknown_settings:
             raise UserError(
-                f"A judge of kind {self.kind} has no setting “{unknown[0]}”.",
-                f"{self.kind} 类裁判没有“{unknown[0]}”这项设置。",
+                f"A judge of kind {self.kind} has no setting “{unknown_settings[0]}”.",
+                f"{self.kind} 类裁判没有“{unknown_settings[0]}”这项设置。",
             )
 
-    def named(self, name: str) -> "JudgeSpec":
+    def with_name(self, new_name: str) -> "JudgeSpec":
         """The same judge under another name."""
-        return replace(self, name=name)
+        return replace(self, name=new_name)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -80,11 +78,16 @@ class JudgeSpec:
         }
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> Self:
+    def read(cls, stored_spec: Mapping[str, Any]) -> Self:
         """From what `plain` gave. Raises UserError where it is no judge."""
         try:
-            kind = JudgeKind(value["kind"])
-            return cls(kind, str(value["name"]), value.get("endpoint"), dict(value.get("config") or {}))
+            judge_kind = JudgeKind(stored_spec["kind"])
+            return cls(
+                judge_kind,
+                str(stored_spec["name"]),
+                stored_spec.get("endpoint"),
+                dict(stored_spec.get("config") or {}),
+            )
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(
                 f"The stored description of a judge cannot be read ({error}).",

@@ -7,10 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.judges.base import Draft
-from backend.judges.crossfit import CrossFitJudge, Floats, LazyJudge, Matrix, TrainingPool, crossfit, version
+from backend.judges.base import Judgment
+from backend.judges.crossfit import (
+    CrossFitJudge,
+    FloatArray,
+    LazyJudge,
+    SparseMatrix,
+    TrainingPool,
+    crossfit_version,
+    fit_crossfit,
+)
 
-NAMES = (
+FEATURE_NAMES = (
     "字数",
     "字数对数",
     "逗号",
@@ -24,79 +32,87 @@ NAMES = (
     "愿",
     "祝",
 )
-SHOWN = 2
-CONFIG = {"revision": 1, "features": NAMES}
-_EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
-_CLAUSE = re.compile(r"[，,、；;：:。！!？?…~～.]+")
-_SENTENCE = re.compile(r"[。！!？?…~～]+")
-_FOUR = re.compile(r"[\u4e00-\u9fff]{4}")
-_ADDRESS = re.compile(r"(最?亲爱的|尊敬的|敬爱的|最?可爱的|最爱的|致)")
-_SIMILE = re.compile(r"[如像般]")
+SHOWN_FEATURES = 2
+STYLE_CONFIG = {"revision": 1, "features": FEATURE_NAMES}
+_EMOJI_PATTERN = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
+_CLAUSE_BREAK = re.compile(r"[，,、；;：:。！!？?…~～.]+")
+_SENTENCE_BREAK = re.compile(r"[。！!？?…~～]+")
+_FOUR_CHARACTERS = re.compile(r"[\u4e00-\u9fff]{4}")
+_ADDRESS_OPENING = re.compile(r"(最?亲爱的|尊敬的|敬爱的|最?可爱的|最爱的|致)")
+_SIMILE_WORD = re.compile(r"[如像般]")
 
 
 @dataclass(frozen=True)
-class Standard:
+class StandardScaling:
     """Features with mean 0 and variance 1 over the training texts; a constant one counts nothing."""
 
-    mean: Floats
-    spread: Floats
+    mean: FloatArray
+    spread: FloatArray
 
-    def apply(self, raw: Matrix) -> Matrix:
+    def apply(self, raw_features: SparseMatrix) -> SparseMatrix:
         """Standardised features (texts x features)."""
         from scipy import sparse
 
-        centred = raw.toarray() - self.mean
-        return sparse.csr_matrix(np.divide(centred, self.spread, out=0 * centred, where=self.spread > 0))
+        centred_features = raw_features.toarray() - self.mean
+        return sparse.csr_matrix(
+            np.divide(centred_features, self.spread, out=0 * centred_features, where=self.spread > 0)
+        )
 
 
 @dataclass(frozen=True)
-class Style:
+class StyleFeatures:
     """The features of `NAMES`, in that order."""
 
-    def raw(self, texts: Sequence[str]) -> Matrix:
+    def raw_features(self, texts: Sequence[str]) -> SparseMatrix:
         """Features as they are measured (texts x features)."""
         from scipy import sparse
 
-        return sparse.csr_matrix(np.array([measure(text) for text in texts], dtype=float))
+        return sparse.csr_matrix(np.array([measure_style(greeting_text) for greeting_text in texts], dtype=float))
 
-    def explain(self, contributions: Matrix, total: float) -> Draft:
+    def explain(self, contributions: SparseMatrix, total_logit: float) -> Judgment:
         """Names the features that move this greeting furthest from an average one."""
-        parts = contributions.toarray().ravel()
-        top = np.argsort(-np.abs(parts), kind="stable")[:SHOWN]
-        reason = "，".join(f"{NAMES[i]} {parts[i]:+.1f}" for i in top)
-        details = {name: float(part) for name, part in zip(NAMES, parts, strict=True)}
-        return Draft(total, f"影响最大：{reason}", details)
+        feature_contributions = contributions.toarray().ravel()
+        top_indices = np.argsort(-np.abs(feature_contributions), kind="stable")[:SHOWN_FEATURES]
+        reason_text = "，".join(
+            f"{FEATURE_NAMES[feature_index]} {feature_contributions[feature_index]:+.1f}"
+            for feature_index in top_indices
+        )
+        details = {
+            feature_name: float(contribution)
+            for feature_name, contribution in zip(FEATURE_NAMES, feature_contributions, strict=True)
+        }
+        return Judgment(total_logit, f"影响最大：{reason_text}", details)
 
 
-def measure(text: str) -> tuple[float, ...]:
+def measure_style(greeting_text: str) -> tuple[float, ...]:
     """The features of a text without white space, in the order of `NAMES`."""
-    clauses = [part for part in _CLAUSE.split(text) if part]
+    clauses = [text_part for text_part in _CLAUSE_BREAK.split(greeting_text) if text_part]
     return (
-        len(text),
-        math.log1p(len(text)),
-        sum(text.count(mark) for mark in "，,、；"),
-        sum(text.count(mark) for mark in "！!"),
-        sum(1 for part in _SENTENCE.split(text) if part),
-        len(_EMOJI.findall(text)),
-        len(set(text)) / len(text),
-        sum(1 for clause in clauses if _FOUR.fullmatch(clause)) / max(len(clauses), 1),
-        float(_ADDRESS.match(text) is not None),
-        len(_SIMILE.findall(text)),
-        text.count("愿"),
-        text.count("祝"),
+        len(greeting_text),
+        math.log1p(len(greeting_text)),
+        sum(greeting_text.count(punctuation) for punctuation in "，,、；"),
+        sum(greeting_text.count(punctuation) for punctuation in "！!"),
+        sum(1 for text_part in _SENTENCE_BREAK.split(greeting_text) if text_part),
+        len(_EMOJI_PATTERN.findall(greeting_text)),
+        len(set(greeting_text)) / len(greeting_text),
+        sum(1 for clause in clauses if _FOUR_CHARACTERS.fullmatch(clause)) / max(len(clauses), 1),
+        float(_ADDRESS_OPENING.match(greeting_text) is not None),
+        len(_SIMILE_WORD.findall(greeting_text)),
+        greeting_text.count("愿"),
+        greeting_text.count("祝"),
     )
 
 
 def fit_style(pool: TrainingPool) -> CrossFitJudge:
     """Cross-fit the style judge on the pool."""
-    return crossfit("style", CONFIG, pool, Style(), _standard)
+    return fit_crossfit("style", STYLE_CONFIG, pool, StyleFeatures(), _fit_standard)
 
 
 def lazy_style(pool: TrainingPool) -> LazyJudge:
     """The same judge, fitted when it first scores."""
-    return LazyJudge("style", version("style", CONFIG, pool), lambda: fit_style(pool))
+    return LazyJudge("style", crossfit_version("style", STYLE_CONFIG, pool), lambda: fit_style(pool))
 
 
-def _standard(raw: Matrix) -> Standard:
-    values = raw.toarray()
-    return Standard(values.mean(axis=0), values.std(axis=0))
+def _fit_standard(raw_features: SparseMatrix) -> StandardScaling:
+    dense_features = raw_features.toarray()
+    return StandardScaling(dense_features.mean(axis=0), dense_features.std(axis=0))

@@ -7,34 +7,34 @@ from dataclasses import dataclass
 
 from backend.llm.endpoint import Endpoint
 from backend.llm.errors import BudgetReached, LLMError
-from backend.llm.messages import Usage
-from backend.llm.usage import settled
+from backend.llm.messages import TokenUsage
+from backend.llm.usage import settled_usage
 
 CHARACTERS_PER_TOKEN = 1.5
 """An estimate for Chinese; tokenizers differ by a factor of two either way."""
 
 
-def tokens_in_text(text: str) -> int:
+def estimate_tokens(input_text: str) -> int:
     """Roughly how many tokens the text has."""
-    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+    return math.ceil(len(input_text) / CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True)
 class Reservation:
     """The most that one attempt can use."""
 
-    tokens: int
-    cost: float
+    maximum_tokens: int
+    maximum_cost: float
 
 
-def spent(failure: LLMError, most: Usage, sent: int) -> Usage:
+def usage_of_failure(failure: LLMError, maximum_usage: TokenUsage, sent_characters: int) -> TokenUsage:
     """What a failed call of `sent` characters counts as: what the server counted, else the most or nothing.
 
     The most wherever a model may have written: a timeout, a cut connection, a broken or empty reply.
     """
-    if failure.counted is not None:
-        return settled(failure.counted, most if failure.billed else Usage(), sent)
-    return most if failure.billed else Usage()
+    if failure.reported_usage is not None:
+        return settled_usage(failure.reported_usage, maximum_usage if failure.billed else TokenUsage(), sent_characters)
+    return maximum_usage if failure.billed else TokenUsage()
 
 
 class Budget:
@@ -50,51 +50,58 @@ class Budget:
         max_tokens: int | None = None,
         max_cost: float | None = None,
     ) -> None:
-        self._caps = (_cap(max_calls), _cap(max_tokens), _cap(max_cost))
-        self.calls = 0
-        self.tokens = 0
-        self.cost = 0.0
-        self._flying: list[Reservation] = []
-        self._waiters: list[asyncio.Future[None]] = []
+        self._usage_caps = (
+            _cap_or_infinity(max_calls),
+            _cap_or_infinity(max_tokens),
+            _cap_or_infinity(max_cost),
+        )
+        self.call_count = 0
+        self.token_count = 0
+        self.total_cost = 0.0
+        self._open_reservations: list[Reservation] = []
+        self._waiting_calls: list[asyncio.Future[None]] = []
 
     async def reserve(self, reservation: Reservation) -> None:
         """Set aside what an attempt may use. Raises BudgetReached where it cannot fit any more."""
-        while not self._fits(reservation):
-            if not self._flying:
-                raise BudgetReached(self.said)
+        while not self._fits_within_caps(reservation):
+            if not self._open_reservations:
+                raise BudgetReached(self.usage_summary)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+            self._waiting_calls.append(waiter)
             await waiter
-        self._flying.append(reservation)
+        self._open_reservations.append(reservation)
 
-    def settle(self, reservation: Reservation, usage: Usage, cost: float) -> None:
+    def settle(self, reservation: Reservation, actual_usage: TokenUsage, actual_cost: float) -> None:
         """Replace what was set aside by what was used."""
-        self._flying.remove(reservation)
-        self.calls += 1
-        self.tokens += usage.tokens_in + usage.tokens_out
-        self.cost += cost
-        waiters, self._waiters = self._waiters, []
+        self._open_reservations.remove(reservation)
+        self.call_count += 1
+        self.token_count += actual_usage.tokens_in + actual_usage.tokens_out
+        self.total_cost += actual_cost
+        waiters, self._waiting_calls = self._waiting_calls, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     @property
-    def said(self) -> str:
+    def usage_summary(self) -> str:
         """What was used, for people."""
-        return f"{self.calls} calls, {self.tokens} tokens, cost {self.cost:.4f}"
+        return f"{self.call_count} calls, {self.token_count} tokens, cost {self.total_cost:.4f}"
 
-    def _fits(self, more: Reservation) -> bool:
-        planned = [*self._flying, more]
-        used = (
-            self.calls + len(planned),
-            self.tokens + sum(one.tokens for one in planned),
-            self.cost + sum(one.cost for one in planned),
+    def _fits_within_caps(self, candidate: Reservation) -> bool:
+        planned_reservations = [*self._open_reservations, candidate]
+        planned_totals = (
+            self.call_count + len(planned_reservations),
+            self.token_count + sum(reservation.maximum_tokens for reservation in planned_reservations),
+            self.total_cost + sum(reservation.maximum_cost for reservation in planned_reservations),
         )
-        return all(amount <= cap * (1 + 1e-9) for amount, cap in zip(used, self._caps, strict=True))
+        return all(
+            planned_amount <= cap * (1 + 1e-9)
+            for planned_amount, cap in zip(planned_totals, self._usage_caps, strict=True)
+        )
 
 
-def _cap(value: float | None) -> float:
-    return math.inf if value is None else value
+def _cap_or_infinity(limit: float | None) -> float:
+    return math.inf if limit is None else limit
 
 
 @dataclass(frozen=True)
@@ -112,29 +119,35 @@ class Estimate:
         """In and out."""
         return self.tokens_in + self.tokens_out
 
-    def __add__(self, other: "Estimate") -> "Estimate":
+    def __add__(self, following: "Estimate") -> "Estimate":
         """One after the other."""
         return Estimate(
-            self.calls + other.calls,
-            self.tokens_in + other.tokens_in,
-            self.tokens_out + other.tokens_out,
-            self.cost + other.cost,
-            self.seconds + other.seconds,
+            self.calls + following.calls,
+            self.tokens_in + following.tokens_in,
+            self.tokens_out + following.tokens_out,
+            self.cost + following.cost,
+            self.seconds + following.seconds,
         )
 
 
-def estimate(
-    prompts: Sequence[str],
-    n: int,
+def estimate_usage(
+    sample_prompts: Sequence[str],
+    item_count: int,
     endpoint: Endpoint,
     *,
     tokens_out: int = 150,
     latency_s: float = 2.0,
-    calls_each: int = 1,
+    calls_per_item: int = 1,
 ) -> Estimate:
     """What `n` items take, judged by a sample of their prompts. An estimate, to be shown as one."""
-    mean = sum(map(tokens_in_text, prompts)) / len(prompts) if prompts else 0.0
-    calls = n * calls_each
-    total_in, total_out = round(mean * calls), tokens_out * calls
-    seconds = calls * latency_s / endpoint.concurrency
-    return Estimate(calls, total_in, total_out, endpoint.cost(total_in, total_out), seconds)
+    mean_tokens = sum(map(estimate_tokens, sample_prompts)) / len(sample_prompts) if sample_prompts else 0.0
+    call_count = item_count * calls_per_item
+    total_tokens_in, total_tokens_out = round(mean_tokens * call_count), tokens_out * call_count
+    total_seconds = call_count * latency_s / endpoint.concurrency
+    return Estimate(
+        call_count,
+        total_tokens_in,
+        total_tokens_out,
+        endpoint.cost_of_tokens(total_tokens_in, total_tokens_out),
+        total_seconds,
+    )

@@ -9,41 +9,43 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from backend.llm.budget import Budget, Reservation, spent, tokens_in_text
-from backend.llm.dialect import shared
+from backend.llm.budget import Budget, Reservation, estimate_tokens, usage_of_failure
+from backend.llm.dialect import endpoint_state_of
 from backend.llm.endpoint import Endpoint, SchemaMode
-from backend.llm.errors import Kind, LLMError
+from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.ledger import CallRecord, Ledger, MemoryLedger
-from backend.llm.limiter import Outcome
-from backend.llm.messages import ChatMessage, Completion, LLMClient, Usage, storable
-from backend.llm.reply import Reply
+from backend.llm.limiter import AttemptOutcome
+from backend.llm.messages import ChatMessage, Completion, LLMClient, TokenUsage, storable_text
+from backend.llm.reply import ServerReply
 from backend.llm.retry import RetryPolicy
 from backend.llm.schema import response_format
-from backend.llm.transport import Refusal, Transport
-from backend.llm.usage import settled
+from backend.llm.transport import RequestRefusal, Transport
+from backend.llm.usage import settled_usage
 from backend.text import digest
 
 __all__ = ["LLMClient", "OpenAIClient", "request_key"]
 
 
 @dataclass(frozen=True)
-class _Request:
-    key: str
+class _ChatRequest:
+    request_key: str
     messages: list[dict[str, str]]
-    params: dict[str, Any]
+    parameters: dict[str, Any]
     schema: Mapping[str, Any] | None
     reservation: Reservation
-    most: Usage
-    characters: int
-    tell: Callable[[str], None] | None = None
+    maximum_usage: TokenUsage
+    character_count: int
+    on_piece: Callable[[str], None] | None = None
 
 
 def request_key(
-    endpoint: Endpoint, scope: str, messages: Sequence[ChatMessage], shape: Mapping[str, Any]
+    endpoint: Endpoint, scope: str, messages: Sequence[ChatMessage], request_shape: Mapping[str, Any]
 ) -> str:
     """The cache key: everything that shapes the reply, and a rendered prompt by template and values."""
-    said = [part for message in messages for part in (message.role, message.identity or message.content)]
-    return digest(scope, *endpoint.identity, json.dumps(shape, sort_keys=True), *said)
+    message_parts = [
+        message_part for message in messages for message_part in (message.role, message.identity or message.content)
+    ]
+    return digest(scope, *endpoint.identity, json.dumps(request_shape, sort_keys=True), *message_parts)
 
 
 class OpenAIClient:
@@ -66,12 +68,12 @@ class OpenAIClient:
         self.scope = scope
         self.ledger: Ledger = MemoryLedger() if ledger is None else ledger
         self.budget = budget or Budget()
-        self._policy = policy or RetryPolicy()
-        self._shared = shared(endpoint)
+        self._retry_policy = policy or RetryPolicy()
+        self._endpoint_state = endpoint_state_of(endpoint)
         self._transport = Transport(endpoint)
-        self._running: dict[str, asyncio.Future[Completion]] = {}
-        self._ended: LLMError | None = None
-        self._succeeded = False
+        self._running_requests: dict[str, asyncio.Future[Completion]] = {}
+        self._ending_error: LLMError | None = None
+        self._has_succeeded = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,7 +87,7 @@ class OpenAIClient:
 
     def stop(self) -> None:
         """Cancel the run: calls in flight finish and are kept, every further one raises CANCELLED."""
-        self._ended = self._ended or LLMError(Kind.CANCELLED)
+        self._ending_error = self._ending_error or LLMError(LLMErrorKind.CANCELLED)
 
     async def complete(
         self,
@@ -99,23 +101,23 @@ class OpenAIClient:
         extra: Mapping[str, Any] | None = None,
     ) -> Completion:
         """One reply, from the ledger or from the server. Raises LLMError; see `LLMClient`."""
-        params: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
+        parameters: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
         if seed is not None:
-            params["seed"] = seed
-        request = self._request(messages, schema, params, variant)
-        while (running := self._running.get(request.key)) is not None:
-            await asyncio.wait([running])
-            if not running.cancelled():
-                return replace(running.result(), cached=True, cost=0.0)
-        known = self.ledger.lookup(request.key)
-        if known is not None:
-            return replace(known, parsed=_parsed(known.text, schema))
-        return await self._once(request)
+            parameters["seed"] = seed
+        chat_request = self._build_request(messages, schema, parameters, variant)
+        while (running_request := self._running_requests.get(chat_request.request_key)) is not None:
+            await asyncio.wait([running_request])
+            if not running_request.cancelled():
+                return replace(running_request.result(), cached=True, cost=0.0)
+        known_completion = self.ledger.lookup(chat_request.request_key)
+        if known_completion is not None:
+            return replace(known_completion, parsed=_parse_json_object(known_completion.text, schema))
+        return await self._complete_once(chat_request)
 
     async def stream(
         self,
         messages: Sequence[ChatMessage],
-        tell: Callable[[str], None],
+        on_piece: Callable[[str], None],
         *,
         temperature: float = 0.0,
         max_tokens: int = 1024,
@@ -129,189 +131,213 @@ class OpenAIClient:
         told stays with the caller. `tell` may end it by raising LLMError(Kind.STOPPED). A reply that the
         ledger knows comes in one piece.
         """
-        params: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
+        parameters: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **(extra or {})}
         if seed is not None:
-            params["seed"] = seed
-        request = self._request(messages, None, params, variant)
-        known = self.ledger.lookup(request.key)
-        if known is not None:
-            tell(known.text)
-            return known
-        return await self._attempts(replace(request, tell=tell))
+            parameters["seed"] = seed
+        chat_request = self._build_request(messages, None, parameters, variant)
+        known_completion = self.ledger.lookup(chat_request.request_key)
+        if known_completion is not None:
+            on_piece(known_completion.text)
+            return known_completion
+        return await self._attempt_with_retries(replace(chat_request, on_piece=on_piece))
 
-    def _request(
+    def _build_request(
         self,
         messages: Sequence[ChatMessage],
         schema: Mapping[str, Any] | None,
-        params: dict[str, Any],
+        parameters: dict[str, Any],
         variant: str,
-    ) -> _Request:
-        shape = {"params": params, "schema": schema, "variant": variant}
-        sent = [{"role": message.role, "content": storable(message.content)} for message in messages]
-        tokens_in = sum(tokens_in_text(message["content"]) for message in sent)
-        tokens_out = int(params["max_tokens"])
-        return _Request(
-            key=request_key(self.endpoint, self.scope, messages, shape),
-            messages=sent,
-            params=params,
+    ) -> _ChatRequest:
+        request_shape = {"params": parameters, "schema": schema, "variant": variant}
+        sent_messages = [{"role": message.role, "content": storable_text(message.content)} for message in messages]
+        tokens_in = sum(estimate_tokens(message["content"]) for message in sent_messages)
+        tokens_out = int(parameters["max_tokens"])
+        return _ChatRequest(
+            request_key=request_key(self.endpoint, self.scope, messages, request_shape),
+            messages=sent_messages,
+            parameters=parameters,
             schema=schema,
-            reservation=Reservation(tokens_in + tokens_out, self.endpoint.cost(tokens_in, tokens_out)),
-            most=Usage(tokens_in, tokens_out, estimated=True),
-            characters=sum(len(message["content"]) for message in sent),
+            reservation=Reservation(tokens_in + tokens_out, self.endpoint.cost_of_tokens(tokens_in, tokens_out)),
+            maximum_usage=TokenUsage(tokens_in, tokens_out, estimated=True),
+            character_count=sum(len(message["content"]) for message in sent_messages),
         )
 
-    async def _once(self, request: _Request) -> Completion:
+    async def _complete_once(self, chat_request: _ChatRequest) -> Completion:
         # Equal requests that come while this one runs wait for its result instead of asking again.
-        result: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._running[request.key] = result
+        pending_completion: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._running_requests[chat_request.request_key] = pending_completion
         try:
-            completion = await self._attempts(request)
+            completion = await self._attempt_with_retries(chat_request)
         except LLMError as error:
-            result.set_exception(error)
-            result.exception()
+            pending_completion.set_exception(error)
+            pending_completion.exception()
             raise
         except BaseException:
-            result.cancel()
+            pending_completion.cancel()
             raise
         finally:
-            del self._running[request.key]
-        result.set_result(completion)
+            del self._running_requests[chat_request.request_key]
+        pending_completion.set_result(completion)
         return completion
 
-    async def _attempts(self, request: _Request) -> Completion:
-        policy = self._policy
-        left = policy.deadline(self.endpoint.timeout_s)
-        for attempt in range(1, policy.attempts + 1):
-            started = await self._shared.limiter.acquire(ahead=attempt > 1)
-            began = time.monotonic()
-            outcome = Outcome.NEUTRAL
+    async def _attempt_with_retries(self, chat_request: _ChatRequest) -> Completion:
+        retry_policy = self._retry_policy
+        remaining_s = retry_policy.call_deadline(self.endpoint.timeout_s)
+        for attempt_number in range(1, retry_policy.attempts + 1):
+            acquired_at = await self._endpoint_state.limiter.acquire(at_front=attempt_number > 1)
+            attempt_start = time.monotonic()
+            attempt_outcome = AttemptOutcome.NEUTRAL
             try:
-                completion = await self._attempt(request, attempt, min(left, self.endpoint.timeout_s))
-                outcome = Outcome.SUCCESS
+                completion = await self._attempt_in_dialect(
+                    chat_request, attempt_number, min(remaining_s, self.endpoint.timeout_s)
+                )
+                attempt_outcome = AttemptOutcome.SUCCESS
                 return completion
             except LLMError as error:
-                failure = error
-                outcome = Outcome.OVERLOADED if error.kind is Kind.RATE_LIMITED else Outcome.NEUTRAL
+                last_failure = error
+                attempt_outcome = (
+                    AttemptOutcome.OVERLOADED if error.kind is LLMErrorKind.RATE_LIMITED else AttemptOutcome.NEUTRAL
+                )
             finally:
-                self._shared.limiter.release(started, outcome)
-            left -= time.monotonic() - began
-            pause = policy.pause(attempt, failure)
-            if not failure.retryable or attempt == policy.attempts or pause >= left:
+                self._endpoint_state.limiter.release(acquired_at, attempt_outcome)
+            remaining_s -= time.monotonic() - attempt_start
+            retry_pause = retry_policy.retry_pause(attempt_number, last_failure)
+            if not last_failure.retryable or attempt_number == retry_policy.attempts or retry_pause >= remaining_s:
                 break
-            await asyncio.sleep(pause)
-            left -= pause
-        raise self._final(failure)
+            await asyncio.sleep(retry_pause)
+            remaining_s -= retry_pause
+        raise self._final_error(last_failure)
 
-    def _final(self, failure: LLMError) -> LLMError:
-        if failure.kind is Kind.BAD_REQUEST and self._succeeded:
+    def _final_error(self, failure: LLMError) -> LLMError:
+        if failure.kind is LLMErrorKind.BAD_REQUEST and self._has_succeeded:
             # The same form of request was taken before: it is this one text the server dislikes.
             failure.fatal = False
         if failure.ends_run:
-            self._ended = self._ended or failure
+            self._ending_error = self._ending_error or failure
         return failure
 
-    async def _attempt(self, request: _Request, attempt: int, timeout_s: float) -> Completion:
+    async def _attempt_in_dialect(
+        self, chat_request: _ChatRequest, attempt_number: int, timeout_s: float
+    ) -> Completion:
         """The reply in whatever dialect the server takes: each thing it refuses is left out once for all."""
-        dialect = self._shared.dialect
-        body: dict[str, Any] = {"model": self.endpoint.model, "messages": request.messages, **request.params}
+        dialect = self._endpoint_state.dialect
+        request_body: dict[str, Any] = {
+            "model": self.endpoint.model,
+            "messages": chat_request.messages,
+            **chat_request.parameters,
+        }
         while True:
-            body.pop("response_format", None)
-            if request.schema is not None and dialect.wants_schema():
-                body["response_format"] = response_format(request.schema)
-            sent = dialect.spoken({**body, **_streamed(request)})
-            accepted: bool | None = None
+            request_body.pop("response_format", None)
+            if chat_request.schema is not None and dialect.wants_schema():
+                request_body["response_format"] = response_format(chat_request.schema)
+            sent_body = dialect.adapted_body({**request_body, **_stream_options(chat_request)})
+            schema_accepted: bool | None = None
             try:
-                completion = await self._exchange(request, sent, attempt, timeout_s)
-                accepted = True
+                completion = await self._exchange_recorded(chat_request, sent_body, attempt_number, timeout_s)
+                schema_accepted = True
                 return completion
-            except Refusal as refusal:
+            except RequestRefusal as refusal:
                 complaint, failure = refusal.complaint, refusal.error
             finally:
-                dialect.settle(body, accepted=accepted)
-            required = self.endpoint.supports_schema is SchemaMode.YES
+                dialect.settle_schema_trial(request_body, schema_accepted=schema_accepted)
+            schema_required = self.endpoint.supports_schema is SchemaMode.YES
             # What was sent and not what was meant: a refusal of what it lacks already teaches nothing.
-            if not dialect.adapt(complaint, sent, required_schema=required):
+            if not dialect.learn_from_refusal(complaint, sent_body, schema_required=schema_required):
                 raise failure
 
-    async def _exchange(
-        self, request: _Request, body: dict[str, Any], attempt: int, timeout_s: float
+    async def _exchange_recorded(
+        self, chat_request: _ChatRequest, request_body: dict[str, Any], attempt_number: int, timeout_s: float
     ) -> Completion:
         """One request and its reply, counted and recorded whatever comes of it. Raises LLMError, Refusal."""
-        if self._ended is not None:
-            raise self._ended.with_traceback(None)
-        await self.budget.reserve(request.reservation)
-        began, call_id, reply = time.perf_counter(), uuid.uuid4().hex, None
+        if self._ending_error is not None:
+            raise self._ending_error.with_traceback(None)
+        await self.budget.reserve(chat_request.reservation)
+        start_time, call_id, server_reply = time.perf_counter(), uuid.uuid4().hex, None
         # Until the server says more: nobody knows whether it bills what was cancelled.
-        usage, failure = request.most, LLMError(Kind.STOPPED)
+        actual_usage, failure = chat_request.maximum_usage, LLMError(LLMErrorKind.STOPPED)
         try:
-            reply = await self._sent(body, request, timeout_s)
-            usage = settled(reply.counted, request.most, request.characters)
-        except (LLMError, Refusal) as error:
-            failure = error.error if isinstance(error, Refusal) else error
-            usage = spent(failure, request.most, request.characters)
+            server_reply = await self._send_request(request_body, chat_request, timeout_s)
+            actual_usage = settled_usage(
+                server_reply.reported_usage, chat_request.maximum_usage, chat_request.character_count
+            )
+        except (LLMError, RequestRefusal) as error:
+            failure = error.error if isinstance(error, RequestRefusal) else error
+            actual_usage = usage_of_failure(failure, chat_request.maximum_usage, chat_request.character_count)
             raise
         finally:
-            cost = self.endpoint.cost(usage.tokens_in, usage.tokens_out)
-            self.budget.settle(request.reservation, usage, cost)
-            self._record(request, attempt, call_id, began, reply or failure, usage, cost)
-        self._succeeded = True
+            actual_cost = self.endpoint.cost_of_tokens(actual_usage.tokens_in, actual_usage.tokens_out)
+            self.budget.settle(chat_request.reservation, actual_usage, actual_cost)
+            self._record_call(
+                chat_request,
+                attempt_number,
+                call_id,
+                start_time,
+                server_reply or failure,
+                actual_usage,
+                actual_cost,
+            )
+        self._has_succeeded = True
         return Completion(
-            text=reply.text,
+            text=server_reply.text,
             call_id=call_id,
-            usage=usage,
-            cost=cost,
-            latency_s=time.perf_counter() - began,
-            finish_reason=reply.finish_reason,
-            parsed=_parsed(reply.text, request.schema),
+            usage=actual_usage,
+            cost=actual_cost,
+            latency_s=time.perf_counter() - start_time,
+            finish_reason=server_reply.finish_reason,
+            parsed=_parse_json_object(server_reply.text, chat_request.schema),
         )
 
-    async def _sent(self, body: dict[str, Any], request: _Request, timeout_s: float) -> Reply:
-        if request.tell is None:
-            return await self._transport.send(body, timeout_s)
-        return await self._transport.stream(body, timeout_s, request.tell)
+    async def _send_request(
+        self, request_body: dict[str, Any], chat_request: _ChatRequest, timeout_s: float
+    ) -> ServerReply:
+        if chat_request.on_piece is None:
+            return await self._transport.send_request(request_body, timeout_s)
+        return await self._transport.stream(request_body, timeout_s, chat_request.on_piece)
 
-    def _record(
+    def _record_call(
         self,
-        request: _Request,
-        attempt: int,
+        chat_request: _ChatRequest,
+        attempt_number: int,
         call_id: str,
-        began: float,
-        outcome: Reply | LLMError,
-        usage: Usage,
-        cost: float,
+        start_time: float,
+        reply_or_error: ServerReply | LLMError,
+        actual_usage: TokenUsage,
+        actual_cost: float,
     ) -> None:
-        reply, error = (outcome, None) if isinstance(outcome, Reply) else (None, outcome)
+        server_reply, call_error = (
+            (reply_or_error, None) if isinstance(reply_or_error, ServerReply) else (None, reply_or_error)
+        )
         self.ledger.record(
             CallRecord(
-                key=request.key,
+                request_hash=chat_request.request_key,
                 scope=self.scope,
                 call_id=call_id,
                 endpoint=self.endpoint.name,
                 model=self.endpoint.model,
-                messages=request.messages,
-                params=request.params,
+                messages=chat_request.messages,
+                parameters=chat_request.parameters,
                 created_at=datetime.now(UTC),
-                attempt=attempt,
-                reply=reply.text if reply else None,
-                finish_reason=reply.finish_reason if reply else None,
-                usage=usage,
-                cost=cost,
-                latency_s=time.perf_counter() - began,
-                error=error.kind if error else None,
-                error_detail=error.detail if error else None,
+                attempt=attempt_number,
+                reply=server_reply.text if server_reply else None,
+                finish_reason=server_reply.finish_reason if server_reply else None,
+                usage=actual_usage,
+                cost=actual_cost,
+                latency_s=time.perf_counter() - start_time,
+                error=call_error.kind if call_error else None,
+                error_detail=call_error.detail if call_error else None,
             )
         )
 
 
-def _streamed(request: _Request) -> dict[str, Any]:
-    return {"stream": True, "stream_options": {"include_usage": True}} if request.tell else {}
+def _stream_options(chat_request: _ChatRequest) -> dict[str, Any]:
+    return {"stream": True, "stream_options": {"include_usage": True}} if chat_request.on_piece else {}
 
 
-def _parsed(text: str, schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _parse_json_object(reply_text: str, schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if schema is None:
         return None
     try:
-        value = json.loads(text)
+        parsed_value = json.loads(reply_text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return parsed_value if isinstance(parsed_value, dict) else None

@@ -11,12 +11,12 @@ from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.errors import Unavailable, UserError
 from backend.llm.ledger import CallRecord
-from backend.llm.messages import Completion, Usage, storable
+from backend.llm.messages import Completion, TokenUsage, storable_text
 
-BATCH = 64
-EVERY_S = 0.1
-_TRIES = 3
-_LOOKUP = (
+BATCH_CALLS = 64
+FLUSH_INTERVAL_S = 0.1
+_STORE_ATTEMPTS = 3
+_LOOKUP_QUERY = (
     select(
         LLMCall.reply,
         LLMCall.call_id,
@@ -41,109 +41,109 @@ class DatabaseLedger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._pending: deque[CallRecord] = deque()
-        self._fresh: dict[str, CallRecord] = {}
-        self._changed = threading.Condition()
-        self._hurry = False
+        self._pending_calls: deque[CallRecord] = deque()
+        self._unstored_calls: dict[str, CallRecord] = {}
+        self._state_changed = threading.Condition()
+        self._flush_requested = False
         self._closed = False
-        self._failure: UserError | None = None
-        self._thread: threading.Thread | None = None
+        self._storage_failure: UserError | None = None
+        self._writer_thread: threading.Thread | None = None
 
-    def lookup(self, key: str) -> Completion | None:
+    def lookup(self, request_hash: str) -> Completion | None:
         """The newest successful reply to this request, stored or still on its way to the disk."""
-        fresh = self._fresh.get(key)
-        if fresh is not None:
-            return fresh.completion()
+        unstored_call = self._unstored_calls.get(request_hash)
+        if unstored_call is not None:
+            return unstored_call.as_completion()
         with self._database.faults_as_sentences(), self._database.engine.connect() as connection:
-            row = connection.execute(_LOOKUP, {"key": key}).first()
-        if row is None:
+            stored_call = connection.execute(_LOOKUP_QUERY, {"key": request_hash}).first()
+        if stored_call is None:
             return None
         return Completion(
-            text=row.reply,
-            call_id=row.call_id,
-            usage=Usage(row.tokens_in, row.tokens_out, row.tokens_estimated),
-            latency_s=row.latency_s,
-            finish_reason=row.finish_reason or "stop",
+            text=stored_call.reply,
+            call_id=stored_call.call_id,
+            usage=TokenUsage(stored_call.tokens_in, stored_call.tokens_out, stored_call.tokens_estimated),
+            latency_s=stored_call.latency_s,
+            finish_reason=stored_call.finish_reason or "stop",
             cached=True,
         )
 
-    def record(self, call: CallRecord) -> None:
+    def record(self, call_record: CallRecord) -> None:
         """Queue one attempt. Raises UserError where earlier ones could not be stored."""
-        with self._changed:
-            self._complain()
-            self._pending.append(call)
-            if call.error is None:
-                self._fresh[call.key] = call
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="zhufu-ledger", daemon=True)
-                self._thread.start()
-            if len(self._pending) in (1, BATCH):
-                self._changed.notify_all()
+        with self._state_changed:
+            self._raise_failure()
+            self._pending_calls.append(call_record)
+            if call_record.error is None:
+                self._unstored_calls[call_record.request_hash] = call_record
+            if self._writer_thread is None:
+                self._writer_thread = threading.Thread(target=self._write_batches, name="zhufu-ledger", daemon=True)
+                self._writer_thread.start()
+            if len(self._pending_calls) in (1, BATCH_CALLS):
+                self._state_changed.notify_all()
 
     def flush(self) -> None:
         """Wait until everything is stored. Raises UserError where it cannot be."""
-        with self._changed:
-            self._hurry = True
-            self._changed.notify_all()
-            while self._pending and self._failure is None:
-                self._changed.wait(0.05)
-            self._hurry = False
-            self._complain()
+        with self._state_changed:
+            self._flush_requested = True
+            self._state_changed.notify_all()
+            while self._pending_calls and self._storage_failure is None:
+                self._state_changed.wait(0.05)
+            self._flush_requested = False
+            self._raise_failure()
 
     def close(self) -> None:
         """Store what is left and end the thread."""
         try:
             self.flush()
         finally:
-            with self._changed:
+            with self._state_changed:
                 self._closed = True
-                self._changed.notify_all()
-            if self._thread is not None:
-                self._thread.join()
+                self._state_changed.notify_all()
+            if self._writer_thread is not None:
+                self._writer_thread.join()
 
-    def _complain(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+    def _raise_failure(self) -> None:
+        if self._storage_failure is not None:
+            raise self._storage_failure
 
-    def _work(self) -> None:
+    def _write_batches(self) -> None:
         while True:
-            batch = self._next_batch()
-            if not batch:
+            call_batch = self._next_batch()
+            if not call_batch:
                 return
-            failure = self._store(batch)
-            with self._changed:
-                if failure is not None:
-                    self._failure = failure
-                    self._changed.notify_all()
+            storage_failure = self._store(call_batch)
+            with self._state_changed:
+                if storage_failure is not None:
+                    self._storage_failure = storage_failure
+                    self._state_changed.notify_all()
                     return
-                for call in batch:
-                    self._pending.popleft()
-                    if self._fresh.get(call.key) is call:
-                        del self._fresh[call.key]
-                self._changed.notify_all()
+                for call_record in call_batch:
+                    self._pending_calls.popleft()
+                    if self._unstored_calls.get(call_record.request_hash) is call_record:
+                        del self._unstored_calls[call_record.request_hash]
+                self._state_changed.notify_all()
 
     def _next_batch(self) -> list[CallRecord]:
-        with self._changed:
-            while not self._pending and not self._closed:
-                self._changed.wait()
-            until = time.monotonic() + EVERY_S
-            while len(self._pending) < BATCH and not (self._hurry or self._closed):
-                left = until - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
+        with self._state_changed:
+            while not self._pending_calls and not self._closed:
+                self._state_changed.wait()
+            batch_deadline = time.monotonic() + FLUSH_INTERVAL_S
+            while len(self._pending_calls) < BATCH_CALLS and not (self._flush_requested or self._closed):
+                remaining_s = batch_deadline - time.monotonic()
+                if remaining_s <= 0 or not self._state_changed.wait(remaining_s):
                     break
-            return [self._pending[at] for at in range(min(BATCH, len(self._pending)))]
+            return [self._pending_calls[call_index] for call_index in range(min(BATCH_CALLS, len(self._pending_calls)))]
 
-    def _store(self, batch: list[CallRecord]) -> UserError | None:
-        rows = [_row(call) for call in batch]
-        for tried in range(1, _TRIES + 1):
+    def _store(self, call_batch: list[CallRecord]) -> UserError | None:
+        call_rows = [_call_columns(call_record) for call_record in call_batch]
+        for attempt in range(1, _STORE_ATTEMPTS + 1):
             try:
                 with self._database.write() as session:
-                    session.execute(insert(LLMCall), rows)
+                    session.execute(insert(LLMCall), call_rows)
                 return None
             except Unavailable as error:
-                if tried == _TRIES:
+                if attempt == _STORE_ATTEMPTS:
                     return error
-                time.sleep(0.2 * tried)
+                time.sleep(0.2 * attempt)
             except Exception as error:
                 return UserError(
                     f"The database cannot store the calls ({type(error).__name__}); the run was stopped.",
@@ -152,24 +152,24 @@ class DatabaseLedger:
         return None
 
 
-def _row(call: CallRecord) -> dict[str, Any]:
+def _call_columns(call_record: CallRecord) -> dict[str, Any]:
     return {
-        "call_id": call.call_id,
-        "request_hash": call.key,
-        "scope": call.scope[:120],
-        "endpoint": call.endpoint,
-        "model": call.model,
-        "messages": call.messages,
-        "params": call.params,
-        "reply": call.reply,
-        "finish_reason": call.finish_reason,
-        "tokens_in": call.usage.tokens_in,
-        "tokens_out": call.usage.tokens_out,
-        "tokens_estimated": call.usage.estimated,
-        "cost": call.cost,
-        "latency_s": call.latency_s,
-        "attempt": call.attempt,
-        "error": call.error,
-        "error_detail": storable(call.error_detail) if call.error_detail else None,
-        "created_at": call.created_at,
+        "call_id": call_record.call_id,
+        "request_hash": call_record.request_hash,
+        "scope": call_record.scope[:120],
+        "endpoint": call_record.endpoint,
+        "model": call_record.model,
+        "messages": call_record.messages,
+        "params": call_record.parameters,
+        "reply": call_record.reply,
+        "finish_reason": call_record.finish_reason,
+        "tokens_in": call_record.usage.tokens_in,
+        "tokens_out": call_record.usage.tokens_out,
+        "tokens_estimated": call_record.usage.estimated,
+        "cost": call_record.cost,
+        "latency_s": call_record.latency_s,
+        "attempt": call_record.attempt,
+        "error": call_record.error,
+        "error_detail": storable_text(call_record.error_detail) if call_record.error_detail else None,
+        "created_at": call_record.created_at,
     }

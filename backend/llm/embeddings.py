@@ -16,41 +16,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.llm.budget import Budget, Estimate, Reservation, spent, tokens_in_text
-from backend.llm.dialect import shared
+from backend.llm.budget import Budget, Estimate, Reservation, estimate_tokens, usage_of_failure
+from backend.llm.dialect import endpoint_state_of
 from backend.llm.endpoint import Endpoint
-from backend.llm.errors import Kind, LLMError
+from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.ledger import CallRecord, Ledger, MemoryLedger
-from backend.llm.limiter import Outcome
-from backend.llm.messages import Usage, storable
+from backend.llm.limiter import AttemptOutcome
+from backend.llm.messages import TokenUsage, storable_text
 from backend.llm.retry import RetryPolicy
-from backend.llm.transport import Refusal, Transport
-from backend.llm.usage import counted_in, settled_input
+from backend.llm.transport import RequestRefusal, Transport
+from backend.llm.usage import settled_input_usage, usage_in_document
 from backend.text import digest
 
-Floats = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
 
-BATCH = 64
-WIDEST = 16_384
+BATCH_TEXTS = 64
+WIDEST_VECTOR = 16_384
 STORE_WAIT_S = 30.0
 LATENCY_S = 0.2
 """Typical time of one call, for estimates."""
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _EmbeddingRequest:
     """One request, its texts, and the most that it can use."""
 
-    key: str
+    request_hash: str
     texts: tuple[str, ...]
-    tokens: int
+    token_count: int
 
     @property
-    def characters(self) -> int:
+    def character_count(self) -> int:
         return sum(map(len, self.texts))
 
     @property
-    def params(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         return {"encoding_format": "float"}
 
 
@@ -65,7 +65,7 @@ class EmbeddingClient:
     def __init__(
         self,
         endpoint: Endpoint,
-        path: Path,
+        store_path: Path,
         budget: Budget | None = None,
         policy: RetryPolicy | None = None,
         ledger: Ledger | None = None,
@@ -75,229 +75,271 @@ class EmbeddingClient:
         self._scope = scope
         self._ledger: Ledger = MemoryLedger() if ledger is None else ledger
         self._budget = budget or Budget()
-        self._policy = policy or RetryPolicy()
-        self._limiter = shared(endpoint).limiter
-        self._running: dict[str, asyncio.Future[None]] = {}
-        self._store = _Store(path, digest(endpoint.base_url.rstrip("/"), endpoint.model))
+        self._retry_policy = policy or RetryPolicy()
+        self._limiter = endpoint_state_of(endpoint).limiter
+        self._running_texts: dict[str, asyncio.Future[None]] = {}
+        self._vector_store = _VectorStore(store_path, digest(endpoint.base_url.rstrip("/"), endpoint.model))
 
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the vectors."""
         return {"base_url": self._endpoint.base_url.rstrip("/"), "model": self._endpoint.model}
 
-    def estimate(self, texts: Sequence[str], singles: Sequence[str] = (), count: int = 0) -> Estimate:
+    def estimate(self, texts: Sequence[str], single_texts: Sequence[str] = (), single_count: int = 0) -> Estimate:
         """What it takes to know these texts, and `count` more like `singles` that are asked one by one."""
-        missing = self._store.missing(texts)
-        tokens = sum(map(tokens_in_text, missing))
-        if singles:
-            fresh = self._store.missing(singles)
-            share = len(fresh) / len(set(singles))
-            mean = sum(map(tokens_in_text, fresh)) / len(fresh) if fresh else 0.0
-            count = round(count * share)
-            tokens += round(mean * count)
-        calls = math.ceil(len(missing) / BATCH) + count
-        seconds = calls * LATENCY_S / self._endpoint.concurrency
-        return Estimate(calls, tokens, 0, self._endpoint.cost(tokens, 0), seconds)
+        missing_texts = self._vector_store.missing_texts(texts)
+        token_count = sum(map(estimate_tokens, missing_texts))
+        if single_texts:
+            missing_singles = self._vector_store.missing_texts(single_texts)
+            missing_share = len(missing_singles) / len(set(single_texts))
+            mean_tokens = sum(map(estimate_tokens, missing_singles)) / len(missing_singles) if missing_singles else 0.0
+            single_count = round(single_count * missing_share)
+            token_count += round(mean_tokens * single_count)
+        call_count = math.ceil(len(missing_texts) / BATCH_TEXTS) + single_count
+        total_seconds = call_count * LATENCY_S / self._endpoint.concurrency
+        return Estimate(call_count, token_count, 0, self._endpoint.cost_of_tokens(token_count, 0), total_seconds)
 
-    async def vectors(self, texts: Sequence[str]) -> Floats:
+    async def vectors(self, texts: Sequence[str]) -> FloatArray:
         """One row a text. What comes is kept at once, so a failure costs nothing twice. Raises LLMError."""
-        known = self._store.get(texts)
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        awaited = {self._running[text] for text in missing if text in self._running}
-        if mine := [text for text in missing if text not in self._running]:
-            known |= await self._fetched_once(mine)
-        if awaited:
-            await asyncio.wait(awaited)
+        known_vectors = self._vector_store.load_vectors(texts)
+        missing_texts = [input_text for input_text in dict.fromkeys(texts) if input_text not in known_vectors]
+        awaited_fetches = {
+            self._running_texts[input_text] for input_text in missing_texts if input_text in self._running_texts
+        }
+        if unclaimed_texts := [input_text for input_text in missing_texts if input_text not in self._running_texts]:
+            known_vectors |= await self._fetch_deduplicated(unclaimed_texts)
+        if awaited_fetches:
+            await asyncio.wait(awaited_fetches)
             return await self.vectors(texts)
-        rows = [known[text] for text in texts]
-        if len({len(row) for row in rows}) > 1:
-            raise LLMError(Kind.NOT_JSON, self._endpoint.where, "vectors of different sizes")
-        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+        vector_rows = [known_vectors[input_text] for input_text in texts]
+        if len({len(vector_row) for vector_row in vector_rows}) > 1:
+            raise LLMError(LLMErrorKind.NOT_JSON, self._endpoint.display_name, "vectors of different sizes")
+        return np.stack(vector_rows) if vector_rows else np.zeros((0, 0), np.float32)
 
-    async def _fetched_once(self, texts: Sequence[str]) -> dict[str, Floats]:
+    async def _fetch_deduplicated(self, texts: Sequence[str]) -> dict[str, FloatArray]:
         """As `_fetched`; whoever wants one of them meanwhile waits instead of asking again."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._running |= dict.fromkeys(texts, done)
+        fetch_done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running_texts |= dict.fromkeys(texts, fetch_done)
         try:
-            return await self._fetched(texts)
+            return await self._fetch_vectors(texts)
         finally:
-            for text in texts:
-                del self._running[text]
-            done.set_result(None)
+            for input_text in texts:
+                del self._running_texts[input_text]
+            fetch_done.set_result(None)
 
-    async def _fetched(self, texts: Sequence[str]) -> dict[str, Floats]:
-        batches = iter([texts[start : start + BATCH] for start in range(0, len(texts), BATCH)])
-        found: dict[str, Floats] = {}
+    async def _fetch_vectors(self, texts: Sequence[str]) -> dict[str, FloatArray]:
+        text_batches = iter(
+            [texts[batch_start : batch_start + BATCH_TEXTS] for batch_start in range(0, len(texts), BATCH_TEXTS)]
+        )
+        fetched_vectors: dict[str, FloatArray] = {}
         transport = Transport(self._endpoint)
 
-        async def lane() -> None:
-            for batch in batches:
-                rows = await self._asked(transport, batch)
-                fresh = dict(zip(batch, rows, strict=True))
-                self._store.put(fresh)
-                found.update(fresh)
+        async def fetch_lane() -> None:
+            for text_batch in text_batches:
+                vector_rows = await self._request_with_retries(transport, text_batch)
+                fetched_batch = dict(zip(text_batch, vector_rows, strict=True))
+                self._vector_store.store_vectors(fetched_batch)
+                fetched_vectors.update(fetched_batch)
 
-        lanes = [asyncio.create_task(lane()) for _ in range(min(self._endpoint.concurrency, len(texts)))]
+        fetch_lanes = [asyncio.create_task(fetch_lane()) for _ in range(min(self._endpoint.concurrency, len(texts)))]
         try:
-            await asyncio.gather(*lanes)
+            await asyncio.gather(*fetch_lanes)
         finally:
-            for task in lanes:
-                task.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
+            for lane_task in fetch_lanes:
+                lane_task.cancel()
+            await asyncio.gather(*fetch_lanes, return_exceptions=True)
             await transport.close()
-        return found
+        return fetched_vectors
 
-    async def _asked(self, transport: Transport, texts: Sequence[str]) -> list[Floats]:
-        asked = self._batch(texts)
-        left = self._policy.deadline(self._endpoint.timeout_s)
-        for attempt in range(1, self._policy.attempts + 1):
-            started = await self._limiter.acquire(ahead=attempt > 1)
-            began, outcome = time.monotonic(), Outcome.NEUTRAL
+    async def _request_with_retries(self, transport: Transport, texts: Sequence[str]) -> list[FloatArray]:
+        embedding_request = self._build_request(texts)
+        remaining_s = self._retry_policy.call_deadline(self._endpoint.timeout_s)
+        for attempt_number in range(1, self._retry_policy.attempts + 1):
+            acquired_at = await self._limiter.acquire(at_front=attempt_number > 1)
+            attempt_start, attempt_outcome = time.monotonic(), AttemptOutcome.NEUTRAL
             try:
-                rows = await self._once(transport, asked, attempt, min(left, self._endpoint.timeout_s))
-                outcome = Outcome.SUCCESS
-                return rows
+                vector_rows = await self._request_once(
+                    transport, embedding_request, attempt_number, min(remaining_s, self._endpoint.timeout_s)
+                )
+                attempt_outcome = AttemptOutcome.SUCCESS
+                return vector_rows
             except LLMError as error:
-                failure = error
-                outcome = Outcome.OVERLOADED if error.kind is Kind.RATE_LIMITED else Outcome.NEUTRAL
+                last_failure = error
+                attempt_outcome = (
+                    AttemptOutcome.OVERLOADED if error.kind is LLMErrorKind.RATE_LIMITED else AttemptOutcome.NEUTRAL
+                )
             finally:
-                self._limiter.release(started, outcome)
-            left -= time.monotonic() - began
-            pause = self._policy.pause(attempt, failure)
-            if not failure.retryable or attempt == self._policy.attempts or pause >= left:
+                self._limiter.release(acquired_at, attempt_outcome)
+            remaining_s -= time.monotonic() - attempt_start
+            retry_pause = self._retry_policy.retry_pause(attempt_number, last_failure)
+            if (
+                not last_failure.retryable
+                or attempt_number == self._retry_policy.attempts
+                or retry_pause >= remaining_s
+            ):
                 break
-            await asyncio.sleep(pause)
-            left -= pause
-        raise failure
+            await asyncio.sleep(retry_pause)
+            remaining_s -= retry_pause
+        raise last_failure
 
-    def _batch(self, texts: Sequence[str]) -> _Batch:
-        key = digest("embeddings", self._endpoint.base_url.rstrip("/"), self._endpoint.model, *texts)
-        return _Batch(key, tuple(texts), sum(map(tokens_in_text, texts)))
+    def _build_request(self, texts: Sequence[str]) -> _EmbeddingRequest:
+        request_hash = digest("embeddings", self._endpoint.base_url.rstrip("/"), self._endpoint.model, *texts)
+        return _EmbeddingRequest(request_hash, tuple(texts), sum(map(estimate_tokens, texts)))
 
-    async def _once(
-        self, transport: Transport, asked: _Batch, attempt: int, timeout_s: float
-    ) -> list[Floats]:
-        most = Usage(asked.tokens, 0, estimated=True)
-        reservation = Reservation(asked.tokens, self._endpoint.cost(asked.tokens, 0))
-        await self._budget.reserve(reservation)
-        began = time.perf_counter()
-        rows: list[Floats] = []
-        # Until the server says more: nobody knows whether it bills what was cancelled.
-        usage, failure = most, LLMError(Kind.STOPPED)
-        document: dict[str, Any] = {}
-        try:
-            document = await transport.embeddings(self._body(asked), timeout_s, WIDEST)
-            usage = settled_input(counted_in(document), most, asked.characters)
-            rows = _rows(document, len(asked.texts), self._endpoint.where)
-            return rows
-        except (LLMError, Refusal) as error:
-            failure = error.error if isinstance(error, Refusal) else error
-            if not document:
-                usage = spent(failure, most, asked.characters)
-        finally:
-            cost = self._endpoint.cost(usage.tokens_in, usage.tokens_out)
-            self._budget.settle(reservation, usage, cost)
-            self._record(asked, attempt, began, rows, usage, cost, None if rows else failure)
-        raise failure
-
-    def _body(self, asked: _Batch) -> dict[str, Any]:
-        return {"model": self._endpoint.model, "input": list(asked.texts), **asked.params}
-
-    def _record(
+    async def _request_once(
         self,
-        asked: _Batch,
-        attempt: int,
-        began: float,
-        rows: Sequence[Floats],
-        usage: Usage,
-        cost: float,
+        transport: Transport,
+        embedding_request: _EmbeddingRequest,
+        attempt_number: int,
+        timeout_s: float,
+    ) -> list[FloatArray]:
+        maximum_usage = TokenUsage(embedding_request.token_count, 0, estimated=True)
+        reservation = Reservation(
+            embedding_request.token_count, self._endpoint.cost_of_tokens(embedding_request.token_count, 0)
+        )
+        await self._budget.reserve(reservation)
+        start_time = time.perf_counter()
+        vector_rows: list[FloatArray] = []
+        # Until the server says more: nobody knows whether it bills what was cancelled.
+        actual_usage, failure = maximum_usage, LLMError(LLMErrorKind.STOPPED)
+        reply_document: dict[str, Any] = {}
+        try:
+            reply_document = await transport.request_embeddings(
+                self._request_body(embedding_request), timeout_s, WIDEST_VECTOR
+            )
+            actual_usage = settled_input_usage(
+                usage_in_document(reply_document), maximum_usage, embedding_request.character_count
+            )
+            vector_rows = _parse_vectors(reply_document, len(embedding_request.texts), self._endpoint.display_name)
+            return vector_rows
+        except (LLMError, RequestRefusal) as error:
+            failure = error.error if isinstance(error, RequestRefusal) else error
+            if not reply_document:
+                actual_usage = usage_of_failure(failure, maximum_usage, embedding_request.character_count)
+        finally:
+            actual_cost = self._endpoint.cost_of_tokens(actual_usage.tokens_in, actual_usage.tokens_out)
+            self._budget.settle(reservation, actual_usage, actual_cost)
+            self._record_call(
+                embedding_request,
+                attempt_number,
+                start_time,
+                vector_rows,
+                actual_usage,
+                actual_cost,
+                None if vector_rows else failure,
+            )
+        raise failure
+
+    def _request_body(self, embedding_request: _EmbeddingRequest) -> dict[str, Any]:
+        return {
+            "model": self._endpoint.model,
+            "input": list(embedding_request.texts),
+            **embedding_request.parameters,
+        }
+
+    def _record_call(
+        self,
+        embedding_request: _EmbeddingRequest,
+        attempt_number: int,
+        start_time: float,
+        vector_rows: Sequence[FloatArray],
+        actual_usage: TokenUsage,
+        actual_cost: float,
         failure: LLMError | None,
     ) -> None:
         self._ledger.record(
             CallRecord(
-                key=asked.key,
+                request_hash=embedding_request.request_hash,
                 scope=self._scope,
                 call_id=uuid.uuid4().hex,
                 endpoint=self._endpoint.name,
                 model=self._endpoint.model,
-                messages=[{"role": "input", "content": storable(text)} for text in asked.texts],
-                params=asked.params,
+                messages=[
+                    {"role": "input", "content": storable_text(input_text)} for input_text in embedding_request.texts
+                ],
+                parameters=embedding_request.parameters,
                 created_at=datetime.now(UTC),
-                attempt=attempt,
-                reply=_proof(rows) if failure is None else None,
+                attempt=attempt_number,
+                reply=_vector_proof(vector_rows) if failure is None else None,
                 finish_reason="stop" if failure is None else None,
-                usage=usage,
-                cost=cost,
-                latency_s=time.perf_counter() - began,
+                usage=actual_usage,
+                cost=actual_cost,
+                latency_s=time.perf_counter() - start_time,
                 error=failure.kind if failure else None,
                 error_detail=failure.detail if failure else None,
             )
         )
 
 
-def _proof(rows: Sequence[Floats]) -> str:
+def _vector_proof(vector_rows: Sequence[FloatArray]) -> str:
     """What the ledger keeps of vectors: enough to tell whether those in the file are the ones that came."""
-    hash_ = digest(*(row.astype("<f4").tobytes().hex() for row in rows))
-    return json.dumps({"vectors": len(rows), "width": len(rows[0]), "sha256": hash_})
+    vectors_hash = digest(*(vector_row.astype("<f4").tobytes().hex() for vector_row in vector_rows))
+    return json.dumps({"vectors": len(vector_rows), "width": len(vector_rows[0]), "sha256": vectors_hash})
 
 
-def _rows(document: Mapping[str, Any], count: int, where: str) -> list[Floats]:
+def _parse_vectors(reply_document: Mapping[str, Any], text_count: int, endpoint_name: str) -> list[FloatArray]:
     """The vectors in the order of the input. Raises LLMError where they are not all there."""
-    data = document.get("data")
-    found: dict[int, Floats] = {}
-    for place, one in enumerate(data if isinstance(data, list) else ()):
-        values = one.get("embedding") if isinstance(one, dict) else None
-        index = one.get("index", place) if isinstance(one, dict) else place
-        if isinstance(values, list) and 0 < len(values) <= WIDEST and isinstance(index, int):
+    vector_entries = reply_document.get("data")
+    row_by_index: dict[int, FloatArray] = {}
+    for entry_number, vector_entry in enumerate(vector_entries if isinstance(vector_entries, list) else ()):
+        vector_values = vector_entry.get("embedding") if isinstance(vector_entry, dict) else None
+        input_index = vector_entry.get("index", entry_number) if isinstance(vector_entry, dict) else entry_number
+        if isinstance(vector_values, list) and 0 < len(vector_values) <= WIDEST_VECTOR and isinstance(input_index, int):
             try:
-                row = np.asarray(values, dtype=np.float32)
+                vector_row = np.asarray(vector_values, dtype=np.float32)
             except (TypeError, ValueError):
                 continue
-            if row.ndim == 1 and bool(np.isfinite(row).all()):
-                found[index] = row
-    if sorted(found) != list(range(count)):
-        raise LLMError(Kind.NOT_JSON, where, f"{len(found)} usable vectors for {count} texts")
-    return [found[index] for index in range(count)]
+            if vector_row.ndim == 1 and bool(np.isfinite(vector_row).all()):
+                row_by_index[input_index] = vector_row
+    if sorted(row_by_index) != list(range(text_count)):
+        raise LLMError(
+            LLMErrorKind.NOT_JSON, endpoint_name, f"{len(row_by_index)} usable vectors for {text_count} texts"
+        )
+    return [row_by_index[input_index] for input_index in range(text_count)]
 
 
-class _Store:
+class _VectorStore:
     """Vectors by model and text in one SQLite file; several processes may share it."""
 
-    def __init__(self, path: Path, model: str) -> None:
-        self._path, self._model = path, model
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._open() as file:
-            file.execute("CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL)")
+    def __init__(self, file_path: Path, model_hash: str) -> None:
+        self._file_path, self._model_hash = file_path, model_hash
+        file_path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open_database() as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL)")
 
-    def get(self, texts: Sequence[str]) -> dict[str, Floats]:
+    def load_vectors(self, texts: Sequence[str]) -> dict[str, FloatArray]:
         """The vectors that are known."""
-        found: dict[str, Floats] = {}
-        with self._open() as file:
-            for text in dict.fromkeys(texts):
-                row = file.execute("SELECT vector FROM vectors WHERE key = ?", [self._key(text)]).fetchone()
-                if row is not None:
-                    found[text] = np.frombuffer(row[0], dtype="<f4").astype(np.float32)
-        return found
+        stored_vectors: dict[str, FloatArray] = {}
+        with self._open_database() as connection:
+            for input_text in dict.fromkeys(texts):
+                stored_row = connection.execute(
+                    "SELECT vector FROM vectors WHERE key = ?", [self._vector_key(input_text)]
+                ).fetchone()
+                if stored_row is not None:
+                    stored_vectors[input_text] = np.frombuffer(stored_row[0], dtype="<f4").astype(np.float32)
+        return stored_vectors
 
-    def missing(self, texts: Sequence[str]) -> list[str]:
+    def missing_texts(self, texts: Sequence[str]) -> list[str]:
         """Those that are not known, each once."""
-        wanted = {self._key(text): text for text in texts}
-        with self._open() as file:
-            for key in list(wanted):
-                if file.execute("SELECT 1 FROM vectors WHERE key = ?", [key]).fetchone():
-                    del wanted[key]
-        return list(wanted.values())
+        text_by_key = {self._vector_key(input_text): input_text for input_text in texts}
+        with self._open_database() as connection:
+            for vector_key in list(text_by_key):
+                if connection.execute("SELECT 1 FROM vectors WHERE key = ?", [vector_key]).fetchone():
+                    del text_by_key[vector_key]
+        return list(text_by_key.values())
 
-    def put(self, vectors: Mapping[str, Floats]) -> None:
+    def store_vectors(self, vectors: Mapping[str, FloatArray]) -> None:
         """Keep them."""
-        rows = [(self._key(text), vector.astype("<f4").tobytes()) for text, vector in vectors.items()]
-        with self._open() as file:
-            file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        vector_rows = [
+            (self._vector_key(input_text), vector.astype("<f4").tobytes()) for input_text, vector in vectors.items()
+        ]
+        with self._open_database() as connection:
+            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", vector_rows)
 
-    def _key(self, text: str) -> str:
-        return digest(self._model, text)
+    def _vector_key(self, input_text: str) -> str:
+        return digest(self._model_hash, input_text)
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=STORE_WAIT_S)) as file, file:
-            yield file
+    def _open_database(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._file_path, timeout=STORE_WAIT_S)) as connection, connection:
+            yield connection

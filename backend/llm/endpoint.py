@@ -38,10 +38,10 @@ class Endpoint:
         return (self.artifact, "") if self.artifact else (self.base_url, self.model)
 
     @property
-    def where(self) -> str:
+    def display_name(self) -> str:
         """How sentences for people name the endpoint."""
         return f"{self.name} ({self.model} at {self.base_url})"
 
-    def cost(self, tokens_in: int, tokens_out: int) -> float:
+    def cost_of_tokens(self, tokens_in: int, tokens_out: int) -> float:
         """What these tokens cost, in the currency of the prices."""
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6

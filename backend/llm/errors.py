@@ -3,10 +3,10 @@
 from enum import StrEnum
 
 from backend.errors import UserError
-from backend.llm.usage import Counted
+from backend.llm.usage import ReportedUsage
 
 
-class Kind(StrEnum):
+class LLMErrorKind(StrEnum):
     """What went wrong. The ledger stores it, tests and reports count by it."""
 
     REFUSED = "refused"
@@ -33,135 +33,135 @@ class Kind(StrEnum):
     STOPPED = "stopped"
 
 
-FATAL = frozenset(
+FATAL_KINDS = frozenset(
     {
-        Kind.UNAUTHORISED,
-        Kind.FORBIDDEN,
-        Kind.NO_CREDIT,
-        Kind.UNKNOWN_MODEL,
-        Kind.NOT_FOUND,
-        Kind.REDIRECTED,
-        Kind.BAD_REQUEST,
+        LLMErrorKind.UNAUTHORISED,
+        LLMErrorKind.FORBIDDEN,
+        LLMErrorKind.NO_CREDIT,
+        LLMErrorKind.UNKNOWN_MODEL,
+        LLMErrorKind.NOT_FOUND,
+        LLMErrorKind.REDIRECTED,
+        LLMErrorKind.BAD_REQUEST,
     }
 )
 """No retry and no other item can cure these: the whole run stops with the sentence."""
 
-RETRYABLE = frozenset(
+RETRYABLE_KINDS = frozenset(
     {
-        Kind.REFUSED,
-        Kind.UNREACHABLE,
-        Kind.RATE_LIMITED,
-        Kind.SERVER_ERROR,
-        Kind.TIMEOUT,
-        Kind.CUT_OFF,
-        Kind.NOT_JSON,
-        Kind.EMPTY,
-        Kind.ERROR_BODY,
+        LLMErrorKind.REFUSED,
+        LLMErrorKind.UNREACHABLE,
+        LLMErrorKind.RATE_LIMITED,
+        LLMErrorKind.SERVER_ERROR,
+        LLMErrorKind.TIMEOUT,
+        LLMErrorKind.CUT_OFF,
+        LLMErrorKind.NOT_JSON,
+        LLMErrorKind.EMPTY,
+        LLMErrorKind.ERROR_BODY,
     }
 )
 
-UNBILLED = frozenset(
+UNBILLED_KINDS = frozenset(
     {
-        *FATAL,
-        Kind.REFUSED,
-        Kind.UNREACHABLE,
-        Kind.TOO_LONG,
-        Kind.FILTERED,
-        Kind.RATE_LIMITED,
-        Kind.SERVER_ERROR,
-        Kind.BUDGET,
-        Kind.CANCELLED,
+        *FATAL_KINDS,
+        LLMErrorKind.REFUSED,
+        LLMErrorKind.UNREACHABLE,
+        LLMErrorKind.TOO_LONG,
+        LLMErrorKind.FILTERED,
+        LLMErrorKind.RATE_LIMITED,
+        LLMErrorKind.SERVER_ERROR,
+        LLMErrorKind.BUDGET,
+        LLMErrorKind.CANCELLED,
     }
 )
 """No model wrote anything, so nothing is billed, unless the error says otherwise."""
 
-_SENTENCES: dict[Kind, tuple[str, str]] = {
-    Kind.REFUSED: (
+_ERROR_SENTENCES: dict[LLMErrorKind, tuple[str, str]] = {
+    LLMErrorKind.REFUSED: (
         "{where} refuses connections; is the server running at that address?",
         "{where} 拒绝连接，请确认该地址的服务已经启动。",
     ),
-    Kind.UNREACHABLE: (
+    LLMErrorKind.UNREACHABLE: (
         "{where} cannot be reached; check the host name and the network.",
         "无法连接 {where}，请检查主机名和网络。",
     ),
-    Kind.UNAUTHORISED: (
+    LLMErrorKind.UNAUTHORISED: (
         "{where} does not accept the API key (401); enter a valid key.",
         "{where} 不接受该 API 密钥（401），请填写有效的密钥。",
     ),
-    Kind.FORBIDDEN: (
+    LLMErrorKind.FORBIDDEN: (
         "{where} forbids this key to use the model (403); ask its provider or use another key.",
         "{where} 不允许该密钥使用此模型（403），请联系服务商或更换密钥。",
     ),
-    Kind.NO_CREDIT: (
+    LLMErrorKind.NO_CREDIT: (
         "{where} says the account has no credit left; top it up or use another endpoint.",
         "{where} 表示账户余额不足，请充值或改用其他端点。",
     ),
-    Kind.UNKNOWN_MODEL: (
+    LLMErrorKind.UNKNOWN_MODEL: (
         "{where} does not know the model; correct its name.",
         "{where} 没有这个模型，请改正模型名。",
     ),
-    Kind.NOT_FOUND: (
+    LLMErrorKind.NOT_FOUND: (
         "{where} has no chat API at this address (404); the base URL usually ends in /v1.",
         "{where} 的这个地址没有对话接口（404），基础地址通常以 /v1 结尾。",
     ),
-    Kind.BAD_REQUEST: (
+    LLMErrorKind.BAD_REQUEST: (
         "{where} says the request is malformed; correct the model's parameters.",
         "{where} 认为请求格式有误，请改正模型参数。",
     ),
-    Kind.TOO_LONG: (
+    LLMErrorKind.TOO_LONG: (
         "The text is too long for the model at {where}.",
         "文本超出了 {where} 的模型所能处理的长度。",
     ),
-    Kind.FILTERED: (
+    LLMErrorKind.FILTERED: (
         "The content filter of {where} rejected the text.",
         "{where} 的内容过滤拒绝了这段文本。",
     ),
-    Kind.RATE_LIMITED: (
+    LLMErrorKind.RATE_LIMITED: (
         "{where} is too busy (429); lower the concurrency or wait.",
         "{where} 正在限流（429），请降低并发或稍后再试。",
     ),
-    Kind.SERVER_ERROR: (
+    LLMErrorKind.SERVER_ERROR: (
         "{where} failed on its side; try again later.",
         "{where} 出现服务器错误，请稍后再试。",
     ),
-    Kind.TIMEOUT: (
+    LLMErrorKind.TIMEOUT: (
         "{where} did not answer in time; raise the timeout or lower the concurrency.",
         "{where} 未在时限内答复，请延长超时或降低并发。",
     ),
-    Kind.CUT_OFF: (
+    LLMErrorKind.CUT_OFF: (
         "{where} cut the connection in the middle of its reply; try again.",
         "{where} 在答复途中断开了连接，请重试。",
     ),
-    Kind.NOT_JSON: (
+    LLMErrorKind.NOT_JSON: (
         "{where} does not answer in the form of the OpenAI API; check the base URL (it usually ends in /v1).",
         "{where} 的答复不是 OpenAI 接口的格式，请检查基础地址（通常以 /v1 结尾）。",
     ),
-    Kind.TOO_LARGE: (
+    LLMErrorKind.TOO_LARGE: (
         "{where} sent far more than the request allows, so the reply was not read to its end.",
         "{where} 的答复远超请求允许的长度，因此没有读完。",
     ),
-    Kind.REDIRECTED: (
+    LLMErrorKind.REDIRECTED: (
         "{where} sends requests on to another address, which is not followed for the sake of the API key;"
         " enter the right base URL.",
         "{where} 要求转到另一个地址，为保护 API 密钥没有跟随，请填写正确的基础地址。",
     ),
-    Kind.EMPTY: (
+    LLMErrorKind.EMPTY: (
         "The model at {where} gave an empty reply.",
         "{where} 的模型给出了空的答复。",
     ),
-    Kind.ERROR_BODY: (
+    LLMErrorKind.ERROR_BODY: (
         "{where} answered 200 with an error inside; try again or look at its log.",
         "{where} 返回 200 但内容是错误信息，请重试或查看其日志。",
     ),
-    Kind.BUDGET: (
+    LLMErrorKind.BUDGET: (
         "The budget of this run is used up; raise it to go on where it stopped.",
         "本次运行的预算已用完，提高预算后可从中断处继续。",
     ),
-    Kind.CANCELLED: (
+    LLMErrorKind.CANCELLED: (
         "The run was cancelled.",
         "运行已取消。",
     ),
-    Kind.STOPPED: (
+    LLMErrorKind.STOPPED: (
         "The reply was stopped before its end.",
         "答复没有写完就停下了。",
     ),
@@ -177,34 +177,34 @@ class LLMError(UserError):
 
     def __init__(
         self,
-        kind: Kind,
-        where: str = "",
+        error_kind: LLMErrorKind,
+        endpoint_name: str = "",
         detail: str = "",
         *,
         fatal: bool | None = None,
         retryable: bool | None = None,
         retry_after: float | None = None,
         billed: bool | None = None,
-        counted: Counted | None = None,
+        reported_usage: ReportedUsage | None = None,
     ) -> None:
-        en, zh = (sentence.format(where=where) for sentence in _SENTENCES[kind])
+        en, zh = (sentence.format(where=endpoint_name) for sentence in _ERROR_SENTENCES[error_kind])
         super().__init__(en + (f" ({detail})" if detail else ""), zh + (f"（{detail}）" if detail else ""))
-        self.kind = kind
+        self.kind = error_kind
         self.detail = detail
-        self.fatal = kind in FATAL if fatal is None else fatal
-        self.retryable = kind in RETRYABLE if retryable is None else retryable
+        self.fatal = error_kind in FATAL_KINDS if fatal is None else fatal
+        self.retryable = error_kind in RETRYABLE_KINDS if retryable is None else retryable
         self.retry_after = retry_after
-        self.billed = kind not in UNBILLED if billed is None else billed
-        self.counted = counted
+        self.billed = error_kind not in UNBILLED_KINDS if billed is None else billed
+        self.reported_usage = reported_usage
 
     @property
     def ends_run(self) -> bool:
         """Whether no further call of the run makes sense."""
-        return self.fatal or self.kind in (Kind.BUDGET, Kind.CANCELLED)
+        return self.fatal or self.kind in (LLMErrorKind.BUDGET, LLMErrorKind.CANCELLED)
 
 
 class BudgetReached(LLMError):
     """The run's budget is used up. Calls already in flight are finished and kept."""
 
     def __init__(self, detail: str = "") -> None:
-        super().__init__(Kind.BUDGET, detail=detail)
+        super().__init__(LLMErrorKind.BUDGET, detail=detail)

@@ -9,23 +9,23 @@ import httpx2
 import openai
 
 from backend.llm.endpoint import Endpoint
-from backend.llm.errors import Kind, LLMError
+from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.reply_limits import EncodedError, RedirectedError, ReplyTooLargeError
-from backend.llm.retry import retry_after
+from backend.llm.retry import parse_retry_after
 
-_DETAIL = 200
-_BY_STATUS = {
-    401: Kind.UNAUTHORISED,
-    402: Kind.NO_CREDIT,
-    403: Kind.FORBIDDEN,
-    404: Kind.NOT_FOUND,
-    405: Kind.NOT_FOUND,
-    408: Kind.TIMEOUT,
-    409: Kind.SERVER_ERROR,
-    413: Kind.TOO_LONG,
-    425: Kind.SERVER_ERROR,
-    429: Kind.RATE_LIMITED,
-    529: Kind.RATE_LIMITED,
+_DETAIL_CHARACTERS = 200
+_KIND_BY_STATUS = {
+    401: LLMErrorKind.UNAUTHORISED,
+    402: LLMErrorKind.NO_CREDIT,
+    403: LLMErrorKind.FORBIDDEN,
+    404: LLMErrorKind.NOT_FOUND,
+    405: LLMErrorKind.NOT_FOUND,
+    408: LLMErrorKind.TIMEOUT,
+    409: LLMErrorKind.SERVER_ERROR,
+    413: LLMErrorKind.TOO_LONG,
+    425: LLMErrorKind.SERVER_ERROR,
+    429: LLMErrorKind.RATE_LIMITED,
+    529: LLMErrorKind.RATE_LIMITED,
 }
 _PERHAPS_BILLED = frozenset({408, 499, 502, 504, *range(520, 528)})
 """A gateway gave up on a model that may have gone on writing. Any other error status stands for no reply, and
@@ -37,115 +37,121 @@ _NEVER_SENT = (
     httpx2.UnsupportedProtocol,
     httpx2.InvalidURL,
 )
-_TOO_LONG = re.compile(
+_TOO_LONG_COMPLAINT = re.compile(
     r"context.?length|maximum context|context window|too long|too many (?:input )?tokens"
     r"|max_model_len|reduce the length",
     re.I,
 )
-_FILTERED = re.compile(r"content.?(?:filter|policy|management)|data_?inspection|sensitive|moderation", re.I)
+_FILTER_COMPLAINT = re.compile(r"content.?(?:filter|policy|management)|data_?inspection|sensitive|moderation", re.I)
 _NO_SUCH_MODEL = re.compile(
     r"model_not_found|model.{0,120}(?:not found|not exist|unknown|invalid|not available|not supported)"
     r"|(?:unknown|invalid|no such|unsupported) model|pinned to",
     re.I | re.S,
 )
-_NO_CREDIT = re.compile(r"insufficient_quota|insufficient balance|billing|no credit", re.I)
+_CREDIT_COMPLAINT = re.compile(r"insufficient_quota|insufficient balance|billing|no credit", re.I)
 
 
-def redacted(endpoint: Endpoint, text: str) -> str:
+def redact_complaint(endpoint: Endpoint, complaint_text: str) -> str:
     """The server's words on one line, short, and without the key should the server repeat it."""
-    key = endpoint.api_key.get_secret_value()
-    line = " ".join(text.split())
+    api_key = endpoint.api_key.get_secret_value()
+    complaint_line = " ".join(complaint_text.split())
     # A cut-off key is still a part of the key: hide it before shortening.
-    return (line.replace(key, "***") if key else line)[:_DETAIL]
+    return (complaint_line.replace(api_key, "***") if api_key else complaint_line)[:_DETAIL_CHARACTERS]
 
 
-def from_status(endpoint: Endpoint, status: int, complaint: str, headers: Mapping[str, str]) -> LLMError:
+def error_from_status(endpoint: Endpoint, status_code: int, complaint: str, headers: Mapping[str, str]) -> LLMError:
     """The error of a reply with a status of 300 or more."""
-    wait = retry_after(headers)
-    kind = _BY_STATUS.get(status, Kind.SERVER_ERROR if status >= 500 else Kind.BAD_REQUEST)
-    if status == 503 and wait is not None:
-        kind = Kind.RATE_LIMITED
-    elif status == 429 and _NO_CREDIT.search(complaint):
-        kind = Kind.NO_CREDIT
-    elif status == 404 and re.search(r"\bmodel", complaint, re.I):
-        kind = Kind.UNKNOWN_MODEL
-    elif kind is Kind.BAD_REQUEST:
-        kind = _bad_request(complaint)
-    detail = "" if re.match(r"\s*<", complaint) else redacted(endpoint, complaint)
+    retry_wait = parse_retry_after(headers)
+    error_kind = _KIND_BY_STATUS.get(
+        status_code, LLMErrorKind.SERVER_ERROR if status_code >= 500 else LLMErrorKind.BAD_REQUEST
+    )
+    if status_code == 503 and retry_wait is not None:
+        error_kind = LLMErrorKind.RATE_LIMITED
+    elif status_code == 429 and _CREDIT_COMPLAINT.search(complaint):
+        error_kind = LLMErrorKind.NO_CREDIT
+    elif status_code == 404 and re.search(r"\bmodel", complaint, re.I):
+        error_kind = LLMErrorKind.UNKNOWN_MODEL
+    elif error_kind is LLMErrorKind.BAD_REQUEST:
+        error_kind = _bad_request_kind(complaint)
+    detail = "" if re.match(r"\s*<", complaint) else redact_complaint(endpoint, complaint)
     return LLMError(
-        kind,
-        endpoint.where,
-        detail or f"HTTP {status}",
-        retry_after=wait,
-        billed=status in _PERHAPS_BILLED,
+        error_kind,
+        endpoint.display_name,
+        detail or f"HTTP {status_code}",
+        retry_after=retry_wait,
+        billed=status_code in _PERHAPS_BILLED,
     )
 
 
-def from_network(endpoint: Endpoint, error: Exception) -> LLMError:
+def error_from_network(endpoint: Endpoint, network_error: Exception) -> LLMError:
     """The error of a connection that could not be made, broke, or took too long."""
-    chain = list(_chain(error))
-    if (refused := _not_taken(endpoint, chain)) is not None:
-        return refused
+    cause_chain = list(_cause_chain(network_error))
+    if (unread_error := _unread_reply_error(endpoint, cause_chain)) is not None:
+        return unread_error
     if any(
-        isinstance(cause, ConnectionRefusedError) or _errno(cause) == errno.ECONNREFUSED for cause in chain
+        isinstance(cause, ConnectionRefusedError) or _error_number(cause) == errno.ECONNREFUSED for cause in cause_chain
     ):
-        return LLMError(Kind.REFUSED, endpoint.where)
-    if any(isinstance(cause, socket.gaierror) for cause in chain):
-        return LLMError(Kind.UNREACHABLE, endpoint.where, "unknown host name")
-    if any(isinstance(cause, _NEVER_SENT) for cause in chain):
-        return LLMError(Kind.UNREACHABLE, endpoint.where)
-    if any(isinstance(cause, openai.APITimeoutError | TimeoutError) for cause in chain):
-        return LLMError(Kind.TIMEOUT, endpoint.where)
-    return LLMError(Kind.CUT_OFF, endpoint.where)
+        return LLMError(LLMErrorKind.REFUSED, endpoint.display_name)
+    if any(isinstance(cause, socket.gaierror) for cause in cause_chain):
+        return LLMError(LLMErrorKind.UNREACHABLE, endpoint.display_name, "unknown host name")
+    if any(isinstance(cause, _NEVER_SENT) for cause in cause_chain):
+        return LLMError(LLMErrorKind.UNREACHABLE, endpoint.display_name)
+    if any(isinstance(cause, openai.APITimeoutError | TimeoutError) for cause in cause_chain):
+        return LLMError(LLMErrorKind.TIMEOUT, endpoint.display_name)
+    return LLMError(LLMErrorKind.CUT_OFF, endpoint.display_name)
 
 
-def _not_taken(endpoint: Endpoint, chain: list[BaseException]) -> LLMError | None:
+def _unread_reply_error(endpoint: Endpoint, cause_chain: list[BaseException]) -> LLMError | None:
     """The error of a reply that was not read, though the server sent one."""
-    for cause in chain:
+    for cause in cause_chain:
         if isinstance(cause, ReplyTooLargeError):
-            return LLMError(Kind.TOO_LARGE, endpoint.where, str(cause))
+            return LLMError(LLMErrorKind.TOO_LARGE, endpoint.display_name, str(cause))
         if isinstance(cause, EncodedError):
-            return LLMError(Kind.NOT_JSON, endpoint.where, str(cause), retryable=False)
+            return LLMError(LLMErrorKind.NOT_JSON, endpoint.display_name, str(cause), retryable=False)
         if isinstance(cause, RedirectedError):
-            return LLMError(Kind.REDIRECTED, endpoint.where, redacted(endpoint, cause.target))
+            return LLMError(LLMErrorKind.REDIRECTED, endpoint.display_name, redact_complaint(endpoint, cause.target))
         if isinstance(cause, httpx2.TooManyRedirects):
-            return LLMError(Kind.REDIRECTED, endpoint.where, "in circles")
+            return LLMError(LLMErrorKind.REDIRECTED, endpoint.display_name, "in circles")
     return None
 
 
-def complaint_in(body: object, text: str = "") -> str:
+def complaint_in_body(error_body: object, fallback_text: str = "") -> str:
     """The server's own words in an error body of any of the usual forms."""
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        if isinstance(inner, dict):
-            parts = [inner.get(name) for name in ("message", "code", "detail", "type", "param")]
-            return " ".join(str(part) for part in parts if part) or text
-        return str(inner)
-    return str(body) if body else text
+    if isinstance(error_body, dict):
+        inner_error = error_body.get("error", error_body)
+        if isinstance(inner_error, dict):
+            complaint_parts = [
+                inner_error.get(member_name) for member_name in ("message", "code", "detail", "type", "param")
+            ]
+            return (
+                " ".join(str(complaint_part) for complaint_part in complaint_parts if complaint_part) or fallback_text
+            )
+        return str(inner_error)
+    return str(error_body) if error_body else fallback_text
 
 
-def _bad_request(complaint: str) -> Kind:
-    for kind, pattern in (
-        (Kind.TOO_LONG, _TOO_LONG),
-        (Kind.FILTERED, _FILTERED),
-        (Kind.NO_CREDIT, _NO_CREDIT),
-        (Kind.UNKNOWN_MODEL, _NO_SUCH_MODEL),
+def _bad_request_kind(complaint: str) -> LLMErrorKind:
+    for error_kind, pattern in (
+        (LLMErrorKind.TOO_LONG, _TOO_LONG_COMPLAINT),
+        (LLMErrorKind.FILTERED, _FILTER_COMPLAINT),
+        (LLMErrorKind.NO_CREDIT, _CREDIT_COMPLAINT),
+        (LLMErrorKind.UNKNOWN_MODEL, _NO_SUCH_MODEL),
     ):
         if pattern.search(complaint):
-            return kind
-    return Kind.BAD_REQUEST
+            return error_kind
+    return LLMErrorKind.BAD_REQUEST
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        if isinstance(error, BaseExceptionGroup):
-            for inner in error.exceptions:
-                yield from _chain(inner)
-        error = error.__cause__ or error.__context__
+def _cause_chain(current_error: BaseException | None) -> Iterator[BaseException]:
+    seen_ids: set[int] = set()
+    while current_error is not None and id(current_error) not in seen_ids:
+        seen_ids.add(id(current_error))
+        yield current_error
+        if isinstance(current_error, BaseExceptionGroup):
+            for inner_error in current_error.exceptions:
+                yield from _cause_chain(inner_error)
+        current_error = current_error.__cause__ or current_error.__context__
 
 
-def _errno(error: BaseException) -> int | None:
+def _error_number(error: BaseException) -> int | None:
     return error.errno if isinstance(error, OSError) else None

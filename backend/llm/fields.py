@@ -17,7 +17,7 @@ class FieldKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Field:
+class FieldSpec:
     """One field of a reply; build it with `choice`, `integer`, `number`, `text` or `texts`."""
 
     name: str
@@ -25,69 +25,83 @@ class Field:
     aliases: tuple[str, ...] = ()
     required: bool = True
     hint: str = ""
-    words: Mapping[str, Any] = field(default_factory=dict)
-    opposite: Mapping[Any, Any] = field(default_factory=dict)
-    weak: tuple[str, ...] = ()
+    value_by_word: Mapping[str, Any] = field(default_factory=dict)
+    opposite_values: Mapping[Any, Any] = field(default_factory=dict)
+    weak_names: tuple[str, ...] = ()
     """Names that count only where the reply uses none of the others ("得分" beside "判定")."""
-    low: float = 0.0
-    high: float = 0.0
-    tie: Any = None
+    minimum: float = 0.0
+    maximum: float = 0.0
+    tie_value: Any = None
     """The value of a tie, where the others are the sides of a comparison: then "A 不如 B" is understood."""
 
-    def praises(self, value: Any) -> bool:
+    def is_praise(self, field_value: Any) -> bool:
         """Whether the value is the good one of a good and a bad."""
-        return bool(self.opposite) and value == 1
+        return bool(self.opposite_values) and field_value == 1
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def all_names(self) -> tuple[str, ...]:
         """The name and its aliases."""
         return (self.name, *self.aliases)
 
     @property
-    def values(self) -> list[Any]:
+    def choice_values(self) -> list[Any]:
         """The distinct values of a choice, in order."""
-        return list(dict.fromkeys(self.words.values()))
+        return list(dict.fromkeys(self.value_by_word.values()))
 
 
-def choice(
-    name: str,
-    words: Mapping[str, Any],
+def choice_field(
+    field_name: str,
+    value_by_word: Mapping[str, Any],
     *aliases: str,
-    opposite: Mapping[Any, Any] | None = None,
-    weak: tuple[str, ...] = (),
+    opposite_values: Mapping[Any, Any] | None = None,
+    weak_names: tuple[str, ...] = (),
     hint: str = "",
     required: bool = True,
-    tie: Any = None,
-) -> Field:
+    tie_value: Any = None,
+) -> FieldSpec:
     """One of several values, each said by any of its words (lower case).
 
     `opposite` reads negations of good and bad, `tie` (one of the values) reads comparisons of two sides.
     """
-    words, opposite = dict(words), dict(opposite or {})
-    return Field(name, FieldKind.CHOICE, aliases, required, hint, words, opposite, weak, tie=tie)
+    value_by_word, opposite_values = dict(value_by_word), dict(opposite_values or {})
+    return FieldSpec(
+        field_name,
+        FieldKind.CHOICE,
+        aliases,
+        required,
+        hint,
+        value_by_word,
+        opposite_values,
+        weak_names,
+        tie_value=tie_value,
+    )
 
 
-def integer(name: str, low: int, high: int, *aliases: str, hint: str = "", required: bool = True) -> Field:
+def integer_field(
+    field_name: str, minimum: int, maximum: int, *aliases: str, hint: str = "", required: bool = True
+) -> FieldSpec:
     """A whole number in [low, high]; anything outside is invalid, never clipped."""
-    return Field(name, FieldKind.INT, aliases, required, hint, low=low, high=high)
+    return FieldSpec(field_name, FieldKind.INT, aliases, required, hint, minimum=minimum, maximum=maximum)
 
 
-def number(name: str, low: float, high: float, *aliases: str, hint: str = "", required: bool = True) -> Field:
+def number_field(
+    field_name: str, minimum: float, maximum: float, *aliases: str, hint: str = "", required: bool = True
+) -> FieldSpec:
     """A number in [low, high]."""
-    return Field(name, FieldKind.FLOAT, aliases, required, hint, low=low, high=high)
+    return FieldSpec(field_name, FieldKind.FLOAT, aliases, required, hint, minimum=minimum, maximum=maximum)
 
 
-def text(name: str, *aliases: str, hint: str = "", required: bool = True) -> Field:
+def text_field(field_name: str, *aliases: str, hint: str = "", required: bool = True) -> FieldSpec:
     """A text that is not empty."""
-    return Field(name, FieldKind.TEXT, aliases, required, hint)
+    return FieldSpec(field_name, FieldKind.TEXT, aliases, required, hint)
 
 
-def texts(name: str, *aliases: str, hint: str = "", required: bool = True) -> Field:
+def text_list_field(field_name: str, *aliases: str, hint: str = "", required: bool = True) -> FieldSpec:
     """A list of texts."""
-    return Field(name, FieldKind.TEXTS, aliases, required, hint)
+    return FieldSpec(field_name, FieldKind.TEXTS, aliases, required, hint)
 
 
-GOOD = (
+GOOD_WORDS = (
     "1",
     "好",
     "优秀",
@@ -106,32 +120,63 @@ GOOD = (
     "pass",
     "一",
 )
-BAD = ("0", "坏", "壞", "差", "劣", "否", "不好", "通不过", "poor", "bad", "no", "false", "fail", "零", "〇")
-VERDICT_WORDS: dict[str, int] = {**dict.fromkeys(GOOD, 1), **dict.fromkeys(BAD, 0), "不错": 1, "不錯": 1}
+BAD_WORDS = (
+    "0",
+    "坏",
+    "壞",
+    "差",
+    "劣",
+    "否",
+    "不好",
+    "通不过",
+    "poor",
+    "bad",
+    "no",
+    "false",
+    "fail",
+    "零",
+    "〇",
+)
+VERDICT_WORDS: dict[str, int] = {
+    **dict.fromkeys(GOOD_WORDS, 1),
+    **dict.fromkeys(BAD_WORDS, 0),
+    "不错": 1,
+    "不錯": 1,
+}
 """How models say good and bad; "不错" is praise although it begins like a negation."""
 
 
-def verdict(name: str = "verdict", *aliases: str, hint: str = "1 表示优秀，0 表示不优秀") -> Field:
+def verdict_field(field_name: str = "verdict", *aliases: str, hint: str = "1 表示优秀，0 表示不优秀") -> FieldSpec:
     """The verdict 1 or 0, in any of the words for good and bad, negated or not."""
-    known = (
+    verdict_names = (
         *("verdict", "判定", "结论", "結論", "評定", "评定", "裁决", "裁決"),
         *("judgment", "judgement", "conclusion", "decision"),
     )
-    weak = (
+    weak_names = (
         *("判断", "结果", "得分", "分数", "评分", "打分", "答案", "评价", "总评", "评估", "评判"),
         *("判斷", "結果", "評分", "評價"),
         *("label", "score", "rating", "result", "answer", "assessment", "overall"),
     )
-    names = dict.fromkeys((*aliases, *known))
-    names.pop(name, None)
-    return choice(name, VERDICT_WORDS, *names, opposite={1: 0, 0: 1}, weak=weak, hint=hint)
+    distinct_aliases = dict.fromkeys((*aliases, *verdict_names))
+    distinct_aliases.pop(field_name, None)
+    return choice_field(
+        field_name,
+        VERDICT_WORDS,
+        *distinct_aliases,
+        opposite_values={1: 0, 0: 1},
+        weak_names=weak_names,
+        hint=hint,
+    )
 
 
 EXPLANATION_ALIASES = ("explanation", "reason", "reasons", "理由", "解释", "原因", "说明", "评语")
 
 
-def explanation(name: str = "explanation", hint: str = "简短的理由", required: bool = False) -> Field:
+def explanation_field(field_name: str = "explanation", hint: str = "简短的理由", required: bool = False) -> FieldSpec:
     """Why the verdict is what it is; a missing one does not spoil the verdict unless it is required."""
-    return text(
-        name, *(alias for alias in EXPLANATION_ALIASES if alias != name), hint=hint, required=required
+    return text_field(
+        field_name,
+        *(alias for alias in EXPLANATION_ALIASES if alias != field_name),
+        hint=hint,
+        required=required,
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from backend.errors import UserError
-from backend.files import disk_fault, narrow
+from backend.files import restrict_to_owner, translate_disk_fault
 
-_LOCK = threading.Lock()
-SHORTEST = 32
+_KEYS_LOCK = threading.Lock()
+SHORTEST_KEY = 32
 """Bytes of a key that cannot be guessed."""
 
 
@@ -21,95 +21,97 @@ class KeyStore:
     """HOME/endpoint_keys.json, mode 0600, replaced as a whole by every change."""
 
     def __init__(self, home: Path) -> None:
-        self._path = home / "endpoint_keys.json"
+        self._file_path = home / "endpoint_keys.json"
 
-    def get(self, name: str) -> SecretStr:
+    def load_key(self, endpoint_name: str) -> SecretStr:
         """The endpoint's key, empty where it has none. Raises UserError for a file nobody can read."""
-        return SecretStr(self._read().get(name, ""))
+        return SecretStr(self._read_keys().get(endpoint_name, ""))
 
-    def names(self) -> frozenset[str]:
+    def names_with_key(self) -> frozenset[str]:
         """Endpoints that have a key."""
-        return frozenset(name for name, key in self._read().items() if key)
+        return frozenset(endpoint_name for endpoint_name, api_key in self._read_keys().items() if api_key)
 
-    def put(self, name: str, key: SecretStr) -> None:
+    def store_key(self, endpoint_name: str, api_key: SecretStr) -> None:
         """Store the endpoint's key; an empty one removes it."""
-        with _LOCK:
-            keys = self._read()
-            keys.pop(name, None)
-            if key.get_secret_value():
-                keys[name] = key.get_secret_value()
-            write_secret(self._path, json.dumps(keys, ensure_ascii=False).encode())
+        with _KEYS_LOCK:
+            stored_keys = self._read_keys()
+            stored_keys.pop(endpoint_name, None)
+            if api_key.get_secret_value():
+                stored_keys[endpoint_name] = api_key.get_secret_value()
+            write_secret(self._file_path, json.dumps(stored_keys, ensure_ascii=False).encode())
 
-    def _read(self) -> dict[str, str]:
+    def _read_keys(self) -> dict[str, str]:
         trouble = "not an object"
         try:
-            narrow(self._path)
-            document = json.loads(self._path.read_bytes())
+            restrict_to_owner(self._file_path)
+            document = json.loads(self._file_path.read_bytes())
         except FileNotFoundError:
             return {}
         except (ValueError, OSError) as error:
             document, trouble = None, type(error).__name__
         # Raised outside the handler: a JSON error carries the file's text, and that holds keys.
         if not isinstance(document, dict):
-            raise _unreadable(self._path, trouble)
-        return {str(name): str(key) for name, key in document.items()}
+            raise _unreadable_file_error(self._file_path, trouble)
+        return {str(endpoint_name): str(api_key) for endpoint_name, api_key in document.items()}
 
 
-def fence_key(home: Path) -> bytes:
+def load_or_create_fence_key(home: Path) -> bytes:
     """The key that nonces are derived with, made at first use. Give it to `prompts.compose`."""
-    path = home / "fence_key"
-    with _LOCK:
+    key_path = home / "fence_key"
+    with _KEYS_LOCK:
         try:
-            narrow(path)
-            known = path.read_bytes()
+            restrict_to_owner(key_path)
+            stored_key = key_path.read_bytes()
         except FileNotFoundError:
-            made = secrets.token_hex(SHORTEST).encode()
-            write_secret(path, made)
-            return made
+            created_key = secrets.token_hex(SHORTEST_KEY).encode()
+            write_secret(key_path, created_key)
+            return created_key
         except OSError as error:
-            raise _unusable(path, error.strerror or str(error)) from error
-    if len(known) < SHORTEST:
-        raise _unusable(path, f"shorter than {SHORTEST} bytes")
-    return known
+            raise _unusable_key_error(key_path, error.strerror or str(error)) from error
+    if len(stored_key) < SHORTEST_KEY:
+        raise _unusable_key_error(key_path, f"shorter than {SHORTEST_KEY} bytes")
+    return stored_key
 
 
-def write_secret(path: Path, data: bytes) -> None:
+def write_secret(file_path: Path, secret_bytes: bytes) -> None:
     """Write the file so that it is never half there and never readable by others.
 
     Raises UserError where the disk is full or the folder cannot be written.
     """
     try:
-        _replace(path, data)
+        _replace_file(file_path, secret_bytes)
     except OSError as error:
-        fault = disk_fault(error)
-        if fault is None:
+        disk_error = translate_disk_fault(error)
+        if disk_error is None:
             raise
-        raise fault from error
+        raise disk_error from error
 
 
-def _replace(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
+def _replace_file(file_path: Path, secret_bytes: bytes) -> None:
+    file_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file_descriptor, temporary_path = tempfile.mkstemp(
+        dir=file_path.parent, prefix=f".{file_path.name}."
+    )  # made with mode 0600
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        with os.fdopen(file_descriptor, "wb") as temporary_file:
+            temporary_file.write(secret_bytes)
+            temporary_file.flush()
+            os.fsync(temporary_file.fileno())
+        Path(temporary_path).replace(file_path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        Path(temporary_path).unlink(missing_ok=True)
         raise
 
 
-def _unusable(path: Path, why: str) -> UserError:
+def _unusable_key_error(key_path: Path, problem: str) -> UserError:
     return UserError(
-        f"The key at {path} is not usable ({why}); mend its rights, or remove it and a new one is made.",
-        f"密钥文件 {path} 不可用（{why}），请修正权限，或删除它让程序重新生成。",
+        f"The key at {key_path} is not usable ({problem}); mend its rights, or remove it and a new one is made.",
+        f"密钥文件 {key_path} 不可用（{problem}），请修正权限，或删除它让程序重新生成。",
     )
 
 
-def _unreadable(path: Path, why: str) -> UserError:
+def _unreadable_file_error(file_path: Path, problem: str) -> UserError:
     return UserError(
-        f"{path} cannot be read ({why}); remove it and enter the keys again.",
-        f"无法读取 {path}（{why}），请删除该文件并重新填写密钥。",
+        f"{file_path} cannot be read ({problem}); remove it and enter the keys again.",
+        f"无法读取 {file_path}（{problem}），请删除该文件并重新填写密钥。",
     )

@@ -4,31 +4,31 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from backend.llm.messages import Completion, Usage
+from backend.llm.messages import Completion, TokenUsage
 
 
 @dataclass(frozen=True)
 class CallRecord:
     """One attempt at one call, with its reply or the kind of its error."""
 
-    key: str
+    request_hash: str
     scope: str
     call_id: str
     endpoint: str
     model: str
     messages: list[dict[str, str]]
-    params: dict[str, Any]
+    parameters: dict[str, Any]
     created_at: datetime
     attempt: int = 1
     reply: str | None = None
     finish_reason: str | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: TokenUsage = field(default_factory=TokenUsage)
     cost: float = 0.0
     latency_s: float = 0.0
     error: str | None = None
     error_detail: str | None = None
 
-    def completion(self) -> Completion:
+    def as_completion(self) -> Completion:
         """The stored reply, as a cached completion that costs nothing now."""
         return Completion(
             text=self.reply or "",
@@ -43,10 +43,10 @@ class CallRecord:
 class Ledger(Protocol):
     """Where calls are recorded and looked up by their request hash."""
 
-    def lookup(self, key: str) -> Completion | None:
+    def lookup(self, request_hash: str) -> Completion | None:
         """The newest successful reply to this request, None where there is none."""
 
-    def record(self, call: CallRecord) -> None:
+    def record(self, call_record: CallRecord) -> None:
         """Take note of one attempt; returns at once, storing happens in the background."""
 
     def flush(self) -> None:
@@ -58,18 +58,18 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.calls: list[CallRecord] = []
-        self._good: dict[str, CallRecord] = {}
+        self._successful_calls: dict[str, CallRecord] = {}
 
-    def lookup(self, key: str) -> Completion | None:
+    def lookup(self, request_hash: str) -> Completion | None:
         """The newest successful reply to this request."""
-        call = self._good.get(key)
-        return call.completion() if call else None
+        call_record = self._successful_calls.get(request_hash)
+        return call_record.as_completion() if call_record else None
 
-    def record(self, call: CallRecord) -> None:
+    def record(self, call_record: CallRecord) -> None:
         """Keep the call."""
-        self.calls.append(call)
-        if call.error is None:
-            self._good[call.key] = call
+        self.calls.append(call_record)
+        if call_record.error is None:
+            self._successful_calls[call_record.request_hash] = call_record
 
     def flush(self) -> None:
         """Nothing is ever pending."""

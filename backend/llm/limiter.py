@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Outcome(Enum):
+class AttemptOutcome(Enum):
     """What a finished attempt says about the server's load."""
 
     SUCCESS = "success"
@@ -18,26 +18,26 @@ class Outcome(Enum):
 
 
 @dataclass(eq=False)
-class _Waiter:
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[None]
+class _SlotWaiter:
+    event_loop: asyncio.AbstractEventLoop
+    slot_future: asyncio.Future[None]
     granted: bool = False
 
-    def grant(self) -> bool:
+    def grant_slot(self) -> bool:
         """Hand over a slot; False where the waiter's loop is gone and nobody waits any more."""
         try:
-            if asyncio._get_running_loop() is self.loop:
-                self._set()  # waking a loop from itself through its pipe costs a system call a request
+            if asyncio._get_running_loop() is self.event_loop:
+                self._resolve()  # waking a loop from itself through its pipe costs a system call a request
             else:
-                self.loop.call_soon_threadsafe(self._set)
+                self.event_loop.call_soon_threadsafe(self._resolve)
         except RuntimeError:
             return False
         self.granted = True
         return True
 
-    def _set(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
+    def _resolve(self) -> None:
+        if not self.slot_future.done():
+            self.slot_future.set_result(None)
 
 
 class AdaptiveLimiter:
@@ -47,76 +47,76 @@ class AdaptiveLimiter:
     """
 
     def __init__(self, ceiling: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit = ceiling
+        self.current_limit = ceiling
         self._ceiling = ceiling
         self._clock = clock
-        self._active = 0
+        self._active_slots = 0
         self._successes = 0
-        self._last_cut = float("-inf")
-        self._waiting: deque[_Waiter] = deque()
-        self._lock = threading.Lock()
+        self._last_cut_time = float("-inf")
+        self._waiting_queue: deque[_SlotWaiter] = deque()
+        self._state_lock = threading.Lock()
 
     @property
-    def active(self) -> int:
+    def active_slots(self) -> int:
         """Slots in use."""
-        return self._active
+        return self._active_slots
 
     def resize(self, ceiling: int) -> None:
         """A new upper bound, from an edited endpoint."""
-        with self._lock:
+        with self._state_lock:
             if ceiling != self._ceiling:
-                self._ceiling = self.limit = ceiling
-                self._wake()
+                self._ceiling = self.current_limit = ceiling
+                self._wake_waiters()
 
-    async def acquire(self, *, ahead: bool = False) -> float:
+    async def acquire(self, *, at_front: bool = False) -> float:
         """Wait for a slot; gives the time it was got. Retries go ahead, so that begun items are finished."""
-        with self._lock:
-            if self._active < self.limit and not self._waiting:
-                self._active += 1
+        with self._state_lock:
+            if self._active_slots < self.current_limit and not self._waiting_queue:
+                self._active_slots += 1
                 return self._clock()
-            loop = asyncio.get_running_loop()
-            waiter = _Waiter(loop, loop.create_future())
-            (self._waiting.appendleft if ahead else self._waiting.append)(waiter)
+            event_loop = asyncio.get_running_loop()
+            waiter = _SlotWaiter(event_loop, event_loop.create_future())
+            (self._waiting_queue.appendleft if at_front else self._waiting_queue.append)(waiter)
         try:
-            await waiter.future
+            await waiter.slot_future
         except asyncio.CancelledError:
-            self._abandon(waiter)
+            self._abandon_wait(waiter)
             raise
         return self._clock()
 
-    def release(self, started: float, outcome: Outcome) -> None:
+    def release(self, acquired_at: float, outcome: AttemptOutcome) -> None:
         """Give the slot back that was got at `started`, with what became of the attempt."""
-        with self._lock:
-            self._active -= 1
-            if outcome is Outcome.OVERLOADED:
-                self._cut(started)
-            elif outcome is Outcome.SUCCESS:
-                self._grow()
-            self._wake()
+        with self._state_lock:
+            self._active_slots -= 1
+            if outcome is AttemptOutcome.OVERLOADED:
+                self._halve_limit(acquired_at)
+            elif outcome is AttemptOutcome.SUCCESS:
+                self._raise_limit()
+            self._wake_waiters()
 
-    def _cut(self, started: float) -> None:
+    def _halve_limit(self, acquired_at: float) -> None:
         # Attempts begun before the last cut saw the old concurrency; only later ones say the new is too high.
-        if started >= self._last_cut:
-            self.limit = max(1, self.limit // 2)
-            self._last_cut = self._clock()
+        if acquired_at >= self._last_cut_time:
+            self.current_limit = max(1, self.current_limit // 2)
+            self._last_cut_time = self._clock()
             self._successes = 0
 
-    def _grow(self) -> None:
+    def _raise_limit(self) -> None:
         self._successes += 1
-        if self._successes >= self.limit:
-            self.limit = min(self._ceiling, self.limit + 1)
+        if self._successes >= self.current_limit:
+            self.current_limit = min(self._ceiling, self.current_limit + 1)
             self._successes = 0
 
-    def _abandon(self, waiter: _Waiter) -> None:
-        with self._lock:
+    def _abandon_wait(self, waiter: _SlotWaiter) -> None:
+        with self._state_lock:
             if waiter.granted:
-                self._active -= 1
+                self._active_slots -= 1
             else:
-                self._waiting.remove(waiter)
-            self._wake()
+                self._waiting_queue.remove(waiter)
+            self._wake_waiters()
 
-    def _wake(self) -> None:
-        while self._waiting and self._active < self.limit:
-            waiter = self._waiting.popleft()
-            if waiter.grant():
-                self._active += 1
+    def _wake_waiters(self) -> None:
+        while self._waiting_queue and self._active_slots < self.current_limit:
+            waiter = self._waiting_queue.popleft()
+            if waiter.grant_slot():
+                self._active_slots += 1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.llm.skeleton import plain_width
+from backend.llm.skeleton import to_plain_width
 
 MAX_OBJECTS = 100
 MAX_STEPS = 120_000
@@ -234,7 +234,7 @@ def _unescaped(raw: str) -> str:
 
 
 def _scalar(raw: str) -> Any:
-    word = plain_width(raw).strip().strip("\"'“”`")
+    word = to_plain_width(raw).strip().strip("\"'“”`")
     lowered = word.lower()
     if lowered in {"true", "false", "null", "none", ""}:
         return {"true": True, "false": False}.get(lowered)

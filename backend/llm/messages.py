@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE_CHARACTERS = re.compile("[\x00\ud800-\udfff]")
 
-Role = Literal["system", "user", "assistant"]
+ChatRole = Literal["system", "user", "assistant"]
 
 
-def storable(text: str) -> str:
+def storable_text(raw_text: str) -> str:
     """The text with NUL and lone surrogates made visible: neither UTF-8 nor PostgreSQL takes them."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    return _UNSTORABLE_CHARACTERS.sub("\ufffd", raw_text)
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class ChatMessage:
     (which differs from house to house) does not change the key.
     """
 
-    role: Role
+    role: ChatRole
     content: str
     identity: str = ""
 
 
 @dataclass(frozen=True)
-class Usage:
+class TokenUsage:
     """Tokens of one call; `estimated` where the server did not count them."""
 
     tokens_in: int = 0
@@ -43,7 +43,7 @@ class Completion:
 
     text: str
     call_id: str
-    usage: Usage = field(default_factory=Usage)
+    usage: TokenUsage = field(default_factory=TokenUsage)
     cost: float = 0.0
     latency_s: float = 0.0
     finish_reason: str = "stop"

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from backend.errors import Message
 from backend.llm.client import OpenAIClient
 from backend.llm.endpoint import Endpoint
-from backend.llm.errors import Kind, LLMError
-from backend.llm.messages import ChatMessage, storable
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.llm.messages import ChatMessage, storable_text
 from backend.llm.retry import RetryPolicy
 from backend.llm.transport import Transport
 
-_SHOWN = 8
-_LONG = 80
+_SHOWN_MODELS = 8
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeResult:
     """Whether the endpoint works, and the sentence about it."""
 
     ok: bool
@@ -25,52 +25,52 @@ class Probe:
 
 async def test_connection(endpoint: Endpoint) -> Message:
     """The sentence of `probe`."""
-    return (await probe(endpoint)).message
+    return (await probe_endpoint(endpoint)).message
 
 
-async def probe(endpoint: Endpoint, timeout_s: float = 15.0) -> Probe:
+async def probe_endpoint(endpoint: Endpoint, timeout_s: float = 15.0) -> ProbeResult:
     """Ask for one word, once. Never raises for anything the server does."""
-    limited = replace(endpoint, timeout_s=min(timeout_s, endpoint.timeout_s))
-    began = time.perf_counter()
+    limited_endpoint = replace(endpoint, timeout_s=min(timeout_s, endpoint.timeout_s))
+    start_time = time.perf_counter()
     try:
-        async with OpenAIClient(limited, policy=RetryPolicy(attempts=1)) as client:
+        async with OpenAIClient(limited_endpoint, policy=RetryPolicy(attempts=1)) as client:
             await client.complete([ChatMessage("user", "请只回复：好")], max_tokens=16)
     except LLMError as error:
-        if error.kind is Kind.EMPTY:  # a thinking model that used up its few tokens does answer
-            return _works(endpoint, time.perf_counter() - began)
-        return Probe(False, await _wrong(limited, error))
-    return _works(endpoint, time.perf_counter() - began)
+        if error.kind is LLMErrorKind.EMPTY:  # a thinking model that used up its few tokens does answer
+            return _success_result(endpoint, time.perf_counter() - start_time)
+        return ProbeResult(False, await _failure_message(limited_endpoint, error))
+    return _success_result(endpoint, time.perf_counter() - start_time)
 
 
-def _works(endpoint: Endpoint, seconds: float) -> Probe:
-    return Probe(
+def _success_result(endpoint: Endpoint, elapsed_s: float) -> ProbeResult:
+    return ProbeResult(
         True,
         Message(
-            f"{endpoint.model} at {endpoint.base_url} answers, in {seconds:.2f} s.",
-            f"{endpoint.base_url} 的 {endpoint.model} 可用，用时 {seconds:.2f} 秒。",
+            f"{endpoint.model} at {endpoint.base_url} answers, in {elapsed_s:.2f} s.",
+            f"{endpoint.base_url} 的 {endpoint.model} 可用，用时 {elapsed_s:.2f} 秒。",
         ),
     )
 
 
-async def _wrong(endpoint: Endpoint, error: LLMError) -> Message:
-    if error.kind is not Kind.UNKNOWN_MODEL:
+async def _failure_message(endpoint: Endpoint, error: LLMError) -> Message:
+    if error.kind is not LLMErrorKind.UNKNOWN_MODEL:
         return error.message
-    names = await _offered(endpoint)
-    if not names:
+    model_names = await _offered_models(endpoint)
+    if not model_names:
         return error.message
-    shown = ", ".join(storable(" ".join(name.split())[:_LONG]) for name in names[:_SHOWN]) + (
-        " …" if len(names) > _SHOWN else ""
-    )
+    shown_names = ", ".join(
+        storable_text(" ".join(model_name.split())[:_LONGEST_NAME]) for model_name in model_names[:_SHOWN_MODELS]
+    ) + (" …" if len(model_names) > _SHOWN_MODELS else "")
     return Message(
-        f'{endpoint.base_url} does not know the model "{endpoint.model}"; it offers: {shown}.',
-        f"{endpoint.base_url} 没有模型“{endpoint.model}”，可用的有：{shown}。",
+        f'{endpoint.base_url} does not know the model "{endpoint.model}"; it offers: {shown_names}.',
+        f"{endpoint.base_url} 没有模型“{endpoint.model}”，可用的有：{shown_names}。",
     )
 
 
-async def _offered(endpoint: Endpoint) -> list[str]:
+async def _offered_models(endpoint: Endpoint) -> list[str]:
     transport = Transport(endpoint)
     try:
-        return await transport.models(endpoint.timeout_s)
+        return await transport.list_models(endpoint.timeout_s)
     except LLMError:
         return []
     finally:

@@ -9,142 +9,153 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.llm.endpoint import Endpoint
-from backend.llm.errors import Kind, LLMError
-from backend.llm.failures import complaint_in, from_status
-from backend.llm.messages import storable
-from backend.llm.usage import Counted, counted_in, larger
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.llm.failures import complaint_in_body, error_from_status
+from backend.llm.messages import storable_text
+from backend.llm.usage import ReportedUsage, larger_usage, usage_in_document
 
-VALUES = 100_000
+MAX_VALUES = 100_000
 """Most objects, lists and values in a reply in words."""
-_THOUGHTS = ("reasoning_content", "reasoning")
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 
 
 @dataclass(frozen=True)
-class Reply:
+class ServerReply:
     """What the server said, before anything is read into it."""
 
     text: str
     finish_reason: str
-    counted: Counted
+    reported_usage: ReportedUsage
 
 
-def document_in(endpoint: Endpoint, content: bytes, values: int = VALUES) -> dict[str, Any]:
+def parse_document(endpoint: Endpoint, body_bytes: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
     """The JSON object of a body with at most so many values. Raises LLMError."""
-    if not _few_parts(content, values):
-        raise LLMError(Kind.TOO_LARGE, endpoint.where, "too many values")
+    if not _has_few_values(body_bytes, max_values):
+        raise LLMError(LLMErrorKind.TOO_LARGE, endpoint.display_name, "too many values")
     try:
-        document = json.loads(content)
+        document = json.loads(body_bytes)
     except (ValueError, RecursionError):
         document = None
     if isinstance(document, dict):
         return document
-    kind = "HTML" if content[:200].lstrip().startswith(b"<") else "not JSON"
-    raise LLMError(Kind.NOT_JSON, endpoint.where, kind if content else "an empty body")
+    content_kind = "HTML" if body_bytes[:200].lstrip().startswith(b"<") else "not JSON"
+    raise LLMError(LLMErrorKind.NOT_JSON, endpoint.display_name, content_kind if body_bytes else "an empty body")
 
 
-def reply_in(endpoint: Endpoint, document: Mapping[str, Any]) -> Reply:
+def parse_reply(endpoint: Endpoint, document: Mapping[str, Any]) -> ServerReply:
     """The reply in a document. Raises LLMError."""
     choices = document.get("choices")
     if not isinstance(choices, list):
-        raise without_choices(endpoint, document)
-    first = choices[0] if choices and isinstance(choices[0], dict) else {}
-    message = first.get("message")
-    return _finished(
+        raise error_without_choices(endpoint, document)
+    first_choice = choices[0] if choices and isinstance(choices[0], dict) else {}
+    message = first_choice.get("message")
+    return _finished_reply(
         endpoint,
         message if isinstance(message, dict) else {},
-        str(first.get("finish_reason") or "stop"),
-        counted_in(document),
+        str(first_choice.get("finish_reason") or "stop"),
+        usage_in_document(document),
     )
 
 
-def without_choices(endpoint: Endpoint, document: Mapping[str, Any]) -> LLMError:
+def error_without_choices(endpoint: Endpoint, document: Mapping[str, Any]) -> LLMError:
     """The error of a document with status 200 that is none of what was asked for."""
-    counted = counted_in(document)
+    reported_usage = usage_in_document(document)
     if "error" not in document:
-        return LLMError(Kind.NOT_JSON, endpoint.where, "no choices in the reply", counted=counted)
-    error = document["error"]
-    code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, int) and 400 <= code < 600:
-        failure = from_status(endpoint, code, complaint_in(document), {})
+        return LLMError(
+            LLMErrorKind.NOT_JSON,
+            endpoint.display_name,
+            "no choices in the reply",
+            reported_usage=reported_usage,
+        )
+    error_body = document["error"]
+    error_code = error_body.get("code") if isinstance(error_body, dict) else None
+    if isinstance(error_code, int) and 400 <= error_code < 600:
+        failure = error_from_status(endpoint, error_code, complaint_in_body(document), {})
     else:
-        detail = from_status(endpoint, 500, complaint_in(document), {}).detail
-        failure = LLMError(Kind.ERROR_BODY, endpoint.where, detail)
+        detail = error_from_status(endpoint, 500, complaint_in_body(document), {}).detail
+        failure = LLMError(LLMErrorKind.ERROR_BODY, endpoint.display_name, detail)
     # Not the code but the status decides here: a gateway that has begun its 200 has asked a model.
-    failure.billed, failure.counted = True, counted
+    failure.billed, failure.reported_usage = True, reported_usage
     return failure
 
 
 class StreamedReply:
     """The pieces of a stream, each told at once, until the reply is whole."""
 
-    def __init__(self, endpoint: Endpoint, tell: Callable[[str], None]) -> None:
-        self._endpoint, self._tell = endpoint, tell
-        self._pieces: list[str] = []
-        self._thoughts = 0
-        self._finish = ""
-        self._counted = Counted()
+    def __init__(self, endpoint: Endpoint, on_piece: Callable[[str], None]) -> None:
+        self._endpoint, self._on_piece = endpoint, on_piece
+        self._text_pieces: list[str] = []
+        self._thought_characters = 0
+        self._finish_reason = ""
+        self._reported_usage = ReportedUsage()
 
     @property
-    def counted_so_far(self) -> Counted:
+    def usage_so_far(self) -> ReportedUsage:
         """What was counted and written until now, of a reply that broke off."""
-        written = sum(map(len, self._pieces)) + self._thoughts
-        return replace(self._counted, written=written, complete=False)
+        written_characters = sum(map(len, self._text_pieces)) + self._thought_characters
+        return replace(self._reported_usage, written=written_characters, complete=False)
 
-    def add(self, chunk: object) -> None:
+    def add_event(self, stream_event: object) -> None:
         """One event; whatever is missing or odd in it is empty."""
-        if not isinstance(chunk, dict):
+        if not isinstance(stream_event, dict):
             return
-        choices = chunk.get("choices")
-        first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-        delta = first.get("delta")
-        message = delta if isinstance(delta, dict) else {}
-        self._counted = larger(self._counted, counted_in(chunk))
-        self._finish = str(first.get("finish_reason") or "")[:40] or self._finish
-        self._thoughts += _thoughts(message)
-        if piece := storable(_content(message)):
-            self._pieces.append(piece)
-            self._tell(piece)
+        choices = stream_event.get("choices")
+        first_choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        choice_delta = first_choice.get("delta")
+        message = choice_delta if isinstance(choice_delta, dict) else {}
+        self._reported_usage = larger_usage(self._reported_usage, usage_in_document(stream_event))
+        self._finish_reason = str(first_choice.get("finish_reason") or "")[:40] or self._finish_reason
+        self._thought_characters += _count_thoughts(message)
+        if text_piece := storable_text(_content_text(message)):
+            self._text_pieces.append(text_piece)
+            self._on_piece(text_piece)
 
-    def reply(self) -> Reply:
+    def whole_reply(self) -> ServerReply:
         """The whole reply. Raises LLMError where it broke off or is empty."""
-        if not self._finish:
-            raise LLMError(Kind.CUT_OFF, self._endpoint.where, counted=self.counted_so_far)
-        message = {"content": "".join(self._pieces), _THOUGHTS[0]: "." * self._thoughts}
-        return _finished(self._endpoint, message, self._finish, self._counted)
+        if not self._finish_reason:
+            raise LLMError(LLMErrorKind.CUT_OFF, self._endpoint.display_name, reported_usage=self.usage_so_far)
+        message = {"content": "".join(self._text_pieces), _THOUGHT_FIELDS[0]: "." * self._thought_characters}
+        return _finished_reply(self._endpoint, message, self._finish_reason, self._reported_usage)
 
 
-def _finished(endpoint: Endpoint, message: Mapping[str, Any], finish: str, counted: Counted) -> Reply:
-    content = _content(message)
+def _finished_reply(
+    endpoint: Endpoint, message: Mapping[str, Any], finish_reason: str, reported_usage: ReportedUsage
+) -> ServerReply:
+    content_text = _content_text(message)
     # A reply that ended at the limit was written, also where nothing of it is shown.
-    written = len(content) + _thoughts(message) or int(finish == "length")
-    counted = replace(counted, written=written)
-    if content.strip():
-        return Reply(storable(content), finish[:40], counted)
-    if finish == "content_filter":
-        raise LLMError(Kind.FILTERED, endpoint.where, billed=True, counted=counted)
-    if finish == "length":
+    written_characters = len(content_text) + _count_thoughts(message) or int(finish_reason == "length")
+    reported_usage = replace(reported_usage, written=written_characters)
+    if content_text.strip():
+        return ServerReply(storable_text(content_text), finish_reason[:40], reported_usage)
+    if finish_reason == "content_filter":
+        raise LLMError(LLMErrorKind.FILTERED, endpoint.display_name, billed=True, reported_usage=reported_usage)
+    if finish_reason == "length":
         detail = "every token went into thinking; raise max_tokens"
-        raise LLMError(Kind.EMPTY, endpoint.where, detail, retryable=False, counted=counted)
-    raise LLMError(Kind.EMPTY, endpoint.where, counted=counted)
+        raise LLMError(
+            LLMErrorKind.EMPTY, endpoint.display_name, detail, retryable=False, reported_usage=reported_usage
+        )
+    raise LLMError(LLMErrorKind.EMPTY, endpoint.display_name, reported_usage=reported_usage)
 
 
-def _content(message: Mapping[str, Any]) -> str:
+def _content_text(message: Mapping[str, Any]) -> str:
     content = message.get("content") or message.get("refusal") or ""
     if isinstance(content, list):  # some servers send a list of parts
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        content = "".join(
+            str(content_part.get("text", "")) for content_part in content if isinstance(content_part, dict)
+        )
     return content if isinstance(content, str) else ""
 
 
-def _thoughts(message: Mapping[str, Any]) -> int:
+def _count_thoughts(message: Mapping[str, Any]) -> int:
     """How many characters the model thought before it answered, as far as the server shows them."""
-    found = (message.get(name) for name in _THOUGHTS)
-    return max((len(text) for text in found if isinstance(text, str)), default=0)
+    thought_texts = (message.get(member_name) for member_name in _THOUGHT_FIELDS)
+    return max((len(thought_text) for thought_text in thought_texts if isinstance(thought_text, str)), default=0)
 
 
-def _few_parts(content: bytes, values: int) -> bool:
+def _has_few_values(body_bytes: bytes, max_values: int) -> bool:
     """Whether the document has no more objects, lists and values than it can be expected to have.
 
     Each takes far more memory than its two or three bytes: 25 MB of them would fill a gigabyte.
     """
-    containers = content.count(b"{") + content.count(b"[")
-    return containers <= VALUES and content.count(b",") <= values
+    container_count = body_bytes.count(b"{") + body_bytes.count(b"[")
+    return container_count <= MAX_VALUES and body_bytes.count(b",") <= max_values

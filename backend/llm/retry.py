@@ -17,33 +17,33 @@ class RetryPolicy:
     """
 
     attempts: int = 4
-    base_s: float = 0.5
-    cap_s: float = 20.0
-    retry_after_cap_s: float = 60.0
+    base_pause_s: float = 0.5
+    max_pause_s: float = 20.0
+    max_retry_after_s: float = 60.0
     deadline_s: float | None = None
 
-    def deadline(self, timeout_s: float) -> float:
+    def call_deadline(self, timeout_s: float) -> float:
         """Seconds that one call may take in all."""
         return 3 * timeout_s if self.deadline_s is None else self.deadline_s
 
-    def pause(self, attempt: int, error: LLMError) -> float:
+    def retry_pause(self, attempt_number: int, error: LLMError) -> float:
         """Seconds to wait after the failed attempt (1 is the first)."""
         if error.retry_after is not None:
-            wait = min(error.retry_after, self.retry_after_cap_s)
-            return wait + random.uniform(0, min(self.base_s, wait / 4))
-        return random.uniform(0, min(self.cap_s, self.base_s * 2.0 ** (attempt - 1)))
+            requested_wait = min(error.retry_after, self.max_retry_after_s)
+            return requested_wait + random.uniform(0, min(self.base_pause_s, requested_wait / 4))
+        return random.uniform(0, min(self.max_pause_s, self.base_pause_s * 2.0 ** (attempt_number - 1)))
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds the server asks to wait: milliseconds, seconds, or an HTTP date. None where it asks nothing."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+    for header_name, units_per_second in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
-            seconds = float(headers[name]) / unit
+            wait_seconds = float(headers[header_name]) / units_per_second
         except (KeyError, ValueError):
             continue
-        return seconds if 0 <= seconds < float("inf") else None
+        return wait_seconds if 0 <= wait_seconds < float("inf") else None
     try:
-        when = email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp()
+        retry_time = email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError):
         return None
-    return max(0.0, when - time.time())
+    return max(0.0, retry_time - time.time())

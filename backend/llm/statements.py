@@ -14,41 +14,41 @@ from itertools import dropwhile
 from typing import Any
 
 from backend.llm import remarks
-from backend.llm.fields import Field
-from backend.llm.phrases import Denied, Invalid, may_be_a_value, phrase
-from backend.llm.remarks import Place
+from backend.llm.fields import FieldSpec
+from backend.llm.phrases import DeniedValue, InvalidValue, may_be_a_value, parse_phrase
+from backend.llm.remarks import RemarkPlace
 
 _SENTENCE_END = re.compile(r"(?:[\n。！!？?;…]|\.(?![0-9]))[\s。！!？?;….)）」』”’\"]*")
 _CLAUSE_END = re.compile(
     r"(?:->|=>|→|⇒|[,:=()\[\]（）【】{}|、—–→]|/(?! ?[0-9])|\s[-#]\s|(?<=[0-9])-(?=[^0-9\s])|//)\s*"
 )
-_ARROW = re.compile(r"->|=>|→|⇒")
+_ARROW_MARK = re.compile(r"->|=>|→|⇒")
 _LIST_NUMBER = re.compile(r"^[.)、．]")
 _AFFIRMATIONS = frozenset({"是", "是的", "对", "好的", "yes"})
 """Words that affirm the question as often as they are a value: a value said after them is the value."""
-_CONSENT = re.compile(
+_CONSENT_WORDS = re.compile(
     r"(?:好的?|好啊|行|可以|没问题|当然(?:可以)?|嗯|明白了?|收到|了解|是的?|对|不错|ok|okay|sure|yes|good|"
     r"great|certainly|of course"
     r"|got it|understood|absolutely|alright|right)"
 )
-_MERE_CONSENT = re.compile(
+_MERE_CONSENT_WORDS = re.compile(
     r"(?:好的|好啊|行|可以|没问题|当然(?:可以)?|嗯|明白了?|收到|了解|ok|okay|sure|certainly|of course|"
     r"got it|understood"
     r"|absolutely|alright|right|great|good question)"
 )
-_YES = frozenset({"是", "是的", "对", "yes", "true"})
-_NO = frozenset({"否", "不", "不是", "no", "false", "not"})
-_ASKS = re.compile(r"(?:这条|该|本条)?(?:祝福语?)?是否(?:为|属于|达到)?")
-_LED_BY = re.compile(r"[:=|?]")
-_EDGE = " ()[]【】,:、"
-_QUOTES = " \"'“”‘’「」『』"
-_TO_COME = object()
-_FIRST_CLAUSE = re.compile(r"[,;。!()]|\.(?![0-9])")
-_LIST = re.compile(r"\[[\s0-9.,\"'-]*\]")
-_MOST_PARTS = 4_000
+_YES_WORDS = frozenset({"是", "是的", "对", "yes", "true"})
+_NO_WORDS = frozenset({"否", "不", "不是", "no", "false", "not"})
+_QUESTION_LEAD = re.compile(r"(?:这条|该|本条)?(?:祝福语?)?是否(?:为|属于|达到)?")
+_LABEL_MARK = re.compile(r"[:=|?]")
+_EDGE_MARKS = " ()[]【】,:、"
+_QUOTE_MARKS = " \"'“”‘’「」『』"
+_CORRECTION_FOLLOWS = object()
+_FIRST_CLAUSE_END = re.compile(r"[,;。!()]|\.(?![0-9])")
+_FIGURE_LIST = re.compile(r"\[[\s0-9.,\"'-]*\]")
+_MOST_CLAUSES = 4_000
 
 
-class Source(StrEnum):
+class StatementSource(StrEnum):
     """Where the text stands."""
 
     MEMBER = "member"
@@ -57,308 +57,398 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True)
-class Part:
+class Clause:
     """One clause, the marks before and after it, and the numbers of its sentence and line."""
 
     text: str
     before: str
     after: str
-    sentence: int
-    line: int
+    sentence_number: int
+    line_number: int
 
     @property
-    def asked(self) -> bool:
+    def is_question(self) -> bool:
         """Whether it is a question."""
         return "?" in self.after
 
 
-def stated(text: str, field: Field, source: Source) -> Any | Invalid | None:
+def parse_statement(
+    statement_text: str, field_spec: FieldSpec, statement_source: StatementSource
+) -> Any | InvalidValue | None:
     """The value that a text of a member or behind a label states; the text is folded.
 
     None: it says nothing of the kind. Invalid: it says several values, or more than a value.
     """
-    parts = split(text, field)
-    if not parts:
+    clauses = split_clauses(statement_text, field_spec)
+    if not clauses:
         return None
-    value, taken = _opening(parts, field)
-    if value is None or isinstance(value, Invalid):
-        return value
-    if _begins_a_list(parts[0], text) or _signed(parts[0]):
+    opening_value, clause_count = _opening_value(clauses, field_spec)
+    if opening_value is None or isinstance(opening_value, InvalidValue):
+        return opening_value
+    if _begins_a_list(clauses[0], statement_text) or _is_signed(clauses[0]):
         return None
-    if _trails_off(parts[taken - 1]):
-        return Invalid("unclear")
-    return _Remainder(field, source, Place.LATER, parts[taken - 1].sentence).after(value, parts[taken:])
+    if _trails_off(clauses[clause_count - 1]):
+        return InvalidValue("unclear")
+    return _FollowingClauses(
+        field_spec, statement_source, RemarkPlace.LATER, clauses[clause_count - 1].sentence_number
+    ).resolve_value(opening_value, clauses[clause_count:])
 
 
-def stated_bare(text: str, field: Field) -> Any | Invalid | None:
+def parse_bare_statement(reply_text: str, field_spec: FieldSpec) -> Any | InvalidValue | None:
     """The value that a reply without objects and labels is, or begins with, or ends with; the text is folded.
 
     Consent before it ("好的，…") is no value. None and Invalid as in `stated`.
     """
-    every = split(text, field)
-    parts = list(dropwhile(lambda part: _MERE_CONSENT.fullmatch(part.text), every))
-    if not parts and len(every) == 1:
-        parts = every
-    if not parts or (len(parts) < len(every) and _mere_consent(parts)):
+    all_clauses = split_clauses(reply_text, field_spec)
+    clauses = list(dropwhile(lambda part: _MERE_CONSENT_WORDS.fullmatch(part.text), all_clauses))
+    if not clauses and len(all_clauses) == 1:
+        clauses = all_clauses
+    if not clauses or (len(clauses) < len(all_clauses) and _is_mere_consent(clauses)):
         return None
-    opened, taken = _opening(parts, field)
-    if isinstance(opened, Invalid):
-        return opened
-    return _ended(parts, field) if opened is None else _begun(parts, opened, taken, field)
+    opening_value, clause_count = _opening_value(clauses, field_spec)
+    if isinstance(opening_value, InvalidValue):
+        return opening_value
+    return (
+        _value_at_end(clauses, field_spec)
+        if opening_value is None
+        else _value_at_start(clauses, opening_value, clause_count, field_spec)
+    )
 
 
-def contradicted(text: str, value: Any, field: Field, place: Place) -> Any | Invalid:
+def value_after_remarks(
+    following_text: str, stated_value: Any, field_spec: FieldSpec, remark_place: RemarkPlace
+) -> Any | InvalidValue:
     """The value after all that the text behind it says: the same, the one of a correction, or Invalid."""
-    return _Remainder(field, Source.LABEL, place, -1).after(value, split(text, field))
+    return _FollowingClauses(field_spec, StatementSource.LABEL, remark_place, -1).resolve_value(
+        stated_value, split_clauses(following_text, field_spec)
+    )
 
 
-def denied_in_reason(text: str, value: Any, field: Field) -> bool:
+def is_denied_in_reason(reason_text: str, stated_value: Any, field_spec: FieldSpec) -> bool:
     """Whether the lines of an explanation state another value: a whole line, or an open correction."""
-    for line in text.split("\n"):
-        corrected = remarks.correction(line) or ""
-        for clause in (line, _FIRST_CLAUSE.split(corrected, maxsplit=1)[0]):
-            other = _value(clause.strip(" 。.!,)"), field)
-            if other is not None and other != value:
+    for reason_line in reason_text.split("\n"):
+        corrected_text = remarks.text_after_correction(reason_line) or ""
+        for clause_text in (reason_line, _FIRST_CLAUSE_END.split(corrected_text, maxsplit=1)[0]):
+            other_value = _usable_value(clause_text.strip(" 。.!,)"), field_spec)
+            if other_value is not None and other_value != stated_value:
                 return True
     return False
 
 
-def split(text: str, field: Field) -> list[Part]:
+def split_clauses(statement_text: str, field_spec: FieldSpec) -> list[Clause]:
     """The clauses of the text, none of a mere list of figures. A sentence that is a value as it stands
     ("甲、乙都好") stays whole."""
-    if _LIST.fullmatch(text.strip(" \n。.!")):
+    if _FIGURE_LIST.fullmatch(statement_text.strip(" \n。.!")):
         return []
-    parts: list[Part] = []
-    line, at, mark = 0, 0, ""
-    ends = [match.span() for match in _SENTENCE_END.finditer(text)][:_MOST_PARTS]
-    for number, (end, following) in enumerate([*ends, (len(text), len(text))]):
-        sentence, closing = text[at:end], text[end:following]
-        clauses = _clauses(sentence, mark, closing, field, (number, line))
+    all_clauses: list[Clause] = []
+    line_number, position, marks_before = 0, 0, ""
+    sentence_ends = [end_match.span() for end_match in _SENTENCE_END.finditer(statement_text)][:_MOST_CLAUSES]
+    for sentence_number, (sentence_end, next_start) in enumerate(
+        [*sentence_ends, (len(statement_text), len(statement_text))]
+    ):
+        sentence_text, closing_marks = (
+            statement_text[position:sentence_end],
+            statement_text[sentence_end:next_start],
+        )
+        sentence_clauses = _sentence_clauses(
+            sentence_text, marks_before, closing_marks, field_spec, (sentence_number, line_number)
+        )
         if (
-            parts
-            and "\n" in mark
-            and clauses
-            and _numbers_a_line(clauses[0], text[following : following + 1])
+            all_clauses
+            and "\n" in marks_before
+            and sentence_clauses
+            and _numbers_a_line(sentence_clauses[0], statement_text[next_start : next_start + 1])
         ):
-            del clauses[0]
-        parts += clauses
-        mark = closing if clauses else mark + closing
-        line += closing.count("\n")
-        at = following
-    return parts
+            del sentence_clauses[0]
+        all_clauses += sentence_clauses
+        marks_before = closing_marks if sentence_clauses else marks_before + closing_marks
+        line_number += closing_marks.count("\n")
+        position = next_start
+    return all_clauses
 
 
-def _clauses(sentence: str, mark: str, closing: str, field: Field, place: tuple[int, int]) -> list[Part]:
-    whole = sentence.strip(_EDGE)
-    if not _ARROW.search(whole) and phrase(whole, field) is not None:
-        return [Part(whole, mark, sentence[len(sentence.rstrip(_EDGE)) :] + closing, *place)]
-    found: list[Part] = []
-    at = 0
-    ends = [match.span() for match in _CLAUSE_END.finditer(sentence)][:_MOST_PARTS]
-    for end, following in [*ends, (len(sentence), len(sentence))]:
-        clause = sentence[at:end].strip(_QUOTES)
-        after = sentence[end:following] or closing
-        if clause:
-            found.append(Part(clause, mark, after, *place))
-        mark = after if clause else mark + after
-        at = following
-    return found
+def _sentence_clauses(
+    sentence_text: str,
+    marks_before: str,
+    closing_marks: str,
+    field_spec: FieldSpec,
+    sentence_place: tuple[int, int],
+) -> list[Clause]:
+    whole_sentence = sentence_text.strip(_EDGE_MARKS)
+    if not _ARROW_MARK.search(whole_sentence) and parse_phrase(whole_sentence, field_spec) is not None:
+        return [
+            Clause(
+                whole_sentence,
+                marks_before,
+                sentence_text[len(sentence_text.rstrip(_EDGE_MARKS)) :] + closing_marks,
+                *sentence_place,
+            )
+        ]
+    clauses: list[Clause] = []
+    position = 0
+    clause_ends = [end_match.span() for end_match in _CLAUSE_END.finditer(sentence_text)][:_MOST_CLAUSES]
+    for clause_end, next_start in [*clause_ends, (len(sentence_text), len(sentence_text))]:
+        clause_text = sentence_text[position:clause_end].strip(_QUOTE_MARKS)
+        marks_after = sentence_text[clause_end:next_start] or closing_marks
+        if clause_text:
+            clauses.append(Clause(clause_text, marks_before, marks_after, *sentence_place))
+        marks_before = marks_after if clause_text else marks_before + marks_after
+        position = next_start
+    return clauses
 
 
-def _signed(part: Part) -> bool:
+def _is_signed(clause: Clause) -> bool:
     """Whether a mark before the first figure makes another value of it ("!1")."""
-    return part.text[:1].isdigit() and re.search(r"[!.]", part.before) is not None
+    return clause.text[:1].isdigit() and re.search(r"[!.]", clause.before) is not None
 
 
-def _trails_off(part: Part) -> bool:
+def _trails_off(clause: Clause) -> bool:
     """Whether the value is followed by an ellipsis: then it was not all."""
-    return "…" in part.after or ".." in part.after
+    return "…" in clause.after or ".." in clause.after
 
 
-def _numbers_a_line(part: Part, following: str) -> bool:
+def _numbers_a_line(clause: Clause, following_text: str) -> bool:
     """Whether the first clause of a line is its number in a list ("1. …", "2、…")."""
-    return part.text.isdigit() and _LIST_NUMBER.match(part.after) is not None and following not in ("", "\n")
+    return clause.text.isdigit() and _LIST_NUMBER.match(clause.after) is not None and following_text not in ("", "\n")
 
 
-def _value(clause: str, field: Field) -> Any | None:
+def _usable_value(clause_text: str, field_spec: FieldSpec) -> Any | None:
     """The clause's value where it has one that can be used."""
-    said = phrase(clause, field)
-    return None if isinstance(said, Denied | Invalid) else said
+    phrase_value = parse_phrase(clause_text, field_spec)
+    return None if isinstance(phrase_value, DeniedValue | InvalidValue) else phrase_value
 
 
-def _opening(parts: Sequence[Part], field: Field) -> tuple[Any | Invalid | None, int]:
+def _opening_value(clauses: Sequence[Clause], field_spec: FieldSpec) -> tuple[Any | InvalidValue | None, int]:
     """The value that the parts begin with, and how many of them that took."""
-    first, second = parts[0], parts[1] if len(parts) > 1 else None
-    if first.asked or (second and _ASKS.match(first.text)):
-        return _answered(parts, field)
-    said = phrase(first.text, field)
-    later = _value(second.text, field) if second and not second.asked else None
-    if isinstance(said, Denied):
-        return (None, 0) if later in (None, said.value) else (later, 2)
-    if first.text in _AFFIRMATIONS and second and later is not None and _goes_on(second):
-        return later, 2
-    return said, 1
+    first_clause, second_clause = clauses[0], clauses[1] if len(clauses) > 1 else None
+    if first_clause.is_question or (second_clause and _QUESTION_LEAD.match(first_clause.text)):
+        return _answered_value(clauses, field_spec)
+    phrase_value = parse_phrase(first_clause.text, field_spec)
+    later_value = (
+        _usable_value(second_clause.text, field_spec) if second_clause and not second_clause.is_question else None
+    )
+    if isinstance(phrase_value, DeniedValue):
+        return (None, 0) if later_value in (None, phrase_value.value) else (later_value, 2)
+    if (
+        first_clause.text in _AFFIRMATIONS
+        and second_clause
+        and later_value is not None
+        and _continues_value(second_clause)
+    ):
+        return later_value, 2
+    return phrase_value, 1
 
 
-def _goes_on(part: Part) -> bool:
+def _continues_value(clause: Clause) -> bool:
     """Whether a part after "是" says the value itself."""
-    return part.before.strip() in (",", ":") and part.text not in _YES | _NO
+    return clause.before.strip() in (",", ":") and clause.text not in _YES_WORDS | _NO_WORDS
 
 
-def _answered(parts: Sequence[Part], field: Field) -> tuple[Any | None, int]:
+def _answered_value(clauses: Sequence[Clause], field_spec: FieldSpec) -> tuple[Any | None, int]:
     """The value of a question with its answer ("优秀？不", "是否合格：否", "A? No, B")."""
-    if len(parts) < 2 or parts[1].asked:
+    if len(clauses) < 2 or clauses[1].is_question:
         return None, 0
-    asked, answer = _value(_ASKS.sub("", parts[0].text, count=1), field), parts[1].text
-    if asked is None:
+    question_value, answer_text = (
+        _usable_value(_QUESTION_LEAD.sub("", clauses[0].text, count=1), field_spec),
+        clauses[1].text,
+    )
+    if question_value is None:
         return None, 0  # "情感如何？好" answers another question
-    if answer not in _YES | _NO:
-        said = _value(answer, field)
-        return (None, 0) if said is None else (said, 2)
-    if field.praises(asked):
-        return (asked if answer in _YES else field.opposite[asked]), 2
-    if field.tie is None or answer in _YES or len(parts) < 3:
+    if answer_text not in _YES_WORDS | _NO_WORDS:
+        phrase_value = _usable_value(answer_text, field_spec)
+        return (None, 0) if phrase_value is None else (phrase_value, 2)
+    if field_spec.is_praise(question_value):
+        return (question_value if answer_text in _YES_WORDS else field_spec.opposite_values[question_value]), 2
+    if field_spec.tie_value is None or answer_text in _YES_WORDS or len(clauses) < 3:
         return None, 0  # "差？否" may deny the question or give the verdict
-    other = _value(parts[2].text, field)
-    return (None, 0) if other in (None, asked) else (other, 3)
+    other_value = _usable_value(clauses[2].text, field_spec)
+    return (None, 0) if other_value in (None, question_value) else (other_value, 3)
 
 
 @dataclass(frozen=True)
-class _Remainder:
+class _FollowingClauses:
     """What stands behind a value: `sentence` is the value's own, `place` where the other sentences are."""
 
-    field: Field
-    source: Source
-    place: Place
-    sentence: int
+    field_spec: FieldSpec
+    statement_source: StatementSource
+    remark_place: RemarkPlace
+    sentence_number: int
 
-    def after(self, value: Any, parts: Sequence[Part]) -> Any | Invalid:
+    def resolve_value(self, current_value: Any, clauses: Sequence[Clause]) -> Any | InvalidValue:
         """The value after all parts, one by one: kept, corrected, or Invalid."""
-        corrected = False
-        for number, part in enumerate(parts):
-            if number == 0 and self._beside(part) and _joined_figures(part):
-                return Invalid("unclear")
-            if not corrected and self._of_another_label(part, parts[number - 1] if number else None):
+        awaits_correction = False
+        for clause_index, clause in enumerate(clauses):
+            if clause_index == 0 and self._in_same_sentence(clause) and _may_join_figures(clause):
+                return InvalidValue("unclear")
+            if not awaits_correction and self._belongs_to_other_label(
+                clause, clauses[clause_index - 1] if clause_index else None
+            ):
                 continue
-            following = parts[number + 1] if number + 1 < len(parts) else None
-            step = self._corrected(part) if corrected else self._next(part, value, following)
-            if isinstance(step, Invalid):
-                return step
-            corrected = step is _TO_COME
-            value = value if corrected else step
-        return Invalid("unclear") if corrected else value
+            next_clause = clauses[clause_index + 1] if clause_index + 1 < len(clauses) else None
+            next_value = (
+                self._corrected_value(clause)
+                if awaits_correction
+                else self._value_after_clause(clause, current_value, next_clause)
+            )
+            if isinstance(next_value, InvalidValue):
+                return next_value
+            awaits_correction = next_value is _CORRECTION_FOLLOWS
+            current_value = current_value if awaits_correction else next_value
+        return InvalidValue("unclear") if awaits_correction else current_value
 
-    def _beside(self, part: Part) -> bool:
-        return part.sentence == self.sentence
+    def _in_same_sentence(self, clause: Clause) -> bool:
+        return clause.sentence_number == self.sentence_number
 
-    def _of_another_label(self, part: Part, before: Part | None) -> bool:
+    def _belongs_to_other_label(self, clause: Clause, previous_clause: Clause | None) -> bool:
         """Whether the part is the value of another label in another sentence ("置信度：0.9")."""
-        if before is None or self._beside(part) or before.sentence != part.sentence:
+        if (
+            previous_clause is None
+            or self._in_same_sentence(clause)
+            or previous_clause.sentence_number != clause.sentence_number
+        ):
             return False
-        return part.before.strip() in (":", "=") and not remarks.relabels(before.text)
+        return clause.before.strip() in (":", "=") and not remarks.restates_value(previous_clause.text)
 
-    def _corrected(self, part: Part) -> Any | Invalid:
-        later = None if part.asked else _value(part.text, self.field)
-        return Invalid("unclear") if later is None else later
+    def _corrected_value(self, clause: Clause) -> Any | InvalidValue:
+        later_value = None if clause.is_question else _usable_value(clause.text, self.field_spec)
+        return InvalidValue("unclear") if later_value is None else later_value
 
-    def _next(self, part: Part, value: Any, following: Part | None) -> Any | Invalid:
+    def _value_after_clause(self, clause: Clause, current_value: Any, next_clause: Clause | None) -> Any | InvalidValue:
         """The value after one part; `_TO_COME` where the part announces a correction that follows."""
-        said, field = _value(part.text, self.field), self.field
-        if part.asked:
-            return Invalid("unclear") if self._beside(part) or said is not None else value
-        if _ARROW.search(part.before):
-            return said if said is not None and self.source is Source.LABEL else Invalid("unclear")
-        if said is not None and said == value:
-            return value
-        correction = remarks.correction(part.text)
-        if correction is not None:
-            later = _value(correction, field)
-            if later is not None or not correction:
-                return _TO_COME if later is None else later
-            if self._beside(part) or may_be_a_value(correction, field):
-                return Invalid("unclear")
-        if self._heads_a_remark(part, following):
-            return value
-        if said is not None or isinstance(phrase(part.text, field), Invalid):
-            return value if self._conceded(part, following) else Invalid("conflicting")
-        return Invalid("unclear") if self._turned(part, value) else value
+        phrase_value, field_spec = _usable_value(clause.text, self.field_spec), self.field_spec
+        if clause.is_question:
+            return (
+                InvalidValue("unclear") if self._in_same_sentence(clause) or phrase_value is not None else current_value
+            )
+        if _ARROW_MARK.search(clause.before):
+            return (
+                phrase_value
+                if phrase_value is not None and self.statement_source is StatementSource.LABEL
+                else InvalidValue("unclear")
+            )
+        if phrase_value is not None and phrase_value == current_value:
+            return current_value
+        corrected_text = remarks.text_after_correction(clause.text)
+        if corrected_text is not None:
+            later_value = _usable_value(corrected_text, field_spec)
+            if later_value is not None or not corrected_text:
+                return _CORRECTION_FOLLOWS if later_value is None else later_value
+            if self._in_same_sentence(clause) or may_be_a_value(corrected_text, field_spec):
+                return InvalidValue("unclear")
+        if self._heads_a_remark(clause, next_clause):
+            return current_value
+        if phrase_value is not None or isinstance(parse_phrase(clause.text, field_spec), InvalidValue):
+            return current_value if self._is_conceded(clause, next_clause) else InvalidValue("conflicting")
+        return InvalidValue("unclear") if self._is_overturned(clause, current_value) else current_value
 
-    def _heads_a_remark(self, part: Part, following: Part | None) -> bool:
+    def _heads_a_remark(self, clause: Clause, next_clause: Clause | None) -> bool:
         """Whether a side only heads what is said of it in another sentence ("乙：略空泛")."""
-        if self.field.tie is None or self._beside(part) or following is None:
+        if self.field_spec.tie_value is None or self._in_same_sentence(clause) or next_clause is None:
             return False
-        return part.after.strip() == ":" and not remarks.prefers(following.text)
+        return clause.after.strip() == ":" and not remarks.may_prefer(next_clause.text)
 
-    def _conceded(self, part: Part, following: Part | None) -> bool:
+    def _is_conceded(self, clause: Clause, next_clause: Clause | None) -> bool:
         """Whether another sentence grants this ("很好，但…") only to go on against it."""
-        goes_on = following is not None and following.sentence == part.sentence
+        continues = next_clause is not None and next_clause.sentence_number == clause.sentence_number
         return (
-            not self._beside(part) and goes_on and following is not None and remarks.concedes(following.text)
+            not self._in_same_sentence(clause)
+            and continues
+            and next_clause is not None
+            and remarks.is_concession(next_clause.text)
         )
 
-    def _turned(self, part: Part, value: Any) -> bool:
-        if self._beside(part) and (other := remarks.other_scale(part.text, self.field)) is not None:
-            return other
-        if part.text == "差一点" and self.source is not Source.BARE:
+    def _is_overturned(self, clause: Clause, current_value: Any) -> bool:
+        if (
+            self._in_same_sentence(clause)
+            and (scale_differs := remarks.is_other_scale(clause.text, self.field_spec)) is not None
+        ):
+            return scale_differs
+        if clause.text == "差一点" and self.statement_source is not StatementSource.BARE:
             return False
-        return remarks.turns(
-            part.text, value, self.field, Place.SENTENCE if self._beside(part) else self.place
+        return remarks.overturns_value(
+            clause.text,
+            current_value,
+            self.field_spec,
+            RemarkPlace.SENTENCE if self._in_same_sentence(clause) else self.remark_place,
         )
 
 
-def _begins_a_list(part: Part, text: str) -> bool:
+def _begins_a_list(clause: Clause, statement_text: str) -> bool:
     """Whether the first figure numbers a line, and the next one follows on another line."""
-    if not part.text.isdigit() or not _LIST_NUMBER.match(part.after):
+    if not clause.text.isdigit() or not _LIST_NUMBER.match(clause.after):
         return False
-    return re.search(rf"^[ *]*{int(part.text) + 1} ?[.)、]", text, re.M) is not None
+    return re.search(rf"^[ *]*{int(clause.text) + 1} ?[.)、]", statement_text, re.M) is not None
 
 
-def _joined_figures(part: Part) -> bool:
+def _may_join_figures(clause: Clause) -> bool:
     """Whether the mark between value and part may stand within one number ("2,5", "1:0")."""
-    return bool(re.match(r"[0-9]", part.text)) and bool(re.fullmatch(r"[,:/|\-–—.、= ]+", part.before))
+    return bool(re.match(r"[0-9]", clause.text)) and bool(re.fullmatch(r"[,:/|\-–—.、= ]+", clause.before))
 
 
-def _mere_consent(parts: Sequence[Part]) -> bool:
-    return len(parts) == 1 and _CONSENT.fullmatch(parts[0].text) is not None
+def _is_mere_consent(clauses: Sequence[Clause]) -> bool:
+    return len(clauses) == 1 and _CONSENT_WORDS.fullmatch(clauses[0].text) is not None
 
 
-def _begun(parts: Sequence[Part], value: Any, taken: int, field: Field) -> Any | Invalid | None:
+def _value_at_start(
+    clauses: Sequence[Clause], opening_value: Any, clause_count: int, field_spec: FieldSpec
+) -> Any | InvalidValue | None:
     """A bare reply that begins with its value."""
-    last, rest = parts[taken - 1], parts[taken:]
-    if _signed(parts[0]) or (rest and last.text.isdigit() and _LIST_NUMBER.match(rest[0].before)):
+    last_clause, remaining_clauses = clauses[clause_count - 1], clauses[clause_count:]
+    if _is_signed(clauses[0]) or (
+        remaining_clauses and last_clause.text.isdigit() and _LIST_NUMBER.match(remaining_clauses[0].before)
+    ):
         return None
-    if _trails_off(last):
-        return Invalid("unclear")
-    if not rest and last.after.strip().startswith(":"):
+    if _trails_off(last_clause):
+        return InvalidValue("unclear")
+    if not remaining_clauses and last_clause.after.strip().startswith(":"):
         return None  # a heading, and nothing below it
-    settled = _Remainder(field, Source.BARE, Place.LATER, last.sentence).after(value, rest)
-    if rest and settled == value and taken == 1 and _CONSENT.fullmatch(last.text):
-        plain = all(_value(part.text, field) == value or remarks.praise(part.text) for part in rest)
-        return value if plain else None
-    return settled
+    settled_value = _FollowingClauses(
+        field_spec, StatementSource.BARE, RemarkPlace.LATER, last_clause.sentence_number
+    ).resolve_value(opening_value, remaining_clauses)
+    if (
+        remaining_clauses
+        and settled_value == opening_value
+        and clause_count == 1
+        and _CONSENT_WORDS.fullmatch(last_clause.text)
+    ):
+        is_plain = all(
+            _usable_value(clause.text, field_spec) == opening_value or remarks.is_mere_praise(clause.text)
+            for clause in remaining_clauses
+        )
+        return opening_value if is_plain else None
+    return settled_value
 
 
-def _ended(parts: Sequence[Part], field: Field) -> Any | Invalid | None:
+def _value_at_end(clauses: Sequence[Clause], field_spec: FieldSpec) -> Any | InvalidValue | None:
     """A bare reply that ends with its value, or whose value has a line to itself."""
-    per_line = Counter(part.line for part in parts)
-    for place, part in enumerate(parts):
-        alone = place == len(parts) - 1 or (place > 0 and per_line[part.line] == 1)
-        value = _value(part.text, field) if alone and not part.asked else None
-        if value is None or (place > 0 and _LED_BY.search(part.before)):
+    clauses_per_line = Counter(clause.line_number for clause in clauses)
+    for clause_index, clause in enumerate(clauses):
+        stands_alone = clause_index == len(clauses) - 1 or (
+            clause_index > 0 and clauses_per_line[clause.line_number] == 1
+        )
+        clause_value = _usable_value(clause.text, field_spec) if stands_alone and not clause.is_question else None
+        if clause_value is None or (clause_index > 0 and _LABEL_MARK.search(clause.before)):
             continue
-        before = parts[:place]
-        if not all(_harmless_before(one, value, field, one.line == part.line) for one in before):
+        earlier_clauses = clauses[:clause_index]
+        if not all(
+            _is_harmless_before(
+                earlier_clause, clause_value, field_spec, earlier_clause.line_number == clause.line_number
+            )
+            for earlier_clause in earlier_clauses
+        ):
             return None
-        return _Remainder(field, Source.BARE, Place.LATER, part.sentence).after(value, parts[place + 1 :])
+        return _FollowingClauses(
+            field_spec, StatementSource.BARE, RemarkPlace.LATER, clause.sentence_number
+        ).resolve_value(clause_value, clauses[clause_index + 1 :])
     return None
 
 
-def _harmless_before(part: Part, value: Any, field: Field, same_line: bool) -> bool:
-    said = phrase(part.text, field)
-    if part.asked or remarks.mentioned(part.text) or remarks.hearsay(part.text):
+def _is_harmless_before(clause: Clause, stated_value: Any, field_spec: FieldSpec, same_line: bool) -> bool:
+    phrase_value = parse_phrase(clause.text, field_spec)
+    if clause.is_question or remarks.is_mention(clause.text) or remarks.is_hearsay(clause.text):
         return False
-    if said is not None:
-        return bool(said == value)
-    if field.praises(value) and same_line:
-        return remarks.praise(part.text)
-    return not remarks.turns(part.text, value, field, Place.OBJECT)
+    if phrase_value is not None:
+        return bool(phrase_value == stated_value)
+    if field_spec.is_praise(stated_value) and same_line:
+        return remarks.is_mere_praise(clause.text)
+    return not remarks.overturns_value(clause.text, stated_value, field_spec, RemarkPlace.OBJECT)

@@ -12,21 +12,28 @@ import httpx2
 import openai
 
 from backend.llm.endpoint import Endpoint
-from backend.llm.errors import Kind, LLMError
-from backend.llm.failures import complaint_in, from_network, from_status, redacted
-from backend.llm.reply import VALUES, Reply, StreamedReply, document_in, reply_in, without_choices
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.llm.failures import complaint_in_body, error_from_network, error_from_status, redact_complaint
+from backend.llm.reply import (
+    MAX_VALUES,
+    ServerReply,
+    StreamedReply,
+    error_without_choices,
+    parse_document,
+    parse_reply,
+)
 from backend.llm.reply_limits import (
     LIST_BYTES,
-    REDIRECTS,
-    chat_limit,
-    embeddings_limit,
-    guard,
-    reply_limit,
+    MAX_REDIRECTS,
+    chat_byte_limit,
+    embeddings_byte_limit,
+    guard_response,
+    limit_reply,
 )
-from backend.llm.usage import Counted, counted_in
+from backend.llm.usage import ReportedUsage, usage_in_document
 
 
-class Refusal(Exception):
+class RequestRefusal(Exception):
     """A 400 or 422, with the server's words: perhaps another dialect of the same request is taken."""
 
     def __init__(self, error: LLMError, complaint: str) -> None:
@@ -36,7 +43,7 @@ class Refusal(Exception):
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def _trusted_certificates() -> ssl.SSLContext:
     """The certificates that are believed, read once: reading them takes longer than most calls."""
     return httpx2.create_ssl_context()
 
@@ -46,154 +53,166 @@ class Transport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        key = endpoint.api_key.get_secret_value()
-        if not (key.isascii() and (key.isprintable() or not key)) or " " in key:
-            raise LLMError(Kind.UNAUTHORISED, endpoint.where, "the key holds characters that no key has")
+        api_key = endpoint.api_key.get_secret_value()
+        if not (api_key.isascii() and (api_key.isprintable() or not api_key)) or " " in api_key:
+            raise LLMError(LLMErrorKind.UNAUTHORISED, endpoint.display_name, "the key holds characters that no key has")
         # Connecting ends before the whole call does: it must be told from a request that may be billed.
-        connect = min(10.0, 0.8 * endpoint.timeout_s)
-        timeout = httpx2.Timeout(endpoint.timeout_s, connect=connect, pool=None)
-        self._sdk = openai.AsyncOpenAI(
+        connect_timeout = min(10.0, 0.8 * endpoint.timeout_s)
+        call_timeout = httpx2.Timeout(endpoint.timeout_s, connect=connect_timeout, pool=None)
+        self._sdk_client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
             # Servers without keys ignore it; an empty one would make the SDK look into the environment.
-            api_key=key or "none",
+            api_key=api_key or "none",
             admin_api_key="",
             organization="",
             project="",
             max_retries=0,
-            timeout=timeout,
+            timeout=call_timeout,
             # No compression is asked for: replies are short, and a hostile one would unfold to gigabytes.
             default_headers={"Accept-Encoding": "identity"},
             http_client=openai.DefaultAsyncHttpxClient(
-                verify=_trusted(),
-                timeout=timeout,
-                max_redirects=REDIRECTS,
-                event_hooks={"response": [guard]},
+                verify=_trusted_certificates(),
+                timeout=call_timeout,
+                max_redirects=MAX_REDIRECTS,
+                event_hooks={"response": [guard_response]},
             ),
         )
 
-    async def send(self, body: Mapping[str, Any], timeout_s: float) -> Reply:
+    async def send_request(self, request_body: Mapping[str, Any], timeout_s: float) -> ServerReply:
         """One request, ended after `timeout_s` whatever the server does. Raises LLMError or Refusal."""
-        content = await self._exchange(
-            self._sdk.post, "/chat/completions", timeout_s, _chat_limit(body), body=dict(body)
+        reply_bytes = await self._exchange_bytes(
+            self._sdk_client.post,
+            "/chat/completions",
+            timeout_s,
+            _chat_reply_limit(request_body),
+            request_body=dict(request_body),
         )
-        return reply_in(self._endpoint, document_in(self._endpoint, content))
+        return parse_reply(self._endpoint, parse_document(self._endpoint, reply_bytes))
 
-    async def stream(self, body: Mapping[str, Any], timeout_s: float, tell: Callable[[str], None]) -> Reply:
+    async def stream(
+        self, request_body: Mapping[str, Any], timeout_s: float, on_piece: Callable[[str], None]
+    ) -> ServerReply:
         """One request whose reply comes in pieces, each told at once. Raises LLMError or Refusal.
 
         An error after the first piece is not worth a retry and says so. A server that knows no streams
         and answers in one document is taken as it is.
         """
-        told = False
+        piece_passed = False
 
-        def pass_on(piece: str) -> None:
-            nonlocal told
-            told = True
-            tell(piece)
+        def pass_piece_on(text_piece: str) -> None:
+            nonlocal piece_passed
+            piece_passed = True
+            on_piece(text_piece)
 
-        streamed = StreamedReply(self._endpoint, pass_on)
+        streamed_reply = StreamedReply(self._endpoint, pass_piece_on)
         try:
-            async with self._opened(body, timeout_s) as stream:
-                if "event-stream" not in stream.response.headers.get("content-type", ""):
-                    content = await stream.response.aread()
-                    reply = reply_in(self._endpoint, document_in(self._endpoint, content))
-                    pass_on(reply.text)
-                    return reply
-                async for chunk in stream:
-                    streamed.add(chunk)
-                return streamed.reply()
+            async with self._open_stream(request_body, timeout_s) as event_stream:
+                if "event-stream" not in event_stream.response.headers.get("content-type", ""):
+                    reply_bytes = await event_stream.response.aread()
+                    whole_reply = parse_reply(self._endpoint, parse_document(self._endpoint, reply_bytes))
+                    pass_piece_on(whole_reply.text)
+                    return whole_reply
+                async for stream_event in event_stream:
+                    streamed_reply.add_event(stream_event)
+                return streamed_reply.whole_reply()
         except LLMError as error:
-            error.retryable = error.retryable and not told
-            if error.billed and error.counted is None:
-                error.counted = streamed.counted_so_far
+            error.retryable = error.retryable and not piece_passed
+            if error.billed and error.reported_usage is None:
+                error.reported_usage = streamed_reply.usage_so_far
             raise
 
-    async def embeddings(self, body: Mapping[str, Any], timeout_s: float, width: int) -> dict[str, Any]:
+    async def request_embeddings(
+        self, request_body: Mapping[str, Any], timeout_s: float, vector_width: int
+    ) -> dict[str, Any]:
         """The document of vectors, at most `width` wide, for the texts of the body.
 
         Raises LLMError or Refusal.
         """
-        texts = len(body["input"])
-        limit = embeddings_limit(texts, width)
-        content = await self._exchange(self._sdk.post, "/embeddings", timeout_s, limit, body=dict(body))
-        document = document_in(self._endpoint, content, VALUES + texts * width)
+        text_count = len(request_body["input"])
+        byte_limit = embeddings_byte_limit(text_count, vector_width)
+        reply_bytes = await self._exchange_bytes(
+            self._sdk_client.post, "/embeddings", timeout_s, byte_limit, request_body=dict(request_body)
+        )
+        document = parse_document(self._endpoint, reply_bytes, MAX_VALUES + text_count * vector_width)
         if "error" in document:
-            raise without_choices(self._endpoint, document)
+            raise error_without_choices(self._endpoint, document)
         return document
 
-    async def models(self, timeout_s: float) -> list[str]:
+    async def list_models(self, timeout_s: float) -> list[str]:
         """The names of the models the server offers. Raises LLMError."""
-        content = await self._exchange(self._sdk.get, "/models", timeout_s, LIST_BYTES)
-        data = document_in(self._endpoint, content).get("data")
-        rows = data if isinstance(data, list) else []
-        return [str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row]
+        reply_bytes = await self._exchange_bytes(self._sdk_client.get, "/models", timeout_s, LIST_BYTES)
+        model_entries = parse_document(self._endpoint, reply_bytes).get("data")
+        model_rows = model_entries if isinstance(model_entries, list) else []
+        return [str(model_row["id"]) for model_row in model_rows if isinstance(model_row, dict) and "id" in model_row]
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._sdk.close()
+        await self._sdk_client.close()
 
-    async def _exchange(self, method: Any, path: str, timeout_s: float, limit: int, **options: Any) -> bytes:
+    async def _exchange_bytes(
+        self, sdk_method: Any, api_path: str, timeout_s: float, byte_limit: int, **options: Any
+    ) -> bytes:
         """The body of the answer to one request, at most `limit` bytes. Raises LLMError or Refusal."""
-        failure: LLMError | Refusal
+        failure: LLMError | RequestRefusal
         try:
             async with asyncio.timeout(timeout_s):
-                with reply_limit(limit):
-                    response: httpx2.Response = await method(path, cast_to=httpx2.Response, **options)
+                with limit_reply(byte_limit):
+                    response: httpx2.Response = await sdk_method(api_path, cast_to=httpx2.Response, **options)
                 return response.content
         except openai.APIStatusError as error:
-            failure = self._refused(error)
+            failure = self._status_error(error)
         except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-            failure = from_network(self._endpoint, error)
+            failure = error_from_network(self._endpoint, error)
         # Raised here, outside the handler, so that no SDK object with its headers hangs on our error.
         raise failure
 
     @asynccontextmanager
-    async def _opened(
-        self, body: Mapping[str, Any], timeout_s: float
+    async def _open_stream(
+        self, request_body: Mapping[str, Any], timeout_s: float
     ) -> AsyncIterator[openai.AsyncStream[Any]]:
-        failure: LLMError | Refusal
+        failure: LLMError | RequestRefusal
         try:
             async with asyncio.timeout(timeout_s):
-                with reply_limit(_chat_limit(body)):
-                    stream: openai.AsyncStream[Any] = await self._sdk.post(
+                with limit_reply(_chat_reply_limit(request_body)):
+                    event_stream: openai.AsyncStream[Any] = await self._sdk_client.post(
                         "/chat/completions",
                         cast_to=object,
-                        body=dict(body),
+                        body=dict(request_body),
                         stream=True,
                         stream_cls=openai.AsyncStream[Any],
                     )
                 try:
-                    yield stream
+                    yield event_stream
                 finally:
-                    await stream.close()
+                    await event_stream.close()
                 return
         except openai.APIStatusError as error:
-            failure = self._refused(error)
+            failure = self._status_error(error)
         except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-            failure = from_network(self._endpoint, error)
+            failure = error_from_network(self._endpoint, error)
         except openai.APIError as error:  # an error inside the stream
-            told = redacted(self._endpoint, complaint_in(error.body, error.message))
-            failure = LLMError(Kind.ERROR_BODY, self._endpoint.where, told)
+            redacted_complaint = redact_complaint(self._endpoint, complaint_in_body(error.body, error.message))
+            failure = LLMError(LLMErrorKind.ERROR_BODY, self._endpoint.display_name, redacted_complaint)
         except (ValueError, RecursionError):
-            failure = LLMError(Kind.NOT_JSON, self._endpoint.where, "not JSON")
+            failure = LLMError(LLMErrorKind.NOT_JSON, self._endpoint.display_name, "not JSON")
         raise failure
 
-    def _refused(self, error: openai.APIStatusError) -> LLMError | Refusal:
-        complaint = complaint_in(error.body, error.response.text[:2000])
-        failure = from_status(self._endpoint, error.status_code, complaint, error.response.headers)
-        failure.counted = _counted(error.response.content)
-        return Refusal(failure, complaint) if error.status_code in (400, 422) else failure
+    def _status_error(self, error: openai.APIStatusError) -> LLMError | RequestRefusal:
+        complaint = complaint_in_body(error.body, error.response.text[:2000])
+        failure = error_from_status(self._endpoint, error.status_code, complaint, error.response.headers)
+        failure.reported_usage = _usage_in_error(error.response.content)
+        return RequestRefusal(failure, complaint) if error.status_code in (400, 422) else failure
 
 
-def _chat_limit(body: Mapping[str, Any]) -> int:
-    return chat_limit(body.get("max_tokens") or body.get("max_completion_tokens"))
+def _chat_reply_limit(request_body: Mapping[str, Any]) -> int:
+    return chat_byte_limit(request_body.get("max_tokens") or request_body.get("max_completion_tokens"))
 
 
-def _counted(content: bytes) -> Counted | None:
+def _usage_in_error(body_bytes: bytes) -> ReportedUsage | None:
     """What the body of an error says was used, None where it says nothing."""
     try:
-        document = json.loads(content)
+        document = json.loads(body_bytes)
     except (ValueError, RecursionError):
         return None
-    counted = counted_in(document) if isinstance(document, dict) else Counted()
-    return None if counted.is_unknown else counted
+    reported_usage = usage_in_document(document) if isinstance(document, dict) else ReportedUsage()
+    return None if reported_usage.is_unknown else reported_usage

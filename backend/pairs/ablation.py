@@ -7,32 +7,32 @@ from backend.agreement.board import JudgeRow
 from backend.board import BoardService
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
-from backend.judges.panel import ROLES
+from backend.judges.panel import PANEL_ROLES
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.scoring.records import RunEstimate, ScoreProgress, ScoreRequest
 from backend.scoring.service import ScoringService
-from backend.scoring.targets import Target
+from backend.scoring.targets import ScoringTarget
 
-WITHOUT = " without "
+WITHOUT_INFIX = " without "
 
 
-def without(spec: JudgeSpec, roles: Iterable[str]) -> JudgeSpec:
+def without_agents(judge_spec: JudgeSpec, left_out_roles: Iterable[str]) -> JudgeSpec:
     """The panel with these agents switched off, under a name that says so. Raises UserError for no panel."""
-    off = [role for role in ROLES if role in set(roles)]
-    if not off:
-        return spec
-    if spec.kind is not JudgeKind.PANEL:
+    switched_off = [agent_role for agent_role in PANEL_ROLES if agent_role in set(left_out_roles)]
+    if not switched_off:
+        return judge_spec
+    if judge_spec.kind is not JudgeKind.PANEL:
         raise UserError(
-            f"Only a panel has agents to leave out; “{spec.name}” is none.",
-            f"只有评审团才能去掉某个角色，“{spec.name}”不是评审团。",
+            f"Only a panel has agents to leave out; “{judge_spec.name}” is none.",
+            f"只有评审团才能去掉某个角色，“{judge_spec.name}”不是评审团。",
         )
-    switched = {**spec.config, **dict.fromkeys(off, False)}
-    return replace(spec, name=f"{spec.name}{WITHOUT}{'+'.join(off)}", config=switched)
+    variant_config = {**judge_spec.config, **dict.fromkeys(switched_off, False)}
+    return replace(judge_spec, name=f"{judge_spec.name}{WITHOUT_INFIX}{'+'.join(switched_off)}", config=variant_config)
 
 
-def variants(spec: JudgeSpec) -> list[JudgeSpec]:
+def panel_variants(judge_spec: JudgeSpec) -> list[JudgeSpec]:
     """The whole panel, then each agent left out."""
-    return [spec, *(without(spec, [role]) for role in ROLES)]
+    return [judge_spec, *(without_agents(judge_spec, [agent_role]) for agent_role in PANEL_ROLES)]
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,42 @@ class Ablation:
     def __init__(self, scoring: ScoringService, board: BoardService) -> None:
         self._scoring, self._board = scoring, board
 
-    def estimate(self, spec: JudgeSpec, target: Target) -> list[RunEstimate]:
+    def estimate(self, judge_spec: JudgeSpec, score_target: ScoringTarget) -> list[RunEstimate]:
         """What each variant will take. Raises UserError."""
-        return [self._scoring.estimate(ScoreRequest(one, target)) for one in variants(spec)]
+        return [self._scoring.estimate(ScoreRequest(variant, score_target)) for variant in panel_variants(judge_spec)]
 
-    def submit(self, spec: JudgeSpec, target: Target, max_cost: float | None = None) -> list[JobInfo]:
+    def submit(
+        self, judge_spec: JudgeSpec, score_target: ScoringTarget, max_cost: float | None = None
+    ) -> list[JobInfo]:
         """Queue one scoring job for each variant; what is scored already is not asked again."""
-        return [self._scoring.submit(ScoreRequest(one, target, max_cost=max_cost)) for one in variants(spec)]
+        return [
+            self._scoring.submit(ScoreRequest(variant, score_target, max_cost=max_cost))
+            for variant in panel_variants(judge_spec)
+        ]
 
-    def run(self, spec: JudgeSpec, target: Target, max_cost: float | None = None) -> list[ScoreProgress]:
+    def run(
+        self, judge_spec: JudgeSpec, score_target: ScoringTarget, max_cost: float | None = None
+    ) -> list[ScoreProgress]:
         """Score every variant in this process."""
-        return [self._scoring.run(ScoreRequest(one, target, max_cost=max_cost)) for one in variants(spec)]
+        return [
+            self._scoring.run(ScoreRequest(variant, score_target, max_cost=max_cost))
+            for variant in panel_variants(judge_spec)
+        ]
 
-    def table(self, spec: JudgeSpec, reference: str) -> list[AblationRow]:
+    def table(self, judge_spec: JudgeSpec, reference_name: str) -> list[AblationRow]:
         """The variants with verdicts on a human reference, beside it. Raises UserError without labels."""
-        names = {one.name: "" if one is spec else one.name.rpartition(WITHOUT)[2] for one in variants(spec)}
-        known = [name for name in names if name in self._board.judge_names()]
-        rows = {row.judge: row for row in self._board.board(reference, known).rows if not row.newer}
-        return [AblationRow(names[name], rows[name]) for name in known if name in rows]
+        left_out_by_name = {
+            variant.name: "" if variant is judge_spec else variant.name.rpartition(WITHOUT_INFIX)[2]
+            for variant in panel_variants(judge_spec)
+        }
+        scored_names = [variant_name for variant_name in left_out_by_name if variant_name in self._board.judge_names()]
+        rows_by_judge = {
+            judge_row.judge: judge_row
+            for judge_row in self._board.board(reference_name, scored_names).rows
+            if not judge_row.newer
+        }
+        return [
+            AblationRow(left_out_by_name[variant_name], rows_by_judge[variant_name])
+            for variant_name in scored_names
+            if variant_name in rows_by_judge
+        ]

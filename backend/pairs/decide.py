@@ -7,54 +7,62 @@ from sqlalchemy import select
 from backend.db.engine import Database
 from backend.db.pair_tables import RunPair
 from backend.errors import Conflict, NotFound, UserError
-from backend.pairs.moves import Move, move
+from backend.pairs.moves import StateChange, apply_changes
 from backend.pairs.vocabulary import Decider, PairState
-from backend.text import clean, has_control
+from backend.text import has_control_characters, normalize_text
 
-ACTIONS = {
+STATE_BY_ACTION = {
     "accept": PairState.ACCEPTED,
     "flip": PairState.FLIPPED,
     "discard": PairState.DISCARDED,
 }
-_NAME, _NOTE = 40, 500
+_LONGEST_NAME, _LONGEST_NOTE = 40, 500
 
 
 @dataclass(frozen=True)
-class Wish:
+class DecisionRequest:
     """One decision: what is done to which pair, by whom and why.
 
     `seen` is the state in which the reviewer saw the pair: a decision on what somebody else has changed since
     is refused.
     """
 
-    pair: int
+    pair_id: int
     action: str
-    name: str = ""
-    note: str = ""
-    seen: PairState | None = None
+    reviewer_name: str = ""
+    review_note: str = ""
+    seen_state: PairState | None = None
 
 
-def decide(database: Database, wish: Wish) -> PairState:
+def apply_decision(database: Database, decision: DecisionRequest) -> PairState:
     """Write the decision down, let the data set follow; the state it led to. Raises UserError, Conflict."""
-    if wish.action not in ACTIONS:
+    if decision.action not in STATE_BY_ACTION:
         raise UserError(
-            f"A pair can be {', '.join(ACTIONS)}ed, not “{wish.action}”.",
-            f"只能采纳、翻转或丢弃（{'、'.join(ACTIONS)}），没有“{wish.action}”这种操作。",
+            f"A pair can be {', '.join(STATE_BY_ACTION)}ed, not “{decision.action}”.",
+            f"只能采纳、翻转或丢弃（{'、'.join(STATE_BY_ACTION)}），没有“{decision.action}”这种操作。",
         )
-    state, name, note = ACTIONS[wish.action], clean(wish.name), clean(wish.note)
-    if len(name) > _NAME or len(note) > _NOTE or has_control(name + note):
+    new_state, reviewer_name, review_note = (
+        STATE_BY_ACTION[decision.action],
+        normalize_text(decision.reviewer_name),
+        normalize_text(decision.review_note),
+    )
+    if (
+        len(reviewer_name) > _LONGEST_NAME
+        or len(review_note) > _LONGEST_NOTE
+        or has_control_characters(reviewer_name + review_note)
+    ):
         raise UserError(
-            f"A name has at most {_NAME} printable characters, a note {_NOTE}.",
-            f"名字最多 {_NAME} 个字，备注最多 {_NOTE} 个字，且不能有控制字符。",
+            f"A name has at most {_LONGEST_NAME} printable characters, a note {_LONGEST_NOTE}.",
+            f"名字最多 {_LONGEST_NAME} 个字，备注最多 {_LONGEST_NOTE} 个字，且不能有控制字符。",
         )
     with database.write() as session:
-        pair = session.scalar(select(RunPair).where(RunPair.id == wish.pair).with_for_update())
-        if pair is None:
-            raise NotFound(f"There is no pair {wish.pair}.", f"没有编号为 {wish.pair} 的偏好对。")
-        if wish.seen is not None and wish.seen is not pair.state:
+        run_pair = session.scalar(select(RunPair).where(RunPair.id == decision.pair_id).with_for_update())
+        if run_pair is None:
+            raise NotFound(f"There is no pair {decision.pair_id}.", f"没有编号为 {decision.pair_id} 的偏好对。")
+        if decision.seen_state is not None and decision.seen_state is not run_pair.state:
             raise Conflict(
-                f"Pair {wish.pair} is {pair.state.value} by now; look at it again before you decide.",
-                f"偏好对 {wish.pair} 的状态已经变了，请重新查看后再决定。",
+                f"Pair {decision.pair_id} is {run_pair.state.value} by now; look at it again before you decide.",
+                f"偏好对 {decision.pair_id} 的状态已经变了，请重新查看后再决定。",
             )
-        move(session, [Move(pair.id, state, Decider.PERSON, name, note)])
-    return state
+        apply_changes(session, [StateChange(run_pair.id, new_state, Decider.PERSON, reviewer_name, review_note)])
+    return new_state

@@ -10,113 +10,132 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from backend.agents.balance import Balance, Texts, balance
+from backend.agents.balance import BalanceResult, PairTexts, balance_pairs
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair
 from backend.db.tables import PreferencePair
-from backend.pairs.moves import follow
-from backend.pairs.records import PairRequest, Report
-from backend.pairs.sides import CHUNK, Sides
+from backend.pairs.moves import sync_dataset
+from backend.pairs.records import PairingReport, PairRequest
+from backend.pairs.sides import CHUNK, PossiblePairs
 from backend.pairs.vocabulary import PairState
 
 
 @dataclass
-class _Possible:
+class _PossiblePair:
     """What stays in memory of a possible pair."""
 
-    prompt: int
-    chosen: int
-    rejected: int
+    run_prompt_id: int
+    chosen_id: int
+    rejected_id: int
     difference: float
 
 
-def emit(database: Database, run_id: int, request: PairRequest) -> Report:
+def emit_pairs(database: Database, run_id: int, request: PairRequest) -> PairingReport:
     """Make the pairs of a run anew, except those that somebody decided or that are with people."""
-    possible: list[_Possible] = []
-    sides = Sides(database, run_id, request.way)
-    found = balance(
-        _noted(sides, possible),
+    collected_pairs: list[_PossiblePair] = []
+    possible_pairs = PossiblePairs(database, run_id, request.way)
+    balance_result = balance_pairs(
+        _collect_texts(possible_pairs, collected_pairs),
         by_length=request.balance_length,
         by_style=request.balance_style,
-        twice=request.second is not None,
+        second_judged=request.second is not None,
     )
-    _clear(database, run_id)
-    for start in range(0, len(found.kept), CHUNK):
-        part = [possible[index] for index in found.kept[start : start + CHUNK]]
+    _delete_untouched(database, run_id)
+    for batch_start in range(0, len(balance_result.retained_indices), CHUNK):
+        pair_batch = [
+            collected_pairs[pair_index]
+            for pair_index in balance_result.retained_indices[batch_start : batch_start + CHUNK]
+        ]
         with database.write() as session:
-            _store(session, run_id, part)
-    return _report(found, sides.one_sided)
+            _store(session, run_id, pair_batch)
+    return _pairing_report(balance_result, possible_pairs.one_sided_prompts)
 
 
-def _noted(sides: "Sides", possible: list[_Possible]) -> Iterator[Texts]:
-    for pair in sides:
-        possible.append(_Possible(pair.prompt, pair.chosen.id, pair.rejected.id, pair.difference))
-        yield Texts(pair.prompt, pair.chosen.text, pair.rejected.text, pair.surety, pair.holds)
+def _collect_texts(possible_pairs: "PossiblePairs", collected_pairs: list[_PossiblePair]) -> Iterator[PairTexts]:
+    for candidate_pair in possible_pairs:
+        collected_pairs.append(
+            _PossiblePair(
+                candidate_pair.run_prompt_id,
+                candidate_pair.chosen.id,
+                candidate_pair.rejected.id,
+                candidate_pair.difference,
+            )
+        )
+        yield PairTexts(
+            candidate_pair.run_prompt_id,
+            candidate_pair.chosen.text,
+            candidate_pair.rejected.text,
+            candidate_pair.confidence,
+            candidate_pair.confirmed,
+        )
 
 
-def _clear(database: Database, run_id: int) -> None:
+def _delete_untouched(database: Database, run_id: int) -> None:
     """Take back what an earlier attempt proposed and nobody touched."""
     while True:
         with database.write() as session:
-            touched = select(PairDecision.id).where(PairDecision.pair_id == RunPair.id).exists()
-            rows = session.execute(
+            has_decision = select(PairDecision.id).where(PairDecision.pair_id == RunPair.id).exists()
+            pair_rows = session.execute(
                 select(RunPair.id, RunPair.chosen_id, RunPair.rejected_id)
-                .where(RunPair.run_id == run_id, RunPair.state == PairState.PROPOSED, ~touched)
+                .where(RunPair.run_id == run_id, RunPair.state == PairState.PROPOSED, ~has_decision)
                 .limit(CHUNK)
             ).all()
-            if not rows:
+            if not pair_rows:
                 return
-            _unemit(session, run_id, rows)
-            session.execute(delete(RunPair).where(RunPair.id.in_([row.id for row in rows])))
+            _remove_from_dataset(session, run_id, pair_rows)
+            session.execute(delete(RunPair).where(RunPair.id.in_([pair_row.id for pair_row in pair_rows])))
 
 
-def _unemit(session: Session, run_id: int, rows: Sequence[Any]) -> None:
-    dataset = session.get_one(PairRun, run_id).dataset_id
-    sides = {id_ for row in rows for id_ in (row.chosen_id, row.rejected_id)}
-    greeting = dict(
-        session.execute(select(Candidate.id, Candidate.greeting_id).where(Candidate.id.in_(sides))).all()
+def _remove_from_dataset(session: Session, run_id: int, pair_rows: Sequence[Any]) -> None:
+    dataset_id = session.get_one(PairRun, run_id).dataset_id
+    candidate_ids = {
+        candidate_id for pair_row in pair_rows for candidate_id in (pair_row.chosen_id, pair_row.rejected_id)
+    }
+    greeting_by_candidate = dict(
+        session.execute(select(Candidate.id, Candidate.greeting_id).where(Candidate.id.in_(candidate_ids))).all()
     )
-    for row in rows:
+    for pair_row in pair_rows:
         session.execute(
             delete(PreferencePair).where(
-                PreferencePair.dataset_id == dataset,
-                PreferencePair.chosen_id == greeting[row.chosen_id],
-                PreferencePair.rejected_id == greeting[row.rejected_id],
+                PreferencePair.dataset_id == dataset_id,
+                PreferencePair.chosen_id == greeting_by_candidate[pair_row.chosen_id],
+                PreferencePair.rejected_id == greeting_by_candidate[pair_row.rejected_id],
             )
         )
 
 
-def _store(session: Session, run_id: int, part: Sequence[_Possible]) -> None:
-    known = set(
+def _store(session: Session, run_id: int, pair_batch: Sequence[_PossiblePair]) -> None:
+    stored_pairs = set(
         session.execute(
             select(RunPair.chosen_id, RunPair.rejected_id).where(
-                RunPair.run_id == run_id, RunPair.chosen_id.in_([one.chosen for one in part])
+                RunPair.run_id == run_id,
+                RunPair.chosen_id.in_([possible_pair.chosen_id for possible_pair in pair_batch]),
             )
         ).all()
     )
-    rows = [
+    new_rows = [
         {
             "run_id": run_id,
-            "run_prompt_id": one.prompt,
-            "chosen_id": one.chosen,
-            "rejected_id": one.rejected,
-            "difference": one.difference,
+            "run_prompt_id": possible_pair.run_prompt_id,
+            "chosen_id": possible_pair.chosen_id,
+            "rejected_id": possible_pair.rejected_id,
+            "difference": possible_pair.difference,
             "state": PairState.PROPOSED,
         }
-        for one in part
-        if (one.chosen, one.rejected) not in known
+        for possible_pair in pair_batch
+        if (possible_pair.chosen_id, possible_pair.rejected_id) not in stored_pairs
     ]
-    if rows:
-        follow(session, list(session.scalars(insert(RunPair).returning(RunPair.id), rows)))
+    if new_rows:
+        sync_dataset(session, list(session.scalars(insert(RunPair).returning(RunPair.id), new_rows)))
 
 
-def _report(found: Balance, one_sided: int) -> Report:
-    return Report(
-        possible=found.before.pairs,
-        before=found.before,
-        after=found.after,
-        lost_to_length=found.lost_to_length,
-        lost_to_style=found.lost_to_style,
-        one_sided=one_sided,
-        lost_to_second=found.lost_to_second,
+def _pairing_report(balance_result: BalanceResult, one_sided_count: int) -> PairingReport:
+    return PairingReport(
+        possible=balance_result.before.pairs,
+        before=balance_result.before,
+        after=balance_result.after,
+        lost_to_length=balance_result.dropped_by_length,
+        lost_to_style=balance_result.dropped_by_style,
+        one_sided=one_sided_count,
+        lost_to_second=balance_result.dropped_by_second,
     )

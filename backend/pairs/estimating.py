@@ -2,31 +2,31 @@
 
 from collections import Counter
 
-from backend.agents.plan import Plan
-from backend.agents.writing import Pen, messages
+from backend.agents.plan import CandidatePlan
+from backend.agents.writing import CandidateWriter, writing_messages
 from backend.db.engine import Database
 from backend.judges.base import Sample
 from backend.judges.registry import AskingJudge
 from backend.judges.spec import JudgeSpec
 from backend.llm.budget import Estimate
-from backend.llm.budget import estimate as llm_estimate
+from backend.llm.budget import estimate_usage as llm_estimate
 from backend.llm.endpoint import Endpoint
 from backend.llm.service import EndpointService
-from backend.pairs.filtering import Sieve
-from backend.pairs.intake import lines_of
+from backend.pairs.filtering import PromptFilter
+from backend.pairs.intake import read_source
 from backend.pairs.records import PairEstimate, PairRequest
 from backend.pairs.rules import UNREADABLE
-from backend.pairs.second import SHARE
-from backend.scoring.service import ScoringService, placeholder, previewed
+from backend.pairs.second import SECOND_JUDGED_SHARE
+from backend.scoring.service import ScoringService, examples_placeholder, preview_calls
 from backend.writing.generators import GeneratorKind, GeneratorService
 
-SAMPLED = 50
-GREETING = "愿你被岁月温柔以待，所有的奔赴都有回响，生日快乐，平安喜乐常伴左右，笑口常开。"
+SAMPLED_PROMPTS = 50
+PLACEHOLDER_GREETING = "愿你被岁月温柔以待，所有的奔赴都有回响，生日快乐，平安喜乐常伴左右，笑口常开。"
 """Stands in for a candidate whose text nobody knows yet."""
 WRITTEN_TOKENS = 80
 
 
-def estimate(
+def estimate_run(
     database: Database,
     endpoints: EndpointService,
     scoring: ScoringService,
@@ -34,74 +34,102 @@ def estimate(
     request: PairRequest,
 ) -> PairEstimate:
     """See PairService.estimate."""
-    sieve, lost, prompts = Sieve(), Counter[str](), 0
-    kept: list[str] = []
-    for line in lines_of(database, request.source):
-        prompts += 1
-        why = sieve.lost(line) if isinstance(line, str) else UNREADABLE
-        if why is not None:
-            lost[why] += 1
-        elif isinstance(line, str) and len(kept) < SAMPLED:
-            kept.append(line)
-    taken = prompts - lost.total()
-    judge = scoring.with_examples(request.judge)
-    parts = [
-        _writing(endpoints, generators, request.plan, judge, name, kept, taken)
-        for name in request.plan.generators
+    prompt_filter, drop_counts, prompt_count = PromptFilter(), Counter[str](), 0
+    sampled_prompts: list[str] = []
+    for source_line in read_source(database, request.source):
+        prompt_count += 1
+        drop_reason = prompt_filter.drop_reason(source_line) if isinstance(source_line, str) else UNREADABLE
+        if drop_reason is not None:
+            drop_counts[drop_reason] += 1
+        elif isinstance(source_line, str) and len(sampled_prompts) < SAMPLED_PROMPTS:
+            sampled_prompts.append(source_line)
+    passed_count = prompt_count - drop_counts.total()
+    first_judge = scoring.with_examples(request.judge)
+    estimates = [
+        _writing_estimate(
+            endpoints, generators, request.plan, first_judge, generator_name, sampled_prompts, passed_count
+        )
+        for generator_name in request.plan.generators
     ]
-    if (judging := _judging(scoring, judge, kept, taken * request.plan.candidates)) is not None:
-        parts.append(judging)
-    if (found := scoring.retrieval(judge, kept, taken)) is not None:
-        parts.append(found)
+    if (
+        judging_estimate := _judging_estimate(
+            scoring, first_judge, sampled_prompts, passed_count * request.plan.candidates
+        )
+    ) is not None:
+        estimates.append(judging_estimate)
+    if (retrieval_estimate := scoring.estimate_retrieval(first_judge, sampled_prompts, passed_count)) is not None:
+        estimates.append(retrieval_estimate)
     if request.second is not None and request.balance_length:
-        second = scoring.with_examples(request.second)
-        items = round(taken * request.plan.candidates * SHARE)
-        if (more := _judging(scoring, second, kept, items)) is not None:
-            parts.append(more)
-    whole = sum(parts[1:], parts[0])
+        second_judge = scoring.with_examples(request.second)
+        repeated_count = round(passed_count * request.plan.candidates * SECOND_JUDGED_SHARE)
+        if (second_estimate := _judging_estimate(scoring, second_judge, sampled_prompts, repeated_count)) is not None:
+            estimates.append(second_estimate)
+    total_estimate = sum(estimates[1:], estimates[0])
     return PairEstimate(
-        prompts=prompts,
-        kept=taken,
-        lost=dict(lost),
-        candidates=taken * request.plan.candidates,
-        calls=whole.calls,
-        tokens=whole.tokens,
-        cost=whole.cost,
-        seconds=whole.seconds,
+        prompts=prompt_count,
+        kept=passed_count,
+        lost=dict(drop_counts),
+        candidates=passed_count * request.plan.candidates,
+        calls=total_estimate.calls,
+        tokens=total_estimate.tokens,
+        cost=total_estimate.cost,
+        seconds=total_estimate.seconds,
     )
 
 
-def _writing(
+def _writing_estimate(
     endpoints: EndpointService,
     generators: GeneratorService,
-    plan: Plan,
-    judge: JudgeSpec,
-    name: str,
-    kept: list[str],
-    taken: int,
+    candidate_plan: CandidatePlan,
+    judge_spec: JudgeSpec,
+    generator_name: str,
+    sampled_prompts: list[str],
+    passed_count: int,
 ) -> Estimate:
-    trained = generators.info(name).kind is GeneratorKind.ARTIFACT
+    is_trained = generators.info(generator_name).kind is GeneratorKind.ARTIFACT
     # What a policy of ours will cost is time alone; a typical endpoint stands in for its address.
-    endpoint = Endpoint(name, "", name, concurrency=1) if trained else endpoints.get(name)
-    recipe = next(one for one in plan.recipes(0) + plan.recipes(1) if one.generator == name)
-    pen = Pen(name, endpoint.model, b"", trained=trained)
-    shown = "" if trained else placeholder(judge)[: round(len(placeholder(judge)) * _shown(plan))]
-    asked = [messages(pen, recipe, text, (), free=True)[0].content + shown for text in kept]
-    share = round(taken * plan.candidates / len(plan.generators))
-    return llm_estimate(asked, share, endpoint, tokens_out=WRITTEN_TOKENS)
-
-
-def _shown(plan: Plan) -> float:
-    """The share of candidates that are written with examples."""
-    return sum(plan.examples) / len(plan.examples) if plan.examples else 0.0
-
-
-def _judging(scoring: ScoringService, spec: JudgeSpec, kept: list[str], items: int) -> Estimate | None:
-    judge = scoring.described(spec)
-    if not isinstance(judge, AskingJudge):
-        return None
-    shown = [
-        text + placeholder(spec) for prompt in kept for text in previewed(judge, Sample(prompt, GREETING))
+    endpoint = (
+        Endpoint(generator_name, "", generator_name, concurrency=1) if is_trained else endpoints.get(generator_name)
+    )
+    candidate_recipe = next(
+        plan_recipe
+        for plan_recipe in candidate_plan.prompt_recipes(0) + candidate_plan.prompt_recipes(1)
+        if plan_recipe.generator == generator_name
+    )
+    placeholder_writer = CandidateWriter(generator_name, endpoint.model, b"", trained=is_trained)
+    example_filler = (
+        ""
+        if is_trained
+        else examples_placeholder(judge_spec)[
+            : round(len(examples_placeholder(judge_spec)) * _example_share(candidate_plan))
+        ]
+    )
+    sample_messages = [
+        writing_messages(placeholder_writer, candidate_recipe, prompt_text, (), length_is_free=True)[0].content
+        + example_filler
+        for prompt_text in sampled_prompts
     ]
-    each = round(len(shown) / len(kept)) if kept else 1
-    return llm_estimate(shown, items, scoring.endpoint_of(spec), calls_each=each)
+    candidate_count = round(passed_count * candidate_plan.candidates / len(candidate_plan.generators))
+    return llm_estimate(sample_messages, candidate_count, endpoint, tokens_out=WRITTEN_TOKENS)
+
+
+def _example_share(candidate_plan: CandidatePlan) -> float:
+    """The share of candidates that are written with examples."""
+    return sum(candidate_plan.examples) / len(candidate_plan.examples) if candidate_plan.examples else 0.0
+
+
+def _judging_estimate(
+    scoring: ScoringService, judge_spec: JudgeSpec, sampled_prompts: list[str], item_count: int
+) -> Estimate | None:
+    described_judge = scoring.describe_judge(judge_spec)
+    if not isinstance(described_judge, AskingJudge):
+        return None
+    sample_messages = [
+        message_text + examples_placeholder(judge_spec)
+        for prompt_text in sampled_prompts
+        for message_text in preview_calls(described_judge, Sample(prompt_text, PLACEHOLDER_GREETING))
+    ]
+    calls_per_item = round(len(sample_messages) / len(sampled_prompts)) if sampled_prompts else 1
+    return llm_estimate(
+        sample_messages, item_count, scoring.default_endpoint(judge_spec), calls_per_item=calls_per_item
+    )

@@ -9,85 +9,105 @@ from sqlalchemy.orm import Session, aliased
 from backend.db.insert import insert_ignore
 from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair, RunPrompt
 from backend.db.tables import PreferencePair
-from backend.pairs.vocabulary import CONFIRMED, LABELLED_BY_JUDGE, USED, Decider, PairState
+from backend.pairs.vocabulary import CONFIRMED_BY_PEOPLE, LABELLED_BY_JUDGE, USABLE_STATES, Decider, PairState
 
 BATCH = 400
 
 
 @dataclass(frozen=True)
-class Move:
+class StateChange:
     """One pair into a state, by whom and why."""
 
-    pair: int
+    pair_id: int
     state: PairState
-    by: Decider
+    decided_by: Decider
     name: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _StoredPair:
     id: int
     state: PairState
-    dataset: int
-    prompt: int | None
-    chosen: int | None
-    rejected: int | None
+    dataset_id: int
+    prompt_id: int | None
+    chosen_id: int | None
+    rejected_id: int | None
 
 
-def move(session: Session, moves: Sequence[Move]) -> None:
+def apply_changes(session: Session, changes: Sequence[StateChange]) -> None:
     """Write decisions down, set the states, and let the data set follow."""
-    for start in range(0, len(moves), BATCH):
-        part = moves[start : start + BATCH]
+    for batch_start in range(0, len(changes), BATCH):
+        change_batch = changes[batch_start : batch_start + BATCH]
         session.add_all(
-            PairDecision(pair_id=one.pair, state=one.state, decided_by=one.by, name=one.name, note=one.note)
-            for one in part
+            PairDecision(
+                pair_id=state_change.pair_id,
+                state=state_change.state,
+                decided_by=state_change.decided_by,
+                name=state_change.name,
+                note=state_change.note,
+            )
+            for state_change in change_batch
         )
-        session.execute(update(RunPair), [{"id": one.pair, "state": one.state} for one in part])
+        session.execute(
+            update(RunPair),
+            [{"id": state_change.pair_id, "state": state_change.state} for state_change in change_batch],
+        )
         session.flush()
-        follow(session, [one.pair for one in part])
+        sync_dataset(session, [state_change.pair_id for state_change in change_batch])
 
 
-def follow(session: Session, pair_ids: Sequence[int]) -> None:
+def sync_dataset(session: Session, pair_ids: Sequence[int]) -> None:
     """Make the data set say what the states of these pairs say."""
-    for start in range(0, len(pair_ids), BATCH):
-        stored = _stored(session, pair_ids[start : start + BATCH])
-        both = [(pair.dataset, a, b) for pair in stored for a, b in _orders(pair)]
-        standing = tuple_(PreferencePair.dataset_id, PreferencePair.chosen_id, PreferencePair.rejected_id)
-        session.execute(delete(PreferencePair).where(standing.in_(both)))
-        insert_ignore(session, PreferencePair, [_row(pair) for pair in stored if pair.state in USED])
+    for batch_start in range(0, len(pair_ids), BATCH):
+        stored_pairs = _load_pairs(session, pair_ids[batch_start : batch_start + BATCH])
+        dataset_keys = [
+            (stored_pair.dataset_id, first_id, second_id)
+            for stored_pair in stored_pairs
+            for first_id, second_id in _both_orders(stored_pair)
+        ]
+        preference_key = tuple_(PreferencePair.dataset_id, PreferencePair.chosen_id, PreferencePair.rejected_id)
+        session.execute(delete(PreferencePair).where(preference_key.in_(dataset_keys)))
+        insert_ignore(
+            session,
+            PreferencePair,
+            [_preference_row(stored_pair) for stored_pair in stored_pairs if stored_pair.state in USABLE_STATES],
+        )
 
 
-def _orders(pair: _Stored) -> list[tuple[int | None, int | None]]:
-    return [(pair.chosen, pair.rejected), (pair.rejected, pair.chosen)]
+def _both_orders(stored_pair: _StoredPair) -> list[tuple[int | None, int | None]]:
+    return [
+        (stored_pair.chosen_id, stored_pair.rejected_id),
+        (stored_pair.rejected_id, stored_pair.chosen_id),
+    ]
 
 
-def _row(pair: _Stored) -> dict[str, object]:
-    chosen, rejected = _orders(pair)[pair.state is PairState.FLIPPED]
+def _preference_row(stored_pair: _StoredPair) -> dict[str, object]:
+    chosen_id, rejected_id = _both_orders(stored_pair)[stored_pair.state is PairState.FLIPPED]
     return {
-        "dataset_id": pair.dataset,
-        "prompt_id": pair.prompt,
-        "chosen_id": chosen,
-        "rejected_id": rejected,
-        "origin": LABELLED_BY_JUDGE if pair.state is PairState.PROPOSED else CONFIRMED,
+        "dataset_id": stored_pair.dataset_id,
+        "prompt_id": stored_pair.prompt_id,
+        "chosen_id": chosen_id,
+        "rejected_id": rejected_id,
+        "origin": LABELLED_BY_JUDGE if stored_pair.state is PairState.PROPOSED else CONFIRMED_BY_PEOPLE,
     }
 
 
-def _stored(session: Session, pair_ids: Sequence[int]) -> list[_Stored]:
-    chosen, rejected = aliased(Candidate), aliased(Candidate)
-    rows = session.execute(
+def _load_pairs(session: Session, pair_ids: Sequence[int]) -> list[_StoredPair]:
+    chosen_candidate, rejected_candidate = aliased(Candidate), aliased(Candidate)
+    pair_rows = session.execute(
         select(
             RunPair.id,
             RunPair.state,
             PairRun.dataset_id,
             RunPrompt.prompt_id,
-            chosen.greeting_id,
-            rejected.greeting_id,
+            chosen_candidate.greeting_id,
+            rejected_candidate.greeting_id,
         )
         .join(PairRun, PairRun.id == RunPair.run_id)
         .join(RunPrompt, RunPrompt.id == RunPair.run_prompt_id)
-        .join(chosen, chosen.id == RunPair.chosen_id)
-        .join(rejected, rejected.id == RunPair.rejected_id)
+        .join(chosen_candidate, chosen_candidate.id == RunPair.chosen_id)
+        .join(rejected_candidate, rejected_candidate.id == RunPair.rejected_id)
         .where(RunPair.id.in_(pair_ids))
     )
-    return [_Stored(*row) for row in rows]
+    return [_StoredPair(*pair_row) for pair_row in pair_rows]

@@ -14,168 +14,198 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, aliased
 
-from backend.annotation.campaigns import shuffled
-from backend.annotation.sampling import Draw
+from backend.annotation.campaigns import shuffled_items
+from backend.annotation.sampling import ItemDraw
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun, RunPair, RunPrompt
 from backend.db.tables import Campaign, Item, Rater, Verdict
-from backend.pairs.moves import BATCH, Move, move
+from backend.pairs.moves import BATCH, StateChange, apply_changes
 from backend.pairs.records import PairRequest
 from backend.pairs.vocabulary import Decider, PairState
-from backend.text import bucket
+from backend.text import assign_bucket
 from backend.vocabulary import CampaignKind, RaterKind
 
-SUFFIX = " · 抽查"
+CAMPAIGN_SUFFIX = " · 抽查"
 INSTRUCTIONS = (
     "先说你自己的看法：这条祝福，对这个请求来说优秀吗？然后会看到裁判的评判，再说你同不同意。"
     "这些祝福来自偏好对的抽查，你的回答决定它们能不能用。"
 )
-_PARTS = 1_000_000
+_BUCKETS = 1_000_000
 
 
 def hand_out(database: Database, run_id: int, request: PairRequest) -> str | None:
     """Give the wished share of the run's pairs to people, once; the campaign's name, None without one."""
     with database.write() as session:
-        run = session.get_one(PairRun, run_id)
-        given = session.scalar(
-            select(RunPair.campaign_id)
-            .where(RunPair.run_id == run_id, RunPair.campaign_id.is_not(None))
-            .limit(1)
+        pair_run = session.get_one(PairRun, run_id)
+        existing_id = session.scalar(
+            select(RunPair.campaign_id).where(RunPair.run_id == run_id, RunPair.campaign_id.is_not(None)).limit(1)
         )
-        if given is not None:
-            return session.get_one(Campaign, given).name
-        pairs = [
-            pair for pair in _open_pairs(session, run_id) if _drawn(run.name, pair, request.checking.share)
+        if existing_id is not None:
+            return session.get_one(Campaign, existing_id).name
+        drawn_pairs = [
+            run_pair
+            for run_pair in _pairs_in_state(session, run_id)
+            if _is_drawn(pair_run.name, run_pair, request.checking.share)
         ]
-        if not pairs:
+        if not drawn_pairs:
             return None
-        campaign = Campaign(
-            name=_free_name(session, f"{run.name}{SUFFIX}"),
+        new_campaign = Campaign(
+            name=_free_campaign_name(session, f"{pair_run.name}{CAMPAIGN_SUFFIX}"),
             kind=CampaignKind.VALIDATE,
             k=request.checking.raters,
             instructions=INSTRUCTIONS,
             seed=request.seed,
-            judge_id=run.judge_id,
+            judge_id=pair_run.judge_id,
         )
-        session.add(campaign)
+        session.add(new_campaign)
         session.flush()
-        session.execute(insert(Item), shuffled(campaign.id, request.seed, _draws(session, pairs)))
-        for pair in pairs:
-            pair.campaign_id = campaign.id
-        move(session, [Move(pair.id, PairState.CHECKING, Decider.PANEL) for pair in pairs])
-        return campaign.name
+        session.execute(
+            insert(Item), shuffled_items(new_campaign.id, request.seed, _campaign_draws(session, drawn_pairs))
+        )
+        for run_pair in drawn_pairs:
+            run_pair.campaign_id = new_campaign.id
+        apply_changes(
+            session, [StateChange(run_pair.id, PairState.CHECKING, Decider.PANEL) for run_pair in drawn_pairs]
+        )
+        return new_campaign.name
 
 
-def _free_name(session: Session, wish: str) -> str:
+def _free_campaign_name(session: Session, wanted_name: str) -> str:
     """The name, or with a number behind it where a campaign is called so already."""
-    taken = set(session.scalars(select(Campaign.name).where(Campaign.name.startswith(wish, autoescape=True))))
-    return next(name for n in itertools.count(1) if (name := wish if n == 1 else f"{wish} {n}") not in taken)
+    taken_names = set(
+        session.scalars(select(Campaign.name).where(Campaign.name.startswith(wanted_name, autoescape=True)))
+    )
+    return next(
+        candidate_name
+        for name_suffix in itertools.count(1)
+        if (candidate_name := wanted_name if name_suffix == 1 else f"{wanted_name} {name_suffix}") not in taken_names
+    )
 
 
-def settle(database: Database, run_id: int) -> int:
+def settle_pairs(database: Database, run_id: int) -> int:
     """Let the answers that are complete decide; how many pairs that moved."""
     with database.write() as session:
-        waiting = _open_pairs(session, run_id, PairState.CHECKING)
-        campaigns = {pair.campaign_id for pair in waiting if pair.campaign_id is not None}
-        said = {id_: votes(session, id_) for id_ in campaigns}
-        greeting = _greetings(session, waiting)
-        moves: list[Move] = []
-        for pair in waiting:
-            known = said.get(pair.campaign_id or 0, {})
-            sides = [known.get(greeting[side]) for side in (pair.chosen_id, pair.rejected_id)]
-            if (state := _verdict(sides)) is not None:
-                note = " / ".join(f"{sum(one.given):g}:{len(one.given)}" for one in sides if one)
-                moves.append(Move(pair.id, state, Decider.PEOPLE, note=note))
-        move(session, moves)
-        return len(moves)
+        waiting_pairs = _pairs_in_state(session, run_id, PairState.CHECKING)
+        campaign_ids = {run_pair.campaign_id for run_pair in waiting_pairs if run_pair.campaign_id is not None}
+        votes_by_campaign = {campaign_id: votes_by_greeting(session, campaign_id) for campaign_id in campaign_ids}
+        greeting_ids = _greeting_ids(session, waiting_pairs)
+        changes: list[StateChange] = []
+        for run_pair in waiting_pairs:
+            campaign_votes = votes_by_campaign.get(run_pair.campaign_id or 0, {})
+            both_votes = [
+                campaign_votes.get(greeting_ids[candidate_id])
+                for candidate_id in (run_pair.chosen_id, run_pair.rejected_id)
+            ]
+            if (new_state := _state_by_votes(both_votes)) is not None:
+                vote_note = " / ".join(
+                    f"{sum(side_votes.answers):g}:{len(side_votes.answers)}" for side_votes in both_votes if side_votes
+                )
+                changes.append(StateChange(run_pair.id, new_state, Decider.PEOPLE, note=vote_note))
+        apply_changes(session, changes)
+        return len(changes)
 
 
 @dataclass(frozen=True)
-class Votes:
+class HumanVotes:
     """What people said of one greeting; `complete` where no further answer is awaited."""
 
-    given: tuple[float, ...]
-    complete: bool
+    answers: tuple[float, ...]
+    is_complete: bool
 
     @property
     def majority(self) -> float:
         """1, 0, or one half for a tie."""
-        mean = sum(self.given) / len(self.given)
-        return 1.0 if mean > 0.5 else 0.0 if mean < 0.5 else 0.5
+        mean_answer = sum(self.answers) / len(self.answers)
+        return 1.0 if mean_answer > 0.5 else 0.0 if mean_answer < 0.5 else 0.5
 
 
-def votes(session: Session, campaign_id: int) -> dict[int, Votes]:
+def votes_by_greeting(session: Session, campaign_id: int) -> dict[int, HumanVotes]:
     """Current answers of people in a campaign, by greeting."""
     campaign = session.get_one(Campaign, campaign_id)
-    newer = aliased(Verdict)
-    rows = session.execute(
+    newer_verdict = aliased(Verdict)
+    verdict_rows = session.execute(
         select(Verdict.greeting_id, Verdict.value)
         .join(Item, Item.id == Verdict.item_id)
         .join(Rater, Rater.id == Verdict.rater_id)
-        .outerjoin(newer, newer.supersedes_id == Verdict.id)
+        .outerjoin(newer_verdict, newer_verdict.supersedes_id == Verdict.id)
         .where(
             Item.campaign_id == campaign_id,
             Rater.kind == RaterKind.HUMAN,
-            newer.id.is_(None),
+            newer_verdict.id.is_(None),
             Verdict.withdrawn.is_(False),
             Verdict.value.is_not(None),
         )
         .order_by(Verdict.id)
     )
-    given: dict[int, list[float]] = defaultdict(list)
-    for greeting, value in rows:
-        given[greeting].append(float(value or 0))
+    answers_by_greeting: dict[int, list[float]] = defaultdict(list)
+    for greeting_id, verdict_value in verdict_rows:
+        answers_by_greeting[greeting_id].append(float(verdict_value or 0))
     return {
-        greeting: Votes(tuple(values), campaign.closed or len(values) >= campaign.k)
-        for greeting, values in given.items()
+        greeting_id: HumanVotes(tuple(answers), campaign.closed or len(answers) >= campaign.k)
+        for greeting_id, answers in answers_by_greeting.items()
     }
 
 
-def _verdict(sides: Sequence[Votes | None]) -> PairState | None:
-    known = [side for side in sides if side is not None and side.complete]
-    if len(known) < len(sides):
+def _state_by_votes(both_votes: Sequence[HumanVotes | None]) -> PairState | None:
+    complete_votes = [side_votes for side_votes in both_votes if side_votes is not None and side_votes.is_complete]
+    if len(complete_votes) < len(both_votes):
         return None
-    return PairState.ACCEPTED if [side.majority for side in known] == [1.0, 0.0] else PairState.REVIEW
+    return (
+        PairState.ACCEPTED if [side_votes.majority for side_votes in complete_votes] == [1.0, 0.0] else PairState.REVIEW
+    )
 
 
-def _open_pairs(session: Session, run_id: int, state: PairState = PairState.PROPOSED) -> list[RunPair]:
-    query = select(RunPair).where(RunPair.run_id == run_id, RunPair.state == state)
-    return list(session.scalars(query.order_by(RunPair.id)))
+def _pairs_in_state(session: Session, run_id: int, pair_state: PairState = PairState.PROPOSED) -> list[RunPair]:
+    pair_query = select(RunPair).where(RunPair.run_id == run_id, RunPair.state == pair_state)
+    return list(session.scalars(pair_query.order_by(RunPair.id)))
 
 
-def _drawn(run: str, pair: RunPair, share: float) -> bool:
-    return bucket(f"{pair.chosen_id}:{pair.rejected_id}", _PARTS, salt=run) < share * _PARTS
+def _is_drawn(run_name: str, run_pair: RunPair, drawn_share: float) -> bool:
+    return (
+        assign_bucket(f"{run_pair.chosen_id}:{run_pair.rejected_id}", _BUCKETS, hash_salt=run_name)
+        < drawn_share * _BUCKETS
+    )
 
 
-def _greetings(session: Session, pairs: Sequence[RunPair]) -> dict[int, int]:
+def _greeting_ids(session: Session, run_pairs: Sequence[RunPair]) -> dict[int, int]:
     """The greeting of every candidate in the pairs."""
-    found: dict[int, int] = {}
-    for start in range(0, len(pairs), BATCH):
-        ids = {id_ for pair in pairs[start : start + BATCH] for id_ in (pair.chosen_id, pair.rejected_id)}
-        rows = session.execute(
+    greeting_by_candidate: dict[int, int] = {}
+    for batch_start in range(0, len(run_pairs), BATCH):
+        candidate_ids = {
+            candidate_id
+            for run_pair in run_pairs[batch_start : batch_start + BATCH]
+            for candidate_id in (run_pair.chosen_id, run_pair.rejected_id)
+        }
+        candidate_rows = session.execute(
             select(Candidate.id, Candidate.greeting_id).where(
-                Candidate.id.in_(ids), Candidate.greeting_id.is_not(None)
+                Candidate.id.in_(candidate_ids), Candidate.greeting_id.is_not(None)
             )
         )
-        found |= {id_: greeting for id_, greeting in rows if greeting is not None}
-    return found
+        greeting_by_candidate |= {
+            candidate_id: greeting_id for candidate_id, greeting_id in candidate_rows if greeting_id is not None
+        }
+    return greeting_by_candidate
 
 
-def _draws(session: Session, pairs: Sequence[RunPair]) -> list[Draw]:
-    greeting = _greetings(session, pairs)
-    prompts = {
-        id_: prompt
-        for start in range(0, len(pairs), BATCH)
-        for id_, prompt in session.execute(
+def _campaign_draws(session: Session, run_pairs: Sequence[RunPair]) -> list[ItemDraw]:
+    greeting_ids = _greeting_ids(session, run_pairs)
+    prompt_by_line = {
+        record_id: prompt_id
+        for batch_start in range(0, len(run_pairs), BATCH)
+        for record_id, prompt_id in session.execute(
             select(RunPrompt.id, RunPrompt.prompt_id).where(
-                RunPrompt.id.in_({pair.run_prompt_id for pair in pairs[start : start + BATCH]})
+                RunPrompt.id.in_({run_pair.run_prompt_id for run_pair in run_pairs[batch_start : batch_start + BATCH]})
             )
         )
     }
     # One item a greeting, also where it stands in two of the pairs.
-    shown = {
-        greeting[side]: prompts[pair.run_prompt_id]
-        for pair in pairs
-        for side in (pair.chosen_id, pair.rejected_id)
+    prompt_by_greeting = {
+        greeting_ids[candidate_id]: prompt_by_line[run_pair.run_prompt_id]
+        for run_pair in run_pairs
+        for candidate_id in (run_pair.chosen_id, run_pair.rejected_id)
     }
-    return [Draw(0, prompt, id_, None) for id_, prompt in sorted(shown.items()) if prompt is not None]
+    return [
+        ItemDraw(0, prompt_id, record_id, None)
+        for record_id, prompt_id in sorted(prompt_by_greeting.items())
+        if prompt_id is not None
+    ]

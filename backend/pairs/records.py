@@ -6,17 +6,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from backend.agents.balance import Tells
-from backend.agents.pairing import Way
-from backend.agents.plan import Plan, Wished
+from backend.agents.balance import SurfaceAccuracy
+from backend.agents.pairing import PairingMode
+from backend.agents.plan import CandidatePlan, RequestedLength
 from backend.errors import Message, UserError
-from backend.jobs.seat import Playing
+from backend.jobs.seat import RunHolder
 from backend.judges.spec import JudgeSpec
-from backend.pairs.vocabulary import Decider, PairState, Stage
-from backend.scoring.records import RunState, clock
+from backend.pairs.vocabulary import Decider, PairStage, PairState
+from backend.scoring.records import ScoringRunState, format_duration
 
-__all__ = ["RunState"]
-CALLS_A_VERDICT = 4
+__all__ = ["ScoringRunState"]
+CALLS_PER_VERDICT = 4
 
 
 class SourceKind(StrEnum):
@@ -27,7 +27,7 @@ class SourceKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Source:
+class PromptSource:
     """A file in any format that can be imported, or the requests of a data set. `limit` takes the first N."""
 
     kind: SourceKind
@@ -36,7 +36,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Checking:
+class HumanChecking:
     """How many of the pairs go to people before use, and to how many people each greeting is shown."""
 
     share: float = 0.05
@@ -53,14 +53,14 @@ class Checking:
 class PairRequest:
     """One run: what goes in, who writes, who judges, how pairs are made, with which caps."""
 
-    source: Source
-    plan: Plan
+    source: PromptSource
+    plan: CandidatePlan
     judge: JudgeSpec
     name: str = ""
-    way: Way = Way.ALL
+    way: PairingMode = PairingMode.ALL
     balance_length: bool = True
     balance_style: bool = True
-    checking: Checking = field(default_factory=Checking)
+    checking: HumanChecking = field(default_factory=HumanChecking)
     seed: int = 0
     max_calls: int | None = None
     max_tokens: int | None = None
@@ -70,32 +70,34 @@ class PairRequest:
 
     def plain(self) -> dict[str, Any]:
         """As the row of the run has it."""
-        value = asdict(self)
-        value["judge"] = self.judge.plain()
-        value["second"] = self.second.plain() if self.second else None
-        return value
+        plain_request = asdict(self)
+        plain_request["judge"] = self.judge.plain()
+        plain_request["second"] = self.second.plain() if self.second else None
+        return plain_request
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> Self:
+    def read(cls, plain_request: Mapping[str, Any]) -> Self:
         """From what `plain` gave, also after JSON. Raises UserError."""
         try:
-            plan, given = value["plan"], dict(value)
-            source = value["source"]
+            plain_plan, arguments = plain_request["plan"], dict(plain_request)
+            plain_source = plain_request["source"]
             return cls(
                 **{
-                    **given,
-                    "source": Source(SourceKind(source["kind"]), source["name"], source["limit"]),
-                    "plan": Plan(
-                        tuple(plan["generators"]),
-                        plan["candidates"],
-                        tuple(plan["temperatures"]),
-                        tuple(plan["examples"]),
-                        tuple(Wished(one) for one in plan["wished"]),
+                    **arguments,
+                    "source": PromptSource(
+                        SourceKind(plain_source["kind"]), plain_source["name"], plain_source["limit"]
                     ),
-                    "judge": JudgeSpec.read(value["judge"]),
-                    "second": JudgeSpec.read(value["second"]) if value.get("second") else None,
-                    "way": Way(value["way"]),
-                    "checking": Checking(**value["checking"]),
+                    "plan": CandidatePlan(
+                        tuple(plain_plan["generators"]),
+                        plain_plan["candidates"],
+                        tuple(plain_plan["temperatures"]),
+                        tuple(plain_plan["examples"]),
+                        tuple(RequestedLength(length_name) for length_name in plain_plan["wished"]),
+                    ),
+                    "judge": JudgeSpec.read(plain_request["judge"]),
+                    "second": JudgeSpec.read(plain_request["second"]) if plain_request.get("second") else None,
+                    "way": PairingMode(plain_request["way"]),
+                    "checking": HumanChecking(**plain_request["checking"]),
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -119,10 +121,10 @@ class PairEstimate:
     seconds: float
 
 
-def done_share(written: int, expected: int, judged: int, debated: int) -> float:
+def done_share(written_count: int, expected_count: int, judged_count: int, debated_count: int) -> float:
     """How much of writing `expected` candidates and judging `debated` of them is done, 0 to 1."""
-    whole = expected + CALLS_A_VERDICT * max(debated, 1)
-    return min((written + CALLS_A_VERDICT * judged) / whole, 1.0) if expected else 0.0
+    total_work = expected_count + CALLS_PER_VERDICT * max(debated_count, 1)
+    return min((written_count + CALLS_PER_VERDICT * judged_count) / total_work, 1.0) if expected_count else 0.0
 
 
 @dataclass(frozen=True)
@@ -152,15 +154,15 @@ class Funnel:
     """Said of a judge that gave one value to every candidate."""
 
     @property
-    def seen(self) -> int:
+    def seen_by_judge(self) -> int:
         """Candidates that the judge has seen, with or without a verdict."""
         return self.judged + self.dropped.get("verdict_unscored", 0)
 
-    def share(self, candidates: int) -> float:
+    def share(self, per_prompt: int) -> float:
         """How much of the run is done, 0 to 1, where it writes so many candidates a prompt."""
-        expected = self.kept_prompts * candidates
-        debated = self.debated if self.written_prompts == self.kept_prompts else expected
-        return done_share(self.candidates, expected, self.seen, debated)
+        expected_count = self.kept_prompts * per_prompt
+        debated_count = self.debated if self.written_prompts == self.kept_prompts else expected_count
+        return done_share(self.candidates, expected_count, self.seen_by_judge, debated_count)
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class PromptLine:
 
 
 @dataclass(frozen=True)
-class LostCandidate:
+class FaultyCandidate:
     """A candidate that failed a check, as far as its text was kept."""
 
     prompt: str
@@ -186,10 +188,10 @@ class PairProgress:
     """How far a run is, and what it has used over every attempt. `expected` candidates in all."""
 
     run: int
-    stage: Stage
-    state: RunState
+    stage: PairStage
+    state: ScoringRunState
     prompts: int
-    kept_prompts: int
+    passed_prompts: int
     written: int
     expected: int
     judged: int
@@ -205,47 +207,51 @@ class PairProgress:
     @property
     def share(self) -> float:
         """How much is done, 0 to 1."""
-        return 1.0 if self.stage is Stage.DONE else min(self.done_share, 0.99)
+        return 1.0 if self.stage is PairStage.DONE else min(self.done_share, 0.99)
 
     def line(self) -> str:
         """One line of figures, the same in both languages."""
-        left = 1 - self.done_share
-        rate = self.done_share / self.seconds if self.seconds > 0 else 0.0
-        eta = clock(left / rate) if rate > 0 and self.stage is not Stage.DONE else "–"
-        again = f" + {self.again:,} again" if self.again else ""
+        share_left = 1 - self.done_share
+        share_per_second = self.done_share / self.seconds if self.seconds > 0 else 0.0
+        eta_text = (
+            format_duration(share_left / share_per_second)
+            if share_per_second > 0 and self.stage is not PairStage.DONE
+            else "–"
+        )
+        second_judge_text = f" + {self.again:,} again" if self.again else ""
         return (
-            f"{self.stage.value} · prompts {self.kept_prompts:,} / {self.prompts:,} · candidates "
-            f"{self.written:,} / {self.expected:,} · judged {self.judged:,}{again} · ETA {eta} · calls "
+            f"{self.stage.value} · prompts {self.passed_prompts:,} / {self.prompts:,} · candidates "
+            f"{self.written:,} / {self.expected:,} · judged {self.judged:,}{second_judge_text} · ETA {eta_text} · calls "
             f"{self.calls:,} · cost {self.cost:.4f}"
         )
 
 
-THIN = 0.1
+SPARSE_SHARE = 0.1
 """Share of the possible pairs below which a run says why so few are left."""
 
 
 @dataclass(frozen=True)
-class Report:
+class PairingReport:
     """What pairing found: pairs before and after balancing, and what each part of it cost."""
 
     possible: int
-    before: Tells
-    after: Tells
+    before: SurfaceAccuracy
+    after: SurfaceAccuracy
     lost_to_length: int
     lost_to_style: int
     one_sided: int
     lost_to_second: int = 0
 
     @property
-    def thin(self) -> Message | None:
+    def sparse_notice(self) -> Message | None:
         """Why hardly any pair is left; None where enough are."""
-        left = self.after.pairs
-        if not self.possible or left >= THIN * self.possible:
+        remaining_pairs = self.after.pairs
+        if not self.possible or remaining_pairs >= SPARSE_SHARE * self.possible:
             return None
         return Message(
-            f"Balance left {left} of {self.possible} possible pairs: as many can stay as go against length. "
+            f"Balance left {remaining_pairs} of {self.possible} possible pairs: as many can stay as go against length. "
             "Give more requests (some hundreds), let candidates vary in length, or leave balance out.",
-            f"配平后，{self.possible} 对里只剩 {left} 对：和字数对着来的有多少，才能留多少。"
+            f"配平后，{self.possible} 对里只剩 {remaining_pairs} 对：和字数对着来的有多少，才能留多少。"
             "多给些请求（几百个）、让候选有长有短，或者不配平。",
         )
 
@@ -254,9 +260,15 @@ class Report:
         return asdict(self)
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> Self:
+    def read(cls, plain_report: Mapping[str, Any]) -> Self:
         """From what `plain` gave."""
-        return cls(**{**value, "before": Tells(**value["before"]), "after": Tells(**value["after"])})
+        return cls(
+            **{
+                **plain_report,
+                "before": SurfaceAccuracy(**plain_report["before"]),
+                "after": SurfaceAccuracy(**plain_report["after"]),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -265,7 +277,7 @@ class PairRunInfo:
 
     id: int
     name: str
-    stage: Stage
+    stage: PairStage
     request: PairRequest
     job: int | None
     judge_version: str | None
@@ -274,14 +286,14 @@ class PairRunInfo:
     cost: float
     seconds: float
     campaign: str | None
-    report: Report | None
+    report: PairingReport | None
     created_at: datetime
     finished_at: datetime | None
-    playing: Playing | None
+    playing: RunHolder | None
 
 
 @dataclass(frozen=True)
-class Again:
+class SecondVerdict:
     """What the second judge said of a greeting."""
 
     value: float | None
@@ -290,7 +302,7 @@ class Again:
 
 
 @dataclass(frozen=True)
-class Side:
+class PairSide:
     """One greeting of a pair: how it was asked for, what was said of it, and by which calls."""
 
     candidate: int
@@ -305,7 +317,7 @@ class Side:
     details: Mapping[str, Any]
     people: tuple[float, ...] = ()
     """What people said of it in the run's campaign: 1 excellent, 0 not."""
-    again: Again | None = None
+    again: SecondVerdict | None = None
 
 
 @dataclass(frozen=True)
@@ -324,7 +336,7 @@ class PairFilter:
     """Which pairs to show; None and empty mean any."""
 
     state: PairState | None = None
-    by: Decider | None = None
+    decided_by: Decider | None = None
     generator: str = ""
     search: str = ""
     overturned: bool = False
@@ -363,8 +375,8 @@ class PairDetail:
     prompt: str
     state: PairState
     difference: float
-    chosen: Side
-    rejected: Side
+    chosen: PairSide
+    rejected: PairSide
     judge: str
     judge_version: str
     prompts: Mapping[str, str]
@@ -372,5 +384,5 @@ class PairDetail:
     decisions: tuple[Decision, ...]
     second_judge: str = ""
     second_version: str = ""
-    playing: Playing | None = None
+    playing: RunHolder | None = None
     """Who plays the run of the pair right now."""

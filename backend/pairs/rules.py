@@ -1,9 +1,17 @@
 """Which requests are taken, and which candidates: the house's reading of both, in one place."""
 
-from backend.writing.checks import Fault, clean, fault_of
-from backend.writing.wish import Wish, read_wish
+from backend.writing.checks import Fault, clean_greeting, find_fault
+from backend.writing.wish import GreetingRequest, parse_request
 
-__all__ = ["CUT", "SEVERAL", "Wish", "clean", "fault_of", "lost_of", "read_wish"]
+__all__ = [
+    "CUT",
+    "SEVERAL",
+    "GreetingRequest",
+    "clean_greeting",
+    "find_fault",
+    "parse_request",
+    "prompt_drop_reason",
+]
 
 SEVERAL = "several"
 """A request for several greetings: a pair compares single ones, so there is no fair candidate for it."""
@@ -11,8 +19,8 @@ DUPLICATE, NEAR_DUPLICATE, UNREADABLE = "duplicate", "near_duplicate", "unreadab
 CUT = Fault.CUT.value
 
 
-def lost_of(wish: Wish) -> str | None:
+def prompt_drop_reason(request: GreetingRequest) -> str | None:
     """Why a request is not taken; None where it is."""
-    if wish.refusal is not None:
-        return wish.refusal.value
-    return SEVERAL if wish.count > 1 else None
+    if request.refusal is not None:
+        return request.refusal.value
+    return SEVERAL if request.count > 1 else None

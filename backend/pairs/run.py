@@ -12,284 +12,330 @@ from typing import Any
 
 from sqlalchemy import case, func, select
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun, RunPrompt
 from backend.errors import UserError
-from backend.jobs.seat import Seat
+from backend.jobs.seat import RunLock
 from backend.judges.panel import Retriever
 from backend.judges.spec import JudgeSpec
 from backend.llm.budget import Budget
-from backend.llm.errors import Kind, LLMError
-from backend.pairs.candidates import Asked, Desk, Slot, store, unwritten
-from backend.pairs.emit import emit
-from backend.pairs.filtering import filter_run
-from backend.pairs.pens import Pens
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.pairs.candidates import (
+    CandidateProducer,
+    PendingPrompt,
+    WrittenCandidate,
+    load_unwritten,
+    store_candidates,
+)
+from backend.pairs.emit import emit_pairs
+from backend.pairs.filtering import filter_prompts
+from backend.pairs.pens import CandidateWriters
 from backend.pairs.people import hand_out
 from backend.pairs.records import PairProgress, PairRequest, done_share
 from backend.pairs.second import mark
-from backend.pairs.vocabulary import Stage
-from backend.scoring.blocking import blocking
-from backend.scoring.records import RunState, ScoreProgress, ScoreRequest
+from backend.pairs.vocabulary import PairStage
+from backend.scoring.blocking import run_blocking
+from backend.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState
 from backend.scoring.service import ScoringService
-from backend.scoring.stream import Stream
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.stream import WorkStream
+from backend.scoring.targets import ScoringTarget, TargetKind
 
 CHUNK = 250
 """Prompts that are written before their candidates are judged."""
-NOTED_S = 0.5
-Told = Callable[[PairProgress], None]
-Stopped = Callable[[], bool]
+NOTE_INTERVAL_S = 0.5
+ProgressCallback = Callable[[PairProgress], None]
+StopCheck = Callable[[], bool]
 
 
 @dataclass(frozen=True)
-class Tools:
+class PairRunTools:
     """What a run works with."""
 
     database: Database
     scoring: ScoringService
-    pens: Callable[[], Pens]
-    retriever: Callable[[PairRequest, Budget], Retriever]
+    open_writers: Callable[[], CandidateWriters]
+    make_retriever: Callable[[PairRequest, Budget], Retriever]
 
 
-class Halt(Exception):
+class RunHalted(Exception):
     """The run ends here for now: asked to stop, or its budget is used up."""
 
-    def __init__(self, state: RunState, error: UserError | None = None) -> None:
-        super().__init__(state.value)
-        self.state = state
-        self.error = error
+    def __init__(self, run_state: ScoringRunState, halt_error: UserError | None = None) -> None:
+        super().__init__(run_state.value)
+        self.state = run_state
+        self.error = halt_error
 
 
-class Running:
+class PairRunner:
     """One attempt at a run, by whoever has its seat."""
 
-    def __init__(self, tools: Tools, run_id: int, seat: Seat, told: Told, stopped: Stopped) -> None:
-        self._tools, self._id, self._seat, self._told, self._asked = tools, run_id, seat, told, stopped
-        self._began = self._noted = time.monotonic()
-        with tools.database.read() as session:
-            run = session.get_one(PairRun, run_id)
-            self._request = PairRequest.read(run.config)
-            self._name, self._stage, spent = run.name, run.stage, run.spent
+    def __init__(
+        self,
+        run_tools: PairRunTools,
+        run_id: int,
+        run_lock: RunLock,
+        on_progress: ProgressCallback,
+        stop_requested: StopCheck,
+    ) -> None:
+        self._tools, self._run_id, self._run_lock, self._on_progress, self._stop_requested = (
+            run_tools,
+            run_id,
+            run_lock,
+            on_progress,
+            stop_requested,
+        )
+        self._started_at = self._saved_at = time.monotonic()
+        with run_tools.database.read() as session:
+            pair_run = session.get_one(PairRun, run_id)
+            self._request = PairRequest.read(pair_run.config)
+            self._run_name, self._stage, earlier_spending = pair_run.name, pair_run.stage, pair_run.spent
         request = self._request
         self._budget = Budget(request.max_calls, request.max_tokens, request.max_cost)
-        self._budget.calls, self._budget.tokens = spent.get("calls", 0), spent.get("tokens", 0)
-        self._budget.cost, self._seconds = spent.get("cost", 0.0), spent.get("seconds", 0.0)
-        self._judged = self._again = 0
+        self._budget.call_count, self._budget.token_count = (
+            earlier_spending.get("calls", 0),
+            earlier_spending.get("tokens", 0),
+        )
+        self._budget.total_cost, self._seconds = (
+            earlier_spending.get("cost", 0.0),
+            earlier_spending.get("seconds", 0.0),
+        )
+        self._judged_count = self._judged_again_count = 0
 
-    def go(self) -> PairProgress:
+    def run_stages(self) -> PairProgress:
         """Work until the pairs stand, the run is stopped, or its budget is used up. Raises UserError, and
         Elsewhere where another process took the run over."""
-        state, error = RunState.DONE, None
+        run_state, run_error = ScoringRunState.DONE, None
         try:
-            self._enter(Stage.FILTERING)
-            filter_run(self._tools.database, self._id, self._check_stop)
+            self._enter_stage(PairStage.FILTERING)
+            filter_prompts(self._tools.database, self._run_id, self._check_stop)
             self._check_stop()
             self._write_and_judge()
-            self._ask_again()
-            self._pair()
-        except Halt as halt:
-            state, error = halt.state, halt.error
+            self._ask_second_judge()
+            self._make_pairs()
+        except RunHalted as halt:
+            run_state, run_error = halt.state, halt.error
         finally:
-            self._note(force=True)
-        final = self._progress(state)
-        final = replace(final, error=error.message if error else None)
-        self._told(final)
-        return final
+            self._save_spending(save_now=True)
+        final_progress = self._current_progress(run_state)
+        final_progress = replace(final_progress, error=run_error.message if run_error else None)
+        self._on_progress(final_progress)
+        return final_progress
 
     def _write_and_judge(self) -> None:
         while True:
-            self._enter(Stage.WRITING)
-            wrote = blocking(self._write())
+            self._enter_stage(PairStage.WRITING)
+            written_count = run_blocking(self._write_chunk())
             self._check_stop()
-            self._enter(Stage.JUDGING)
-            self._judge()
+            self._enter_stage(PairStage.JUDGING)
+            self._judge_candidates()
             self._check_stop()
-            if not wrote:
+            if not written_count:
                 return
 
-    async def _write(self) -> int:
+    async def _write_chunk(self) -> int:
         """Write the next chunk; how many prompts it had."""
-        left, wrote = CHUNK, 0
-        pens = self._tools.pens()
+        prompts_left, written_count = CHUNK, 0
+        candidate_writers = self._tools.open_writers()
 
-        def fetch() -> Sequence[Asked]:
-            nonlocal left
+        def fetch_prompts() -> Sequence[PendingPrompt]:
+            nonlocal prompts_left
             with self._tools.database.read() as session:
-                page = unwritten(session, self._id, left)
-            left = 0
-            return page
+                prompt_page = load_unwritten(session, self._run_id, prompts_left)
+            prompts_left = 0
+            return prompt_page
 
-        def keep(written: Sequence[tuple[Asked, list[Slot]]]) -> None:
-            nonlocal wrote
-            store(self._tools.database, self._id, written)
-            wrote += len(written)
+        def store_written(written_batch: Sequence[tuple[PendingPrompt, list[WrittenCandidate]]]) -> None:
+            nonlocal written_count
+            store_candidates(self._tools.database, self._run_id, written_batch)
+            written_count += len(written_batch)
 
-        def tick() -> None:
-            if self._stopped():
-                pens.stop()
-                stream.stop()
-            self._report()
+        def check_and_report() -> None:
+            if self._should_stop():
+                candidate_writers.stop()
+                work_stream.stop()
+            self._report_progress()
 
         try:
-            opened = await pens.open(self._request.plan.generators, f"pairs:{self._id}", self._budget)
-            retriever = self._tools.retriever(self._request, self._budget)
-            desk = Desk(self._request.plan, opened, retriever, self._request.seed)
-
-            async def work(batch: Sequence[Asked]) -> list[list[Slot]]:
-                return [await desk.write(asked) for asked in batch]
-
-            lanes = max(
-                2, 2 * sum(pen.concurrency for pen in opened.values()) // self._request.plan.candidates
+            opened_writers = await candidate_writers.open(
+                self._request.plan.generators, f"pairs:{self._run_id}", self._budget
             )
-            stream: Stream[Asked, list[Slot]] = Stream(fetch, work, keep, batch=1, lanes=min(lanes, 128))
-            await stream.run(tick)
+            example_retriever = self._tools.make_retriever(self._request, self._budget)
+            candidate_producer = CandidateProducer(
+                self._request.plan, opened_writers, example_retriever, self._request.seed
+            )
+
+            async def write_batch(prompt_batch: Sequence[PendingPrompt]) -> list[list[WrittenCandidate]]:
+                return [await candidate_producer.write(pending_prompt) for pending_prompt in prompt_batch]
+
+            parallel_lanes = max(
+                2,
+                2
+                * sum(opened_writer.concurrency for opened_writer in opened_writers.values())
+                // self._request.plan.candidates,
+            )
+            work_stream: WorkStream[PendingPrompt, list[WrittenCandidate]] = WorkStream(
+                fetch_prompts, write_batch, store_written, batch_size=1, lane_count=min(parallel_lanes, 128)
+            )
+            await work_stream.run(check_and_report)
         finally:
-            await pens.close()
-        _halt_on(stream.failure)
-        return wrote
+            await candidate_writers.close()
+        _raise_failure(work_stream.failure)
+        return written_count
 
-    def _judge(self) -> None:
+    def _judge_candidates(self) -> None:
         """Let the judge see every candidate that has no verdict of it yet."""
-        target = Target(TargetKind.DATASET, self._name)
-        self._score(self._request.judge, target, self._scored, "judge_id")
+        score_target = ScoringTarget(TargetKind.DATASET, self._run_name)
+        self._score_missing(self._request.judge, score_target, self._note_scored, "judge_id")
 
-    def _ask_again(self) -> None:
+    def _ask_second_judge(self) -> None:
         """Let a second judge see the candidates of pairs that balance would keep against the odds."""
         request = self._request
         if request.second is None or not request.balance_length:
             return
-        self._note(force=True)
-        if not mark(self._tools.database, self._id, request):
+        self._save_spending(save_now=True)
+        if not mark(self._tools.database, self._run_id, request):
             return
-        target = Target(TargetKind.TWICE, str(self._id))
-        self._score(request.second, target, self._scored_again, "second_judge_id")
+        score_target = ScoringTarget(TargetKind.REJUDGED, str(self._run_id))
+        self._score_missing(request.second, score_target, self._note_scored_again, "second_judge_id")
         self._check_stop()
 
-    def _score(
-        self, spec: JudgeSpec, target: Target, told: Callable[[ScoreProgress], None], column: str
+    def _score_missing(
+        self,
+        judge_spec: JudgeSpec,
+        score_target: ScoringTarget,
+        on_progress: Callable[[ScoreProgress], None],
+        rater_column: str,
     ) -> None:
         """Score what is missing, within what is left of the budget; `column` notes the rater, from its first
         verdicts on, so that they count in the funnel."""
         request = self._request
-        asked = ScoreRequest(spec, target, request.max_calls, request.max_tokens, request.max_cost)
-        rater: int | None = None
+        score_request = ScoreRequest(judge_spec, score_target, request.max_calls, request.max_tokens, request.max_cost)
+        rater_id: int | None = None
 
-        def heard(progress: ScoreProgress) -> None:
-            nonlocal rater
-            if rater is None:
+        def handle_progress(progress: ScoreProgress) -> None:
+            nonlocal rater_id
+            if rater_id is None:
                 with self._tools.database.read() as session:
-                    rater = self._tools.scoring.catalog.rater_id(session, progress.judge, progress.version)
-                self._seat.note(**{column: rater})
-            told(progress)
+                    rater_id = self._tools.scoring.catalog.find_rater_id(session, progress.judge, progress.version)
+                self._run_lock.store_values(**{rater_column: rater_id})
+            on_progress(progress)
 
-        done = self._tools.scoring.run(asked, heard, self._stopped, self._budget)
-        heard(done)
-        if done.state is RunState.BUDGET:
-            raise Halt(RunState.BUDGET, UserError(done.error.en, done.error.zh) if done.error else None)
-        if done.state is RunState.FAILED and done.error is not None:
-            raise UserError(done.error.en, done.error.zh)
+        final_progress = self._tools.scoring.run(score_request, handle_progress, self._should_stop, self._budget)
+        handle_progress(final_progress)
+        if final_progress.state is ScoringRunState.BUDGET:
+            raise RunHalted(
+                ScoringRunState.BUDGET,
+                UserError(final_progress.error.en, final_progress.error.zh) if final_progress.error else None,
+            )
+        if final_progress.state is ScoringRunState.FAILED and final_progress.error is not None:
+            raise UserError(final_progress.error.en, final_progress.error.zh)
 
-    def _scored(self, progress: ScoreProgress) -> None:
-        self._judged = progress.scored + progress.unscored
-        self._spent(progress)
+    def _note_scored(self, progress: ScoreProgress) -> None:
+        self._judged_count = progress.scored + progress.unscored
+        self._note_spending(progress)
 
-    def _scored_again(self, progress: ScoreProgress) -> None:
-        self._again = progress.scored + progress.unscored
-        self._spent(progress)
+    def _note_scored_again(self, progress: ScoreProgress) -> None:
+        self._judged_again_count = progress.scored + progress.unscored
+        self._note_spending(progress)
 
-    def _spent(self, progress: ScoreProgress) -> None:
-        self._budget.calls, self._budget.tokens = progress.calls, progress.tokens
-        self._budget.cost = progress.cost
-        self._report()
+    def _note_spending(self, progress: ScoreProgress) -> None:
+        self._budget.call_count, self._budget.token_count = progress.calls, progress.tokens
+        self._budget.total_cost = progress.cost
+        self._report_progress()
 
-    def _pair(self) -> None:
-        self._enter(Stage.PAIRING)
-        report = emit(self._tools.database, self._id, self._request)
-        self._seat.beat()
-        hand_out(self._tools.database, self._id, self._request)
-        self._seat.note(report=report.plain(), stage=Stage.DONE, finished_at=now())
-        self._stage = Stage.DONE
+    def _make_pairs(self) -> None:
+        self._enter_stage(PairStage.PAIRING)
+        pairing_report = emit_pairs(self._tools.database, self._run_id, self._request)
+        self._run_lock.heartbeat()
+        hand_out(self._tools.database, self._run_id, self._request)
+        self._run_lock.store_values(report=pairing_report.plain(), stage=PairStage.DONE, finished_at=utc_now())
+        self._stage = PairStage.DONE
 
-    def _enter(self, stage: Stage) -> None:
-        self._stage = stage
-        self._seat.beat()
-        self._seat.note(stage=stage)
-        self._note(force=True)
-        self._report()
+    def _enter_stage(self, next_stage: PairStage) -> None:
+        self._stage = next_stage
+        self._run_lock.heartbeat()
+        self._run_lock.store_values(stage=next_stage)
+        self._save_spending(save_now=True)
+        self._report_progress()
 
-    def _stopped(self) -> bool:
+    def _should_stop(self) -> bool:
         """Be heard of; whether to stop: asked by the job, or noted in the row of the run."""
-        return self._seat.beat() or self._asked()
+        return self._run_lock.heartbeat() or self._stop_requested()
 
     def _check_stop(self) -> None:
-        if self._stopped():
-            raise Halt(RunState.STOPPED)
+        if self._should_stop():
+            raise RunHalted(ScoringRunState.STOPPED)
 
-    def _report(self) -> None:
-        self._note()
-        self._told(self._progress(RunState.RUNNING))
+    def _report_progress(self) -> None:
+        self._save_spending()
+        self._on_progress(self._current_progress(ScoringRunState.RUNNING))
 
-    def _note(self, *, force: bool = False) -> None:
+    def _save_spending(self, *, save_now: bool = False) -> None:
         """Write down what was spent, twice a second and at every stage: a resumed run counts it in.
 
         So of a killed run at most half a second of calls is not counted into its caps.
         """
-        if not force and time.monotonic() - self._noted < NOTED_S:
+        if not save_now and time.monotonic() - self._saved_at < NOTE_INTERVAL_S:
             return
-        self._noted = time.monotonic()
-        spent = {
-            "calls": self._budget.calls,
-            "tokens": self._budget.tokens,
-            "cost": self._budget.cost,
-            "seconds": self._seconds + time.monotonic() - self._began,
+        self._saved_at = time.monotonic()
+        total_spending = {
+            "calls": self._budget.call_count,
+            "tokens": self._budget.token_count,
+            "cost": self._budget.total_cost,
+            "seconds": self._seconds + time.monotonic() - self._started_at,
         }
-        self._seat.note(spent=spent)
+        self._run_lock.store_values(spent=total_spending)
 
-    def _progress(self, state: RunState) -> PairProgress:
+    def _current_progress(self, run_state: ScoringRunState) -> PairProgress:
         with self._tools.database.read() as session:
-            counts = _counts(session, self._id)
-        expected = counts["kept"] * self._request.plan.candidates
-        debated = counts["debated"] if counts["written_prompts"] == counts["kept"] else expected
+            stage_counts = _count_stages(session, self._run_id)
+        expected_count = stage_counts["kept"] * self._request.plan.candidates
+        debated_count = (
+            stage_counts["debated"] if stage_counts["written_prompts"] == stage_counts["kept"] else expected_count
+        )
         return PairProgress(
-            run=self._id,
+            run=self._run_id,
             stage=self._stage,
-            state=state,
-            prompts=counts["prompts"],
-            kept_prompts=counts["kept"],
-            written=counts["written"],
-            expected=expected,
-            judged=self._judged,
-            calls=self._budget.calls,
-            tokens=self._budget.tokens,
-            cost=self._budget.cost,
-            seconds=self._seconds + time.monotonic() - self._began,
-            done_share=done_share(counts["written"], expected, self._judged, debated),
-            again=self._again,
+            state=run_state,
+            prompts=stage_counts["prompts"],
+            passed_prompts=stage_counts["kept"],
+            written=stage_counts["written"],
+            expected=expected_count,
+            judged=self._judged_count,
+            calls=self._budget.call_count,
+            tokens=self._budget.token_count,
+            cost=self._budget.total_cost,
+            seconds=self._seconds + time.monotonic() - self._started_at,
+            done_share=done_share(stage_counts["written"], expected_count, self._judged_count, debated_count),
+            again=self._judged_again_count,
         )
 
 
-def _counts(session: Any, run_id: int) -> dict[str, int]:
-    prompts = session.execute(
-        select(
-            func.count(), func.count(RunPrompt.prompt_id), func.sum(case((RunPrompt.written, 1), else_=0))
-        ).where(RunPrompt.run_id == run_id)
+def _count_stages(session: Any, run_id: int) -> dict[str, int]:
+    prompt_counts = session.execute(
+        select(func.count(), func.count(RunPrompt.prompt_id), func.sum(case((RunPrompt.written, 1), else_=0))).where(
+            RunPrompt.run_id == run_id
+        )
     ).one()
-    candidates = session.execute(
+    candidate_counts = session.execute(
         select(func.count(), func.count(Candidate.greeting_id)).where(Candidate.run_id == run_id)
     ).one()
     return {
-        "prompts": prompts[0],
-        "kept": prompts[1],
-        "written_prompts": int(prompts[2] or 0),
-        "written": candidates[0],
-        "debated": candidates[1],
+        "prompts": prompt_counts[0],
+        "kept": prompt_counts[1],
+        "written_prompts": int(prompt_counts[2] or 0),
+        "written": candidate_counts[0],
+        "debated": candidate_counts[1],
     }
 
 
-def _halt_on(failure: UserError | None) -> None:
-    if isinstance(failure, LLMError) and failure.kind in (Kind.BUDGET, Kind.CANCELLED):
-        state = RunState.BUDGET if failure.kind is Kind.BUDGET else RunState.STOPPED
-        raise Halt(state, failure if state is RunState.BUDGET else None)
-    if failure is not None:
-        raise failure
+def _raise_failure(work_failure: UserError | None) -> None:
+    if isinstance(work_failure, LLMError) and work_failure.kind in (
+        LLMErrorKind.BUDGET,
+        LLMErrorKind.CANCELLED,
+    ):
+        halt_state = ScoringRunState.BUDGET if work_failure.kind is LLMErrorKind.BUDGET else ScoringRunState.STOPPED
+        raise RunHalted(halt_state, work_failure if halt_state is ScoringRunState.BUDGET else None)
+    if work_failure is not None:
+        raise work_failure

@@ -13,7 +13,7 @@ from backend.db.engine import Database
 from backend.db.pair_tables import PairRun
 from backend.errors import Conflict, UserError
 from backend.jobs.records import JobInfo
-from backend.jobs.seat import RunTable, Seat, idle, not_a_job, refuse_second
+from backend.jobs.seat import RunLock, RunTable, not_a_job_error, not_running_error, refuse_if_held
 from backend.jobs.service import JobService
 from backend.judges.base import PairJudge
 from backend.judges.panel import Retriever
@@ -22,10 +22,10 @@ from backend.llm.budget import Budget
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
 from backend.pairs import decide, estimating, intake, people, views
-from backend.pairs.pens import Pens
+from backend.pairs.pens import CandidateWriters
 from backend.pairs.records import (
+    FaultyCandidate,
     Funnel,
-    LostCandidate,
     PairDetail,
     PairEstimate,
     PairFilter,
@@ -35,17 +35,17 @@ from backend.pairs.records import (
     PairRunInfo,
     PromptLine,
 )
-from backend.pairs.run import Running, Tools
-from backend.pairs.verdicts import LIMITS
-from backend.pairs.vocabulary import PairState, Stage
+from backend.pairs.run import PairRunner, PairRunTools
+from backend.pairs.verdicts import ACCEPTED_FROM
+from backend.pairs.vocabulary import PairStage, PairState
 from backend.records import ExportReport
 from backend.scoring.service import ScoringService
 from backend.training_runs.config import STARTER, settings_for
 from backend.training_runs.service import STARTER_PRESET, TrainingService
 from backend.writing.generators import GeneratorService
 
-JOB_KIND = "pairs"
-PAIRS = RunTable(PairRun, "批次", "pairs pause")
+PAIRS_JOB_KIND = "pairs"
+PAIRS_RUN_TABLE = RunTable(PairRun, "批次", "pairs pause")
 REWARD_MODEL = "reward_model"
 
 
@@ -60,26 +60,28 @@ class PairService:
         scoring: ScoringService,
         corpus: CorpusService,
         jobs: JobService,
-        policy: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
     ) -> None:
         self._database, self._endpoints, self._generators = database, endpoints, generators
         self._scoring, self._corpus, self._jobs = scoring, corpus, jobs
-        self._policy = policy
+        self._policy = retry_policy
 
     def check(self, request: PairRequest) -> None:
         """Refuse what cannot work. Raises UserError, NotFound."""
-        for name in request.plan.generators:
-            self._generators.info(name)
-        judges = [spec for spec in (request.judge, request.second) if spec is not None]
-        for spec in judges:
-            judge = self._scoring.described(spec)
-            if isinstance(judge, PairJudge) or judge.scale not in LIMITS:
+        for generator_name in request.plan.generators:
+            self._generators.info(generator_name)
+        judge_specs = [judge_spec for judge_spec in (request.judge, request.second) if judge_spec is not None]
+        for judge_spec in judge_specs:
+            described_judge = self._scoring.describe_judge(judge_spec)
+            if isinstance(described_judge, PairJudge) or described_judge.scale not in ACCEPTED_FROM:
                 raise UserError(
-                    f"The judge “{spec.name}” does not say which greetings are excellent; use a panel, "
+                    f"The judge “{judge_spec.name}” does not say which greetings are excellent; use a panel, "
                     "principles or a rubric.",
-                    f"裁判“{spec.name}”不会说一条祝福是否优秀，请用评审团、原则或评分表类的裁判。",
+                    f"裁判“{judge_spec.name}”不会说一条祝福是否优秀，请用评审团、原则或评分表类的裁判。",
                 )
-        if len({json.dumps([spec.kind, spec.endpoint, dict(spec.config)]) for spec in judges}) < len(judges):
+        if len(
+            {json.dumps([judge_spec.kind, judge_spec.endpoint, dict(judge_spec.config)]) for judge_spec in judge_specs}
+        ) < len(judge_specs):
             raise UserError(
                 "The second judge is the first one, who would say the same; choose another, or let it be "
                 "asked again at another draw.",
@@ -89,7 +91,7 @@ class PairService:
     def estimate(self, request: PairRequest) -> PairEstimate:
         """What a run will roughly take; calls nobody and stores nothing. Raises UserError, NotFound."""
         self.check(request)
-        return estimating.estimate(self._database, self._endpoints, self._scoring, self._generators, request)
+        return estimating.estimate_run(self._database, self._endpoints, self._scoring, self._generators, request)
 
     def open(self, request: PairRequest) -> PairRunInfo:
         """Store a new run with everything that goes in. Raises UserError, NotFound.
@@ -97,137 +99,150 @@ class PairService:
         A panel is shown examples as the writers are, always those of the corpus as it is now.
         """
         self.check(request)
-        pinned = replace(
+        pinned_request = replace(
             request,
-            judge=self._ready(request.judge),
-            second=self._ready(request.second) if request.second else None,
+            judge=self._prepared_judge(request.judge),
+            second=self._prepared_judge(request.second) if request.second else None,
         )
-        return self.one(intake.open_run(self._database, pinned))
+        return self.find_run(intake.create_run(self._database, pinned_request))
 
-    def _ready(self, spec: JudgeSpec) -> JudgeSpec:
-        return self._scoring.pinned(self._scoring.with_examples(spec))
+    def _prepared_judge(self, judge_spec: JudgeSpec) -> JudgeSpec:
+        return self._scoring.pin_examples(self._scoring.with_examples(judge_spec))
 
     def submit(self, request: PairRequest) -> tuple[PairRunInfo, JobInfo]:
         """Store a new run and queue it as a job."""
-        run = self.open(request)
-        job = self._queued(run)
-        return self.one(run.id), job
+        pair_run = self.open(request)
+        pairs_job = self._queue_job(pair_run)
+        return self.find_run(pair_run.id), pairs_job
 
     def resume(self, run_id: int, **caps: Any) -> JobInfo:
         """Queue a run again that stopped early; caps that are given replace its own. Raises Conflict."""
-        run = self.recapped(run_id, **caps)
-        job = self._job(run)
-        if job is not None and job.resumable:
-            return self._jobs.resume(job.id)
-        return self._queued(run)
+        pair_run = self.update_caps(run_id, **caps)
+        earlier_job = self._current_job(pair_run)
+        if earlier_job is not None and earlier_job.resumable:
+            return self._jobs.resume(earlier_job.id)
+        return self._queue_job(pair_run)
 
-    def recapped(self, run_id: int, **caps: Any) -> PairRunInfo:
+    def update_caps(self, run_id: int, **caps: Any) -> PairRunInfo:
         """A run that can go on, with other caps where they are given. Raises NotFound, and Conflict where it
         is done or in the works."""
-        run = self.one(run_id)
-        if run.stage is Stage.DONE:
-            raise Conflict(f"Run {run.id} is done; start a new one.", f"批次 {run.id} 已完成，请新建一批。")
-        if (job := self._active(run)) is not None:
+        pair_run = self.find_run(run_id)
+        if pair_run.stage is PairStage.DONE:
+            raise Conflict(f"Run {pair_run.id} is done; start a new one.", f"批次 {pair_run.id} 已完成，请新建一批。")
+        if (active_job := self._active_job(pair_run)) is not None:
             raise Conflict(
-                f"Job {job.id} works on run {run.id} already.", f"任务 {job.id} 正在跑批次 {run.id}。"
+                f"Job {active_job.id} works on run {pair_run.id} already.",
+                f"任务 {active_job.id} 正在跑批次 {pair_run.id}。",
             )
-        given = {name: value for name, value in caps.items() if value is not None}
+        changed_caps = {cap_name: cap_value for cap_name, cap_value in caps.items() if cap_value is not None}
         with self._database.write() as session:
-            row = session.get_one(PairRun, run.id, with_for_update=True)
-            refuse_second(PAIRS, row)
-            row.config = {**row.config, **given}
-        return self.one(run.id)
+            run_row = session.get_one(PairRun, pair_run.id, with_for_update=True)
+            refuse_if_held(PAIRS_RUN_TABLE, run_row)
+            run_row.config = {**run_row.config, **changed_caps}
+        return self.find_run(pair_run.id)
 
     def pause(self, run_id: int) -> PairRunInfo:
         """Let a run stop, whoever plays it; what is finished is kept. Raises Conflict where nobody does."""
-        run = self.one(run_id)
-        if (job := self._active(run)) is not None:
-            self._jobs.pause(job.id)
-        elif run.playing is not None:
+        pair_run = self.find_run(run_id)
+        if (active_job := self._active_job(pair_run)) is not None:
+            self._jobs.pause(active_job.id)
+        elif pair_run.playing is not None:
             with self._database.write() as session:
-                session.get_one(PairRun, run.id).stop_wished = True
+                session.get_one(PairRun, pair_run.id).stop_wished = True
         else:
-            raise idle(PAIRS, run.id)
-        return self.one(run.id)
+            raise not_running_error(PAIRS_RUN_TABLE, pair_run.id)
+        return self.find_run(pair_run.id)
 
     def cancel(self, run_id: int) -> PairRunInfo:
         """End a run's job; the run can be resumed later. Raises Conflict where it has none that runs."""
-        run = self.one(run_id)
-        job = self._active(run)
-        if job is None:
-            raise not_a_job(PAIRS, run.id, run.playing) if run.playing else idle(PAIRS, run.id)
-        self._jobs.cancel(job.id)
-        return self.one(run.id)
+        pair_run = self.find_run(run_id)
+        active_job = self._active_job(pair_run)
+        if active_job is None:
+            raise (
+                not_a_job_error(PAIRS_RUN_TABLE, pair_run.id, pair_run.playing)
+                if pair_run.playing
+                else not_running_error(PAIRS_RUN_TABLE, pair_run.id)
+            )
+        self._jobs.cancel(active_job.id)
+        return self.find_run(pair_run.id)
 
     def run(
         self,
         run_id: int,
-        told: Callable[[PairProgress], None] = lambda _: None,
-        stopped: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[PairProgress], None] = lambda _: None,
+        stop_requested: Callable[[], bool] = lambda: False,
     ) -> PairProgress:
         """Work on a run in this process until its pairs stand or it has to stop.
 
         Raises UserError for what it cannot go on with, and Conflict where another process plays the run,
         which goes on undisturbed.
         """
-        tools = Tools(self._database, self._scoring, self._pens, self._retriever)
-        seat = Seat(self._database, PAIRS, run_id)
-        seat.take()
+        run_tools = PairRunTools(self._database, self._scoring, self._open_writers, self._make_retriever)
+        run_lock = RunLock(self._database, PAIRS_RUN_TABLE, run_id)
+        run_lock.acquire()
         try:
-            return Running(tools, run_id, seat, told, stopped).go()
+            return PairRunner(run_tools, run_id, run_lock, on_progress, stop_requested).run_stages()
         finally:
-            seat.leave()
+            run_lock.release()
 
     def runs(self) -> list[PairRunInfo]:
         """Every run, the newest first."""
         with self._database.read() as session:
             return views.runs(session)
 
-    def one(self, run: str | int) -> PairRunInfo:
+    def find_run(self, run_or_name: str | int) -> PairRunInfo:
         """A run by number or name. Raises NotFound."""
         with self._database.read() as session:
-            return views.run_of(session, run)
+            return views.find_run(session, run_or_name)
 
     def funnel(self, run_id: int) -> Funnel:
         """How many came through each stage, and why the others did not."""
         with self._database.read() as session:
-            return views.funnel(session, run_id)
+            return views.count_funnel(session, run_id)
 
-    def lines(self, run_id: int, lost: str | None = None, limit: int = 1_000) -> list[PromptLine]:
+    def prompt_lines(self, run_id: int, drop_reason: str | None = None, max_lines: int = 1_000) -> list[PromptLine]:
         """What went into a run, line by line; with `lost` only what was lost for that reason."""
         with self._database.read() as session:
-            return views.lines(session, run_id, lost, limit)
+            return views.prompt_lines(session, run_id, drop_reason, max_lines)
 
-    def lost_candidates(self, run_id: int, fault: str, limit: int = 200) -> list[LostCandidate]:
+    def faulty_candidates(self, run_id: int, fault_name: str, max_candidates: int = 200) -> list[FaultyCandidate]:
         """Candidates of a run that failed one check."""
         with self._database.read() as session:
-            return views.lost_candidates(session, run_id, fault, limit)
+            return views.faulty_candidates(session, run_id, fault_name, max_candidates)
 
-    def page(self, run_id: int, wish: PairFilter, offset: int = 0, limit: int = 20) -> PairPage:
+    def pair_page(self, run_id: int, pair_filter: PairFilter, row_offset: int = 0, page_size: int = 20) -> PairPage:
         """Pairs of a run, those that wait for a decision first."""
         with self._database.read() as session:
-            return views.page(session, run_id, wish, offset, limit)
+            return views.pair_page(session, run_id, pair_filter, row_offset, page_size)
 
-    def pair(self, pair_id: int) -> PairDetail:
+    def pair_detail(self, pair_id: int) -> PairDetail:
         """One pair with both debates and its history. Raises NotFound."""
         with self._database.read() as session:
-            return views.detail(session, pair_id)
+            return views.pair_detail(session, pair_id)
 
     def decide(
-        self, pair_id: int, action: str, name: str = "", note: str = "", seen: PairState | None = None
+        self,
+        pair_id: int,
+        action_name: str,
+        reviewer_name: str = "",
+        review_note: str = "",
+        seen_state: PairState | None = None,
     ) -> PairDetail:
         """Accept, flip or discard a pair; what is exported follows. Raises UserError, Conflict."""
-        decide.decide(self._database, decide.Wish(pair_id, action, name, note, seen))
-        return self.pair(pair_id)
+        decide.apply_decision(
+            self._database,
+            decide.DecisionRequest(pair_id, action_name, reviewer_name, review_note, seen_state),
+        )
+        return self.pair_detail(pair_id)
 
     def settle(self, run_id: int) -> int:
         """Let people's complete answers decide the pairs that wait for them; how many moved."""
-        return people.settle(self._database, self.one(run_id).id)
+        return people.settle_pairs(self._database, self.find_run(run_id).id)
 
-    def export(self, run_id: int, fmt: str, path: Path) -> ExportReport:
+    def export(self, run_id: int, file_format: str, file_path: Path) -> ExportReport:
         """Write the pairs of a run that may be used, as the corpus room writes pairs."""
         self.settle(run_id)
-        return self._corpus.export("pairs", fmt, path, dataset=self.one(run_id).name)
+        return self._corpus.export("pairs", file_format, file_path, dataset=self.find_run(run_id).name)
 
     def train(self, run_id: int) -> JobInfo:
         """Queue a reward model on the pairs of a run that may be used. Raises UserError.
@@ -235,34 +250,35 @@ class PairService:
         It builds on the newest policy, or on a fresh starter where there is none.
         """
         self.settle(run_id)
-        run = self.one(run_id)
-        if not self.funnel(run.id).pairs:
+        pair_run = self.find_run(run_id)
+        if not self.funnel(pair_run.id).pairs:
             raise UserError(
-                f"Run {run.id} has no pair that may be used yet.", f"批次“{run.name}”还没有可用的偏好对。"
+                f"Run {pair_run.id} has no pair that may be used yet.",
+                f"批次“{pair_run.name}”还没有可用的偏好对。",
             )
-        trainings = TrainingService(self._jobs)
-        wish = {"datasets": [run.name], "name": f"rm-{run.name}"}
-        sets = [info.name for info in self._corpus.datasets()]
-        settings = settings_for(REWARD_MODEL, STARTER_PRESET, wish).model_dump(mode="json")
-        if trainings.problems(REWARD_MODEL, settings, sets, ()):
-            wish["base"] = STARTER
-        return trainings.submit(REWARD_MODEL, STARTER_PRESET, wish)
+        training_service = TrainingService(self._jobs)
+        overrides = {"datasets": [pair_run.name], "name": f"rm-{pair_run.name}"}
+        dataset_names = [dataset_info.name for dataset_info in self._corpus.datasets()]
+        training_settings = settings_for(REWARD_MODEL, STARTER_PRESET, overrides).model_dump(mode="json")
+        if training_service.find_problems(REWARD_MODEL, training_settings, dataset_names, ()):
+            overrides["base"] = STARTER
+        return training_service.submit(REWARD_MODEL, STARTER_PRESET, overrides)
 
-    def _queued(self, run: PairRunInfo) -> JobInfo:
-        job = self._jobs.submit(JOB_KIND, {"run": run.id, "name": run.name})
+    def _queue_job(self, pair_run: PairRunInfo) -> JobInfo:
+        queued_job = self._jobs.submit(PAIRS_JOB_KIND, {"run": pair_run.id, "name": pair_run.name})
         with self._database.write() as session:
-            session.execute(update(PairRun).where(PairRun.id == run.id).values(job_id=job.id))
-        return job
+            session.execute(update(PairRun).where(PairRun.id == pair_run.id).values(job_id=queued_job.id))
+        return queued_job
 
-    def _job(self, run: PairRunInfo) -> JobInfo | None:
-        return None if run.job is None else self._jobs.job(run.job)
+    def _current_job(self, pair_run: PairRunInfo) -> JobInfo | None:
+        return None if pair_run.job is None else self._jobs.job(pair_run.job)
 
-    def _active(self, run: PairRunInfo) -> JobInfo | None:
-        job = self._job(run)
-        return job if job is not None and not job.ended else None
+    def _active_job(self, pair_run: PairRunInfo) -> JobInfo | None:
+        pairs_job = self._current_job(pair_run)
+        return pairs_job if pairs_job is not None and not pairs_job.ended else None
 
-    def _pens(self) -> Pens:
-        return Pens(self._generators, self._endpoints, self._policy)
+    def _open_writers(self) -> CandidateWriters:
+        return CandidateWriters(self._generators, self._endpoints, self._policy)
 
-    def _retriever(self, request: PairRequest, budget: Budget) -> Retriever:
-        return self._scoring.retriever(request.judge, budget)
+    def _make_retriever(self, request: PairRequest, run_budget: Budget) -> Retriever:
+        return self._scoring.retriever(request.judge, run_budget)

@@ -7,43 +7,45 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
-from backend.agents.pairing import Judged, Pairing, Way, pair_up
+from backend.agents.pairing import CandidatePair, JudgedCandidate, PairingMode, pair_candidates
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun
 from backend.db.tables import Verdict
-from backend.pairs.verdicts import LIMITS, current_of
+from backend.pairs.verdicts import ACCEPTED_FROM, is_current_verdict
 
 CHUNK = 1_000
 
 
-class Sides:
+class PossiblePairs:
     """The possible pairs of a run, prompt by prompt; counts the prompts that all went one way."""
 
-    def __init__(self, database: Database, run_id: int, way: Way) -> None:
-        self._database, self._run_id, self._way = database, run_id, way
-        self.one_sided = 0
+    def __init__(self, database: Database, run_id: int, pairing_mode: PairingMode) -> None:
+        self._database, self._run_id, self._pairing_mode = database, run_id, pairing_mode
+        self.one_sided_prompts = 0
 
-    def __iter__(self) -> Iterator[Pairing]:
-        for prompt, judged in itertools.groupby(self._judged(), key=lambda pair: pair[0]):
-            pairs = pair_up(prompt, [one for _, one in judged], self._way)
-            self.one_sided += not pairs
-            yield from pairs
+    def __iter__(self) -> Iterator[CandidatePair]:
+        for run_prompt_id, judged_rows in itertools.groupby(self._judged_candidates(), key=lambda pair: pair[0]):
+            prompt_pairs = pair_candidates(
+                run_prompt_id, [judged_candidate for _, judged_candidate in judged_rows], self._pairing_mode
+            )
+            self.one_sided_prompts += not prompt_pairs
+            yield from prompt_pairs
 
-    def _judged(self) -> Iterator[tuple[int, Judged]]:
-        after = (0, 0)
-        while page := self._page(after):
-            for row in page:
-                yield row.run_prompt_id, _judged(row)
-            after = (page[-1].run_prompt_id, page[-1].slot)
+    def _judged_candidates(self) -> Iterator[tuple[int, JudgedCandidate]]:
+        last_position = (0, 0)
+        while row_page := self._candidate_page(last_position):
+            for candidate_row in row_page:
+                yield candidate_row.run_prompt_id, _judged_candidate(candidate_row)
+            last_position = (row_page[-1].run_prompt_id, row_page[-1].slot)
 
-    def _page(self, after: tuple[int, int]) -> Sequence[Any]:
-        prompt, slot = after
-        beyond = (Candidate.run_prompt_id > prompt) | (
-            (Candidate.run_prompt_id == prompt) & (Candidate.slot > slot)
+    def _candidate_page(self, last_position: tuple[int, int]) -> Sequence[Any]:
+        run_prompt_id, slot_index = last_position
+        after_condition = (Candidate.run_prompt_id > run_prompt_id) | (
+            (Candidate.run_prompt_id == run_prompt_id) & (Candidate.slot > slot_index)
         )
         with self._database.read() as session:
-            run, second = session.get_one(PairRun, self._run_id), aliased(Verdict)
-            query = (
+            pair_run, second_verdict = session.get_one(PairRun, self._run_id), aliased(Verdict)
+            candidate_query = (
                 select(
                     Candidate.id,
                     Candidate.run_prompt_id,
@@ -52,23 +54,31 @@ class Sides:
                     Verdict.value,
                     Verdict.scale,
                     Verdict.dimensions,
-                    second.value.label("again"),
-                    second.scale.label("again_scale"),
+                    second_verdict.value.label("again"),
+                    second_verdict.scale.label("again_scale"),
                 )
                 .select_from(Candidate)
-                .join(Verdict, current_of(run.judge_id))
-                .outerjoin(second, current_of(run.second_judge_id, second))
-                .where(Candidate.run_id == self._run_id, Verdict.value.is_not(None), beyond)
+                .join(Verdict, is_current_verdict(pair_run.judge_id))
+                .outerjoin(second_verdict, is_current_verdict(pair_run.second_judge_id, second_verdict))
+                .where(Candidate.run_id == self._run_id, Verdict.value.is_not(None), after_condition)
                 .order_by(Candidate.run_prompt_id, Candidate.slot)
                 .limit(CHUNK)
             )
-            return session.execute(query).all()
+            return session.execute(candidate_query).all()
 
 
-def _judged(row: Any) -> Judged:
-    details = row.dimensions or {}
-    merits, faults = (len(details.get(name) or ()) for name in ("merits", "faults"))
+def _judged_candidate(candidate_row: Any) -> JudgedCandidate:
+    dimensions = candidate_row.dimensions or {}
+    merit_count, fault_count = (len(dimensions.get(dimension_name) or ()) for dimension_name in ("merits", "faults"))
     # Of two with the same value the one with more praise and less blame is the stronger.
-    strength = row.value + 0.001 * (merits - faults)
-    again = None if row.again is None else row.again >= LIMITS[row.again_scale]
-    return Judged(row.id, row.text, row.value >= LIMITS[row.scale], strength, again)
+    strength = candidate_row.value + 0.001 * (merit_count - fault_count)
+    second_accepts = (
+        None if candidate_row.again is None else candidate_row.again >= ACCEPTED_FROM[candidate_row.again_scale]
+    )
+    return JudgedCandidate(
+        candidate_row.id,
+        candidate_row.text,
+        candidate_row.value >= ACCEPTED_FROM[candidate_row.scale],
+        strength,
+        second_accepts,
+    )

@@ -9,23 +9,28 @@ from backend.db.pair_tables import Candidate
 from backend.db.tables import Verdict
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 
-LIMITS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
+ACCEPTED_FROM = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
 """From which value on a judge accepts. A judge whose scale has no such line cannot label."""
 
 
-def current_of(
-    judge_id: int | None, verdict: Any = Verdict, candidate: Any = Candidate
+def is_current_verdict(
+    judge_id: int | None, verdict_table: Any = Verdict, candidate_table: Any = Candidate
 ) -> ColumnElement[bool]:
     """The join of candidates with what the judge says of them now."""
-    newer = aliased(Verdict)
+    newer_verdict = aliased(Verdict)
     return and_(
-        verdict.greeting_id == candidate.greeting_id,
-        verdict.rater_id == judge_id,
-        verdict.item_id.is_(None),
-        ~select(newer.id).where(newer.supersedes_id == verdict.id).exists(),
+        verdict_table.greeting_id == candidate_table.greeting_id,
+        verdict_table.rater_id == judge_id,
+        verdict_table.item_id.is_(None),
+        ~select(newer_verdict.id).where(newer_verdict.supersedes_id == verdict_table.id).exists(),
     )
 
 
-def accepted() -> ColumnElement[bool]:
+def is_accepted() -> ColumnElement[bool]:
     """The condition that a verdict accepts."""
-    return or_(*(and_(Verdict.scale == scale, Verdict.value >= limit) for scale, limit in LIMITS.items()))
+    return or_(
+        *(
+            and_(Verdict.scale == judge_scale, Verdict.value >= lowest_accepted)
+            for judge_scale, lowest_accepted in ACCEPTED_FROM.items()
+        )
+    )

@@ -4,13 +4,13 @@ from enum import StrEnum
 
 LABELLED_BY_JUDGE = "panel"
 """Origin of pairs that only a judge labelled: read where they are asked for, never for "everything"."""
-CONFIRMED = "confirmed"
+CONFIRMED_BY_PEOPLE = "confirmed"
 """Origin of pairs that a judge proposed and people accepted or turned: by now a person's word."""
-OF_RUNS = (LABELLED_BY_JUDGE, CONFIRMED)
+JUDGE_ORIGINS = (LABELLED_BY_JUDGE, CONFIRMED_BY_PEOPLE)
 """Origins that begin with a judge: the baselines that judges are held against never learn from them."""
 
 
-class Stage(StrEnum):
+class PairStage(StrEnum):
     """How far a run is. Writing and judging take turns, a chunk of prompts at a time."""
 
     FILTERING = "filtering"
@@ -31,9 +31,9 @@ class PairState(StrEnum):
     DISCARDED = "discarded"
 
 
-USED = frozenset({PairState.PROPOSED, PairState.ACCEPTED, PairState.FLIPPED})
+USABLE_STATES = frozenset({PairState.PROPOSED, PairState.ACCEPTED, PairState.FLIPPED})
 """States in which a pair stands in the run's data set."""
-OPEN = frozenset({PairState.PROPOSED, PairState.CHECKING, PairState.REVIEW})
+OPEN_STATES = frozenset({PairState.PROPOSED, PairState.CHECKING, PairState.REVIEW})
 """States that no person has decided."""
 
 

@@ -12,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.annotation.service import AnnotationService
-from backend.corpus.occasion import occasion_of
-from backend.corpus.rows import Row
-from backend.corpus.store import store, target
+from backend.corpus.occasion import detect_occasion
+from backend.corpus.rows import ImportRow
+from backend.corpus.store import prepare_target, store_chunk
 from backend.db.engine import Database
 from backend.db.insert import insert_ignore
 from backend.db.play_tables import GreetingOrigin, PlayCard, PlayRound
@@ -25,15 +25,15 @@ from backend.playground.vocabulary import CardState
 from backend.records import CampaignInfo, CampaignSpec
 from backend.scoring import ScoringService
 from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.targets import ScoringTarget, TargetKind
 from backend.text import digest
 from backend.vocabulary import CampaignKind, Source
 
-KIND = "generated"
-_PREFIX = "写祝福 · "
-_LIMIT = 1_000
-_SINGLE = "想象你要把它发给那个人：这条祝福优秀吗？凭感觉选，不必多想。"
-_PAIR = "想象你要把它发给那个人：你更愿意发哪一条？凭感觉选，不必多想。"
+DATASET_KIND = "generated"
+_DATASET_PREFIX = "写祝福 · "
+_CAMPAIGN_LIMIT = 1_000
+_SINGLE_INSTRUCTIONS = "想象你要把它发给那个人：这条祝福优秀吗？凭感觉选，不必多想。"
+_PAIR_INSTRUCTIONS = "想象你要把它发给那个人：你更愿意发哪一条？凭感觉选，不必多想。"
 
 
 class FlowBack:
@@ -44,101 +44,131 @@ class FlowBack:
         self._annotation = annotation
         self._scoring = scoring
 
-    def dataset(self, generator: str) -> str:
+    def update_dataset(self, generator_name: str) -> str:
         """The data set that holds everything this generator showed here, brought up to date.
 
         Raises UserError where it has written nothing yet.
         """
         with self._database.write() as session:
-            shown = _shown(session, generator)
-            if not shown:
+            shown_greetings = _load_shown(session, generator_name)
+            if not shown_greetings:
                 raise UserError(
-                    f"“{generator}” has written nothing here yet; write a few greetings first.",
-                    f"“{generator}”还没有写过祝福，请先写几条。",
+                    f"“{generator_name}” has written nothing here yet; write a few greetings first.",
+                    f"“{generator_name}”还没有写过祝福，请先写几条。",
                 )
-            name = dataset_name(generator, shown[-1].model)
-            rows = [_row(number, one) for number, one in enumerate(_unique(shown))]
-            store(session, target(session, name, KIND, Source.MODEL, labelled=False), rows)
-            _note_origins(session, generator, shown)
-            return name
+            target_name = dataset_name(generator_name, shown_greetings[-1].model)
+            corpus_rows = [
+                _corpus_row(row_number, shown_greeting)
+                for row_number, shown_greeting in enumerate(_unique_greetings(shown_greetings))
+            ]
+            store_chunk(
+                session,
+                prepare_target(session, target_name, DATASET_KIND, Source.MODEL, labelled=False),
+                corpus_rows,
+            )
+            _store_origins(session, generator_name, shown_greetings)
+            return target_name
 
-    def campaign(self, generators: Sequence[str], kind: CampaignKind, k: int = 1) -> CampaignInfo:
+    def create_campaign(
+        self, generator_names: Sequence[str], campaign_kind: CampaignKind, raters_per_item: int = 1
+    ) -> CampaignInfo:
         """A campaign over what the generators showed. Comparing takes two, on the same requests.
 
         Raises UserError where there is nothing to annotate.
         """
-        names = list(dict.fromkeys(generators))
-        if kind is CampaignKind.COMPARE and len(names) != 2:
+        unique_names = list(dict.fromkeys(generator_names))
+        if campaign_kind is CampaignKind.COMPARE and len(unique_names) != 2:
             raise UserError("Choose the two models to compare.", "请选择要对比的两个模型。")
-        datasets = tuple(self.dataset(name) for name in names)
-        across = (datasets[0], datasets[1]) if kind is CampaignKind.COMPARE else None
-        spec = CampaignSpec(
-            name=_campaign_name(datasets, {info.name for info in self._annotation.campaigns()}),
-            kind=kind,
-            k=k,
-            instructions=_PAIR if across else _SINGLE,
+        dataset_names = tuple(self.update_dataset(generator_name) for generator_name in unique_names)
+        compared_datasets = (dataset_names[0], dataset_names[1]) if campaign_kind is CampaignKind.COMPARE else None
+        campaign_spec = CampaignSpec(
+            name=_free_campaign_name(
+                dataset_names, {campaign_info.name for campaign_info in self._annotation.campaigns()}
+            ),
+            kind=campaign_kind,
+            k=raters_per_item,
+            instructions=_PAIR_INSTRUCTIONS if compared_datasets else _SINGLE_INSTRUCTIONS,
             rubric=False,
-            datasets=datasets,
+            datasets=dataset_names,
             occasion=None,
             recipient=None,
             style=None,
-            limit=_LIMIT,
+            limit=_CAMPAIGN_LIMIT,
             seed=1,
             judge=None,
         )
-        return self._annotation.create_campaign(spec, across)
+        return self._annotation.create_campaign(campaign_spec, compared_datasets)
 
-    def score(self, generator: str, judge: str) -> JobInfo:
+    def submit_scoring(self, generator_name: str, judge_name: str) -> JobInfo:
         """Let a judge score what a generator showed, as a job. Raises NotFound, UserError."""
-        spec = self._scoring.catalog.resolve(judge)
-        return self._scoring.submit(ScoreRequest(spec, Target(TargetKind.DATASET, self.dataset(generator))))
+        judge_spec = self._scoring.catalog.resolve(judge_name)
+        return self._scoring.submit(
+            ScoreRequest(judge_spec, ScoringTarget(TargetKind.DATASET, self.update_dataset(generator_name)))
+        )
 
 
-class _Shown(NamedTuple):
+class _ShownGreeting(NamedTuple):
     prompt: str
     text: str
     model: str
 
 
-def dataset_name(generator: str, model: str) -> str:
+def dataset_name(generator_name: str, model_name: str) -> str:
     """What the data set of a generator is called."""
-    return f"{_PREFIX}{model} · {generator}"[:120]
+    return f"{_DATASET_PREFIX}{model_name} · {generator_name}"[:120]
 
 
-def _campaign_name(datasets: Sequence[str], taken: Collection[str]) -> str:
-    short = " / ".join(name.removeprefix(_PREFIX) for name in datasets)[:50]
-    return next(name for number in count(1) if (name := f"{short} · {number}") not in taken)
+def _free_campaign_name(dataset_names: Sequence[str], taken_names: Collection[str]) -> str:
+    short_name = " / ".join(campaign_name.removeprefix(_DATASET_PREFIX) for campaign_name in dataset_names)[:50]
+    return next(
+        campaign_name
+        for name_suffix in count(1)
+        if (campaign_name := f"{short_name} · {name_suffix}") not in taken_names
+    )
 
 
-def _shown(session: Session, generator: str) -> list[_Shown]:
-    rows = session.execute(
+def _load_shown(session: Session, generator_name: str) -> list[_ShownGreeting]:
+    card_rows = session.execute(
         select(PlayRound.prompt, PlayCard.text, PlayCard.model)
         .join(PlayRound, PlayRound.id == PlayCard.round_id)
-        .where(PlayCard.generator == generator, PlayCard.state == CardState.DONE, PlayCard.text != "")
+        .where(PlayCard.generator == generator_name, PlayCard.state == CardState.DONE, PlayCard.text != "")
         .order_by(PlayCard.id)
     )
-    return [_Shown(*row) for row in rows]
+    return [_ShownGreeting(*card_row) for card_row in card_rows]
 
 
-def _unique(shown: Sequence[_Shown]) -> list[_Shown]:
-    return list({(one.prompt, one.text): one for one in shown}.values())
+def _unique_greetings(shown_greetings: Sequence[_ShownGreeting]) -> list[_ShownGreeting]:
+    return list(
+        {(shown_greeting.prompt, shown_greeting.text): shown_greeting for shown_greeting in shown_greetings}.values()
+    )
 
 
-def _row(number: int, one: _Shown) -> Row:
-    return Row(number, one.prompt, (one.text,), tags=(occasion_of(one.prompt), None, None))
+def _corpus_row(row_number: int, shown_greeting: _ShownGreeting) -> ImportRow:
+    return ImportRow(
+        row_number,
+        shown_greeting.prompt,
+        (shown_greeting.text,),
+        tags=(detect_occasion(shown_greeting.prompt), None, None),
+    )
 
 
-def _note_origins(session: Session, generator: str, shown: Sequence[_Shown]) -> None:
-    models = {(digest(prompt), digest(text)): model for prompt, text, model in shown}
-    hashes = {prompt for prompt, _ in models}
-    rows = session.execute(
+def _store_origins(session: Session, generator_name: str, shown_greetings: Sequence[_ShownGreeting]) -> None:
+    model_by_hashes = {
+        (digest(prompt_hash), digest(text_hash)): model_name for prompt_hash, text_hash, model_name in shown_greetings
+    }
+    prompt_hashes = {prompt_hash for prompt_hash, _ in model_by_hashes}
+    greeting_rows = session.execute(
         select(Greeting.id, Prompt.text_hash, Greeting.text_hash)
         .join(Prompt, Prompt.id == Greeting.prompt_id)
-        .where(Prompt.text_hash.in_(hashes))
+        .where(Prompt.text_hash.in_(prompt_hashes))
     )
-    found = [
-        {"greeting_id": id_, "generator": generator, "model": models[prompt, text]}
-        for id_, prompt, text in rows
-        if (prompt, text) in models
+    origin_rows = [
+        {
+            "greeting_id": greeting_id,
+            "generator": generator_name,
+            "model": model_by_hashes[prompt_hash, text_hash],
+        }
+        for greeting_id, prompt_hash, text_hash in greeting_rows
+        if (prompt_hash, text_hash) in model_by_hashes
     ]
-    insert_ignore(session, GreetingOrigin, found)
+    insert_ignore(session, GreetingOrigin, origin_rows)

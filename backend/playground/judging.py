@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from backend.errors import Conflict, UserError
-from backend.judges.base import Draft, Sample
+from backend.judges.base import Judgment, Sample
 from backend.judges.spec import TRAINED_HERE, JudgeKind, JudgeSpec
-from backend.playground.records import JudgeSays
+from backend.playground.records import CardVerdict
 from backend.scoring import TRIVIAL, ScoringService
 from backend.vocabulary import Scale
 
-AT_ONCE = 2
-PATIENCE_S = 60.0
+MAX_CONCURRENT = 2
+TURN_TIMEOUT_S = 60.0
 
 
 class CardJudges:
@@ -20,41 +20,56 @@ class CardJudges:
 
     def __init__(self, scoring: ScoringService) -> None:
         self._scoring = scoring
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._turn_semaphore = threading.BoundedSemaphore(MAX_CONCURRENT)
 
-    def names(self) -> list[str]:
+    def judge_names(self) -> list[str]:
         """Who can be asked; the baselines first."""
-        known = self._scoring.catalog.judges()
-        others = [
-            info.name
-            for info in known
-            if info.newest and info.spec is not None and info.kind not in (JudgeKind.PAIRWISE, *TRAINED_HERE)
+        known_judges = self._scoring.catalog.judges()
+        other_names = [
+            judge_info.name
+            for judge_info in known_judges
+            if judge_info.newest
+            and judge_info.spec is not None
+            and judge_info.kind not in (JudgeKind.PAIRWISE, *TRAINED_HERE)
         ]
-        return [*TRIVIAL, *sorted(set(others))]
+        return [*TRIVIAL, *sorted(set(other_names))]
 
-    def ask(self, name: str, prompt: str, greeting: str) -> JudgeSays:
+    def judge_greeting(self, judge_name: str, prompt_text: str, greeting_text: str) -> CardVerdict:
         """What one judge says. Raises NotFound for a name, UserError for a judge that cannot work."""
-        if name not in self.names():
-            self._scoring.catalog.resolve(name)  # says which are known
+        if judge_name not in self.judge_names():
+            self._scoring.catalog.resolve(judge_name)  # says which are known
             raise UserError(
-                f"“{name}” compares two greetings and cannot judge one.",
-                f"“{name}”是两两比较的裁判，不能评一条。",
+                f"“{judge_name}” compares two greetings and cannot judge one.",
+                f"“{judge_name}”是两两比较的裁判，不能评一条。",
             )
-        spec = JudgeSpec(JudgeKind(name), name) if name in TRIVIAL else self._scoring.catalog.resolve(name)
-        with self._turn():
-            said = self._scoring.judge_one(spec, Sample(prompt, greeting))
-        assert isinstance(said, Draft)
-        return JudgeSays(name, spec.kind.value, self._scale(name).value, said.value, said.reason)
+        judge_spec = (
+            JudgeSpec(JudgeKind(judge_name), judge_name)
+            if judge_name in TRIVIAL
+            else self._scoring.catalog.resolve(judge_name)
+        )
+        with self._wait_for_turn():
+            judgment = self._scoring.judge_sample(judge_spec, Sample(prompt_text, greeting_text))
+        assert isinstance(judgment, Judgment)
+        return CardVerdict(
+            judge_name,
+            judge_spec.kind.value,
+            self._judge_scale(judge_name).value,
+            judgment.value,
+            judgment.reason,
+        )
 
-    def _scale(self, name: str) -> Scale:
-        info = next((info for info in self._scoring.catalog.judges() if info.name == name), None)
-        return info.scale if info is not None and info.scale is not None else Scale.SCORE
+    def _judge_scale(self, judge_name: str) -> Scale:
+        judge_info = next(
+            (judge_info for judge_info in self._scoring.catalog.judges() if judge_info.name == judge_name),
+            None,
+        )
+        return judge_info.scale if judge_info is not None and judge_info.scale is not None else Scale.SCORE
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(timeout=PATIENCE_S):
+    def _wait_for_turn(self) -> Iterator[None]:
+        if not self._turn_semaphore.acquire(timeout=TURN_TIMEOUT_S):
             raise Conflict("The judges are busy; try again in a minute.", "裁判正忙，请过一分钟再试。")
         try:
             yield
         finally:
-            self._turns.release()
+            self._turn_semaphore.release()

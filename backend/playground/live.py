@@ -5,9 +5,9 @@ from typing import Any
 
 from backend.errors import Message
 from backend.playground.records import CardView, RoundView
-from backend.playground.vocabulary import FINAL
+from backend.playground.vocabulary import FINAL_STATES
 
-_AGAIN = Message("Not good enough, writing it anew …", "这条不够好，正在重写……")
+_RETRY_NOTE = Message("Not good enough, writing it anew …", "这条不够好，正在重写……")
 
 
 @dataclass(eq=False)
@@ -16,35 +16,39 @@ class LiveRound:
 
     round: RoundView
     visitor: str
-    cards: dict[int, CardView] = field(default_factory=dict)
+    cards_by_id: dict[int, CardView] = field(default_factory=dict)
     revision: int = 0
-    touched: float = 0.0
+    touched_at: float = 0.0
 
     @property
     def running(self) -> bool:
         """Whether any card is still to be written."""
-        return any(card.state not in FINAL for card in list(self.cards.values()))
+        return any(card_view.state not in FINAL_STATES for card_view in list(self.cards_by_id.values()))
 
-    def versions(self, card: CardView) -> list[CardView]:
+    def card_versions(self, card_view: CardView) -> list[CardView]:
         """Every card at the same place."""
-        cards = list(self.cards.values())
-        return [other for other in cards if (other.generator, other.place) == (card.generator, card.place)]
+        card_views = list(self.cards_by_id.values())
+        return [
+            other_card
+            for other_card in card_views
+            if (other_card.generator, other_card.place) == (card_view.generator, card_view.place)
+        ]
 
-    def put(self, card: CardView) -> None:
+    def show_card(self, card_view: CardView) -> None:
         """Show a card as it is now."""
-        self.cards[card.id] = card
+        self.cards_by_id[card_view.id] = card_view
         self.revision += 1
 
     def change(self, card_id: int, **values: Any) -> None:
         """Show a card with these values changed."""
-        self.put(replace(self.cards[card_id], **values))
+        self.show_card(replace(self.cards_by_id[card_id], **values))
 
-    def grow(self, card_id: int, text: str, number: int) -> None:
+    def show_growing_text(self, card_id: int, text_so_far: str, try_index: int) -> None:
         """The text so far of a card, in its try `number` (0 is the first)."""
-        self.change(card_id, text=text, tries=number + 1, note=_AGAIN if number else None)
+        self.change(card_id, text=text_so_far, tries=try_index + 1, note=_RETRY_NOTE if try_index else None)
 
     def view(self) -> RoundView:
         """The round as it stands."""
-        cards = list(self.cards.values())
-        cards.sort(key=lambda card: card.id)
-        return replace(self.round, cards=tuple(cards), running=self.running, revision=self.revision)
+        card_views = list(self.cards_by_id.values())
+        card_views.sort(key=lambda card: card.id)
+        return replace(self.round, cards=tuple(card_views), running=self.running, revision=self.revision)

@@ -6,45 +6,47 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+ResultT = TypeVar("ResultT")
 
 
-class Loop:
+class BackgroundLoop:
     """Started at first use. Safe to use from several threads."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def __init__(self, thread_name: str) -> None:
+        self._thread_name = thread_name
+        self._start_lock = threading.Lock()
+        self._event_loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+    def submit_work(self, coroutine: Coroutine[Any, Any, ResultT]) -> "Future[ResultT]":
         """Run it in the loop; the future may be cancelled from any thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._running())
+        return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
 
     def close(self) -> None:
         """Cancel whatever runs, and end the thread."""
-        with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is None or thread is None:
+        with self._start_lock:
+            event_loop, loop_thread = self._event_loop, self._thread
+            self._event_loop = self._thread = None
+        if event_loop is None or loop_thread is None:
             return
-        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+        asyncio.run_coroutine_threadsafe(_cancel_all(), event_loop).result(10)
+        event_loop.call_soon_threadsafe(event_loop.stop)
+        loop_thread.join(10)
+        event_loop.close()
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True)
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._start_lock:
+            if self._event_loop is None:
+                self._event_loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._event_loop.run_forever, name=self._thread_name, daemon=True
+                )
                 self._thread.start()
-            return self._loop
+            return self._event_loop
 
 
 async def _cancel_all() -> None:
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    other_tasks = [other_task for other_task in asyncio.all_tasks() if other_task is not asyncio.current_task()]
+    for other_task in other_tasks:
+        other_task.cancel()
+    await asyncio.gather(*other_tasks, return_exceptions=True)

@@ -12,51 +12,57 @@ class FairQueue:
     Use in one event loop.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._free = slots
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+    def __init__(self, slot_count: int) -> None:
+        self._free_slots = slot_count
+        self._waiting_visitors: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
-    async def turn(self, visitor: str, told: Callable[[int], None] = lambda _: None) -> AsyncIterator[None]:
+    async def wait_for_turn(
+        self, visitor: str, on_position: Callable[[int], None] = lambda _: None
+    ) -> AsyncIterator[None]:
         """Wait for a slot and hold it; `told` hears how many cards go first."""
-        if self._free > 0 and not self._waiting:
-            self._free -= 1
+        if self._free_slots > 0 and not self._waiting_visitors:
+            self._free_slots -= 1
         else:
-            await self._wait(visitor, told)
+            await self._wait_in_line(visitor, on_position)
         try:
             yield
         finally:
-            self._release()
+            self._release_slot()
 
-    async def _wait(self, visitor: str, told: Callable[[int], None]) -> None:
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._waiting.setdefault(visitor, deque())
-        queue.append(mine)
-        told(self.ahead(visitor, len(queue) - 1))
+    async def _wait_in_line(self, visitor: str, on_position: Callable[[int], None]) -> None:
+        own_turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        visitor_queue = self._waiting_visitors.setdefault(visitor, deque())
+        visitor_queue.append(own_turn)
+        on_position(self.cards_ahead(visitor, len(visitor_queue) - 1))
         try:
-            await mine
+            await own_turn
         except asyncio.CancelledError:
-            if mine.done() and not mine.cancelled():
-                self._release()
-            elif mine in queue:
-                queue.remove(mine)
-                if not queue:
-                    self._waiting.pop(visitor, None)
+            if own_turn.done() and not own_turn.cancelled():
+                self._release_slot()
+            elif own_turn in visitor_queue:
+                visitor_queue.remove(own_turn)
+                if not visitor_queue:
+                    self._waiting_visitors.pop(visitor, None)
             raise
 
-    def ahead(self, visitor: str, place: int) -> int:
+    def cards_ahead(self, visitor: str, card_position: int) -> int:
         """Cards that go before the visitor's card number `place` (0 is the next), as things stand."""
-        others = (len(queue) for name, queue in self._waiting.items() if name != visitor)
-        return place + sum(min(waiting, place + 1) for waiting in others)
+        other_lengths = (
+            len(other_queue)
+            for other_visitor, other_queue in self._waiting_visitors.items()
+            if other_visitor != visitor
+        )
+        return card_position + sum(min(waiting_count, card_position + 1) for waiting_count in other_lengths)
 
-    def _release(self) -> None:
-        while self._waiting:
-            visitor, queue = next(iter(self._waiting.items()))
-            mine = queue.popleft()
-            self._waiting.move_to_end(visitor)
-            if not queue:
-                del self._waiting[visitor]
-            if not mine.done():
-                mine.set_result(None)
+    def _release_slot(self) -> None:
+        while self._waiting_visitors:
+            visitor, visitor_queue = next(iter(self._waiting_visitors.items()))
+            next_turn = visitor_queue.popleft()
+            self._waiting_visitors.move_to_end(visitor)
+            if not visitor_queue:
+                del self._waiting_visitors[visitor]
+            if not next_turn.done():
+                next_turn.set_result(None)
                 return
-        self._free += 1
+        self._free_slots += 1

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from backend.errors import Message
-from backend.playground.vocabulary import CardState, Change
-from backend.writing.writer import Sampling
+from backend.playground.vocabulary import CardChange, CardState
+from backend.writing.writer import SamplingSettings
 
 
 @dataclass(frozen=True)
-class Fields:
+class RequestFields:
     """A request by parts; any of them may be empty. Texts as a visitor enters them."""
 
     occasion: str = ""
@@ -31,7 +31,7 @@ class PlayRequest:
 
     generators: tuple[str, ...]
     text: str = ""
-    fields: Fields = Fields()
+    fields: RequestFields = RequestFields()
     count: int | None = None
     sampling: Mapping[str, float | int] = field(default_factory=dict)
     seed: int | None = None
@@ -46,14 +46,14 @@ class CardView:
     model: str
     place: int
     version: int
-    change: Change | None
+    change: CardChange | None
     state: CardState
     text: str
     note: Message | None
     fault: str
     """Empty, or what is wrong: a Fault, "near", or the kind of an LLMError."""
     seed: int
-    sampling: Sampling
+    sampling: SamplingSettings
     tries: int
     seconds: float | None
     liked: int = 0
@@ -67,7 +67,7 @@ class RoundView:
 
     token: str
     prompt: str
-    wish: Mapping[str, Any]
+    entered_request: Mapping[str, Any]
     seed: int
     created_at: datetime
     cards: tuple[CardView, ...]
@@ -77,13 +77,13 @@ class RoundView:
 
 
 @dataclass(frozen=True)
-class JudgeSays:
+class CardVerdict:
     """One judge on one greeting. `value` None: no verdict, and `reason` says why."""
 
     judge: str
-    kind: str
+    judge_kind: str
     scale: str
-    value: float | None
+    verdict_value: float | None
     reason: str
 
 

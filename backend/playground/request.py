@@ -3,60 +3,62 @@
 from dataclasses import dataclass
 
 from backend.errors import Message, UserError
-from backend.playground.records import Fields, PlayRequest
-from backend.text import clean
-from backend.writing.asked import for_one
-from backend.writing.wish import Wish, read_wish
+from backend.playground.records import PlayRequest, RequestFields
+from backend.text import normalize_text
+from backend.writing.asked import for_one_greeting
+from backend.writing.wish import GreetingRequest, parse_request
 
-USUAL = 4
-MOST = 20
-MOST_MODELS = 4
-LENGTHS = {"short": "20字以内", "medium": "50字左右", "long": "100字左右"}
-_FIELD, _PERSONAL = 40, 200
+DEFAULT_COUNT = 4
+MAX_GREETINGS = 20
+MAX_MODELS = 4
+LENGTH_PHRASES = {"short": "20字以内", "medium": "50字左右", "long": "100字左右"}
+_LONGEST_FIELD, _LONGEST_PERSONAL = 40, 200
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedRequest:
     """A request, read: the prompt and the wish for a single greeting, and how many of them."""
 
     prompt: str
-    wish: Wish
+    greeting_request: GreetingRequest
     count: int
     note: Message | None = None
 
 
-def read_request(request: PlayRequest) -> Asked:
+def parse_play_request(request: PlayRequest) -> ParsedRequest:
     """Raises UserError with a friendly sentence for what cannot be answered."""
-    text = sentence(request.text, request.fields)
-    whole = read_wish(text)
-    if whole.refusal is not None:
-        raise UserError(whole.refusal.message.en, whole.refusal.message.zh)
-    prompt = for_one(whole.text)
-    wanted = whole.count if whole.count > 1 else (request.count or USUAL)
-    note = None
-    if wanted > MOST:
-        note = Message(
-            f"At most {MOST} greetings at a time; these are the first {MOST}.",
-            f"一次最多写 {MOST} 条，先写 {MOST} 条。",
+    whole_text = request_sentence(request.text, request.fields)
+    whole_request = parse_request(whole_text)
+    if whole_request.refusal is not None:
+        raise UserError(whole_request.refusal.message.en, whole_request.refusal.message.zh)
+    prompt_text = for_one_greeting(whole_request.text)
+    wanted_count = whole_request.count if whole_request.count > 1 else (request.count or DEFAULT_COUNT)
+    count_note = None
+    if wanted_count > MAX_GREETINGS:
+        count_note = Message(
+            f"At most {MAX_GREETINGS} greetings at a time; these are the first {MAX_GREETINGS}.",
+            f"一次最多写 {MAX_GREETINGS} 条，先写 {MAX_GREETINGS} 条。",
         )
-    return Asked(prompt, read_wish(prompt), max(1, min(wanted, MOST)), note)
+    return ParsedRequest(prompt_text, parse_request(prompt_text), max(1, min(wanted_count, MAX_GREETINGS)), count_note)
 
 
-def sentence(text: str, fields: Fields) -> str:
+def request_sentence(entered_text: str, request_fields: RequestFields) -> str:
     """The request as one sentence, as people write them: whom for, what for, then everything else."""
-    said = clean(text)
-    person, occasion = _part(fields.recipient), _part(fields.occasion)
-    parts = [said] if said else []
-    if person or occasion:
-        told = f"{'给' + person if person else ''}写一条{occasion}祝福"
-        parts.append(told if not said else f"{'送给' + person if person else ''}{occasion}")
-    parts.append(clean(fields.personal)[: _PERSONAL + 1])
-    if style := _part(fields.style):
-        parts.append(f"要{style}一点")
-    parts.append(LENGTHS.get(fields.length, _part(fields.length)))
-    return "，".join(part.strip("，。, ") for part in parts if part)
+    cleaned_text = normalize_text(entered_text)
+    recipient, occasion = _field_text(request_fields.recipient), _field_text(request_fields.occasion)
+    sentence_parts = [cleaned_text] if cleaned_text else []
+    if recipient or occasion:
+        default_phrase = f"{'给' + recipient if recipient else ''}写一条{occasion}祝福"
+        sentence_parts.append(
+            default_phrase if not cleaned_text else f"{'送给' + recipient if recipient else ''}{occasion}"
+        )
+    sentence_parts.append(normalize_text(request_fields.personal)[: _LONGEST_PERSONAL + 1])
+    if style_text := _field_text(request_fields.style):
+        sentence_parts.append(f"要{style_text}一点")
+    sentence_parts.append(LENGTH_PHRASES.get(request_fields.length, _field_text(request_fields.length)))
+    return "，".join(sentence_part.strip("，。, ") for sentence_part in sentence_parts if sentence_part)
 
 
-def _part(text: str) -> str:
+def _field_text(entered_text: str) -> str:
     """A field on one line; one that is too long is cut, the whole is checked as a sentence anyway."""
-    return " ".join(clean(text).split())[:_FIELD]
+    return " ".join(normalize_text(entered_text).split())[:_LONGEST_FIELD]

@@ -5,33 +5,38 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from backend.errors import UserError
-from backend.writing.writer import BIGGEST_SEED, Sampling
+from backend.writing.writer import BIGGEST_SEED, SamplingSettings
 
-LIMITS: Mapping[str, tuple[float, float]] = {
+SAMPLING_LIMITS: Mapping[str, tuple[float, float]] = {
     "temperature": (0.0, 2.0),
     "top_p": (0.05, 1.0),
     "max_tokens": (8, 2000),
 }
-_NAMES = {
+_SETTING_NAMES = {
     "temperature": ("Temperature", "温度"),
     "top_p": ("top_p", "top_p"),
     "max_tokens": ("The length limit", "最长字数"),
 }
 
 
-def sampling_for(usual: Sampling, given: Mapping[str, float | int], seed: int) -> Sampling:
+def visitor_sampling(
+    default_sampling: SamplingSettings, overrides: Mapping[str, float | int], draw_seed: int
+) -> SamplingSettings:
     """Raises UserError naming what is out of its range."""
-    for name, value in given.items():
-        if name not in LIMITS:
-            raise UserError(f"There is no setting “{name}”.", f"没有“{name}”这项设置。")
-        low, high = LIMITS[name]
-        if not math.isfinite(value) or not low <= value <= high:
-            en, zh = _NAMES[name]
-            raise UserError(f"{en} must be from {low:g} to {high:g}.", f"{zh}须在 {low:g} 到 {high:g} 之间。")
+    for setting_name, setting_value in overrides.items():
+        if setting_name not in SAMPLING_LIMITS:
+            raise UserError(f"There is no setting “{setting_name}”.", f"没有“{setting_name}”这项设置。")
+        lower_limit, upper_limit = SAMPLING_LIMITS[setting_name]
+        if not math.isfinite(setting_value) or not lower_limit <= setting_value <= upper_limit:
+            en, zh = _SETTING_NAMES[setting_name]
+            raise UserError(
+                f"{en} must be from {lower_limit:g} to {upper_limit:g}.",
+                f"{zh}须在 {lower_limit:g} 到 {upper_limit:g} 之间。",
+            )
     return replace(
-        usual,
-        temperature=float(given.get("temperature", usual.temperature)),
-        top_p=float(given.get("top_p", usual.top_p)),
-        max_tokens=int(given.get("max_tokens", usual.max_tokens)),
-        seed=seed % BIGGEST_SEED,
+        default_sampling,
+        temperature=float(overrides.get("temperature", default_sampling.temperature)),
+        top_p=float(overrides.get("top_p", default_sampling.top_p)),
+        max_tokens=int(overrides.get("max_tokens", default_sampling.max_tokens)),
+        seed=draw_seed % BIGGEST_SEED,
     )

@@ -10,21 +10,21 @@ from typing import Any
 
 from backend.db.engine import Database
 from backend.errors import Conflict, UserError
-from backend.playground.author import STRIDE, Before
+from backend.playground.author import SEED_STRIDE, PreviousVersion
 from backend.playground.live import LiveRound
-from backend.playground.loop import Loop
-from backend.playground.press import Press
+from backend.playground.loop import BackgroundLoop
+from backend.playground.press import RoundRunner
 from backend.playground.records import CardView, ModelTally, PlayRequest, RoundView
-from backend.playground.request import MOST_MODELS, Asked, read_request
-from backend.playground.sampling import sampling_for
-from backend.playground.store import PlayStore, no_round
-from backend.playground.vocabulary import FINAL, Change
+from backend.playground.request import MAX_MODELS, ParsedRequest, parse_play_request
+from backend.playground.sampling import visitor_sampling
+from backend.playground.store import PlayStore, missing_round_error
+from backend.playground.vocabulary import FINAL_STATES, CardChange
 from backend.writing.generators import GeneratorInfo, GeneratorService
 from backend.writing.writer import BIGGEST_SEED
 
-MINE, ALL = 3, 40
+MAX_VISITOR_ROUNDS, MAX_ROUNDS = 3, 40
 """Rounds that may run at a time: of one visitor, of everybody."""
-KEEP_S = 600.0
+KEEP_ROUND_S = 600.0
 
 
 class PlayService:
@@ -33,81 +33,97 @@ class PlayService:
     def __init__(self, database: Database, generators: GeneratorService) -> None:
         self._store = PlayStore(database)
         self._generators = generators
-        self._press = Press(generators, self._store)
-        self._loop = Loop("zhufu-play")
-        self._live: dict[str, LiveRound] = {}
-        self._works: dict[str, list[Future[None]]] = {}
-        self._lock = threading.Lock()
+        self._round_runner = RoundRunner(generators, self._store)
+        self._background_loop = BackgroundLoop("zhufu-play")
+        self._live_rounds: dict[str, LiveRound] = {}
+        self._round_futures: dict[str, list[Future[None]]] = {}
+        self._rounds_lock = threading.Lock()
 
     def begin(self, request: PlayRequest, visitor: str) -> RoundView:
         """Read the request, store the round and begin to write it; returns at once.
 
         Raises UserError for what cannot be answered, Conflict where too much is being written.
         """
-        asked = read_request(request)
-        infos = self._chosen(request.generators)
-        seed = secrets.randbelow(BIGGEST_SEED) if request.seed is None else request.seed
-        cards = [card for info in infos for card in _cards(info, request, asked, seed)]
-        with self._lock:
-            self._make_room(visitor)
+        parsed_request = parse_play_request(request)
+        generators = self._chosen_generators(request.generators)
+        base_seed = secrets.randbelow(BIGGEST_SEED) if request.seed is None else request.seed
+        new_cards = [
+            new_card
+            for generator in generators
+            for new_card in _new_cards(generator, request, parsed_request, base_seed)
+        ]
+        with self._rounds_lock:
+            self._check_capacity(visitor)
             token = secrets.token_hex(16)
-            stored = self._store.begin(token, visitor, asked.prompt, _wish(request, asked), seed, cards)
-            live = self._keep(stored, visitor)
-        self._go(live, self._press.round(live, asked, infos))
-        return live.view()
+            stored_round = self._store.begin(
+                token,
+                visitor,
+                parsed_request.prompt,
+                _entered_request(request, parsed_request),
+                base_seed,
+                new_cards,
+            )
+            live_round = self._remember_round(stored_round, visitor)
+        self._start_writing(live_round, self._round_runner.write_round(live_round, parsed_request, generators))
+        return live_round.view()
 
     def view(self, token: str, visitor: str) -> RoundView:
         """A round as it stands. Raises NotFound, also for another visitor's."""
-        live = self._live.get(token)
-        if live is None:
+        live_round = self._live_rounds.get(token)
+        if live_round is None:
             return self._store.round(token, visitor)
-        if live.visitor != visitor:
-            raise no_round()
-        return live.view()
+        if live_round.visitor != visitor:
+            raise missing_round_error()
+        return live_round.view()
 
-    def recent(self, visitor: str, limit: int = 5) -> list[RoundView]:
+    def recent(self, visitor: str, max_rounds: int = 5) -> list[RoundView]:
         """The visitor's newest rounds, finished or not."""
-        stored = self._store.recent(visitor, limit)
-        return [live.view() if (live := self._live.get(view.token)) else view for view in stored]
+        stored_rounds = self._store.recent(visitor, max_rounds)
+        return [
+            live_round.view() if (live_round := self._live_rounds.get(round_view.token)) else round_view
+            for round_view in stored_rounds
+        ]
 
     def stop(self, token: str, visitor: str) -> RoundView:
         """End the writing of a round; what was shown stays. Harmless twice. Raises NotFound."""
         self.view(token, visitor)
-        for work in self._works.get(token, []):
-            work.cancel()
+        for round_future in self._round_futures.get(token, []):
+            round_future.cancel()
         return self.view(token, visitor)
 
-    def change(self, card_id: int, change: Change, visitor: str) -> RoundView:
+    def change(self, card_id: int, card_change: CardChange, visitor: str) -> RoundView:
         """Another version of a card at the same place. Raises NotFound, and Conflict as `begin` does."""
-        live = self._awake(self._store.token_of(card_id, visitor), visitor)
-        card = live.cards[card_id]
-        info = self._chosen((card.generator,))[0]
-        with self._lock:
-            if any(other.state not in FINAL for other in live.versions(card)):
+        live_round = self._recall_round(self._store.round_token(card_id, visitor), visitor)
+        changed_card = live_round.cards_by_id[card_id]
+        generator = self._chosen_generators((changed_card.generator,))[0]
+        with self._rounds_lock:
+            if any(other_card.state not in FINAL_STATES for other_card in live_round.card_versions(changed_card)):
                 raise Conflict("This greeting is still being written.", "这一条还在写，请稍等。")
-            self._make_room(visitor)
-            self._live[live.round.token] = live
-            made = self._store.add(live.round.token, _another(card, info, change))
-            live.put(made)
+            self._check_capacity(visitor)
+            self._live_rounds[live_round.round.token] = live_round
+            new_card = self._store.add(live_round.round.token, _new_version(changed_card, generator, card_change))
+            live_round.show_card(new_card)
         # Where nothing was written there is nothing to shorten: it is simply asked again.
-        before = Before(card.text, change if card.text else Change.AGAIN)
-        self._go(live, self._press.again(live, info, made, before))
-        return live.view()
+        previous_version = PreviousVersion(changed_card.text, card_change if changed_card.text else CardChange.AGAIN)
+        self._start_writing(
+            live_round, self._round_runner.write_version(live_round, generator, new_card, previous_version)
+        )
+        return live_round.view()
 
-    def signal(self, card_id: int, visitor: str, value: int, request_id: str) -> CardView:
+    def signal(self, card_id: int, visitor: str, signal_value: int, request_id: str) -> CardView:
         """Like (1), dislike (-1), or neither (0). Raises NotFound, UserError."""
-        if value not in (-1, 0, 1):
+        if signal_value not in (-1, 0, 1):
             raise UserError("A signal is 1, -1 or 0.", "评价只能是喜欢、不喜欢或取消。")
-        token = self._store.token_of(card_id, visitor)
-        self._store.signal(card_id, visitor, value, request_id)
-        live = self._awake(token, visitor)
-        live.change(card_id, liked=value)
-        return live.cards[card_id]
+        token = self._store.round_token(card_id, visitor)
+        self._store.signal(card_id, visitor, signal_value, request_id)
+        live_round = self._recall_round(token, visitor)
+        live_round.change(card_id, liked=signal_value)
+        return live_round.cards_by_id[card_id]
 
     def card(self, card_id: int, visitor: str) -> tuple[RoundView, CardView]:
         """A card with its round. Raises NotFound."""
-        view = self.view(self._store.token_of(card_id, visitor), visitor)
-        return view, next(card for card in view.cards if card.id == card_id)
+        round_view = self.view(self._store.round_token(card_id, visitor), visitor)
+        return round_view, next(card_view for card_view in round_view.cards if card_view.id == card_id)
 
     def tallies(self) -> list[ModelTally]:
         """What every model wrote here, and what visitors thought of it."""
@@ -115,89 +131,96 @@ class PlayService:
 
     def wait(self, token: str) -> None:
         """Until the round is written, for commands."""
-        for work in self._works.get(token, []):
-            work.result()
+        for round_future in self._round_futures.get(token, []):
+            round_future.result()
 
     def close(self) -> None:
         """Stop everything; what was shown is stored."""
-        self._loop.close()
+        self._background_loop.close()
 
-    def _chosen(self, names: Sequence[str]) -> list[GeneratorInfo]:
-        unique = list(dict.fromkeys(names))
-        if not 0 < len(unique) <= MOST_MODELS:
-            raise UserError(f"Choose 1 to {MOST_MODELS} models.", f"请选择 1 到 {MOST_MODELS} 个模型。")
-        return [self._generators.info(name) for name in unique]
+    def _chosen_generators(self, generator_names: Sequence[str]) -> list[GeneratorInfo]:
+        unique_names = list(dict.fromkeys(generator_names))
+        if not 0 < len(unique_names) <= MAX_MODELS:
+            raise UserError(f"Choose 1 to {MAX_MODELS} models.", f"请选择 1 到 {MAX_MODELS} 个模型。")
+        return [self._generators.info(generator_name) for generator_name in unique_names]
 
-    def _make_room(self, visitor: str) -> None:
-        since = time.monotonic() - KEEP_S
-        for token, live in list(self._live.items()):
-            if not live.running and live.touched < since:
-                del self._live[token]
-                self._works.pop(token, None)
-        running = [live for live in self._live.values() if live.running]
-        if sum(live.visitor == visitor for live in running) >= MINE:
+    def _check_capacity(self, visitor: str) -> None:
+        expiry_limit = time.monotonic() - KEEP_ROUND_S
+        for token, live_round in list(self._live_rounds.items()):
+            if not live_round.running and live_round.touched_at < expiry_limit:
+                del self._live_rounds[token]
+                self._round_futures.pop(token, None)
+        running_rounds = [live_round for live_round in self._live_rounds.values() if live_round.running]
+        if sum(live_round.visitor == visitor for live_round in running_rounds) >= MAX_VISITOR_ROUNDS:
             raise Conflict(
                 "Your earlier requests are still being written; wait for one or stop it.",
                 "您前面的请求还在写，请等写完一个，或先停下一个。",
             )
-        if len(running) >= ALL:
+        if len(running_rounds) >= MAX_ROUNDS:
             raise Conflict(
                 "Very many people are writing just now; try again in a minute.",
                 "现在写祝福的人太多，请过一分钟再试。",
             )
 
-    def _keep(self, view: RoundView, visitor: str) -> LiveRound:
-        live = LiveRound(view, visitor, {card.id: card for card in view.cards})
-        live.touched = time.monotonic()
-        self._live[view.token] = live
-        return live
+    def _remember_round(self, round_view: RoundView, visitor: str) -> LiveRound:
+        live_round = LiveRound(round_view, visitor, {card_view.id: card_view for card_view in round_view.cards})
+        live_round.touched_at = time.monotonic()
+        self._live_rounds[round_view.token] = live_round
+        return live_round
 
-    def _awake(self, token: str, visitor: str) -> LiveRound:
+    def _recall_round(self, token: str, visitor: str) -> LiveRound:
         """The round in memory, brought back where it was finished long ago."""
-        with self._lock:
-            live = self._live.get(token) or self._keep(self._store.round(token, visitor), visitor)
-            live.touched = time.monotonic()
-            return live
+        with self._rounds_lock:
+            live_round = self._live_rounds.get(token) or self._remember_round(
+                self._store.round(token, visitor), visitor
+            )
+            live_round.touched_at = time.monotonic()
+            return live_round
 
-    def _go(self, live: LiveRound, work: Coroutine[Any, Any, None]) -> None:
-        works = self._works.setdefault(live.round.token, [])
-        works[:] = [future for future in works if not future.done()]
-        works.append(self._loop.submit(work))
+    def _start_writing(self, live_round: LiveRound, writing_work: Coroutine[Any, Any, None]) -> None:
+        round_futures = self._round_futures.setdefault(live_round.round.token, [])
+        round_futures[:] = [other_future for other_future in round_futures if not other_future.done()]
+        round_futures.append(self._background_loop.submit_work(writing_work))
 
 
-def _cards(info: GeneratorInfo, request: PlayRequest, asked: Asked, seed: int) -> list[dict[str, Any]]:
-    draws = [sampling_for(info.sampling, request.sampling, seed + place) for place in range(asked.count)]
+def _new_cards(
+    generator: GeneratorInfo, request: PlayRequest, parsed_request: ParsedRequest, base_seed: int
+) -> list[dict[str, Any]]:
+    sampling_draws = [
+        visitor_sampling(generator.sampling, request.sampling, base_seed + card_place)
+        for card_place in range(parsed_request.count)
+    ]
     return [
         {
-            "generator": info.name,
-            "model": info.model,
-            "place": place,
-            "seed": draw.seed,
-            "sampling": asdict(draw),
+            "generator": generator.name,
+            "model": generator.model,
+            "place": card_place,
+            "seed": draw_sampling.seed,
+            "sampling": asdict(draw_sampling),
         }
-        for place, draw in enumerate(draws)
+        for card_place, draw_sampling in enumerate(sampling_draws)
     ]
 
 
-def _another(card: CardView, info: GeneratorInfo, change: Change) -> dict[str, Any]:
-    seed = (card.seed + STRIDE * 101) % BIGGEST_SEED
+def _new_version(changed_card: CardView, generator: GeneratorInfo, card_change: CardChange) -> dict[str, Any]:
+    draw_seed = (changed_card.seed + SEED_STRIDE * 101) % BIGGEST_SEED
     return {
-        "generator": card.generator,
-        "model": info.model,
-        "place": card.place,
-        "change": change.value,
-        "seed": seed,
-        "sampling": asdict(replace(card.sampling, seed=seed)),
+        "generator": changed_card.generator,
+        "model": generator.model,
+        "place": changed_card.place,
+        "change": card_change.value,
+        "seed": draw_seed,
+        "sampling": asdict(replace(changed_card.sampling, seed=draw_seed)),
     }
 
 
-def _wish(request: PlayRequest, asked: Asked) -> Mapping[str, Any]:
+def _entered_request(request: PlayRequest, parsed_request: ParsedRequest) -> Mapping[str, Any]:
     """What was entered, so that a page can show it again."""
     return {
         "text": request.text,
         "fields": asdict(request.fields),
-        "count": asked.count,
+        "count": parsed_request.count,
         "generators": list(dict.fromkeys(request.generators)),
         "sampling": dict(request.sampling),
-        "note": {"en": asked.note.en, "zh": asked.note.zh} if asked.note else None,
+        "note": {"en": parsed_request.note.en, "zh": parsed_request.note.zh} if parsed_request.note else None,
     }

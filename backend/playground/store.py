@@ -6,19 +6,19 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from backend.db.base import now
+from backend.db.base import utc_now
 from backend.db.engine import VOTE_WAIT_S, Database
 from backend.db.insert import insert_ignore
 from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
 from backend.errors import Message, NotFound
-from backend.playground.author import Outcome
+from backend.playground.author import CardOutcome
 from backend.playground.records import CardView, ModelTally, RoundView
-from backend.playground.vocabulary import FINAL, CardState, Change
-from backend.writing.writer import Sampling
+from backend.playground.vocabulary import FINAL_STATES, CardChange, CardState
+from backend.writing.writer import SamplingSettings
 
-_OPEN = [state for state in CardState if state not in FINAL]
+_UNFINISHED_STATES = [card_state for card_state in CardState if card_state not in FINAL_STATES]
 _FINISH_WAIT_S = 60.0
-_INTERRUPTED = Message(
+_INTERRUPTED_NOTE = Message(
     "The application was restarted before this one was finished.", "应用重启过，这一条没有写完。"
 )
 
@@ -33,94 +33,106 @@ class PlayStore:
         self,
         token: str,
         visitor: str,
-        prompt: str,
-        wish: Mapping[str, Any],
-        seed: int,
-        cards: Iterable[Mapping[str, Any]],
+        prompt_text: str,
+        entered_request: Mapping[str, Any],
+        base_seed: int,
+        new_cards: Iterable[Mapping[str, Any]],
     ) -> RoundView:
         """Store a round with its cards, all waiting."""
         with self._database.write(VOTE_WAIT_S) as session:
-            row = PlayRound(token=token, visitor=visitor, prompt=prompt, wish=dict(wish), seed=seed)
-            session.add(row)
+            round_row = PlayRound(
+                token=token, visitor=visitor, prompt=prompt_text, wish=dict(entered_request), seed=base_seed
+            )
+            session.add(round_row)
             session.flush()
-            session.add_all(PlayCard(round_id=row.id, state=CardState.WAITING, **card) for card in cards)
+            session.add_all(
+                PlayCard(round_id=round_row.id, state=CardState.WAITING, **card_values) for card_values in new_cards
+            )
             session.flush()
-            return _view(session, row, stale=False)
+            return _round_view(session, round_row, stale=False)
 
-    def add(self, token: str, card: Mapping[str, Any]) -> CardView:
+    def add(self, token: str, card_values: Mapping[str, Any]) -> CardView:
         """One more version of a card of the round, waiting."""
         with self._database.write(VOTE_WAIT_S) as session:
-            row = _round(session, token)
-            same = (PlayCard.round_id == row.id, PlayCard.generator == card["generator"])
-            newest = session.scalar(
-                select(func.max(PlayCard.version)).where(*same, PlayCard.place == card["place"])
+            round_row = _find_round(session, token)
+            same_generator = (
+                PlayCard.round_id == round_row.id,
+                PlayCard.generator == card_values["generator"],
             )
-            made = PlayCard(round_id=row.id, state=CardState.WAITING, version=(newest or 0) + 1, **dict(card))
-            session.add(made)
+            newest_version = session.scalar(
+                select(func.max(PlayCard.version)).where(*same_generator, PlayCard.place == card_values["place"])
+            )
+            new_card = PlayCard(
+                round_id=round_row.id,
+                state=CardState.WAITING,
+                version=(newest_version or 0) + 1,
+                **dict(card_values),
+            )
+            session.add(new_card)
             session.flush()
-            return _card(made, 0, stale=False)
+            return _card_view(new_card, 0, stale=False)
 
-    def grow(self, texts: Mapping[int, str]) -> None:
+    def save_growing_texts(self, text_by_card: Mapping[int, str]) -> None:
         """Keep what is shown of unfinished cards, so that a restart loses at most a second."""
         with self._database.write() as session:
-            for card_id, text in texts.items():
-                unfinished = (PlayCard.id == card_id, PlayCard.state.in_(_OPEN))
-                session.execute(update(PlayCard).where(*unfinished).values(text=text))
+            for card_id, text_so_far in text_by_card.items():
+                is_unfinished = (PlayCard.id == card_id, PlayCard.state.in_(_UNFINISHED_STATES))
+                session.execute(update(PlayCard).where(*is_unfinished).values(text=text_so_far))
 
-    def finish(self, card_id: int, state: CardState, outcome: Outcome) -> None:
+    def finish(self, card_id: int, final_state: CardState, card_outcome: CardOutcome) -> None:
         """The last word on a card; nobody waits for it, so it waits for the database instead."""
-        note = outcome.note or Message("", "")
+        end_note = card_outcome.note or Message("", "")
         with self._database.write(_FINISH_WAIT_S) as session:
             session.execute(
                 update(PlayCard)
-                .where(PlayCard.id == card_id, PlayCard.state.in_(_OPEN))
+                .where(PlayCard.id == card_id, PlayCard.state.in_(_UNFINISHED_STATES))
                 .values(
-                    state=state,
-                    text=outcome.text,
-                    fault=outcome.fault,
-                    note_en=note.en,
-                    note_zh=note.zh,
-                    tries=outcome.tries,
-                    seconds=outcome.seconds,
-                    seed=outcome.seed,
-                    call_id=outcome.call_id,
+                    state=final_state,
+                    text=card_outcome.text,
+                    fault=card_outcome.fault,
+                    note_en=end_note.en,
+                    note_zh=end_note.zh,
+                    tries=card_outcome.tries,
+                    seconds=card_outcome.seconds,
+                    seed=card_outcome.seed,
+                    call_id=card_outcome.call_id,
                 )
             )
 
     def round(self, token: str, visitor: str) -> RoundView:
         """A round of this visitor. Raises NotFound, also for one of another's."""
         with self._database.read() as session:
-            row = _round(session, token)
-            if row.visitor != visitor:
-                raise no_round()
-            return _view(session, row, stale=True)
+            round_row = _find_round(session, token)
+            if round_row.visitor != visitor:
+                raise missing_round_error()
+            return _round_view(session, round_row, stale=True)
 
-    def recent(self, visitor: str, limit: int) -> list[RoundView]:
+    def recent(self, visitor: str, max_rounds: int) -> list[RoundView]:
         """The visitor's newest rounds."""
-        query = select(PlayRound).where(PlayRound.visitor == visitor).order_by(PlayRound.id.desc())
+        round_query = select(PlayRound).where(PlayRound.visitor == visitor).order_by(PlayRound.id.desc())
         with self._database.read() as session:
-            rows = session.scalars(query.limit(limit)).all()
-            return [_view(session, row, stale=True) for row in rows]
+            round_rows = session.scalars(round_query.limit(max_rounds)).all()
+            return [_round_view(session, round_row, stale=True) for round_row in round_rows]
 
-    def token_of(self, card_id: int, visitor: str) -> str:
+    def round_token(self, card_id: int, visitor: str) -> str:
         """The round that holds a card of this visitor. Raises NotFound."""
-        query = select(PlayRound.token).join(PlayCard, PlayCard.round_id == PlayRound.id)
+        token_query = select(PlayRound.token).join(PlayCard, PlayCard.round_id == PlayRound.id)
         with self._database.read() as session:
-            found = session.scalar(query.where(PlayCard.id == card_id, PlayRound.visitor == visitor))
-        if found is None:
+            matching_token = session.scalar(token_query.where(PlayCard.id == card_id, PlayRound.visitor == visitor))
+        if matching_token is None:
             raise NotFound("There is no such greeting.", "没有这条祝福。")
-        return found
+        return matching_token
 
-    def signal(self, card_id: int, visitor: str, value: int, request_id: str) -> None:
+    def signal(self, card_id: int, visitor: str, signal_value: int, request_id: str) -> None:
         """Like (1), dislike (-1) or neither (0); the same request twice is one."""
-        row = {"card_id": card_id, "visitor": visitor, "value": value, "request_id": request_id}
+        signal_row = {"card_id": card_id, "visitor": visitor, "value": signal_value, "request_id": request_id}
         with self._database.write(VOTE_WAIT_S) as session:
-            insert_ignore(session, PlaySignal, [{**row, "created_at": now()}])
+            insert_ignore(session, PlaySignal, [{**signal_row, "created_at": utc_now()}])
 
     def tallies(self) -> list[ModelTally]:
         """What every model wrote here, the one that wrote last first."""
         with self._database.read() as session:
-            rows = session.execute(
+            tally_rows = session.execute(
                 select(
                     PlayCard.generator,
                     PlayCard.model,
@@ -131,80 +143,89 @@ class PlayStore:
                 .group_by(PlayCard.generator, PlayCard.model)
                 .order_by(func.max(PlayCard.id).desc())
             ).all()
-            liked = _liked_by_model(session)
+            likes_by_model = _likes_by_model(session)
         return [
-            ModelTally(generator, model, cards, rounds, *liked.get((generator, model), (0, 0)))
-            for generator, model, cards, rounds in rows
+            ModelTally(
+                generator_name,
+                model_name,
+                card_count,
+                round_count,
+                *likes_by_model.get((generator_name, model_name), (0, 0)),
+            )
+            for generator_name, model_name, card_count, round_count in tally_rows
         ]
 
 
-def _round(session: Session, token: str) -> PlayRound:
-    row = session.scalar(select(PlayRound).where(PlayRound.token == token))
-    if row is None:
-        raise no_round()
-    return row
+def _find_round(session: Session, token: str) -> PlayRound:
+    round_row = session.scalar(select(PlayRound).where(PlayRound.token == token))
+    if round_row is None:
+        raise missing_round_error()
+    return round_row
 
 
-def no_round() -> NotFound:
+def missing_round_error() -> NotFound:
     """For a round that is not there, or not this visitor's."""
     return NotFound("There is no such request (any more).", "没有找到这次请求。")
 
 
-def _view(session: Session, row: PlayRound, *, stale: bool) -> RoundView:
-    cards = session.scalars(select(PlayCard).where(PlayCard.round_id == row.id).order_by(PlayCard.id)).all()
-    liked = _newest_signals(session, [card.id for card in cards])
-    note = row.wish.get("note")
+def _round_view(session: Session, round_row: PlayRound, *, stale: bool) -> RoundView:
+    card_rows = session.scalars(select(PlayCard).where(PlayCard.round_id == round_row.id).order_by(PlayCard.id)).all()
+    signal_by_card = _newest_signals(session, [card_row.id for card_row in card_rows])
+    stored_note = round_row.wish.get("note")
     return RoundView(
-        token=row.token,
-        prompt=row.prompt,
-        wish=row.wish,
-        seed=row.seed,
-        created_at=row.created_at,
-        cards=tuple(_card(card, liked.get(card.id, 0), stale=stale) for card in cards),
+        token=round_row.token,
+        prompt=round_row.prompt,
+        entered_request=round_row.wish,
+        seed=round_row.seed,
+        created_at=round_row.created_at,
+        cards=tuple(_card_view(card_row, signal_by_card.get(card_row.id, 0), stale=stale) for card_row in card_rows),
         running=False,
         revision=0,
-        note=Message(note["en"], note["zh"]) if note else None,
+        note=Message(stored_note["en"], stored_note["zh"]) if stored_note else None,
     )
 
 
-def _card(row: PlayCard, liked: int, *, stale: bool) -> CardView:
+def _card_view(card_row: PlayCard, signal_value: int, *, stale: bool) -> CardView:
     """`stale`: nobody writes this round any more, so a card that is not finished never will be."""
-    gone = stale and row.state in _OPEN
-    note = Message(row.note_en, row.note_zh) if row.note_en else None
+    is_interrupted = stale and card_row.state in _UNFINISHED_STATES
+    stored_note = Message(card_row.note_en, card_row.note_zh) if card_row.note_en else None
     return CardView(
-        id=row.id,
-        generator=row.generator,
-        model=row.model,
-        place=row.place,
-        version=row.version,
-        change=Change(row.change) if row.change else None,
-        state=CardState.STOPPED if gone else row.state,
-        text=row.text,
-        note=_INTERRUPTED if gone else note,
-        fault=row.fault,
-        seed=row.seed,
-        sampling=Sampling(**row.sampling),
-        tries=row.tries,
-        seconds=row.seconds,
-        liked=liked,
+        id=card_row.id,
+        generator=card_row.generator,
+        model=card_row.model,
+        place=card_row.place,
+        version=card_row.version,
+        change=CardChange(card_row.change) if card_row.change else None,
+        state=CardState.STOPPED if is_interrupted else card_row.state,
+        text=card_row.text,
+        note=_INTERRUPTED_NOTE if is_interrupted else stored_note,
+        fault=card_row.fault,
+        seed=card_row.seed,
+        sampling=SamplingSettings(**card_row.sampling),
+        tries=card_row.tries,
+        seconds=card_row.seconds,
+        liked=signal_value,
     )
 
 
-def _newest_signals(session: Session, cards: Sequence[int]) -> dict[int, int]:
-    newest = select(func.max(PlaySignal.id)).where(PlaySignal.card_id.in_(cards)).group_by(PlaySignal.card_id)
-    rows = session.execute(select(PlaySignal.card_id, PlaySignal.value).where(PlaySignal.id.in_(newest)))
-    return {row.card_id: row.value for row in rows}
+def _newest_signals(session: Session, card_ids: Sequence[int]) -> dict[int, int]:
+    newest_ids = select(func.max(PlaySignal.id)).where(PlaySignal.card_id.in_(card_ids)).group_by(PlaySignal.card_id)
+    signal_rows = session.execute(select(PlaySignal.card_id, PlaySignal.value).where(PlaySignal.id.in_(newest_ids)))
+    return {signal_row.card_id: signal_row.value for signal_row in signal_rows}
 
 
-def _liked_by_model(session: Session) -> dict[tuple[str, str], tuple[int, int]]:
-    newest = select(func.max(PlaySignal.id)).group_by(PlaySignal.card_id)
-    rows = session.execute(
+def _likes_by_model(session: Session) -> dict[tuple[str, str], tuple[int, int]]:
+    newest_ids = select(func.max(PlaySignal.id)).group_by(PlaySignal.card_id)
+    signal_rows = session.execute(
         select(PlayCard.generator, PlayCard.model, PlaySignal.value)
         .join(PlayCard, PlayCard.id == PlaySignal.card_id)
-        .where(PlaySignal.id.in_(newest), PlaySignal.value != 0)
+        .where(PlaySignal.id.in_(newest_ids), PlaySignal.value != 0)
     )
-    found: dict[tuple[str, str], tuple[int, int]] = {}
-    for generator, model, value in rows:
-        likes, dislikes = found.get((generator, model), (0, 0))
-        found[generator, model] = (likes + (value > 0), dislikes + (value < 0))
-    return found
+    counts_by_model: dict[tuple[str, str], tuple[int, int]] = {}
+    for generator_name, model_name, signal_value in signal_rows:
+        like_count, dislike_count = counts_by_model.get((generator_name, model_name), (0, 0))
+        counts_by_model[generator_name, model_name] = (
+            like_count + (signal_value > 0),
+            dislike_count + (signal_value < 0),
+        )
+    return counts_by_model

@@ -13,10 +13,10 @@ class CardState(StrEnum):
     STOPPED = "stopped"
 
 
-FINAL = (CardState.DONE, CardState.FAILED, CardState.STOPPED)
+FINAL_STATES = (CardState.DONE, CardState.FAILED, CardState.STOPPED)
 
 
-class Change(StrEnum):
+class CardChange(StrEnum):
     """How another version of a greeting should differ from the one shown."""
 
     AGAIN = "again"

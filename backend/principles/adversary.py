@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backend.errors import UserError
-from backend.judges.base import Draft, Sample
+from backend.judges.base import Judgment, Sample
 from backend.principles import draws
-from backend.principles.book import Data, New, Outcome
-from backend.principles.cases import Advice, Claim, Planted
-from backend.principles.labels import Label
+from backend.principles.book import NewVersion, StepData, VersionOutcome
+from backend.principles.cases import Advice, FlawConfirmation, PlantedFlaw
+from backend.principles.labels import GameLabel
 from backend.principles.rules import RuleSet
-from backend.principles.table import Table, Values, plain_drafts, sample_of
-from backend.principles.vocabulary import FLAWS, Confirm, Phase, Role
+from backend.principles.table import GameRun, VerdictValues, label_sample, plain_judgments
+from backend.principles.vocabulary import FLAW_DESCRIPTIONS, FlawConfirmer, GamePhase, Role
 
-Kept = tuple[Data, New | None, Sequence[Outcome]]
+StepResult = tuple[StepData, NewVersion | None, Sequence[VersionOutcome]]
 
 
-class Waiting(UserError):
+class AwaitingConfirmation(UserError):
     """The run goes on when people have confirmed the planted flaws."""
 
 
@@ -29,136 +29,207 @@ class Minibatch:
     """What inspired a proposal: samples with their true label, what the parent said, and advice by role."""
 
     samples: tuple[Sample, ...]
-    labels: tuple[Label, ...]
-    before: Values
-    advice: dict[Role, list[Advice]]
+    labels: tuple[GameLabel, ...]
+    parent_values: VerdictValues
+    advice_by_role: dict[Role, list[Advice]]
 
 
-async def play(table: Table, number: int) -> Minibatch:
+async def prepare_minibatch(game_run: GameRun, round_number: int) -> Minibatch:
     """The phases of round `number` up to the optimiser."""
-    attacked = await table.once(number, Phase.ADVERSARY, lambda: _attack(table, number))
-    confirmed = await confirm(table, number, Phase.ADVERSARY, Phase.CONFIRM, attacked["cases"])
-    reflected = await table.once(number, Phase.REFLECT, lambda: _reflect(table, number))
-    chosen = draws.labelled(table.deal.play, table.settings.seed, number, table.settings.labelled)
-    taught = [place for place, claim in enumerate(confirmed) if claim.there]
-    planted = [Planted.read(attacked["cases"][place]) for place in taught]
+    attack_data = await game_run.run_step(
+        round_number, GamePhase.ADVERSARY, lambda: _attack_step(game_run, round_number)
+    )
+    confirmations = await confirm_flaws(
+        game_run, round_number, GamePhase.ADVERSARY, GamePhase.CONFIRM, attack_data["cases"]
+    )
+    reflect_data = await game_run.run_step(
+        round_number, GamePhase.REFLECT, lambda: _reflect_step(game_run, round_number)
+    )
+    drawn_labels = draws.draw_labels(
+        game_run.partitions.play, game_run.settings.seed, round_number, game_run.settings.labelled
+    )
+    confirmed_indices = [case_index for case_index, confirmation in enumerate(confirmations) if confirmation.there]
+    planted_flaws = [PlantedFlaw.read(attack_data["cases"][case_index]) for case_index in confirmed_indices]
     # A flaw that is really there makes the greeting a bad one, whoever wrote it.
-    labels = [
-        *chosen,
-        *(Label(-1 - place, one.prompt, one.greeting, False) for place, one in enumerate(planted)),
+    minibatch_labels = [
+        *drawn_labels,
+        *(
+            GameLabel(-1 - case_index, planted_flaw.prompt, planted_flaw.greeting, False)
+            for case_index, planted_flaw in enumerate(planted_flaws)
+        ),
     ]
     return Minibatch(
-        tuple(map(sample_of, labels)),
-        tuple(labels),
-        [*(item["value"] for item in reflected["items"]), *(1.0 for _ in planted)],
+        tuple(map(label_sample, minibatch_labels)),
+        tuple(minibatch_labels),
+        [
+            *(reflected_item["value"] for reflected_item in reflect_data["items"]),
+            *(1.0 for _ in planted_flaws),
+        ],
         {
-            Role.DETECTOR: _for_detector(number, attacked, confirmed, reflected),
-            Role.GENERATOR: _for_generator(number, attacked, confirmed),
+            Role.DETECTOR: _advice_for_detector(round_number, attack_data, confirmations, reflect_data),
+            Role.GENERATOR: _advice_for_generator(round_number, attack_data, confirmations),
         },
     )
 
 
-async def attack(table: Table, tasks: Sequence[draws.Task], generator: RuleSet, variant: str) -> list[Data]:
+async def attack_detector(
+    game_run: GameRun, flaw_tasks: Sequence[draws.FlawTask], generator_rules: RuleSet, variant: str
+) -> list[StepData]:
     """Planted flaws and what the present Detector says of each; nothing where there is nothing to judge."""
-    planted = await table.agents.write(tasks, generator, variant)
-    there = [case for case in planted if not case.fault]
-    drafts = iter(
-        await table.detect(table.standing.detector.rules, [Sample(one.prompt, one.greeting) for one in there])
+    planted_flaws = await game_run.agents.write(flaw_tasks, generator_rules, variant)
+    judgeable_cases = [flaw_case for flaw_case in planted_flaws if not flaw_case.fault]
+    judgments = iter(
+        await game_run.detector_judgments(
+            game_run.search_state.detector.rules,
+            [Sample(judgeable_case.prompt, judgeable_case.greeting) for judgeable_case in judgeable_cases],
+        )
     )
-    said = [None if case.fault else next(drafts) for case in planted]
-    return [{**case.plain(), **_said(draft)} for case, draft in zip(planted, said, strict=True)]
+    case_judgments = [None if flaw_case.fault else next(judgments) for flaw_case in planted_flaws]
+    return [
+        {**flaw_case.plain(), **_plain_judgment(judgment)}
+        for flaw_case, judgment in zip(planted_flaws, case_judgments, strict=True)
+    ]
 
 
-async def confirm(table: Table, number: int, of: Phase, phase: Phase, cases: Sequence[Data]) -> list[Claim]:
+async def confirm_flaws(
+    game_run: GameRun,
+    round_number: int,
+    attack_phase: GamePhase,
+    confirm_phase: GamePhase,
+    flaw_cases: Sequence[StepData],
+) -> list[FlawConfirmation]:
     """For each case whether its flaw is really there: asked where the Detector was fooled, else None.
 
     Raises Waiting where a person is to say so and has not yet.
     """
-    fooled = [place for place, case in enumerate(cases) if case["value"] == 1]
+    fooling_indices = [place for place, flaw_case in enumerate(flaw_cases) if flaw_case["value"] == 1]
 
-    async def ask() -> Kept:
-        if table.settings.confirm is Confirm.PERSON:
-            claims = _by_people(table, number, of, fooled)
+    async def ask_confirmations() -> StepResult:
+        if game_run.settings.confirm is FlawConfirmer.PERSON:
+            confirmations = _confirmations_by_people(game_run, round_number, attack_phase, fooling_indices)
         else:
-            claims = await table.agents.confirm([Planted.read(cases[place]) for place in fooled])
-        told = {str(place): [claim.there, claim.reason] for place, claim in zip(fooled, claims, strict=True)}
-        return {"claims": told, "by": table.settings.confirm.value}, None, ()
-
-    kept = (await table.once(number, phase, ask))["claims"]
-    return [Claim(*kept.get(str(place), (None, ""))) for place in range(len(cases))]
-
-
-def _by_people(table: Table, number: int, of: Phase, fooled: Sequence[int]) -> list[Claim]:
-    answers = table.book.answers(number, of)
-    open_cases = sum(place not in answers for place in fooled)
-    if open_cases:
-        raise Waiting(
-            f"{open_cases} planted flaws wait for a person to confirm them; do so, then resume the run.",
-            f"有 {open_cases} 处藏起来的缺陷等人确认，确认后继续运行。",
-        )
-    return [Claim(answers[place]) for place in fooled]
-
-
-async def _attack(table: Table, number: int) -> Kept:
-    chosen = draws.tasks(table.deal.play, table.settings.seed, number, table.settings.attacks, "attack")
-    generator = table.standing.generator
-    cases = await attack(table, chosen, generator.rules, table.variant(number, Phase.ADVERSARY))
-    return {"cases": cases, "detector": table.standing.detector.id, "generator": generator.id}, None, ()
-
-
-async def _reflect(table: Table, number: int) -> Kept:
-    chosen = draws.labelled(table.deal.play, table.settings.seed, number, table.settings.labelled)
-    rules = table.standing.detector.rules
-    drafts = await table.detect(rules, list(map(sample_of, chosen)))
-    wrong = [place for place, draft in enumerate(drafts) if _is_wrong(chosen[place], draft)]
-    told = await table.agents.reflect([(chosen[place], drafts[place]) for place in wrong], rules)
-    advice = dict(zip(wrong, told, strict=True))
-    items = [
-        {
-            "id": label.id,
-            "prompt": label.prompt,
-            "greeting": label.greeting,
-            "good": label.good,
-            **said,
-            "advice": advice.get(place, ""),
+            confirmations = await game_run.agents.confirm(
+                [PlantedFlaw.read(flaw_cases[case_index]) for case_index in fooling_indices]
+            )
+        plain_claims = {
+            str(case_index): [confirmation.there, confirmation.reason]
+            for case_index, confirmation in zip(fooling_indices, confirmations, strict=True)
         }
-        for place, (label, said) in enumerate(zip(chosen, plain_drafts(drafts), strict=True))
-    ]
-    return {"items": items, "detector": table.standing.detector.id}, None, ()
+        return {"claims": plain_claims, "by": game_run.settings.confirm.value}, None, ()
+
+    claims_by_index = (await game_run.run_step(round_number, confirm_phase, ask_confirmations))["claims"]
+    return [FlawConfirmation(*claims_by_index.get(str(place), (None, ""))) for place in range(len(flaw_cases))]
 
 
-def _is_wrong(label: Label, draft: Draft) -> bool:
-    return draft.value is not None and (draft.value == 1) != label.good
-
-
-def _said(draft: Draft | None) -> Data:
-    return {"value": draft.value if draft else None, "reason": draft.reason if draft else ""}
-
-
-def _for_detector(number: int, attacked: Data, claims: Sequence[Claim], reflected: Data) -> list[Advice]:
-    fooled = [
-        Advice(
-            f"漏看了“{FLAWS[case.flaw].split('：')[0]}”：{case.explanation or case.place or claim.reason}",
-            f"r{number}.a{place}",
+def _confirmations_by_people(
+    game_run: GameRun, round_number: int, attack_phase: GamePhase, fooling_indices: Sequence[int]
+) -> list[FlawConfirmation]:
+    person_answers = game_run.game_record.person_answers(round_number, attack_phase)
+    open_count = sum(case_index not in person_answers for case_index in fooling_indices)
+    if open_count:
+        raise AwaitingConfirmation(
+            f"{open_count} planted flaws wait for a person to confirm them; do so, then resume the run.",
+            f"有 {open_count} 处藏起来的缺陷等人确认，确认后继续运行。",
         )
-        for place, claim in enumerate(claims)
-        if claim.there
-        for case in [Planted.read(attacked["cases"][place])]
-    ]
-    missed = [
-        Advice(item["advice"], f"r{number}.l{place}")
-        for place, item in enumerate(reflected["items"])
-        if item["advice"]
-    ]
-    return [*fooled, *missed]
+    return [FlawConfirmation(person_answers[case_index]) for case_index in fooling_indices]
 
 
-def _for_generator(number: int, attacked: Data, claims: Sequence[Claim]) -> list[Advice]:
-    told = []
-    for place, (case, claim) in enumerate(zip(attacked["cases"], claims, strict=True)):
-        kind = FLAWS[Planted.read(case).flaw].split("：")[0]
-        if case["value"] == 0:
-            told.append(Advice(f"“{kind}”被看出来了：{case['reason']}", f"r{number}.a{place}"))
-        elif case["value"] == 1 and claim.there is False:
-            told.append(Advice(f"“{kind}”没藏成，缺陷并不存在：{claim.reason}", f"r{number}.a{place}"))
-    return told
+async def _attack_step(game_run: GameRun, round_number: int) -> StepResult:
+    flaw_tasks = draws.draw_tasks(
+        game_run.partitions.play, game_run.settings.seed, round_number, game_run.settings.attacks, "attack"
+    )
+    generator_version = game_run.search_state.generator
+    flaw_cases = await attack_detector(
+        game_run, flaw_tasks, generator_version.rules, game_run.variant(round_number, GamePhase.ADVERSARY)
+    )
+    return (
+        {
+            "cases": flaw_cases,
+            "detector": game_run.search_state.detector.id,
+            "generator": generator_version.id,
+        },
+        None,
+        (),
+    )
+
+
+async def _reflect_step(game_run: GameRun, round_number: int) -> StepResult:
+    drawn_labels = draws.draw_labels(
+        game_run.partitions.play, game_run.settings.seed, round_number, game_run.settings.labelled
+    )
+    rule_set = game_run.search_state.detector.rules
+    judgments = await game_run.detector_judgments(rule_set, list(map(label_sample, drawn_labels)))
+    wrong_indices = [
+        label_index
+        for label_index, judgment in enumerate(judgments)
+        if _is_misjudged(drawn_labels[label_index], judgment)
+    ]
+    advice_texts = await game_run.agents.reflect(
+        [(drawn_labels[label_index], judgments[label_index]) for label_index in wrong_indices], rule_set
+    )
+    advice_by_index = dict(zip(wrong_indices, advice_texts, strict=True))
+    reflected_items = [
+        {
+            "id": drawn_label.id,
+            "prompt": drawn_label.prompt,
+            "greeting": drawn_label.greeting,
+            "good": drawn_label.good,
+            **plain_judgment,
+            "advice": advice_by_index.get(label_index, ""),
+        }
+        for label_index, (drawn_label, plain_judgment) in enumerate(
+            zip(drawn_labels, plain_judgments(judgments), strict=True)
+        )
+    ]
+    return {"items": reflected_items, "detector": game_run.search_state.detector.id}, None, ()
+
+
+def _is_misjudged(human_label: GameLabel, judgment: Judgment) -> bool:
+    return judgment.value is not None and (judgment.value == 1) != human_label.good
+
+
+def _plain_judgment(judgment: Judgment | None) -> StepData:
+    return {"value": judgment.value if judgment else None, "reason": judgment.reason if judgment else ""}
+
+
+def _advice_for_detector(
+    round_number: int,
+    attack_data: StepData,
+    confirmations: Sequence[FlawConfirmation],
+    reflect_data: StepData,
+) -> list[Advice]:
+    fooled_advice = [
+        Advice(
+            f"漏看了“{FLAW_DESCRIPTIONS[planted_flaw.flaw].split('：')[0]}”：{planted_flaw.explanation or planted_flaw.place or confirmation.reason}",
+            f"r{round_number}.a{case_index}",
+        )
+        for case_index, confirmation in enumerate(confirmations)
+        if confirmation.there
+        for planted_flaw in [PlantedFlaw.read(attack_data["cases"][case_index])]
+    ]
+    missed_advice = [
+        Advice(reflected_item["advice"], f"r{round_number}.l{case_index}")
+        for case_index, reflected_item in enumerate(reflect_data["items"])
+        if reflected_item["advice"]
+    ]
+    return [*fooled_advice, *missed_advice]
+
+
+def _advice_for_generator(
+    round_number: int, attack_data: StepData, confirmations: Sequence[FlawConfirmation]
+) -> list[Advice]:
+    advice_pieces = []
+    for case_index, (flaw_case, confirmation) in enumerate(zip(attack_data["cases"], confirmations, strict=True)):
+        flaw_kind = FLAW_DESCRIPTIONS[PlantedFlaw.read(flaw_case).flaw].split("：")[0]
+        if flaw_case["value"] == 0:
+            advice_pieces.append(
+                Advice(f"“{flaw_kind}”被看出来了：{flaw_case['reason']}", f"r{round_number}.a{case_index}")
+            )
+        elif flaw_case["value"] == 1 and confirmation.there is False:
+            advice_pieces.append(
+                Advice(
+                    f"“{flaw_kind}”没藏成，缺陷并不存在：{confirmation.reason}",
+                    f"r{round_number}.a{case_index}",
+                )
+            )
+    return advice_pieces

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from backend.principles.rules import RuleSet
-from backend.principles.vocabulary import Phase, Proposer, Why
+from backend.principles.vocabulary import DecisionReason, GamePhase, Proposer
 
-Data = dict[str, Any]
+StepData = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Version:
+class RulesVersion:
     """A set of rules with its number in the archive."""
 
     id: int
@@ -19,7 +19,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class New:
+class NewVersion:
     """A set of rules that enters the archive."""
 
     rules: RuleSet
@@ -29,7 +29,7 @@ class New:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VersionOutcome:
     """What became of a version in this run; `facts` are the figures behind it.
 
     `score`, `low`, `high`: accuracy on the gate set with its 95 % interval, where it was measured.
@@ -37,60 +37,65 @@ class Outcome:
 
     version: int
     accepted: bool
-    why: Why
+    why: DecisionReason
     facts: Mapping[str, Any] = field(default_factory=dict)
     score: float | None = None
     low: float | None = None
     high: float | None = None
 
 
-class Book(Protocol):
+class GameRecord(Protocol):
     """A run's book. What was kept stays; keeping a step is one transaction."""
 
-    def step(self, number: int, phase: Phase) -> Data | None:
+    def stored_step(self, round_number: int, game_phase: GamePhase) -> StepData | None:
         """What a phase of a round gave, None where it is still to be played."""
 
-    def keep(
+    def store_step(
         self,
-        number: int,
-        phase: Phase,
-        data: Data,
-        new: New | None = None,
-        outcomes: Sequence[Outcome] = (),
-    ) -> Data:
+        round_number: int,
+        game_phase: GamePhase,
+        step_data: StepData,
+        new_version: NewVersion | None = None,
+        outcomes: Sequence[VersionOutcome] = (),
+    ) -> StepData:
         """Store a step with all that comes with it; `data["version"]` of what returns is a new version."""
 
-    def answers(self, number: int, phase: Phase) -> Mapping[int, bool]:
+    def person_answers(self, round_number: int, game_phase: GamePhase) -> Mapping[int, bool]:
         """What people said of planted flaws: per number of the case, whether the flaw is really there."""
 
 
-class MemoryBook:
+class InMemoryGameRecord:
     """A book that is not kept: for a replay, and for tests."""
 
     def __init__(self, first: int = 1) -> None:
         """New versions are numbered from `first`."""
-        self._next = first
-        self.steps: dict[tuple[int, Phase], Data] = {}
-        self.versions: dict[int, New] = {}
-        self.outcomes: list[Outcome] = []
-        self.said: dict[tuple[int, Phase], dict[int, bool]] = {}
+        self._next_number = first
+        self.steps: dict[tuple[int, GamePhase], StepData] = {}
+        self.versions: dict[int, NewVersion] = {}
+        self.outcomes: list[VersionOutcome] = []
+        self.stored_answers: dict[tuple[int, GamePhase], dict[int, bool]] = {}
 
-    def step(self, number: int, phase: Phase) -> Data | None:
+    def stored_step(self, round_number: int, game_phase: GamePhase) -> StepData | None:
         """The step, where it was kept."""
-        return self.steps.get((number, phase))
+        return self.steps.get((round_number, game_phase))
 
-    def keep(
-        self, number: int, phase: Phase, data: Data, new: New | None = None, outcomes: Sequence[Outcome] = ()
-    ) -> Data:
+    def store_step(
+        self,
+        round_number: int,
+        game_phase: GamePhase,
+        step_data: StepData,
+        new_version: NewVersion | None = None,
+        outcomes: Sequence[VersionOutcome] = (),
+    ) -> StepData:
         """Keep everything."""
-        if new is not None:
-            data = {**data, "version": self._next}
-            self.versions[self._next] = new
-            self._next += 1
-        self.steps[number, phase] = data
+        if new_version is not None:
+            step_data = {**step_data, "version": self._next_number}
+            self.versions[self._next_number] = new_version
+            self._next_number += 1
+        self.steps[round_number, game_phase] = step_data
         self.outcomes += outcomes
-        return data
+        return step_data
 
-    def answers(self, number: int, phase: Phase) -> Mapping[int, bool]:
+    def person_answers(self, round_number: int, game_phase: GamePhase) -> Mapping[int, bool]:
         """What was said."""
-        return self.said.get((number, phase), {})
+        return self.stored_answers.get((round_number, game_phase), {})

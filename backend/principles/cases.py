@@ -8,7 +8,7 @@ from backend.vocabulary import Flaw
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedFlaw:
     """A greeting with a planted flaw. `place` is where the flaw stands, in the greeting's own words.
 
     `fault` says why there is nothing to judge: a Fault's value, or unreadable. `asked`: whether the
@@ -26,20 +26,24 @@ class Planted:
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
-        plain = {**asdict(self), "flaw": self.flaw.value}
+        plain_values = {**asdict(self), "flaw": self.flaw.value}
         if self.asked:
-            del plain["asked"]
-        return plain
+            del plain_values["asked"]
+        return plain_values
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> Self:
+    def read(cls, plain_values: Mapping[str, Any]) -> Self:
         """From what `plain` gave; what else stands there is passed over."""
-        given = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        return cls(**{**given, "flaw": Flaw(value["flaw"])})
+        field_values = {
+            field_name: plain_values[field_name]
+            for field_name in cls.__dataclass_fields__
+            if field_name in plain_values
+        }
+        return cls(**{**field_values, "flaw": Flaw(plain_values["flaw"])})
 
 
 @dataclass(frozen=True)
-class Claim:
+class FlawConfirmation:
     """Whether a planted flaw is really there; None where nobody could say."""
 
     there: bool | None

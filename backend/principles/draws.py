@@ -4,72 +4,97 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from backend.principles.labels import Label
-from backend.text import digest, squeeze
+from backend.principles.labels import GameLabel
+from backend.text import digest, strip_white_space
 from backend.vocabulary import Flaw
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Task:
+class FlawTask:
     """A request for which the Generator shall plant a flaw of one kind."""
 
     prompt: str
     flaw: Flaw
 
 
-def labelled(labels: Sequence[Label], seed: int, number: int, size: int) -> list[Label]:
+def draw_labels(
+    label_pool: Sequence[GameLabel], random_seed: int, round_number: int, label_count: int
+) -> list[GameLabel]:
     """The minibatch of labels of round `number` (from 1): half good, half bad where there are as many.
 
     Every label has its turn before one comes twice.
     """
-    half = size // 2
-    kinds = [[one for one in labels if one.good is good] for good in (True, False)]
+    bad_count = label_count // 2
+    labels_by_kind = [[candidate for candidate in label_pool if candidate.good is is_good] for is_good in (True, False)]
     return [
         label
-        for kind, count in zip(kinds, (size - half, half), strict=True)
-        for label in _turn(kind, seed, number, count)
+        for kind_labels, kind_count in zip(labels_by_kind, (label_count - bad_count, bad_count), strict=True)
+        for label in _labels_in_turn(kind_labels, random_seed, round_number, kind_count)
     ]
 
 
-def others(
-    labels: Sequence[Label], seed: int, number: int, size: int, without: Sequence[Label]
-) -> list[Label]:
+def draw_other_labels(
+    label_pool: Sequence[GameLabel],
+    random_seed: int,
+    round_number: int,
+    label_count: int,
+    excluded_labels: Sequence[GameLabel],
+) -> list[GameLabel]:
     """Half good, half bad labels that are not among `without`, for round `number`."""
-    seen = {one.id for one in without}
-    left = sorted(
-        (one for one in labels if one.id not in seen),
-        key=lambda one: digest("other", str(seed), str(number), one.prompt, one.greeting),
+    excluded_ids = {candidate.id for candidate in excluded_labels}
+    remaining = sorted(
+        (candidate for candidate in label_pool if candidate.id not in excluded_ids),
+        key=lambda candidate: digest(
+            "other", str(random_seed), str(round_number), candidate.prompt, candidate.greeting
+        ),
     )
-    kinds = [[one for one in left if one.good is good] for good in (True, False)]
+    labels_by_kind = [[candidate for candidate in remaining if candidate.good is is_good] for is_good in (True, False)]
     return [
-        one for kind, count in zip(kinds, (size - size // 2, size // 2), strict=True) for one in kind[:count]
+        candidate
+        for kind_labels, kind_count in zip(
+            labels_by_kind, (label_count - label_count // 2, label_count // 2), strict=True
+        )
+        for candidate in kind_labels[:kind_count]
     ]
 
 
-def tasks(labels: Sequence[Label], seed: int, number: int, size: int, salt: str) -> list[Task]:
+def draw_tasks(
+    label_pool: Sequence[GameLabel], random_seed: int, round_number: int, task_count: int, hash_salt: str
+) -> list[FlawTask]:
     """Requests of played labels, each with a kind of flaw; the kinds take turns."""
-    prompts = sorted({squeeze(one.prompt): one.prompt for one in labels}.values())
-    chosen = sorted(prompts, key=lambda prompt: digest(salt, str(seed), str(number), prompt))[:size]
-    kinds = sorted(Flaw, key=lambda flaw: digest(salt, str(seed), flaw))
-    first = (number - 1) * size
-    return [Task(prompt, kinds[(first + place) % len(kinds)]) for place, prompt in enumerate(chosen)]
+    prompt_texts = sorted({strip_white_space(label.prompt): label.prompt for label in label_pool}.values())
+    chosen_prompts = sorted(
+        prompt_texts,
+        key=lambda prompt_text: digest(hash_salt, str(random_seed), str(round_number), prompt_text),
+    )[:task_count]
+    flaw_kinds = sorted(Flaw, key=lambda flaw: digest(hash_salt, str(random_seed), flaw))
+    first_index = (round_number - 1) * task_count
+    return [
+        FlawTask(prompt_text, flaw_kinds[(first_index + task_index) % len(flaw_kinds)])
+        for task_index, prompt_text in enumerate(chosen_prompts)
+    ]
 
 
-def _turn(labels: Sequence[Label], seed: int, number: int, count: int) -> list[Label]:
-    if not labels:
+def _labels_in_turn(
+    label_pool: Sequence[GameLabel], random_seed: int, round_number: int, draw_count: int
+) -> list[GameLabel]:
+    if not label_pool:
         return []
-    drawn: dict[int, Label] = {}
-    epochs: dict[int, list[Label]] = {}
-    for place in range((number - 1) * count, number * count):
-        epoch, within = divmod(place, len(labels))
-        if epoch not in epochs:
-            epochs[epoch] = _shuffled(labels, seed, epoch)
-        label = epochs[epoch][within]
-        drawn[label.id] = label
-    return list(drawn.values())
+    drawn_labels: dict[int, GameLabel] = {}
+    shuffled_epochs: dict[int, list[GameLabel]] = {}
+    for draw_index in range((round_number - 1) * draw_count, round_number * draw_count):
+        epoch_index, epoch_offset = divmod(draw_index, len(label_pool))
+        if epoch_index not in shuffled_epochs:
+            shuffled_epochs[epoch_index] = _shuffle_labels(label_pool, random_seed, epoch_index)
+        drawn_label = shuffled_epochs[epoch_index][epoch_offset]
+        drawn_labels[drawn_label.id] = drawn_label
+    return list(drawn_labels.values())
 
 
-def _shuffled(labels: Sequence[Label], seed: int, epoch: int) -> list[Label]:
-    return sorted(labels, key=lambda one: digest("turn", str(seed), str(epoch), one.prompt, one.greeting))
+def _shuffle_labels(label_pool: Sequence[GameLabel], random_seed: int, epoch_index: int) -> list[GameLabel]:
+    return sorted(
+        label_pool,
+        key=lambda one: digest("turn", str(random_seed), str(epoch_index), one.prompt, one.greeting),
+    )

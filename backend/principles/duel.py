@@ -2,81 +2,105 @@
 
 from dataclasses import asdict
 
-from backend.agreement.paired import Paired, sign_flip
+from backend.agreement.paired import PairedTest, sign_flip_test
 from backend.principles import draws
-from backend.principles.adversary import Kept, attack, confirm
-from backend.principles.book import Data, Version
-from backend.principles.cases import Claim
+from backend.principles.adversary import StepResult, attack_detector, confirm_flaws
+from backend.principles.book import RulesVersion, StepData
+from backend.principles.cases import FlawConfirmation
 from backend.principles.gate import Ruling
 from backend.principles.proposals import Proposal
-from backend.principles.table import Table
-from backend.principles.vocabulary import Phase, Role, Why
+from backend.principles.table import GameRun
+from backend.principles.vocabulary import DecisionReason, GamePhase, Role
 
 
-async def decide(table: Table, number: int, proposal: Proposal) -> bool:
+async def decide_duel(game_run: GameRun, round_number: int, proposal: Proposal) -> bool:
     """Whether the proposed S_G is in. A duel costs no look at the gate: labels play no part in it."""
-    new, old = proposal.version, table.standing.generator
+    challenger, defender = proposal.version, game_run.search_state.generator
     accepted = False
-    duel = await table.once(number, Phase.DUEL, lambda: _fight(table, number, proposal, old))
-    if duel["cases"]:
-        claims = await confirm(table, number, Phase.DUEL, Phase.DUEL_CONFIRM, duel["cases"])
-        ruled = await table.once(number, Phase.GATE_G, lambda: _rule(table, new, duel["cases"], claims))
-        accepted = ruled["accepted"]
+    duel_data = await game_run.run_step(
+        round_number, GamePhase.DUEL, lambda: _duel_step(game_run, round_number, proposal, defender)
+    )
+    if duel_data["cases"]:
+        confirmations = await confirm_flaws(
+            game_run, round_number, GamePhase.DUEL, GamePhase.DUEL_CONFIRM, duel_data["cases"]
+        )
+        ruling_data = await game_run.run_step(
+            round_number,
+            GamePhase.GATE_G,
+            lambda: _ruling_step(game_run, challenger, duel_data["cases"], confirmations),
+        )
+        accepted = ruling_data["accepted"]
         if accepted:
-            table.standing.generator = new
-        table.standing.settle(Role.GENERATOR, new.rules, accepted=accepted)
+            game_run.search_state.generator = challenger
+        game_run.search_state.remember_result(Role.GENERATOR, challenger.rules, accepted=accepted)
     return accepted
 
 
-async def _fight(table: Table, number: int, proposal: Proposal, old: Version) -> Kept:
+async def _duel_step(game_run: GameRun, round_number: int, proposal: Proposal, defender: RulesVersion) -> StepResult:
     """Cases of the old S_G first, then the new one's on the same requests in the same order."""
     if proposal.refused is not None:
         ruling = Ruling(False, proposal.refused, {})
-        return {"cases": []}, None, (table.outcome(proposal.version.id, ruling),)
-    settings = table.settings
-    tasks = draws.tasks(table.deal.play, settings.seed, number, settings.duels, "duel")
-    variant = table.variant(number, Phase.DUEL)
-    before = await attack(table, tasks, old.rules, variant)
-    after = await attack(table, tasks, proposal.version.rules, variant)
-    return {"cases": [*before, *after], "old": old.id, "new": proposal.version.id}, None, ()
+        return {"cases": []}, None, (game_run.version_outcome(proposal.version.id, ruling),)
+    settings = game_run.settings
+    flaw_tasks = draws.draw_tasks(game_run.partitions.play, settings.seed, round_number, settings.duels, "duel")
+    variant = game_run.variant(round_number, GamePhase.DUEL)
+    defender_cases = await attack_detector(game_run, flaw_tasks, defender.rules, variant)
+    challenger_cases = await attack_detector(game_run, flaw_tasks, proposal.version.rules, variant)
+    return (
+        {"cases": [*defender_cases, *challenger_cases], "old": defender.id, "new": proposal.version.id},
+        None,
+        (),
+    )
 
 
-async def _rule(table: Table, new: Version, cases: list[Data], claims: list[Claim]) -> Kept:
-    won = [_won(case, claim) for case, claim in zip(cases, claims, strict=True)]
-    half = len(won) // 2
-    result = _compare(won[:half], won[half:])
-    level = table.settings.each_alpha
-    facts = {
-        **asdict(result),
-        "level": level,
-        "before": sum(one is True for one in won[:half]),
-        "after": sum(one is True for one in won[half:]),
+async def _ruling_step(
+    game_run: GameRun,
+    challenger: RulesVersion,
+    duel_cases: list[StepData],
+    confirmations: list[FlawConfirmation],
+) -> StepResult:
+    fooling_results = [
+        _fooled_detector(duel_case, confirmation)
+        for duel_case, confirmation in zip(duel_cases, confirmations, strict=True)
+    ]
+    half_count = len(fooling_results) // 2
+    paired_test = _compare_wins(fooling_results[:half_count], fooling_results[half_count:])
+    significance_level = game_run.settings.alpha_per_round
+    ruling_facts = {
+        **asdict(paired_test),
+        "level": significance_level,
+        "before": sum(was_fooled is True for was_fooled in fooling_results[:half_count]),
+        "after": sum(was_fooled is True for was_fooled in fooling_results[half_count:]),
     }
-    better = result.gain > 0 and result.p <= level
-    ruling = Ruling(better, Why.BETTER if better else Why.NOT_FOOLING, facts)
-    data = {"accepted": better, "why": ruling.why.value, "facts": facts}
-    return data, None, (table.outcome(new.id, ruling),)
+    is_better = paired_test.gain > 0 and paired_test.p <= significance_level
+    ruling = Ruling(is_better, DecisionReason.BETTER if is_better else DecisionReason.NOT_FOOLING, ruling_facts)
+    step_data = {"accepted": is_better, "why": ruling.why.value, "facts": ruling_facts}
+    return step_data, None, (game_run.version_outcome(challenger.id, ruling),)
 
 
-def _won(case: Data, claim: Claim) -> bool | None:
+def _fooled_detector(duel_case: StepData, confirmation: FlawConfirmation) -> bool | None:
     """Whether the Detector was fooled by a flaw that is there; None where that cannot be told.
 
     A Generator that refuses or returns the request fools nobody.
     """
-    if case["fault"]:
+    if duel_case["fault"]:
         return False
-    if case["value"] is None or (case["value"] == 1 and claim.there is None):
+    if duel_case["value"] is None or (duel_case["value"] == 1 and confirmation.there is None):
         return None
-    return case["value"] == 1 and claim.there is True
+    return duel_case["value"] == 1 and confirmation.there is True
 
 
-def _compare(before: list[bool | None], after: list[bool | None]) -> Paired:
-    both = [(old, new) for old, new in zip(before, after, strict=True) if old is not None and new is not None]
-    change = [int(new) - int(old) for old, new in both]
-    return Paired(
-        n=len(both),
-        unscored=len(before) - len(both),
-        fixed=change.count(1),
-        broken=change.count(-1),
-        p=sign_flip(change),
+def _compare_wins(defender_wins: list[bool | None], challenger_wins: list[bool | None]) -> PairedTest:
+    scored_pairs = [
+        (defender_won, challenger_won)
+        for defender_won, challenger_won in zip(defender_wins, challenger_wins, strict=True)
+        if defender_won is not None and challenger_won is not None
+    ]
+    differences = [int(challenger_won) - int(defender_won) for defender_won, challenger_won in scored_pairs]
+    return PairedTest(
+        n=len(scored_pairs),
+        unscored=len(defender_wins) - len(scored_pairs),
+        fixed=differences.count(1),
+        broken=differences.count(-1),
+        p=sign_flip_test(differences),
     )

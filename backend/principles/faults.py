@@ -1,10 +1,10 @@
 """What is wrong with a greeting that the Generator handed in, before anybody judges it."""
 
-from backend.writing.checks import fault_of
+from backend.writing.checks import find_fault
 from backend.writing.faults import Fault
-from backend.writing.wish import read_wish
+from backend.writing.wish import parse_request
 
-UNREADABLE = "unreadable"
+UNREADABLE_REPLY = "unreadable"
 NOTHING_TO_JUDGE = frozenset(
     {
         Fault.EMPTY,
@@ -20,7 +20,7 @@ NOTHING_TO_JUDGE = frozenset(
 """The other faults (a wrong length, say) may be the very flaw that was to be planted."""
 
 
-def no_greeting(prompt: str, text: str) -> Fault | None:
+def unjudgeable_fault(prompt_text: str, greeting_text: str) -> Fault | None:
     """Why the text is no greeting that could be judged; None where it is one."""
-    found = fault_of(read_wish(prompt), text)
-    return found if found in NOTHING_TO_JUDGE else None
+    greeting_fault = find_fault(parse_request(prompt_text), greeting_text)
+    return greeting_fault if greeting_fault in NOTHING_TO_JUDGE else None

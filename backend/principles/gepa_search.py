@@ -9,76 +9,99 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from backend.judges.base import Draft
+from backend.judges.base import Judgment
 from backend.principles import draws
-from backend.principles.adversary import Kept, Minibatch
-from backend.principles.agents import Proposed
-from backend.principles.book import Data, New, Version
+from backend.principles.adversary import Minibatch, StepResult
+from backend.principles.agents import ProposedRules
+from backend.principles.book import NewVersion, RulesVersion, StepData
 from backend.principles.cases import Advice
-from backend.principles.labels import Label
-from backend.principles.proposals import Proposal, proposal_in
-from backend.principles.rules import RuleSet, draft
-from backend.principles.table import Table, sample_of
-from backend.principles.vocabulary import Phase, Proposer, Role
+from backend.principles.labels import GameLabel
+from backend.principles.proposals import Proposal, read_proposal
+from backend.principles.rules import RuleSet, draft_rules
+from backend.principles.table import GameRun, label_sample
+from backend.principles.vocabulary import GamePhase, Proposer, Role
 
-T = TypeVar("T")
-NAME = Role.DETECTOR.value
-UNSCORED = 0.5
+ResultT = TypeVar("ResultT")
+COMPONENT_NAME = Role.DETECTOR.value
+UNSCORED_CREDIT = 0.5
 """What an unscored label is worth to GEPA, which needs a number: neither right nor wrong."""
 
 
 class GepaSearch:
     """One short GEPA run a round, from the present S_D."""
 
-    async def search(self, table: Table, number: int) -> tuple[Proposal | None, Minibatch]:
+    async def search(self, game_run: GameRun, round_number: int) -> tuple[Proposal | None, Minibatch]:
         """GEPA's best candidate, None where that is the present S_D."""
-        chosen = draws.labelled(table.deal.play, table.settings.seed, number, 2 * table.settings.gepa_labels)
-        train, choose = chosen[::2], chosen[1::2]
-        kept = await table.once(number, Phase.PROPOSE_D, lambda: _search(table, number, train, choose))
-        minibatch = Minibatch(tuple(map(sample_of, choose)), tuple(choose), kept["before"], {})
-        return proposal_in(table, Role.DETECTOR, kept), minibatch
+        drawn_labels = draws.draw_labels(
+            game_run.partitions.play, game_run.settings.seed, round_number, 2 * game_run.settings.gepa_labels
+        )
+        train_labels, choice_labels = drawn_labels[::2], drawn_labels[1::2]
+        step_data = await game_run.run_step(
+            round_number,
+            GamePhase.PROPOSE_D,
+            lambda: _search_step(game_run, round_number, train_labels, choice_labels),
+        )
+        minibatch = Minibatch(tuple(map(label_sample, choice_labels)), tuple(choice_labels), step_data["before"], {})
+        return read_proposal(game_run, Role.DETECTOR, step_data), minibatch
 
 
-async def _search(table: Table, number: int, train: Sequence[Label], choose: Sequence[Label]) -> Kept:
-    parent = table.standing.detector
-    before = await table.read(parent.rules, choose)
-    adapter = RulesAdapter(table, parent.rules, asyncio.get_running_loop(), number)
-    found = await asyncio.to_thread(_optimised, adapter, table, number, train, choose)
-    return _kept(parent, adapter, found, before)
+async def _search_step(
+    game_run: GameRun,
+    round_number: int,
+    train_labels: Sequence[GameLabel],
+    choice_labels: Sequence[GameLabel],
+) -> StepResult:
+    parent_version = game_run.search_state.detector
+    parent_values = await game_run.detector_values(parent_version.rules, choice_labels)
+    rules_adapter = RulesAdapter(game_run, parent_version.rules, asyncio.get_running_loop(), round_number)
+    gepa_result = await asyncio.to_thread(_run_gepa, rules_adapter, game_run, round_number, train_labels, choice_labels)
+    return _proposal_step(parent_version, rules_adapter, gepa_result, parent_values)
 
 
-def _optimised(
-    adapter: "RulesAdapter", table: Table, number: int, train: Sequence[Label], choose: Sequence[Label]
+def _run_gepa(
+    rules_adapter: "RulesAdapter",
+    game_run: GameRun,
+    round_number: int,
+    train_labels: Sequence[GameLabel],
+    choice_labels: Sequence[GameLabel],
 ) -> Any:
     from gepa.api import optimize  # a slow import, needed for this search alone
 
-    settings = table.settings
+    settings = game_run.settings
     return optimize(
-        seed_candidate={NAME: _text(adapter.first)},
-        trainset=list(train),
-        valset=list(choose),
-        adapter=cast(Any, adapter),
+        seed_candidate={COMPONENT_NAME: _rules_text(rules_adapter.first_rules)},
+        trainset=list(train_labels),
+        valset=list(choice_labels),
+        adapter=cast(Any, rules_adapter),
         reflection_minibatch_size=settings.labelled,
         max_metric_calls=settings.gepa_calls,
         cache_evaluation=True,
-        logger=_Quiet(),
-        seed=settings.seed + number,
+        logger=_SilentLogger(),
+        seed=settings.seed + round_number,
     )
 
 
-def _kept(parent: Version, adapter: "RulesAdapter", found: Any, before: Sequence[float | None]) -> Kept:
-    data: Data = {
-        "before": list(before),
-        "candidates": len(found.candidates),
-        "scores": [float(score) for score in found.val_aggregate_scores],
-        "metric_calls": found.total_metric_calls,
+def _proposal_step(
+    parent_version: RulesVersion,
+    rules_adapter: "RulesAdapter",
+    gepa_result: Any,
+    parent_values: Sequence[float | None],
+) -> StepResult:
+    step_data: StepData = {
+        "before": list(parent_values),
+        "candidates": len(gepa_result.candidates),
+        "scores": [float(candidate_score) for candidate_score in gepa_result.val_aggregate_scores],
+        "metric_calls": gepa_result.total_metric_calls,
     }
-    best: RuleSet = adapter.rules_of(found.best_candidate)
-    if best.hash == parent.rules.hash:
-        return {**data, "version": None}, None, ()
-    advice = [[one.source, one.text] for one in adapter.advice.get(best.hash, ())]
-    data |= {"rules": best.plain(), "refused": None, "advice": advice}
-    return data, New(best, parent.id, Proposer.GEPA), ()
+    best_rules: RuleSet = rules_adapter.rules_of(gepa_result.best_candidate)
+    if best_rules.hash == parent_version.rules.hash:
+        return {**step_data, "version": None}, None, ()
+    plain_advice = [
+        [advice_piece.source, advice_piece.text]
+        for advice_piece in rules_adapter.advice_by_hash.get(best_rules.hash, ())
+    ]
+    step_data |= {"rules": best_rules.plain(), "refused": None, "advice": plain_advice}
+    return step_data, NewVersion(best_rules, parent_version.id, Proposer.GEPA), ()
 
 
 @dataclass
@@ -88,42 +111,46 @@ class RulesAdapter:
     `made` holds every set of rules by the text that GEPA carries, `advice` what each was made from.
     """
 
-    table: Table
-    first: RuleSet
-    loop: asyncio.AbstractEventLoop
-    number: int
-    made: dict[str, RuleSet] = field(default_factory=dict)
-    advice: dict[str, tuple[Advice, ...]] = field(default_factory=dict)
+    game_run: GameRun
+    first_rules: RuleSet
+    event_loop: asyncio.AbstractEventLoop
+    round_number: int
+    rules_by_text: dict[str, RuleSet] = field(default_factory=dict)
+    advice_by_hash: dict[str, tuple[Advice, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.made[_text(self.first)] = self.first
+        self.rules_by_text[_rules_text(self.first_rules)] = self.first_rules
 
     def rules_of(self, candidate: Mapping[str, str]) -> RuleSet:
         """The rules that a candidate stands for."""
-        return self.made[candidate[NAME]]
+        return self.rules_by_text[candidate[COMPONENT_NAME]]
 
-    def evaluate(self, batch: list[Label], candidate: dict[str, str], capture_traces: bool = False) -> Any:
+    def evaluate(self, batch: list[GameLabel], candidate: dict[str, str], capture_traces: bool = False) -> Any:
         """1 for each label that the Detector gets right, 0 for a wrong one."""
         from gepa.core.adapter import EvaluationBatch
 
-        rules = self.rules_of(candidate)
-        drafts = self._await(self.table.detect(rules, list(map(sample_of, batch))))
-        scores = [_score(label, said) for label, said in zip(batch, drafts, strict=True)]
-        traces = list(zip(batch, drafts, strict=True)) if capture_traces else None
-        return EvaluationBatch(outputs=drafts, scores=scores, trajectories=traces)
+        rule_set = self.rules_of(candidate)
+        judgments = self._await_result(self.game_run.detector_judgments(rule_set, list(map(label_sample, batch))))
+        scores = [_label_score(label, judgment) for label, judgment in zip(batch, judgments, strict=True)]
+        trajectories = list(zip(batch, judgments, strict=True)) if capture_traces else None
+        return EvaluationBatch(outputs=judgments, scores=scores, trajectories=trajectories)
 
     def make_reflective_dataset(
         self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]
     ) -> dict[str, list[dict[str, Any]]]:
         """The labels that the candidate got wrong, each with the Reflector's advice."""
-        wrong = [pair for pair in eval_batch.trajectories or () if _score(*pair) == 0]
-        told = self._await(self.table.agents.reflect(wrong, self.rules_of(candidate))) if wrong else []
-        records = [
-            {"source": f"g{label.id}", "Feedback": advice}
-            for (label, _), advice in zip(wrong, told, strict=True)
-            if advice
+        wrong_pairs = [trajectory for trajectory in eval_batch.trajectories or () if _label_score(*trajectory) == 0]
+        advice_texts = (
+            self._await_result(self.game_run.agents.reflect(wrong_pairs, self.rules_of(candidate)))
+            if wrong_pairs
+            else []
+        )
+        feedback_records = [
+            {"source": f"g{label.id}", "Feedback": advice_text}
+            for (label, _), advice_text in zip(wrong_pairs, advice_texts, strict=True)
+            if advice_text
         ]
-        return dict.fromkeys(components_to_update, records)
+        return dict.fromkeys(components_to_update, feedback_records)
 
     def propose_new_texts(
         self,
@@ -132,40 +159,48 @@ class RulesAdapter:
         components_to_update: list[str],
     ) -> dict[str, str]:
         """The optimiser's new rules; the old ones where it gave none that can be tried."""
-        return {name: self._proposed(candidate, reflective_dataset[name]) for name in components_to_update}
+        return {
+            component_name: self._proposed_text(candidate, reflective_dataset[component_name])
+            for component_name in components_to_update
+        }
 
-    def _proposed(self, candidate: dict[str, str], records: Sequence[Mapping[str, Any]]) -> str:
-        parent = self.rules_of(candidate)
-        advice = tuple(Advice(one["Feedback"], one["source"]) for one in records)
-        if not advice:
-            return candidate[NAME]
-        variant = f"{self.table.variant(self.number, Phase.PROPOSE_D)}-gepa"
-        said: Proposed = self._await(
-            self.table.agents.optimise(parent, [one.text for one in advice], [], variant)
+    def _proposed_text(self, candidate: dict[str, str], feedback_records: Sequence[Mapping[str, Any]]) -> str:
+        parent_rules = self.rules_of(candidate)
+        advice_pieces = tuple(Advice(entry["Feedback"], entry["source"]) for entry in feedback_records)
+        if not advice_pieces:
+            return candidate[COMPONENT_NAME]
+        call_variant = f"{self.game_run.variant(self.round_number, GamePhase.PROPOSE_D)}-gepa"
+        proposed_rules: ProposedRules = self._await_result(
+            self.game_run.agents.optimise(parent_rules, [entry.text for entry in advice_pieces], [], call_variant)
         )
-        evidence = [[advice[one].source for one in numbers] for numbers in said.evidence]
-        made = draft(parent, said.rules, evidence)
-        if made.refused is not None:
-            return candidate[NAME]
-        text = _text(made.rules)
-        self.made.setdefault(text, made.rules)
-        self.advice[made.rules.hash] = (*self.advice.get(parent.hash, ()), *advice)
-        return text
+        evidence = [
+            [advice_pieces[entry].source for entry in cited_indices] for cited_indices in proposed_rules.evidence
+        ]
+        rules_draft = draft_rules(parent_rules, proposed_rules.rules, evidence)
+        if rules_draft.refused is not None:
+            return candidate[COMPONENT_NAME]
+        rules_text = _rules_text(rules_draft.rules)
+        self.rules_by_text.setdefault(rules_text, rules_draft.rules)
+        self.advice_by_hash[rules_draft.rules.hash] = (
+            *self.advice_by_hash.get(parent_rules.hash, ()),
+            *advice_pieces,
+        )
+        return rules_text
 
-    def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+    def _await_result(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.event_loop).result()
 
 
-class _Quiet:
+class _SilentLogger:
     """GEPA's log goes nowhere: the step keeps what matters of it."""
 
     def log(self, message: str) -> None:
         """Nothing."""
 
 
-def _text(rules: RuleSet) -> str:
-    return "\n".join(rules.texts)
+def _rules_text(rule_set: RuleSet) -> str:
+    return "\n".join(rule_set.texts)
 
 
-def _score(label: Label, said: Draft) -> float:
-    return UNSCORED if said.value is None else float((said.value == 1) == label.good)
+def _label_score(label: GameLabel, judgment: Judgment) -> float:
+    return UNSCORED_CREDIT if judgment.value is None else float((judgment.value == 1) == label.good)

@@ -9,78 +9,114 @@ import numpy as np
 from backend.agreement.board import JudgeRow, judge_row
 from backend.agreement.figures import Figure
 from backend.principles import draws, gate
-from backend.principles.adversary import Kept
-from backend.principles.book import Outcome
+from backend.principles.adversary import StepResult
+from backend.principles.book import VersionOutcome
 from backend.principles.gate import Ruling
-from backend.principles.labels import Label
-from backend.principles.proposals import Proposal, kept_proposal, proposal_in
-from backend.principles.table import Table
-from backend.principles.vocabulary import Phase, Proposer, Role, Why
-from backend.text import length
+from backend.principles.labels import GameLabel
+from backend.principles.proposals import Proposal, proposal_step, read_proposal
+from backend.principles.table import GameRun
+from backend.principles.vocabulary import DecisionReason, GamePhase, Proposer, Role
+from backend.text import count_characters
 from backend.vocabulary import Scale
 
-FIGURES = ("accuracy", "kappa", "ac1", "auc", "matched_auc")
-EXAMPLES = 16
-START, REWRITE, BEST, LENGTH = "start", "rewrite", "best", "length"
+FIGURE_NAMES = ("accuracy", "kappa", "ac1", "auc", "matched_auc")
+EXAMPLE_COUNT = 16
+START_ROW, REWRITE_ROW, BEST_ROW, LENGTH_ROW = "start", "rewrite", "best", "length"
 
 
-async def report(table: Table) -> None:
+async def report_locked_set(game_run: GameRun) -> None:
     """The last two phases: the one-shot rewriting, and the readings of the locked set."""
-    rewritten = await _rewritten(table) if table.settings.rewrite else None
-    await table.once(0, Phase.LOCKED, lambda: _open(table, rewritten))
+    rewrite_proposal = await _rewrite_baseline(game_run) if game_run.settings.rewrite else None
+    await game_run.run_step(0, GamePhase.LOCKED, lambda: _locked_step(game_run, rewrite_proposal))
 
 
-async def _rewritten(table: Table) -> Proposal:
+async def _rewrite_baseline(game_run: GameRun) -> Proposal:
     """One rewriting of the first S_D from labelled examples, never gated: what the game must beat."""
-    settings = table.settings
+    settings = game_run.settings
 
-    async def ask() -> Kept:
-        examples = draws.labelled(table.deal.play, settings.seed, 1, EXAMPLES)
-        said = await table.agents.rewrite(table.first.rules, examples, table.variant(0, Phase.REWRITE))
-        return kept_proposal(table.first, said, (), Proposer.REWRITE)
+    async def ask_rewrite() -> StepResult:
+        examples = draws.draw_labels(game_run.partitions.play, settings.seed, 1, EXAMPLE_COUNT)
+        proposed_rules = await game_run.agents.rewrite(
+            game_run.first_version.rules, examples, game_run.variant(0, GamePhase.REWRITE)
+        )
+        return proposal_step(game_run.first_version, proposed_rules, (), Proposer.REWRITE)
 
-    found = proposal_in(table, Role.DETECTOR, await table.once(0, Phase.REWRITE, ask))
-    assert found is not None
-    return found
-
-
-async def _open(table: Table, rewritten: Proposal | None) -> Kept:
-    labels, standing = table.deal.locked, table.standing
-    rows = {START: await table.read(table.first.rules, labels)}
-    outcomes: tuple[Outcome, ...] = ()
-    if rewritten is not None:
-        why = Why.BASELINE if rewritten.refused in (None, Why.SEEN) else rewritten.refused
-        outcomes = (table.outcome(rewritten.version.id, Ruling(False, why, {})),)
-        if why is Why.BASELINE:
-            rows[REWRITE] = await table.read(rewritten.version.rules, labels)
-    same = standing.best.id == table.first.id
-    rows[BEST] = rows[START] if same else await table.read(standing.best.rules, labels)
-    told = [row_of(name, labels, values) for name, values in rows.items()]
-    told.append(row_of(LENGTH, labels, [float(length(one.greeting)) for one in labels], Scale.SCORE))
-    change = gate.compare(labels, rows[START], rows[BEST])
-    data = {"rows": told, "best": standing.best.id, "values": rows, "change": asdict(change)}
-    return data, None, outcomes
-
-
-def row_of(name: str, labels: Sequence[Label], values: gate.Values, scale: Scale = Scale.BINARY) -> Any:
-    row = judge_row(
-        name,
-        "",
-        np.array([float(one.good) for one in labels]),
-        gate.floats(values),
-        np.array([one.group for one in labels]),
-        np.array([float(length(one.greeting)) for one in labels]),
-        scale,
-        paired=False,
-        seed=1,
+    rewrite_proposal = read_proposal(
+        game_run, Role.DETECTOR, await game_run.run_step(0, GamePhase.REWRITE, ask_rewrite)
     )
-    return {"name": name, "n": row.n, "unscored": row.unscored, **_figures(row)}
+    assert rewrite_proposal is not None
+    return rewrite_proposal
 
 
-def _figures(row: JudgeRow) -> dict[str, Any]:
-    return {name: _plain(getattr(row, name)) for name in FIGURES}
+async def _locked_step(game_run: GameRun, rewrite_proposal: Proposal | None) -> StepResult:
+    locked_labels, search_state = game_run.partitions.locked, game_run.search_state
+    values_by_row = {START_ROW: await game_run.detector_values(game_run.first_version.rules, locked_labels)}
+    outcomes: tuple[VersionOutcome, ...] = ()
+    if rewrite_proposal is not None:
+        decision_reason = (
+            DecisionReason.BASELINE
+            if rewrite_proposal.refused in (None, DecisionReason.SEEN)
+            else rewrite_proposal.refused
+        )
+        outcomes = (game_run.version_outcome(rewrite_proposal.version.id, Ruling(False, decision_reason, {})),)
+        if decision_reason is DecisionReason.BASELINE:
+            values_by_row[REWRITE_ROW] = await game_run.detector_values(rewrite_proposal.version.rules, locked_labels)
+    best_is_first = search_state.best.id == game_run.first_version.id
+    values_by_row[BEST_ROW] = (
+        values_by_row[START_ROW]
+        if best_is_first
+        else await game_run.detector_values(search_state.best.rules, locked_labels)
+    )
+    report_rows = [
+        locked_row(row_name, locked_labels, verdict_values) for row_name, verdict_values in values_by_row.items()
+    ]
+    report_rows.append(
+        locked_row(
+            LENGTH_ROW,
+            locked_labels,
+            [float(count_characters(label.greeting)) for label in locked_labels],
+            Scale.SCORE,
+        )
+    )
+    paired_test = gate.compare_values(locked_labels, values_by_row[START_ROW], values_by_row[BEST_ROW])
+    step_data = {
+        "rows": report_rows,
+        "best": search_state.best.id,
+        "values": values_by_row,
+        "change": asdict(paired_test),
+    }
+    return step_data, None, outcomes
 
 
-def _plain(figure: Figure) -> dict[str, Any]:
-    why = [figure.why.en, figure.why.zh] if figure.why else None
-    return {"value": figure.value, "low": figure.low, "high": figure.high, "why": why, "n": figure.n}
+def locked_row(
+    row_name: str,
+    labels: Sequence[GameLabel],
+    verdict_values: gate.VerdictValues,
+    scale: Scale = Scale.BINARY,
+) -> Any:
+    figures_row = judge_row(
+        row_name,
+        "",
+        np.array([float(label.good) for label in labels]),
+        gate.as_floats(verdict_values),
+        np.array([label.group for label in labels]),
+        np.array([float(count_characters(label.greeting)) for label in labels]),
+        scale,
+        is_paired=False,
+        random_seed=1,
+    )
+    return {
+        "name": row_name,
+        "n": figures_row.n,
+        "unscored": figures_row.unscored,
+        **_plain_figures(figures_row),
+    }
+
+
+def _plain_figures(figures_row: JudgeRow) -> dict[str, Any]:
+    return {figure_name: _plain_figure(getattr(figures_row, figure_name)) for figure_name in FIGURE_NAMES}
+
+
+def _plain_figure(figure: Figure) -> dict[str, Any]:
+    explanation = [figure.why.en, figure.why.zh] if figure.why else None
+    return {"value": figure.value, "low": figure.low, "high": figure.high, "why": explanation, "n": figure.n}

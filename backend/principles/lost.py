@@ -3,29 +3,31 @@
 from collections.abc import Iterable
 
 from backend.errors import UserError
-from backend.llm.errors import RETRYABLE, Kind
+from backend.llm.errors import RETRYABLE_KINDS, LLMErrorKind
 
-TRANSPORT = RETRYABLE - {Kind.EMPTY}
+TRANSPORT_FAILURES = RETRYABLE_KINDS - {LLMErrorKind.EMPTY}
 """Failures that say nothing about the item."""
-BEARABLE, FEW = 0.10, 2
+MAX_FAILURE_SHARE, FEW_FAILURES = 0.10, 2
 
 
-class EndpointLost(UserError):
+class EndpointUnavailable(UserError):
     """The calls of a phase failed for the endpoint's sake."""
 
 
-def refuse_lost(failures: Iterable[str], who: str) -> None:
+def refuse_unavailable(failures: Iterable[str], agent_name: str) -> None:
     """Raise EndpointLost where more than a tenth of the calls (and more than two) failed, or all did.
 
     failures: per call the kind of its failure, "" where it has none. `who` names the agent.
     """
-    kinds = list(failures)
-    gone = [kind for kind in kinds if kind in TRANSPORT]
-    if gone and len(gone) > max(BEARABLE * len(kinds), min(FEW, len(kinds) - 1)):
-        share = f"{len(gone)} / {len(kinds)}"
-        raise EndpointLost(
-            f"{share} calls of the {who} failed ({gone[0]}): its endpoint seems to be gone. "
+    failure_kinds = list(failures)
+    transport_failures = [failure_kind for failure_kind in failure_kinds if failure_kind in TRANSPORT_FAILURES]
+    if transport_failures and len(transport_failures) > max(
+        MAX_FAILURE_SHARE * len(failure_kinds), min(FEW_FAILURES, len(failure_kinds) - 1)
+    ):
+        failed_share = f"{len(transport_failures)} / {len(failure_kinds)}"
+        raise EndpointUnavailable(
+            f"{failed_share} calls of the {agent_name} failed ({transport_failures[0]}): its endpoint seems to be gone. "
             "See to it and resume the run; nothing is lost.",
-            f"{who} 的调用失败了 {share} 次（{gone[0]}），端点可能已中断。"
+            f"{agent_name} 的调用失败了 {failed_share} 次（{transport_failures[0]}），端点可能已中断。"
             "处理好后继续运行即可，不会丢失结果。",
         )

@@ -9,108 +9,127 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from backend.judges.asking import Model, request, together
-from backend.judges.principles import numbered
-from backend.llm.ask import Answer
-from backend.llm.fields import Field, explanation, text
-from backend.principles.cases import Planted
-from backend.principles.draws import Task
-from backend.principles.faults import UNREADABLE, no_greeting
-from backend.principles.lost import refuse_lost
+from backend.judges.asking import JudgeModel, gather_all, untrusted_request
+from backend.judges.principles import numbered_rules
+from backend.llm.ask import StructuredAnswer
+from backend.llm.fields import FieldSpec, explanation_field, text_field
+from backend.principles.cases import PlantedFlaw
+from backend.principles.draws import FlawTask
+from backend.principles.faults import UNREADABLE_REPLY, unjudgeable_fault
+from backend.principles.lost import refuse_unavailable
 from backend.principles.prompts import prompt_file
 from backend.principles.rules import RuleSet
-from backend.principles.vocabulary import FLAWS, Agent
+from backend.principles.vocabulary import FLAW_DESCRIPTIONS, Agent
 from backend.text import digest
 from backend.writing.faults import Fault
-from backend.writing.tidy import clean
-from backend.writing.writer import BIGGEST_SEED, Sampling, Writer, Written
+from backend.writing.tidy import clean_greeting
+from backend.writing.writer import BIGGEST_SEED, GreetingWriter, SamplingSettings, WrittenGreeting
 
-WRITTEN: tuple[Field, ...] = (
-    text("greeting", "祝福语", "text", hint="祝福语全文"),
-    text("place", "片段", "span", hint="缺陷所在的原文片段，逐字照抄", required=False),
-    explanation(hint="为什么是缺陷，怎样才能看出来"),
+GENERATOR_FIELDS: tuple[FieldSpec, ...] = (
+    text_field("greeting", "祝福语", "text", hint="祝福语全文"),
+    text_field("place", "片段", "span", hint="缺陷所在的原文片段，逐字照抄", required=False),
+    explanation_field(hint="为什么是缺陷，怎样才能看出来"),
 )
-POLICY = Sampling(temperature=0.8, top_p=0.95, max_tokens=160)
+POLICY_SAMPLING = SamplingSettings(temperature=0.8, top_p=0.95, max_tokens=160)
 """The same for every policy, so that a replay asks the same whatever became of its files."""
 
 
-class Author(Protocol):
+class FlawGenerator(Protocol):
     """Writes a greeting for each task, in order; what came to nothing says why."""
 
-    async def write(self, tasks: Sequence[Task], rules: RuleSet, variant: str) -> list[Planted]:
+    async def write(self, flaw_tasks: Sequence[FlawTask], rule_set: RuleSet, variant: str) -> list[PlantedFlaw]:
         """Raises LLMError where it ends the run, EndpointLost where the endpoint is gone."""
 
 
 @dataclass(frozen=True)
-class Told:
+class InstructedGenerator:
     """A model that follows instructions: which flaw to plant, and how to hide it."""
 
-    model: Model
+    model: JudgeModel
 
-    async def write(self, tasks: Sequence[Task], rules: RuleSet, variant: str) -> list[Planted]:
+    async def write(self, flaw_tasks: Sequence[FlawTask], rule_set: RuleSet, variant: str) -> list[PlantedFlaw]:
         """All at once."""
-        answers = await together(
-            *(self._one(task, rules, f"{variant}-{place}") for place, task in enumerate(tasks))
+        model_answers = await gather_all(
+            *(
+                self._ask_model(flaw_task, rule_set, f"{variant}-{task_index}")
+                for task_index, flaw_task in enumerate(flaw_tasks)
+            )
         )
-        refuse_lost((answer.kind for answer in answers), Agent.GENERATOR)
-        return [_planted(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+        refuse_unavailable((model_answer.failure_kind for model_answer in model_answers), Agent.GENERATOR)
+        return [
+            _read_planted_flaw(flaw_task, model_answer)
+            for flaw_task, model_answer in zip(flaw_tasks, model_answers, strict=True)
+        ]
 
-    async def _one(self, task: Task, rules: RuleSet, variant: str) -> Answer:
-        message = self.model.message(
+    async def _ask_model(self, flaw_task: FlawTask, rule_set: RuleSet, variant: str) -> StructuredAnswer:
+        message = self.model.build_message(
             prompt_file("generator"),
-            principles=numbered(rules.texts),
-            prompt=request(task.prompt),
-            flaw=FLAWS[task.flaw],
+            principles=numbered_rules(rule_set.texts),
+            prompt=untrusted_request(flaw_task.prompt),
+            flaw=FLAW_DESCRIPTIONS[flaw_task.flaw],
         )
-        return await replace(self.model, variant=variant).ask(message, WRITTEN)
+        return await replace(self.model, variant=variant).ask_for_fields(message, GENERATOR_FIELDS)
 
 
 @dataclass(frozen=True)
-class Policy:
+class PolicyGenerator:
     """A trained policy, woken for each phase that needs it: in between it may have gone to rest."""
 
-    open: Callable[[], Awaitable[Writer]]
+    open_writer: Callable[[], Awaitable[GreetingWriter]]
 
     async def write(
         self,
-        tasks: Sequence[Task],
-        rules: RuleSet,  # noqa: ARG002 (S_G does not reach it)
+        flaw_tasks: Sequence[FlawTask],
+        rule_set: RuleSet,  # noqa: ARG002 (S_G does not reach it)
         variant: str,
-    ) -> list[Planted]:
+    ) -> list[PlantedFlaw]:
         """All at once. Raises UserError too where the policy cannot be woken."""
-        async with await self.open() as writer:
-            written = await together(
-                *(_drawn(writer, task, f"{variant}-{n}") for n, task in enumerate(tasks))
+        async with await self.open_writer() as policy_writer:
+            written_texts = await gather_all(
+                *(
+                    _sample_greeting(policy_writer, flaw_task, f"{variant}-{task_index}")
+                    for task_index, flaw_task in enumerate(flaw_tasks)
+                )
             )
-        refuse_lost((one.kind for one in written), Agent.GENERATOR)
-        return [_unasked(task, one) for task, one in zip(tasks, written, strict=True)]
+        refuse_unavailable((written_text.kind for written_text in written_texts), Agent.GENERATOR)
+        return [
+            _unprompted_flaw(flaw_task, written_text)
+            for flaw_task, written_text in zip(flaw_tasks, written_texts, strict=True)
+        ]
 
 
-async def _drawn(writer: Writer, task: Task, variant: str) -> Written:
-    seed = int(digest("policy", variant)[:8], 16) % BIGGEST_SEED
-    return (await writer.write(task.prompt, 1, replace(POLICY, seed=seed)))[0]
+async def _sample_greeting(policy_writer: GreetingWriter, flaw_task: FlawTask, variant: str) -> WrittenGreeting:
+    random_seed = int(digest("policy", variant)[:8], 16) % BIGGEST_SEED
+    return (await policy_writer.write(flaw_task.prompt, 1, replace(POLICY_SAMPLING, seed=random_seed)))[0]
 
 
-def _planted(task: Task, answer: Answer) -> Planted:
-    if answer.value is None:
-        refused = no_greeting(task.prompt, answer.raw) is Fault.REFUSED
-        why = answer.reason.zh if answer.reason else ""
-        return Planted(task.prompt, task.flaw, fault=Fault.REFUSED if refused else UNREADABLE, note=why)
-    said = answer.value
-    made, place = clean(said["greeting"]), said.get("place", "")
-    return Planted(
-        prompt=task.prompt,
-        flaw=task.flaw,
-        greeting=made,
-        place=place if place in made else "",
-        explanation=said.get("explanation", ""),
-        fault=no_greeting(task.prompt, made) or "",
+def _read_planted_flaw(flaw_task: FlawTask, model_answer: StructuredAnswer) -> PlantedFlaw:
+    if model_answer.field_values is None:
+        is_refusal = unjudgeable_fault(flaw_task.prompt, model_answer.raw_reply) is Fault.REFUSED
+        failure_reason = model_answer.failure_message.zh if model_answer.failure_message else ""
+        return PlantedFlaw(
+            flaw_task.prompt,
+            flaw_task.flaw,
+            fault=Fault.REFUSED if is_refusal else UNREADABLE_REPLY,
+            note=failure_reason,
+        )
+    reply_values = model_answer.field_values
+    greeting_text, flaw_span = clean_greeting(reply_values["greeting"]), reply_values.get("place", "")
+    return PlantedFlaw(
+        prompt=flaw_task.prompt,
+        flaw=flaw_task.flaw,
+        greeting=greeting_text,
+        place=flaw_span if flaw_span in greeting_text else "",
+        explanation=reply_values.get("explanation", ""),
+        fault=unjudgeable_fault(flaw_task.prompt, greeting_text) or "",
     )
 
 
-def _unasked(task: Task, written: Written) -> Planted:
-    if written.error is not None:
-        return Planted(task.prompt, task.flaw, fault=UNREADABLE, note=written.error.zh, asked=False)
-    made = clean(written.text)
-    fault = no_greeting(task.prompt, made) or ""
-    return Planted(task.prompt, task.flaw, greeting=made, fault=fault, asked=False)
+def _unprompted_flaw(flaw_task: FlawTask, written_text: WrittenGreeting) -> PlantedFlaw:
+    if written_text.error is not None:
+        return PlantedFlaw(
+            flaw_task.prompt, flaw_task.flaw, fault=UNREADABLE_REPLY, note=written_text.error.zh, asked=False
+        )
+    greeting_text = clean_greeting(written_text.text)
+    greeting_fault = unjudgeable_fault(flaw_task.prompt, greeting_text) or ""
+    return PlantedFlaw(flaw_task.prompt, flaw_task.flaw, greeting=greeting_text, fault=greeting_fault, asked=False)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from backend.errors import UserError
-from backend.principles.vocabulary import Confirm, Search
+from backend.principles.vocabulary import FlawConfirmer, SearchMethod
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class GameSettings:
     locked: int = 400
     alpha: float = 0.05
     seed: int = 1
-    search: Search = Search.GAME
-    confirm: Confirm = Confirm.JUDGE
+    search: SearchMethod = SearchMethod.GAME
+    confirm: FlawConfirmer = FlawConfirmer.JUDGE
     trim: int = 40
     gepa_labels: int = 40
     gepa_calls: int = 400
@@ -38,7 +38,7 @@ class GameSettings:
     rewrite: bool = True
 
     @property
-    def each_alpha(self) -> float:
+    def alpha_per_round(self) -> float:
         """The level of one look at the gate: a proposal a round, so the levels add up to alpha at most."""
         return self.alpha / self.rounds
 
@@ -47,23 +47,31 @@ class GameSettings:
         return asdict(self)
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Self:
+    def read(cls, plain_values: Mapping[str, Any]) -> Self:
         """From plain values, defaults where none are given. Raises UserError for one that cannot be."""
-        known = {field.name: given[field.name] for field in fields(cls) if given.get(field.name) is not None}
-        for name, (low, high) in _BOUNDS.items():
-            value = known.get(name, low)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise _outside(name, low, high)
-        alpha = known.get("alpha", 0.05)
+        setting_values = {
+            setting_field.name: plain_values[setting_field.name]
+            for setting_field in fields(cls)
+            if plain_values.get(setting_field.name) is not None
+        }
+        for setting_name, (lower_bound, upper_bound) in _BOUNDS.items():
+            setting_value = setting_values.get(setting_name, lower_bound)
+            if (
+                isinstance(setting_value, bool)
+                or not isinstance(setting_value, int)
+                or not lower_bound <= setting_value <= upper_bound
+            ):
+                raise _out_of_bounds(setting_name, lower_bound, upper_bound)
+        alpha = setting_values.get("alpha", 0.05)
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 0.5:
-            raise _outside("alpha", 0, 0.5)
-        for name in ("evolve_generator", "rewrite"):
-            if not isinstance(known.get(name, True), bool):
-                raise UserError(f"“{name}” must be true or false.", f"“{name}”只能是 true 或 false。")
-        for name, kind in (("search", Search), ("confirm", Confirm)):
-            if name in known:
-                known[name] = _member(kind, name, known[name])
-        return cls(**known)
+            raise _out_of_bounds("alpha", 0, 0.5)
+        for setting_name in ("evolve_generator", "rewrite"):
+            if not isinstance(setting_values.get(setting_name, True), bool):
+                raise UserError(f"“{setting_name}” must be true or false.", f"“{setting_name}”只能是 true 或 false。")
+        for setting_name, enum_type in (("search", SearchMethod), ("confirm", FlawConfirmer)):
+            if setting_name in setting_values:
+                setting_values[setting_name] = _enum_member(enum_type, setting_name, setting_values[setting_name])
+        return cls(**setting_values)
 
 
 _BOUNDS = {
@@ -81,17 +89,19 @@ _BOUNDS = {
 }
 
 
-def _outside(name: str, low: float, high: float) -> UserError:
+def _out_of_bounds(setting_name: str, lower_bound: float, upper_bound: float) -> UserError:
     return UserError(
-        f"“{name}” must be a number from {low:g} to {high:g}.", f"“{name}”必须是 {low:g} 到 {high:g} 的数。"
+        f"“{setting_name}” must be a number from {lower_bound:g} to {upper_bound:g}.",
+        f"“{setting_name}”必须是 {lower_bound:g} 到 {upper_bound:g} 的数。",
     )
 
 
-def _member(kind: Any, name: str, value: object) -> Any:
+def _enum_member(enum_type: Any, setting_name: str, raw_value: object) -> Any:
     try:
-        return kind(value)
+        return enum_type(raw_value)
     except ValueError as error:
-        known = ", ".join(kind)
+        choices = ", ".join(enum_type)
         raise UserError(
-            f"“{name}” must be one of: {known}.", f"“{name}”只能是：{'、'.join(kind)}。"
+            f"“{setting_name}” must be one of: {choices}.",
+            f"“{setting_name}”只能是：{'、'.join(enum_type)}。",
         ) from error

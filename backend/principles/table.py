@@ -5,23 +5,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.agreement.figures import Figure
-from backend.judges.base import Draft, Judge, Sample
+from backend.judges.base import Judge, Judgment, Sample
 from backend.principles import gate
-from backend.principles.agents import Agents
-from backend.principles.book import Book, Data, New, Outcome, Version
-from backend.principles.labels import Deal, Label
-from backend.principles.lost import refuse_lost
+from backend.principles.agents import GameAgents
+from backend.principles.book import GameRecord, NewVersion, RulesVersion, StepData, VersionOutcome
+from backend.principles.labels import GameLabel, PartitionedLabels
+from backend.principles.lost import refuse_unavailable
 from backend.principles.rules import RuleSet
-from backend.principles.safety import attacks
+from backend.principles.safety import safety_attacks
 from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import Agent, Phase, Role
+from backend.principles.vocabulary import Agent, GamePhase, Role
 
-Values = list[float | None]
-Work = Callable[[], Awaitable[tuple[Data, New | None, Sequence[Outcome]]]]
+VerdictValues = list[float | None]
+StepWork = Callable[[], Awaitable[tuple[StepData, NewVersion | None, Sequence[VersionOutcome]]]]
 
 
 @dataclass
-class Standing:
+class SearchState:
     """The present versions, and what the present Detector said of gate and safety set.
 
     `best` is the accepted S_D with the highest gate score; `idle` counts rounds in which nothing was
@@ -29,92 +29,94 @@ class Standing:
     fight again: each duel is on fresh greetings).
     """
 
-    detector: Version
-    generator: Version
-    best: Version
+    detector: RulesVersion
+    generator: RulesVersion
+    best: RulesVersion
     best_score: float = 0.0
-    gate: Values = field(default_factory=list)
-    safety: Values = field(default_factory=list)
-    idle: int = 0
-    tried: set[str] = field(default_factory=set)
+    gate: VerdictValues = field(default_factory=list)
+    safety: VerdictValues = field(default_factory=list)
+    idle_rounds: int = 0
+    tried_hashes: set[str] = field(default_factory=set)
     rejected: dict[Role, list[str]] = field(default_factory=lambda: {role: [] for role in Role})
 
-    def present(self, role: Role) -> Version:
+    def version_in_force(self, agent_role: Role) -> RulesVersion:
         """The version in force."""
-        return self.detector if role is Role.DETECTOR else self.generator
+        return self.detector if agent_role is Role.DETECTOR else self.generator
 
-    def enter(self, version: Version, read: Data) -> None:
+    def adopt_detector(self, version: RulesVersion, gate_data: StepData) -> None:
         """Put an S_D in force, with what it said of gate and safety set."""
-        self.detector, self.gate, self.safety = version, read["values"], read["safety"]
-        if (read["score"] or 0.0) > self.best_score:
-            self.best, self.best_score = version, read["score"]
+        self.detector, self.gate, self.safety = version, gate_data["values"], gate_data["safety"]
+        if (gate_data["score"] or 0.0) > self.best_score:
+            self.best, self.best_score = version, gate_data["score"]
 
-    def settle(self, role: Role, rules: RuleSet, *, accepted: bool) -> None:
+    def remember_result(self, agent_role: Role, rule_set: RuleSet, *, accepted: bool) -> None:
         """Remember what came to its last test, and the new rules of what was turned down there.
 
         What fell before says little: on another minibatch it may do better.
         """
-        self.tried.add(rules.hash)
+        self.tried_hashes.add(rule_set.hash)
         if not accepted:
-            old = self.present(role).rules.texts
-            self.rejected[role] += [text for text in rules.texts if text not in old]
+            old_texts = self.version_in_force(agent_role).rules.texts
+            self.rejected[agent_role] += [rule_text for rule_text in rule_set.texts if rule_text not in old_texts]
 
 
 @dataclass
-class Table:
+class GameRun:
     """One run. `judge` makes the `principle` judge of a set of rules."""
 
-    agents: Agents
-    judge: Callable[[RuleSet], Judge]
-    deal: Deal
+    agents: GameAgents
+    build_judge: Callable[[RuleSet], Judge]
+    partitions: PartitionedLabels
     settings: GameSettings
-    book: Book
-    standing: Standing
-    first: Version = field(init=False)
-    told: Callable[[int, Phase], None] = lambda _number, _phase: None
+    game_record: GameRecord
+    search_state: SearchState
+    first_version: RulesVersion = field(init=False)
+    on_phase: Callable[[int, GamePhase], None] = lambda _number, _phase: None
 
     def __post_init__(self) -> None:
-        self.first = self.standing.detector
+        self.first_version = self.search_state.detector
 
-    async def once(self, number: int, phase: Phase, work: Work) -> Data:
+    async def run_step(self, round_number: int, game_phase: GamePhase, step_work: StepWork) -> StepData:
         """A phase as it was kept, or played now and kept before anything follows."""
-        known = self.book.step(number, phase)
-        if known is not None:
-            return known
-        self.told(number, phase)
-        data, new, outcomes = await work()
-        return self.book.keep(number, phase, data, new, outcomes)
+        stored_step = self.game_record.stored_step(round_number, game_phase)
+        if stored_step is not None:
+            return stored_step
+        self.on_phase(round_number, game_phase)
+        step_data, new_version, outcomes = await step_work()
+        return self.game_record.store_step(round_number, game_phase, step_data, new_version, outcomes)
 
-    async def detect(self, rules: RuleSet, samples: Sequence[Sample]) -> list[Draft]:
+    async def detector_judgments(self, rule_set: RuleSet, samples: Sequence[Sample]) -> list[Judgment]:
         """The Detector's verdicts, in order. Raises EndpointLost where its endpoint is gone."""
-        drafts = await self.judge(rules).score(samples)
-        refuse_lost(((draft.details or {}).get("failure", "") for draft in drafts), Agent.DETECTOR)
-        return drafts
+        judgments = await self.build_judge(rule_set).score(samples)
+        refuse_unavailable(((judgment.details or {}).get("failure", "") for judgment in judgments), Agent.DETECTOR)
+        return judgments
 
-    async def read(self, rules: RuleSet, labels: Sequence[Label]) -> Values:
+    async def detector_values(self, rule_set: RuleSet, labels: Sequence[GameLabel]) -> VerdictValues:
         """The Detector's verdicts on labels as plain values."""
-        return [draft.value for draft in await self.detect(rules, list(map(sample_of, labels)))]
+        return [judgment.value for judgment in await self.detector_judgments(rule_set, list(map(label_sample, labels)))]
 
-    async def withstand(self, rules: RuleSet) -> Values:
+    async def safety_values(self, rule_set: RuleSet) -> VerdictValues:
         """The Detector's verdicts on the safety set."""
-        drafts = await self.detect(rules, [attack.sample for attack in attacks()])
-        return [draft.value for draft in drafts]
+        judgments = await self.detector_judgments(rule_set, [attack_case.sample for attack_case in safety_attacks()])
+        return [judgment.value for judgment in judgments]
 
-    def outcome(self, version: int, ruling: gate.Ruling, score: Figure | None = None) -> Outcome:
+    def version_outcome(
+        self, version_id: int, ruling: gate.Ruling, gate_figure: Figure | None = None
+    ) -> VersionOutcome:
         """A ruling on a version, with its gate score where it was measured."""
-        measured = (score.value, score.low, score.high) if score else (None, None, None)
-        return Outcome(version, ruling.accepted, ruling.why, ruling.facts, *measured)
+        interval_values = (gate_figure.value, gate_figure.low, gate_figure.high) if gate_figure else (None, None, None)
+        return VersionOutcome(version_id, ruling.accepted, ruling.why, ruling.facts, *interval_values)
 
-    def variant(self, number: int, phase: Phase) -> str:
+    def variant(self, round_number: int, game_phase: GamePhase) -> str:
         """Sets this run's samples apart from those of another seed, in the ledger."""
-        return f"{self.settings.seed}-{number}-{phase}"
+        return f"{self.settings.seed}-{round_number}-{game_phase}"
 
 
-def sample_of(label: Label) -> Sample:
+def label_sample(label: GameLabel) -> Sample:
     """A label as judges take it."""
     return Sample(label.prompt, label.greeting)
 
 
-def plain_drafts(drafts: Sequence[Draft]) -> list[dict[str, Any]]:
+def plain_judgments(judgments: Sequence[Judgment]) -> list[dict[str, Any]]:
     """Verdicts with their reasons, as a step keeps them."""
-    return [{"value": draft.value, "reason": draft.reason} for draft in drafts]
+    return [{"value": judgment.value, "reason": judgment.reason} for judgment in judgments]

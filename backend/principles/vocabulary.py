@@ -22,14 +22,14 @@ class Agent(StrEnum):
     OPTIMISER = "optimiser"
 
 
-class Search(StrEnum):
+class SearchMethod(StrEnum):
     """What searches for a better S_D."""
 
     GAME = "game"
     GEPA = "gepa"
 
 
-class Confirm(StrEnum):
+class FlawConfirmer(StrEnum):
     """Who says whether a planted flaw is really there."""
 
     JUDGE = "judge"
@@ -46,7 +46,7 @@ class Proposer(StrEnum):
     PERSON = "person"
 
 
-class Phase(StrEnum):
+class GamePhase(StrEnum):
     """The steps of a round, in order; each is stored before the next begins."""
 
     START = "start"
@@ -65,7 +65,7 @@ class Phase(StrEnum):
     LOCKED = "locked"
 
 
-class Why(StrEnum):
+class DecisionReason(StrEnum):
     """Why a version is in or not."""
 
     START = "start"
@@ -98,7 +98,7 @@ class RunState(StrEnum):
     DONE = "done"
 
 
-FLAWS: dict[Flaw, str] = {
+FLAW_DESCRIPTIONS: dict[Flaw, str] = {
     Flaw.CLICHE: "套话：用熟语堆砌，换谁都能用，却装作是专门写的",
     Flaw.VAGUE: "空泛：看着热闹，没有一处贴着这个人、这件事",
     Flaw.WRONG_RELATIONSHIP: "身份不合：称呼、辈分、亲疏或语气与关系不符",

@@ -7,59 +7,72 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from backend.db.tables import Greeting, Prompt, Verdict
-from backend.scoring.records import Beside, BesidePage, Opinion
+from backend.scoring.records import Opinion, OpinionPair, OpinionPairPage
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 
-_LIMITS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
+_GOOD_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
 
 
-def beside(
-    session: Session, first_id: int, second_id: int, *, differ: bool, offset: int, limit: int
-) -> BesidePage:
+def load_opinion_pairs(
+    session: Session,
+    first_judge_id: int,
+    second_judge_id: int,
+    *,
+    only_disagreements: bool,
+    offset: int,
+    limit: int,
+) -> OpinionPairPage:
     """Greetings that both judges came to. `differ` keeps those on which one says good and the other not,
     or gives no verdict at all; judges whose scale has no such line are kept as they are."""
-    first, second = aliased(Verdict), aliased(Verdict)
-    conditions = [_current(first, first_id), _current(second, second_id)]
-    if differ:
-        conditions.append(_differ(session, first, second, first_id, second_id))
-    joined = (
-        select(Greeting.id, Prompt.text, Greeting.text, first, second)
+    first_verdict, second_verdict = aliased(Verdict), aliased(Verdict)
+    conditions = [
+        _is_current_verdict(first_verdict, first_judge_id),
+        _is_current_verdict(second_verdict, second_judge_id),
+    ]
+    if only_disagreements:
+        conditions.append(_judges_disagree(session, first_verdict, second_verdict, first_judge_id, second_judge_id))
+    joined_query = (
+        select(Greeting.id, Prompt.text, Greeting.text, first_verdict, second_verdict)
         .join(Prompt, Prompt.id == Greeting.prompt_id)
-        .join(first, first.greeting_id == Greeting.id)
-        .join(second, second.greeting_id == Greeting.id)
+        .join(first_verdict, first_verdict.greeting_id == Greeting.id)
+        .join(second_verdict, second_verdict.greeting_id == Greeting.id)
         .where(*conditions)
     )
-    total = session.scalar(select(func.count()).select_from(joined.subquery())) or 0
-    rows = session.execute(joined.order_by(Greeting.id).offset(offset).limit(limit))
-    return BesidePage(total, tuple(_row(row) for row in rows))
+    total_count = session.scalar(select(func.count()).select_from(joined_query.subquery())) or 0
+    page_rows = session.execute(joined_query.order_by(Greeting.id).offset(offset).limit(limit))
+    return OpinionPairPage(total_count, tuple(_build_opinion_pair(page_row) for page_row in page_rows))
 
 
-def _row(row: Sequence[Any]) -> Beside:
-    greeting_id, prompt, text, first, second = row
-    return Beside(greeting_id, prompt, text, _opinion(first), _opinion(second))
+def _build_opinion_pair(columns: Sequence[Any]) -> OpinionPair:
+    greeting_id, prompt_text, greeting_text, first_verdict, second_verdict = columns
+    return OpinionPair(
+        greeting_id, prompt_text, greeting_text, _build_opinion(first_verdict), _build_opinion(second_verdict)
+    )
 
 
-def _opinion(verdict: Verdict) -> Opinion:
+def _build_opinion(verdict: Verdict) -> Opinion:
     return Opinion(verdict.value, verdict.reason, verdict.dimensions or {})
 
 
-def _current(verdict: Any, rater_id: int) -> ColumnElement[bool]:
-    newer = aliased(Verdict)
+def _is_current_verdict(verdict: Any, rater_id: int) -> ColumnElement[bool]:
+    newer_verdict = aliased(Verdict)
     return and_(
         verdict.rater_id == rater_id,
         verdict.item_id.is_(None),
-        ~exists().where(newer.supersedes_id == verdict.id),
+        ~exists().where(newer_verdict.supersedes_id == verdict.id),
     )
 
 
-def _differ(session: Session, first: Any, second: Any, first_id: int, second_id: int) -> ColumnElement[bool]:
-    one_silent = first.value.is_(None) != second.value.is_(None)
-    limits = [_limit(session, rater_id) for rater_id in (first_id, second_id)]
-    if None in limits:
-        return or_(one_silent, first.value.is_not(None))
-    return or_(one_silent, (first.value >= limits[0]) != (second.value >= limits[1]))
+def _judges_disagree(
+    session: Session, first_verdict: Any, second_verdict: Any, first_judge_id: int, second_judge_id: int
+) -> ColumnElement[bool]:
+    one_unscored = first_verdict.value.is_(None) != second_verdict.value.is_(None)
+    thresholds = [_good_threshold(session, rater_id) for rater_id in (first_judge_id, second_judge_id)]
+    if None in thresholds:
+        return or_(one_unscored, first_verdict.value.is_not(None))
+    return or_(one_unscored, (first_verdict.value >= thresholds[0]) != (second_verdict.value >= thresholds[1]))
 
 
-def _limit(session: Session, rater_id: int) -> float | None:
-    scale = session.scalar(select(Verdict.scale).where(Verdict.rater_id == rater_id).limit(1))
-    return _LIMITS.get(scale) if scale else None
+def _good_threshold(session: Session, rater_id: int) -> float | None:
+    verdict_scale = session.scalar(select(Verdict.scale).where(Verdict.rater_id == rater_id).limit(1))
+    return _GOOD_THRESHOLDS.get(verdict_scale) if verdict_scale else None

@@ -11,152 +11,176 @@ from backend.db.llm_tables import LLMCall
 from backend.db.tables import Comparison, Rater, Verdict
 from backend.errors import NotFound, UserError
 from backend.judges.base import PairJudge
-from backend.judges.registry import AnyJudge, describe
+from backend.judges.registry import AnyJudge, describe_judge
 from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.scoring.house import ScoringHouse
+from backend.scoring.house import DatabaseJudgeContext
 from backend.scoring.records import JudgeInfo
-from backend.scoring.store import rater_of
+from backend.scoring.store import ensure_rater_id
 from backend.vocabulary import Outcome, RaterKind, Scale
 
-_LABELS: tuple[type[Verdict] | type[Comparison], ...] = (Verdict, Comparison)
-_Counts = dict[int, tuple[int, int]]
+_LABEL_TABLES: tuple[type[Verdict] | type[Comparison], ...] = (Verdict, Comparison)
+_JudgmentCounts = dict[int, tuple[int, int]]
 
 
 class JudgeCatalog:
     """Lists, finds and stores judges. A changed judge is a new version under the same name."""
 
-    def __init__(self, database: Database, house: Callable[[], ScoringHouse]) -> None:
+    def __init__(self, database: Database, build_context: Callable[[], DatabaseJudgeContext]) -> None:
         self._database = database
-        self._house = house
+        self._build_context = build_context
 
     def judges(self) -> list[JudgeInfo]:
         """Every judge at every version, the newest first."""
         with self._database.read() as session:
-            raters = session.scalars(
-                select(Rater).where(Rater.kind == RaterKind.JUDGE).order_by(Rater.id.desc())
-            ).all()
-            counts = _verdicts(session) | _comparisons(session)
-            costs = _costs(session)
-        newest: dict[str, int] = {}
+            raters = session.scalars(select(Rater).where(Rater.kind == RaterKind.JUDGE).order_by(Rater.id.desc())).all()
+            judgment_counts = _count_verdicts(session) | _count_comparisons(session)
+            version_costs = _sum_costs(session)
+        newest_ids: dict[str, int] = {}
         for rater in raters:
-            newest.setdefault(rater.name, rater.id)
+            newest_ids.setdefault(rater.name, rater.id)
         return [
-            _info(rater, rater.id == newest[rater.name], counts.get(rater.id, (0, 0)), costs)
+            _build_judge_info(
+                rater,
+                rater.id == newest_ids[rater.name],
+                judgment_counts.get(rater.id, (0, 0)),
+                version_costs,
+            )
             for rater in raters
         ]
 
     def judge(self, judge_id: int) -> JudgeInfo:
         """One judge at one version. Raises NotFound."""
-        found = next((info for info in self.judges() if info.id == judge_id), None)
-        if found is None:
+        judge_info = next((candidate for candidate in self.judges() if candidate.id == judge_id), None)
+        if judge_info is None:
             raise NotFound("There is no such judge.", "没有这个裁判。")
-        return found
+        return judge_info
 
-    def save(self, spec: JudgeSpec) -> JudgeInfo:
+    def save(self, judge_spec: JudgeSpec) -> JudgeInfo:
         """Keep a judge; the same one twice is one. Raises UserError for a spec that cannot be built."""
-        judge = describe(spec, self._house())
+        judge = describe_judge(judge_spec, self._build_context())
         _ = judge.version  # may build the index of examples, which is too long for a transaction
         with self._database.write() as session:
-            rater_id = self.rater(session, spec, judge)
+            rater_id = self.ensure_rater(session, judge_spec, judge)
         return self.judge(rater_id)
 
-    def rater(self, session: Session, spec: JudgeSpec, judge: AnyJudge) -> int:
+    def ensure_rater(self, session: Session, judge_spec: JudgeSpec, judge: AnyJudge) -> int:
         """The id of the rater that stands for the judge, made where it is new."""
-        scale = None if isinstance(judge, PairJudge) else judge.scale
-        return rater_of(session, judge.name, judge.version, scale, spec)
+        judge_scale = None if isinstance(judge, PairJudge) else judge.scale
+        return ensure_rater_id(session, judge.name, judge.version, judge_scale, judge_spec)
 
-    def rater_id(self, session: Session, name: str, version: str) -> int | None:
+    def find_rater_id(self, session: Session, judge_name: str, judge_version: str) -> int | None:
         """The id of the rater that stands for a judge at a version, None where it never judged."""
-        key = {"kind": RaterKind.JUDGE, "name": name, "version": version}
-        return session.scalar(select(Rater.id).filter_by(**key))
+        rater_key = {"kind": RaterKind.JUDGE, "name": judge_name, "version": judge_version}
+        return session.scalar(select(Rater.id).filter_by(**rater_key))
 
-    def revisions(self, session: Session, rater_id: int) -> int:
+    def next_attempt(self, session: Session, rater_id: int) -> int:
         """How often this rater's verdicts were revised, and once more: the number of the next attempt."""
-        last = (session.scalar(select(func.max(t.revision)).where(t.rater_id == rater_id)) for t in _LABELS)
-        return max((revision + 1 for revision in last if revision is not None), default=0)
+        last_revisions = (
+            session.scalar(select(func.max(label_table.revision)).where(label_table.rater_id == rater_id))
+            for label_table in _LABEL_TABLES
+        )
+        return max((revision + 1 for revision in last_revisions if revision is not None), default=0)
 
-    def resolve(self, name: str, endpoint: str | None = None, **config: Any) -> JudgeSpec:
+    def resolve(self, judge_name: str, endpoint: str | None = None, **config: Any) -> JudgeSpec:
         """The spec of a stored judge (newest version), or a kind's own; what is given replaces its part.
 
         Its examples come from the newest index again. Raises NotFound.
         """
-        spec = self._stored(name)
-        if spec is None and name in set(JudgeKind):
-            spec = JudgeSpec(JudgeKind(name), name)
-        if spec is None:
+        judge_spec = self._load_stored_spec(judge_name)
+        if judge_spec is None and judge_name in set(JudgeKind):
+            judge_spec = JudgeSpec(JudgeKind(judge_name), judge_name)
+        if judge_spec is None:
             raise NotFound(
-                f"There is no judge named “{name}”; create it, or use a kind: {', '.join(JudgeKind)}.",
-                f"没有名为“{name}”的裁判，请先创建，或使用内置类型：{'、'.join(JudgeKind)}。",
+                f"There is no judge named “{judge_name}”; create it, or use a kind: {', '.join(JudgeKind)}.",
+                f"没有名为“{judge_name}”的裁判，请先创建，或使用内置类型：{'、'.join(JudgeKind)}。",
             )
-        given = {key: value for key, value in config.items() if value is not None}
-        kept = {key: value for key, value in spec.config.items() if key != "index"}
-        return JudgeSpec(spec.kind, spec.name, endpoint or spec.endpoint, {**kept, **given})
+        overrides = {
+            setting_name: setting_value for setting_name, setting_value in config.items() if setting_value is not None
+        }
+        stored_settings = {
+            setting_name: setting_value
+            for setting_name, setting_value in judge_spec.config.items()
+            if setting_name != "index"
+        }
+        return JudgeSpec(
+            judge_spec.kind,
+            judge_spec.name,
+            endpoint or judge_spec.endpoint,
+            {**stored_settings, **overrides},
+        )
 
-    def _stored(self, name: str) -> JudgeSpec | None:
+    def _load_stored_spec(self, judge_name: str) -> JudgeSpec | None:
         with self._database.read() as session:
-            configs = session.scalars(
+            rater_configs = session.scalars(
                 select(Rater.config)
-                .where(Rater.kind == RaterKind.JUDGE, Rater.name == name)
+                .where(Rater.kind == RaterKind.JUDGE, Rater.name == judge_name)
                 .order_by(Rater.id.desc())
             ).all()
-        return next((spec for config in configs if (spec := _spec(config)) is not None), None)
+        return next(
+            (judge_spec for rater_config in rater_configs if (judge_spec := _read_spec(rater_config)) is not None),
+            None,
+        )
 
 
-def _verdicts(session: Session) -> _Counts:
-    newer = aliased(Verdict)
-    rows = session.execute(
+def _count_verdicts(session: Session) -> _JudgmentCounts:
+    newer_verdict = aliased(Verdict)
+    count_rows = session.execute(
         select(Verdict.rater_id, func.count(Verdict.value), func.count())
         .join(Rater, Rater.id == Verdict.rater_id)
-        .outerjoin(newer, newer.supersedes_id == Verdict.id)
-        .where(Rater.kind == RaterKind.JUDGE, newer.id.is_(None))
+        .outerjoin(newer_verdict, newer_verdict.supersedes_id == Verdict.id)
+        .where(Rater.kind == RaterKind.JUDGE, newer_verdict.id.is_(None))
         .group_by(Verdict.rater_id)
     )
-    return {rater_id: (scored, total - scored) for rater_id, scored, total in rows}
+    return {rater_id: (scored_count, total_count - scored_count) for rater_id, scored_count, total_count in count_rows}
 
 
-def _comparisons(session: Session) -> _Counts:
-    newer = aliased(Comparison)
-    unscored = func.sum(case((Comparison.outcome == Outcome.SKIP, 1), else_=0))
-    rows = session.execute(
-        select(Comparison.rater_id, func.count(), unscored)
+def _count_comparisons(session: Session) -> _JudgmentCounts:
+    newer_comparison = aliased(Comparison)
+    unscored_sum = func.sum(case((Comparison.outcome == Outcome.SKIP, 1), else_=0))
+    count_rows = session.execute(
+        select(Comparison.rater_id, func.count(), unscored_sum)
         .join(Rater, Rater.id == Comparison.rater_id)
-        .outerjoin(newer, newer.supersedes_id == Comparison.id)
-        .where(Rater.kind == RaterKind.JUDGE, newer.id.is_(None))
+        .outerjoin(newer_comparison, newer_comparison.supersedes_id == Comparison.id)
+        .where(Rater.kind == RaterKind.JUDGE, newer_comparison.id.is_(None))
         .group_by(Comparison.rater_id)
     )
-    return {rater_id: (total - missing, missing) for rater_id, total, missing in rows}
+    return {
+        rater_id: (total_count - unscored_count, unscored_count) for rater_id, total_count, unscored_count in count_rows
+    }
 
 
-def _costs(session: Session) -> dict[str, float]:
-    rows = session.execute(select(LLMCall.scope, func.sum(LLMCall.cost)).group_by(LLMCall.scope))
-    return {scope: float(cost or 0) for scope, cost in rows}
+def _sum_costs(session: Session) -> dict[str, float]:
+    cost_rows = session.execute(select(LLMCall.scope, func.sum(LLMCall.cost)).group_by(LLMCall.scope))
+    return {call_scope: float(total_cost or 0) for call_scope, total_cost in cost_rows}
 
 
-def _info(rater: Rater, newest: bool, counts: tuple[int, int], costs: Mapping[str, float]) -> JudgeInfo:
-    spec = _spec(rater.config)
-    kind = spec.kind if spec else JudgeKind(rater.name) if rater.name in set(JudgeKind) else None
-    scale = rater.config.get("scale")
+def _build_judge_info(
+    rater: Rater, is_newest: bool, judgment_counts: tuple[int, int], version_costs: Mapping[str, float]
+) -> JudgeInfo:
+    judge_spec = _read_spec(rater.config)
+    judge_kind = judge_spec.kind if judge_spec else JudgeKind(rater.name) if rater.name in set(JudgeKind) else None
+    scale_name = rater.config.get("scale")
     return JudgeInfo(
         id=rater.id,
         name=rater.name,
-        kind=kind,
+        kind=judge_kind,
         version=rater.version,
-        scale=Scale(scale) if scale else None,
-        endpoint=spec.endpoint if spec else None,
+        scale=Scale(scale_name) if scale_name else None,
+        endpoint=judge_spec.endpoint if judge_spec else None,
         created_at=rater.created_at,
-        newest=newest,
-        scored=counts[0],
-        unscored=counts[1],
-        cost=costs.get(rater.version, 0.0),
-        spec=spec,
+        newest=is_newest,
+        scored=judgment_counts[0],
+        unscored=judgment_counts[1],
+        cost=version_costs.get(rater.version, 0.0),
+        spec=judge_spec,
     )
 
 
-def _spec(config: Mapping[str, Any]) -> JudgeSpec | None:
-    stored = config.get("spec")
-    if not isinstance(stored, Mapping):
+def _read_spec(rater_config: Mapping[str, Any]) -> JudgeSpec | None:
+    stored_spec = rater_config.get("spec")
+    if not isinstance(stored_spec, Mapping):
         return None
     try:
-        return JudgeSpec.read(stored)
+        return JudgeSpec.read(stored_spec)
     except UserError:
         return None

@@ -7,11 +7,11 @@ from backend.corpus.examples import ExampleService
 from backend.errors import UserError
 from backend.judges.base import Judge
 from backend.judges.panel import Retriever
-from backend.judges.registry import ExampleWish
+from backend.judges.registry import ExampleRequest
 from backend.llm.budget import Budget
 from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
-from backend.llm.service import DEFAULT, EndpointService
+from backend.llm.service import DEFAULT_NAME, EndpointService
 
 if TYPE_CHECKING:
     from backend.llm.client import OpenAIClient
@@ -22,63 +22,63 @@ NO_ENDPOINT = UserError(
 )
 
 
-class ScoringHouse:
+class DatabaseJudgeContext:
     """The house for one run: its clients share a budget and are closed together."""
 
     def __init__(
         self,
-        endpoints: EndpointService | None,
-        fitted: Callable[[str], Judge],
+        endpoint_service: EndpointService | None,
+        fitted_judge: Callable[[str], Judge],
         budget: Budget | None = None,
-        policy: RetryPolicy | None = None,
-        examples: ExampleService | None = None,
+        retry_policy: RetryPolicy | None = None,
+        example_service: ExampleService | None = None,
     ) -> None:
         self.budget = budget or Budget()
-        self._examples = examples
-        self._endpoints = endpoints
-        self._fitted = fitted
-        self._policy = policy
+        self._example_service = example_service
+        self._endpoint_service = endpoint_service
+        self._fitted_judge = fitted_judge
+        self._retry_policy = retry_policy
         self._clients: list[OpenAIClient] = []
 
-    def endpoint(self, name: str | None) -> Endpoint:
+    def endpoint(self, endpoint_name: str | None) -> Endpoint:
         """The endpoint of that name; without one the environment's, or the only one there is.
 
         Raises UserError.
         """
-        service = self._known()
-        if name is not None:
-            return service.get(name)
-        names = [info.name for info in service.endpoints()]
-        if not names:
+        endpoint_service = self._require_endpoints()
+        if endpoint_name is not None:
+            return endpoint_service.get(endpoint_name)
+        endpoint_names = [endpoint_info.name for endpoint_info in endpoint_service.endpoints()]
+        if not endpoint_names:
             raise NO_ENDPOINT
-        if DEFAULT not in names and len(names) > 1:
+        if DEFAULT_NAME not in endpoint_names and len(endpoint_names) > 1:
             raise UserError(
-                f"There are several endpoints; name one of: {', '.join(names)}.",
-                f"有多个端点，请指定其中一个：{'、'.join(names)}。",
+                f"There are several endpoints; name one of: {', '.join(endpoint_names)}.",
+                f"有多个端点，请指定其中一个：{'、'.join(endpoint_names)}。",
             )
-        return service.get(DEFAULT if DEFAULT in names else names[0])
+        return endpoint_service.get(DEFAULT_NAME if DEFAULT_NAME in endpoint_names else endpoint_names[0])
 
     def client(self, endpoint: Endpoint, scope: str) -> "OpenAIClient":
         """A client for one judge at one version."""
-        made = self._known().client(endpoint.name, scope, budget=self.budget, policy=self._policy)
-        self._clients.append(made)
-        return made
+        new_client = self._require_endpoints().client(
+            endpoint.name, scope, budget=self.budget, policy=self._retry_policy
+        )
+        self._clients.append(new_client)
+        return new_client
 
     def fence_key(self) -> bytes:
         """The key that fences are derived with."""
-        return self._known().fence_key()
+        return self._require_endpoints().fence_key()
 
-    def fitted(self, name: str) -> Judge:
+    def fitted(self, judge_name: str) -> Judge:
         """The baseline of that name, fitted to the corpus."""
-        return self._fitted(name)
+        return self._fitted_judge(judge_name)
 
-    def retriever(self, wish: ExampleWish) -> Retriever:
+    def retriever(self, request: ExampleRequest) -> Retriever:
         """Examples from the corpus, found when they are first asked for. Raises UserError."""
-        if self._examples is None:
-            raise UserError(
-                "There are no examples here; set examples to 0.", "这里没有范例，请把范例数设为 0。"
-            )
-        return self._examples.retriever(wish, self.budget, self._policy)
+        if self._example_service is None:
+            raise UserError("There are no examples here; set examples to 0.", "这里没有范例，请把范例数设为 0。")
+        return self._example_service.retriever(request, self.budget, self._retry_policy)
 
     def stop(self) -> None:
         """No further call; those in flight are finished."""
@@ -90,19 +90,19 @@ class ScoringHouse:
         for client in self._clients:
             await client.close()
         if self._clients:
-            self._known().ledger.flush()
+            self._require_endpoints().ledger.flush()
 
-    def _known(self) -> EndpointService:
-        if self._endpoints is None:
+    def _require_endpoints(self) -> EndpointService:
+        if self._endpoint_service is None:
             raise NO_ENDPOINT
-        return self._endpoints
+        return self._endpoint_service
 
 
-class ReadingHouse(ScoringHouse):
+class PreviewJudgeContext(DatabaseJudgeContext):
     """The house for reading prompts, which needs no model: a nameless endpoint where none is set up."""
 
-    def endpoint(self, name: str | None) -> Endpoint:
+    def endpoint(self, endpoint_name: str | None) -> Endpoint:
         """As in any house; without a name and without endpoints a stand-in."""
-        if name is None and not self._known().endpoints():
+        if endpoint_name is None and not self._require_endpoints().endpoints():
             return Endpoint(name="", base_url="http://localhost", model="")
-        return super().endpoint(name)
+        return super().endpoint(endpoint_name)

@@ -9,78 +9,88 @@ from sqlalchemy.orm import Session
 
 from backend.agreement.figures import Flags
 from backend.db.tables import Comparison, Verdict
-from backend.reference import Floats, Reference, Unit
-from backend.scoring.store import FLIP
+from backend.reference import FloatArray, Reference, Unit
+from backend.scoring.store import FLIP_REASON
 from backend.vocabulary import Outcome
 
-_MARGINS = {Outcome.A: 1.0, Outcome.B: -1.0, Outcome.BOTH_GOOD: 0.0, Outcome.BOTH_BAD: 0.0}
+_OUTCOME_MARGINS = {Outcome.A: 1.0, Outcome.B: -1.0, Outcome.BOTH_GOOD: 0.0, Outcome.BOTH_BAD: 0.0}
 
 
 @dataclass(frozen=True)
-class Reading:
+class JudgeReading:
     """What one judge said of the units of a reference.
 
     values: per unit, A minus B for pairs; nan where it gave none. reasons: by greeting. asked: per unit,
     whether it was asked; of a pair scored one by one it must have been asked of both greetings.
     """
 
-    values: Floats
+    unit_values: FloatArray
     reasons: dict[int, str]
-    asked: Flags
+    requested_mask: Flags
 
 
-def reading(session: Session, data: Reference, rater_id: int) -> Reading:
+def load_judge_reading(session: Session, reference: Reference, rater_id: int) -> JudgeReading:
     """The judge's current word on every unit."""
-    chosen = _choices(session, data.units, rater_id) if data.paired else None
-    return chosen or _scores(session, data, rater_id)
+    choice_reading = _read_choices(session, reference.units, rater_id) if reference.paired else None
+    return choice_reading or _read_scores(session, reference, rater_id)
 
 
-def touched(session: Session, data: Reference, rater_id: int) -> bool:
+def has_judged(session: Session, reference: Reference, rater_id: int) -> bool:
     """Whether the judge said anything about a unit of the reference."""
-    greetings = {identity for unit in data.units for identity in (unit.a_id, unit.b_id)}
-    judged = session.scalars(select(Verdict.greeting_id).where(Verdict.rater_id == rater_id))
-    if any(identity in greetings for identity in judged):
+    greeting_ids = {greeting_id for unit in reference.units for greeting_id in (unit.a_id, unit.b_id)}
+    judged_ids = session.scalars(select(Verdict.greeting_id).where(Verdict.rater_id == rater_id))
+    if any(greeting_id in greeting_ids for greeting_id in judged_ids):
         return True
-    items = {unit.item_id for unit in data.units}
-    compared = session.scalars(select(Comparison.item_id).where(Comparison.rater_id == rater_id))
-    return any(item in items for item in compared)
+    item_ids = {unit.item_id for unit in reference.units}
+    compared_ids = session.scalars(select(Comparison.item_id).where(Comparison.rater_id == rater_id))
+    return any(item_id in item_ids for item_id in compared_ids)
 
 
-def _scores(session: Session, data: Reference, rater_id: int) -> Reading:
-    rows = session.execute(
+def _read_scores(session: Session, reference: Reference, rater_id: int) -> JudgeReading:
+    verdict_rows = session.execute(
         select(Verdict.greeting_id, Verdict.value, Verdict.reason)
         .where(Verdict.rater_id == rater_id, Verdict.item_id.is_(None))
         .order_by(Verdict.revision)
     ).all()
     # A later revision overwrites the one it supersedes.
-    value = {greeting_id: np.nan if score is None else score for greeting_id, score, _ in rows}
-    reason = {greeting_id: why for greeting_id, _, why in rows}
-    first, asked = _side(value, [unit.a_id for unit in data.units])
-    if data.paired:
-        second, both = _side(value, [unit.b_id for unit in data.units])
-        first, asked = first - second, asked & both
-    return Reading(first, reason, asked)
+    scores_by_greeting = {
+        greeting_id: np.nan if score_value is None else score_value for greeting_id, score_value, _ in verdict_rows
+    }
+    reasons_by_greeting = {greeting_id: reason_text for greeting_id, _, reason_text in verdict_rows}
+    unit_values, requested_mask = _scores_of(scores_by_greeting, [unit.a_id for unit in reference.units])
+    if reference.paired:
+        second_values, second_requested = _scores_of(scores_by_greeting, [unit.b_id for unit in reference.units])
+        unit_values, requested_mask = unit_values - second_values, requested_mask & second_requested
+    return JudgeReading(unit_values, reasons_by_greeting, requested_mask)
 
 
-def _side(value: dict[int, float], greetings: Sequence[int | None]) -> tuple[Floats, Flags]:
+def _scores_of(scores_by_greeting: dict[int, float], greeting_ids: Sequence[int | None]) -> tuple[FloatArray, Flags]:
     """The value of each greeting, and whether there is a verdict on it at all."""
-    found = [np.nan if one is None else value.get(one, np.nan) for one in greetings]
-    return np.array(found, dtype=float), np.array([one in value for one in greetings], dtype=bool)
+    score_values = [
+        np.nan if greeting_id is None else scores_by_greeting.get(greeting_id, np.nan) for greeting_id in greeting_ids
+    ]
+    return np.array(score_values, dtype=float), np.array(
+        [greeting_id in scores_by_greeting for greeting_id in greeting_ids], dtype=bool
+    )
 
 
-def _choices(session: Session, units: Sequence[Unit], rater_id: int) -> Reading | None:
-    rows = session.execute(
+def _read_choices(session: Session, units: Sequence[Unit], rater_id: int) -> JudgeReading | None:
+    comparison_rows = session.execute(
         select(Comparison.item_id, Comparison.left_id, Comparison.outcome, Comparison.reasons)
         .where(Comparison.rater_id == rater_id)
         .order_by(Comparison.revision)
     ).all()
-    said = {item_id: (left_id, outcome, reasons) for item_id, left_id, outcome, reasons in rows}
-    margins, why, asked = np.full(len(units), np.nan), {}, np.zeros(len(units), dtype=bool)
-    for index, unit in enumerate(units):
-        if unit.item_id in said:
-            left_id, outcome, reasons = said[unit.item_id]
-            margin = _MARGINS.get(outcome, np.nan)
-            margins[index] = margin if left_id == unit.a_id else -margin
-            asked[index] = True
-            why[unit.a_id] = "；".join(reason for reason in reasons if reason != FLIP)
-    return Reading(margins, why, asked) if why else None
+    choices_by_item = {item_id: (left_id, outcome, reasons) for item_id, left_id, outcome, reasons in comparison_rows}
+    margins, reasons_by_greeting, requested_mask = (
+        np.full(len(units), np.nan),
+        {},
+        np.zeros(len(units), dtype=bool),
+    )
+    for unit_index, unit in enumerate(units):
+        if unit.item_id in choices_by_item:
+            left_id, outcome, reasons = choices_by_item[unit.item_id]
+            margin = _OUTCOME_MARGINS.get(outcome, np.nan)
+            margins[unit_index] = margin if left_id == unit.a_id else -margin
+            requested_mask[unit_index] = True
+            reasons_by_greeting[unit.a_id] = "；".join(reason for reason in reasons if reason != FLIP_REASON)
+    return JudgeReading(margins, reasons_by_greeting, requested_mask) if reasons_by_greeting else None

@@ -8,14 +8,14 @@ from typing import Any, Self
 
 from backend.errors import Message, UserError
 from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.scoring.targets import Target
+from backend.scoring.targets import ScoringTarget
 from backend.vocabulary import Scale
 
-WARNING = " ⚠ "
+WARNING_SEPARATOR = " ⚠ "
 """Parts the figures of a job from what people should know of its judge ("中文 | English")."""
 
 
-class RunState(StrEnum):
+class ScoringRunState(StrEnum):
     """How a run stands or ended."""
 
     RUNNING = "running"
@@ -30,7 +30,7 @@ class ScoreRequest:
     """One run: which judge, on what, with which caps."""
 
     spec: JudgeSpec
-    target: Target
+    target: ScoringTarget
     max_calls: int | None = None
     max_tokens: int | None = None
     max_cost: float | None = None
@@ -38,26 +38,28 @@ class ScoreRequest:
 
     def plain(self) -> dict[str, Any]:
         """As a job's configuration has it."""
-        caps = {name: getattr(self, name) for name in ("max_calls", "max_tokens", "max_cost")}
+        budget_caps = {cap_name: getattr(self, cap_name) for cap_name in ("max_calls", "max_tokens", "max_cost")}
         return {
             "judge": self.spec.plain(),
             "target": self.target.plain(),
             "retry_unscored": self.retry_unscored,
-            **caps,
+            **budget_caps,
         }
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> Self:
+    def read(cls, stored_request: Mapping[str, Any]) -> Self:
         """From what `plain` gave. Raises UserError."""
-        if not isinstance(value.get("judge"), Mapping) or not isinstance(value.get("target"), Mapping):
+        if not isinstance(stored_request.get("judge"), Mapping) or not isinstance(
+            stored_request.get("target"), Mapping
+        ):
             raise UserError("The job names no judge or no target.", "任务没有指定裁判或评判对象。")
         return cls(
-            JudgeSpec.read(value["judge"]),
-            Target.read(value["target"]),
-            value.get("max_calls"),
-            value.get("max_tokens"),
-            value.get("max_cost"),
-            bool(value.get("retry_unscored")),
+            JudgeSpec.read(stored_request["judge"]),
+            ScoringTarget.read(stored_request["target"]),
+            stored_request.get("max_calls"),
+            stored_request.get("max_tokens"),
+            stored_request.get("max_cost"),
+            bool(stored_request.get("retry_unscored")),
         )
 
 
@@ -67,7 +69,7 @@ class ScoreProgress:
 
     judge: str
     version: str
-    state: RunState
+    state: ScoringRunState
     items: int
     scored: int
     unscored: int
@@ -82,35 +84,38 @@ class ScoreProgress:
     """What people should know of the judge, though nothing failed: it gave one value to everything."""
 
     @property
-    def left(self) -> int:
+    def items_left(self) -> int:
         """Items that this run has not come to."""
         return self.items - self.scored - self.unscored
 
     @property
     def share(self) -> float:
         """How much is done, 0 to 1."""
-        return 1.0 - self.left / self.items if self.items else 1.0
+        return 1.0 - self.items_left / self.items if self.items else 1.0
 
     @property
-    def eta_s(self) -> float | None:
+    def eta_seconds(self) -> float | None:
         """Seconds to go at this rate."""
-        return self.left / self.rate if self.rate > 0 else None
+        return self.items_left / self.rate if self.rate > 0 else None
 
-    def line(self) -> str:
+    def summary_line(self) -> str:
         """One line of figures, the same in both languages."""
-        done = self.scored + self.unscored
-        eta = "–" if self.eta_s is None else clock(self.eta_s)
+        judged_count = self.scored + self.unscored
+        eta_text = "–" if self.eta_seconds is None else format_duration(self.eta_seconds)
         return (
-            f"{done:,} / {self.items:,} · {self.rate:.1f}/s · ETA {eta} · calls {self.calls:,} · "
+            f"{judged_count:,} / {self.items:,} · {self.rate:.1f}/s · ETA {eta_text} · calls {self.calls:,} · "
             f"cost {self.cost:.4f} · unscored {self.unscored:,} · cached {self.cached:,}"
         )
 
     def plain(self) -> dict[str, Any]:
         """As the command prints it."""
-        value = asdict(self) | {"state": self.state.value, "left": self.left}
-        value.pop("rate")
-        said = {"error": self.error, "notice": self.notice}
-        return {**value, **{name: message.en if message else None for name, message in said.items()}}
+        progress_fields = asdict(self) | {"state": self.state.value, "left": self.items_left}
+        progress_fields.pop("rate")
+        messages = {"error": self.error, "notice": self.notice}
+        return {
+            **progress_fields,
+            **{message_name: message.en if message else None for message_name, message in messages.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class Opinion:
 
 
 @dataclass(frozen=True)
-class Beside:
+class OpinionPair:
     """Two judges on one greeting."""
 
     greeting_id: int
@@ -164,15 +169,15 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class BesidePage:
+class OpinionPairPage:
     """One page of them, and how many there are in all."""
 
     total: int
-    rows: tuple[Beside, ...]
+    rows: tuple[OpinionPair, ...]
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, rest_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{rest_seconds:02d}" if hours else f"{minutes}:{rest_seconds:02d}"

@@ -7,20 +7,20 @@ from typing import Protocol, runtime_checkable
 
 from backend.db.engine import Database
 from backend.errors import UserError
-from backend.judges.base import Draft, PairDraft, PairJudge, PairSample, Sample
-from backend.judges.constancy import Value, ValueCounts
+from backend.judges.base import Judgment, PairJudge, PairJudgment, PairSample, Sample
+from backend.judges.constancy import JudgeValue, ValueCounts
 from backend.judges.registry import AnyJudge
-from backend.judges.spec import ASKING, JudgeKind
+from backend.judges.spec import ASKING_KINDS, JudgeKind
 from backend.llm.endpoint import Endpoint
-from backend.llm.errors import Kind, LLMError
-from backend.scoring.house import ScoringHouse
-from backend.scoring.records import RunState, ScoreProgress
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.scoring.house import DatabaseJudgeContext
+from backend.scoring.records import ScoreProgress, ScoringRunState
 from backend.scoring.store import store
-from backend.scoring.stream import Stream
-from backend.scoring.targets import Counts, Work, WorkSource
+from backend.scoring.stream import WorkStream
+from backend.scoring.targets import TargetCounts, WorkItem, WorkSource
 
-PAGE = 500
-MOST_LANES = 512
+PAGE_SIZE = 500
+MAX_LANES = 512
 
 
 @runtime_checkable
@@ -32,18 +32,18 @@ class Closable(Protocol):
 
 
 @dataclass(frozen=True)
-class Shape:
+class BatchShape:
     """How a judge is fed: items a call of `score`, and how many such calls at once."""
 
-    batch: int
-    lanes: int
+    batch_size: int
+    lane_count: int
 
 
-def shape_of(kind: JudgeKind, endpoint: Endpoint | None) -> Shape:
+def choose_batch_shape(judge_kind: JudgeKind, endpoint: Endpoint | None) -> BatchShape:
     """Judges that ask get one item a lane, and more lanes than the server takes, so that it never waits."""
-    if kind in ASKING and endpoint is not None:
-        return Shape(1, min(MOST_LANES, 2 * endpoint.concurrency))
-    return Shape(64 if kind is JudgeKind.REWARD_MODEL else PAGE, 1)
+    if judge_kind in ASKING_KINDS and endpoint is not None:
+        return BatchShape(1, min(MAX_LANES, 2 * endpoint.concurrency))
+    return BatchShape(64 if judge_kind is JudgeKind.REWARD_MODEL else PAGE_SIZE, 1)
 
 
 class ScoreRun:
@@ -52,112 +52,130 @@ class ScoreRun:
     def __init__(
         self,
         database: Database,
-        house: ScoringHouse,
+        context: DatabaseJudgeContext,
         judge: AnyJudge,
         rater_id: int,
-        source: WorkSource,
+        work_source: WorkSource,
         *,
-        shape: Shape,
-        retry: bool = False,
-        stopped: Callable[[], bool] = lambda: False,
-        report: Callable[[ScoreProgress], None] = lambda _: None,
+        batch_shape: BatchShape,
+        retry_unscored: bool = False,
+        is_stopped: Callable[[], bool] = lambda: False,
+        report_progress: Callable[[ScoreProgress], None] = lambda _: None,
     ) -> None:
-        self._database, self._house = database, house
-        self._judge, self._rater_id, self._source = judge, rater_id, source
-        self._retry, self._stopped, self._report = retry, stopped, report
-        self._after = 0
-        self._began = time.monotonic()
-        self._done = Counts(0, 0, 0)
-        self._cached = 0
+        self._database, self._context = database, context
+        self._judge, self._rater_id, self._work_source = judge, rater_id, work_source
+        self._retry_unscored, self._is_stopped, self._report_progress = (
+            retry_unscored,
+            is_stopped,
+            report_progress,
+        )
+        self._last_item_id = 0
+        self._started_at = time.monotonic()
+        self._done_counts = TargetCounts(0, 0, 0)
+        self._cached_count = 0
         with database.read() as session:
-            self._before = source.counts(session, rater_id)
+            self._earlier_counts = work_source.count_work(session, rater_id)
             # A run that goes on, or finds nothing left, knows what the judge said before.
-            self._values = ValueCounts(source.values(session, rater_id))
-        self._stream: Stream[Work, Draft | PairDraft] = Stream(
-            self._fetch, self._score, self._keep, batch=shape.batch, lanes=shape.lanes
+            self._value_counts = ValueCounts(work_source.count_values(session, rater_id))
+        self._stream: WorkStream[WorkItem, Judgment | PairJudgment] = WorkStream(
+            self._fetch_page,
+            self._score_batch,
+            self._store_judged,
+            batch_size=batch_shape.batch_size,
+            lane_count=batch_shape.lane_count,
         )
 
     async def run(self) -> ScoreProgress:
         """Score until nothing is left, the budget is used up, an error ends it, or it is stopped."""
         try:
-            await self._stream.run(self._tick)
+            await self._stream.run(self._on_tick)
         finally:
-            release(self._judge)
-            await self._house.close()
-        final = self._progress(*self._ending())
-        self._report(final)
-        return final
+            release_judge(self._judge)
+            await self._context.close()
+        final_progress = self._build_progress(*self._final_state())
+        self._report_progress(final_progress)
+        return final_progress
 
-    def _fetch(self) -> Sequence[Work]:
+    def _fetch_page(self) -> Sequence[WorkItem]:
         with self._database.read() as session:
-            page = self._source.page(session, self._rater_id, self._after, PAGE, retry=self._retry)
-        if page:
-            self._after = page[-1].id
-        return page
+            work_page = self._work_source.load_page(
+                session, self._rater_id, self._last_item_id, PAGE_SIZE, retry_unscored=self._retry_unscored
+            )
+        if work_page:
+            self._last_item_id = work_page[-1].id
+        return work_page
 
-    async def _score(self, batch: Sequence[Work]) -> Sequence[Draft | PairDraft]:
+    async def _score_batch(self, work_batch: Sequence[WorkItem]) -> Sequence[Judgment | PairJudgment]:
         if isinstance(self._judge, PairJudge):
-            return [await _compared(self._judge, work) for work in batch]
-        return await self._judge.score([work.sample for work in batch if isinstance(work.sample, Sample)])
+            return [await _compare_pair(self._judge, work_item) for work_item in work_batch]
+        return await self._judge.score(
+            [work_item.sample for work_item in work_batch if isinstance(work_item.sample, Sample)]
+        )
 
-    def _keep(self, judged: Sequence[tuple[Work, Draft | PairDraft]]) -> None:
-        scale = None if isinstance(self._judge, PairJudge) else self._judge.scale
-        store(self._database, self._rater_id, scale, judged)
-        values = [_value(draft) for _, draft in judged]
-        self._values.add(values)
-        good = sum(value is not None for value in values)
-        done = self._done
-        self._done = Counts(done.items + len(judged), done.scored + good, done.unscored + len(judged) - good)
-        self._cached += sum(1 for _, draft in judged if (draft.details or {}).get("cached"))
+    def _store_judged(self, judged_work: Sequence[tuple[WorkItem, Judgment | PairJudgment]]) -> None:
+        judge_scale = None if isinstance(self._judge, PairJudge) else self._judge.scale
+        store(self._database, self._rater_id, judge_scale, judged_work)
+        judged_values = [_judged_value(judgment) for _, judgment in judged_work]
+        self._value_counts.add_values(judged_values)
+        scored_count = sum(judged_value is not None for judged_value in judged_values)
+        done_counts = self._done_counts
+        self._done_counts = TargetCounts(
+            done_counts.items + len(judged_work),
+            done_counts.scored + scored_count,
+            done_counts.unscored + len(judged_work) - scored_count,
+        )
+        self._cached_count += sum(1 for _, judgment in judged_work if (judgment.details or {}).get("cached"))
 
-    def _tick(self) -> None:
-        if self._stopped():
-            self._house.stop()
+    def _on_tick(self) -> None:
+        if self._is_stopped():
+            self._context.stop()
             self._stream.stop()
-        self._report(self._progress(RunState.RUNNING))
+        self._report_progress(self._build_progress(ScoringRunState.RUNNING))
 
-    def _ending(self) -> tuple[RunState, UserError | None]:
+    def _final_state(self) -> tuple[ScoringRunState, UserError | None]:
         failure = self._stream.failure
-        if isinstance(failure, LLMError) and failure.kind is Kind.BUDGET:
-            return RunState.BUDGET, failure
-        if self._stopped():
-            return RunState.STOPPED, None
-        return (RunState.DONE, None) if failure is None else (RunState.FAILED, failure)
+        if isinstance(failure, LLMError) and failure.kind is LLMErrorKind.BUDGET:
+            return ScoringRunState.BUDGET, failure
+        if self._is_stopped():
+            return ScoringRunState.STOPPED, None
+        return (ScoringRunState.DONE, None) if failure is None else (ScoringRunState.FAILED, failure)
 
-    def _progress(self, state: RunState, error: UserError | None = None) -> ScoreProgress:
-        before, done = self._before, self._done
-        seconds = time.monotonic() - self._began
+    def _build_progress(self, run_state: ScoringRunState, ending_error: UserError | None = None) -> ScoreProgress:
+        earlier_counts, done_counts = self._earlier_counts, self._done_counts
+        elapsed_seconds = time.monotonic() - self._started_at
         # With `retry` the unscored ones of before are open again.
-        kept = before.scored + (0 if self._retry else before.unscored)
-        budget = self._house.budget
+        already_judged = earlier_counts.scored + (0 if self._retry_unscored else earlier_counts.unscored)
+        budget = self._context.budget
         return ScoreProgress(
             judge=self._judge.name,
             version=self._judge.version,
-            state=state,
-            items=before.items,
-            scored=before.scored + done.scored,
-            unscored=done.unscored + (0 if self._retry else before.unscored),
-            cached=kept + self._cached,
-            calls=budget.calls,
-            tokens=budget.tokens,
-            cost=budget.cost,
-            seconds=seconds,
-            rate=done.items / seconds if seconds > 0 else 0.0,
-            error=error.message if error else None,
-            notice=self._values.notice,
+            state=run_state,
+            items=earlier_counts.items,
+            scored=earlier_counts.scored + done_counts.scored,
+            unscored=done_counts.unscored + (0 if self._retry_unscored else earlier_counts.unscored),
+            cached=already_judged + self._cached_count,
+            calls=budget.call_count,
+            tokens=budget.token_count,
+            cost=budget.total_cost,
+            seconds=elapsed_seconds,
+            rate=done_counts.items / elapsed_seconds if elapsed_seconds > 0 else 0.0,
+            error=ending_error.message if ending_error else None,
+            notice=self._value_counts.notice,
         )
 
 
-def release(judge: AnyJudge) -> None:
+def release_judge(judge: AnyJudge) -> None:
     """End the judge's process, where it keeps one."""
     if isinstance(judge, Closable):
         judge.close()
 
 
-async def _compared(judge: PairJudge, work: Work) -> PairDraft:
-    assert isinstance(work.sample, PairSample)
-    return await judge.compare(work.sample.prompt, work.sample.first, work.sample.second)
+async def _compare_pair(judge: PairJudge, work_item: WorkItem) -> PairJudgment:
+    assert isinstance(work_item.sample, PairSample)
+    return await judge.compare(
+        work_item.sample.prompt, work_item.sample.first_greeting, work_item.sample.second_greeting
+    )
 
 
-def _value(draft: Draft | PairDraft) -> Value | None:
-    return draft.value if isinstance(draft, Draft) else draft.outcome
+def _judged_value(judgment: Judgment | PairJudgment) -> JudgeValue | None:
+    return judgment.value if isinstance(judgment, Judgment) else judgment.outcome

@@ -12,41 +12,41 @@ from backend.db.tables import Greeting, Prompt, Verdict
 from backend.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
-from backend.judges.base import Draft, Judge, PairDraft, PairJudge, PairSample, Sample
+from backend.judges.base import Judge, Judgment, PairJudge, PairJudgment, PairSample, Sample
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import NoExamples, Retriever
 from backend.judges.registry import (
-    EXAMPLES,
+    DEFAULT_EXAMPLES,
     AnyJudge,
     AskingJudge,
-    ExampleWish,
-    build,
-    describe,
-    example_wish,
+    ExampleRequest,
+    build_judge,
+    describe_judge,
+    example_request,
 )
-from backend.judges.spec import ASKING, JudgeKind, JudgeSpec
-from backend.llm.budget import Budget, Estimate, estimate
+from backend.judges.spec import ASKING_KINDS, JudgeKind, JudgeSpec
+from backend.llm.budget import Budget, Estimate, estimate_usage
 from backend.llm.endpoint import Endpoint
 from backend.llm.retry import RetryPolicy
 from backend.llm.service import EndpointService
-from backend.scoring.beside import beside
-from backend.scoring.blocking import blocking
+from backend.scoring.beside import load_opinion_pairs
+from backend.scoring.blocking import run_blocking
 from backend.scoring.catalog import JudgeCatalog
 from backend.scoring.fitted import FittedJudges
-from backend.scoring.house import ReadingHouse, ScoringHouse
-from backend.scoring.records import BesidePage, RunEstimate, ScoreProgress, ScoreRequest
-from backend.scoring.run import ScoreRun, release, shape_of
-from backend.scoring.store import rater_of, store
-from backend.scoring.targets import GreetingSource, PairSource, Target, Work, WorkSource
+from backend.scoring.house import DatabaseJudgeContext, PreviewJudgeContext
+from backend.scoring.records import OpinionPairPage, RunEstimate, ScoreProgress, ScoreRequest
+from backend.scoring.run import ScoreRun, choose_batch_shape, release_judge
+from backend.scoring.store import ensure_rater_id, store
+from backend.scoring.targets import GreetingSource, PairSource, ScoringTarget, WorkItem, WorkSource
 
 TRIVIAL = ("length", "style", "ngram")
-BATCH = 500
+BATCH_SIZE = 500
 JOB_KIND = "score"
-SAMPLED = 50
-EXAMPLE = 80
+SAMPLE_SIZE = 50
+EXAMPLE_CHARACTERS = 80
 """Characters of an example with its request, for estimates."""
 
-Progress = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]
 
 
 class ScoringService:
@@ -58,220 +58,281 @@ class ScoringService:
     def __init__(
         self,
         database: Database,
-        endpoints: EndpointService | None = None,
-        jobs: JobService | None = None,
-        policy: RetryPolicy | None = None,
-        examples: ExampleService | None = None,
+        endpoint_service: EndpointService | None = None,
+        job_service: JobService | None = None,
+        retry_policy: RetryPolicy | None = None,
+        example_service: ExampleService | None = None,
     ) -> None:
         self._database = database
-        self._examples = examples
-        self._endpoints = endpoints
-        self._jobs = jobs
-        self._policy = policy
-        self._fitted = FittedJudges(database)
-        self.catalog = JudgeCatalog(database, self._house)
+        self._example_service = example_service
+        self._endpoint_service = endpoint_service
+        self._job_service = job_service
+        self._retry_policy = retry_policy
+        self._fitted_judges = FittedJudges(database)
+        self.catalog = JudgeCatalog(database, self._build_context)
 
-    def trivial(self) -> list[Judge]:
+    def trivial_judges(self) -> list[Judge]:
         """The judges nobody should mistake for taste, fitted to what the corpus holds now."""
-        return self._fitted.all()
+        return self._fitted_judges.all_judges()
 
-    def ensure_trivial(self, greeting_ids: Iterable[int], progress: Progress | None = None) -> None:
+    def ensure_trivial_verdicts(
+        self, greeting_ids: Iterable[int], report_progress: ProgressCallback | None = None
+    ) -> None:
         """Store the trivial judges' verdicts on these greetings where they are missing."""
-        wanted = sorted(set(greeting_ids))
-        judges = self.trivial()
-        for number, judge in enumerate(judges):
-            if progress:
-                progress(number / len(judges), judge.name)
-            self.score_missing(judge, wanted)
+        wanted_ids = sorted(set(greeting_ids))
+        judges = self.trivial_judges()
+        for judge_index, judge in enumerate(judges):
+            if report_progress:
+                report_progress(judge_index / len(judges), judge.name)
+            self.score_missing(judge, wanted_ids)
 
     def score_missing(self, judge: Judge, greeting_ids: Sequence[int]) -> int:
         """Score those of the greetings on which this version has no verdict; returns how many."""
-        rater_id = self.rater(judge)
+        rater_id = self.ensure_rater(judge)
         with self._database.read() as session:
-            known = set(session.scalars(select(Verdict.greeting_id).where(Verdict.rater_id == rater_id)))
-        missing = [greeting_id for greeting_id in greeting_ids if greeting_id not in known]
-        for start in range(0, len(missing), BATCH):
-            work = self._work(missing[start : start + BATCH])
-            drafts = blocking(judge.score([one.sample for one in work if isinstance(one.sample, Sample)]))
-            store(self._database, rater_id, judge.scale, list(zip(work, drafts, strict=True)))
-        return len(missing)
+            judged_ids = set(session.scalars(select(Verdict.greeting_id).where(Verdict.rater_id == rater_id)))
+        missing_ids = [greeting_id for greeting_id in greeting_ids if greeting_id not in judged_ids]
+        for batch_start in range(0, len(missing_ids), BATCH_SIZE):
+            work_batch = self._load_work(missing_ids[batch_start : batch_start + BATCH_SIZE])
+            judgments = run_blocking(
+                judge.score([work_item.sample for work_item in work_batch if isinstance(work_item.sample, Sample)])
+            )
+            store(self._database, rater_id, judge.scale, list(zip(work_batch, judgments, strict=True)))
+        return len(missing_ids)
 
-    def rater(self, judge: Judge) -> int:
+    def ensure_rater(self, judge: Judge) -> int:
         """The id of the rater that stands for this judge at this version."""
         with self._database.write() as session:
-            return rater_of(session, judge.name, judge.version, judge.scale, None)
+            return ensure_rater_id(session, judge.name, judge.version, judge.scale, None)
 
     def estimate(self, request: ScoreRequest) -> RunEstimate:
         """What a run will roughly take. Raises UserError for a judge or a target that cannot be."""
-        house = self._house()
-        judge = describe(request.spec, house)
+        context = self._build_context()
+        judge = describe_judge(request.spec, context)
         with self._database.read() as session:
-            source = source_of(session, request.target, judge)
-            rater_id = self.catalog.rater_id(session, judge.name, judge.version) or 0
-            counts = source.counts(session, rater_id)
-            sample = source.page(session, rater_id, 0, SAMPLED, retry=request.retry_unscored)
-        missing = counts.items - counts.scored - (0 if request.retry_unscored else counts.unscored)
+            work_source = select_work_source(session, request.target, judge)
+            rater_id = self.catalog.find_rater_id(session, judge.name, judge.version) or 0
+            target_counts = work_source.count_work(session, rater_id)
+            sampled_work = work_source.load_page(
+                session, rater_id, 0, SAMPLE_SIZE, retry_unscored=request.retry_unscored
+            )
+        missing_count = (
+            target_counts.items - target_counts.scored - (0 if request.retry_unscored else target_counts.unscored)
+        )
         if not isinstance(judge, AskingJudge):
-            return RunEstimate(counts.items, missing, 0, 0, 0.0, 0.0)
-        shown = placeholder(request.spec)
-        prompts = [text + shown for work in sample for text in previewed(judge, work.sample)]
-        each = round(len(prompts) / len(sample)) if sample else 1
-        parts = [estimate(prompts, missing, house.endpoint(request.spec.endpoint), calls_each=each)]
-        asked = [work.sample.prompt for work in sample]
-        distinct = round(missing * len(set(asked)) / len(asked)) if asked else 0
-        if (found := self.retrieval(request.spec, asked, distinct)) is not None:
-            parts.append(found)
-        rough = sum(parts[1:], parts[0])
-        return RunEstimate(counts.items, missing, rough.calls, rough.tokens, rough.cost, rough.seconds)
+            return RunEstimate(target_counts.items, missing_count, 0, 0, 0.0, 0.0)
+        placeholder_text = examples_placeholder(request.spec)
+        prompt_texts = [
+            prompt_text + placeholder_text
+            for work_item in sampled_work
+            for prompt_text in preview_calls(judge, work_item.sample)
+        ]
+        calls_per_item = round(len(prompt_texts) / len(sampled_work)) if sampled_work else 1
+        estimates = [
+            estimate_usage(
+                prompt_texts,
+                missing_count,
+                context.endpoint(request.spec.endpoint),
+                calls_per_item=calls_per_item,
+            )
+        ]
+        request_texts = [work_item.sample.prompt for work_item in sampled_work]
+        distinct_count = round(missing_count * len(set(request_texts)) / len(request_texts)) if request_texts else 0
+        if (retrieval_estimate := self.estimate_retrieval(request.spec, request_texts, distinct_count)) is not None:
+            estimates.append(retrieval_estimate)
+        total_estimate = sum(estimates[1:], estimates[0])
+        return RunEstimate(
+            target_counts.items,
+            missing_count,
+            total_estimate.calls,
+            total_estimate.tokens,
+            total_estimate.cost,
+            total_estimate.seconds,
+        )
 
     def run(
         self,
         request: ScoreRequest,
-        report: Callable[[ScoreProgress], None] = lambda _: None,
-        stopped: Callable[[], bool] = lambda: False,
-        used: Budget | None = None,
+        report_progress: Callable[[ScoreProgress], None] = lambda _: None,
+        is_stopped: Callable[[], bool] = lambda: False,
+        used_budget: Budget | None = None,
     ) -> ScoreProgress:
         """Score in this process until the end. Raises UserError for a judge or a target that cannot be.
 
         `used` is what an earlier attempt at the same run has used of its budget.
         """
         budget = Budget(request.max_calls, request.max_tokens, request.max_cost)
-        if used is not None:
-            budget.calls, budget.tokens, budget.cost = used.calls, used.tokens, used.cost
-        return blocking(self._run(request, budget, report, stopped))
+        if used_budget is not None:
+            budget.call_count, budget.token_count, budget.total_cost = (
+                used_budget.call_count,
+                used_budget.token_count,
+                used_budget.total_cost,
+            )
+        return run_blocking(self._run_request(request, budget, report_progress, is_stopped))
 
     def submit(self, request: ScoreRequest) -> JobInfo:
         """Queue the run as a job; what cannot work is refused first. Raises UserError."""
-        if self._jobs is None:
+        if self._job_service is None:
             raise UserError("This process has no job queue.", "当前进程没有任务队列。")
         self.estimate(request)
-        return self._jobs.submit(JOB_KIND, replace(request, spec=self.pinned(request.spec)).plain())
+        return self._job_service.submit(JOB_KIND, replace(request, spec=self.pin_examples(request.spec)).plain())
 
-    def with_examples(self, spec: JudgeSpec) -> JudgeSpec:
+    def with_examples(self, judge_spec: JudgeSpec) -> JudgeSpec:
         """A panel with the usual number of examples, where its spec names none; any other judge as it is."""
-        if spec.kind is not JudgeKind.PANEL or "examples" in spec.config or self._examples is None:
-            return spec
-        return replace(spec, config={**spec.config, "examples": EXAMPLES})
+        if judge_spec.kind is not JudgeKind.PANEL or "examples" in judge_spec.config or self._example_service is None:
+            return judge_spec
+        return replace(judge_spec, config={**judge_spec.config, "examples": DEFAULT_EXAMPLES})
 
-    def pinned(self, spec: JudgeSpec) -> JudgeSpec:
+    def pin_examples(self, judge_spec: JudgeSpec) -> JudgeSpec:
         """The spec with the index of its examples named, so that a run that goes on later sees the same."""
-        wish = example_wish(spec)
-        if wish is None or wish.index is not None or self._examples is None:
-            return spec
-        return replace(spec, config={**spec.config, "index": self._examples.index().name})
+        request = example_request(judge_spec)
+        if request is None or request.index is not None or self._example_service is None:
+            return judge_spec
+        return replace(judge_spec, config={**judge_spec.config, "index": self._example_service.index().name})
 
-    def described(self, spec: JudgeSpec) -> AnyJudge:
+    def describe_judge(self, judge_spec: JudgeSpec) -> AnyJudge:
         """The judge of a spec with its version and scale; nothing is connected. Raises UserError."""
-        return describe(spec, self._house())
+        return describe_judge(judge_spec, self._build_context())
 
-    def endpoint_of(self, spec: JudgeSpec) -> Endpoint:
+    def default_endpoint(self, judge_spec: JudgeSpec) -> Endpoint:
         """The endpoint that a judge asks by default. Raises UserError."""
-        return self._house().endpoint(spec.endpoint)
+        return self._build_context().endpoint(judge_spec.endpoint)
 
-    def retriever(self, spec: JudgeSpec, budget: Budget | None = None) -> Retriever:
+    def retriever(self, judge_spec: JudgeSpec, budget: Budget | None = None) -> Retriever:
         """The examples a judge sees, or the usual number of them; also for whoever writes for that judge."""
-        if self._examples is None:
+        if self._example_service is None:
             return NoExamples()
-        return self._house(budget).retriever(example_wish(spec) or ExampleWish(EXAMPLES))
+        return self._build_context(budget).retriever(example_request(judge_spec) or ExampleRequest(DEFAULT_EXAMPLES))
 
-    def retrieval(self, spec: JudgeSpec, prompts: Sequence[str], count: int) -> Estimate | None:
+    def estimate_retrieval(
+        self, judge_spec: JudgeSpec, prompt_texts: Sequence[str], request_count: int
+    ) -> Estimate | None:
         """What finding examples for `count` requests like `prompts` will take; None where nobody is asked.
 
         Raises UserError.
         """
-        wish = example_wish(spec)
-        if wish is None or self._examples is None:
+        request = example_request(judge_spec)
+        if request is None or self._example_service is None:
             return None
-        return self._examples.estimate(wish, prompts, count)
+        return self._example_service.estimate(request, prompt_texts, request_count)
 
-    def preview(self, spec: JudgeSpec, sample: Sample | PairSample) -> list[str]:
+    def preview(self, judge_spec: JudgeSpec, sample: Sample | PairSample) -> list[str]:
         """The exact text of every call this judge would make, as far as it is known beforehand."""
-        judge = describe(spec, ReadingHouse(self._endpoints, self._fitted.one, examples=self._examples))
-        return previewed(judge, sample) if isinstance(judge, AskingJudge) else []
+        judge = describe_judge(
+            judge_spec,
+            PreviewJudgeContext(
+                self._endpoint_service, self._fitted_judges.judge_named, example_service=self._example_service
+            ),
+        )
+        return preview_calls(judge, sample) if isinstance(judge, AskingJudge) else []
 
-    def judge_one(self, spec: JudgeSpec, sample: Sample | PairSample) -> Draft | PairDraft:
+    def judge_sample(self, judge_spec: JudgeSpec, sample: Sample | PairSample) -> Judgment | PairJudgment:
         """One verdict, shown but not stored; calls go through the ledger as always. Raises UserError."""
-        return blocking(self._judge_one(spec, sample))
+        return run_blocking(self._judge_sample(judge_spec, sample))
 
-    def beside(
-        self, first: int, second: int, *, differ: bool, offset: int = 0, limit: int = 10
-    ) -> BesidePage:
+    def compare_judges(
+        self,
+        first_judge_id: int,
+        second_judge_id: int,
+        *,
+        only_disagreements: bool,
+        offset: int = 0,
+        limit: int = 10,
+    ) -> OpinionPairPage:
         """What two judges (by id) said of the same greetings; with `differ` only where they part."""
         with self._database.read() as session:
-            return beside(session, first, second, differ=differ, offset=offset, limit=limit)
+            return load_opinion_pairs(
+                session,
+                first_judge_id,
+                second_judge_id,
+                only_disagreements=only_disagreements,
+                offset=offset,
+                limit=limit,
+            )
 
-    async def _judge_one(self, spec: JudgeSpec, sample: Sample | PairSample) -> Draft | PairDraft:
-        house = self._house()
-        judge = build(spec, house)
+    async def _judge_sample(self, judge_spec: JudgeSpec, sample: Sample | PairSample) -> Judgment | PairJudgment:
+        context = self._build_context()
+        judge = build_judge(judge_spec, context)
         try:
             if isinstance(sample, PairSample):
                 if isinstance(judge, PairJudge):
-                    return await judge.compare(sample.prompt, sample.first, sample.second)
+                    return await judge.compare(sample.prompt, sample.first_greeting, sample.second_greeting)
             elif not isinstance(judge, PairJudge):
                 return (await judge.score([sample]))[0]
         finally:
-            release(judge)
-            await house.close()
+            release_judge(judge)
+            await context.close()
         raise UserError(
             "A pairwise judge takes two greetings, every other judge takes one.",
             "两两比较的裁判需要两条祝福语，其他裁判只需要一条。",
         )
 
-    async def _run(
+    async def _run_request(
         self,
         request: ScoreRequest,
         budget: Budget,
-        report: Callable[[ScoreProgress], None],
-        stopped: Callable[[], bool],
+        report_progress: Callable[[ScoreProgress], None],
+        is_stopped: Callable[[], bool],
     ) -> ScoreProgress:
-        spec, asks = self.pinned(request.spec), request.spec.kind in ASKING
-        house = self._house(budget)
-        judge = describe(spec, house)
+        judge_spec, asks_models = self.pin_examples(request.spec), request.spec.kind in ASKING_KINDS
+        context = self._build_context(budget)
+        judge = describe_judge(judge_spec, context)
         with self._database.write() as session:
-            source = source_of(session, request.target, judge)
-            rater_id = self.catalog.rater(session, spec, judge)
-            tries = self.catalog.revisions(session, rater_id) if request.retry_unscored else 0
-        if asks:
-            judge = build(spec, house, variant=f"retry-{tries}" if tries else "")
-        shape = shape_of(spec.kind, house.endpoint(spec.endpoint) if asks else None)
-        run = ScoreRun(
+            work_source = select_work_source(session, request.target, judge)
+            rater_id = self.catalog.ensure_rater(session, judge_spec, judge)
+            attempt_number = self.catalog.next_attempt(session, rater_id) if request.retry_unscored else 0
+        if asks_models:
+            judge = build_judge(judge_spec, context, variant=f"retry-{attempt_number}" if attempt_number else "")
+        batch_shape = choose_batch_shape(
+            judge_spec.kind, context.endpoint(judge_spec.endpoint) if asks_models else None
+        )
+        scoring_run = ScoreRun(
             self._database,
-            house,
+            context,
             judge,
             rater_id,
-            source,
-            shape=shape,
-            retry=request.retry_unscored,
-            stopped=stopped,
-            report=report,
+            work_source,
+            batch_shape=batch_shape,
+            retry_unscored=request.retry_unscored,
+            is_stopped=is_stopped,
+            report_progress=report_progress,
         )
-        return await run.run()
+        return await scoring_run.run()
 
-    def _house(self, budget: Budget | None = None) -> ScoringHouse:
-        return ScoringHouse(self._endpoints, self._fitted.one, budget, self._policy, self._examples)
+    def _build_context(self, budget: Budget | None = None) -> DatabaseJudgeContext:
+        return DatabaseJudgeContext(
+            self._endpoint_service,
+            self._fitted_judges.judge_named,
+            budget,
+            self._retry_policy,
+            self._example_service,
+        )
 
-    def _work(self, greeting_ids: Sequence[int]) -> list[Work]:
+    def _load_work(self, greeting_ids: Sequence[int]) -> list[WorkItem]:
         with self._database.read() as session:
-            rows = session.execute(
+            greeting_rows = session.execute(
                 select(Greeting.id, Prompt.text, Greeting.text)
                 .join(Prompt, Prompt.id == Greeting.prompt_id)
                 .where(Greeting.id.in_(greeting_ids))
             )
-            return [Work(id_, Sample(prompt, text), (id_,), None, 0) for id_, prompt, text in rows]
+            return [
+                WorkItem(greeting_id, Sample(prompt_text, greeting_text), (greeting_id,), None, 0)
+                for greeting_id, prompt_text, greeting_text in greeting_rows
+            ]
 
 
-def source_of(session: Session, target: Target, judge: AnyJudge) -> WorkSource:
+def select_work_source(session: Session, target: ScoringTarget, judge: AnyJudge) -> WorkSource:
     """What of a target the judge can judge. Raises UserError."""
     return PairSource(session, target) if isinstance(judge, PairJudge) else GreetingSource(session, target)
 
 
-def placeholder(spec: JudgeSpec) -> str:
+def examples_placeholder(judge_spec: JudgeSpec) -> str:
     """Stands for the examples in a prompt before anybody has looked for them."""
-    wish = example_wish(spec)
-    return "例" * (EXAMPLE * wish.count) if wish else ""
+    request = example_request(judge_spec)
+    return "例" * (EXAMPLE_CHARACTERS * request.count) if request else ""
 
 
-def previewed(judge: AskingJudge, sample: Sample | PairSample) -> list[str]:
+def preview_calls(judge: AskingJudge, sample: Sample | PairSample) -> list[str]:
     """What the judge would send for a sample of the kind it takes; nothing for the other kind."""
     if isinstance(judge, PairwiseJudge):
         return judge.preview(sample) if isinstance(sample, PairSample) else []

@@ -9,59 +9,73 @@ from sqlalchemy.orm import Session
 from backend.db.engine import Database
 from backend.db.insert import insert_ignore
 from backend.db.tables import Comparison, Rater, Verdict
-from backend.judges.base import Draft, PairDraft
+from backend.judges.base import Judgment, PairJudgment
 from backend.judges.spec import JudgeSpec
-from backend.scoring.targets import OUTCOMES, Work
+from backend.scoring.targets import STORED_OUTCOMES, WorkItem
 from backend.vocabulary import Outcome, RaterKind, Scale
 
-FLIP = "flip"
+FLIP_REASON = "flip"
 """First reason of a comparison in which the two orders of asking gave opposite winners."""
 
-Judged = tuple[Work, Draft | PairDraft]
+JudgedWork = tuple[WorkItem, Judgment | PairJudgment]
 
 
-def rater_of(session: Session, name: str, version: str, scale: Scale | None, spec: JudgeSpec | None) -> int:
+def ensure_rater_id(
+    session: Session,
+    judge_name: str,
+    judge_version: str,
+    judge_scale: Scale | None,
+    judge_spec: JudgeSpec | None,
+) -> int:
     """The id of the rater that stands for a judge at one version, made where it is new."""
-    key = {"kind": RaterKind.JUDGE, "name": name, "version": version}
-    config: dict[str, Any] = {"scale": scale.value} if scale else {}
-    if spec is not None:
-        config["spec"] = spec.plain()
-    insert_ignore(session, Rater, [{**key, "config": config}])
-    return session.scalars(select(Rater.id).filter_by(**key)).one()
+    rater_key = {"kind": RaterKind.JUDGE, "name": judge_name, "version": judge_version}
+    rater_config: dict[str, Any] = {"scale": judge_scale.value} if judge_scale else {}
+    if judge_spec is not None:
+        rater_config["spec"] = judge_spec.plain()
+    insert_ignore(session, Rater, [{**rater_key, "config": rater_config}])
+    return session.scalars(select(Rater.id).filter_by(**rater_key)).one()
 
 
-def store(database: Database, rater_id: int, scale: Scale | None, judged: Sequence[Judged]) -> None:
+def store(database: Database, rater_id: int, judge_scale: Scale | None, judged_work: Sequence[JudgedWork]) -> None:
     """Keep what was judged."""
-    verdicts = [_verdict(rater_id, scale, work, draft) for work, draft in judged if isinstance(draft, Draft)]
-    pairs = [_comparison(rater_id, work, draft) for work, draft in judged if isinstance(draft, PairDraft)]
+    verdicts = [
+        _verdict_row(rater_id, judge_scale, work_item, judgment)
+        for work_item, judgment in judged_work
+        if isinstance(judgment, Judgment)
+    ]
+    comparisons = [
+        _comparison_row(rater_id, work_item, judgment)
+        for work_item, judgment in judged_work
+        if isinstance(judgment, PairJudgment)
+    ]
     with database.write() as session:
         insert_ignore(session, Verdict, verdicts)
-        insert_ignore(session, Comparison, pairs)
+        insert_ignore(session, Comparison, comparisons)
 
 
-def _verdict(rater_id: int, scale: Scale | None, work: Work, draft: Draft) -> dict[str, Any]:
+def _verdict_row(rater_id: int, judge_scale: Scale | None, work_item: WorkItem, judgment: Judgment) -> dict[str, Any]:
     return {
         "rater_id": rater_id,
-        "greeting_id": work.id,
-        "value": draft.value,
-        "scale": scale or Scale.SCORE,
-        "reason": draft.reason,
-        "dimensions": draft.details,
-        "revision": work.revision,
-        "supersedes_id": work.previous,
+        "greeting_id": work_item.id,
+        "value": judgment.value,
+        "scale": judge_scale or Scale.SCORE,
+        "reason": judgment.reason,
+        "dimensions": judgment.details,
+        "revision": work_item.revision,
+        "supersedes_id": work_item.superseded_id,
     }
 
 
-def _comparison(rater_id: int, work: Work, draft: PairDraft) -> dict[str, Any]:
-    left, right = work.greetings
+def _comparison_row(rater_id: int, work_item: WorkItem, judgment: PairJudgment) -> dict[str, Any]:
+    left_id, right_id = work_item.greeting_ids
     return {
         "rater_id": rater_id,
-        "item_id": work.id,
-        "left_id": left,
-        "right_id": right,
-        "outcome": Outcome.SKIP if draft.outcome is None else OUTCOMES[draft.outcome],
-        "reasons": [FLIP, *draft.reasons] if draft.flip else list(draft.reasons),
-        "revision": work.revision,
-        "supersedes_id": work.previous,
-        "request_id": f"judge-{rater_id}-{work.id}-{work.revision}",
+        "item_id": work_item.id,
+        "left_id": left_id,
+        "right_id": right_id,
+        "outcome": Outcome.SKIP if judgment.outcome is None else STORED_OUTCOMES[judgment.outcome],
+        "reasons": [FLIP_REASON, *judgment.reasons] if judgment.flip else list(judgment.reasons),
+        "revision": work_item.revision,
+        "supersedes_id": work_item.superseded_id,
+        "request_id": f"judge-{rater_id}-{work_item.id}-{work_item.revision}",
     }

@@ -8,15 +8,15 @@ from typing import Generic, TypeVar
 
 from backend.errors import UserError
 
-W = TypeVar("W")
-R = TypeVar("R")
+WorkT = TypeVar("WorkT")
+ResultT = TypeVar("ResultT")
 
-FLUSH = 100
-TICK_S = 0.5
+FLUSH_SIZE = 100
+TICK_SECONDS = 0.5
 STOP_GRACE_S = 10.0
 
 
-class Stream(Generic[W, R]):
+class WorkStream(Generic[WorkT, ResultT]):
     """Runs until the pages end, an error ends the run, or `stop()` is called.
 
     `fetch` gives the next page after the last one's end, empty at the end; `work` judges a batch;
@@ -25,18 +25,18 @@ class Stream(Generic[W, R]):
 
     def __init__(
         self,
-        fetch: Callable[[], Sequence[W]],
-        work: Callable[[Sequence[W]], Awaitable[Sequence[R]]],
-        store: Callable[[Sequence[tuple[W, R]]], None],
+        fetch_page: Callable[[], Sequence[WorkT]],
+        process_batch: Callable[[Sequence[WorkT]], Awaitable[Sequence[ResultT]]],
+        store_results: Callable[[Sequence[tuple[WorkT, ResultT]]], None],
         *,
-        batch: int,
-        lanes: int,
+        batch_size: int,
+        lane_count: int,
     ) -> None:
-        self._fetch, self._work, self._store = fetch, work, store
-        self._batch, self._lanes = batch, lanes
-        self._queue: asyncio.Queue[Sequence[W] | None] = asyncio.Queue(2 * lanes)
-        self._results: list[tuple[W, R]] = []
-        self._storing = asyncio.Lock()
+        self._fetch_page, self._process_batch, self._store_results = fetch_page, process_batch, store_results
+        self._batch_size, self._lane_count = batch_size, lane_count
+        self._batch_queue: asyncio.Queue[Sequence[WorkT] | None] = asyncio.Queue(2 * lane_count)
+        self._unstored_results: list[tuple[WorkT, ResultT]] = []
+        self._storing_lock = asyncio.Lock()
         self._stopped_at: float | None = None
         self.failure: UserError | None = None
 
@@ -45,63 +45,63 @@ class Stream(Generic[W, R]):
         if self._stopped_at is None:
             self._stopped_at = time.monotonic()
 
-    async def run(self, tick: Callable[[], None]) -> None:
+    async def run(self, on_tick: Callable[[], None]) -> None:
         """Work everything off; `tick` is called twice a second. `failure` then says what ended it early."""
-        tasks = [asyncio.create_task(self._produce())]
-        tasks += [asyncio.create_task(self._lane()) for _ in range(self._lanes)]
+        lane_tasks = [asyncio.create_task(self._produce_batches())]
+        lane_tasks += [asyncio.create_task(self._run_lane()) for _ in range(self._lane_count)]
         try:
-            pending: set[asyncio.Task[None]] = set(tasks)
-            while pending and not self._out_of_patience():
-                done, pending = await asyncio.wait(
-                    pending, timeout=TICK_S, return_when=asyncio.FIRST_EXCEPTION
+            pending_tasks: set[asyncio.Task[None]] = set(lane_tasks)
+            while pending_tasks and not self._grace_exceeded():
+                finished_tasks, pending_tasks = await asyncio.wait(
+                    pending_tasks, timeout=TICK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
                 )
-                for task in done:
-                    task.result()
-                await self._flush()
-                tick()
+                for lane_task in finished_tasks:
+                    lane_task.result()
+                await self._flush_results()
+                on_tick()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for lane_task in lane_tasks:
+                lane_task.cancel()
+            await asyncio.gather(*lane_tasks, return_exceptions=True)
             # Also where the run itself is cancelled: what was judged is kept.
-            if self._results:
-                results, self._results = self._results, []
-                self._store(results)
+            if self._unstored_results:
+                unstored_results, self._unstored_results = self._unstored_results, []
+                self._store_results(unstored_results)
 
-    def _out_of_patience(self) -> bool:
+    def _grace_exceeded(self) -> bool:
         return self._stopped_at is not None and time.monotonic() - self._stopped_at > STOP_GRACE_S
 
-    async def _produce(self) -> None:
-        while self._stopped_at is None and (page := await asyncio.to_thread(self._fetch)):
-            for start in range(0, len(page), self._batch):
-                await self._queue.put(page[start : start + self._batch])
-        for _ in range(self._lanes):
-            await self._queue.put(None)
+    async def _produce_batches(self) -> None:
+        while self._stopped_at is None and (work_page := await asyncio.to_thread(self._fetch_page)):
+            for batch_start in range(0, len(work_page), self._batch_size):
+                await self._batch_queue.put(work_page[batch_start : batch_start + self._batch_size])
+        for _ in range(self._lane_count):
+            await self._batch_queue.put(None)
 
-    async def _lane(self) -> None:
-        while (batch := await self._queue.get()) is not None:
+    async def _run_lane(self) -> None:
+        while (work_batch := await self._batch_queue.get()) is not None:
             if self._stopped_at is not None:
                 continue
             try:
-                drafts = await self._work(batch)
+                batch_results = await self._process_batch(work_batch)
             except UserError as error:
                 # The first error names the cause; the others are its echo.
                 self.failure = self.failure or error
                 self.stop()
                 continue
-            self._results += zip(batch, drafts, strict=True)
-            if len(self._results) >= FLUSH:
-                await self._flush()
+            self._unstored_results += zip(work_batch, batch_results, strict=True)
+            if len(self._unstored_results) >= FLUSH_SIZE:
+                await self._flush_results()
 
-    async def _flush(self) -> None:
-        async with self._storing:
-            results, self._results = self._results, []
-            if not results:
+    async def _flush_results(self) -> None:
+        async with self._storing_lock:
+            unstored_results, self._unstored_results = self._unstored_results, []
+            if not unstored_results:
                 return
-            stored = asyncio.ensure_future(asyncio.to_thread(self._store, results))
+            storing_task = asyncio.ensure_future(asyncio.to_thread(self._store_results, unstored_results))
             try:
-                await asyncio.shield(stored)
+                await asyncio.shield(storing_task)
             except asyncio.CancelledError:
                 with suppress(Exception):
-                    await stored
+                    await storing_task
                 raise

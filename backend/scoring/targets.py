@@ -12,7 +12,7 @@ from backend.db.pair_tables import Candidate
 from backend.db.tables import Campaign, Comparison, Dataset, DatasetEntry, Greeting, Item, Prompt, Verdict
 from backend.errors import NotFound, UserError
 from backend.judges.base import PairOutcome, PairSample, Sample
-from backend.judges.constancy import Value
+from backend.judges.constancy import JudgeValue
 from backend.vocabulary import CampaignKind, Outcome
 
 
@@ -21,11 +21,11 @@ class TargetKind(StrEnum):
 
     DATASET = "dataset"
     CAMPAIGN = "campaign"
-    TWICE = "twice"
+    REJUDGED = "twice"
 
 
 @dataclass(frozen=True)
-class Target:
+class ScoringTarget:
     """A data set's greetings, the items of a campaign, or what a run of pairs has judged twice.
 
     The last is named by the run's number.
@@ -39,32 +39,32 @@ class Target:
         return {"kind": self.kind.value, "name": self.name}
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> Self:
+    def read(cls, stored_target: Mapping[str, Any]) -> Self:
         """From what `plain` gave. Raises UserError."""
         try:
-            return cls(TargetKind(value["kind"]), str(value["name"]))
+            return cls(TargetKind(stored_target["kind"]), str(stored_target["name"]))
         except (KeyError, ValueError, TypeError) as error:
             raise UserError("The run names no target.", "没有指定要评判的对象。") from error
 
 
-OUTCOMES = {PairOutcome.A: Outcome.A, PairOutcome.B: Outcome.B, PairOutcome.TIE: Outcome.BOTH_GOOD}
+STORED_OUTCOMES = {PairOutcome.A: Outcome.A, PairOutcome.B: Outcome.B, PairOutcome.TIE: Outcome.BOTH_GOOD}
 """How a judge's answer is kept; a judge says no more of a tie than that neither is better."""
-_SAID = {kept: said for said, kept in OUTCOMES.items()}
+_PAIR_OUTCOMES = {stored_outcome: pair_outcome for pair_outcome, stored_outcome in STORED_OUTCOMES.items()}
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkItem:
     """One thing to judge. `id` is the greeting's, or for a pair the item's; `previous` is superseded."""
 
     id: int
     sample: Sample | PairSample
-    greetings: tuple[int, ...]
-    previous: int | None
+    greeting_ids: tuple[int, ...]
+    superseded_id: int | None
     revision: int
 
 
 @dataclass(frozen=True)
-class Counts:
+class TargetCounts:
     """How far a judge is with a target; `unscored` were tried and got no verdict."""
 
     items: int
@@ -75,165 +75,191 @@ class Counts:
 class GreetingSource:
     """Single greetings of a target."""
 
-    def __init__(self, session: Session, target: Target) -> None:
+    def __init__(self, session: Session, target: ScoringTarget) -> None:
         """Raises NotFound."""
-        self._members: Any = _members(session, target)
+        self._member_query: Any = _member_query(session, target)
 
-    def counts(self, session: Session, rater_id: int) -> Counts:
+    def count_work(self, session: Session, rater_id: int) -> TargetCounts:
         """How many greetings there are, and what became of them."""
-        current = aliased(Verdict)
-        query = (
+        current_verdict = aliased(Verdict)
+        count_query = (
             select(
                 func.count(),
-                func.count(current.value),
-                func.sum(case((and_(current.id.is_not(None), current.value.is_(None)), 1), else_=0)),
+                func.count(current_verdict.value),
+                func.sum(case((and_(current_verdict.id.is_not(None), current_verdict.value.is_(None)), 1), else_=0)),
             )
             .select_from(Greeting)
-            .outerjoin(current, _current_verdict(current, rater_id))
-            .where(Greeting.id.in_(self._members))
+            .outerjoin(current_verdict, _is_current_verdict(current_verdict, rater_id))
+            .where(Greeting.id.in_(self._member_query))
         )
-        items, scored, unscored = session.execute(query).one()
-        return Counts(items, scored, unscored or 0)
+        item_count, scored_count, unscored_count = session.execute(count_query).one()
+        return TargetCounts(item_count, scored_count, unscored_count or 0)
 
-    def values(self, session: Session, rater_id: int) -> dict[Value, int]:
+    def count_values(self, session: Session, rater_id: int) -> dict[JudgeValue, int]:
         """How many scored greetings have which value; of more than two values only two."""
-        current = aliased(Verdict)
-        rows = session.execute(
-            select(current.value, func.count())
+        current_verdict = aliased(Verdict)
+        value_rows = session.execute(
+            select(current_verdict.value, func.count())
             .select_from(Greeting)
-            .join(current, _current_verdict(current, rater_id))
-            .where(Greeting.id.in_(self._members), current.value.is_not(None))
-            .group_by(current.value)
+            .join(current_verdict, _is_current_verdict(current_verdict, rater_id))
+            .where(Greeting.id.in_(self._member_query), current_verdict.value.is_not(None))
+            .group_by(current_verdict.value)
             .limit(2)
         )
-        return {value: count for value, count in rows if value is not None}
+        return {score_value: value_count for score_value, value_count in value_rows if score_value is not None}
 
-    def page(self, session: Session, rater_id: int, after: int, limit: int, *, retry: bool) -> list[Work]:
+    def load_page(
+        self, session: Session, rater_id: int, after_id: int, page_size: int, *, retry_unscored: bool
+    ) -> list[WorkItem]:
         """The next greetings without a verdict, in order of their ids; with `retry` also unscored ones."""
-        current = aliased(Verdict)
-        missing = _wanted(current.id, current.value.is_(None), retry)
-        rows = session.execute(
-            select(Greeting.id, Prompt.text, Greeting.text, current.id, current.revision)
+        current_verdict = aliased(Verdict)
+        is_missing = _needs_verdict(current_verdict.id, current_verdict.value.is_(None), retry_unscored)
+        greeting_rows = session.execute(
+            select(Greeting.id, Prompt.text, Greeting.text, current_verdict.id, current_verdict.revision)
             .join(Prompt, Prompt.id == Greeting.prompt_id)
-            .outerjoin(current, _current_verdict(current, rater_id))
-            .where(Greeting.id > after, Greeting.id.in_(self._members), missing)
+            .outerjoin(current_verdict, _is_current_verdict(current_verdict, rater_id))
+            .where(Greeting.id > after_id, Greeting.id.in_(self._member_query), is_missing)
             .order_by(Greeting.id)
-            .limit(limit)
+            .limit(page_size)
         )
         return [
-            Work(id_, Sample(prompt, text), (id_,), old, 0 if revision is None else revision + 1)
-            for id_, prompt, text, old, revision in rows
+            WorkItem(
+                greeting_id,
+                Sample(prompt_text, greeting_text),
+                (greeting_id,),
+                superseded_id,
+                0 if revision is None else revision + 1,
+            )
+            for greeting_id, prompt_text, greeting_text, superseded_id, revision in greeting_rows
         ]
 
 
 class PairSource:
     """Pairs of a campaign that compares."""
 
-    def __init__(self, session: Session, target: Target) -> None:
+    def __init__(self, session: Session, target: ScoringTarget) -> None:
         """Raises NotFound, and UserError for a target without pairs."""
-        campaign = _campaign(session, target.name) if target.kind is TargetKind.CAMPAIGN else None
+        campaign = _load_campaign(session, target.name) if target.kind is TargetKind.CAMPAIGN else None
         if campaign is None or campaign.kind is not CampaignKind.COMPARE:
             raise UserError(
                 f"A pairwise judge needs a campaign that compares two greetings; “{target.name}” is none.",
                 f"两两比较的裁判需要“两条对比”类任务，“{target.name}”不是。",
             )
-        self._in_target = and_(Item.campaign_id == campaign.id, Item.greeting_b_id.is_not(None))
+        self._target_condition = and_(Item.campaign_id == campaign.id, Item.greeting_b_id.is_not(None))
 
-    def counts(self, session: Session, rater_id: int) -> Counts:
+    def count_work(self, session: Session, rater_id: int) -> TargetCounts:
         """How many pairs there are, and what became of them."""
-        current = aliased(Comparison)
-        skipped = case((current.outcome == Outcome.SKIP, 1), else_=0)
-        query = (
-            select(func.count(), func.count(current.id), func.sum(skipped))
+        current_comparison = aliased(Comparison)
+        is_skipped = case((current_comparison.outcome == Outcome.SKIP, 1), else_=0)
+        count_query = (
+            select(func.count(), func.count(current_comparison.id), func.sum(is_skipped))
             .select_from(Item)
-            .outerjoin(current, _current_comparison(current, rater_id))
-            .where(self._in_target)
+            .outerjoin(current_comparison, _is_current_comparison(current_comparison, rater_id))
+            .where(self._target_condition)
         )
-        items, judged, unscored = session.execute(query).one()
-        return Counts(items, judged - (unscored or 0), unscored or 0)
+        item_count, judged_count, unscored_count = session.execute(count_query).one()
+        return TargetCounts(item_count, judged_count - (unscored_count or 0), unscored_count or 0)
 
-    def values(self, session: Session, rater_id: int) -> dict[Value, int]:
+    def count_values(self, session: Session, rater_id: int) -> dict[JudgeValue, int]:
         """How many pairs have which outcome; unscored ones are not counted."""
-        current = aliased(Comparison)
-        rows = session.execute(
-            select(current.outcome, func.count())
+        current_comparison = aliased(Comparison)
+        outcome_rows = session.execute(
+            select(current_comparison.outcome, func.count())
             .select_from(Item)
-            .join(current, _current_comparison(current, rater_id))
-            .where(self._in_target, current.outcome != Outcome.SKIP)
-            .group_by(current.outcome)
+            .join(current_comparison, _is_current_comparison(current_comparison, rater_id))
+            .where(self._target_condition, current_comparison.outcome != Outcome.SKIP)
+            .group_by(current_comparison.outcome)
         )
-        return {_SAID.get(outcome, PairOutcome.TIE): count for outcome, count in rows}
+        return {_PAIR_OUTCOMES.get(outcome, PairOutcome.TIE): outcome_count for outcome, outcome_count in outcome_rows}
 
-    def page(self, session: Session, rater_id: int, after: int, limit: int, *, retry: bool) -> list[Work]:
+    def load_page(
+        self, session: Session, rater_id: int, after_id: int, page_size: int, *, retry_unscored: bool
+    ) -> list[WorkItem]:
         """The next pairs without a verdict, in order of their ids; with `retry` also unscored ones."""
-        current, first, second = aliased(Comparison), aliased(Greeting), aliased(Greeting)
-        missing = _wanted(current.id, current.outcome == Outcome.SKIP, retry)
-        texts = (Prompt.text, first.id, first.text, second.id, second.text)
-        rows = session.execute(
-            select(Item.id, *texts, current.id, current.revision)
+        current_comparison, first_greeting, second_greeting = (
+            aliased(Comparison),
+            aliased(Greeting),
+            aliased(Greeting),
+        )
+        is_missing = _needs_verdict(current_comparison.id, current_comparison.outcome == Outcome.SKIP, retry_unscored)
+        text_columns = (
+            Prompt.text,
+            first_greeting.id,
+            first_greeting.text,
+            second_greeting.id,
+            second_greeting.text,
+        )
+        pair_rows = session.execute(
+            select(Item.id, *text_columns, current_comparison.id, current_comparison.revision)
             .join(Prompt, Prompt.id == Item.prompt_id)
-            .join(first, first.id == Item.greeting_a_id)
-            .join(second, second.id == Item.greeting_b_id)
-            .outerjoin(current, _current_comparison(current, rater_id))
-            .where(Item.id > after, self._in_target, missing)
+            .join(first_greeting, first_greeting.id == Item.greeting_a_id)
+            .join(second_greeting, second_greeting.id == Item.greeting_b_id)
+            .outerjoin(current_comparison, _is_current_comparison(current_comparison, rater_id))
+            .where(Item.id > after_id, self._target_condition, is_missing)
             .order_by(Item.id)
-            .limit(limit)
+            .limit(page_size)
         )
         return [
-            Work(id_, PairSample(prompt, a, b), (a_id, b_id), old, 0 if revision is None else revision + 1)
-            for id_, prompt, a_id, a, b_id, b, old, revision in rows
+            WorkItem(
+                item_id,
+                PairSample(prompt_text, first_text, second_text),
+                (first_id, second_id),
+                superseded_id,
+                0 if revision is None else revision + 1,
+            )
+            for item_id, prompt_text, first_id, first_text, second_id, second_text, superseded_id, revision in pair_rows
         ]
 
 
 WorkSource = GreetingSource | PairSource
 
 
-def _wanted(current: Any, unscored: ColumnElement[bool], retry: bool) -> ColumnElement[bool]:
-    missing: ColumnElement[bool] = current.is_(None)
-    return or_(missing, unscored) if retry else missing
+def _needs_verdict(current_id: Any, is_unscored: ColumnElement[bool], retry_unscored: bool) -> ColumnElement[bool]:
+    is_missing: ColumnElement[bool] = current_id.is_(None)
+    return or_(is_missing, is_unscored) if retry_unscored else is_missing
 
 
-def _current_verdict(current: Any, rater_id: int) -> ColumnElement[bool]:
-    newer = aliased(Verdict)
+def _is_current_verdict(current_verdict: Any, rater_id: int) -> ColumnElement[bool]:
+    newer_verdict = aliased(Verdict)
     return and_(
-        current.greeting_id == Greeting.id,
-        current.rater_id == rater_id,
-        current.item_id.is_(None),
-        ~exists().where(newer.supersedes_id == current.id),
+        current_verdict.greeting_id == Greeting.id,
+        current_verdict.rater_id == rater_id,
+        current_verdict.item_id.is_(None),
+        ~exists().where(newer_verdict.supersedes_id == current_verdict.id),
     )
 
 
-def _current_comparison(current: Any, rater_id: int) -> ColumnElement[bool]:
-    newer = aliased(Comparison)
+def _is_current_comparison(current_comparison: Any, rater_id: int) -> ColumnElement[bool]:
+    newer_comparison = aliased(Comparison)
     return and_(
-        current.item_id == Item.id,
-        current.rater_id == rater_id,
-        ~exists().where(newer.supersedes_id == current.id),
+        current_comparison.item_id == Item.id,
+        current_comparison.rater_id == rater_id,
+        ~exists().where(newer_comparison.supersedes_id == current_comparison.id),
     )
 
 
-def _members(session: Session, target: Target) -> Any:
+def _member_query(session: Session, target: ScoringTarget) -> Any:
     if target.kind is TargetKind.CAMPAIGN:
-        items = Item.campaign_id == _campaign(session, target.name).id
+        in_campaign = Item.campaign_id == _load_campaign(session, target.name).id
         return union(
-            select(Item.greeting_a_id).where(items),
-            select(Item.greeting_b_id).where(items, Item.greeting_b_id.is_not(None)),
+            select(Item.greeting_a_id).where(in_campaign),
+            select(Item.greeting_b_id).where(in_campaign, Item.greeting_b_id.is_not(None)),
         )
-    if target.kind is TargetKind.TWICE:
-        run = int(target.name) if target.name.isdecimal() else 0
-        return select(Candidate.greeting_id).where(Candidate.run_id == run, Candidate.twice.is_(True))
+    if target.kind is TargetKind.REJUDGED:
+        run_id = int(target.name) if target.name.isdecimal() else 0
+        return select(Candidate.greeting_id).where(Candidate.run_id == run_id, Candidate.twice.is_(True))
     dataset_id = session.scalar(select(Dataset.id).where(Dataset.name == target.name))
     if dataset_id is None:
         raise NotFound(
             f"There is no data set named “{target.name}”; import it first.",
             f"没有名为“{target.name}”的数据集，请先导入。",
         )
-    inside = DatasetEntry.dataset_id == dataset_id
-    return select(DatasetEntry.greeting_id).where(inside, DatasetEntry.greeting_id.is_not(None))
+    in_dataset = DatasetEntry.dataset_id == dataset_id
+    return select(DatasetEntry.greeting_id).where(in_dataset, DatasetEntry.greeting_id.is_not(None))
 
 
-def _campaign(session: Session, name: str) -> Campaign:
-    campaign = session.scalar(select(Campaign).where(Campaign.name == name))
+def _load_campaign(session: Session, campaign_name: str) -> Campaign:
+    campaign = session.scalar(select(Campaign).where(Campaign.name == campaign_name))
     if campaign is None:
-        raise NotFound(f"There is no campaign named “{name}”.", f"没有名为“{name}”的标注任务。")
+        raise NotFound(f"There is no campaign named “{campaign_name}”.", f"没有名为“{campaign_name}”的标注任务。")
     return campaign

@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import UserError
-from backend.settings import ROOT
-from backend.text import bucket
+from backend.settings import PROJECT_ROOT
+from backend.text import assign_bucket
 
-FOLDER = ROOT / "data" / "starter"
-ANY, CHILD, GROUP, SELF = "any", "child", "group", "self"
-EVENTS = "events"
-ROLES = (
-    "open", "wish", "image", "close", "funny", "literary", "classical", "four", "formal", EVENTS
+BANK_FOLDER = PROJECT_ROOT / "data" / "starter"
+ANY_AUDIENCE, CHILD_AUDIENCE, GROUP_AUDIENCE, SELF_AUDIENCE = "any", "child", "group", "self"
+EVENTS_ROLE = "events"
+CLAUSE_ROLES = (
+    "open", "wish", "image", "close", "funny", "literary", "classical", "four", "formal", EVENTS_ROLE
 )  # fmt: skip
-TALK = ("before", "when", "after")
-OWN = 4
+SMALL_TALK_PLACES = ("before", "when", "after")
+ENOUGH_OWN_CLAUSES = 4
 """So many clauses of its own in a role, and a child hears no others: what fits grown-ups fits no child."""
-HELD_OUT = 5
+HELD_OUT_PERCENT = 5
 """Of a hundred pairs of occasion and recipient so many are never composed: there the model is measured."""
 
-Parts = Mapping[str, Sequence[str]]
+ClausesByRole = Mapping[str, Sequence[str]]
 
 
 class Mood(StrEnum):
@@ -44,12 +44,12 @@ class Occasion:
 
     key: str
     name: str
-    names: tuple[str, ...]
-    events: tuple[str, ...]
+    request_names: tuple[str, ...]
+    general_events: tuple[str, ...]
     mood: Mood
-    to: tuple[str, ...]
-    parts: Mapping[str, Parts]
-    numbers: tuple[str, ...] = ()
+    invited_audiences: tuple[str, ...]
+    clauses_by_audience: Mapping[str, ClausesByRole]
+    number_words: tuple[str, ...] = ()
     things: tuple[str, ...] = ()
     weight: int = 1
     plural: bool = False
@@ -64,35 +64,41 @@ class Recipient:
     name: str
     tag: str
     audiences: tuple[str, ...]
-    third: str
-    you: str
-    names: tuple[str, ...]
-    calls: tuple[str, ...]
-    line: tuple[str, ...]
-    care: tuple[str, ...] = ()
+    third_person: str
+    second_person: str
+    request_names: tuple[str, ...]
+    address_forms: tuple[str, ...]
+    personal_clauses: tuple[str, ...]
+    caring_clauses: tuple[str, ...] = ()
 
-    def belongs(self, audience: str) -> bool:
+    def belongs_to(self, audience: str) -> bool:
         """Whether clauses for `audience` (a group or the recipient itself) may be said to them."""
-        return audience in (*self.audiences, self.name) or (audience == ANY and SELF not in self.audiences)
+        return audience in (*self.audiences, self.name) or (
+            audience == ANY_AUDIENCE and SELF_AUDIENCE not in self.audiences
+        )
 
 
 @dataclass(frozen=True)
-class Detail:
+class RecipientDetail:
     """What a request may tell of the recipient besides, and what the greeting says to it."""
 
     key: str
-    asks: tuple[str, ...]
-    line: tuple[str, ...]
-    to: tuple[str, ...] = ()
+    request_phrases: tuple[str, ...]
+    greeting_clauses: tuple[str, ...]
+    fitting_audiences: tuple[str, ...] = ()
 
     def fits(self, recipient: Recipient) -> bool:
         """Whether it may be told of the recipient."""
-        groups = (*recipient.audiences, recipient.name)
-        return not {SELF, GROUP} & set(groups) if not self.to else bool(set(self.to) & set(groups))
+        audience_names = (*recipient.audiences, recipient.name)
+        return (
+            not {SELF_AUDIENCE, GROUP_AUDIENCE} & set(audience_names)
+            if not self.fitting_audiences
+            else bool(set(self.fitting_audiences) & set(audience_names))
+        )
 
 
 @dataclass(frozen=True)
-class Requests:
+class RequestPatterns:
     """How people ask: sentence patterns by kind, what for, how they wish a style, what they say around it."""
 
     things: tuple[str, ...]
@@ -103,195 +109,259 @@ class Requests:
 
 
 @dataclass(frozen=True)
-class Bank:
+class ClauseBank:
     """Everything in `data/starter/`."""
 
     occasions: tuple[Occasion, ...]
     recipients: tuple[Recipient, ...]
-    details: tuple[Detail, ...]
-    requests: Requests
-    unfit: Mapping[str, re.Pattern[str]]
+    details: tuple[RecipientDetail, ...]
+    requests: RequestPatterns
+    unfit_patterns: Mapping[str, re.Pattern[str]]
 
     @cached_property
-    def guests(self) -> dict[str, list[Recipient]]:
+    def guests_by_occasion(self) -> dict[str, list[Recipient]]:
         """By occasion: who may be greeted, without the pairs that are held out."""
         return {
-            one.key: [who for who in self.invited(one) if not held_out(one, who)] for one in self.occasions
+            occasion.key: [guest for guest in self.invited_recipients(occasion) if not is_held_out(occasion, guest)]
+            for occasion in self.occasions
         }
 
-    def invited(self, occasion: Occasion) -> list[Recipient]:
+    def invited_recipients(self, occasion: Occasion) -> list[Recipient]:
         """Who may be greeted on the occasion."""
-        return [who for who in self.recipients if {*who.audiences, who.name} & set(occasion.to)]
-
-    def clauses(self, occasion: Occasion, recipient: Recipient | None, role: str) -> list[str]:
-        """The clauses of one role that may be said to the recipient; None is nobody in particular."""
-        key = (occasion.key, recipient.name if recipient else "", role)
-        if key not in self._known:
-            self._known[key] = self._clauses(occasion, recipient, role)
-        return self._known[key]
-
-    def own(self, occasion: Occasion, recipient: Recipient | None, role: str) -> list[str]:
-        """Those of them that were written for the recipient or its audiences."""
-        general = set(occasion.parts[ANY].get(role, ()))
-        return [one for one in self.clauses(occasion, recipient, role) if one not in general]
-
-    def events(self, occasion: Occasion, recipient: Recipient) -> list[str]:
-        """What may happen to the recipient on the occasion."""
-        alone = {SELF, GROUP} & set(recipient.audiences)
-        general = occasion.events if not alone or (occasion.festival and GROUP in alone) else ()
-        own = [
-            event
-            for audience, parts in occasion.parts.items()
-            if recipient.belongs(audience)
-            for event in parts.get(EVENTS, ())
+        return [
+            recipient
+            for recipient in self.recipients
+            if {*recipient.audiences, recipient.name} & set(occasion.invited_audiences)
         ]
-        return [one for one in (*general, *own) if SELF in alone or self.fits(one, occasion.mood, recipient)]
+
+    def clauses(self, occasion: Occasion, recipient: Recipient | None, clause_role: str) -> list[str]:
+        """The clauses of one role that may be said to the recipient; None is nobody in particular."""
+        cache_key = (occasion.key, recipient.name if recipient else "", clause_role)
+        if cache_key not in self._cached_clauses:
+            self._cached_clauses[cache_key] = self._select_clauses(occasion, recipient, clause_role)
+        return self._cached_clauses[cache_key]
+
+    def own_clauses(self, occasion: Occasion, recipient: Recipient | None, clause_role: str) -> list[str]:
+        """Those of them that were written for the recipient or its audiences."""
+        general_clauses = set(occasion.clauses_by_audience[ANY_AUDIENCE].get(clause_role, ()))
+        return [clause for clause in self.clauses(occasion, recipient, clause_role) if clause not in general_clauses]
+
+    def possible_events(self, occasion: Occasion, recipient: Recipient) -> list[str]:
+        """What may happen to the recipient on the occasion."""
+        special_audiences = {SELF_AUDIENCE, GROUP_AUDIENCE} & set(recipient.audiences)
+        general_events = (
+            occasion.general_events
+            if not special_audiences or (occasion.festival and GROUP_AUDIENCE in special_audiences)
+            else ()
+        )
+        audience_events = [
+            event_text
+            for audience, clauses_by_role in occasion.clauses_by_audience.items()
+            if recipient.belongs_to(audience)
+            for event_text in clauses_by_role.get(EVENTS_ROLE, ())
+        ]
+        return [
+            possible_event
+            for possible_event in (*general_events, *audience_events)
+            if SELF_AUDIENCE in special_audiences or self.fits(possible_event, occasion.mood, recipient)
+        ]
 
     @cached_property
-    def _known(self) -> dict[tuple[str, str, str], list[str]]:
+    def _cached_clauses(self) -> dict[tuple[str, str, str], list[str]]:
         return {}
 
-    def _clauses(self, occasion: Occasion, recipient: Recipient | None, role: str) -> list[str]:
-        found = [
+    def _select_clauses(self, occasion: Occasion, recipient: Recipient | None, clause_role: str) -> list[str]:
+        audience_clauses = [
             (audience, clause)
-            for audience, parts in occasion.parts.items()
-            if (audience == ANY if recipient is None else _said_to(recipient, audience, role))
-            for clause in parts.get(role, ())
+            for audience, clauses_by_role in occasion.clauses_by_audience.items()
+            if (audience == ANY_AUDIENCE if recipient is None else _is_suitable_for(recipient, audience, clause_role))
+            for clause in clauses_by_role.get(clause_role, ())
             if self.fits(clause, occasion.mood, recipient)
         ]
-        own = [clause for audience, clause in found if audience != ANY]
-        if recipient is not None and CHILD in recipient.audiences and len(own) >= OWN:
-            return own
-        return [clause for _, clause in found]
+        own_clauses = [clause for audience, clause in audience_clauses if audience != ANY_AUDIENCE]
+        if recipient is not None and CHILD_AUDIENCE in recipient.audiences and len(own_clauses) >= ENOUGH_OWN_CLAUSES:
+            return own_clauses
+        return [clause for _, clause in audience_clauses]
 
     def fits(self, clause: str, mood: Mood, recipient: Recipient | None) -> bool:
         """Whether no rule keeps the clause from this mood and this recipient."""
-        names = (mood, *(recipient.audiences if recipient else ()))
-        return not any(name in self.unfit and self.unfit[name].search(clause) for name in names)
+        rule_names = (mood, *(recipient.audiences if recipient else ()))
+        return not any(
+            rule_name in self.unfit_patterns and self.unfit_patterns[rule_name].search(clause)
+            for rule_name in rule_names
+        )
 
-    def count(self) -> int:
+    def count_clauses(self) -> int:
         """Distinct clauses."""
-        parts = [parts for one in self.occasions for parts in one.parts.values()]
-        found = {clause for each in parts for clauses in each.values() for clause in clauses}
-        found |= {clause for who in self.recipients for clause in (*who.line, *who.care)}
-        return len(found | {clause for detail in self.details for clause in detail.line})
+        clause_groups = [
+            clause_groups for occasion in self.occasions for clause_groups in occasion.clauses_by_audience.values()
+        ]
+        distinct_clauses = {
+            clause
+            for clauses_by_role in clause_groups
+            for role_clauses in clauses_by_role.values()
+            for clause in role_clauses
+        }
+        distinct_clauses |= {
+            clause
+            for recipient in self.recipients
+            for clause in (*recipient.personal_clauses, *recipient.caring_clauses)
+        }
+        return len(distinct_clauses | {clause for detail in self.details for clause in detail.greeting_clauses})
 
 
-def held_out(occasion: Occasion, recipient: Recipient) -> bool:
+def is_held_out(occasion: Occasion, recipient: Recipient) -> bool:
     """Whether this pair is kept for measuring."""
-    return bucket(f"{occasion.key} {recipient.name}", 100, "starter") < HELD_OUT
+    return assign_bucket(f"{occasion.key} {recipient.name}", 100, "starter") < HELD_OUT_PERCENT
 
 
-def load(folder: Path = FOLDER) -> Bank:
+def load_bank(bank_folder: Path = BANK_FOLDER) -> ClauseBank:
     """Read and check every file. Raises UserError naming the file and the entry that is wrong."""
-    requests = _toml(folder / "requests.toml")
-    rules = _toml(folder / "rules.toml")
-    with _named("recipients.toml"):
+    request_table = _read_toml(bank_folder / "requests.toml")
+    rule_table = _read_toml(bank_folder / "rules.toml")
+    with _name_file_in_errors("recipients.toml"):
         recipients = tuple(
-            _recipient(name, entry) for name, entry in _toml(folder / "recipients.toml").items()
+            _parse_recipient(entry_name, toml_entry)
+            for entry_name, toml_entry in _read_toml(bank_folder / "recipients.toml").items()
         )
-    with _named("details.toml"):
-        details = tuple(_detail(*entry) for entry in _toml(folder / "details.toml").items())
-    with _named("requests.toml"):
-        asked = Requests(
-            tuple(requests["things"]),
-            {kind: _lines(text) for kind, text in requests["patterns"].items()},
-            {style: tuple(words["adjectives"]) for style, words in requests["styles"].items()},
-            {style: tuple(words["phrases"]) for style, words in requests["styles"].items()},
-            {place: tuple(requests["talk"][place]) for place in TALK},
+    with _name_file_in_errors("details.toml"):
+        details = tuple(_parse_detail(*toml_entry) for toml_entry in _read_toml(bank_folder / "details.toml").items())
+    with _name_file_in_errors("requests.toml"):
+        request_patterns = RequestPatterns(
+            tuple(request_table["things"]),
+            {
+                pattern_kind: _split_lines(pattern_text)
+                for pattern_kind, pattern_text in request_table["patterns"].items()
+            },
+            {
+                style_name: tuple(style_words["adjectives"])
+                for style_name, style_words in request_table["styles"].items()
+            },
+            {style_name: tuple(style_words["phrases"]) for style_name, style_words in request_table["styles"].items()},
+            {talk_place: tuple(request_table["talk"][talk_place]) for talk_place in SMALL_TALK_PLACES},
         )
-    known = {word for who in recipients for word in (*who.audiences, who.name)} | {ANY}
-    files = sorted((folder / "occasions").glob("*.toml"))
-    return Bank(
-        tuple(_occasion(file, known) for file in files),
+    known_audiences = {
+        audience_name for recipient in recipients for audience_name in (*recipient.audiences, recipient.name)
+    } | {ANY_AUDIENCE}
+    occasion_files = sorted((bank_folder / "occasions").glob("*.toml"))
+    return ClauseBank(
+        tuple(_load_occasion(occasion_file, known_audiences) for occasion_file in occasion_files),
         recipients,
         details,
-        asked,
-        {name: re.compile(words) for part in rules.values() for name, words in part.items()},
+        request_patterns,
+        {
+            entry_name: re.compile(style_words)
+            for rule_section in rule_table.values()
+            for entry_name, style_words in rule_section.items()
+        },
     )
 
 
-def _said_to(recipient: Recipient, audience: str, role: str) -> bool:
+def _is_suitable_for(recipient: Recipient, audience: str, clause_role: str) -> bool:
     # Jokes about money and closings like "your treat" are not for those one says 您 to on duty.
-    if audience == ANY and role in ("close", "funny") and "formal" in recipient.audiences:
+    if audience == ANY_AUDIENCE and clause_role in ("close", "funny") and "formal" in recipient.audiences:
         return False
-    if audience == ANY and SELF in recipient.audiences:
-        return role in ("wish", "image", "four", "literary", "classical")
-    return recipient.belongs(audience)
+    if audience == ANY_AUDIENCE and SELF_AUDIENCE in recipient.audiences:
+        return clause_role in ("wish", "image", "four", "literary", "classical")
+    return recipient.belongs_to(audience)
 
 
-def _occasion(path: Path, known: set[str]) -> Occasion:
-    entry = _toml(path)
-    with _named(f"occasions/{path.name}"):
-        sections = {name: part for name, part in entry.items() if isinstance(part, dict)}
-        strange = [word for word in (*entry["to"], *sections) if word not in known]
-        strange += [role for part in sections.values() for role in part if role not in ROLES]
-        if strange or ANY not in sections:
-            raise KeyError(strange[0] if strange else ANY)
+def _load_occasion(file_path: Path, known_audiences: set[str]) -> Occasion:
+    toml_entry = _read_toml(file_path)
+    with _name_file_in_errors(f"occasions/{file_path.name}"):
+        audience_sections = {
+            section_name: section_clauses
+            for section_name, section_clauses in toml_entry.items()
+            if isinstance(section_clauses, dict)
+        }
+        unknown_words = [
+            audience_name
+            for audience_name in (*toml_entry["to"], *audience_sections)
+            if audience_name not in known_audiences
+        ]
+        unknown_words += [
+            clause_role
+            for section_clauses in audience_sections.values()
+            for clause_role in section_clauses
+            if clause_role not in CLAUSE_ROLES
+        ]
+        if unknown_words or ANY_AUDIENCE not in audience_sections:
+            raise KeyError(unknown_words[0] if unknown_words else ANY_AUDIENCE)
         return Occasion(
-            key=path.stem,
-            name=entry["occasion"],
-            names=tuple(entry["names"]),
-            events=tuple(entry["events"]),
-            mood=Mood(entry["mood"]),
-            to=tuple(entry["to"]),
-            parts={name: _parts(part) for name, part in sections.items()},
-            numbers=tuple(entry.get("numbers", ())),
-            things=tuple(entry.get("thing", ())),
-            weight=entry.get("weight", 1),
-            **{flag: entry.get(flag, False) for flag in ("plural", "ill", "festival")},
+            key=file_path.stem,
+            name=toml_entry["occasion"],
+            request_names=tuple(toml_entry["names"]),
+            general_events=tuple(toml_entry["events"]),
+            mood=Mood(toml_entry["mood"]),
+            invited_audiences=tuple(toml_entry["to"]),
+            clauses_by_audience={
+                section_name: _parse_clauses(section_clauses)
+                for section_name, section_clauses in audience_sections.items()
+            },
+            number_words=tuple(toml_entry.get("numbers", ())),
+            things=tuple(toml_entry.get("thing", ())),
+            weight=toml_entry.get("weight", 1),
+            **{flag_name: toml_entry.get(flag_name, False) for flag_name in ("plural", "ill", "festival")},
         )
 
 
-def _parts(part: Mapping[str, str]) -> Parts:
-    return {role: tuple(text.split()) if role == "four" else _lines(text) for role, text in part.items()}
+def _parse_clauses(section_texts: Mapping[str, str]) -> ClausesByRole:
+    return {
+        clause_role: tuple(clause_lines.split()) if clause_role == "four" else _split_lines(clause_lines)
+        for clause_role, clause_lines in section_texts.items()
+    }
 
 
-def _recipient(name: str, entry: Mapping[str, Any]) -> Recipient:
+def _parse_recipient(recipient_name: str, toml_entry: Mapping[str, Any]) -> Recipient:
     return Recipient(
-        name=name,
-        tag=entry["tag"],
-        audiences=tuple(entry["audiences"]),
-        third=entry["third"],
-        you=entry["you"],
-        names=tuple(entry["names"]),
-        calls=tuple(entry["calls"]),
-        line=_lines(entry["line"]),
-        care=_lines(entry.get("care", "")),
+        name=recipient_name,
+        tag=toml_entry["tag"],
+        audiences=tuple(toml_entry["audiences"]),
+        third_person=toml_entry["third"],
+        second_person=toml_entry["you"],
+        request_names=tuple(toml_entry["names"]),
+        address_forms=tuple(toml_entry["calls"]),
+        personal_clauses=_split_lines(toml_entry["line"]),
+        caring_clauses=_split_lines(toml_entry.get("care", "")),
     )
 
 
-def _detail(key: str, entry: Mapping[str, Any]) -> Detail:
-    return Detail(key, tuple(entry["asks"]), _lines(entry["line"]), tuple(entry.get("to", ())))
+def _parse_detail(detail_key: str, toml_entry: Mapping[str, Any]) -> RecipientDetail:
+    return RecipientDetail(
+        detail_key,
+        tuple(toml_entry["asks"]),
+        _split_lines(toml_entry["line"]),
+        tuple(toml_entry.get("to", ())),
+    )
 
 
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+def _split_lines(clause_lines: str) -> tuple[str, ...]:
+    return tuple(clause_line.strip() for clause_line in clause_lines.splitlines() if clause_line.strip())
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def _read_toml(file_path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(file_path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise _broken(path.name, str(error)) from error
+        raise _broken_file_error(file_path.name, str(error)) from error
 
 
-class _named:
+class _name_file_in_errors:
     """What is missing or wrong in a file becomes a sentence with its name."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, file_name: str) -> None:
+        self._file_name = file_name
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, KeyError | ValueError | AttributeError | TypeError):
-            raise _broken(self._name, f"{type(error).__name__}: {error}") from error
+            raise _broken_file_error(self._file_name, f"{type(error).__name__}: {error}") from error
 
 
-def _broken(name: str, why: str) -> UserError:
+def _broken_file_error(file_name: str, reason: str) -> UserError:
     return UserError(
-        f"data/starter/{name} cannot be used ({why}); correct that entry.",
-        f"data/starter/{name} 无法使用（{why}），请改正该处。",
+        f"data/starter/{file_name} cannot be used ({reason}); correct that entry.",
+        f"data/starter/{file_name} 无法使用（{reason}），请改正该处。",
     )

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from backend.starter.bank import Bank, Detail, Mood, Occasion, Recipient
-from backend.text import length
+from backend.starter.bank import ClauseBank, Mood, Occasion, Recipient, RecipientDetail
+from backend.text import count_characters
 
-PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
+STYLE_PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
     "": (
         ("open", "wish", "wish"),
         ("open", "image", "wish"),
@@ -27,17 +27,17 @@ PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
     "口语": (("open", "wish", "close"), ("open", "line", "close"), ("open", "close")),
 }
 """By style the roles of a greeting, in their order; "" is no wish."""
-BRIEF = (("open", "wish"), ("open", "wish"), ("wish",), ("image",))
-FULL = (
+BRIEF_PLANS = (("open", "wish"), ("open", "wish"), ("wish",), ("image",))
+FULL_PLANS = (
     ("open", "line", "image", "wish", "wish", "close"),
     ("open", "wish", "line", "wish", "close"),
     ("open", "image", "wish", "wish", "close"),
 )
-SIZES = {"": (1, 130), "简短": (1, 22), "中等": (32, 66), "详细": (62, 150)}
+SIZE_LIMITS = {"": (1, 130), "简短": (1, 22), "中等": (32, 66), "详细": (62, 150)}
 """By wish for a length: the fewest and the most characters of a greeting."""
-STYLED_ALONE = frozenset({"古风", "四字", "四个字", "文艺"})
+STANDALONE_STYLES = frozenset({"古风", "四字", "四个字", "文艺"})
 """Styles whose greetings may name no occasion."""
-NEEDS = {
+NEEDED_ROLES = {
     "幽默": "funny",
     "文艺": "literary",
     "古风": "classical",
@@ -45,21 +45,21 @@ NEEDS = {
     "四个字": "four",
     "正式": "formal",
 }
-FOURS = frozenset({"四字", "四个字"})
+FOUR_CHARACTER_STYLES = frozenset({"四字", "四个字"})
 """四字 asks for phrases of four characters, 四个字 for four characters."""
-OWN_SHARE = 0.4
+OWN_CLAUSE_SHARE = 0.4
 """How often only clauses written for the recipient are drawn from."""
-FOUR = (4, 6)
-_END = "。！？~…"
-_HEADS = (
+PHRASE_COUNTS = (4, 6)
+_END_MARKS = "。！？~…"
+_ADDRESS_WORDS = (
     "亲爱的|宝贝|嘿|寿星|小寿星|孩子他妈|孩子他爸|孩子|小朋友|小宝贝|女神|准妈妈|老婆|老公|小懒虫|小勇士|哥|姐|爸|妈|爸妈"
     "|小家伙|兄弟|各位"
 )
-_ADDRESSED = re.compile(f"^({_HEADS})[，：！]")
+_ADDRESS_START = re.compile(f"^({_ADDRESS_WORDS})[，：！]")
 
 
 @dataclass(frozen=True)
-class Scene:
+class GreetingScene:
     """What a greeting answers."""
 
     occasion: Occasion
@@ -67,143 +67,184 @@ class Scene:
     style: str = ""
     size: str = ""
     number: str = ""
-    detail: Detail | None = None
+    detail: RecipientDetail | None = None
 
     @property
     def plan(self) -> list[str]:
         """What was asked for, a word each: occasion, recipient, way of writing, number and detail if any."""
-        who = self.recipient.name if self.recipient else "nobody"
-        told = (self.number, self.detail.key if self.detail else "")
-        return [self.occasion.key, who, self.style or self.size or "plain", *filter(None, told)]
+        recipient_name = self.recipient.name if self.recipient else "nobody"
+        extra_words = (self.number, self.detail.key if self.detail else "")
+        return [
+            self.occasion.key,
+            recipient_name,
+            self.style or self.size or "plain",
+            *filter(None, extra_words),
+        ]
 
 
-def styles_of(bank: Bank, occasion: Occasion, recipient: Recipient | None) -> list[str]:
+def possible_styles(clause_bank: ClauseBank, occasion: Occasion, recipient: Recipient | None) -> list[str]:
     """Which wishes for a style can be met here; "" is no wish."""
     return [
-        style
-        for style in PLANS
-        if style not in NEEDS or len(bank.clauses(occasion, recipient, NEEDS[style])) >= 1
+        style_name
+        for style_name in STYLE_PLANS
+        if style_name not in NEEDED_ROLES
+        or len(clause_bank.clauses(occasion, recipient, NEEDED_ROLES[style_name])) >= 1
     ]
 
 
-def write(bank: Bank, scene: Scene, rng: Random) -> str | None:
+def write_greeting(clause_bank: ClauseBank, scene: GreetingScene, rng: Random) -> str | None:
     """A greeting; None where the chosen clauses do not go together."""
-    if scene.style in FOURS:
-        return _four(bank, scene, rng)
-    chosen: list[str] = []
-    for role in _plan(scene, rng):
-        options = [one for one in _options(bank, scene, role, rng) if not clash(one, chosen)]
-        if options:
-            chosen.append(rng.choice(options))
+    if scene.style in FOUR_CHARACTER_STYLES:
+        return _write_phrases(clause_bank, scene, rng)
+    chosen_clauses: list[str] = []
+    for clause_role in _draw_plan(scene, rng):
+        clause_options = [
+            role_clause
+            for role_clause in _role_clauses(clause_bank, scene, clause_role, rng)
+            if not repeats_clause(role_clause, chosen_clauses)
+        ]
+        if clause_options:
+            chosen_clauses.append(rng.choice(clause_options))
     if scene.detail is not None:
-        told = [line for line in scene.detail.line if not clash(line, chosen)]
-        if not told:
+        detail_clauses = [
+            detail_clause
+            for detail_clause in scene.detail.greeting_clauses
+            if not repeats_clause(detail_clause, chosen_clauses)
+        ]
+        if not detail_clauses:
             return None
-        chosen.insert(1, rng.choice(told))
-    if not chosen:
+        chosen_clauses.insert(1, rng.choice(detail_clauses))
+    if not chosen_clauses:
         return None
-    text = _filled(_joined(_called(scene, chosen, rng), scene, rng), scene, rng)
-    least, most = SIZES[scene.size]
-    return text if least <= length(text) <= most else None
+    greeting_text = _fill_fields(_join_clauses(_add_address(scene, chosen_clauses, rng), scene, rng), scene, rng)
+    min_length, max_length = SIZE_LIMITS[scene.size]
+    return greeting_text if min_length <= count_characters(greeting_text) <= max_length else None
 
 
-def _plan(scene: Scene, rng: Random) -> tuple[str, ...]:
+def _draw_plan(scene: GreetingScene, rng: Random) -> tuple[str, ...]:
     """The roles; a style keeps its own role in a short greeting and adds it to a long one."""
-    own = NEEDS.get(scene.style)
+    style_role = NEEDED_ROLES.get(scene.style)
     if scene.size == "简短":
-        return rng.choice(((own,), ("open", own)) if own else BRIEF)
+        return rng.choice(((style_role,), ("open", style_role)) if style_role else BRIEF_PLANS)
     if scene.size == "详细":
-        first, *rest = rng.choice(FULL)
-        return (first, own, *rest) if own else (first, *rest)
-    return rng.choice(PLANS[scene.style])
+        first_role, *other_roles = rng.choice(FULL_PLANS)
+        return (first_role, style_role, *other_roles) if style_role else (first_role, *other_roles)
+    return rng.choice(STYLE_PLANS[scene.style])
 
 
-def clash(clause: str, chosen: Sequence[str]) -> bool:
+def repeats_clause(clause: str, chosen_clauses: Sequence[str]) -> bool:
     """Whether two clauses say the same: three characters in a row, or two pairs of them."""
-    own = _grams(clause)
-    return any(len(own & _grams(other)) > 1 for other in chosen)
+    clause_pairs = _character_pairs(clause)
+    return any(len(clause_pairs & _character_pairs(other_clause)) > 1 for other_clause in chosen_clauses)
 
 
-def _grams(clause: str) -> set[str]:
-    plain = re.split(r"\W|[{}你您愿祝我们的]", clause)
-    return {part[at : at + 2] for part in plain for at in range(len(part) - 1)}
+def _character_pairs(clause: str) -> set[str]:
+    plain_parts = re.split(r"\W|[{}你您愿祝我们的]", clause)
+    return {
+        plain_part[start_index : start_index + 2]
+        for plain_part in plain_parts
+        for start_index in range(len(plain_part) - 1)
+    }
 
 
-def _options(bank: Bank, scene: Scene, role: str, rng: Random) -> list[str]:
-    if role != "line":
-        own = bank.own(scene.occasion, scene.recipient, role) if rng.random() < OWN_SHARE else []
-        return own or bank.clauses(scene.occasion, scene.recipient, role)
+def _role_clauses(clause_bank: ClauseBank, scene: GreetingScene, clause_role: str, rng: Random) -> list[str]:
+    if clause_role != "line":
+        own_clauses = (
+            clause_bank.own_clauses(scene.occasion, scene.recipient, clause_role)
+            if rng.random() < OWN_CLAUSE_SHARE
+            else []
+        )
+        return own_clauses or clause_bank.clauses(scene.occasion, scene.recipient, clause_role)
     if scene.recipient is None or scene.occasion.mood is Mood.GRIEF:
         return []
     if scene.occasion.mood is Mood.CARE:
-        lines = scene.recipient.care if scene.occasion.ill else ()
+        personal_clauses = scene.recipient.caring_clauses if scene.occasion.ill else ()
     else:
-        lines = scene.recipient.line
-    return [line for line in lines if bank.fits(line, scene.occasion.mood, scene.recipient)]
+        personal_clauses = scene.recipient.personal_clauses
+    return [
+        personal_clause
+        for personal_clause in personal_clauses
+        if clause_bank.fits(personal_clause, scene.occasion.mood, scene.recipient)
+    ]
 
 
-def _four(bank: Bank, scene: Scene, rng: Random) -> str | None:
-    phrases = bank.clauses(scene.occasion, scene.recipient, "four")
-    mark = "。" if scene.occasion.mood in (Mood.CARE, Mood.GRIEF) else "！"
+def _write_phrases(clause_bank: ClauseBank, scene: GreetingScene, rng: Random) -> str | None:
+    four_phrases = clause_bank.clauses(scene.occasion, scene.recipient, "four")
+    end_mark = "。" if scene.occasion.mood in (Mood.CARE, Mood.GRIEF) else "！"
     if scene.style == "四个字":
-        return rng.choice(phrases) + rng.choice(("", mark))
-    size = min(rng.randint(*FOUR), len(phrases))
-    if size < FOUR[0]:
+        return rng.choice(four_phrases) + rng.choice(("", end_mark))
+    phrase_count = min(rng.randint(*PHRASE_COUNTS), len(four_phrases))
+    if phrase_count < PHRASE_COUNTS[0]:
         return None
-    words = "，".join(rng.sample(phrases, size)) + mark
-    head = _call(scene, rng)
-    return f"{head}，{words}" if head and rng.random() < 0.5 else words
+    joined_phrases = "，".join(rng.sample(four_phrases, phrase_count)) + end_mark
+    address_form = _draw_address(scene, rng)
+    return f"{address_form}，{joined_phrases}" if address_form and rng.random() < 0.5 else joined_phrases
 
 
-def _called(scene: Scene, chosen: list[str], rng: Random) -> list[str]:
+def _add_address(scene: GreetingScene, chosen_clauses: list[str], rng: Random) -> list[str]:
     """The form of address in front, unless a clause has its own."""
-    if any(_ADDRESSED.search(clause) for clause in chosen):
-        head = next(at for at, clause in enumerate(chosen) if _ADDRESSED.search(clause))
-        return [chosen[head], *chosen[:head], *chosen[head + 1 :]] if head else chosen
-    often = 0.5 if scene.size == "简短" else {"古风": 0.0, "文艺": 0.5}.get(scene.style, 0.85)
-    call = _call(scene, rng)
-    if not call or rng.random() > often:
-        return chosen
-    return [f"{call}，{chosen[0]}", *chosen[1:]]
+    if any(_ADDRESS_START.search(clause) for clause in chosen_clauses):
+        address_index = next(
+            clause_index for clause_index, clause in enumerate(chosen_clauses) if _ADDRESS_START.search(clause)
+        )
+        return (
+            [
+                chosen_clauses[address_index],
+                *chosen_clauses[:address_index],
+                *chosen_clauses[address_index + 1 :],
+            ]
+            if address_index
+            else chosen_clauses
+        )
+    address_chance = 0.5 if scene.size == "简短" else {"古风": 0.0, "文艺": 0.5}.get(scene.style, 0.85)
+    address_form = _draw_address(scene, rng)
+    if not address_form or rng.random() > address_chance:
+        return chosen_clauses
+    return [f"{address_form}，{chosen_clauses[0]}", *chosen_clauses[1:]]
 
 
-def _call(scene: Scene, rng: Random) -> str:
-    return rng.choice(scene.recipient.calls) if scene.recipient and scene.recipient.calls else ""
+def _draw_address(scene: GreetingScene, rng: Random) -> str:
+    return rng.choice(scene.recipient.address_forms) if scene.recipient and scene.recipient.address_forms else ""
 
 
-def _joined(chosen: Sequence[str], scene: Scene, rng: Random) -> str:
+def _join_clauses(chosen_clauses: Sequence[str], scene: GreetingScene, rng: Random) -> str:
     """Clauses as sentences; two wishes in a row share one."""
-    happy = scene.occasion.mood in (Mood.JOY, Mood.PUSH)
-    text = ""
-    for at, clause in enumerate(chosen):
-        last = at == len(chosen) - 1
-        if clause[-1] in _END:
-            text += clause
-        elif not last and not text.endswith("，") and _pair(clause, chosen[at + 1]) and rng.random() < 0.7:
-            text += clause + "，"
+    is_happy = scene.occasion.mood in (Mood.JOY, Mood.PUSH)
+    joined_text = ""
+    for clause_index, clause in enumerate(chosen_clauses):
+        is_last = clause_index == len(chosen_clauses) - 1
+        if clause[-1] in _END_MARKS:
+            joined_text += clause
+        elif (
+            not is_last
+            and not joined_text.endswith("，")
+            and _can_share_sentence(clause, chosen_clauses[clause_index + 1])
+            and rng.random() < 0.7
+        ):
+            joined_text += clause + "，"
         else:
-            text += clause + ("！" if last and happy and rng.random() < 0.7 else "。")
-    return text
+            joined_text += clause + ("！" if is_last and is_happy and rng.random() < 0.7 else "。")
+    return joined_text
 
 
-def _pair(clause: str, following: str) -> bool:
+def _can_share_sentence(clause: str, next_clause: str) -> bool:
     """Whether two wishes are short enough for one sentence."""
-    return all(one.startswith("愿") and "，" not in one for one in (clause, following))
+    return all(either_clause.startswith("愿") and "，" not in either_clause for either_clause in (clause, next_clause))
 
 
-def _filled(text: str, scene: Scene, rng: Random) -> str:
-    you = _you(scene, rng)
-    return text.replace("{你}", you).replace("{n}", scene.number)
+def _fill_fields(joined_text: str, scene: GreetingScene, rng: Random) -> str:
+    you_word = _second_person(scene, rng)
+    return joined_text.replace("{你}", you_word).replace("{n}", scene.number)
 
 
-def _you(scene: Scene, rng: Random) -> str:
-    who = scene.recipient
+def _second_person(scene: GreetingScene, rng: Random) -> str:
+    recipient = scene.recipient
     if scene.occasion.plural:
-        if who is not None and "love" in who.audiences:
+        if recipient is not None and "love" in recipient.audiences:
             return "我们"
-        return rng.choice(("你们", "两位")) if who is None or "formal" in who.audiences else "你们"
-    if who is None:
+        return rng.choice(("你们", "两位")) if recipient is None or "formal" in recipient.audiences else "你们"
+    if recipient is None:
         return "您" if scene.style == "正式" else rng.choice(("你", "你", "你", "您"))
-    if scene.style == "正式" and who.you == "你" and not {"love", "child"} & set(who.audiences):
+    if scene.style == "正式" and recipient.second_person == "你" and not {"love", "child"} & set(recipient.audiences):
         return "您"
-    return who.you
+    return recipient.second_person

@@ -1,5 +1,5 @@
 """Programs run as `python -m backend.training.X`; the only room with torch. Nobody imports it."""
 
-from backend.training.environment import tidy
+from backend.training.environment import prepare_environment
 
-tidy()
+prepare_environment()

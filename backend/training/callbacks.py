@@ -10,11 +10,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from backend.jobs.report import JobReport
 
-RENAMED = {"learning_rate": "lr", "eval_mean_token_accuracy": "eval_token_accuracy"}
-SILENT = re.compile(r"total_flos|num_input_tokens_seen|(train|eval)_(runtime|\w+_per_second)")
+METRIC_NAMES = {"learning_rate": "lr", "eval_mean_token_accuracy": "eval_token_accuracy"}
+IGNORED_METRICS = re.compile(r"total_flos|num_input_tokens_seen|(train|eval)_(runtime|\w+_per_second)")
 
 
-class StopWhenAsked(TrainerCallback):
+class StopOnRequest(TrainerCallback):
     """After the step in which the wish to stop arrives: save a checkpoint and end."""
 
     def __init__(self, report: JobReport) -> None:
@@ -29,28 +29,31 @@ class StopWhenAsked(TrainerCallback):
             control.should_training_stop = True
 
 
-class Progress(TrainerCallback):
+class ProgressReporter(TrainerCallback):
     """Every log entry of the trainer as a metric and a line; progress with the time that is left."""
 
     def __init__(self, report: JobReport, device: str) -> None:
         self._report, self._device = report, device
-        self._began = self._marked = time.monotonic()
-        self._first = self._tokens = 0
+        self._started_at = self._last_logged_at = time.monotonic()
+        self._first_step = self._token_count = 0
 
     def on_train_begin(
         self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
     ) -> None:
         """The clock starts, at the step the run goes on from."""
-        self._began = self._marked = time.monotonic()
-        self._first, self._tokens = state.global_step, state.num_input_tokens_seen
+        self._started_at = self._last_logged_at = time.monotonic()
+        self._first_step, self._token_count = state.global_step, state.num_input_tokens_seen
 
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
     ) -> None:
         """Share done and a guess of the rest."""
-        step, total = state.global_step, state.max_steps
-        each = (time.monotonic() - self._began) / max(step - self._first, 1)
-        self._report.progress(step / max(total, 1), f"{step} / {total}, {_span((total - step) * each)} left")
+        current_step, total_steps = state.global_step, state.max_steps
+        seconds_per_step = (time.monotonic() - self._started_at) / max(current_step - self._first_step, 1)
+        self._report.progress(
+            current_step / max(total_steps, 1),
+            f"{current_step} / {total_steps}, {_format_duration((total_steps - current_step) * seconds_per_step)} left",
+        )
 
     def on_log(
         self,
@@ -63,36 +66,46 @@ class Progress(TrainerCallback):
         """Numbers only: TRL logs None for what it could not compute."""
         if not state.is_world_process_zero:
             return
-        values = {
-            RENAMED.get(name, name): value
-            for name, value in (logs or {}).items()
-            if not SILENT.fullmatch(name)
+        metric_values = {
+            METRIC_NAMES.get(metric_name, metric_name): metric_value
+            for metric_name, metric_value in (logs or {}).items()
+            if not IGNORED_METRICS.fullmatch(metric_name)
         }
-        if "loss" in values:
-            values |= self._speed(int(values.get("num_tokens") or state.num_input_tokens_seen))
-        self._report.metric(state.global_step, **values)
-        shown = " ".join(f"{name} {_short(value)}" for name, value in values.items())
-        print(f"step {state.global_step}/{state.max_steps} {shown}", flush=True)
+        if "loss" in metric_values:
+            metric_values |= self._measure_speed(int(metric_values.get("num_tokens") or state.num_input_tokens_seen))
+        self._report.metric(state.global_step, **metric_values)
+        metrics_text = " ".join(
+            f"{metric_name} {_format_number(metric_value)}" for metric_name, metric_value in metric_values.items()
+        )
+        print(f"step {state.global_step}/{state.max_steps} {metrics_text}", flush=True)
 
-    def _speed(self, tokens: int) -> dict[str, float]:
-        moment = time.monotonic()
-        speed: dict[str, float] = {}
-        if tokens > self._tokens:
-            speed["tokens_per_second"] = (tokens - self._tokens) / max(moment - self._marked, 1e-9)
-        self._marked, self._tokens = moment, tokens
+    def _measure_speed(self, token_count: int) -> dict[str, float]:
+        current_time = time.monotonic()
+        speed_metrics: dict[str, float] = {}
+        if token_count > self._token_count:
+            speed_metrics["tokens_per_second"] = (token_count - self._token_count) / max(
+                current_time - self._last_logged_at, 1e-9
+            )
+        self._last_logged_at, self._token_count = current_time, token_count
         if self._device == "cuda":
-            speed["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        return speed
+            speed_metrics["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        return speed_metrics
 
 
-class Samples(TrainerCallback):
+class SampleReporter(TrainerCallback):
     """What the model writes for the same requests, at the start, every so many steps and at the end."""
 
     def __init__(
-        self, report: JobReport, tokenizer: Any, prompts: Sequence[str], every: int, tokens: int, seed: int
+        self,
+        report: JobReport,
+        tokenizer: Any,
+        prompts: Sequence[str],
+        step_interval: int,
+        max_new_tokens: int,
+        seed: int,
     ) -> None:
         self._report, self._tokenizer, self._prompts = report, tokenizer, list(prompts)
-        self._every, self._tokens, self._seed = every, tokens, seed
+        self._step_interval, self._max_new_tokens, self._seed = step_interval, max_new_tokens, seed
 
     def on_step_end(
         self,
@@ -103,19 +116,19 @@ class Samples(TrainerCallback):
         **_kwargs: Any,
     ) -> None:
         """Called by the trainer after each optimizer step."""
-        due = state.global_step % self._every == 0 or state.global_step >= state.max_steps
-        if due and self._prompts and args.world_size == 1:
-            texts = generate(model, self._tokenizer, self._prompts, self._tokens, self._seed)
-            for prompt, text in zip(self._prompts, texts, strict=True):
-                self._report.sample(state.global_step, prompt, text)
+        is_due = state.global_step % self._step_interval == 0 or state.global_step >= state.max_steps
+        if is_due and self._prompts and args.world_size == 1:
+            greetings = generate_greetings(model, self._tokenizer, self._prompts, self._max_new_tokens, self._seed)
+            for prompt, greeting_text in zip(self._prompts, greetings, strict=True):
+                self._report.sample(state.global_step, prompt, greeting_text)
 
 
 @torch.no_grad()
-def generate(
+def generate_greetings(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
-    tokens: int,
+    max_new_tokens: int,
     seed: int,
     *,
     temperature: float = 0.8,
@@ -128,18 +141,23 @@ def generate(
     Drawn as in training unless told otherwise: a guard against repetition would hide from the monitor what
     the policy has become.
     """
-    turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    texts = [tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True) for one in turns]
-    side, tokenizer.padding_side = tokenizer.padding_side, "left"
-    batch = tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt").to(model.device)
-    tokenizer.padding_side = side
-    training, _ = model.training, model.eval()
+    conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    prompt_texts = [
+        tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        for conversation in conversations
+    ]
+    previous_side, tokenizer.padding_side = tokenizer.padding_side, "left"
+    encoded_batch = tokenizer(prompt_texts, padding=True, add_special_tokens=False, return_tensors="pt").to(
+        model.device
+    )
+    tokenizer.padding_side = previous_side
+    was_training, _ = model.training, model.eval()
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        out = model.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            max_new_tokens=tokens,
+        output_tokens = model.generate(
+            input_ids=encoded_batch["input_ids"],
+            attention_mask=encoded_batch["attention_mask"],
+            max_new_tokens=max_new_tokens,
             do_sample=True,
             temperature=temperature,
             top_p=top_p,
@@ -149,16 +167,16 @@ def generate(
             eos_token_id=tokenizer.eos_token_id,
             use_cache=True,
         )
-    model.train(training)
-    written = out[:, batch["input_ids"].shape[1] :]
-    return [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+    model.train(was_training)
+    written_tokens = output_tokens[:, encoded_batch["input_ids"].shape[1] :]
+    return [greeting_text.strip() for greeting_text in tokenizer.batch_decode(written_tokens, skip_special_tokens=True)]
 
 
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+def _format_duration(seconds: float) -> str:
+    minutes, remaining_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {remaining_seconds:02d} s"
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _format_number(metric_value: Any) -> str:
+    return f"{metric_value:.4g}" if isinstance(metric_value, float) else str(metric_value)

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from backend.diversity import NAN, Profile
+from backend.diversity import NAN, DiversityProfile
 from backend.errors import Message
-from backend.training_runs.config_grpo import FALLING, CollapseRules
+from backend.training_runs.config_grpo import FALLING_FIGURES, CollapseRules
 
 
 @dataclass(frozen=True)
-class Reading:
+class PolicyReading:
     """What one look at the policy found: held-out greetings, and what training said since the last look."""
 
     step: int
-    profile: Profile
+    profile: DiversityProfile
     gold: float = NAN
     gold_spread: float = NAN
     reward: float = NAN
@@ -37,7 +37,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CollapseAssessment:
     """What a reading means: `stop` ends the run, `best` is the checkpoint to keep so far."""
 
     findings: tuple[Finding, ...]
@@ -49,16 +49,16 @@ class Judgement:
         """Every finding in one sentence a language, None where there is none."""
         if not self.findings:
             return None
-        said = [finding.reason for finding in self.findings]
-        return Message("; ".join(one.en for one in said), "；".join(one.zh for one in said))
+        reasons = [finding.reason for finding in self.findings]
+        return Message("; ".join(message.en for message in reasons), "；".join(message.zh for message in reasons))
 
 
 @dataclass(frozen=True)
-class Known:
+class ReferenceReadings:
     """What a reading is held against."""
 
-    start: Reading
-    best: Reading
+    start: PolicyReading
+    best: PolicyReading
     reference_length: float
 
     @property
@@ -68,65 +68,65 @@ class Known:
 
 
 @dataclass(frozen=True)
-class _Check:
+class _CollapseCheck:
     figure: str
-    measure: Callable[[Reading, Known], float]
+    measure: Callable[[PolicyReading, ReferenceReadings], float]
     en: str
     zh: str
 
 
-_CHECKS = (
-    _Check(
+_COLLAPSE_CHECKS = (
+    _CollapseCheck(
         "longer",
-        lambda now, known: _ratio(now.profile.length, max(known.lengths)),
+        lambda now, known: _ratio_to_start(now.profile.length, max(known.lengths)),
         "greetings grew to {now.profile.length:.0f} characters, {value:.2f} times the reference",
         "祝福语增长到 {now.profile.length:.0f} 字，是参照长度的 {value:.2f} 倍",
     ),
-    _Check(
+    _CollapseCheck(
         "shorter",
-        lambda now, known: _ratio(now.profile.length, min(known.lengths)),
+        lambda now, known: _ratio_to_start(now.profile.length, min(known.lengths)),
         "greetings shrank to {now.profile.length:.0f} characters, {value:.2f} of the reference",
         "祝福语缩短到 {now.profile.length:.0f} 字，只有参照长度的 {value:.2f}",
     ),
-    _Check(
+    _CollapseCheck(
         "distinct_2",
-        lambda now, known: _ratio(_distinct(now), known.start.profile.distinct_2),
+        lambda now, known: _ratio_to_start(_find_distinct_2(now), known.start.profile.distinct_2),
         "distinct-2 of as much text as at the start fell to {value:.2f} of it",
         "等量文本的 distinct-2 只有开始时的 {value:.2f}",
     ),
-    _Check(
+    _CollapseCheck(
         "self_bleu_4",
-        lambda now, known: _way(now.profile.self_bleu_4, known.start.profile.self_bleu_4),
+        lambda now, known: _share_of_way(now.profile.self_bleu_4, known.start.profile.self_bleu_4),
         "greetings grow alike: self-BLEU-4 rose to {now.profile.self_bleu_4:.3f}",
         "祝福语越来越雷同：self-BLEU-4 升到 {now.profile.self_bleu_4:.3f}",
     ),
-    _Check(
+    _CollapseCheck(
         "repetition",
         lambda now, known: now.profile.repetition - known.start.profile.repetition,
         "greetings repeat themselves: a repeated phrase covers {now.profile.repetition:.0%}",
         "祝福语自我重复：重复片段占 {now.profile.repetition:.0%}",
     ),
-    _Check(
+    _CollapseCheck(
         "fit",
-        lambda now, known: _ratio(now.profile.fit, known.start.profile.fit),
+        lambda now, known: _ratio_to_start(now.profile.fit, known.start.profile.fit),
         "greetings answer the request less: fit fell to {now.profile.fit:.2f}, {value:.2f} of the start",
         "祝福语偏离请求：切题度降到 {now.profile.fit:.2f}，只有开始时的 {value:.2f}",
     ),
-    _Check(
+    _CollapseCheck(
         "kl",
         lambda now, _known: now.kl,
         "the policy is far from its start: KL {value:.2f} nats a token",
         "策略已远离起点：每个词元 KL 为 {value:.2f}",
     ),
-    _Check(
+    _CollapseCheck(
         "zero_variance",
         lambda now, _known: now.zero_variance,
         "{value:.0%} of the groups have equal rewards: nothing is left to learn from them",
         "{value:.0%} 的组内奖励完全相同，已学不到东西",
     ),
-    _Check(
+    _CollapseCheck(
         "gold_drop",
-        lambda now, known: _drop(now, known),
+        lambda now, known: _gold_drop(now, known),
         "the reward rises while gold fell to {now.gold:.2f}, {value:.1f} spreads below its best",
         "奖励仍在上升，而留出裁判的分数降到 {now.gold:.2f}，比最好时低 {value:.1f} 个标准差",
     ),
@@ -144,92 +144,115 @@ class CollapseMonitor:
 
     rules: CollapseRules
     reference_length: float = NAN
-    start: Reading | None = None
-    best: Reading | None = None
-    beyond: dict[str, int] = field(default_factory=dict)
+    start: PolicyReading | None = None
+    best: PolicyReading | None = None
+    stop_counts: dict[str, int] = field(default_factory=dict)
 
-    def judge(self, reading: Reading) -> Judgement:
+    def assess_reading(self, reading: PolicyReading) -> CollapseAssessment:
         """What this reading means."""
         if self.start is None or self.best is None:
             self.start = self.best = reading
-            return Judgement((), stop=False, best=True)
-        findings = self._findings(reading, Known(self.start, self.best, self._reference(self.start)))
-        best = not findings and not reading.gold < self.best.gold
-        if best:
+            return CollapseAssessment((), stop=False, best=True)
+        findings = self._collect_findings(
+            reading, ReferenceReadings(self.start, self.best, self._choose_reference_length(self.start))
+        )
+        is_best = not findings and not reading.gold < self.best.gold
+        if is_best:
             self.best = reading
-        return Judgement(findings, self._stops(findings), best)
+        return CollapseAssessment(findings, self._should_stop(findings), is_best)
 
     @property
-    def written(self) -> int | None:
+    def start_characters(self) -> int | None:
         """Characters that the start wrote, None before it was read."""
         return None if self.start is None else round(self.start.profile.length * self.start.profile.n)
 
-    def first_reward(self, reward: float) -> None:
+    def set_first_reward(self, reward: float) -> None:
         """The reward of the first rollout, which the start wrote; later ones change nothing."""
         if self.start is not None and math.isnan(self.start.reward):
-            same = self.best is self.start
+            best_is_start = self.best is self.start
             self.start = replace(self.start, reward=reward)
-            self.best = self.start if same else self.best
+            self.best = self.start if best_is_start else self.best
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on after an interruption."""
-        return {"start": _plain(self.start), "best": _plain(self.best), "beyond": self.beyond}
+        return {
+            "start": _reading_to_dict(self.start),
+            "best": _reading_to_dict(self.best),
+            "beyond": self.stop_counts,
+        }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, saved_state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        self.start, self.best = _reading(state["start"]), _reading(state["best"])
-        self.beyond = dict(state["beyond"])
+        self.start, self.best = (
+            _reading_from_dict(saved_state["start"]),
+            _reading_from_dict(saved_state["best"]),
+        )
+        self.stop_counts = dict(saved_state["beyond"])
 
-    def _reference(self, start: Reading) -> float:
+    def _choose_reference_length(self, start: PolicyReading) -> float:
         return start.profile.length if math.isnan(self.reference_length) else self.reference_length
 
-    def _findings(self, reading: Reading, known: Known) -> tuple[Finding, ...]:
+    def _collect_findings(self, reading: PolicyReading, references: ReferenceReadings) -> tuple[Finding, ...]:
         if self.rules.action == "off":
             return ()
-        found = (_finding(check, getattr(self.rules, check.figure), reading, known) for check in _CHECKS)
-        return tuple(finding for finding in found if finding)
+        candidate_findings = (
+            _build_finding(collapse_check, getattr(self.rules, collapse_check.figure), reading, references)
+            for collapse_check in _COLLAPSE_CHECKS
+        )
+        return tuple(finding for finding in candidate_findings if finding)
 
-    def _stops(self, findings: tuple[Finding, ...]) -> bool:
-        stopping = {finding.figure for finding in findings if finding.stop}
-        self.beyond = {figure: self.beyond.get(figure, 0) + 1 for figure in stopping}
-        enough = len(stopping) > 1 or any(times >= self.rules.patience for times in self.beyond.values())
-        return enough and self.rules.action == "stop"
+    def _should_stop(self, findings: tuple[Finding, ...]) -> bool:
+        stopping_figures = {finding.figure for finding in findings if finding.stop}
+        self.stop_counts = {figure: self.stop_counts.get(figure, 0) + 1 for figure in stopping_figures}
+        should_stop = len(stopping_figures) > 1 or any(
+            reading_count >= self.rules.patience for reading_count in self.stop_counts.values()
+        )
+        return should_stop and self.rules.action == "stop"
 
 
-def _finding(check: _Check, limits: tuple[float, float], now: Reading, known: Known) -> Finding | None:
-    value = check.measure(now, known)
-    sign = -1 if check.figure in FALLING else 1
-    beyond = [sign * value > sign * limit for limit in limits]
-    if not beyond[0]:
+def _build_finding(
+    collapse_check: _CollapseCheck,
+    limits: tuple[float, float],
+    reading: PolicyReading,
+    references: ReferenceReadings,
+) -> Finding | None:
+    measurement = collapse_check.measure(reading, references)
+    direction = -1 if collapse_check.figure in FALLING_FIGURES else 1
+    exceeded = [direction * measurement > direction * limit for limit in limits]
+    if not exceeded[0]:
         return None
-    limit, side = limits[beyond[1]], "上限" if sign > 0 else "下限"
-    en, zh = (sentence.format(now=now, value=value) for sentence in (check.en, check.zh))
-    reason = Message(f"{en} (limit {limit:g})", f"{zh}（{side} {limit:g}）")
-    return Finding(check.figure, value, limit, beyond[1], reason)
+    limit, limit_name_zh = limits[exceeded[1]], "上限" if direction > 0 else "下限"
+    en, zh = (template.format(now=reading, value=measurement) for template in (collapse_check.en, collapse_check.zh))
+    reason = Message(f"{en} (limit {limit:g})", f"{zh}（{limit_name_zh} {limit:g}）")
+    return Finding(collapse_check.figure, measurement, limit, exceeded[1], reason)
 
 
-def _plain(reading: Reading | None) -> dict[str, Any] | None:
+def _reading_to_dict(reading: PolicyReading | None) -> dict[str, Any] | None:
     return asdict(reading) if reading else None
 
 
-def _reading(plain: dict[str, Any] | None) -> Reading | None:
-    return Reading(**plain | {"profile": Profile(**plain["profile"])}) if plain else None
+def _reading_from_dict(reading_fields: dict[str, Any] | None) -> PolicyReading | None:
+    return (
+        PolicyReading(**reading_fields | {"profile": DiversityProfile(**reading_fields["profile"])})
+        if reading_fields
+        else None
+    )
 
 
-def _ratio(now: float, start: float) -> float:
-    return now / start if start else NAN
+def _ratio_to_start(current_value: float, start_value: float) -> float:
+    return current_value / start_value if start_value else NAN
 
 
-def _distinct(now: Reading) -> float:
-    return now.profile.distinct_2 if math.isnan(now.distinct_2_equal) else now.distinct_2_equal
+def _find_distinct_2(reading: PolicyReading) -> float:
+    return reading.profile.distinct_2 if math.isnan(reading.distinct_2_equal) else reading.distinct_2_equal
 
 
-def _way(now: float, start: float) -> float:
-    return (now - start) / (1 - start) if start < 1 else NAN
+def _share_of_way(current_value: float, start_value: float) -> float:
+    return (current_value - start_value) / (1 - start_value) if start_value < 1 else NAN
 
 
-def _drop(now: Reading, known: Known) -> float:
+def _gold_drop(reading: PolicyReading, references: ReferenceReadings) -> float:
     """Over-optimisation (Gao et al. 2022): gold turns down while the reward it was trained on goes up."""
-    if not now.reward > known.best.reward:
+    if not reading.reward > references.best.reward:
         return NAN
-    return (known.best.gold - now.gold) / known.start.gold_spread if known.start.gold_spread else NAN
+    return (references.best.gold - reading.gold) / references.start.gold_spread if references.start.gold_spread else NAN

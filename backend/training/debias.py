@@ -14,39 +14,44 @@ from typing import Self
 
 import numpy as np
 
-from backend.text import length
+from backend.text import count_characters
 
-FILE = "debias.json"
+DEBIAS_FILE = "debias.json"
 
 
 @dataclass(frozen=True)
-class Debias:
+class LengthDebias:
     """A penalty (or bonus) for each character beyond the mean."""
 
     slope: float
     mean: float
 
     @classmethod
-    def fit(cls, groups: Sequence[Sequence[tuple[str, float]]]) -> Self:
+    def fit(cls, score_groups: Sequence[Sequence[tuple[str, float]]]) -> Self:
         """From (greeting, score) in groups of alike standing, such as chosen and rejected."""
-        sizes = [np.array([length(text) for text, _ in group], dtype=float) for group in groups]
-        scores = [np.array([score for _, score in group], dtype=float) for group in groups]
-        gaps = np.concatenate([size - size.mean() for size in sizes])
-        rises = np.concatenate([score - score.mean() for score in scores])
-        spread = float(gaps @ gaps)
-        slope = float(gaps @ rises) / spread if spread else 0.0
-        return cls(slope, float(np.concatenate(sizes).mean()))
+        group_lengths = [
+            np.array([count_characters(greeting_text) for greeting_text, _ in score_group], dtype=float)
+            for score_group in score_groups
+        ]
+        group_scores = [np.array([score for _, score in score_group], dtype=float) for score_group in score_groups]
+        length_deviations = np.concatenate(
+            [greeting_lengths - greeting_lengths.mean() for greeting_lengths in group_lengths]
+        )
+        score_deviations = np.concatenate([score - score.mean() for score in group_scores])
+        length_variation = float(length_deviations @ length_deviations)
+        slope = float(length_deviations @ score_deviations) / length_variation if length_variation else 0.0
+        return cls(slope, float(np.concatenate(group_lengths).mean()))
 
     @classmethod
-    def load(cls, artifact: Path) -> Self | None:
+    def load(cls, artifact_folder: Path) -> Self | None:
         """What lies beside the model; None where its scores are used as they are."""
-        path = artifact / FILE
-        return cls(**json.loads(path.read_text("utf-8"))) if path.is_file() else None
+        debias_path = artifact_folder / DEBIAS_FILE
+        return cls(**json.loads(debias_path.read_text("utf-8"))) if debias_path.is_file() else None
 
-    def save(self, artifact: Path) -> None:
+    def save(self, artifact_folder: Path) -> None:
         """Beside the model."""
-        (artifact / FILE).write_text(json.dumps(asdict(self)), "utf-8")
+        (artifact_folder / DEBIAS_FILE).write_text(json.dumps(asdict(self)), "utf-8")
 
-    def apply(self, text: str, score: float) -> float:
+    def correct_score(self, greeting_text: str, score: float) -> float:
         """The score that a greeting of mean length would have had."""
-        return score - self.slope * (length(text) - self.mean)
+        return score - self.slope * (count_characters(greeting_text) - self.mean)

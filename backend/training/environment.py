@@ -6,7 +6,7 @@ import platform
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-QUIET = {
+QUIET_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -15,14 +15,14 @@ QUIET = {
 }
 
 
-def tidy() -> None:
+def prepare_environment() -> None:
     """No telemetry, no progress bars in logs, no forking tokenizers, no page-fault storms."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    keep_memory()
+    for variable_name, variable_text in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(variable_name, variable_text)
+    keep_freed_memory()
 
 
-def keep_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep freed memory: a step frees and takes the same large blocks again and again."""
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -30,6 +30,6 @@ def keep_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def rank() -> int:
+def process_rank() -> int:
     """Which of several processes of one training this is (`accelerate launch` says so)."""
     return int(os.environ.get("RANK", "0"))

@@ -15,34 +15,48 @@ from backend.corpus.examples import ExampleService
 from backend.db.engine import Database
 from backend.judges.base import Judge, Sample
 from backend.judges.ngram import fit_ngram
-from backend.judges.pool import Label, TrainingPool
+from backend.judges.pool import TrainingLabel, TrainingPool
 from backend.llm.budget import Budget
 from backend.llm.service import EndpointService
-from backend.scoring.house import ScoringHouse
+from backend.scoring.house import DatabaseJudgeContext
 from backend.settings import Settings
-from backend.text import bucket
+from backend.text import assign_bucket
 from backend.training_runs.data import Snapshot, open_snapshot
 from backend.vocabulary import Split
 
-WHOLE, REWARD_HALF, GOLD_HALF = -1, 0, 1
+WHOLE_SNAPSHOT, REWARD_HALF, GOLD_HALF = -1, 0, 1
 
 
-def fit_snapshot(snapshot: Snapshot, half: int = WHOLE) -> Judge:
+def fit_snapshot_judge(snapshot: Snapshot, data_half: int = WHOLE_SNAPSHOT) -> Judge:
     """The n-gram judge on the labels and pairs of every split; cross-fitting keeps requests apart."""
-    labels = [label for split in Split for label in _labels(snapshot, split)]
-    return fit_ngram(TrainingPool(labels=[one for one in labels if half in (WHOLE, half_of(one.prompt))]))
+    training_labels = [label for split in Split for label in _load_labels(snapshot, split)]
+    return fit_ngram(
+        TrainingPool(
+            labels=[
+                candidate
+                for candidate in training_labels
+                if data_half in (WHOLE_SNAPSHOT, find_request_half(candidate.prompt))
+            ]
+        )
+    )
 
 
-def half_of(prompt: str) -> int:
+def find_request_half(prompt_text: str) -> int:
     """The half that a request belongs to where reward and gold must not share data."""
-    return bucket(prompt, 2, salt="gold")
+    return assign_bucket(prompt_text, 2, hash_salt="gold")
 
 
-def _labels(snapshot: Snapshot, split: Split) -> list[Label]:
-    found = [Label(row["prompt"], row["greeting"], row["good"]) for row in snapshot.rows("labels", split)]
-    for row in snapshot.rows("pairs", split):
-        found += [Label(row["prompt"], row["chosen"], True), Label(row["prompt"], row["rejected"], False)]
-    return found
+def _load_labels(snapshot: Snapshot, split: Split) -> list[TrainingLabel]:
+    split_labels = [
+        TrainingLabel(data_row["prompt"], data_row["greeting"], data_row["good"])
+        for data_row in snapshot.rows("labels", split)
+    ]
+    for data_row in snapshot.rows("pairs", split):
+        split_labels += [
+            TrainingLabel(data_row["prompt"], data_row["chosen"], True),
+            TrainingLabel(data_row["prompt"], data_row["rejected"], False),
+        ]
+    return split_labels
 
 
 @dataclass(frozen=True)
@@ -56,42 +70,49 @@ class GoldReading:
 
 
 @dataclass(frozen=True)
-class Gold:
+class GoldJudge:
     """Reads a judge on a logit scale: mean probability of good, and the share that is good (logit ≥ 0)."""
 
     judge: Judge
 
-    def read(self, requests: Sequence[str], texts: Sequence[str]) -> GoldReading:
+    def read_greetings(self, requests: Sequence[str], greetings: Sequence[str]) -> GoldReading:
         """One reading of greetings written for these requests."""
-        batch = [Sample(request, text) for request, text in zip(requests, texts, strict=True)]
-        logits = [draft.value for draft in asyncio.run(self.judge.score(batch)) if draft.value is not None]
+        samples = [
+            Sample(prompt_text, greeting_text) for prompt_text, greeting_text in zip(requests, greetings, strict=True)
+        ]
+        logits = [judgment.value for judgment in asyncio.run(self.judge.score(samples)) if judgment.value is not None]
         if not logits:
             return GoldReading(math.nan, math.nan, math.nan, 1.0)
-        chances = [1 / (1 + math.exp(-max(-500.0, logit))) for logit in logits]
+        probabilities = [1 / (1 + math.exp(-max(-500.0, logit))) for logit in logits]
         return GoldReading(
-            mean=fmean(chances),
-            spread=pstdev(chances),
+            mean=fmean(probabilities),
+            spread=pstdev(probabilities),
             excellence=fmean(logit >= 0 for logit in logits),
-            unscored=1 - len(logits) / len(texts),
+            unscored=1 - len(logits) / len(greetings),
         )
 
 
 @dataclass(frozen=True)
-class RewardHouse:
+class RewardContextFactory:
     """Opens what rewards build their judges from. Picklable, so that any process can open its own."""
 
     settings: Settings
     snapshot: Path
-    half: int = WHOLE
+    data_half: int = WHOLE_SNAPSHOT
     max_calls: int | None = None
 
-    def __call__(self) -> ScoringHouse:
+    def __call__(self) -> DatabaseJudgeContext:
         """The house of one run."""
         database = Database(self.settings.url)
-        database.be_patient()
-        endpoints = EndpointService(database, self.settings.home, self.settings)
-        examples = ExampleService(database, self.settings.home, endpoints)
-        return ScoringHouse(endpoints, self._fitted, Budget(max_calls=self.max_calls), examples=examples)
+        database.wait_patiently()
+        endpoint_service = EndpointService(database, self.settings.home, self.settings)
+        example_service = ExampleService(database, self.settings.home, endpoint_service)
+        return DatabaseJudgeContext(
+            endpoint_service,
+            self._fit_judge,
+            Budget(max_calls=self.max_calls),
+            example_service=example_service,
+        )
 
-    def _fitted(self, _name: str) -> Judge:
-        return fit_snapshot(open_snapshot(self.settings.home, str(self.snapshot)), self.half)
+    def _fit_judge(self, _name: str) -> Judge:
+        return fit_snapshot_judge(open_snapshot(self.settings.home, str(self.snapshot)), self.data_half)

@@ -20,174 +20,204 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from backend.errors import UserError
-from backend.text import length, squeeze
+from backend.text import count_characters, strip_white_space
 from backend.training import models
-from backend.training.card import Kind
+from backend.training.card import OutputKind
 from backend.training.collapse import CollapseMonitor
-from backend.training.environment import rank
-from backend.training.monitor import HeldOut, Watch
-from backend.training.program import Run, main
+from backend.training.environment import process_rank
+from backend.training.monitor import CollapseWatch, HeldOutRequests
+from backend.training.program import TrainingRun, main
 from backend.training.reward_memory import RewardMemory
-from backend.training.reward_setup import gold_of, reward_of
+from backend.training.reward_setup import build_gold_judge, reward_of
 from backend.training.rewards import Reward
 from backend.training_runs.config_grpo import GrpoSettings
 from backend.vocabulary import Split
 
 
-def train(run: Run[GrpoSettings]) -> None:
+def train(training_run: TrainingRun[GrpoSettings]) -> None:
     """Load policy and reward, train under the monitor, keep the best checkpoint."""
-    if run.settings.processes > 1 and "WORLD_SIZE" not in os.environ:
-        _spread(run)
+    if training_run.settings.processes > 1 and "WORLD_SIZE" not in os.environ:
+        _launch_processes(training_run)
         return
-    chosen, snapshot = run.settings, run.snapshot
-    base = models.base_of(run, snapshot.rows("sft", Split.TRAIN), "completion")
-    tokenizer = models.load_tokenizer(base, chosen.revision)
+    settings, snapshot = training_run.settings, training_run.snapshot
+    base_model = models.resolve_base(training_run, snapshot.rows("sft", Split.TRAIN), "completion")
+    tokenizer = models.load_tokenizer(base_model, settings.revision)
     tokenizer.padding_side = "left"
-    requests = _requests(run, tokenizer)
-    reward = reward_of(run)
+    requests = _load_requests(training_run, tokenizer)
+    reward = reward_of(training_run)
     reward.prepare()
     trainer = GRPOTrainer(
-        model=models.load_policy(run, base),
+        model=models.load_policy(training_run, base_model),
         reward_funcs=reward,
-        args=_arguments(run),
-        train_dataset=_prompts(requests),
+        args=_build_arguments(training_run),
+        train_dataset=_build_dataset(requests),
         processing_class=tokenizer,
-        peft_config=models.lora(chosen, "CAUSAL_LM"),
+        peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
     )
-    run.stop_if_asked()
-    watch = _watch(run, trainer, reward, tokenizer)
+    training_run.stop_if_requested()
+    collapse_watch = _build_watch(training_run, trainer, reward, tokenizer)
     try:
-        metrics = run.fit(trainer, [watch, RewardMemory(reward)])
+        metrics = training_run.fit(trainer, [collapse_watch, RewardMemory(reward)])
     finally:
         reward.close()
-    if watch.sharded:
-        run.save(trainer)
-    if rank() == 0:
-        _finish(run, watch, metrics)
+    if collapse_watch.sharded:
+        training_run.save(trainer)
+    if process_rank() == 0:
+        _finish_run(training_run, collapse_watch, metrics)
 
 
-def _requests(run: Run[GrpoSettings], tokenizer: Any) -> list[str]:
+def _load_requests(training_run: TrainingRun[GrpoSettings], tokenizer: Any) -> list[str]:
     """The training requests that are short enough. Raises UserError for fewer than a rollout takes."""
-    chosen = run.settings
-    known = {squeeze(row["prompt"]): row["prompt"] for row in run.snapshot.rows("prompts", Split.TRAIN)}
-    turns = {text: [{"role": "user", "content": text}] for text in known.values()}
-    fitting = [
-        text
-        for text, turn in turns.items()
-        if len(tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
-        <= chosen.prompt_tokens
+    settings = training_run.settings
+    unique_prompts = {
+        strip_white_space(data_row["prompt"]): data_row["prompt"]
+        for data_row in training_run.snapshot.rows("prompts", Split.TRAIN)
+    }
+    conversations = {prompt_text: [{"role": "user", "content": prompt_text}] for prompt_text in unique_prompts.values()}
+    short_requests = [
+        prompt_text
+        for prompt_text, conversation in conversations.items()
+        if len(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False))
+        <= settings.prompt_tokens
     ]
-    run.report.log(f"requests: {len(fitting)} of {len(known)} have at most {chosen.prompt_tokens} tokens")
-    if len(fitting) < chosen.prompts:
-        raise models.too_little(run, len(fitting), chosen.prompts)
-    return fitting
+    training_run.report.log(
+        f"requests: {len(short_requests)} of {len(unique_prompts)} have at most {settings.prompt_tokens} tokens"
+    )
+    if len(short_requests) < settings.prompts:
+        raise models.too_few_rows(training_run, len(short_requests), settings.prompts)
+    return short_requests
 
 
-def _prompts(requests: list[str]) -> Dataset:
+def _build_dataset(requests: list[str]) -> Dataset:
     return Dataset.from_list(
-        [{"prompt": [{"role": "user", "content": text}], "request": text} for text in requests]
+        [{"prompt": [{"role": "user", "content": prompt_text}], "request": prompt_text} for prompt_text in requests]
     )
 
 
-def _arguments(run: Run[GrpoSettings]) -> GRPOConfig:
-    chosen = run.settings
+def _build_arguments(training_run: TrainingRun[GrpoSettings]) -> GRPOConfig:
+    settings = training_run.settings
     return GRPOConfig(
-        **run.arguments(),
-        generation_batch_size=chosen.rollout,
-        num_generations=chosen.generations,
-        max_completion_length=chosen.max_new_tokens,
-        temperature=chosen.temperature,
-        top_p=chosen.top_p,
-        beta=chosen.beta,
-        loss_type=chosen.loss_type,
+        **training_run.arguments(),
+        generation_batch_size=settings.rollout_size,
+        num_generations=settings.generations,
+        max_completion_length=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        beta=settings.beta,
+        loss_type=settings.loss_type,
         # The plain k3 of the publication; TRL would multiply it by the importance ratio.
         use_bias_correction_kl=False,
-        **_vllm(run),
+        **_vllm_arguments(training_run),
     )
 
 
-def _vllm(run: Run[GrpoSettings]) -> dict[str, Any]:
-    wish, there = run.settings.vllm, importlib.util.find_spec("vllm") is not None
-    if wish in ("colocate", "server") and not there:
+def _vllm_arguments(training_run: TrainingRun[GrpoSettings]) -> dict[str, Any]:
+    requested_mode, is_installed = training_run.settings.vllm, importlib.util.find_spec("vllm") is not None
+    if requested_mode in ("colocate", "server") and not is_installed:
         raise UserError(
-            f"vllm = {wish}, but vLLM is not installed; install “trl[vllm]” or set vllm=off.",
-            f"vllm = {wish}，但没有安装 vLLM，请安装 trl[vllm] 或设为 off。",
+            f"vllm = {requested_mode}, but vLLM is not installed; install “trl[vllm]” or set vllm=off.",
+            f"vllm = {requested_mode}，但没有安装 vLLM，请安装 trl[vllm] 或设为 off。",
         )
-    if wish == "off" or (wish == "auto" and not (there and run.device == "cuda")):
+    if requested_mode == "off" or (requested_mode == "auto" and not (is_installed and training_run.device == "cuda")):
         return {"use_vllm": False}
-    if wish == "server":
-        return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": run.settings.vllm_server}
+    if requested_mode == "server":
+        return {
+            "use_vllm": True,
+            "vllm_mode": "server",
+            "vllm_server_base_url": training_run.settings.vllm_server,
+        }
     return {
         "use_vllm": True,
         "vllm_mode": "colocate",
-        "vllm_gpu_memory_utilization": run.settings.vllm_memory,
+        "vllm_gpu_memory_utilization": training_run.settings.vllm_memory,
         # The whole context of a hub model would need a cache that no share of the GPU holds.
-        "vllm_max_model_length": run.settings.max_length,
+        "vllm_max_model_length": training_run.settings.max_length,
     }
 
 
-def _watch(run: Run[GrpoSettings], trainer: GRPOTrainer, reward: Reward, tokenizer: Any) -> Watch:
-    chosen = run.settings
-    accepted = [length(row["completion"]) for row in run.snapshot.rows("sft", Split.TRAIN)]
-    usual = sum(accepted) / len(accepted) if accepted else math.nan
+def _build_watch(
+    training_run: TrainingRun[GrpoSettings], trainer: GRPOTrainer, reward: Reward, tokenizer: Any
+) -> CollapseWatch:
+    settings = training_run.settings
+    accepted_lengths = [
+        count_characters(data_row["completion"]) for data_row in training_run.snapshot.rows("sft", Split.TRAIN)
+    ]
+    mean_length = sum(accepted_lengths) / len(accepted_lengths) if accepted_lengths else math.nan
 
-    def save(folder: Path) -> None:
-        trainer.save_model(str(folder))
-        (folder / "training_args.bin").unlink(missing_ok=True)
+    def save_policy(policy_folder: Path) -> None:
+        trainer.save_model(str(policy_folder))
+        (policy_folder / "training_args.bin").unlink(missing_ok=True)
 
-    return Watch(
-        monitor=CollapseMonitor(chosen.monitor, usual),
-        held_out=HeldOut(_held_out(run), tokenizer, chosen.max_new_tokens, chosen.seed),
-        gold=gold_of(run),
+    return CollapseWatch(
+        monitor=CollapseMonitor(settings.monitor, mean_length),
+        held_out=HeldOutRequests(_held_out_requests(training_run), tokenizer, settings.max_new_tokens, settings.seed),
+        gold=build_gold_judge(training_run),
         reward=reward,
-        report=run.report,
-        folder=run.out,
-        every=chosen.eval_every,
-        samples=chosen.samples,
-        sample_every=chosen.sample_every,
-        save=save,
+        report=training_run.report,
+        folder=training_run.output_folder,
+        reading_interval=settings.eval_every,
+        sample_count=settings.samples,
+        sample_every=settings.sample_every,
+        save_policy=save_policy,
     )
 
 
-def _held_out(run: Run[GrpoSettings]) -> list[str]:
+def _held_out_requests(training_run: TrainingRun[GrpoSettings]) -> list[str]:
     """Fixed requests that no training row has; the same ones for the same data and seed."""
-    _, rows = run.snapshot.held_out("prompts")
-    known = sorted({squeeze(row["prompt"]): row["prompt"] for row in rows}.values())
-    if len(known) < 2:
-        raise models.too_little(run, len(known), 2)
-    return random.Random(run.settings.seed).sample(known, min(run.settings.eval_prompts, len(known)))
+    _, held_out_rows = training_run.snapshot.held_out("prompts")
+    unique_prompts = sorted(
+        {strip_white_space(data_row["prompt"]): data_row["prompt"] for data_row in held_out_rows}.values()
+    )
+    if len(unique_prompts) < 2:
+        raise models.too_few_rows(training_run, len(unique_prompts), 2)
+    return random.Random(training_run.settings.seed).sample(
+        unique_prompts, min(training_run.settings.eval_prompts, len(unique_prompts))
+    )
 
 
-def _finish(run: Run[GrpoSettings], watch: Watch, metrics: dict[str, Any]) -> None:
-    if watch.readings:
-        shutil.rmtree(run.artifact, ignore_errors=True)
-        watch.best.rename(run.artifact)
-        metrics |= watch.summary()
-    run.finish(Kind.POLICY, metrics)
-    if watch.stopped:
-        run.report.progress(1.0, watch.stopped)
+def _finish_run(
+    training_run: TrainingRun[GrpoSettings], collapse_watch: CollapseWatch, metrics: dict[str, Any]
+) -> None:
+    if collapse_watch.readings:
+        shutil.rmtree(training_run.artifact_folder, ignore_errors=True)
+        collapse_watch.best_folder.rename(training_run.artifact_folder)
+        metrics |= collapse_watch.summary()
+    training_run.finish(OutputKind.POLICY, metrics)
+    if collapse_watch.stop_message:
+        training_run.report.progress(1.0, collapse_watch.stop_message)
 
 
-def _spread(run: Run[GrpoSettings]) -> None:
+def _launch_processes(training_run: TrainingRun[GrpoSettings]) -> None:
     """A process for each GPU or core; this one passes on how they ended. Raises UserError for too few."""
-    wanted, on_gpu = run.settings.processes, run.device == "cuda"
-    there = torch.cuda.device_count() if on_gpu else len(os.sched_getaffinity(0))
-    if there < wanted:
+    wanted_processes, on_gpu = training_run.settings.processes, training_run.device == "cuda"
+    available_devices = torch.cuda.device_count() if on_gpu else len(os.sched_getaffinity(0))
+    if available_devices < wanted_processes:
         en, zh = ("GPUs", "GPU") if on_gpu else ("CPU cores", "CPU 核心")
         raise UserError(
-            f"processes = {wanted}, but {there} {en} can be used here; lower processes or give the job more.",
-            f"processes = {wanted}，但这里只有 {there} 个可用的 {zh}，请减小 processes 或为任务分配更多。",
+            f"processes = {wanted_processes}, but {available_devices} {en} can be used here; lower processes or give the job more.",
+            f"processes = {wanted_processes}，但这里只有 {available_devices} 个可用的 {zh}，请减小 processes 或为任务分配更多。",
         )
-    shape = {"num_processes": wanted, "num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
-    options = [part for name, value in shape.items() for part in (f"--{name}", str(value))]
+    launch_options = {
+        "num_processes": wanted_processes,
+        "num_machines": 1,
+        "mixed_precision": "no",
+        "dynamo_backend": "no",
+    }
+    launch_arguments = [
+        argument
+        for option_name, option_setting in launch_options.items()
+        for argument in (f"--{option_name}", str(option_setting))
+    ]
     # Accelerate's launcher for GPUs is torch's, and gloo works under it; the one for CPUs wants MPI.
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *options]
+    launch_command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *launch_arguments]
     # Of several processes that start in one folder only the first finds it empty.
-    again = ["--resume"] if run.job_id is None and "--resume" not in sys.argv else []
-    program = subprocess.run([*launcher, "-m", "backend.training.grpo", *sys.argv[1:], *again], check=False)
-    if program.returncode:
-        run.stop_if_asked()
-        raise SystemExit(program.returncode)
+    resume_arguments = ["--resume"] if training_run.job_id is None and "--resume" not in sys.argv else []
+    completed_launch = subprocess.run(
+        [*launch_command, "-m", "backend.training.grpo", *sys.argv[1:], *resume_arguments], check=False
+    )
+    if completed_launch.returncode:
+        training_run.stop_if_requested()
+        raise SystemExit(completed_launch.returncode)
 
 
 if __name__ == "__main__":

@@ -19,16 +19,16 @@ from transformers import (
 from backend.db.job_tables import Artifact, Job
 from backend.errors import UserError
 from backend.jobs.vocabulary import ArtifactKind
-from backend.text import number_of
+from backend.text import parse_row_number
 from backend.training import plan
-from backend.training.program import Run
+from backend.training.program import TrainingRun
 from backend.training.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
-from backend.training_runs.config import ARTIFACT, LATEST, STARTER, TrainingSettings, check_base
-from backend.training_runs.data import Row
+from backend.training_runs.config import ARTIFACT_PREFIX, LATEST, STARTER, TrainingSettings, check_base
+from backend.training_runs.data import DataRow
 
-PROBE = "祝您生日快乐 🎂\n"
-ENOUGH_TEXTS = 20
-SHAPES: dict[str, dict[str, Any]] = {
+PROBE_TEXT = "祝您生日快乐 🎂\n"
+MIN_TEXTS = 20
+STARTER_SHAPES: dict[str, dict[str, Any]] = {
     "deep": {
         "hidden_size": 160,
         "intermediate_size": 480,
@@ -51,86 +51,99 @@ SHAPES: dict[str, dict[str, Any]] = {
 """The starter: one or two million parameters with its vocabulary. Bigger is worse in minutes of CPU."""
 
 
-def base_of(run: Run[Any], rows: Sequence[Row], *names: str) -> str:
+def resolve_base(training_run: TrainingRun[Any], data_rows: Sequence[DataRow], *names: str) -> str:
     """A hub id or folder that `from_pretrained` understands; the starter is built from these rows first.
 
     Their greetings stand in the fields `names`.
 
     Notes the parent artifact on the run. Raises UserError for an artifact that is not there (any more).
     """
-    wish = run.settings.base
-    if wish == STARTER:
-        return str(_starter(run, rows, names))
-    if wish == LATEST or wish.startswith(ARTIFACT):
-        run.parent_artifact, folder = find_artifact(run, wish, ArtifactKind.POLICY)
-        return _whole(run, str(folder))
-    check_base(wish)
-    return _whole(run, wish)
+    requested_base = training_run.settings.base
+    if requested_base == STARTER:
+        return str(_build_starter(training_run, data_rows, names))
+    if requested_base == LATEST or requested_base.startswith(ARTIFACT_PREFIX):
+        training_run.parent_artifact, artifact_folder = find_artifact(training_run, requested_base, ArtifactKind.POLICY)
+        return _merge_adapter(training_run, str(artifact_folder))
+    check_base(requested_base)
+    return _merge_adapter(training_run, requested_base)
 
 
-def find_artifact(run: Run[Any], wish: str, kind: ArtifactKind) -> tuple[int, Path]:
+def find_artifact(
+    training_run: TrainingRun[Any], requested_artifact: str, artifact_kind: ArtifactKind
+) -> tuple[int, Path]:
     """Id and folder of "latest" (of that kind) or "artifact:N". Raises UserError where there is none.
 
     The latest is what the job made that this one waited for, where that made one of the kind.
     """
-    query = select(Artifact).where(Artifact.kind == kind).order_by(Artifact.id.desc()).limit(1)
-    if wish != LATEST:
-        query = select(Artifact).where(Artifact.id == number_of(wish.removeprefix(ARTIFACT)))
-    with run.database().read() as session:
-        before = select(Job.after_id).where(Job.id == run.job_id).scalar_subquery()
-        own = session.scalar(query.where(Artifact.job_id == before)) if wish == LATEST else None
-        found = own or session.scalar(query)
-    if found is None:
-        raise UserError(
-            f"There is no {kind.value} “{wish}”; train one first, or give a hub id or a folder.",
-            f"没有找到模型“{wish}”（{kind.value}），请先训练，或填写 Hub 上的模型名或文件夹。",
+    artifact_query = select(Artifact).where(Artifact.kind == artifact_kind).order_by(Artifact.id.desc()).limit(1)
+    if requested_artifact != LATEST:
+        artifact_query = select(Artifact).where(
+            Artifact.id == parse_row_number(requested_artifact.removeprefix(ARTIFACT_PREFIX))
         )
-    if not Path(found.path).is_dir():
-        raise UserError(
-            f"The files of artifact {found.id} are gone ({found.path}); train it again or choose another.",
-            f"产物 {found.id} 的文件已不在（{found.path}），请重新训练或另选一个。",
+    with training_run.open_database().read() as session:
+        predecessor_query = select(Job.after_id).where(Job.id == training_run.job_id).scalar_subquery()
+        predecessor_artifact = (
+            session.scalar(artifact_query.where(Artifact.job_id == predecessor_query))
+            if requested_artifact == LATEST
+            else None
         )
-    return found.id, Path(found.path)
+        artifact = predecessor_artifact or session.scalar(artifact_query)
+    if artifact is None:
+        raise UserError(
+            f"There is no {artifact_kind.value} “{requested_artifact}”; train one first, or give a hub id or a folder.",
+            f"没有找到模型“{requested_artifact}”（{artifact_kind.value}），请先训练，或填写 Hub 上的模型名或文件夹。",
+        )
+    if not Path(artifact.path).is_dir():
+        raise UserError(
+            f"The files of artifact {artifact.id} are gone ({artifact.path}); train it again or choose another.",
+            f"产物 {artifact.id} 的文件已不在（{artifact.path}），请重新训练或另选一个。",
+        )
+    return artifact.id, Path(artifact.path)
 
 
-def load_tokenizer(base: str, revision: str | None = None) -> Any:
+def load_tokenizer(base_model: str, revision: str | None = None) -> Any:
     """The tokenizer as it was trained. Raises UserError where it reads text as nothing."""
     # AutoTokenizer rebuilds some model types from a recipe of their own, and a foreign vocabulary then
     # reads every text as no tokens at all; tokenizer.json says what was trained.
-    local = (Path(base) / "tokenizer.json").is_file()
-    kind = PreTrainedTokenizerFast if local else AutoTokenizer
-    tokenizer = _loaded(base, lambda: kind.from_pretrained(base, revision=revision))
-    if not tokenizer(PROBE, add_special_tokens=False)["input_ids"]:
+    is_local = (Path(base_model) / "tokenizer.json").is_file()
+    tokenizer_class = PreTrainedTokenizerFast if is_local else AutoTokenizer
+    tokenizer = _load_or_explain(base_model, lambda: tokenizer_class.from_pretrained(base_model, revision=revision))
+    if not tokenizer(PROBE_TEXT, add_special_tokens=False)["input_ids"]:
         raise UserError(
-            f"The tokenizer of “{base}” reads Chinese text as nothing; use another base.",
-            f"“{base}”的分词器无法识别中文，请换一个 base。",
+            f"The tokenizer of “{base_model}” reads Chinese text as nothing; use another base.",
+            f"“{base_model}”的分词器无法识别中文，请换一个 base。",
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load_policy(run: Run[Any], base: str) -> Any:
+def load_policy(training_run: TrainingRun[Any], base_model: str) -> Any:
     """The language model to train."""
-    return _loaded(
-        base,
-        lambda: AutoModelForCausalLM.from_pretrained(base, revision=run.settings.revision, **_how(run)),
+    return _load_or_explain(
+        base_model,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            base_model, revision=training_run.settings.revision, **_loading_options(training_run)
+        ),
     )
 
 
-def load_classifier(run: Run[Any], base: str, tokenizer: Any) -> Any:
+def load_classifier(training_run: TrainingRun[Any], base_model: str, tokenizer: Any) -> Any:
     """The same body with one fresh output."""
-    model = _loaded(
-        base,
+    model = _load_or_explain(
+        base_model,
         lambda: AutoModelForSequenceClassification.from_pretrained(
-            base, revision=run.settings.revision, num_labels=1, **_how(run)
+            base_model,
+            revision=training_run.settings.revision,
+            num_labels=1,
+            **_loading_options(training_run),
         ),
     )
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return model
 
 
-def lora(settings: TrainingSettings, task: str) -> LoraConfig | None:
+def build_lora_config(settings: TrainingSettings, task_type: str) -> LoraConfig | None:
     """The adapter to train; None trains every weight. `task` is "CAUSAL_LM" or "SEQ_CLS"."""
     if not settings.lora_rank:
         return None
@@ -139,49 +152,53 @@ def lora(settings: TrainingSettings, task: str) -> LoraConfig | None:
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules="all-linear",
-        modules_to_save=["score"] if task == "SEQ_CLS" else None,
-        task_type=task,
+        modules_to_save=["score"] if task_type == "SEQ_CLS" else None,
+        task_type=task_type,
     )
 
 
-def _how(run: Run[Any]) -> dict[str, Any]:
+def _loading_options(training_run: TrainingRun[Any]) -> dict[str, Any]:
     # Full training keeps its weights in float32, where small updates are not rounded away.
-    frozen = run.settings.lora_rank > 0 and run.device == "cuda" and run.settings.dtype != "float32"
-    how: dict[str, Any] = {"dtype": torch.bfloat16 if frozen else torch.float32}
+    is_frozen = (
+        training_run.settings.lora_rank > 0
+        and training_run.device == "cuda"
+        and training_run.settings.dtype != "float32"
+    )
+    loading_options: dict[str, Any] = {"dtype": torch.bfloat16 if is_frozen else torch.float32}
     # Of a sequence as short as a greeting the fused kernel of the CPU takes twice as long backwards.
-    return how if run.device == "cuda" else {**how, "attn_implementation": "eager"}
+    return loading_options if training_run.device == "cuda" else {**loading_options, "attn_implementation": "eager"}
 
 
-def _whole(run: Run[Any], base: str) -> str:
+def _merge_adapter(training_run: TrainingRun[Any], base_model: str) -> str:
     """The base itself; an adapter is laid into its own base first, and the result kept beside the run."""
-    if not (Path(base) / "adapter_config.json").is_file():
-        return base
-    folder = run.out / "base"
-    if not (folder / "config.json").is_file():
+    if not (Path(base_model) / "adapter_config.json").is_file():
+        return base_model
+    merged_folder = training_run.output_folder / "base"
+    if not (merged_folder / "config.json").is_file():
         from peft import AutoPeftModelForCausalLM
 
-        adapted: PeftModel = _loaded(
-            base, lambda: AutoPeftModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        adapted_model: PeftModel = _load_or_explain(
+            base_model, lambda: AutoPeftModelForCausalLM.from_pretrained(base_model, dtype=torch.float32)
         )
-        load_tokenizer(base).save_pretrained(folder)
-        adapted.merge_and_unload().save_pretrained(folder)
-    return str(folder)
+        load_tokenizer(base_model).save_pretrained(merged_folder)
+        adapted_model.merge_and_unload().save_pretrained(merged_folder)
+    return str(merged_folder)
 
 
-def _starter(run: Run[Any], rows: Sequence[Row], names: Sequence[str]) -> Path:
+def _build_starter(training_run: TrainingRun[Any], data_rows: Sequence[DataRow], text_fields: Sequence[str]) -> Path:
     """A fresh starter in OUT/base. GRPO needs a path, and a resumed run the same tokenizer."""
-    folder = run.out / "base"
-    if (folder / "model.safetensors").is_file():
-        return folder
-    requests = list(dict.fromkeys(row["prompt"] for row in rows))
-    greetings = list(dict.fromkeys(row[name] for row in rows for name in names))
-    found = len({*requests, *greetings})
-    if found < ENOUGH_TEXTS:
-        raise too_little(run, found, ENOUGH_TEXTS)
-    tokenizer = train_tokenizer(requests, greetings, plan.tokens_of(rows))
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(run.settings.seed)
-    model = Qwen3ForCausalLM(_config(tokenizer, run.settings.shape))
+    starter_folder = training_run.output_folder / "base"
+    if (starter_folder / "model.safetensors").is_file():
+        return starter_folder
+    requests = list(dict.fromkeys(data_row["prompt"] for data_row in data_rows))
+    greetings = list(dict.fromkeys(data_row[field_name] for data_row in data_rows for field_name in text_fields))
+    text_count = len({*requests, *greetings})
+    if text_count < MIN_TEXTS:
+        raise too_few_rows(training_run, text_count, MIN_TEXTS)
+    tokenizer = train_tokenizer(requests, greetings, plan.plan_tokens_of(data_rows))
+    tokenizer.save_pretrained(starter_folder)
+    torch.manual_seed(training_run.settings.seed)
+    model = Qwen3ForCausalLM(_config(tokenizer, training_run.settings.shape))
     model.generation_config.update(
         do_sample=True,
         temperature=0.6,
@@ -192,13 +209,13 @@ def _starter(run: Run[Any], rows: Sequence[Row], names: Sequence[str]) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         suppress_tokens=tokenizer.convert_tokens_to_ids(list(NEVER_WRITTEN)),
     )
-    model.save_pretrained(folder)
-    size = sum(weight.numel() for weight in model.parameters())
-    run.report.log(f"starter: {size / 1e6:.2f} M parameters, {len(tokenizer)} tokens of vocabulary")
-    return folder
+    model.save_pretrained(starter_folder)
+    parameter_count = sum(weight.numel() for weight in model.parameters())
+    training_run.report.log(f"starter: {parameter_count / 1e6:.2f} M parameters, {len(tokenizer)} tokens of vocabulary")
+    return starter_folder
 
 
-def _config(tokenizer: Any, shape: str) -> Qwen3Config:
+def _config(tokenizer: Any, shape_name: str) -> Qwen3Config:
     return Qwen3Config(
         vocab_size=len(tokenizer),
         bos_token_id=None,
@@ -206,28 +223,28 @@ def _config(tokenizer: Any, shape: str) -> Qwen3Config:
         pad_token_id=tokenizer.pad_token_id,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
-        **SHAPES[shape],
+        **STARTER_SHAPES[shape_name],
     )
 
 
-def too_little(run: Run[Any], found: int, needed: int) -> UserError:
+def too_few_rows(training_run: TrainingRun[Any], row_count: int, needed_count: int) -> UserError:
     """Not enough to learn from."""
-    where = ", ".join(run.settings.datasets) or "the database"
+    data_source = ", ".join(training_run.settings.datasets) or "the database"
     return UserError(
-        f"{where} holds {found} usable training rows for {run.kind}, at least {needed} are needed; "
+        f"{data_source} holds {row_count} usable training rows for {training_run.program}, at least {needed_count} are needed; "
         "import or label more.",
-        f"{where} 中可用于 {run.kind} 的训练数据只有 {found} 条，至少需要 {needed} 条，请导入或标注更多。",
+        f"{data_source} 中可用于 {training_run.program} 的训练数据只有 {row_count} 条，至少需要 {needed_count} 条，请导入或标注更多。",
     )
 
 
-def _loaded(base: str, load: Any) -> Any:
+def _load_or_explain(base_model: str, load_model: Any) -> Any:
     try:
-        return load()
+        return load_model()
     except (OSError, ValueError, KeyError) as error:
         if getattr(error, "errno", None) is not None and not isinstance(error, FileNotFoundError):
             raise
-        cause = str(error).strip().splitlines()[0][:200]
+        error_cause = str(error).strip().splitlines()[0][:200]
         raise UserError(
-            f"base “{base}” cannot be loaded ({cause}); check the name, the network, or HF_TOKEN.",
-            f"无法加载 base “{base}”（{cause}），请检查名称、网络或 HF_TOKEN。",
+            f"base “{base_model}” cannot be loaded ({error_cause}); check the name, the network, or HF_TOKEN.",
+            f"无法加载 base “{base_model}”（{error_cause}），请检查名称、网络或 HF_TOKEN。",
         ) from error

@@ -7,58 +7,74 @@ from typing import Any
 
 from backend.judges.base import Sample
 from backend.judges.ngram import fit_ngram
-from backend.judges.pool import Pair, TrainingPool
-from backend.text import length
-from backend.training_runs.data import Row
+from backend.judges.pool import TrainingPair, TrainingPool
+from backend.text import count_characters
+from backend.training_runs.data import DataRow
 
-Scores = Sequence[float | None]
-MATCHED = 5
-SUBSETS: Mapping[str, Callable[[Row], bool]] = {
+PairScores = Sequence[float | None]
+MAX_MATCHED_GAP = 5
+SUBSETS: Mapping[str, Callable[[DataRow], bool]] = {
     "all": lambda _row: True,
-    "length_matched": lambda row: abs(_gap(row)) <= MATCHED,
-    "rejected_longer": lambda row: _gap(row) < 0,
+    "length_matched": lambda row: abs(_length_gap(row)) <= MAX_MATCHED_GAP,
+    "rejected_longer": lambda row: _length_gap(row) < 0,
 }
 
 
-def evaluate(rows: Sequence[Row], score: Callable[[list[tuple[str, str]]], Scores]) -> dict[str, Any]:
+def evaluate_pairs(
+    pair_rows: Sequence[DataRow], score_pairs: Callable[[list[tuple[str, str]]], PairScores]
+) -> dict[str, Any]:
     """Accuracy (a tie counts half), number of pairs and of unscored ones, by subset."""
-    chosen = score([(row["prompt"], row["chosen"]) for row in rows])
-    rejected = score([(row["prompt"], row["rejected"]) for row in rows])
+    chosen_scores = score_pairs([(pair_row["prompt"], pair_row["chosen"]) for pair_row in pair_rows])
+    rejected_scores = score_pairs([(pair_row["prompt"], pair_row["rejected"]) for pair_row in pair_rows])
     figures: dict[str, Any] = {}
-    for name, belongs in SUBSETS.items():
-        places = [place for place, row in enumerate(rows) if belongs(row)]
-        points = [_point(chosen[place], rejected[place]) for place in places]
-        figures |= {f"{name}_{key}": value for key, value in _share(points).items()}
+    for subset_name, is_in_subset in SUBSETS.items():
+        row_indexes = [row_index for row_index, pair_row in enumerate(pair_rows) if is_in_subset(pair_row)]
+        pair_points = [
+            _preference_point(chosen_scores[row_index], rejected_scores[row_index]) for row_index in row_indexes
+        ]
+        figures |= {
+            f"{subset_name}_{figure_name}": figure for figure_name, figure in _summarize_points(pair_points).items()
+        }
     return figures
 
 
-def ngram_scorer(train: Sequence[Row]) -> Callable[[list[tuple[str, str]]], Scores]:
+def build_ngram_scorer(training_rows: Sequence[DataRow]) -> Callable[[list[tuple[str, str]]], PairScores]:
     """The n-gram judge, cross-fitted on the same training pairs: the bar that a neural model must clear."""
-    judge = fit_ngram(TrainingPool([Pair(row["prompt"], row["chosen"], row["rejected"]) for row in train]))
+    ngram_judge = fit_ngram(
+        TrainingPool(
+            [TrainingPair(pair_row["prompt"], pair_row["chosen"], pair_row["rejected"]) for pair_row in training_rows]
+        )
+    )
 
-    def score(items: list[tuple[str, str]]) -> Scores:
-        drafts = asyncio.run(judge.score([Sample(prompt, text) for prompt, text in items]))
-        return [draft.value for draft in drafts]
+    def score_pairs(text_pairs: list[tuple[str, str]]) -> PairScores:
+        judgments = asyncio.run(
+            ngram_judge.score([Sample(prompt_text, greeting_text) for prompt_text, greeting_text in text_pairs])
+        )
+        return [judgment.value for judgment in judgments]
 
-    return score
+    return score_pairs
 
 
-def length_scorer(items: list[tuple[str, str]]) -> Scores:
+def score_by_length(text_pairs: list[tuple[str, str]]) -> PairScores:
     """Longer is better."""
-    return [float(length(text)) for _, text in items]
+    return [float(count_characters(greeting_text)) for _, greeting_text in text_pairs]
 
 
-def _gap(row: Row) -> int:
-    return length(row["chosen"]) - length(row["rejected"])
+def _length_gap(pair_row: DataRow) -> int:
+    return count_characters(pair_row["chosen"]) - count_characters(pair_row["rejected"])
 
 
-def _point(chosen: float | None, rejected: float | None) -> float | None:
-    if chosen is None or rejected is None:
+def _preference_point(chosen_score: float | None, rejected_score: float | None) -> float | None:
+    if chosen_score is None or rejected_score is None:
         return None
-    return 0.5 if chosen == rejected else float(chosen > rejected)
+    return 0.5 if chosen_score == rejected_score else float(chosen_score > rejected_score)
 
 
-def _share(points: Sequence[float | None]) -> dict[str, float | int | None]:
-    known = [point for point in points if point is not None]
-    mean = math.fsum(known) / len(known) if known else None
-    return {"accuracy": mean, "pairs": len(known), "unscored": len(points) - len(known)}
+def _summarize_points(pair_points: Sequence[float | None]) -> dict[str, float | int | None]:
+    scored_points = [pair_point for pair_point in pair_points if pair_point is not None]
+    accuracy = math.fsum(scored_points) / len(scored_points) if scored_points else None
+    return {
+        "accuracy": accuracy,
+        "pairs": len(scored_points),
+        "unscored": len(pair_points) - len(scored_points),
+    }

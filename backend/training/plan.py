@@ -8,20 +8,22 @@ back. The tokens are special ones, so decoding leaves them out; rows without a p
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-OPEN, CLOSE = "<|plan:", "|>"
+PLAN_OPEN, PLAN_CLOSE = "<|plan:", "|>"
 
 
-def token(word: str) -> str:
+def plan_token(plan_word: str) -> str:
     """The token that stands for a word of a plan."""
-    return f"{OPEN}{word}{CLOSE}"
+    return f"{PLAN_OPEN}{plan_word}{PLAN_CLOSE}"
 
 
-def tokens_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def plan_tokens_of(data_rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Every token that the plans of these rows need, sorted."""
-    return sorted({token(word) for row in rows for word in row.get("plan", ())})
+    return sorted({plan_token(plan_word) for data_row in data_rows for plan_word in data_row.get("plan", ())})
 
 
-def written(row: Mapping[str, Any], known: Mapping[str, int]) -> str:
+def text_with_plan(data_row: Mapping[str, Any], vocabulary: Mapping[str, int]) -> str:
     """The greeting after its plan, or alone where a vocabulary has no tokens for plans."""
-    plan = [token(word) for word in row.get("plan", ())]
-    return "".join(one for one in plan if one in known) + str(row["completion"])
+    planned_tokens = [plan_token(plan_word) for plan_word in data_row.get("plan", ())]
+    return "".join(planned_token for planned_token in planned_tokens if planned_token in vocabulary) + str(
+        data_row["completion"]
+    )

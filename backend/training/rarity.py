@@ -5,23 +5,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from backend.text import squeeze
+from backend.text import strip_white_space
 
-ORDER = 4
-REQUESTS = 128
+NGRAM_ORDER = 4
+REMEMBERED_REQUESTS = 128
 """Remembered: in one batch of eight requests nearly every 4-gram is new, and the reward says little."""
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredRequest:
     """A request, its greetings, and the share of them that each n-gram stands in."""
 
     request: str
-    texts: tuple[str, ...]
-    shares: Mapping[str, float]
+    greetings: tuple[str, ...]
+    ngram_shares: Mapping[str, float]
 
 
-class Rarity:
+class PhraseRarity:
     """Weighs greetings by the last `requests` requests that were answered, and remembers them.
 
     A character n-gram g counts 1 / (1 + c(g)), where c(g) adds up, over every other request of the batch and
@@ -29,54 +29,69 @@ class Rarity:
     n-grams: what it adds to distinct-n (Li et al. 2016) where every request has one greeting.
     """
 
-    def __init__(self, requests: int = REQUESTS, n: int = ORDER) -> None:
-        self._n = n
-        self._known: deque[Answered] = deque(maxlen=requests)
+    def __init__(self, remembered_requests: int = REMEMBERED_REQUESTS, ngram_order: int = NGRAM_ORDER) -> None:
+        self._ngram_order = ngram_order
+        self._remembered: deque[AnsweredRequest] = deque(maxlen=remembered_requests)
 
-    def values(self, requests: Sequence[str], texts: Sequence[str]) -> list[float | None]:
+    def rate_greetings(self, requests: Sequence[str], greetings: Sequence[str]) -> list[float | None]:
         """0 to 1 for each text, 0 for one without an n-gram; None where no other request is known."""
-        batch = self._answered(requests, texts)
-        pool = [*self._known, *batch]
-        self._known.extend(batch)
-        if len({one.request for one in pool}) < 2:
-            return [None] * len(texts)
-        total = _sum(pool)
-        own = {one.request: _sum(old for old in pool if old.request == one.request) for one in batch}
+        answered_batch = self._group_by_request(requests, greetings)
+        answered_requests = [*self._remembered, *answered_batch]
+        self._remembered.extend(answered_batch)
+        if len({answered.request for answered in answered_requests}) < 2:
+            return [None] * len(greetings)
+        total_shares = _sum_shares(answered_requests)
+        shares_by_request = {
+            answered.request: _sum_shares(answer for answer in answered_requests if answer.request == answered.request)
+            for answered in answered_batch
+        }
         return [
-            fmean([1 / (1 + total[gram] - own[request][gram]) for gram in self._grams(text)] or [0.0])
-            for request, text in zip(requests, texts, strict=True)
+            fmean(
+                [
+                    1 / (1 + total_shares[ngram] - shares_by_request[request][ngram])
+                    for ngram in self._find_ngrams(greeting_text)
+                ]
+                or [0.0]
+            )
+            for request, greeting_text in zip(requests, greetings, strict=True)
         ]
 
     def state(self) -> list[tuple[str, tuple[str, ...]]]:
         """What is remembered, the oldest first."""
-        return [(one.request, one.texts) for one in self._known]
+        return [(answered.request, answered.greetings) for answered in self._remembered]
 
-    def restore(self, state: Iterable[tuple[str, Sequence[str]]]) -> None:
+    def restore(self, saved_state: Iterable[tuple[str, Sequence[str]]]) -> None:
         """Remember this and nothing else."""
-        self._known.clear()
-        self._known.extend(self._one(request, texts) for request, texts in state)
+        self._remembered.clear()
+        self._remembered.extend(self._count_ngrams(request, greetings) for request, greetings in saved_state)
 
-    def _answered(self, requests: Sequence[str], texts: Sequence[str]) -> list[Answered]:
-        groups: dict[str, list[str]] = defaultdict(list)
-        for request, text in zip(requests, texts, strict=True):
-            groups[request].append(text)
-        return [self._one(request, group) for request, group in groups.items()]
+    def _group_by_request(self, requests: Sequence[str], greetings: Sequence[str]) -> list[AnsweredRequest]:
+        greetings_by_request: dict[str, list[str]] = defaultdict(list)
+        for request, greeting_text in zip(requests, greetings, strict=True):
+            greetings_by_request[request].append(greeting_text)
+        return [
+            self._count_ngrams(request, request_greetings)
+            for request, request_greetings in greetings_by_request.items()
+        ]
 
-    def _one(self, request: str, texts: Sequence[str]) -> Answered:
-        shares: dict[str, float] = defaultdict(float)
-        for text in texts:
-            for gram in self._grams(text):
-                shares[gram] += 1 / len(texts)
-        return Answered(request, tuple(texts), shares)
+    def _count_ngrams(self, request: str, greetings: Sequence[str]) -> AnsweredRequest:
+        ngram_shares: dict[str, float] = defaultdict(float)
+        for greeting_text in greetings:
+            for ngram in self._find_ngrams(greeting_text):
+                ngram_shares[ngram] += 1 / len(greetings)
+        return AnsweredRequest(request, tuple(greetings), ngram_shares)
 
-    def _grams(self, text: str) -> set[str]:
-        body = squeeze(text)
-        return {body[i : i + self._n] for i in range(len(body) - self._n + 1)}
+    def _find_ngrams(self, greeting_text: str) -> set[str]:
+        squeezed_text = strip_white_space(greeting_text)
+        return {
+            squeezed_text[start_index : start_index + self._ngram_order]
+            for start_index in range(len(squeezed_text) - self._ngram_order + 1)
+        }
 
 
-def _sum(answered: Iterable[Answered]) -> dict[str, float]:
-    total: dict[str, float] = defaultdict(float)
-    for one in answered:
-        for gram, share in one.shares.items():
-            total[gram] += share
-    return total
+def _sum_shares(answered_requests: Iterable[AnsweredRequest]) -> dict[str, float]:
+    total_shares: dict[str, float] = defaultdict(float)
+    for answer in answered_requests:
+        for ngram, ngram_share in answer.ngram_shares.items():
+            total_shares[ngram] += ngram_share
+    return total_shares

@@ -6,29 +6,31 @@ from pathlib import Path
 from typing import Any, cast
 
 from backend.errors import Message, UserError
-from backend.judges.base import Draft, Judge, Sample
+from backend.judges.base import Judge, Judgment, Sample
 from backend.judges.constancy import ValueCounts
-from backend.judges.registry import House, build
+from backend.judges.registry import JudgeContext, build_judge
 from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.text import squeeze
-from backend.training.rewards import Reward, Values
+from backend.text import strip_white_space
+from backend.training.rewards import Reward, RewardValues
 from backend.vocabulary import RUBRIC_EXCELLENT, Scale
 
-THRESHOLD = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT, Scale.SCORE: 0.0}
+GOOD_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT, Scale.SCORE: 0.0}
 """From which value on a greeting counts as good."""
 
 
 class JudgeReward(Reward):
     """A judge of the house: `principle`, `rubric`, `panel` or `ngram`. All calls of a batch run at once."""
 
-    def __init__(self, spec: JudgeSpec, house: Callable[[], House], *, binary: bool = False) -> None:
+    def __init__(
+        self, judge_spec: JudgeSpec, open_context: Callable[[], JudgeContext], *, binary: bool = False
+    ) -> None:
         """`house` opens what the judge is built from, in whichever process that happens."""
-        self.name = spec.name
+        self.name = judge_spec.name
         super().__init__()
-        self.spec, self.house, self.binary = spec, house, binary
-        self._counts = ValueCounts()
+        self.spec, self.open_context, self.binary = judge_spec, open_context, binary
+        self._value_counts = ValueCounts()
         self._judge: Judge | None = None
-        self._opened: House | None = None
+        self._opened: JudgeContext | None = None
         self._runner: asyncio.Runner | None = None
 
     @property
@@ -40,52 +42,54 @@ class JudgeReward(Reward):
                     f"The judge “{self.spec.name}” compares pairs; choose one that scores single greetings.",
                     f"裁判“{self.spec.name}”只会比较两条祝福，请选择给单条评分的裁判。",
                 )
-            self._opened = self.house()
-            self._judge = cast(Judge, build(self.spec, self._opened))
+            self._opened = self.open_context()
+            self._judge = cast(Judge, build_judge(self.spec, self._opened))
         return self._judge
 
     def prepare(self) -> None:
         """Build the judge."""
         _ = self.judge
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
         """The judge's values, or 1 and 0 by its scale's threshold."""
-        batch = [Sample(request, text) for request, text in zip(requests, texts, strict=True)]
+        samples = [
+            Sample(prompt_text, greeting_text) for prompt_text, greeting_text in zip(requests, greetings, strict=True)
+        ]
         # One loop for the whole run: the client's connections belong to it.
         self._runner = self._runner or asyncio.Runner()
-        drafts = self._runner.run(self.judge.score(batch))
-        self._note(drafts)
-        values = [draft.value for draft in drafts]
-        self._counts.add(values)
+        judgments = self._runner.run(self.judge.score(samples))
+        self._count_failures(judgments)
+        reward_values = [judgment.value for judgment in judgments]
+        self._value_counts.add_values(reward_values)
         if not self.binary:
-            return values
-        threshold = THRESHOLD[self.judge.scale]
-        return [None if value is None else float(value >= threshold) for value in values]
+            return reward_values
+        threshold = GOOD_THRESHOLDS[self.judge.scale]
+        return [None if reward_value is None else float(reward_value >= threshold) for reward_value in reward_values]
 
     @property
     def notice(self) -> Message | None:
         """Said of a judge that gave one value to all it scored so far."""
-        return self._counts.notice
+        return self._value_counts.notice
 
     def state(self) -> Any:
         """Which values the judge gave, until two of them differ."""
-        return {"values": self._counts.plain()}
+        return {"values": self._value_counts.as_json_pairs()}
 
-    def restore(self, state: Any) -> None:
+    def restore(self, saved_state: Any) -> None:
         """Go on counting."""
-        self._counts = ValueCounts(dict(state["values"]))
+        self._value_counts = ValueCounts(dict(saved_state["values"]))
 
     def close(self) -> None:
         """Close the house's clients, in the loop that they belong to."""
-        with self._runner or asyncio.Runner() as runner:
-            if closing := getattr(self._opened, "close", None):
-                runner.run(closing())
+        with self._runner or asyncio.Runner() as loop_runner:
+            if close_context := getattr(self._opened, "close", None):
+                loop_runner.run(close_context())
         self._judge = self._opened = self._runner = None
 
-    def _note(self, drafts: Sequence[Draft]) -> None:
-        for draft in drafts:
-            if draft.value is None:
-                self.failures[draft.reason] += 1
+    def _count_failures(self, judgments: Sequence[Judgment]) -> None:
+        for judgment in judgments:
+            if judgment.value is None:
+                self.failures[judgment.reason] += 1
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_judge": None, "_opened": None, "_runner": None}
@@ -101,43 +105,51 @@ class RewardModelReward(Reward):
 
     def __init__(
         self,
-        path: Path,
+        model_path: Path,
         *,
         max_length: int = 1024,
-        batch: int = 64,
+        batch_size: int = 64,
         binary: bool = False,
     ) -> None:
         super().__init__()
-        self.path, self.binary = path, binary
-        self.max_length, self.batch = max_length, batch
+        self.model_path, self.binary = model_path, binary
+        self.max_length, self.batch_size = max_length, batch_size
         self._model: Any = None
 
     def prepare(self) -> None:
         """Load the model. Raises UserError where there is none that can be used."""
         try:
-            self._load()
+            self._load_model()
         except (OSError, ValueError, RuntimeError) as error:
-            said = str(error).strip().splitlines()[0]
+            error_text = str(error).strip().splitlines()[0]
             raise UserError(
-                f"The reward model at {self.path} cannot be loaded ({said}); choose another one.",
-                f"无法加载奖励模型 {self.path}（{said}），请另选一个。",
+                f"The reward model at {self.model_path} cannot be loaded ({error_text}); choose another one.",
+                f"无法加载奖励模型 {self.model_path}（{error_text}），请另选一个。",
             ) from error
 
-    def _load(self) -> Any:
+    def _load_model(self) -> Any:
         if self._model is None:
             from backend.training.reward_server import RewardModel
 
-            self._model = RewardModel(self.path, self.max_length, self.batch)
+            self._model = RewardModel(self.model_path, self.max_length, self.batch_size)
         return self._model
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
         """The model's scores; None where a text is empty or longer than the model reads."""
-        model = self._load()
-        given = [i for i, text in enumerate(texts) if squeeze(text)]
-        values: Values = [None] * len(texts)
-        for i, value in zip(given, model.score([[requests[i], texts[i]] for i in given]), strict=True):
-            values[i] = float(value > 0) if self.binary and value is not None else value
-        return values
+        reward_model = self._load_model()
+        filled_indexes = [
+            text_index for text_index, greeting_text in enumerate(greetings) if strip_white_space(greeting_text)
+        ]
+        reward_values: RewardValues = [None] * len(greetings)
+        for text_index, reward_value in zip(
+            filled_indexes,
+            reward_model.score([[requests[text_index], greetings[text_index]] for text_index in filled_indexes]),
+            strict=True,
+        ):
+            reward_values[text_index] = (
+                float(reward_value > 0) if self.binary and reward_value is not None else reward_value
+            )
+        return reward_values
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_model": None}

@@ -6,105 +6,130 @@ from typing import Any
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
-from backend.starter.rows import COMPOSED
+from backend.starter.rows import COMPOSED_ORIGIN
 from backend.training import models
-from backend.training.card import Kind
-from backend.training.debias import Debias
-from backend.training.pair_evaluation import Scores, evaluate, length_scorer, ngram_scorer
-from backend.training.program import Run, main
+from backend.training.card import OutputKind
+from backend.training.debias import LengthDebias
+from backend.training.pair_evaluation import PairScores, build_ngram_scorer, evaluate_pairs, score_by_length
+from backend.training.program import TrainingRun, main
 from backend.training.reward_server import RewardModel
 from backend.training_runs.config import RewardModelSettings
-from backend.training_runs.data import Row
+from backend.training_runs.data import DataRow
 from backend.vocabulary import Split
 
-ENOUGH = 20
-Scorer = Callable[[list[tuple[str, str]]], Scores]
+MIN_PAIRS = 20
+PairScorer = Callable[[list[tuple[str, str]]], PairScores]
 
 
-def train(run: Run[RewardModelSettings]) -> None:
+def train(training_run: TrainingRun[RewardModelSettings]) -> None:
     """Load, train, save, and hold it against simpler judges on requests it never saw."""
-    chosen = run.settings
-    rows, watched = run.snapshot.rows("pairs", Split.TRAIN), run.snapshot.rows("pairs", Split.VALIDATION)
-    if len(rows) < ENOUGH:
-        raise models.too_little(run, len(rows), ENOUGH)
-    base = models.base_of(run, rows, "chosen", "rejected")
-    tokenizer = models.load_tokenizer(base, chosen.revision)
-    trainer = RewardTrainer(
-        model=models.load_classifier(run, base, tokenizer),
-        args=_arguments(run, bool(watched)),
-        train_dataset=_chats(rows),
-        eval_dataset=_chats(watched) if watched else None,
-        processing_class=tokenizer,
-        peft_config=models.lora(chosen, "SEQ_CLS"),
+    settings = training_run.settings
+    training_rows, validation_rows = (
+        training_run.snapshot.rows("pairs", Split.TRAIN),
+        training_run.snapshot.rows("pairs", Split.VALIDATION),
     )
-    run.stop_if_asked()
-    metrics = run.fit(trainer)
-    run.save(trainer)
-    metrics |= _compare(run, rows)
-    run.finish(Kind.REWARD_MODEL, metrics)
+    if len(training_rows) < MIN_PAIRS:
+        raise models.too_few_rows(training_run, len(training_rows), MIN_PAIRS)
+    base_model = models.resolve_base(training_run, training_rows, "chosen", "rejected")
+    tokenizer = models.load_tokenizer(base_model, settings.revision)
+    trainer = RewardTrainer(
+        model=models.load_classifier(training_run, base_model, tokenizer),
+        args=_build_arguments(training_run, bool(validation_rows)),
+        train_dataset=_build_dataset(training_rows),
+        eval_dataset=_build_dataset(validation_rows) if validation_rows else None,
+        processing_class=tokenizer,
+        peft_config=models.build_lora_config(settings, "SEQ_CLS"),
+    )
+    training_run.stop_if_requested()
+    metrics = training_run.fit(trainer)
+    training_run.save(trainer)
+    metrics |= _compare_scorers(training_run, training_rows)
+    training_run.finish(OutputKind.REWARD_MODEL, metrics)
 
 
-def _compare(run: Run[RewardModelSettings], rows: list[Row]) -> dict[str, Any]:
+def _compare_scorers(training_run: TrainingRun[RewardModelSettings], training_rows: list[DataRow]) -> dict[str, Any]:
     # The model is read back from its files: what is measured is what others will load.
-    model = RewardModel(run.artifact, run.settings.max_length, run.settings.batch_size)
-    split, pairs = run.snapshot.held_out("pairs")
+    reward_model = RewardModel(
+        training_run.artifact_folder, training_run.settings.max_length, training_run.settings.batch_size
+    )
+    held_out_split, pairs = training_run.snapshot.held_out("pairs")
     # What was composed to miss its request is easier than what people judged: a figure of its own.
-    held_out, composed = _apart(pairs)
-    scorers: dict[str, Scorer] = {"": lambda items: model.raw_scores([list(item) for item in items])}
-    metrics: dict[str, Any] = {"held_out": split.value}
-    if run.settings.debias:
-        model.debias = debias = _fit_debias(run, scorers[""], rows)
-        metrics |= {"debias_slope": debias.slope, "debias_mean": debias.mean}
-        scorers["debiased_"] = lambda items: model.score([list(item) for item in items])
-    if composed:
-        figures = evaluate(composed, scorers[""])
-        metrics |= {f"composed_{key}": figures[f"all_{key}"] for key in ("accuracy", "pairs", "unscored")}
-    if held_out:
-        scorers |= {"ngram_": ngram_scorer(_apart(rows)[0]), "length_": length_scorer}
+    preferred_pairs, composed_pairs = _split_by_origin(pairs)
+    scorers: dict[str, PairScorer] = {
+        "": lambda items: reward_model.raw_scores([list(text_pair) for text_pair in items])
+    }
+    metrics: dict[str, Any] = {"held_out": held_out_split.value}
+    if training_run.settings.debias:
+        reward_model.debias = length_debias = _fit_debias(training_run, scorers[""], training_rows)
+        metrics |= {"debias_slope": length_debias.slope, "debias_mean": length_debias.mean}
+        scorers["debiased_"] = lambda items: reward_model.score([list(text_pair) for text_pair in items])
+    if composed_pairs:
+        figures = evaluate_pairs(composed_pairs, scorers[""])
+        metrics |= {
+            f"composed_{figure_name}": figures[f"all_{figure_name}"]
+            for figure_name in ("accuracy", "pairs", "unscored")
+        }
+    if preferred_pairs:
+        scorers |= {
+            "ngram_": build_ngram_scorer(_split_by_origin(training_rows)[0]),
+            "length_": score_by_length,
+        }
         for name, scorer in scorers.items():
-            metrics |= {f"{name}{key}": value for key, value in evaluate(held_out, scorer).items()}
+            metrics |= {
+                f"{name}{figure_name}": figure
+                for figure_name, figure in evaluate_pairs(preferred_pairs, scorer).items()
+            }
     for name in (name for name in metrics if name.endswith("accuracy") and metrics[name] is not None):
         pairs = metrics[f"{name.removesuffix('accuracy')}pairs"]
-        run.report.log(f"{split.value} {name}: {metrics[name]:.3f} on {pairs} pairs")
+        training_run.report.log(f"{held_out_split.value} {name}: {metrics[name]:.3f} on {pairs} pairs")
     return metrics
 
 
-def _apart(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+def _split_by_origin(pair_rows: list[DataRow]) -> tuple[list[DataRow], list[DataRow]]:
     """Pairs that people or authors preferred, and pairs that were composed."""
-    made = [row.get("origin") == COMPOSED for row in rows]
+    composed_flags = [pair_row.get("origin") == COMPOSED_ORIGIN for pair_row in pair_rows]
     return (
-        [row for row, composed in zip(rows, made, strict=True) if not composed],
-        [row for row, composed in zip(rows, made, strict=True) if composed],
+        [pair_row for pair_row, is_composed in zip(pair_rows, composed_flags, strict=True) if not is_composed],
+        [pair_row for pair_row, is_composed in zip(pair_rows, composed_flags, strict=True) if is_composed],
     )
 
 
-def _fit_debias(run: Run[RewardModelSettings], score: Scorer, rows: list[Row]) -> Debias:
-    groups = []
-    for side in ("chosen", "rejected"):
-        values = score([(row["prompt"], row[side]) for row in rows])
-        known = [(row[side], value) for row, value in zip(rows, values, strict=True) if value is not None]
-        groups.append(known)
-    debias = Debias.fit(groups)
-    debias.save(run.artifact)
-    return debias
+def _fit_debias(
+    training_run: TrainingRun[RewardModelSettings], score_pairs: PairScorer, pair_rows: list[DataRow]
+) -> LengthDebias:
+    score_groups = []
+    for choice in ("chosen", "rejected"):
+        pair_scores = score_pairs([(pair_row["prompt"], pair_row[choice]) for pair_row in pair_rows])
+        scored_texts = [
+            (pair_row[choice], pair_score)
+            for pair_row, pair_score in zip(pair_rows, pair_scores, strict=True)
+            if pair_score is not None
+        ]
+        score_groups.append(scored_texts)
+    length_debias = LengthDebias.fit(score_groups)
+    length_debias.save(training_run.artifact_folder)
+    return length_debias
 
 
-def _arguments(run: Run[RewardModelSettings], evaluated: bool) -> RewardConfig:
+def _build_arguments(training_run: TrainingRun[RewardModelSettings], has_evaluation: bool) -> RewardConfig:
     return RewardConfig(
-        **run.arguments(),
-        max_length=run.settings.max_length,
-        center_rewards_coefficient=run.settings.center_rewards or None,
-        eval_strategy="steps" if evaluated else "no",
-        eval_steps=run.settings.eval_every,
+        **training_run.arguments(),
+        max_length=training_run.settings.max_length,
+        center_rewards_coefficient=training_run.settings.center_rewards or None,
+        eval_strategy="steps" if has_evaluation else "no",
+        eval_steps=training_run.settings.eval_every,
     )
 
 
-def _chats(rows: list[Row]) -> Dataset:
-    def turns(prompt: str, text: str) -> list[dict[str, str]]:
-        return [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}]
+def _build_dataset(pair_rows: list[DataRow]) -> Dataset:
+    def build_turns(prompt_text: str, greeting_text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": prompt_text}, {"role": "assistant", "content": greeting_text}]
 
     return Dataset.from_list(
-        [{side: turns(row["prompt"], row[side]) for side in ("chosen", "rejected")} for row in rows]
+        [
+            {choice: build_turns(pair_row["prompt"], pair_row[choice]) for choice in ("chosen", "rejected")}
+            for pair_row in pair_rows
+        ]
     )
 
 

@@ -23,75 +23,86 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
-from backend.training.debias import Debias
+from backend.training.debias import LengthDebias
 
-PROBE = "生日快乐"
+PROBE_TEXT = "生日快乐"
 
 
 class RewardModel:
     """A sequence classifier with one output, and the tokenizer it was trained with."""
 
-    def __init__(self, artifact: Path, max_length: int, batch: int) -> None:
+    def __init__(self, artifact_folder: Path, max_length: int, batch_size: int) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.tokenizer = load_tokenizer(artifact)
-        self.model = load_model(artifact, self.device)
+        self.tokenizer = load_tokenizer(artifact_folder)
+        self.model = load_model(artifact_folder, self.device)
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
         self.max_length = min(max_length, getattr(self.model.config, "max_position_embeddings", max_length))
-        self.batch = batch
-        self.debias = Debias.load(artifact)
+        self.batch_size = batch_size
+        self.debias = LengthDebias.load(artifact_folder)
 
-    def score(self, items: list[list[str]]) -> list[float | None]:
+    def score(self, text_pairs: list[list[str]]) -> list[float | None]:
         """One score per (request, greeting); None where the text is longer than the model reads.
 
         Where the model came with a length term (`debias.json`) it is taken out here and nowhere else, so
         that a score is the same whoever asks: GRPO in its own process, or a judge through the server.
         """
-        raw = self.raw_scores(items)
+        uncorrected = self.raw_scores(text_pairs)
         if self.debias is None:
-            return raw
-        pairs = zip(items, raw, strict=True)
-        return [None if score is None else self.debias.apply(text, score) for (_, text), score in pairs]
+            return uncorrected
+        scored_pairs = zip(text_pairs, uncorrected, strict=True)
+        return [
+            None if score is None else self.debias.correct_score(greeting_text, score)
+            for (_, greeting_text), score in scored_pairs
+        ]
 
-    def raw_scores(self, items: list[list[str]]) -> list[float | None]:
+    def raw_scores(self, text_pairs: list[list[str]]) -> list[float | None]:
         """What the model itself says, length's part still in it; the length term is fitted on this."""
-        ids = [self._ids(prompt, greeting) for prompt, greeting in items]
+        token_ids = [self._encode_pair(prompt_text, greeting_text) for prompt_text, greeting_text in text_pairs]
         # Batches of similar length waste little on padding.
-        order = sorted(
-            (i for i in range(len(ids)) if len(ids[i]) <= self.max_length), key=lambda i: len(ids[i])
+        sorted_indexes = sorted(
+            (pair_index for pair_index in range(len(token_ids)) if len(token_ids[pair_index]) <= self.max_length),
+            key=lambda pair_index: len(token_ids[pair_index]),
         )
-        scores: list[float | None] = [None] * len(ids)
-        for start in range(0, len(order), self.batch):
-            part = order[start : start + self.batch]
-            for i, score in zip(part, self._forward([ids[i] for i in part]), strict=True):
-                scores[i] = score
+        scores: list[float | None] = [None] * len(token_ids)
+        for batch_start in range(0, len(sorted_indexes), self.batch_size):
+            batch_indexes = sorted_indexes[batch_start : batch_start + self.batch_size]
+            for pair_index, score in zip(
+                batch_indexes,
+                self._score_batch([token_ids[pair_index] for pair_index in batch_indexes]),
+                strict=True,
+            ):
+                scores[pair_index] = score
         return scores
 
     @torch.inference_mode()
-    def _forward(self, ids: list[list[int]]) -> list[float]:
-        padded = self.tokenizer.pad({"input_ids": ids}, padding=True, return_tensors="pt").to(self.device)
-        output = self.model(input_ids=padded["input_ids"], attention_mask=padded["attention_mask"])
-        values: list[float] = output.logits[:, 0].float().tolist()
-        return values
+    def _score_batch(self, token_ids: list[list[int]]) -> list[float]:
+        padded_batch = self.tokenizer.pad({"input_ids": token_ids}, padding=True, return_tensors="pt").to(self.device)
+        model_output = self.model(input_ids=padded_batch["input_ids"], attention_mask=padded_batch["attention_mask"])
+        batch_scores: list[float] = model_output.logits[:, 0].float().tolist()
+        return batch_scores
 
-    def _ids(self, prompt: str, greeting: str) -> list[int]:
+    def _encode_pair(self, prompt_text: str, greeting_text: str) -> list[int]:
         # The same text that TRL's RewardTrainer makes of a pair with a prompt.
-        plain = not self.tokenizer.chat_template
-        if plain:
-            text = prompt + greeting + (self.tokenizer.eos_token or "")
+        lacks_template = not self.tokenizer.chat_template
+        if lacks_template:
+            pair_text = prompt_text + greeting_text + (self.tokenizer.eos_token or "")
         else:
-            turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": greeting}]
-            text = self.tokenizer.apply_chat_template(turns, tokenize=False)
-        found: list[int] = self.tokenizer(text, add_special_tokens=plain)["input_ids"]
-        return found
+            conversation = [
+                {"role": "user", "content": prompt_text},
+                {"role": "assistant", "content": greeting_text},
+            ]
+            pair_text = self.tokenizer.apply_chat_template(conversation, tokenize=False)
+        token_ids: list[int] = self.tokenizer(pair_text, add_special_tokens=lacks_template)["input_ids"]
+        return token_ids
 
 
-def load_tokenizer(artifact: Path) -> Any:
+def load_tokenizer(artifact_folder: Path) -> Any:
     """The tokenizer exactly as saved. Raises ValueError where it makes nothing of Chinese text."""
     # AutoTokenizer rebuilds some model types from their own recipe and then reads a custom vocabulary
     # as no tokens at all; tokenizer.json says what was trained.
-    kind = PreTrainedTokenizerFast if (artifact / "tokenizer.json").exists() else AutoTokenizer
-    tokenizer = kind.from_pretrained(artifact)
-    if not tokenizer(PROBE, add_special_tokens=False)["input_ids"]:
+    tokenizer_class = PreTrainedTokenizerFast if (artifact_folder / "tokenizer.json").exists() else AutoTokenizer
+    tokenizer = tokenizer_class.from_pretrained(artifact_folder)
+    if not tokenizer(PROBE_TEXT, add_special_tokens=False)["input_ids"]:
         raise ValueError("the tokenizer turns Chinese text into nothing")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -101,34 +112,34 @@ def load_tokenizer(artifact: Path) -> Any:
     return tokenizer
 
 
-def load_model(artifact: Path, device: str) -> Any:
+def load_model(artifact_folder: Path, device: str) -> Any:
     """The classifier; a LoRA adapter is laid over its base. Raises ValueError for more than one output."""
     dtype = torch.float32 if device == "cpu" else "auto"
-    if (artifact / "adapter_config.json").exists():
+    if (artifact_folder / "adapter_config.json").exists():
         from peft import AutoPeftModelForSequenceClassification
 
-        model = AutoPeftModelForSequenceClassification.from_pretrained(artifact, num_labels=1, dtype=dtype)
+        model = AutoPeftModelForSequenceClassification.from_pretrained(artifact_folder, num_labels=1, dtype=dtype)
     else:
-        model = AutoModelForSequenceClassification.from_pretrained(artifact, dtype=dtype)
+        model = AutoModelForSequenceClassification.from_pretrained(artifact_folder, dtype=dtype)
     if model.config.num_labels != 1:
         raise ValueError(f"a reward model has one output, this one has {model.config.num_labels}")
     return model.to(device).eval()
 
 
-def serve(model: RewardModel, out: Any) -> None:
+def serve_scores(reward_model: RewardModel, output_stream: Any) -> None:
     """Answer line after line until standard input ends."""
-    _say(out, {"ready": True, "max_length": model.max_length})
-    for line in sys.stdin:
-        request = json.loads(line)
+    _send_message(output_stream, {"ready": True, "max_length": reward_model.max_length})
+    for request_line in sys.stdin:
+        request = json.loads(request_line)
         try:
-            _say(out, {"id": request["id"], "scores": model.score(request["items"])})
+            _send_message(output_stream, {"id": request["id"], "scores": reward_model.score(request["items"])})
         except Exception as error:  # the next batch may be fine
-            _say(out, {"id": request["id"], "error": f"{type(error).__name__}: {error}"[:500]})
+            _send_message(output_stream, {"id": request["id"], "error": f"{type(error).__name__}: {error}"[:500]})
 
 
-def _say(out: Any, message: dict[str, Any]) -> None:
-    out.write(json.dumps(message, ensure_ascii=False) + "\n")
-    out.flush()
+def _send_message(output_stream: Any, message: dict[str, Any]) -> None:
+    output_stream.write(json.dumps(message, ensure_ascii=False) + "\n")
+    output_stream.flush()
 
 
 def main() -> None:
@@ -139,14 +150,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     options = parser.parse_args()
     sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    output_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        model = RewardModel(options.artifact, options.max_length, options.batch)
+        reward_model = RewardModel(options.artifact, options.max_length, options.batch)
     except Exception as error:
-        _say(out, {"error": f"{type(error).__name__}: {error}"[:500]})
+        _send_message(output_stream, {"error": f"{type(error).__name__}: {error}"[:500]})
         sys.exit(1)
-    serve(model, out)
+    serve_scores(reward_model, output_stream)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from backend.diversity import repetition
+from backend.diversity import repetition_share
 from backend.errors import UserError
-from backend.text import length, squeeze
-from backend.training.rarity import Rarity
-from backend.training.rewards import Reward, Values
+from backend.text import count_characters, strip_white_space
+from backend.training.rarity import PhraseRarity
+from backend.training.rewards import Reward, RewardValues
 
-ECHO = 6
+ECHO_LENGTH = 6
 """A request of so many characters inside the greeting is an echo, not an answer."""
-_LISTED = re.compile(
+_LIST_PATTERN = re.compile(
     r"^\s*(?:\d{1,2}|[一二三四五六七八九十]{1,2}|第[一二三四五六七八九十\d]{1,2}[条则])[.、．)）:：]", re.M
 )
-_PARAGRAPHS = re.compile(r"\S\s*\n\s*\n\s*\S")
-_TALK = re.compile(
+_PARAGRAPH_PATTERN = re.compile(r"\S\s*\n\s*\n\s*\S")
+_TALK_PATTERN = re.compile(
     r"^(?:好的|当然|以下|这是|下面|作为一)|祝福语[:：]|<\|?[a-z_]+\|?>|(?:用户|助手|请求)[:：]|assistant",
     re.I,
 )
@@ -31,14 +31,14 @@ class LengthBandReward(Reward):
         super().__init__()
         self.low, self.high = low, high
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:  # noqa: ARG002
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:  # noqa: ARG002
         """The value of each text by its length alone."""
-        return [self._one(length(text)) for text in texts]
+        return [self._rate_length(count_characters(greeting_text)) for greeting_text in greetings]
 
-    def _one(self, count: int) -> float:
-        if count < self.low:
-            return max(0.0, 2 * count / self.low - 1)
-        return min(1.0, max(0.0, 3 - 2 * count / self.high))
+    def _rate_length(self, character_count: int) -> float:
+        if character_count < self.low:
+            return max(0.0, 2 * character_count / self.low - 1)
+        return min(1.0, max(0.0, 3 - 2 * character_count / self.high))
 
 
 class RepetitionReward(Reward):
@@ -46,15 +46,17 @@ class RepetitionReward(Reward):
 
     name = "repetition"
 
-    def __init__(self, free: float = 0.2) -> None:
+    def __init__(self, free_share: float = 0.2) -> None:
         super().__init__()
-        self.free = free
+        self.free_share = free_share
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:  # noqa: ARG002
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:  # noqa: ARG002
         """The value of each text; an empty one does not repeat itself, but earns nothing either."""
         return [
-            1 - max(0.0, repetition(text) - self.free) / (1 - self.free) if squeeze(text) else 0.0
-            for text in texts
+            1 - max(0.0, repetition_share(greeting_text) - self.free_share) / (1 - self.free_share)
+            if strip_white_space(greeting_text)
+            else 0.0
+            for greeting_text in greetings
         ]
 
 
@@ -68,19 +70,19 @@ class DiversityReward(Reward):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rarity = Rarity()
+        self._phrase_rarity = PhraseRarity()
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
         """0 to 1; 0 for a text too short to hold a 4-gram, None where only one request is known so far."""
-        return list(self._rarity.values(requests, texts))
+        return list(self._phrase_rarity.rate_greetings(requests, greetings))
 
     def state(self) -> Any:
         """The greetings remembered."""
-        return self._rarity.state()
+        return self._phrase_rarity.state()
 
-    def restore(self, state: Any) -> None:
+    def restore(self, saved_state: Any) -> None:
         """Remember these."""
-        self._rarity.restore(state)
+        self._phrase_rarity.restore(saved_state)
 
 
 class FormatReward(Reward):
@@ -88,15 +90,23 @@ class FormatReward(Reward):
 
     name = "format"
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
         """1 or 0 for each text."""
-        return [float(self._clean(request, text)) for request, text in zip(requests, texts, strict=True)]
+        return [
+            float(self._is_clean(request_text, greeting_text))
+            for request_text, greeting_text in zip(requests, greetings, strict=True)
+        ]
 
-    def _clean(self, request: str, text: str) -> bool:
-        asked, said = squeeze(request), squeeze(text)
-        echo = len(asked) >= ECHO and asked in said
-        found = echo or any(rule.search(text.strip()) for rule in (_LISTED, _PARAGRAPHS, _TALK))
-        return bool(said) and not found
+    def _is_clean(self, request_text: str, greeting_text: str) -> bool:
+        squeezed_request, squeezed_greeting = (
+            strip_white_space(request_text),
+            strip_white_space(greeting_text),
+        )
+        is_echo = len(squeezed_request) >= ECHO_LENGTH and squeezed_request in squeezed_greeting
+        has_violation = is_echo or any(
+            pattern.search(greeting_text.strip()) for pattern in (_LIST_PATTERN, _PARAGRAPH_PATTERN, _TALK_PATTERN)
+        )
+        return bool(squeezed_greeting) and not has_violation
 
 
 class RequestFitReward(Reward):
@@ -104,32 +114,32 @@ class RequestFitReward(Reward):
 
     name = "fit"
 
-    def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, accepted_pairs: Sequence[tuple[str, str]]) -> None:
         """`rows` are requests, each with an accepted greeting."""
         super().__init__()
-        self.rows = tuple(rows)
+        self.accepted_pairs = tuple(accepted_pairs)
         self._fitted: Any = None
 
     def prepare(self) -> None:
         """Learn. Raises UserError where there are too few accepted greetings."""
         try:
-            self._fit()
+            self._learn_fit()
         except ValueError as error:
             raise UserError(
                 f"Fit to the request cannot be learnt ({error}); accept more or set fit_weight to 0.",
                 f"无法学习切题度（{error}），请增加合格的祝福语，或将 fit_weight 设为 0。",
             ) from error
 
-    def _fit(self) -> Any:
+    def _learn_fit(self) -> Any:
         if self._fitted is None:
-            from backend.training.request_fit import fit_request_fit
+            from backend.training.request_fit import learn_request_fit
 
-            self._fitted = fit_request_fit(self.rows)
+            self._fitted = learn_request_fit(self.accepted_pairs)
         return self._fitted
 
-    def score(self, requests: Sequence[str], texts: Sequence[str]) -> Values:
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
         """1 for its own request alone, near 0.2 by chance, 0 where empty; None where nothing is known."""
-        return list(self._fit().values(requests, texts))
+        return list(self._learn_fit().values(requests, greetings))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_fitted": None}

@@ -35,60 +35,62 @@ from backend.errors import UserError
 from backend.jobs.report import STOPPED, JobReport
 from backend.jobs.vocabulary import ArtifactKind, EventKind
 from backend.settings import Settings
-from backend.text import number_of
-from backend.training.served_folder import arrange, threads
-from backend.training_runs.config import ARTIFACT, LATEST
-from backend.training_runs.config_serve import ServeSettings, parse_serve
+from backend.text import parse_row_number
+from backend.training.served_folder import arrange_folder, thread_environment
+from backend.training_runs.config import ARTIFACT_PREFIX, LATEST
+from backend.training_runs.config_serve import ServeSettings, parse_serve_settings
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10.0
-TRIES = 3
-_ODD = re.compile(r"[^\w.-]")
-Tell = Callable[[dict[str, Any]], None]
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+START_TRIES = 3
+_ODD_CHARACTERS = re.compile(r"[^\w.-]")
+AnnounceEndpoint = Callable[[dict[str, Any]], None]
+_DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Server:
+class ModelServer:
     """The server's process: its output passed on, the last request remembered."""
 
-    def __init__(self, command: list[str], folder: Path, address: str, extra: dict[str, str]) -> None:
+    def __init__(
+        self, command: list[str], working_folder: Path, address: str, extra_environment: dict[str, str]
+    ) -> None:
         self.address = address
-        self.lines: deque[str] = deque(maxlen=40)
+        self.output_lines: deque[str] = deque(maxlen=40)
         self.last_request = time.monotonic()
         # Everything is on this disk already; and its list of models reads the cache, which must exist.
-        cache = folder / "hub"
-        cache.mkdir(exist_ok=True)
+        cache_folder = working_folder / "hub"
+        cache_folder.mkdir(exist_ok=True)
         environment = (
-            extra
+            extra_environment
             | os.environ
             | {
                 "HF_HUB_OFFLINE": "1",
-                "HF_HUB_CACHE": str(cache),
+                "HF_HUB_CACHE": str(cache_folder),
                 "PYTHONUNBUFFERED": "1",
             }
         )
         self._process = subprocess.Popen(
             command,
-            cwd=folder,
+            cwd=working_folder,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._reader_thread = threading.Thread(target=self._read_output, daemon=True)
+        self._reader_thread.start()
 
     @property
-    def code(self) -> int | None:
+    def exit_code(self) -> int | None:
         """Its exit code, None while it runs."""
         return self._process.poll()
 
-    def healthy(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether it answers."""
         try:
-            with _DIRECT.open(f"{self.address}/health", timeout=2) as answer:
-                return int(answer.status) == 200
+            with _DIRECT_OPENER.open(f"{self.address}/health", timeout=2) as response:
+                return int(response.status) == 200
         except (urllib.error.URLError, OSError):
             return False
 
@@ -100,68 +102,81 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._reader.join(STOP_SECONDS)
+        self._reader_thread.join(STOP_SECONDS)
 
-    def _read(self) -> None:
+    def _read_output(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as output:
-            for line in output:
-                self.lines.append(line.strip())
-                if '"POST /v1/' in line:
+            for output_line in output:
+                self.output_lines.append(output_line.strip())
+                if '"POST /v1/' in output_line:
                     self.last_request = time.monotonic()
-                if '"GET /health' not in line:
-                    print(line, end="", flush=True)
+                if '"GET /health' not in output_line:
+                    print(output_line, end="", flush=True)
 
 
-def serve(settings: ServeSettings, model: Path, out: Path, report: JobReport, tell: Tell) -> bool:
+def serve(
+    settings: ServeSettings,
+    model_folder: Path,
+    output_folder: Path,
+    report: JobReport,
+    announce: AnnounceEndpoint,
+) -> bool:
     """Serve until asked to stop (True) or idle for long enough (False). Raises UserError if it fails."""
-    called = model.parent.name if model.name == "artifact" else model.name
-    name = settings.model or f"zhufu-{_ODD.sub('-', called)}"
-    server = _started(settings, _merged(model, out), name, out, report)
+    folder_name = model_folder.parent.name if model_folder.name == "artifact" else model_folder.name
+    model_name = settings.model or f"zhufu-{_ODD_CHARACTERS.sub('-', folder_name)}"
+    server = _start_server(settings, _merge_adapter(model_folder, output_folder), model_name, output_folder, report)
     try:
         if report.stop_requested():
             return True
-        _announce(settings, server, name, out, report, tell)
-        return _wait(settings, server, report)
+        _announce_endpoint(settings, server, model_name, output_folder, report, announce)
+        return _wait_until_stopped(settings, server, report)
     finally:
         server.stop()
 
 
-def _started(settings: ServeSettings, model: Path, name: str, out: Path, report: JobReport) -> Server:
+def _start_server(
+    settings: ServeSettings, model_folder: Path, model_name: str, output_folder: Path, report: JobReport
+) -> ModelServer:
     # `transformers serve` knows a model by the path it was given only: a folder here gives it a short one.
-    arrange(model, out / name)
-    for last in (False,) * (TRIES - 1) + (True,):
-        port = settings.port or _free_port(settings.host)
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        server = Server(_command(settings, name, port), out, f"http://{host}:{port}", threads(model))
+    arrange_folder(model_folder, output_folder / model_name)
+    for is_last_try in (False,) * (START_TRIES - 1) + (True,):
+        port = settings.port or _find_free_port(settings.host)
+        url_host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        server = ModelServer(
+            _server_command(settings, model_name, port),
+            output_folder,
+            f"http://{url_host}:{port}",
+            thread_environment(model_folder),
+        )
         try:
-            if _up(settings, server, report):
+            if _wait_until_ready(settings, server, report):
                 return server
         except BaseException:
             server.stop()
             raise
         server.stop()
-        taken = any("address already in use" in line.lower() for line in server.lines)
-        if last or settings.port or not taken:
+        port_taken = any("address already in use" in output_line.lower() for output_line in server.output_lines)
+        if is_last_try or settings.port or not port_taken:
             break
-    raise _cannot_start(server)
+    raise _start_error(server)
 
 
-def _up(settings: ServeSettings, server: Server, report: JobReport) -> bool:
+def _wait_until_ready(settings: ServeSettings, server: ModelServer, report: JobReport) -> bool:
     report.progress(0.0, "starting")
-    until = time.monotonic() + settings.start_seconds
-    while time.monotonic() < until and server.code is None:
-        if report.stop_requested() or server.healthy():
+    deadline = time.monotonic() + settings.start_seconds
+    while time.monotonic() < deadline and server.exit_code is None:
+        if report.stop_requested() or server.is_healthy():
             return True
         time.sleep(POLL_SECONDS)
     return False
 
 
-def _wait(settings: ServeSettings, server: Server, report: JobReport) -> bool:
+def _wait_until_stopped(settings: ServeSettings, server: ModelServer, report: JobReport) -> bool:
     server.last_request = time.monotonic()
     while not report.stop_requested():
-        if server.code is not None:
-            raise _ended(server)
+        if server.exit_code is not None:
+            raise _ended_error(server)
         if settings.idle_minutes and time.monotonic() - server.last_request > 60 * settings.idle_minutes:
             report.log(f"no request for {settings.idle_minutes:g} minutes: stopping")
             return False
@@ -169,145 +184,166 @@ def _wait(settings: ServeSettings, server: Server, report: JobReport) -> bool:
     return True
 
 
-def _announce(
-    settings: ServeSettings, server: Server, name: str, out: Path, report: JobReport, tell: Tell
+def _announce_endpoint(
+    settings: ServeSettings,
+    server: ModelServer,
+    model_name: str,
+    output_folder: Path,
+    report: JobReport,
+    announce: AnnounceEndpoint,
 ) -> None:
     port = int(server.address.rsplit(":", 1)[1])
-    found = {"base_url": f"{server.address}/v1", "host": settings.host, "port": port, "model": name}
-    draft = out / "endpoint.json.new"
-    draft.write_text(json.dumps(found), "utf-8")
-    draft.replace(out / "endpoint.json")
-    print(f"serving {name} at {found['base_url']}", flush=True)
-    report.progress(1.0, f"{name} @ {found['base_url']}")
-    tell(found)
+    endpoint = {"base_url": f"{server.address}/v1", "host": settings.host, "port": port, "model": model_name}
+    draft_path = output_folder / "endpoint.json.new"
+    draft_path.write_text(json.dumps(endpoint), "utf-8")
+    draft_path.replace(output_folder / "endpoint.json")
+    print(f"serving {model_name} at {endpoint['base_url']}", flush=True)
+    report.progress(1.0, f"{model_name} @ {endpoint['base_url']}")
+    announce(endpoint)
 
 
-def _command(settings: ServeSettings, name: str, port: int) -> list[str]:
-    where = ["--host", settings.host, "--port", str(port)]
-    if _engine(settings) == "vllm":
-        return ["vllm", "serve", name, "--served-model-name", name, *where]
-    return [sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", name, *where]
+def _server_command(settings: ServeSettings, model_name: str, port: int) -> list[str]:
+    address_options = ["--host", settings.host, "--port", str(port)]
+    if _choose_engine(settings) == "vllm":
+        return ["vllm", "serve", model_name, "--served-model-name", model_name, *address_options]
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "transformers.cli.transformers",
+        "serve",
+        model_name,
+        *address_options,
+    ]
 
 
-def _engine(settings: ServeSettings) -> str:
-    there = importlib.util.find_spec("vllm") is not None
-    if settings.engine == "vllm" and not there:
+def _choose_engine(settings: ServeSettings) -> str:
+    is_installed = importlib.util.find_spec("vllm") is not None
+    if settings.engine == "vllm" and not is_installed:
         raise UserError(
             "engine = vllm, but vLLM is not installed; install it or set engine=transformers.",
             "engine = vllm，但没有安装 vLLM，请安装或改为 transformers。",
         )
     if settings.engine != "auto":
         return settings.engine
-    return "vllm" if there and Path("/dev/nvidia0").exists() else "transformers"
+    return "vllm" if is_installed and Path("/dev/nvidia0").exists() else "transformers"
 
 
-def _merged(model: Path, out: Path) -> Path:
+def _merge_adapter(model_folder: Path, output_folder: Path) -> Path:
     """The model itself; of an adapter, the model with its base."""
-    if not (model / "adapter_config.json").is_file():
-        return model.resolve()
-    folder = out / "merged"
-    if not (folder / "config.json").is_file():
+    if not (model_folder / "adapter_config.json").is_file():
+        return model_folder.resolve()
+    merged_folder = output_folder / "merged"
+    if not (merged_folder / "config.json").is_file():
         from peft import AutoPeftModelForCausalLM
 
         from backend.training.models import load_tokenizer
 
-        load_tokenizer(str(model)).save_pretrained(folder)
-        AutoPeftModelForCausalLM.from_pretrained(model, dtype="auto").merge_and_unload().save_pretrained(
-            folder
+        load_tokenizer(str(model_folder)).save_pretrained(merged_folder)
+        AutoPeftModelForCausalLM.from_pretrained(model_folder, dtype="auto").merge_and_unload().save_pretrained(
+            merged_folder
         )
-    return folder.resolve()
+    return merged_folder.resolve()
 
 
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def _find_free_port(host_address: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host_address else socket.AF_INET) as probe_socket:
+        probe_socket.bind((host_address, 0))
+        return int(probe_socket.getsockname()[1])
 
 
-def _cannot_start(server: Server) -> UserError:
-    said = server.lines[-1] if server.lines else "no output"
-    return UserError(f"The model server did not start ({said}).", f"模型服务未能启动（{said}）。")
+def _start_error(server: ModelServer) -> UserError:
+    last_output = server.output_lines[-1] if server.output_lines else "no output"
+    return UserError(f"The model server did not start ({last_output}).", f"模型服务未能启动（{last_output}）。")
 
 
-def _ended(server: Server) -> UserError:
-    said = server.lines[-1] if server.lines else "no output"
+def _ended_error(server: ModelServer) -> UserError:
+    last_output = server.output_lines[-1] if server.output_lines else "no output"
     return UserError(
-        f"The model server ended with code {server.code} ({said}).",
-        f"模型服务意外退出，代码 {server.code}（{said}）。",
+        f"The model server ended with code {server.exit_code} ({last_output}).",
+        f"模型服务意外退出，代码 {server.exit_code}（{last_output}）。",
     )
 
 
-def find_policy(database: Database, wish: str) -> Path:
+def find_policy(database: Database, requested_policy: str) -> Path:
     """Folder of "latest", "artifact:N" or a path. Raises UserError where there is no model."""
-    if wish == LATEST or wish.startswith(ARTIFACT):
-        query = select(Artifact.path).where(Artifact.kind == ArtifactKind.POLICY)
-        if wish != LATEST:
-            query = query.where(Artifact.id == number_of(wish.removeprefix(ARTIFACT)))
+    if requested_policy == LATEST or requested_policy.startswith(ARTIFACT_PREFIX):
+        artifact_query = select(Artifact.path).where(Artifact.kind == ArtifactKind.POLICY)
+        if requested_policy != LATEST:
+            artifact_query = artifact_query.where(
+                Artifact.id == parse_row_number(requested_policy.removeprefix(ARTIFACT_PREFIX))
+            )
         with database.read() as session:
-            found = session.scalar(query.order_by(Artifact.id.desc()).limit(1))
-        folder = Path(found) if found else None
+            artifact_path = session.scalar(artifact_query.order_by(Artifact.id.desc()).limit(1))
+        policy_folder = Path(artifact_path) if artifact_path else None
     else:
-        folder = Path(wish).expanduser()
-    names = ("config.json", "adapter_config.json")
-    if folder is None or not any((folder / name).is_file() for name in names):
+        policy_folder = Path(requested_policy).expanduser()
+    config_files = ("config.json", "adapter_config.json")
+    if policy_folder is None or not any((policy_folder / file_name).is_file() for file_name in config_files):
         raise UserError(
-            f"There is no trained policy “{wish}”; train one first, or name its folder.",
-            f"没有训练好的模型“{wish}”，请先训练，或填写其文件夹。",
+            f"There is no trained policy “{requested_policy}”; train one first, or name its folder.",
+            f"没有训练好的模型“{requested_policy}”，请先训练，或填写其文件夹。",
         )
-    return folder
+    return policy_folder
 
 
 def main() -> NoReturn:
     """Exits 0 (idle), 75 (asked to stop), 2 (a sentence on stderr)."""
-    options = _parser().parse_args()
+    options = _build_parser().parse_args()
     try:
-        house = Settings.load()
-        with closing(Database(house.url)) as database:
+        app_settings = Settings.load()
+        with closing(Database(app_settings.url)) as database:
             if options.job is None:
                 migrate(database)
-            asked = _run(options, house, database)
+            stop_requested = _run_server(options, app_settings, database)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
-    sys.exit(STOPPED if asked else 0)
+    sys.exit(STOPPED if stop_requested else 0)
 
 
-def _run(options: argparse.Namespace, house: Settings, database: Database) -> bool:
+def _run_server(options: argparse.Namespace, app_settings: Settings, database: Database) -> bool:
     with JobReport(database if options.job is not None else None, options.job) as report:
-        settings, out = _wish(options, house, database)
-        out.mkdir(parents=True, exist_ok=True)
-        model = find_policy(database, settings.artifact)
-        return serve(settings, model, out, report, lambda found: _tell(database, options.job, found))
+        settings, output_folder = _resolve_settings(options, app_settings, database)
+        output_folder.mkdir(parents=True, exist_ok=True)
+        model_folder = find_policy(database, settings.artifact)
+        return serve(
+            settings,
+            model_folder,
+            output_folder,
+            report,
+            lambda found: _store_event(database, options.job, found),
+        )
 
 
-def _wish(options: argparse.Namespace, house: Settings, database: Database) -> tuple[ServeSettings, Path]:
+def _resolve_settings(
+    options: argparse.Namespace, app_settings: Settings, database: Database
+) -> tuple[ServeSettings, Path]:
     if options.job is None:
-        pairs = dict(text.partition("=")[::2] for text in options.set)
-        return parse_serve(pairs), options.out.resolve()
+        assignments = dict(assignment_text.partition("=")[::2] for assignment_text in options.set)
+        return parse_serve_settings(assignments), options.out.resolve()
     with database.read() as session:
         job = session.get(Job, options.job)
         if job is None or job.kind != "serve":
-            raise UserError(
-                f"There is no serve job {options.job}.", f"没有编号为 {options.job} 的 serve 任务。"
-            )
-        config, log = dict(job.config), job.log_path
-    out = Path(log).parent if log else house.home.resolve() / "runs" / str(options.job)
-    return parse_serve(config), out
+            raise UserError(f"There is no serve job {options.job}.", f"没有编号为 {options.job} 的 serve 任务。")
+        job_config, log_path = dict(job.config), job.log_path
+    output_folder = Path(log_path).parent if log_path else app_settings.home.resolve() / "runs" / str(options.job)
+    return parse_serve_settings(job_config), output_folder
 
 
-def _tell(database: Database, job_id: int | None, found: dict[str, Any]) -> None:
+def _store_event(database: Database, job_id: int | None, endpoint: dict[str, Any]) -> None:
     if job_id is None:
         return
-    data = {"text": f"serving {found['model']} at {found['base_url']}", **found}
+    event_data = {"text": f"serving {endpoint['model']} at {endpoint['base_url']}", **endpoint}
     with database.write() as session:
-        session.add(JobEvent(job_id=job_id, kind=EventKind.LOG, data=data))
+        session.add(JobEvent(job_id=job_id, kind=EventKind.LOG, data=event_data))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m backend.training.serve")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--job", type=int, help="run this job of the database")
-    where.add_argument("--out", type=Path, help="run by hand, with this folder for its files")
+    destination = parser.add_mutually_exclusive_group(required=True)
+    destination.add_argument("--job", type=int, help="run this job of the database")
+    destination.add_argument("--out", type=Path, help="run by hand, with this folder for its files")
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="one setting")
     return parser
 

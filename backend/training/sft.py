@@ -6,17 +6,17 @@ from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from trl import SFTConfig, SFTTrainer
 
-from backend.text import length
+from backend.text import count_characters
 from backend.training import models, plan
-from backend.training.callbacks import Samples
-from backend.training.card import Kind
-from backend.training.program import Run, main
+from backend.training.callbacks import SampleReporter
+from backend.training.card import OutputKind
+from backend.training.program import TrainingRun, main
 from backend.training_runs.config import STARTER, SftSettings
-from backend.training_runs.data import Row
+from backend.training_runs.data import DataRow
 from backend.vocabulary import Split
 
-ENOUGH = 20
-ENOUGH_TO_WRITE = 100_000
+MIN_ROWS = 20
+MIN_CHARACTERS = 100_000
 """Characters of greetings below which a model from scratch repeats what it read, and babbles otherwise."""
 
 
@@ -32,81 +32,90 @@ class LeanSFTTrainer(SFTTrainer):
     ) -> Any:
         """The loss of the greeting's tokens (TRL asks to override this method for a loss of one's own)."""
         labels = inputs.pop("labels")[:, 1:]
-        told, count = labels != -100, (labels != -100).sum()
+        is_scored, token_count = labels != -100, (labels != -100).sum()
         with self.accelerator.autocast():
-            hidden = model.get_decoder()(**inputs, use_cache=False).last_hidden_state[:, :-1][told]
-            scores = model.get_output_embeddings()(hidden)
-        loss = cross_entropy(scores.float(), labels[told], reduction="sum")
-        return loss / (count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+            hidden_states = model.get_decoder()(**inputs, use_cache=False).last_hidden_state[:, :-1][is_scored]
+            logits = model.get_output_embeddings()(hidden_states)
+        loss = cross_entropy(logits.float(), labels[is_scored], reduction="sum")
+        return loss / (token_count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
 
 
-def train(run: Run[SftSettings]) -> None:
+def train(training_run: TrainingRun[SftSettings]) -> None:
     """Load, train, evaluate, save."""
-    chosen = run.settings
-    rows = {split: run.snapshot.rows("sft", split) for split in Split}
-    if len(rows[Split.TRAIN]) < ENOUGH:
-        raise models.too_little(run, len(rows[Split.TRAIN]), ENOUGH)
-    _warn(run, rows[Split.TRAIN])
-    base = models.base_of(run, rows[Split.TRAIN], "completion")
-    tokenizer = models.load_tokenizer(base, chosen.revision)
-    held_out = rows[Split.VALIDATION]
-    trainer = (LeanSFTTrainer if run.device == "cpu" else SFTTrainer)(
-        model=models.load_policy(run, base),
-        args=_arguments(run, bool(held_out)),
-        train_dataset=_chats(rows[Split.TRAIN], tokenizer),
-        eval_dataset=_chats(held_out, tokenizer) if held_out else None,
+    settings = training_run.settings
+    rows_by_split = {split: training_run.snapshot.rows("sft", split) for split in Split}
+    if len(rows_by_split[Split.TRAIN]) < MIN_ROWS:
+        raise models.too_few_rows(training_run, len(rows_by_split[Split.TRAIN]), MIN_ROWS)
+    _warn_if_small(training_run, rows_by_split[Split.TRAIN])
+    base_model = models.resolve_base(training_run, rows_by_split[Split.TRAIN], "completion")
+    tokenizer = models.load_tokenizer(base_model, settings.revision)
+    validation_rows = rows_by_split[Split.VALIDATION]
+    trainer = (LeanSFTTrainer if training_run.device == "cpu" else SFTTrainer)(
+        model=models.load_policy(training_run, base_model),
+        args=_build_arguments(training_run, bool(validation_rows)),
+        train_dataset=_build_dataset(rows_by_split[Split.TRAIN], tokenizer),
+        eval_dataset=_build_dataset(validation_rows, tokenizer) if validation_rows else None,
         processing_class=tokenizer,
-        peft_config=models.lora(chosen, "CAUSAL_LM"),
+        peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
     )
-    run.stop_if_asked()
-    prompts = list(dict.fromkeys(row["prompt"] for row in held_out or rows[Split.TRAIN]))[: chosen.samples]
-    samples = Samples(run.report, tokenizer, prompts, chosen.sample_every, chosen.max_length, chosen.seed)
-    metrics = run.fit(trainer, [samples])
-    if held_out:
+    training_run.stop_if_requested()
+    sample_prompts = list(
+        dict.fromkeys(data_row["prompt"] for data_row in validation_rows or rows_by_split[Split.TRAIN])
+    )[: settings.samples]
+    sample_reporter = SampleReporter(
+        training_run.report,
+        tokenizer,
+        sample_prompts,
+        settings.sample_every,
+        settings.max_length,
+        settings.seed,
+    )
+    metrics = training_run.fit(trainer, [sample_reporter])
+    if validation_rows:
         metrics["eval_loss"] = trainer.evaluate()["eval_loss"]
-    run.save(trainer)
-    run.finish(Kind.POLICY, metrics)
+    training_run.save(trainer)
+    training_run.finish(OutputKind.POLICY, metrics)
 
 
-def _warn(run: Run[SftSettings], rows: list[Row]) -> None:
-    size = sum(length(row["completion"]) for row in rows)
-    if run.settings.base == STARTER and size < ENOUGH_TO_WRITE:
-        run.report.log(
-            f"警告：{len(rows)} 条祝福共 {size} 字，从零训练只会背诵，学不会写；"
-            f"请导入更多（至少 {ENOUGH_TO_WRITE} 字），或选一个训练好的模型作起点。 | "
-            f"warning: {len(rows)} greetings of {size} characters teach a model from scratch to repeat them; "
-            f"import more (at least {ENOUGH_TO_WRITE} characters) or choose a trained base."
+def _warn_if_small(training_run: TrainingRun[SftSettings], data_rows: list[DataRow]) -> None:
+    character_count = sum(count_characters(data_row["completion"]) for data_row in data_rows)
+    if training_run.settings.base == STARTER and character_count < MIN_CHARACTERS:
+        training_run.report.log(
+            f"警告：{len(data_rows)} 条祝福共 {character_count} 字，从零训练只会背诵，学不会写；"
+            f"请导入更多（至少 {MIN_CHARACTERS} 字），或选一个训练好的模型作起点。 | "
+            f"warning: {len(data_rows)} greetings of {character_count} characters teach a model from scratch to repeat them; "
+            f"import more (at least {MIN_CHARACTERS} characters) or choose a trained base."
         )
 
 
-def _arguments(run: Run[SftSettings], evaluated: bool) -> SFTConfig:
-    chosen = run.settings
-    packed = chosen.packing != "none"
+def _build_arguments(training_run: TrainingRun[SftSettings], has_evaluation: bool) -> SFTConfig:
+    settings = training_run.settings
+    is_packed = settings.packing != "none"
     return SFTConfig(
-        **run.arguments(),
-        max_length=chosen.max_length,
+        **training_run.arguments(),
+        max_length=settings.max_length,
         completion_only_loss=True,
-        packing=packed,
-        packing_strategy=chosen.packing if packed else "bfd",
+        packing=is_packed,
+        packing_strategy=settings.packing if is_packed else "bfd",
         eval_packing=False,
-        shuffle_dataset=packed,
+        shuffle_dataset=is_packed,
         prediction_loss_only=True,
-        eval_strategy="steps" if evaluated else "no",
-        eval_steps=chosen.eval_every,
-        train_sampling_strategy="random" if packed else "group_by_length",
+        eval_strategy="steps" if has_evaluation else "no",
+        eval_steps=settings.eval_every,
+        train_sampling_strategy="random" if is_packed else "group_by_length",
         include_num_input_tokens_seen="non_padding",
     )
 
 
-def _chats(rows: list[Row], tokenizer: Any) -> Dataset:
-    known = tokenizer.get_vocab()
+def _build_dataset(data_rows: list[DataRow], tokenizer: Any) -> Dataset:
+    vocabulary = tokenizer.get_vocab()
     return Dataset.from_list(
         [
             {
-                "prompt": [{"role": "user", "content": row["prompt"]}],
-                "completion": [{"role": "assistant", "content": plan.written(row, known)}],
+                "prompt": [{"role": "user", "content": data_row["prompt"]}],
+                "completion": [{"role": "assistant", "content": plan.text_with_plan(data_row, vocabulary)}],
             }
-            for row in rows
+            for data_row in data_rows
         ]
     )
 

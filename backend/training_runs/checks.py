@@ -12,11 +12,17 @@ from backend.errors import Message, NotFound, UserError
 from backend.jobs.records import ArtifactInfo
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind
-from backend.judges.spec import ASKING, JudgeKind, JudgeSpec
-from backend.training_runs.config import ARTIFACT, LATEST, TrainingSettings, check_base, settings_type
+from backend.judges.spec import ASKING_KINDS, JudgeKind, JudgeSpec
+from backend.training_runs.config import (
+    ARTIFACT_PREFIX,
+    LATEST,
+    TrainingSettings,
+    check_base,
+    find_settings_class,
+)
 from backend.training_runs.config_grpo import GrpoSettings
 
-MAKES = {
+ARTIFACT_KIND_BY_PROGRAM = {
     "sft": ArtifactKind.POLICY,
     "grpo": ArtifactKind.POLICY,
     "reward_model": ArtifactKind.REWARD_MODEL,
@@ -24,84 +30,98 @@ MAKES = {
 
 
 @dataclass(frozen=True)
-class Problem:
+class SettingProblem:
     """What is wrong with one setting; `field` is empty where it is about several."""
 
     field: str
     message: Message
 
 
-def problems(
-    jobs: JobService,
+def find_problems(
+    job_service: JobService,
     program: str,
-    values: Mapping[str, Any],
+    setting_values: Mapping[str, Any],
     datasets: Collection[str],
     endpoints: Collection[str],
-) -> list[Problem]:
+) -> list[SettingProblem]:
     """Everything that would stop this training, as far as it can be known before the start."""
     try:
-        settings = settings_type(program)(**values)
+        settings = find_settings_class(program)(**setting_values)
     except ValidationError as error:
-        return [_problem(details) for details in error.errors()]
-    named = {"datasets": settings.datasets, "exclude": settings.exclude}
-    found = [
-        Problem(field, _no_dataset(name))
-        for field, names in named.items()
-        for name in names
-        if name not in datasets
+        return [_problem_from_error(error_details) for error_details in error.errors()]
+    named_datasets = {"datasets": settings.datasets, "exclude": settings.exclude}
+    dataset_problems = [
+        SettingProblem(setting_name, _missing_dataset(dataset_name))
+        for setting_name, dataset_names in named_datasets.items()
+        for dataset_name in dataset_names
+        if dataset_name not in datasets
     ]
-    return [*found, *_missing(jobs, settings, endpoints)]
+    return [*dataset_problems, *_find_missing(job_service, settings, endpoints)]
 
 
-def _missing(jobs: JobService, settings: TrainingSettings, endpoints: Collection[str]) -> Iterator[Problem]:
+def _find_missing(
+    job_service: JobService, settings: TrainingSettings, endpoints: Collection[str]
+) -> Iterator[SettingProblem]:
     try:
         check_base(settings.base)
-        _check_artifact(jobs, settings.base, ArtifactKind.POLICY)
+        _check_artifact(job_service, settings.base, ArtifactKind.POLICY)
     except UserError as error:
-        yield Problem("base", error.message)
+        yield SettingProblem("base", error.message)
     if not isinstance(settings, GrpoSettings) or not settings.reward_weight:
         return
     if settings.reward == "reward_model":
         try:
-            _check_artifact(jobs, settings.reward_artifact, ArtifactKind.REWARD_MODEL)
+            _check_artifact(job_service, settings.reward_artifact, ArtifactKind.REWARD_MODEL)
         except UserError as error:
-            yield Problem("reward_artifact", error.message)
+            yield SettingProblem("reward_artifact", error.message)
     else:
-        yield from _judge_problems(settings, endpoints)
+        yield from _find_judge_problems(settings, endpoints)
 
 
-def _check_artifact(jobs: JobService, wish: str, kind: ArtifactKind) -> None:
+def _check_artifact(job_service: JobService, requested_artifact: str, artifact_kind: ArtifactKind) -> None:
     """Raises UserError for “latest” where there is none, and for an artifact that is not there."""
-    if wish != LATEST and not wish.startswith(ARTIFACT):
-        if kind is ArtifactKind.REWARD_MODEL and not (Path(wish).expanduser() / "config.json").is_file():
+    if requested_artifact != LATEST and not requested_artifact.startswith(ARTIFACT_PREFIX):
+        if (
+            artifact_kind is ArtifactKind.REWARD_MODEL
+            and not (Path(requested_artifact).expanduser() / "config.json").is_file()
+        ):
             raise UserError(
-                f"“{wish}” holds no reward model; choose one from the list, or train one.",
-                f"“{wish}”中没有奖励模型，请从列表中选择，或先训练一个。",
+                f"“{requested_artifact}” holds no reward model; choose one from the list, or train one.",
+                f"“{requested_artifact}”中没有奖励模型，请从列表中选择，或先训练一个。",
             )
         return
-    known = jobs.artifacts(kind)
-    found = next((made for made in known if wish in (LATEST, f"{ARTIFACT}{made.id}")), None)
-    if found is not None:
-        check_there(found)
-    elif wish != LATEST or not _coming(jobs, kind):
-        raise _no_artifact(wish, kind)
+    known_artifacts = job_service.artifacts(artifact_kind)
+    artifact = next(
+        (
+            candidate
+            for candidate in known_artifacts
+            if requested_artifact in (LATEST, f"{ARTIFACT_PREFIX}{candidate.id}")
+        ),
+        None,
+    )
+    if artifact is not None:
+        check_artifact_files(artifact)
+    elif requested_artifact != LATEST or not _is_being_trained(job_service, artifact_kind):
+        raise _missing_artifact(requested_artifact, artifact_kind)
 
 
-def _coming(jobs: JobService, kind: ArtifactKind) -> bool:
-    makers = [program for program, made in MAKES.items() if made is kind]
-    return any(not job.ended for program in makers for job in jobs.jobs(kind=program))
+def _is_being_trained(job_service: JobService, artifact_kind: ArtifactKind) -> bool:
+    programs = [
+        program for program, produced_kind in ARTIFACT_KIND_BY_PROGRAM.items() if produced_kind is artifact_kind
+    ]
+    return any(not job.ended for program in programs for job in job_service.jobs(job_kind=program))
 
 
-def _judge_problems(settings: GrpoSettings, endpoints: Collection[str]) -> Iterator[Problem]:
-    kind = JudgeKind(settings.reward)
+def _find_judge_problems(settings: GrpoSettings, endpoints: Collection[str]) -> Iterator[SettingProblem]:
+    judge_kind = JudgeKind(settings.reward)
     try:
-        JudgeSpec(kind, kind.value, settings.endpoint, settings.judge)
+        JudgeSpec(judge_kind, judge_kind.value, settings.endpoint, settings.judge)
     except UserError as error:
-        yield Problem("judge", error.message)
-    if kind not in ASKING:
+        yield SettingProblem("judge", error.message)
+    if judge_kind not in ASKING_KINDS:
         return
     if settings.endpoint is not None and settings.endpoint not in endpoints:
-        yield Problem(
+        yield SettingProblem(
             "endpoint",
             Message(
                 f"There is no endpoint “{settings.endpoint}”; choose another.",
@@ -109,7 +129,7 @@ def _judge_problems(settings: GrpoSettings, endpoints: Collection[str]) -> Itera
             ),
         )
     elif not endpoints:
-        yield Problem(
+        yield SettingProblem(
             "endpoint",
             Message(
                 "This reward asks a model, and no endpoint is known; enter one under Judges → Endpoints.",
@@ -118,7 +138,7 @@ def _judge_problems(settings: GrpoSettings, endpoints: Collection[str]) -> Itera
         )
 
 
-_ZH = {
+_MESSAGES_ZH = {
     "greater_than": "必须大于 {gt:g}。",
     "greater_than_equal": "不能小于 {ge:g}。",
     "less_than": "必须小于 {lt:g}。",
@@ -136,7 +156,7 @@ _ZH = {
     "dict_type": "请填写 JSON 对象。",
     "extra_forbidden": "没有这项设置。",
 }
-_EN = {
+_MESSAGES_EN = {
     "int_type": "Enter a whole number.",
     "int_from_float": "Enter a whole number.",
     "float_type": "Enter a number.",
@@ -144,32 +164,37 @@ _EN = {
 }
 
 
-def _problem(details: ErrorDetails) -> Problem:
-    told = details["msg"].removeprefix("Value error, ").rstrip(".")
-    en = _EN.get(details["type"], f"{told[:1].upper()}{told[1:]}.")
-    zh = _ZH[details["type"]].format(**details.get("ctx", {})) if details["type"] in _ZH else en
-    return Problem(".".join(map(str, details["loc"])), Message(en, zh))
+def _problem_from_error(error_details: ErrorDetails) -> SettingProblem:
+    error_text = error_details["msg"].removeprefix("Value error, ").rstrip(".")
+    en = _MESSAGES_EN.get(error_details["type"], f"{error_text[:1].upper()}{error_text[1:]}.")
+    zh = (
+        _MESSAGES_ZH[error_details["type"]].format(**error_details.get("ctx", {}))
+        if error_details["type"] in _MESSAGES_ZH
+        else en
+    )
+    return SettingProblem(".".join(map(str, error_details["loc"])), Message(en, zh))
 
 
-def _no_dataset(name: str) -> Message:
+def _missing_dataset(dataset_name: str) -> Message:
     return Message(
-        f"There is no data set “{name}”; choose another.", f"没有名为“{name}”的数据集，请另选一个。"
+        f"There is no data set “{dataset_name}”; choose another.",
+        f"没有名为“{dataset_name}”的数据集，请另选一个。",
     )
 
 
-def _no_artifact(wish: str, kind: ArtifactKind) -> UserError:
-    if kind is ArtifactKind.POLICY:
+def _missing_artifact(requested_artifact: str, artifact_kind: ArtifactKind) -> UserError:
+    if artifact_kind is ArtifactKind.POLICY:
         return NotFound(
-            f"There is no trained policy “{wish}”; run SFT first (the starter needs no GPU).",
-            f"还没有训练好的策略模型（{wish}）；请先做 SFT（入门模型不需要显卡）。",
+            f"There is no trained policy “{requested_artifact}”; run SFT first (the starter needs no GPU).",
+            f"还没有训练好的策略模型（{requested_artifact}）；请先做 SFT（入门模型不需要显卡）。",
         )
     return NotFound(
-        f"There is no reward model “{wish}”; train one first, or choose another reward.",
-        f"还没有训练好的奖励模型（{wish}）；请先训练一个，或换一种奖励。",
+        f"There is no reward model “{requested_artifact}”; train one first, or choose another reward.",
+        f"还没有训练好的奖励模型（{requested_artifact}）；请先训练一个，或换一种奖励。",
     )
 
 
-def check_there(artifact: ArtifactInfo) -> None:
+def check_artifact_files(artifact: ArtifactInfo) -> None:
     """Raises NotFound where the files of an artifact are gone."""
     if not artifact.path.is_dir():
         raise NotFound(

@@ -16,9 +16,9 @@ from backend.errors import UserError
 
 STARTER = "starter"
 LATEST = "latest"
-ARTIFACT = "artifact:"
+ARTIFACT_PREFIX = "artifact:"
 DEFAULT_PRESET = "starter_cpu"
-_COMPOSED = "Add what is composed of the clauses in data/starter, written for this project."
+_COMPOSED_DESCRIPTION = "Add what is composed of the clauses in data/starter, written for this project."
 
 
 class TrainingSettings(BaseModel):
@@ -68,15 +68,13 @@ class TrainingSettings(BaseModel):
     eval_every: int = Field(200, ge=1)
     save_every: int = Field(200, ge=1)
     sample_every: int = Field(100, ge=1)
-    samples: int = Field(
-        4, ge=0, le=64, description="Fixed requests that are answered every sample_every steps."
-    )
+    samples: int = Field(4, ge=0, le=64, description="Fixed requests that are answered every sample_every steps.")
 
 
 class SftSettings(TrainingSettings):
     """Supervised fine-tuning on accepted greetings."""
 
-    composed: bool = Field(False, description=_COMPOSED)
+    composed: bool = Field(False, description=_COMPOSED_DESCRIPTION)
     packing: Literal["none", "wrapped", "bfd"] = Field(
         "none",
         description="wrapped: blocks of max_length tokens that cut requests off; bfd: for FlashAttention.",
@@ -86,23 +84,26 @@ class SftSettings(TrainingSettings):
 class RewardModelSettings(TrainingSettings):
     """A reward model on preference pairs."""
 
-    composed: bool = Field(False, description=_COMPOSED)
-    center_rewards: float = Field(
-        0.01, ge=0, le=1, description="Weight of the term that keeps rewards near 0."
-    )
+    composed: bool = Field(False, description=_COMPOSED_DESCRIPTION)
+    center_rewards: float = Field(0.01, ge=0, le=1, description="Weight of the term that keeps rewards near 0.")
     length_balanced: bool = Field(False, description="Train on pairs in which length says nothing.")
     debias: bool = Field(False, description="Take the length's part out of the reward (see debias.json).")
 
 
-SETTINGS: dict[str, str] = {
+SETTINGS_CLASSES: dict[str, str] = {
     "sft": "backend.training_runs.config:SftSettings",
     "reward_model": "backend.training_runs.config:RewardModelSettings",
     "grpo": "backend.training_runs.config_grpo:GrpoSettings",
 }
 """Where the settings of each program are; loaded when asked for."""
 
-_QWEN = {"base": "Qwen/Qwen2.5-7B-Instruct", "lora_rank": 16, "lora_alpha": 32, "learning_rate": 2e-4}
-_SMALL = {**_QWEN, "base": "Qwen/Qwen2.5-1.5B-Instruct", "gradient_checkpointing": True, "max_length": 512}
+_QWEN_LORA = {"base": "Qwen/Qwen2.5-7B-Instruct", "lora_rank": 16, "lora_alpha": 32, "learning_rate": 2e-4}
+_SMALL_QWEN_LORA = {
+    **_QWEN_LORA,
+    "base": "Qwen/Qwen2.5-1.5B-Instruct",
+    "gradient_checkpointing": True,
+    "max_length": 512,
+}
 _CPU_SFT = {"learning_rate": 3e-3, "epochs": 10, "batch_size": 16, "max_length": 96, "lora_rank": 0}
 _STARTER_SFT = {
     **_CPU_SFT,
@@ -117,7 +118,7 @@ _STARTER_SFT = {
     "save_every": 1000,
     "sample_every": 1000,
 }
-_CPU_RM = {
+_CPU_REWARD_MODEL = {
     "base": LATEST,
     "learning_rate": 5e-4,
     "epochs": 1,
@@ -125,138 +126,144 @@ _CPU_RM = {
     "max_length": 160,
     "lora_rank": 0,
 }
-_STARTER_RM = {**_CPU_RM, "composed": True, "learning_rate": 2e-3, "epochs": 2}
+_STARTER_REWARD_MODEL = {**_CPU_REWARD_MODEL, "composed": True, "learning_rate": 2e-3, "epochs": 2}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "sft": {
         "starter_cpu": _CPU_SFT,
         "starter": _STARTER_SFT,
-        "one_small_gpu": {**_SMALL, "epochs": 3, "batch_size": 4, "accumulation": 8},
-        "one_big_gpu": {**_QWEN, "epochs": 3, "batch_size": 16, "accumulation": 2, "max_length": 768},
+        "one_small_gpu": {**_SMALL_QWEN_LORA, "epochs": 3, "batch_size": 4, "accumulation": 8},
+        "one_big_gpu": {**_QWEN_LORA, "epochs": 3, "batch_size": 16, "accumulation": 2, "max_length": 768},
         # The publication says "LoRA" of SFT and no more; the reward model's figures stand in.
-        "published": {**_QWEN, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
+        "published": {**_QWEN_LORA, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
     },
     "reward_model": {
-        "starter_cpu": _CPU_RM,
-        "starter": _STARTER_RM,
-        "one_small_gpu": {**_SMALL, "epochs": 2, "batch_size": 4, "accumulation": 16},
-        "one_big_gpu": {**_QWEN, "epochs": 2, "batch_size": 16, "accumulation": 4, "max_length": 768},
-        "published": {**_QWEN, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
+        "starter_cpu": _CPU_REWARD_MODEL,
+        "starter": _STARTER_REWARD_MODEL,
+        "one_small_gpu": {**_SMALL_QWEN_LORA, "epochs": 2, "batch_size": 4, "accumulation": 16},
+        "one_big_gpu": {**_QWEN_LORA, "epochs": 2, "batch_size": 16, "accumulation": 4, "max_length": 768},
+        "published": {**_QWEN_LORA, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
     },
 }
 """Values by program and preset; of the published SFT and reward model: LoRA r = 16, lr 2e-4, 16 × 8."""
 
 
-def settings_type(program: str) -> type[TrainingSettings]:
+def find_settings_class(program: str) -> type[TrainingSettings]:
     """The settings class of a program. Raises UserError for a program that there is not."""
     try:
-        module, name = SETTINGS[program].split(":")
-        found: type[TrainingSettings] = getattr(import_module(module), name)
+        module_name, class_name = SETTINGS_CLASSES[program].split(":")
+        settings_class: type[TrainingSettings] = getattr(import_module(module_name), class_name)
     except (KeyError, ModuleNotFoundError) as error:
         raise UserError(
-            f"There is no training program “{program}”; known: {', '.join(SETTINGS)}.",
-            f"没有名为“{program}”的训练程序，可用：{'、'.join(SETTINGS)}。",
+            f"There is no training program “{program}”; known: {', '.join(SETTINGS_CLASSES)}.",
+            f"没有名为“{program}”的训练程序，可用：{'、'.join(SETTINGS_CLASSES)}。",
         ) from error
-    return found
+    return settings_class
 
 
-def presets(program: str) -> dict[str, dict[str, Any]]:
+def find_presets(program: str) -> dict[str, dict[str, Any]]:
     """The presets of a program by name."""
-    module = import_module(settings_type(program).__module__)
-    found: dict[str, dict[str, Any]] = PRESETS.get(program) or module.PRESETS
-    return found
+    settings_module = import_module(find_settings_class(program).__module__)
+    program_presets: dict[str, dict[str, Any]] = PRESETS.get(program) or settings_module.PRESETS
+    return program_presets
 
 
-def settings_for(program: str, preset: str | None, values: Mapping[str, Any]) -> TrainingSettings:
+def settings_for(program: str, preset: str | None, setting_values: Mapping[str, Any]) -> TrainingSettings:
     """Preset first, then `values`. Raises UserError naming the preset or the field that is wrong."""
-    known = presets(program)
-    chosen = preset or DEFAULT_PRESET
-    if chosen not in known:
+    known_presets = find_presets(program)
+    chosen_preset = preset or DEFAULT_PRESET
+    if chosen_preset not in known_presets:
         raise UserError(
-            f"{program} has no preset “{chosen}”; choose one of: {', '.join(known)}.",
-            f"{program} 没有名为“{chosen}”的预设，可选：{'、'.join(known)}。",
+            f"{program} has no preset “{chosen_preset}”; choose one of: {', '.join(known_presets)}.",
+            f"{program} 没有名为“{chosen_preset}”的预设，可选：{'、'.join(known_presets)}。",
         )
-    return parse(program, {**known[chosen], **values})
+    return parse_settings(program, {**known_presets[chosen_preset], **setting_values})
 
 
-def parse(program: str, values: Mapping[str, Any]) -> TrainingSettings:
+def parse_settings(program: str, setting_values: Mapping[str, Any]) -> TrainingSettings:
     """Typed settings. Raises UserError naming the field that is wrong."""
     try:
-        settings = settings_type(program)(**values)
+        settings = find_settings_class(program)(**setting_values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise _unknown(program, field) from error
-        why = first["msg"].removeprefix("Value error, ")
-        raise (_wrong(field, why, first["input"]) if field else _at_odds(why)) from error
+        first_error = error.errors()[0]
+        setting_name = ".".join(str(location_part) for location_part in first_error["loc"])
+        if first_error["type"] == "extra_forbidden":
+            raise _unknown_setting(program, setting_name) from error
+        explanation = first_error["msg"].removeprefix("Value error, ")
+        raise (
+            _unusable_setting(setting_name, explanation, first_error["input"])
+            if setting_name
+            else _conflicting_settings(explanation)
+        ) from error
     check_base(settings.base)
     return settings
 
 
-def assignments(program: str, texts: Sequence[str]) -> dict[str, Any]:
+def parse_assignments(program: str, assignment_texts: Sequence[str]) -> dict[str, Any]:
     """`key=value` as typed on a command line, into values. Raises UserError for one without “=”."""
-    fields = settings_type(program).model_fields
-    values: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise UserError(f"“{text}” is not key=value.", f"“{text}”不是 key=value 的形式。")
-        if key not in fields:
-            raise _unknown(program, key)
-        values[key] = _value(value, fields[key].annotation)
-    return values
+    setting_fields = find_settings_class(program).model_fields
+    setting_values: dict[str, Any] = {}
+    for assignment_text in assignment_texts:
+        setting_name, equals_sign, value_text = assignment_text.partition("=")
+        if not equals_sign or not setting_name:
+            raise UserError(f"“{assignment_text}” is not key=value.", f"“{assignment_text}”不是 key=value 的形式。")
+        if setting_name not in setting_fields:
+            raise _unknown_setting(program, setting_name)
+        setting_values[setting_name] = _parse_value(value_text, setting_fields[setting_name].annotation)
+    return setting_values
 
 
-def checker(program: str) -> Callable[[dict[str, Any]], None]:
+def build_config_check(program: str) -> Callable[[dict[str, Any]], None]:
     """A check of a job's stored configuration, for the queue."""
 
-    def check(config: dict[str, Any]) -> None:
-        parse(program, config)
+    def check_config(job_config: dict[str, Any]) -> None:
+        parse_settings(program, job_config)
 
-    return check
+    return check_config
 
 
-def check_base(base: str) -> None:
+def check_base(base_model: str) -> None:
     """Refuse a folder that holds no model. Raises UserError; hub ids are only known when they are loaded."""
-    if base in (STARTER, LATEST) or base.startswith(ARTIFACT):
+    if base_model in (STARTER, LATEST) or base_model.startswith(ARTIFACT_PREFIX):
         return
-    path = Path(base).expanduser()
-    local = path.is_absolute() or path.exists() or base.startswith((".", "~")) or base.count("/") > 1
-    if local and not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+    base_path = Path(base_model).expanduser()
+    is_local = (
+        base_path.is_absolute() or base_path.exists() or base_model.startswith((".", "~")) or base_model.count("/") > 1
+    )
+    if is_local and not any((base_path / file_name).is_file() for file_name in ("config.json", "adapter_config.json")):
         raise UserError(
-            f"base “{base}” holds no model (config.json is missing); give a model folder or a hub id.",
-            f"base “{base}” 中没有模型（缺少 config.json），请填写模型文件夹或 Hub 上的模型名。",
+            f"base “{base_model}” holds no model (config.json is missing); give a model folder or a hub id.",
+            f"base “{base_model}” 中没有模型（缺少 config.json），请填写模型文件夹或 Hub 上的模型名。",
         )
 
 
-def _value(text: str, annotation: Any) -> Any:
+def _parse_value(value_text: str, annotation: Any) -> Any:
     if annotation is str:
-        return text
+        return value_text
     if annotation == str | None:
-        return text or None
-    if annotation == tuple[str, ...] and not text.startswith("["):
-        return [part for part in text.split(",") if part]
+        return value_text or None
+    if annotation == tuple[str, ...] and not value_text.startswith("["):
+        return [list_item for list_item in value_text.split(",") if list_item]
     try:
-        return json.loads(text)
+        return json.loads(value_text)
     except ValueError:
-        return text
+        return value_text
 
 
-def _unknown(program: str, field: str) -> UserError:
-    fields = ", ".join(settings_type(program).model_fields)
+def _unknown_setting(program: str, setting_name: str) -> UserError:
+    setting_names = ", ".join(find_settings_class(program).model_fields)
     return UserError(
-        f"{program} has no setting “{field}”; known: {fields}.",
-        f"{program} 没有设置项“{field}”，可用：{fields}。",
+        f"{program} has no setting “{setting_name}”; known: {setting_names}.",
+        f"{program} 没有设置项“{setting_name}”，可用：{setting_names}。",
     )
 
 
-def _at_odds(why: str) -> UserError:
+def _conflicting_settings(explanation: str) -> UserError:
     """Of several settings together."""
-    return UserError(f"These settings do not go together: {why}.", f"这些设置互相矛盾：{why}，请改正。")
+    return UserError(f"These settings do not go together: {explanation}.", f"这些设置互相矛盾：{explanation}，请改正。")
 
 
-def _wrong(field: str, why: str, given: Any) -> UserError:
+def _unusable_setting(setting_name: str, explanation: str, rejected_input: Any) -> UserError:
     return UserError(
-        f"{field} = {given!r} is not usable: {why}; correct {field}.",
-        f"{field} 的值 {given!r} 不可用：{why}，请改正。",
+        f"{setting_name} = {rejected_input!r} is not usable: {explanation}; correct {setting_name}.",
+        f"{setting_name} 的值 {rejected_input!r} 不可用：{explanation}，请改正。",
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.training_runs.config import LATEST, TrainingSettings
 
-Limits = tuple[float, float]
+WarnStopLimits = tuple[float, float]
 """Warn beyond the first, stop beyond the second."""
 
 
@@ -23,38 +23,34 @@ class CollapseRules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     action: Literal["stop", "warn", "off"] = "stop"
-    patience: int = Field(
-        2, ge=1, description="Readings in a row beyond a stop limit; two limits at once are enough."
-    )
-    longer: Limits = Field((1.5, 2.0), description="Mean length over the reference length.")
-    shorter: Limits = Field((0.6, 0.4), description="Mean length over the reference length.")
-    distinct_2: Limits = Field(
+    patience: int = Field(2, ge=1, description="Readings in a row beyond a stop limit; two limits at once are enough.")
+    longer: WarnStopLimits = Field((1.5, 2.0), description="Mean length over the reference length.")
+    shorter: WarnStopLimits = Field((0.6, 0.4), description="Mean length over the reference length.")
+    distinct_2: WarnStopLimits = Field(
         (0.85, 0.7), description="distinct-2 of as many characters as the start wrote, over the start's."
     )
-    self_bleu_4: Limits = Field(
-        (0.25, 0.4), description="Share of the way from the start's self-BLEU-4 to 1."
-    )
-    repetition: Limits = Field((0.1, 0.25), description="Mean repetition above the start's.")
-    fit: Limits = Field((0.85, 0.7), description="Fit to the request over the start's.")
-    kl: Limits = Field((2.0, 10.0), description="KL to the start (k3, nats a token); known where beta > 0.")
-    zero_variance: Limits = Field(
+    self_bleu_4: WarnStopLimits = Field((0.25, 0.4), description="Share of the way from the start's self-BLEU-4 to 1.")
+    repetition: WarnStopLimits = Field((0.1, 0.25), description="Mean repetition above the start's.")
+    fit: WarnStopLimits = Field((0.85, 0.7), description="Fit to the request over the start's.")
+    kl: WarnStopLimits = Field((2.0, 10.0), description="KL to the start (k3, nats a token); known where beta > 0.")
+    zero_variance: WarnStopLimits = Field(
         (0.9, 0.98), description="Share of rollout groups whose rewards are all equal."
     )
-    gold_drop: Limits = Field(
+    gold_drop: WarnStopLimits = Field(
         (0.5, 1.0), description="Fall of gold from its best, in the start's spread, while the reward rose."
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for name in FALLING + RISING:
-            warn, stop = getattr(self, name)
-            if (warn < stop) == (name in FALLING) and warn != stop:
-                raise ValueError(f"{name}: the stop limit must lie beyond the warn limit")
+    def _check_order(self) -> Self:
+        for figure_name in FALLING_FIGURES + RISING_FIGURES:
+            warn_limit, stop_limit = getattr(self, figure_name)
+            if (warn_limit < stop_limit) == (figure_name in FALLING_FIGURES) and warn_limit != stop_limit:
+                raise ValueError(f"{figure_name}: the stop limit must lie beyond the warn limit")
         return self
 
 
-FALLING = ("shorter", "distinct_2", "fit")
-RISING = ("longer", "self_bleu_4", "repetition", "kl", "zero_variance", "gold_drop")
+FALLING_FIGURES = ("shorter", "distinct_2", "fit")
+RISING_FIGURES = ("longer", "self_bleu_4", "repetition", "kl", "zero_variance", "gold_drop")
 
 
 class GrpoSettings(TrainingSettings):
@@ -68,9 +64,7 @@ class GrpoSettings(TrainingSettings):
     )
     temperature: float = Field(1.0, gt=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
-    beta: float = Field(
-        0.03, ge=0, le=10, description="Weight of the KL to the start (k3); 0 needs no second model."
-    )
+    beta: float = Field(0.03, ge=0, le=10, description="Weight of the KL to the start (k3); 0 needs no second model.")
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "grpo"
     processes: int = Field(
         1, ge=1, le=64, description="Processes, each with its GPU (or CPU core) of one machine (accelerate)."
@@ -86,9 +80,7 @@ class GrpoSettings(TrainingSettings):
     )
 
     reward: Literal["reward_model", "principle", "rubric", "panel", "ngram"] = "reward_model"
-    reward_artifact: str = Field(
-        LATEST, min_length=1, description="Reward model: artifact:N, folder, or latest."
-    )
+    reward_artifact: str = Field(LATEST, min_length=1, description="Reward model: artifact:N, folder, or latest.")
     judge: dict[str, Any] = Field({}, description="Settings of the LLM judge, as its page has them.")
     endpoint: str | None = Field(None, description="Endpoint of the LLM judge; default: the house's.")
     max_calls: int | None = Field(None, ge=1, description="Most calls to the judge's endpoint.")
@@ -99,9 +91,7 @@ class GrpoSettings(TrainingSettings):
     reward_weight: float = Field(1.0, ge=0, le=1000)
     length_weight: float = Field(0.0, ge=0, le=1000)
     length_low: int = Field(20, ge=0, description="Below, the length term falls from 1 to 0 at half of it.")
-    length_high: int = Field(
-        80, ge=1, description="Above, the length term falls from 1 to 0 at one and a half of it."
-    )
+    length_high: int = Field(80, ge=1, description="Above, the length term falls from 1 to 0 at one and a half of it.")
     repetition_weight: float = Field(0.0, ge=0, le=1000)
     diversity_weight: float = Field(
         0.0, ge=0, le=1000, description="How rare 4-grams are in greetings for other requests (0 to 1)."
@@ -114,20 +104,18 @@ class GrpoSettings(TrainingSettings):
     gold: Literal["ngram", "off"] = Field(
         "ngram", description="Judge of held-out greetings that the reward never uses."
     )
-    gold_snapshot: str | None = Field(
-        None, description="Snapshot the gold judge is fitted on; default: the same."
-    )
+    gold_snapshot: str | None = Field(None, description="Snapshot the gold judge is fitted on; default: the same.")
     eval_every: int = Field(4, ge=1, description="Steps between two readings of the monitor.")
     eval_prompts: int = Field(64, ge=2, le=4096, description="Fixed held-out requests that it reads.")
     monitor: CollapseRules = CollapseRules()
 
     @property
-    def rollout(self) -> int:
+    def rollout_size(self) -> int:
         """Greetings of one rollout (TRL's generation_batch_size)."""
         return self.prompts * self.generations
 
     @property
-    def update(self) -> int:
+    def update_size(self) -> int:
         """Greetings of one optimizer step, over all processes."""
         return self.batch_size * self.accumulation * self.processes
 
@@ -137,26 +125,26 @@ class GrpoSettings(TrainingSettings):
         return self.max_length - self.max_new_tokens
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.rollout % self.update:
+    def _check_consistency(self) -> Self:
+        if self.rollout_size % self.update_size:
             raise ValueError(
-                f"a rollout of prompts × generations = {self.rollout} greetings must be a multiple of "
-                f"the update of batch_size × accumulation × processes = {self.update}"
+                f"a rollout of prompts × generations = {self.rollout_size} greetings must be a multiple of "
+                f"the update of batch_size × accumulation × processes = {self.update_size}"
             )
         if self.prompt_tokens < 4:
             raise ValueError(f"max_length = {self.max_length} leaves no room for the request; raise it")
         if self.length_low > self.length_high:
             raise ValueError("length_low must not exceed length_high")
-        form = (self.length_weight, self.repetition_weight, self.diversity_weight, self.format_weight)
-        if not self.reward_weight + self.fit_weight + sum(form):
+        form_weights = (self.length_weight, self.repetition_weight, self.diversity_weight, self.format_weight)
+        if not self.reward_weight + self.fit_weight + sum(form_weights):
             raise ValueError("at least one reward weight must be above 0")
         return self
 
 
-_STEADY = {"scheduler": "constant", "warmup": 0.0, "loss_type": "grpo", "log_every": 1}
+_CONSTANT_SCHEDULE = {"scheduler": "constant", "warmup": 0.0, "loss_type": "grpo", "log_every": 1}
 PRESETS: dict[str, dict[str, Any]] = {
     "starter_cpu": {
-        **_STEADY,
+        **_CONSTANT_SCHEDULE,
         "learning_rate": 1e-4,
         "beta": 0.03,
         "prompts": 8,
@@ -173,7 +161,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "length_weight": 0.5,
     },
     "one_small_gpu": {
-        **_STEADY,
+        **_CONSTANT_SCHEDULE,
         "lora_rank": 16,
         "learning_rate": 1e-5,
         "beta": 0.01,
@@ -189,7 +177,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sample_every": 20,
     },
     "one_big_gpu": {
-        **_STEADY,
+        **_CONSTANT_SCHEDULE,
         "lora_rank": 32,
         "learning_rate": 5e-6,
         "beta": 0.001,
@@ -206,7 +194,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Batch 32 and mini-batch 16 count requests there: rollouts of 32 × 4, updates of 16 × 4 greetings.
     "published": {
-        **_STEADY,
+        **_CONSTANT_SCHEDULE,
         "learning_rate": 3e-7,
         "beta": 0.001,
         "prompts": 32,

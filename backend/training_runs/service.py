@@ -7,142 +7,165 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import Conflict, Message, NotFound
-from backend.jobs.devices import CPU
+from backend.jobs.devices import CPU_PREFIX
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.service import JobService
 from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
-from backend.training_runs.checks import MAKES, Problem, check_there, problems
+from backend.training_runs.checks import (
+    ARTIFACT_KIND_BY_PROGRAM,
+    SettingProblem,
+    check_artifact_files,
+    find_problems,
+)
 from backend.training_runs.config import (
-    ARTIFACT,
+    ARTIFACT_PREFIX,
     STARTER,
     settings_for,
 )
-from backend.training_runs.config_serve import parse_serve
+from backend.training_runs.config_serve import parse_serve_settings
 
-PROGRAMS = ("sft", "reward_model", "grpo")
-SERVE = "serve"
-KINDS = (*PROGRAMS, SERVE)
+TRAINING_PROGRAMS = ("sft", "reward_model", "grpo")
+SERVE_KIND = "serve"
+TRAINING_JOB_KINDS = (*TRAINING_PROGRAMS, SERVE_KIND)
 STARTER_PRESET = "starter"
 STARTER_NAMES = {"sft": "starter", "reward_model": "starter-reward"}
-CARD = "README.md"
-CARD_LIMIT = 200_000
+CARD_FILE = "README.md"
+MAX_CARD_LENGTH = 200_000
 
 
 @dataclass(frozen=True)
-class Address:
+class ServedAddress:
     """Where a served model answers."""
 
     base_url: str
-    model: str
+    model_name: str
 
 
 class TrainingService:
     """Trainings and the models they leave behind, on top of the job room."""
 
-    def __init__(self, jobs: JobService) -> None:
-        self._jobs = jobs
+    def __init__(self, job_service: JobService) -> None:
+        self._job_service = job_service
 
     def submit(
         self,
         program: str,
         preset: str | None,
-        values: Mapping[str, Any],
+        setting_values: Mapping[str, Any],
         priority: int = 0,
-        parent: int | None = None,
-        after: int | None = None,
+        parent_id: int | None = None,
+        after_id: int | None = None,
     ) -> JobInfo:
         """Queue a training, to start once the job `after` has succeeded.
 
         Raises UserError naming the preset or the setting that is wrong.
         """
-        settings = settings_for(program, preset, values)
-        slots = getattr(settings, "processes", 1)
-        return self._jobs.submit(program, settings.model_dump(mode="json"), priority, slots, parent, after)
+        settings = settings_for(program, preset, setting_values)
+        slot_count = getattr(settings, "processes", 1)
+        return self._job_service.submit(
+            program, settings.model_dump(mode="json"), priority, slot_count, parent_id, after_id
+        )
 
-    def problems(
+    def find_problems(
         self,
         program: str,
-        values: Mapping[str, Any],
+        setting_values: Mapping[str, Any],
         datasets: Collection[str],
         endpoints: Collection[str],
-    ) -> list[Problem]:
+    ) -> list[SettingProblem]:
         """Everything that would stop this training, as far as it can be known before the start."""
-        return problems(self._jobs, program, values, datasets, endpoints)
+        return find_problems(self._job_service, program, setting_values, datasets, endpoints)
 
     def jobs(self, limit: int = 30) -> list[JobInfo]:
         """Trainings and servings, newest first."""
-        found = [job for kind in KINDS for job in self._jobs.jobs(limit, kind)]
-        return sorted(found, key=lambda job: job.id, reverse=True)[:limit]
+        training_jobs = [job for job_kind in TRAINING_JOB_KINDS for job in self._job_service.jobs(limit, job_kind)]
+        return sorted(training_jobs, key=lambda job: job.id, reverse=True)[:limit]
 
     def job(self, job_id: int) -> JobInfo:
         """One of them. Raises NotFound, for a job of another room too."""
-        job = self._jobs.job(job_id)
-        if job.kind not in KINDS:
+        job = self._job_service.job(job_id)
+        if job.kind not in TRAINING_JOB_KINDS:
             raise NotFound(f"Job {job_id} is no training.", f"任务 {job_id} 不是训练任务。")
         return job
 
     def cancel(self, job_id: int) -> JobInfo:
         """End a job, and what waits for it to succeed."""
-        job = self._jobs.cancel(self.job(job_id).id)
-        for other in self._waiting(job, JobStatus.QUEUED, JobStatus.PAUSED):
-            self._jobs.cancel(other.id)
+        job = self._job_service.cancel(self.job(job_id).id)
+        for waiting_job in self._find_waiting_jobs(job, JobStatus.QUEUED, JobStatus.PAUSED):
+            self._job_service.cancel(waiting_job.id)
         return job
 
     def pause(self, job_id: int) -> JobInfo:
         """Let a job stop after its current step, and what waits for it with it."""
-        job = self._jobs.pause(self.job(job_id).id)
-        for other in self._waiting(job, JobStatus.QUEUED):
-            self._jobs.pause(other.id)
+        job = self._job_service.pause(self.job(job_id).id)
+        for waiting_job in self._find_waiting_jobs(job, JobStatus.QUEUED):
+            self._job_service.pause(waiting_job.id)
         return job
 
     def resume(self, job_id: int) -> JobInfo:
         """Go on with a job, and with what was paused beside it or failed because of it."""
-        job = self._jobs.resume(self.job(job_id).id)
-        for other in self._waiting(job, JobStatus.PAUSED, JobStatus.FAILED):
-            self._jobs.resume(other.id)
+        job = self._job_service.resume(self.job(job_id).id)
+        for waiting_job in self._find_waiting_jobs(job, JobStatus.PAUSED, JobStatus.FAILED):
+            self._job_service.resume(waiting_job.id)
         return job
 
-    def again(self, job_id: int) -> JobInfo:
+    def run_again(self, job_id: int) -> JobInfo:
         """A new job with the same settings."""
-        return self._jobs.run_again(self.job(job_id).id)
+        return self._job_service.run_again(self.job(job_id).id)
 
-    def starter_blocked(self) -> Message | None:
+    def why_starter_blocked(self) -> Message | None:
         """Why the starter model cannot be trained now; None where it can."""
-        for job in self._jobs.jobs(kind="sft") + self._jobs.jobs(kind="reward_model"):
-            mine = job.config.get("base") == STARTER or job.config.get("name") in STARTER_NAMES.values()
-            if mine and not job.ended:
+        for job in self._job_service.jobs(job_kind="sft") + self._job_service.jobs(job_kind="reward_model"):
+            is_starter = job.config.get("base") == STARTER or job.config.get("name") in STARTER_NAMES.values()
+            if is_starter and not job.ended:
                 return Message(
                     f"The starter model is being trained already (job {job.id}, {job.status.value}).",
                     f"入门模型已在训练（任务 {job.id}）。",
                 )
         return None
 
-    def starter_job(self) -> JobInfo | None:
+    def find_starter_job(self) -> JobInfo | None:
         """The newest training of the starter's policy, whatever became of it."""
-        return next((job for job in self._jobs.jobs(kind="sft") if job.config.get("base") == STARTER), None)
+        return next((job for job in self._job_service.jobs(job_kind="sft") if job.config.get("base") == STARTER), None)
 
     def start_starter(self) -> tuple[JobInfo, JobInfo]:
         """Queue policy and reward model of the starter, in this order. Raises Conflict while one runs."""
-        if blocked := self.starter_blocked():
-            raise Conflict(blocked.en, blocked.zh)
-        policy = self.submit("sft", STARTER_PRESET, {"name": STARTER_NAMES["sft"]})
-        named = {"name": STARTER_NAMES["reward_model"]}
-        judge = self.submit("reward_model", STARTER_PRESET, named, parent=policy.id, after=policy.id)
-        return policy, judge
+        if blocking_reason := self.why_starter_blocked():
+            raise Conflict(blocking_reason.en, blocking_reason.zh)
+        policy_job = self.submit("sft", STARTER_PRESET, {"name": STARTER_NAMES["sft"]})
+        reward_settings = {"name": STARTER_NAMES["reward_model"]}
+        reward_job = self.submit(
+            "reward_model", STARTER_PRESET, reward_settings, parent_id=policy_job.id, after_id=policy_job.id
+        )
+        return policy_job, reward_job
 
-    def artifact_of(self, job_id: int) -> ArtifactInfo | None:
+    def find_artifact(self, job_id: int) -> ArtifactInfo | None:
         """The model that a job left behind, or that it serves."""
-        job, known = self.job(job_id), self._jobs.artifacts()
-        if job.kind == SERVE:
-            wish = str(job.config.get("artifact", ""))
-            return next((made for made in known if wish == f"{ARTIFACT}{made.id}"), None)
-        return next((made for made in known if made.job_id == job_id and made.kind is MAKES[job.kind]), None)
+        job, known_artifacts = self.job(job_id), self._job_service.artifacts()
+        if job.kind == SERVE_KIND:
+            requested_artifact = str(job.config.get("artifact", ""))
+            return next(
+                (
+                    candidate
+                    for candidate in known_artifacts
+                    if requested_artifact == f"{ARTIFACT_PREFIX}{candidate.id}"
+                ),
+                None,
+            )
+        return next(
+            (
+                candidate
+                for candidate in known_artifacts
+                if candidate.job_id == job_id and candidate.kind is ARTIFACT_KIND_BY_PROGRAM[job.kind]
+            ),
+            None,
+        )
 
-    def card(self, artifact: ArtifactInfo) -> str:
+    def read_card(self, artifact: ArtifactInfo) -> str:
         """The model card; empty where there is none (any more)."""
         try:
-            with (artifact.path / CARD).open(encoding="utf-8") as file:
-                return file.read(CARD_LIMIT)
+            with (artifact.path / CARD_FILE).open(encoding="utf-8") as card_file:
+                return card_file.read(MAX_CARD_LENGTH)
         except (OSError, UnicodeDecodeError):
             return ""
 
@@ -151,52 +174,64 @@ class TrainingService:
 
         Raises UserError where there is nothing to serve, Conflict where it is served already.
         """
-        found = next((made for made in self._jobs.artifacts() if made.id == artifact_id), None)
-        if found is None or found.kind is not ArtifactKind.POLICY:
+        artifact = next((candidate for candidate in self._job_service.artifacts() if candidate.id == artifact_id), None)
+        if artifact is None or artifact.kind is not ArtifactKind.POLICY:
             raise NotFound(
                 f"Artifact {artifact_id} is no policy; only those can be served.",
                 f"产物 {artifact_id} 不是策略模型，只有策略模型可以启动服务。",
             )
-        check_there(found)
-        if running := self.serving(artifact_id):
+        check_artifact_files(artifact)
+        if serving_job := self.find_serving_job(artifact_id):
             raise Conflict(
-                f"Job {running.id} serves this model already.", f"任务 {running.id} 已在提供这个模型的服务。"
+                f"Job {serving_job.id} serves this model already.",
+                f"任务 {serving_job.id} 已在提供这个模型的服务。",
             )
-        settings = parse_serve({"artifact": f"{ARTIFACT}{artifact_id}", "idle_minutes": idle_minutes})
+        settings = parse_serve_settings({"artifact": f"{ARTIFACT_PREFIX}{artifact_id}", "idle_minutes": idle_minutes})
         # On a CPU a model that waits for requests must not keep the only slot from the next training.
-        gpus = any(not name.startswith(CPU) for worker in self._jobs.workers() for name in worker.devices)
-        return self._jobs.submit(SERVE, settings.model_dump(mode="json"), slots=int(gpus))
+        has_gpus = any(
+            not device_name.startswith(CPU_PREFIX)
+            for worker in self._job_service.workers()
+            for device_name in worker.devices
+        )
+        return self._job_service.submit(SERVE_KIND, settings.model_dump(mode="json"), slot_count=int(has_gpus))
 
-    def serving(self, artifact_id: int) -> JobInfo | None:
+    def find_serving_job(self, artifact_id: int) -> JobInfo | None:
         """The job that serves an artifact, while it does."""
-        wish = f"{ARTIFACT}{artifact_id}"
-        jobs = self._jobs.jobs(kind=SERVE)
-        return next((job for job in jobs if not job.ended and job.config.get("artifact") == wish), None)
+        requested_artifact = f"{ARTIFACT_PREFIX}{artifact_id}"
+        serving_jobs = self._job_service.jobs(job_kind=SERVE_KIND)
+        return next(
+            (job for job in serving_jobs if not job.ended and job.config.get("artifact") == requested_artifact),
+            None,
+        )
 
-    def address(self, job_id: int) -> Address | None:
+    def find_address(self, job_id: int) -> ServedAddress | None:
         """Where a serving job answers, once it does; not where it did before it was started again."""
-        start = self._jobs.job(job_id).started_at
-        events = self._jobs.events(job_id, kinds=[EventKind.LOG])
-        since = [event.data for event in events if start and event.at >= start]
-        told = next((data for data in reversed(since) if "base_url" in data), None)
-        return Address(str(told["base_url"]), str(told.get("model", ""))) if told else None
+        started_at = self._job_service.job(job_id).started_at
+        events = self._job_service.events(job_id, event_kinds=[EventKind.LOG])
+        recent_entries = [event.data for event in events if started_at and event.at >= started_at]
+        announcement = next((log_entry for log_entry in reversed(recent_entries) if "base_url" in log_entry), None)
+        return (
+            ServedAddress(str(announcement["base_url"]), str(announcement.get("model", ""))) if announcement else None
+        )
 
-    def _waiting(self, job: JobInfo, *statuses: JobStatus) -> list[JobInfo]:
+    def _find_waiting_jobs(self, job: JobInfo, *statuses: JobStatus) -> list[JobInfo]:
         """Trainings that never started because `job` has to succeed first."""
-        others = [other for other in self.jobs() if other.after_id == job.id and other.attempt == 0]
-        return [other for other in others if other.status in statuses]
+        waiting_jobs = [
+            candidate for candidate in self.jobs() if candidate.after_id == job.id and candidate.attempt == 0
+        ]
+        return [candidate for candidate in waiting_jobs if candidate.status in statuses]
 
 
-def size_of(path: Path) -> int | None:
+def measure_size(file_path: Path) -> int | None:
     """Bytes of a file or folder; None where it is gone."""
     try:
-        return _size(path, path.stat().st_mtime_ns)
+        return _cached_size(file_path, file_path.stat().st_mtime_ns)
     except OSError:
         return None
 
 
 @lru_cache(maxsize=512)
-def _size(path: Path, _changed: int) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+def _cached_size(file_path: Path, _changed: int) -> int:
+    if file_path.is_file():
+        return file_path.stat().st_size
+    return sum(inner_file.stat().st_size for inner_file in file_path.rglob("*") if inner_file.is_file())

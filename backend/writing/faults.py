@@ -28,25 +28,19 @@ class Fault(StrEnum):
     @property
     def message(self) -> Message:
         """One sentence that says what is wrong."""
-        return _MESSAGES[self]
+        return _FAULT_MESSAGES[self]
 
 
-_MESSAGES = {
+_FAULT_MESSAGES = {
     Fault.EMPTY: Message("Nothing was written.", "没有写出内容。"),
     Fault.GARBAGE: Message("The text holds broken or technical characters.", "文字里有乱码或技术符号。"),
-    Fault.REFUSED: Message(
-        "The model refused or asked back instead of writing.", "模型拒绝了，或没有写而是反问。"
-    ),
+    Fault.REFUSED: Message("The model refused or asked back instead of writing.", "模型拒绝了，或没有写而是反问。"),
     Fault.WRONG_LANGUAGE: Message("The greeting is not in Chinese.", "祝福不是中文的。"),
     Fault.REPEATS_PROMPT: Message("The text only repeats the request.", "只是重复了请求。"),
     Fault.SEVERAL: Message("Several greetings where one was asked for.", "要的是一条，却写了好几条。"),
-    Fault.PLACEHOLDER: Message(
-        "A blank was left to fill in, such as “[name]”.", "留有待填的空，例如“[名字]”。"
-    ),
+    Fault.PLACEHOLDER: Message("A blank was left to fill in, such as “[name]”.", "留有待填的空，例如“[名字]”。"),
     Fault.REPETITIVE: Message("The text repeats itself.", "文字反复重复。"),
-    Fault.TOO_LONG: Message(
-        f"Longer than {LONGEST_GREETING} characters.", f"超过 {LONGEST_GREETING} 个字，太长了。"
-    ),
+    Fault.TOO_LONG: Message(f"Longer than {LONGEST_GREETING} characters.", f"超过 {LONGEST_GREETING} 个字，太长了。"),
     Fault.WRONG_LENGTH: Message("Not the length that was asked for.", "字数和要求的不一样。"),
     Fault.CUT: Message("The text breaks off in the middle of a sentence.", "句子没有写完。"),
     Fault.INVENTED_NAME: Message(

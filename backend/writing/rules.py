@@ -8,19 +8,19 @@ import re
 from functools import cache
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "rules"
-_OTHER = re.compile(r"\{([a-z_]+)\}")
+_RULES_FOLDER = Path(__file__).parent / "rules"
+_LIST_REFERENCE = re.compile(r"\{([a-z_]+)\}")
 
 
 @cache
-def words(name: str) -> str:
+def word_pattern(list_name: str) -> str:
     """The pattern of a word list, as one group."""
-    lines = (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    pattern = "|".join(line for line in lines if line and not line.startswith("# "))
-    return f"(?:{_OTHER.sub(lambda found: words(found[1]), pattern)})"
+    list_lines = (_RULES_FOLDER / f"{list_name}.txt").read_text(encoding="utf-8").splitlines()
+    joined_pattern = "|".join(list_line for list_line in list_lines if list_line and not list_line.startswith("# "))
+    return f"(?:{_LIST_REFERENCE.sub(lambda found: word_pattern(found[1]), joined_pattern)})"
 
 
 @cache
-def rule(name: str) -> re.Pattern[str]:
+def compiled_rule(list_name: str) -> re.Pattern[str]:
     """A word list, compiled."""
-    return re.compile(words(name), re.IGNORECASE)
+    return re.compile(word_pattern(list_name), re.IGNORECASE)

@@ -170,9 +170,7 @@ def _of_statement(tree: cst.Module, statement: cst.CSTNode, source: str) -> Iter
     seen = {ast.dump(ast.parse(source))}
     for change in visitor.found:
         # A statement is never removed, so it is a node again that comes back.
-        text = tree.code_for_node(
-            cst.ensure_type(statement.deep_replace(change.old, change.new), cst.CSTNode)
-        )
+        text = tree.code_for_node(cst.ensure_type(statement.deep_replace(change.old, change.new), cst.CSTNode))
         try:
             form = ast.dump(ast.parse(text))
             compile(text, "changed", "exec")

@@ -14,9 +14,7 @@ from types import TracebackType
 from bench.mutation.changes import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTSIDE = shutil.ignore_patterns(
-    ".git", ".venv", "var", "__pycache__", ".*_cache", "artifacts", "node_modules"
-)
+OUTSIDE = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", ".*_cache", "artifacts", "node_modules")
 FIRST_LIMIT = 300.0
 """Seconds that the tests of one module may take before any change."""
 

@@ -135,15 +135,11 @@ def upgrade() -> None:
         sa.Column("dataset_id", sa.Integer(), nullable=False),
         sa.Column("prompt_id", sa.Integer(), nullable=False),
         sa.Column("greeting_id", sa.Integer(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"], ["datasets.id"], name=op.f("fk_dataset_entries_dataset_id_datasets")
-        ),
+        sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name=op.f("fk_dataset_entries_dataset_id_datasets")),
         sa.ForeignKeyConstraint(
             ["greeting_id"], ["greetings.id"], name=op.f("fk_dataset_entries_greeting_id_greetings")
         ),
-        sa.ForeignKeyConstraint(
-            ["prompt_id"], ["prompts.id"], name=op.f("fk_dataset_entries_prompt_id_prompts")
-        ),
+        sa.ForeignKeyConstraint(["prompt_id"], ["prompts.id"], name=op.f("fk_dataset_entries_prompt_id_prompts")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dataset_entries")),
         sa.UniqueConstraint(
             "dataset_id",
@@ -170,15 +166,9 @@ def upgrade() -> None:
         sa.Column("prompt_id", sa.Integer(), nullable=False),
         sa.Column("greeting_a_id", sa.Integer(), nullable=False),
         sa.Column("greeting_b_id", sa.Integer(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["campaign_id"], ["campaigns.id"], name=op.f("fk_items_campaign_id_campaigns")
-        ),
-        sa.ForeignKeyConstraint(
-            ["greeting_a_id"], ["greetings.id"], name=op.f("fk_items_greeting_a_id_greetings")
-        ),
-        sa.ForeignKeyConstraint(
-            ["greeting_b_id"], ["greetings.id"], name=op.f("fk_items_greeting_b_id_greetings")
-        ),
+        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_items_campaign_id_campaigns")),
+        sa.ForeignKeyConstraint(["greeting_a_id"], ["greetings.id"], name=op.f("fk_items_greeting_a_id_greetings")),
+        sa.ForeignKeyConstraint(["greeting_b_id"], ["greetings.id"], name=op.f("fk_items_greeting_b_id_greetings")),
         sa.ForeignKeyConstraint(["prompt_id"], ["prompts.id"], name=op.f("fk_items_prompt_id_prompts")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_items")),
         sa.UniqueConstraint(
@@ -204,15 +194,9 @@ def upgrade() -> None:
         sa.Column("flaw", sa.String(length=40), nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.CheckConstraint("chosen_id <> rejected_id", name=op.f("ck_preference_pairs_different")),
-        sa.ForeignKeyConstraint(
-            ["chosen_id"], ["greetings.id"], name=op.f("fk_preference_pairs_chosen_id_greetings")
-        ),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"], ["datasets.id"], name=op.f("fk_preference_pairs_dataset_id_datasets")
-        ),
-        sa.ForeignKeyConstraint(
-            ["prompt_id"], ["prompts.id"], name=op.f("fk_preference_pairs_prompt_id_prompts")
-        ),
+        sa.ForeignKeyConstraint(["chosen_id"], ["greetings.id"], name=op.f("fk_preference_pairs_chosen_id_greetings")),
+        sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name=op.f("fk_preference_pairs_dataset_id_datasets")),
+        sa.ForeignKeyConstraint(["prompt_id"], ["prompts.id"], name=op.f("fk_preference_pairs_prompt_id_prompts")),
         sa.ForeignKeyConstraint(
             ["rejected_id"], ["greetings.id"], name=op.f("fk_preference_pairs_rejected_id_greetings")
         ),
@@ -260,16 +244,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_comparisons_item_id_items")),
         sa.ForeignKeyConstraint(["left_id"], ["greetings.id"], name=op.f("fk_comparisons_left_id_greetings")),
         sa.ForeignKeyConstraint(["rater_id"], ["raters.id"], name=op.f("fk_comparisons_rater_id_raters")),
-        sa.ForeignKeyConstraint(
-            ["right_id"], ["greetings.id"], name=op.f("fk_comparisons_right_id_greetings")
-        ),
+        sa.ForeignKeyConstraint(["right_id"], ["greetings.id"], name=op.f("fk_comparisons_right_id_greetings")),
         sa.ForeignKeyConstraint(
             ["supersedes_id"], ["comparisons.id"], name=op.f("fk_comparisons_supersedes_id_comparisons")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_comparisons")),
-        sa.UniqueConstraint(
-            "rater_id", "item_id", "revision", name=op.f("uq_comparisons_rater_id_item_id_revision")
-        ),
+        sa.UniqueConstraint("rater_id", "item_id", "revision", name=op.f("uq_comparisons_rater_id_item_id_revision")),
         sa.UniqueConstraint("request_id", name=op.f("uq_comparisons_request_id")),
         sa.UniqueConstraint("supersedes_id", name=op.f("uq_comparisons_supersedes_id")),
     )
@@ -285,9 +265,7 @@ def upgrade() -> None:
         sa.Column("slot", sa.Integer(), nullable=False),
         sa.Column("done", sa.Boolean(), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["campaign_id"], ["campaigns.id"], name=op.f("fk_leases_campaign_id_campaigns")
-        ),
+        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_leases_campaign_id_campaigns")),
         sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_leases_item_id_items")),
         sa.ForeignKeyConstraint(["rater_id"], ["raters.id"], name=op.f("fk_leases_rater_id_raters")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_leases")),
@@ -295,9 +273,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("item_id", "slot", name=op.f("uq_leases_item_id_slot")),
     )
     with op.batch_alter_table("leases", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_leases_campaign_id_done_rater_id", ["campaign_id", "done", "rater_id"], unique=False
-        )
+        batch_op.create_index("ix_leases_campaign_id_done_rater_id", ["campaign_id", "done", "rater_id"], unique=False)
 
     op.create_table(
         "verdicts",
@@ -326,18 +302,12 @@ def upgrade() -> None:
         sa.Column("supersedes_id", sa.Integer(), nullable=True),
         sa.Column("request_id", sa.String(length=64), nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["greeting_id"], ["greetings.id"], name=op.f("fk_verdicts_greeting_id_greetings")
-        ),
+        sa.ForeignKeyConstraint(["greeting_id"], ["greetings.id"], name=op.f("fk_verdicts_greeting_id_greetings")),
         sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_verdicts_item_id_items")),
         sa.ForeignKeyConstraint(["rater_id"], ["raters.id"], name=op.f("fk_verdicts_rater_id_raters")),
-        sa.ForeignKeyConstraint(
-            ["supersedes_id"], ["verdicts.id"], name=op.f("fk_verdicts_supersedes_id_verdicts")
-        ),
+        sa.ForeignKeyConstraint(["supersedes_id"], ["verdicts.id"], name=op.f("fk_verdicts_supersedes_id_verdicts")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_verdicts")),
-        sa.UniqueConstraint(
-            "rater_id", "item_id", "revision", name=op.f("uq_verdicts_rater_id_item_id_revision")
-        ),
+        sa.UniqueConstraint("rater_id", "item_id", "revision", name=op.f("uq_verdicts_rater_id_item_id_revision")),
         sa.UniqueConstraint("request_id", name=op.f("uq_verdicts_request_id")),
         sa.UniqueConstraint("supersedes_id", name=op.f("uq_verdicts_supersedes_id")),
     )
@@ -367,14 +337,10 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(["item_id"], ["items.id"], name=op.f("fk_reviews_item_id_items")),
         sa.ForeignKeyConstraint(["rater_id"], ["raters.id"], name=op.f("fk_reviews_rater_id_raters")),
-        sa.ForeignKeyConstraint(
-            ["supersedes_id"], ["reviews.id"], name=op.f("fk_reviews_supersedes_id_reviews")
-        ),
+        sa.ForeignKeyConstraint(["supersedes_id"], ["reviews.id"], name=op.f("fk_reviews_supersedes_id_reviews")),
         sa.ForeignKeyConstraint(["verdict_id"], ["verdicts.id"], name=op.f("fk_reviews_verdict_id_verdicts")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reviews")),
-        sa.UniqueConstraint(
-            "rater_id", "item_id", "revision", name=op.f("uq_reviews_rater_id_item_id_revision")
-        ),
+        sa.UniqueConstraint("rater_id", "item_id", "revision", name=op.f("uq_reviews_rater_id_item_id_revision")),
         sa.UniqueConstraint("request_id", name=op.f("uq_reviews_request_id")),
         sa.UniqueConstraint("supersedes_id", name=op.f("uq_reviews_supersedes_id")),
     )

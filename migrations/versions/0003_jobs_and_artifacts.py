@@ -110,9 +110,7 @@ def upgrade() -> None:
         sa.Column("metrics", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_artifacts_job_id_jobs")),
-        sa.ForeignKeyConstraint(
-            ["parent_id"], ["artifacts.id"], name=op.f("fk_artifacts_parent_id_artifacts")
-        ),
+        sa.ForeignKeyConstraint(["parent_id"], ["artifacts.id"], name=op.f("fk_artifacts_parent_id_artifacts")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifacts")),
     )
     with op.batch_alter_table("artifacts", schema=None) as batch_op:

@@ -42,9 +42,7 @@ def upgrade() -> None:
         sa.Column("report", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("finished_at", sa.DateTime(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"], ["datasets.id"], name=op.f("fk_pair_runs_dataset_id_datasets")
-        ),
+        sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name=op.f("fk_pair_runs_dataset_id_datasets")),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_pair_runs_job_id_jobs")),
         sa.ForeignKeyConstraint(["judge_id"], ["raters.id"], name=op.f("fk_pair_runs_judge_id_raters")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pair_runs")),
@@ -87,9 +85,7 @@ def upgrade() -> None:
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("fault", sa.String(length=40), nullable=True),
         sa.Column("greeting_id", sa.Integer(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["greeting_id"], ["greetings.id"], name=op.f("fk_candidates_greeting_id_greetings")
-        ),
+        sa.ForeignKeyConstraint(["greeting_id"], ["greetings.id"], name=op.f("fk_candidates_greeting_id_greetings")),
         sa.ForeignKeyConstraint(["run_id"], ["pair_runs.id"], name=op.f("fk_candidates_run_id_pair_runs")),
         sa.ForeignKeyConstraint(
             ["run_prompt_id"], ["run_prompts.id"], name=op.f("fk_candidates_run_prompt_id_run_prompts")
@@ -128,15 +124,9 @@ def upgrade() -> None:
         sa.Column("campaign_id", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.CheckConstraint("chosen_id <> rejected_id", name=op.f("ck_run_pairs_different")),
-        sa.ForeignKeyConstraint(
-            ["campaign_id"], ["campaigns.id"], name=op.f("fk_run_pairs_campaign_id_campaigns")
-        ),
-        sa.ForeignKeyConstraint(
-            ["chosen_id"], ["candidates.id"], name=op.f("fk_run_pairs_chosen_id_candidates")
-        ),
-        sa.ForeignKeyConstraint(
-            ["rejected_id"], ["candidates.id"], name=op.f("fk_run_pairs_rejected_id_candidates")
-        ),
+        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_run_pairs_campaign_id_campaigns")),
+        sa.ForeignKeyConstraint(["chosen_id"], ["candidates.id"], name=op.f("fk_run_pairs_chosen_id_candidates")),
+        sa.ForeignKeyConstraint(["rejected_id"], ["candidates.id"], name=op.f("fk_run_pairs_rejected_id_candidates")),
         sa.ForeignKeyConstraint(["run_id"], ["pair_runs.id"], name=op.f("fk_run_pairs_run_id_pair_runs")),
         sa.ForeignKeyConstraint(
             ["run_prompt_id"], ["run_prompts.id"], name=op.f("fk_run_pairs_run_prompt_id_run_prompts")
@@ -187,9 +177,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=120), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["pair_id"], ["run_pairs.id"], name=op.f("fk_pair_decisions_pair_id_run_pairs")
-        ),
+        sa.ForeignKeyConstraint(["pair_id"], ["run_pairs.id"], name=op.f("fk_pair_decisions_pair_id_run_pairs")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pair_decisions")),
     )
     with op.batch_alter_table("pair_decisions", schema=None) as batch_op:

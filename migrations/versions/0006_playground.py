@@ -61,9 +61,7 @@ def upgrade() -> None:
         sa.Column("seconds", sa.Float(), nullable=True),
         sa.Column("call_id", sa.String(length=32), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["round_id"], ["play_rounds.id"], name=op.f("fk_play_cards_round_id_play_rounds")
-        ),
+        sa.ForeignKeyConstraint(["round_id"], ["play_rounds.id"], name=op.f("fk_play_cards_round_id_play_rounds")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_play_cards")),
         sa.UniqueConstraint(
             "round_id",
@@ -85,9 +83,7 @@ def upgrade() -> None:
         sa.Column("request_id", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.CheckConstraint("value IN (-1, 0, 1)", name=op.f("ck_play_signals_value")),
-        sa.ForeignKeyConstraint(
-            ["card_id"], ["play_cards.id"], name=op.f("fk_play_signals_card_id_play_cards")
-        ),
+        sa.ForeignKeyConstraint(["card_id"], ["play_cards.id"], name=op.f("fk_play_signals_card_id_play_cards")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_play_signals")),
         sa.UniqueConstraint("request_id", name=op.f("uq_play_signals_request_id")),
     )

@@ -124,12 +124,8 @@ def upgrade() -> None:
         sa.Column("author", sa.String(length=120), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["parent_id"], ["principles.id"], name=op.f("fk_principles_parent_id_principles")
-        ),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["principle_runs.id"], name=op.f("fk_principles_run_id_principle_runs")
-        ),
+        sa.ForeignKeyConstraint(["parent_id"], ["principles.id"], name=op.f("fk_principles_parent_id_principles")),
+        sa.ForeignKeyConstraint(["run_id"], ["principle_runs.id"], name=op.f("fk_principles_run_id_principle_runs")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_principles")),
     )
     with op.batch_alter_table("principles", schema=None) as batch_op:

@@ -21,12 +21,8 @@ def upgrade() -> None:
         sa.Column("greeting_id", sa.Integer(), nullable=False),
         sa.Column("clicks", sa.Integer(), nullable=False),
         sa.CheckConstraint("clicks >= 0", name=op.f("ck_click_counts_clicks_not_negative")),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"], ["datasets.id"], name=op.f("fk_click_counts_dataset_id_datasets")
-        ),
-        sa.ForeignKeyConstraint(
-            ["greeting_id"], ["greetings.id"], name=op.f("fk_click_counts_greeting_id_greetings")
-        ),
+        sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name=op.f("fk_click_counts_dataset_id_datasets")),
+        sa.ForeignKeyConstraint(["greeting_id"], ["greetings.id"], name=op.f("fk_click_counts_greeting_id_greetings")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_click_counts")),
         sa.UniqueConstraint("dataset_id", "greeting_id", name=op.f("uq_click_counts_dataset_id_greeting_id")),
     )

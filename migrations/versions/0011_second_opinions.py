@@ -18,9 +18,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("twice", sa.Boolean(), server_default=sa.false(), nullable=False))
     with op.batch_alter_table("pair_runs") as table:
         table.add_column(sa.Column("second_judge_id", sa.Integer(), nullable=True))
-        table.create_foreign_key(
-            op.f("fk_pair_runs_second_judge_id_raters"), "raters", ["second_judge_id"], ["id"]
-        )
+        table.create_foreign_key(op.f("fk_pair_runs_second_judge_id_raters"), "raters", ["second_judge_id"], ["id"])
 
 
 def downgrade() -> None:

@@ -43,9 +43,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("import_id", sa.Integer(), nullable=False),
         sa.Column("values", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["import_id"], ["imports.id"], name=op.f("fk_import_changes_import_id_imports")
-        ),
+        sa.ForeignKeyConstraint(["import_id"], ["imports.id"], name=op.f("fk_import_changes_import_id_imports")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_import_changes")),
     )
     op.create_index(op.f("ix_import_changes_import_id"), "import_changes", ["import_id"])

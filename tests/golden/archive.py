@@ -48,9 +48,7 @@ def moved(database: Path, old: str, new: str) -> None:
 
 
 def _text_columns(opened: sqlite3.Connection) -> Iterator[tuple[str, str]]:
-    tables = opened.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-    )
+    tables = opened.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
     for (table,) in tables.fetchall():
         for column in opened.execute(f'PRAGMA table_info("{table}")').fetchall():
             if any(word in column[2].upper() for word in ("CHAR", "TEXT", "JSON")):

@@ -42,9 +42,7 @@ def house(unpacked: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def own_home(
-    unpacked: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def own_home(unpacked: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy to do with as one likes, which this process's settings name."""
     home = copied(unpacked, tmp_path_factory.mktemp("own") / "home")
     as_set(monkeypatch, home)

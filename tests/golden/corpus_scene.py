@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.records import CampaignInfo, CampaignSpec, ComparisonInput, ItemView, ReviewInput, VerdictInput
 from backend.services import Services
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from backend.vocabulary import RUBRIC_WEIGHTS, CampaignKind, Flaw
 from tests.fake_llm import quality
 from tests.golden.replies import judged
@@ -45,7 +45,7 @@ def import_all(services: Services, files: Path) -> None:
 def _rows(first: int, last: int) -> list[Row]:
     """Rows of the seed corpus at these places of each of its files."""
     found: list[Row] = []
-    for file in sorted((ROOT / "data" / "seed").glob("*.jsonl")):
+    for file in sorted((PROJECT_ROOT / "data" / "seed").glob("*.jsonl")):
         lines = file.read_text(encoding="utf-8").splitlines()[first:last]
         found += [json.loads(line) for line in lines]
     return found
@@ -53,7 +53,7 @@ def _rows(first: int, last: int) -> list[Row]:
 
 def _seed(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
-    for file in sorted((ROOT / "data" / "seed").glob("*.jsonl")):
+    for file in sorted((PROJECT_ROOT / "data" / "seed").glob("*.jsonl")):
         lines = file.read_text(encoding="utf-8").splitlines()[:12]
         (folder / file.name).write_text("\n".join(lines), encoding="utf-8")
     return folder
@@ -61,9 +61,7 @@ def _seed(folder: Path) -> Path:
 
 def _labels(first: int, last: int) -> list[Row]:
     """Both greetings of each row, with labels that follow the hidden quality but for a noise."""
-    texts = [
-        (row["prompt"], row[side], row["flaw"]) for row in _rows(first, last) for side in ("strong", "weak")
-    ]
+    texts = [(row["prompt"], row[side], row["flaw"]) for row in _rows(first, last) for side in ("strong", "weak")]
     return [
         {
             "query": prompt,
@@ -89,18 +87,13 @@ def _clicks() -> list[Row]:
 
 def _pairs() -> list[Row]:
     """Pairs, and a text that stands under several requests."""
-    made = [
-        {"prompt": row["prompt"], "chosen": row["strong"], "rejected": row["weak"]} for row in _rows(34, 39)
-    ]
+    made = [{"prompt": row["prompt"], "chosen": row["strong"], "rejected": row["weak"]} for row in _rows(34, 39)]
     shared = [{**one, "rejected": made[1]["rejected"]} for one in made[2:9]]
     return [*made, *shared]
 
 
 def _examples() -> list[Row]:
-    return [
-        {"instruction": "写一条祝福", "input": row["prompt"], "output": row["strong"]}
-        for row in _rows(39, 40)
-    ]
+    return [{"instruction": "写一条祝福", "input": row["prompt"], "output": row["strong"]} for row in _rows(39, 40)]
 
 
 def _lines(path: Path, rows: Iterable[Row]) -> Path:
@@ -199,7 +192,7 @@ def validate_by_people(services: Services, judge: str) -> CampaignInfo:
 
 
 def answer_blind(
-    services: Services, campaign: CampaignInfo, name: str, say: Callable[[str], int], most: int = 1000
+    services: Services, campaign: CampaignInfo, name: str, translate: Callable[[str], int], most: int = 1000
 ) -> None:
     """Blind verdicts of one person, reviews behind them, some passed over, changed or undone."""
     annotation, rater, draw = (
@@ -217,18 +210,12 @@ def answer_blind(
             review = ReviewInput(campaign.id, item.item_id, agrees, key, "" if agrees else "理由不够具体")
             _, item = annotation.review_then_next(review, rater)
             continue
-        value = None if campaign.rubric and number % 13 == 9 else say(item.left)
-        points = (
-            {one: draw.randint(1, 3) for one in RUBRIC_WEIGHTS}
-            if campaign.rubric and value is not None
-            else None
-        )
+        value = None if campaign.rubric and number % 13 == 9 else translate(item.left)
+        points = {one: draw.randint(1, 3) for one in RUBRIC_WEIGHTS} if campaign.rubric and value is not None else None
         given = VerdictInput(campaign.id, item.item_id, value, key, points)
         said, following = annotation.judge_then_next(given, rater)
         if value is not None and number % 10 == 6 and campaign.rubric:
-            other = VerdictInput(
-                campaign.id, item.item_id, 1 - value, f"{key}-changed", points, said.saved.revision
-            )
+            other = VerdictInput(campaign.id, item.item_id, 1 - value, f"{key}-changed", points, said.saved.revision)
             annotation.judge_blind(other, rater)
         if number % 17 == 8 and campaign.rubric:
             following = annotation.undo(campaign.id, rater, f"{key}-undone")

@@ -35,9 +35,7 @@ def same_text(name: str, text: str) -> None:
         return
     kept = path.read_bytes().decode() if path.exists() else ""
     if kept != text:
-        pytest.fail(
-            f"{path.relative_to(FOLDER.parent)} is not what the code gives now.\n{_told(kept, text)}", False
-        )
+        pytest.fail(f"{path.relative_to(FOLDER.parent)} is not what the code gives now.\n{_told(kept, text)}", False)
 
 
 def _told(kept: str, text: str) -> str:

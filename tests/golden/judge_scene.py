@@ -10,29 +10,29 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from backend.agents.plan import Plan
+from backend.agents.plan import CandidatePlan
 from backend.db.engine import Database
 from backend.db.job_tables import Job
 from backend.errors import UserError
 from backend.evolution.records import RunRequest
 from backend.jobs.options import JobOptions
-from backend.jobs.outcome import LOST
+from backend.jobs.outcome import PROGRAM_DISAPPEARED
 from backend.jobs.vocabulary import ArtifactKind, JobStatus
 from backend.jobs.worker import Worker
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.llm.checks import EndpointInput
 from backend.llm.endpoint import SchemaMode
-from backend.pairs.ablation import without
-from backend.pairs.intake import source_of
-from backend.pairs.records import Checking, PairFilter, PairRequest
-from backend.pairs.second import again
+from backend.pairs.ablation import without_agents
+from backend.pairs.intake import source_named
+from backend.pairs.records import HumanChecking, PairFilter, PairRequest
+from backend.pairs.second import redrawn_judge
 from backend.pairs.vocabulary import PairState
-from backend.playground.records import Fields, PlayRequest
-from backend.playground.vocabulary import Change
+from backend.playground.records import PlayRequest, RequestFields
+from backend.playground.vocabulary import CardChange
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Agent, Proposer
 from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services
 from backend.training_runs.data import SnapshotOptions, export_snapshot
 from backend.training_runs.service import TrainingService
@@ -80,17 +80,15 @@ def connect(services: Services, fake: FakeLLM) -> None:
 def score_all(services: Services, fake: FakeLLM) -> None:
     """One judge a kind, versions, verdicts missing and asked for again, a judge that likes everything."""
     resolve = services.scoring.catalog.resolve
-    short, little = (Target(TargetKind.DATASET, name) for name in (SHORT, LITTLE))
-    compare = Target(TargetKind.CAMPAIGN, COMPARE)
-    sincere = resolve("principle", MAIN, principles=["真诚", "贴合身份"]).named("看真诚")
+    short, little = (ScoringTarget(TargetKind.DATASET, name) for name in (SHORT, LITTLE))
+    compare = ScoringTarget(TargetKind.CAMPAIGN, COMPARE)
+    sincere = resolve("principle", MAIN, principles=["真诚", "贴合身份"]).with_name("看真诚")
     says(fake, "judge")
     _score(services, sincere, short)
     _score(services, sincere, compare)
     _score(services, resolve("principle", OTHER), short)
     says(fake, "judge", faults={"server_error": 0.1, "rate_limit": 0.1}, seed=4)
-    newer = replace(
-        sincere, config={"principles": ["真诚", "贴合身份", "不说套话"], "temperature": 0.3, "seed": 7}
-    )
+    newer = replace(sincere, config={"principles": ["真诚", "贴合身份", "不说套话"], "temperature": 0.3, "seed": 7})
     _score(services, newer, short, max_calls=40)
     says(fake, "second_reading")
     _score(services, resolve("principle", OTHER), short, retry_unscored=True)
@@ -100,17 +98,20 @@ def score_all(services: Services, fake: FakeLLM) -> None:
     _score(services, resolve("pairwise", MAIN), compare)
     _score(services, resolve("pairwise", MAIN), compare, retry_unscored=True)
     fake.script(reply="tests.judge_replies:always_good", models=MODELS)
-    _score(services, resolve("principle", MAIN, principles=["都好"]).named("都说好"), little)
+    _score(services, resolve("principle", MAIN, principles=["都好"]).with_name("都说好"), little)
     says(fake, "panel")
     panel = services.scoring.with_examples(resolve("panel", MAIN))
-    for one in (panel, *(without(panel, [role]) for role in ("positive", "negative", "judge", "reflect"))):
+    for one in (
+        panel,
+        *(without_agents(panel, [role]) for role in ("positive", "negative", "judge", "reflect")),
+    ):
         _score(services, one, little)
     by_meaning = JudgeSpec(JudgeKind.PANEL, "看范例的评审团", MAIN, {"examples": 2, "embeddings": OTHER})
     by_meaning = replace(by_meaning, config={**by_meaning.config, "endpoints": {"reflect": OTHER}})
     _score(services, by_meaning, little, max_calls=30)
 
 
-def _score(services: Services, spec: JudgeSpec, target: Target, **options: Any) -> None:
+def _score(services: Services, spec: JudgeSpec, target: ScoringTarget, **options: Any) -> None:
     services.scoring.run(ScoreRequest(spec, target, **options))
 
 
@@ -128,44 +129,47 @@ def make_pairs(services: Services, fake: FakeLLM, files: Path) -> None:
     source = files / "requests-of-pairs.txt"
     source.write_text("\n".join(lines), encoding="utf-8")
     panel = services.scoring.catalog.resolve("panel", MAIN)
-    plan = Plan((MAIN, OTHER), 4)
+    plan = CandidatePlan((MAIN, OTHER), 4)
     wish = PairRequest(
-        source_of(str(source)), plan, panel, name=FIRST, checking=Checking(0.5, 2), second=again(panel)
+        source_named(str(source)),
+        plan,
+        panel,
+        name=FIRST,
+        checking=HumanChecking(0.5, 2),
+        second=redrawn_judge(panel),
     )
     first = services.pairs.open(wish).id
     services.pairs.run(first)
     decide_pairs(services, first)
     alone = services.scoring.catalog.resolve("principle", MAIN)
-    loose = {"balance_length": False, "balance_style": False, "checking": Checking(0.4, 1)}
-    plan = Plan((MAIN,), 3, (0.7,))
-    seed = source_of("只有请求", 8)
+    loose = {"balance_length": False, "balance_style": False, "checking": HumanChecking(0.4, 1)}
+    plan = CandidatePlan((MAIN,), 3, (0.7,))
+    seed = source_named("只有请求", 8)
     services.pairs.run(services.pairs.open(PairRequest(seed, plan, alone, name=STANDING, **loose)).id)
     cut = PairRequest(
-        source_of(str(source), 12),
-        Plan((MAIN,), 4),
+        source_named(str(source), 12),
+        CandidatePlan((MAIN,), 4),
         panel,
         name=CUT_SHORT,
         max_calls=30,
         seed=9,
-        second=again(panel),
+        second=redrawn_judge(panel),
     )
     services.pairs.run(services.pairs.open(cut).id)
 
 
 def decide_pairs(services: Services, run: int) -> None:
     """Two people answer what was handed out; a reviewer accepts, turns and discards pairs."""
-    campaign = next(c for c in services.annotation.campaigns() if c.name == services.pairs.one(run).campaign)
+    campaign = next(c for c in services.annotation.campaigns() if c.name == services.pairs.find_run(run).campaign)
     for name in PEOPLE[:2]:
         answer_blind(services, campaign, name, lambda text: judged(text, "readers"))
     services.pairs.settle(run)
-    waiting = services.pairs.page(run, PairFilter(state=PairState.REVIEW)).rows
-    proposed = services.pairs.page(run, PairFilter(state=PairState.PROPOSED)).rows
+    waiting = services.pairs.pair_page(run, PairFilter(state=PairState.REVIEW)).rows
+    proposed = services.pairs.pair_page(run, PairFilter(state=PairState.PROPOSED)).rows
     for pair, action in zip(
         [*waiting[:2], *proposed[:3]], ("flip", "accept", "accept", "flip", "discard"), strict=False
     ):
-        services.pairs.decide(
-            pair.id, action, PEOPLE[2], "落选的更像说给这个人听的" if action == "flip" else ""
-        )
+        services.pairs.decide(pair.id, action, PEOPLE[2], "落选的更像说给这个人听的" if action == "flip" else "")
 
 
 def play_games(services: Services, fake: FakeLLM) -> None:
@@ -178,7 +182,7 @@ def play_games(services: Services, fake: FakeLLM) -> None:
     for case, there in zip(evolution.open_cases(waits.id), (True, False), strict=False):
         evolution.answer(waits.id, case.round, case.phase, case.number, there, PEOPLE[0])
     evolution.play(evolution.create(_game(max_calls=25, seed=3)).id)
-    evolution.play(evolution.create(_game(seed=4)).id, stopped=lambda: True)
+    evolution.play(evolution.create(_game(seed=4)).id, is_stopped=lambda: True)
     evolution.create(_game(seed=5))
     with suppress(UserError):
         evolution.play(evolution.create(_game(endpoint=LOST_ONE)).id)
@@ -210,25 +214,23 @@ def write_greetings(services: Services, fake: FakeLLM) -> None:
     wishes = ("给奶奶的八十大寿写一句", "给老师的教师节写一句", "给同事的新年写一句", "给妈妈的生日写一句")
     for number, text in enumerate(wishes):
         _played(services, PlayRequest((MAIN, OTHER), text, count=3, seed=11 + 20 * number), VISITORS[0])
-    fields = Fields(
-        occasion="乔迁", recipient="邻居", style="幽默", length="20字以内", personal="他家有一只猫"
-    )
+    fields = RequestFields(occasion="乔迁", recipient="邻居", style="幽默", length="20字以内", personal="他家有一只猫")
     _played(services, PlayRequest((MAIN,), fields=fields, seed=5, sampling={"temperature": 0.5}), VISITORS[1])
     _played(services, PlayRequest((ENGLISH, KEYED), "写两条给哥哥的生日祝福", seed=6), VISITORS[1])
     services.play.recent(VISITORS[0])
     cards = [card for view in services.play.recent(VISITORS[0]) for card in view.cards if card.text]
     for number, card in enumerate(cards[:9]):
         services.play.signal(card.id, VISITORS[0], (1, -1, 0)[number % 3], f"signal-{number}")
-    for card, change in zip(cards[:3], (Change.SHORTER, Change.AGAIN, Change.WARMER), strict=True):
+    for card, change in zip(cards[:3], (CardChange.SHORTER, CardChange.AGAIN, CardChange.WARMER), strict=True):
         view = services.play.change(card.id, change, VISITORS[0])
         services.play.wait(view.token)
-    single = services.flow.campaign([MAIN], CampaignKind.VALIDATE)
-    pair = services.flow.campaign([MAIN, OTHER], CampaignKind.COMPARE)
+    single = services.flow.create_campaign([MAIN], CampaignKind.VALIDATE)
+    pair = services.flow.create_campaign([MAIN, OTHER], CampaignKind.COMPARE)
     _label_written(services, single.id, pair.id)
     says(fake, "judge")
     sincere = services.scoring.catalog.resolve("看真诚")
     for name in (MAIN, OTHER):
-        _score(services, sincere, Target(TargetKind.DATASET, services.flow.dataset(name)))
+        _score(services, sincere, ScoringTarget(TargetKind.DATASET, services.flow.update_dataset(name)))
 
 
 def _played(services: Services, request: PlayRequest, visitor: str) -> None:
@@ -246,17 +248,17 @@ def run_jobs(services: Services, fake: FakeLLM) -> None:
     jobs, home = services.jobs, services.settings.home
     says(fake, "judge")
     jobs.submit("selftest", {"steps": 3})
-    failing = [
-        jobs.submit("selftest", {"steps": 3, name: 2}).id for name in ("fail_at", "error_at", "kill_at")
-    ]
-    jobs.submit("selftest", {"steps": 1}, after=failing[0])
+    failing = [jobs.submit("selftest", {"steps": 3, name: 2}).id for name in ("fail_at", "error_at", "kill_at")]
+    jobs.submit("selftest", {"steps": 1}, after_id=failing[0])
     spec = services.scoring.catalog.resolve("看真诚")
-    services.scoring.submit(ScoreRequest(spec, Target(TargetKind.DATASET, "外来偏好对"), max_calls=200))
-    services.scoring.submit(
-        ScoreRequest(replace(spec, endpoint=LOST_ONE), Target(TargetKind.DATASET, LITTLE))
-    )
+    services.scoring.submit(ScoreRequest(spec, ScoringTarget(TargetKind.DATASET, "外来偏好对"), max_calls=200))
+    services.scoring.submit(ScoreRequest(replace(spec, endpoint=LOST_ONE), ScoringTarget(TargetKind.DATASET, LITTLE)))
     request = PairRequest(
-        source_of("只有请求", 4), Plan((MAIN,), 3), spec, name="任务里的一批", checking=Checking(0.0)
+        source_named("只有请求", 4),
+        CandidatePlan((MAIN,), 3),
+        spec,
+        name="任务里的一批",
+        checking=HumanChecking(0.0),
     )
     services.pairs.submit(request)
     archive = services.evolution.archive
@@ -267,16 +269,21 @@ def run_jobs(services: Services, fake: FakeLLM) -> None:
     _work(services.database, home)
     cancelled = jobs.submit("selftest", {"steps": 9})
     jobs.cancel(cancelled.id)
-    paused = services.scoring.submit(ScoreRequest(spec, Target(TargetKind.DATASET, WORLD), max_cost=0.5))
+    paused = services.scoring.submit(ScoreRequest(spec, ScoringTarget(TargetKind.DATASET, WORLD), max_cost=0.5))
     jobs.pause(paused.id)
     training = TrainingService(jobs)
     sft = training.submit("sft", "starter_cpu", {"name": "小试", "max_steps": 40, "max_length": 64})
     model = training.submit("reward_model", "starter_cpu", {"name": "奖励", "base": "starter"}, 3)
     jobs.cancel(model.id)
-    lost = jobs.submit("selftest", {"steps": 2}, priority=-1, parent=cancelled.id)
+    lost = jobs.submit("selftest", {"steps": 2}, priority=-1, parent_id=cancelled.id)
     with services.database.write() as session:
         row = session.get_one(Job, lost.id)
-        row.status, row.error_en, row.error_zh, row.attempt = JobStatus.LOST, LOST.en, LOST.zh, 1
+        row.status, row.error_en, row.error_zh, row.attempt = (
+            JobStatus.LOST,
+            PROGRAM_DISAPPEARED.en,
+            PROGRAM_DISAPPEARED.zh,
+            1,
+        )
     _artifacts(services, sft.id)
 
 
@@ -313,13 +320,11 @@ def remembered(home: Path, copy: Path) -> Iterator[Path]:
     yield copy
     with closing(sqlite3.connect(home / "zhufu.db")) as opened, opened:
         opened.execute("ATTACH ? AS ahead", (str(copy / "zhufu.db"),))
-        opened.execute(
-            "INSERT INTO llm_calls SELECT * FROM ahead.llm_calls WHERE id > (SELECT max(id) FROM llm_calls)"
-        )
+        opened.execute("INSERT INTO llm_calls SELECT * FROM ahead.llm_calls WHERE id > (SELECT max(id) FROM llm_calls)")
 
 
 def play_on(services: Services, fake: FakeLLM) -> None:
     """What a later look will do again: the run that was cut short goes on, the waiting game too."""
     says(fake, "panel")
-    run = services.pairs.recapped(services.pairs.one(CUT_SHORT).id, max_calls=10_000)
+    run = services.pairs.update_caps(services.pairs.find_run(CUT_SHORT).id, max_calls=10_000)
     services.pairs.run(run.id)

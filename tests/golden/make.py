@@ -12,9 +12,9 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from backend.files import keep_private
+from backend.files import restrict_new_files
 from backend.services import Services, build_services
-from backend.settings import ROOT, Settings
+from backend.settings import PROJECT_ROOT, Settings
 from tests.golden import archive, corpus_scene, judge_scene
 from tests.llm_fixtures import FakeLLM
 from tests.llm_fixtures import running as fake_running
@@ -26,7 +26,7 @@ SECRETS = {"fence_key": "golden-fence-" * 5, "secret": "golden-secret-" * 4}
 
 def main() -> None:
     """Fill a home and pack it."""
-    keep_private()
+    restrict_new_files()
     with tempfile.TemporaryDirectory() as folder, fake_running(PORT) as fake:
         home = Path(folder) / "home"
         for name in [name for name in os.environ if name.startswith("ZHUFU_")]:
@@ -67,7 +67,7 @@ def fill(home: Path, files: Path, fake: FakeLLM) -> None:
 def nameless(home: Path) -> None:
     """Logs say where the code lay that wrote them; nobody needs to know."""
     for log in home.glob("runs/*/log.txt"):
-        log.write_text(log.read_text(encoding="utf-8").replace(str(ROOT), "/golden/code"), encoding="utf-8")
+        log.write_text(log.read_text(encoding="utf-8").replace(str(PROJECT_ROOT), "/golden/code"), encoding="utf-8")
 
 
 def expired(home: Path) -> None:

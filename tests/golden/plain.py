@@ -63,9 +63,7 @@ def shortened(value: Any) -> Any:
 
 def hash_of(text: str | bytes) -> str:
     """SHA-256, hex."""
-    return hashlib.sha256(
-        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    ).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).hexdigest()
 
 
 def rendered(value: Any, indent: int = 0) -> str:
@@ -78,7 +76,6 @@ def rendered(value: Any, indent: int = 0) -> str:
         parts = [inner + rendered(one, indent + 1) for one in value]
         return "[\n" + ",\n".join(parts) + f"\n{pad}]"
     parts = [
-        f"{inner}{json.dumps(key, ensure_ascii=False)}: {rendered(value[key], indent + 1)}"
-        for key in sorted(value)
+        f"{inner}{json.dumps(key, ensure_ascii=False)}: {rendered(value[key], indent + 1)}" for key in sorted(value)
     ]
     return "{\n" + ",\n".join(parts) + f"\n{pad}}}"

@@ -34,8 +34,7 @@ def rubric(body: Body) -> str:
     """Points that differ by dimension and follow the hidden quality."""
     text = greeting_of(body)
     points = {
-        name: min(3, max(1, 1 + judged(text, name) + int(chance(name, text) * 2)))
-        for name in judge_replies.DIMENSIONS
+        name: min(3, max(1, 1 + judged(text, name) + int(chance(name, text) * 2))) for name in judge_replies.DIMENSIONS
     }
     return _say(explanation="逐项看过", **points)
 

@@ -3,10 +3,10 @@
 from functools import cache
 from pathlib import Path
 
-from backend.llm.prompts import Template, load
+from backend.llm.prompts import PromptTemplate, load_template
 
 
 @cache
-def prompt_file(name: str) -> Template:
+def prompt_file(name: str) -> PromptTemplate:
     """An agent's prompt template."""
-    return load(name, Path(__file__).parent)
+    return load_template(name, Path(__file__).parent)

@@ -44,12 +44,12 @@ def _umask_kept() -> Iterator[None]:
 def client(house: House, rater: int | None = None, visitor: str | None = None) -> Iterator[TestClient]:
     """The routes as a browser with these cookies reaches them."""
     made = FastAPI()
-    made.include_router(annotation_api.router(house))
-    made.include_router(playground_api.router(house))
+    made.include_router(annotation_api.build_router(house))
+    made.include_router(playground_api.build_router(house))
     cookies = {}
     if rater is not None:
-        cookies[annotation_api.COOKIE] = Signer(house.settings.home, "zhufu-rater").sign(rater)
+        cookies[annotation_api.RATER_COOKIE] = Signer(house.settings.home, "zhufu-rater").sign(rater)
     if visitor is not None:
-        cookies[playground_api.COOKIE] = Signer(house.settings.home, "zhufu-visitor").sign(visitor)
+        cookies[playground_api.VISITOR_COOKIE] = Signer(house.settings.home, "zhufu-visitor").sign(visitor)
     with TestClient(made, cookies=cookies) as opened_client:
         yield opened_client

@@ -37,7 +37,7 @@ def export_run(house: House, run: int, fmt: str, path: Path) -> Any:
 
 def board_csv(house: House, reference: str) -> str:
     """The board as its CSV."""
-    return board_module.board_csv(house.board.board(reference))
+    return board_module.format_board_csv(house.board.board(reference))
 
 
 def parquet(path: Path) -> dict[str, Any]:

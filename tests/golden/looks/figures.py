@@ -6,27 +6,27 @@ from typing import Any
 
 from sqlalchemy import text
 
-from backend.agents.plan import Plan
-from backend.evolution.told import constant_detector, told, told_uses
+from backend.agents.plan import CandidatePlan
+from backend.evolution.told import constant_detector, explain_decision, explain_uses
 from backend.jobs.vocabulary import ArtifactKind
 from backend.judges.base import PairSample, Sample
-from backend.judges.registry import ExampleWish
+from backend.judges.registry import ExampleRequest
 from backend.judges.spec import JudgeKind
-from backend.pairs.records import PairFilter, PairRequest, Source, SourceKind
+from backend.pairs.records import PairFilter, PairRequest, PromptSource, SourceKind
 from backend.pairs.vocabulary import PairState
 from backend.principles.vocabulary import Role
-from backend.scoring.blocking import blocking
-from backend.starter.bank import load as load_bank
-from backend.starter.compose import compose as composed_rows
-from backend.starter_offer import offer
-from backend.training_runs.config import SETTINGS, presets, settings_for
+from backend.scoring.blocking import run_blocking
+from backend.starter.bank import load_bank as load_bank
+from backend.starter.compose import compose_rows as composed_rows
+from backend.starter_offer import decide_offer
+from backend.training_runs.config import SETTINGS_CLASSES, find_presets, settings_for
 from backend.training_runs.data import SnapshotOptions, export_snapshot
-from backend.training_runs.history import Histories
+from backend.training_runs.history import HistoryCache
 from backend.training_runs.service import TrainingService
 from tests.golden.looks.home import GAMES, MAIN, RATERS, RUNS, VISITORS, House
 from tests.golden.plain import plain, shortened
 from ui import playground_api, principles_figures
-from ui.say import Say
+from ui.say import Translator
 
 
 def board(house: House, reference: str) -> dict[str, Any]:
@@ -91,9 +91,9 @@ def judges(house: House) -> dict[str, Any]:
             name: house.scoring.preview(catalog.resolve(name, MAIN), two if name == "pairwise" else sample)
             for name in asking
         },
-        "on_cards": house.card_judges.names(),
+        "on_cards": house.card_judges.judge_names(),
         "beside": _beside(house, {info.id: info.name for info in found}),
-        "said": {str(number): shortened(plain(house.board.said_of(number))) for number in (1, 100, 130, 500)},
+        "said": {str(number): shortened(plain(house.board.verdicts_on(number))) for number in (1, 100, 130, 500)},
     }
 
 
@@ -101,7 +101,7 @@ def _beside(house: House, names: Mapping[int, str]) -> dict[str, Any]:
     pairs = ((9, 10), (9, 11), (9, 12), (15, 17), (21, 22))
     return {
         f"{names[a]} {a} / {names[b]} {b}, {'where they part' if differ else 'all'}": shortened(
-            plain(house.scoring.beside(a, b, differ=differ, limit=4))
+            plain(house.scoring.compare_judges(a, b, only_disagreements=differ, limit=4))
         )
         for a, b in pairs
         for differ in (False, True)
@@ -115,20 +115,18 @@ def pair_runs(house: House) -> dict[str, Any]:
     filters |= {"overturned": PairFilter(overturned=True), "searched": PairFilter(search="生日")}
     filters |= {"other": PairFilter(generator="另一个模型"), "all": PairFilter()}
     judge = house.scoring.catalog.resolve("panel", MAIN)
-    wish = PairRequest(Source(SourceKind.DATASET, "seed", 10), Plan((MAIN,)), judge)
+    wish = PairRequest(PromptSource(SourceKind.DATASET, "seed", 10), CandidatePlan((MAIN,)), judge)
     return {
         "runs": plain(pairs.runs(), "seconds"),
         "seconds": {one.name: one.seconds > 0 for one in pairs.runs()},
         "funnels": {str(run): plain(pairs.funnel(run)) for run in RUNS},
-        "lines": {str(run): plain([one for one in pairs.lines(run) if one.lost]) for run in RUNS},
-        "lost": plain(pairs.lost_candidates(4, "garbage")),
+        "lines": {str(run): plain([one for one in pairs.prompt_lines(run) if one.lost]) for run in RUNS},
+        "lost": plain(pairs.faulty_candidates(4, "garbage")),
         "tables": {
-            f"{run} {name}": [
-                [row.id, row.state.value, row.by.value, row.difference, row.overturned] for row in some
-            ]
+            f"{run} {name}": [[row.id, row.state.value, row.by.value, row.difference, row.overturned] for row in some]
             for run in RUNS
             for name, wish_ in filters.items()
-            if (some := pairs.page(run, wish_, 0, 100).rows)
+            if (some := pairs.pair_page(run, wish_, 0, 100).rows)
         },
         "estimate": plain(pairs.estimate(wish)),
     }
@@ -136,8 +134,8 @@ def pair_runs(house: House) -> dict[str, Any]:
 
 def debates(house: House) -> list[Any]:
     """Every pair with both debates, decisions and calls."""
-    found = [row.id for run in RUNS for row in house.pairs.page(run, PairFilter(), 0, 100).rows]
-    return [shortened(plain(house.pairs.pair(id_))) for id_ in sorted(found)]
+    found = [row.id for run in RUNS for row in house.pairs.pair_page(run, PairFilter(), 0, 100).rows]
+    return [shortened(plain(house.pairs.pair_detail(id_))) for id_ in sorted(found)]
 
 
 def ablation(house: House) -> Any:
@@ -152,11 +150,9 @@ def games(house: House) -> dict[str, Any]:
     request = game_request(house, 1)
     return {
         "runs": plain(evolution.runs()),
-        "steps": {
-            f"{run}.{one.round}.{one.phase}": shortened(plain(one)) for run in GAMES for one in steps[run]
-        },
+        "steps": {f"{run}.{one.round}.{one.phase}": shortened(plain(one)) for run in GAMES for one in steps[run]},
         "open": {str(run): shortened(plain(evolution.open_cases(run))) for run in GAMES},
-        "uses": {str(run): plain([one := evolution.uses(run), told_uses(one, 0.05)]) for run in GAMES},
+        "uses": {str(run): plain([one := evolution.uses(run), explain_uses(one, 0.05)]) for run in GAMES},
         "constant": {str(run): plain(constant_detector(steps[run])) for run in GAMES},
         "report": plain(evolution.report([1, 2])),
         "comparisons": plain([evolution.comparisons.comparison(number) for number in (1, 2)]),
@@ -179,25 +175,23 @@ def archive(house: House) -> dict[str, Any]:
     return {
         "versions": [shortened(plain(one)) for one in versions],
         "of_runs": {str(run): [one.id for one in kept.versions(run)] for run in GAMES},
-        "told": {str(one.id): plain(told(one.why, one.facts)) for one in versions if one.why},
+        "told": {str(one.id): plain(explain_decision(one.why, one.facts)) for one in versions if one.why},
         "current": {role.value: kept.current(role) for role in Role},
         "diffs": {
-            f"{one.parent}-{one.id}": kept.diff(one.parent, one.id)
-            for one in versions
-            if one.parent is not None
+            f"{one.parent}-{one.id}": kept.diff(one.parent, one.id) for one in versions if one.parent is not None
         },
     }
 
 
 def game_words(house: House) -> dict[str, list[str]]:
     """What the page of a game counts by itself: fooling by kind, scores, the tree, the compared versions."""
-    versions, say = house.evolution.archive.versions(1), Say("en")
+    versions, translate = house.evolution.archive.versions(1), Translator("en")
     comparison = house.evolution.comparisons.comparison(1)
     drawn = {
-        "fooling": principles_figures.fooling(say, house.evolution.steps(1)),
-        "curve": principles_figures.curve(say, versions),
-        "tree": principles_figures.tree(say, house.evolution.archive.versions(), None),
-        "comparison": principles_figures.comparison_html(say, comparison.result),
+        "fooling": principles_figures.fooling_table(translate, house.evolution.steps(1)),
+        "curve": principles_figures.gate_curve(translate, versions),
+        "tree": principles_figures.version_tree(translate, house.evolution.archive.versions(), None),
+        "comparison": principles_figures.comparison_html(translate, comparison.result),
     }
     return {name: re.findall(r"[^<>]+(?=<)", html) for name, html in drawn.items()}
 
@@ -206,11 +200,11 @@ def playground(house: House) -> dict[str, Any]:
     """Rounds as served, tallies, generators, the starter's offer."""
     rounds = [view for visitor in VISITORS for view in house.play.recent(visitor, 20)]
     return {
-        "rounds": [playground_api.plain(view) for view in rounds],
+        "rounds": [playground_api.round_json(view) for view in rounds],
         "tallies": plain(house.play.tallies()),
         "generators": plain(house.generators.generators()),
-        "offer": plain(offer(house.jobs, "offer"), "job"),
-        "starter_blocked": plain(TrainingService(house.jobs).starter_blocked()),
+        "offer": plain(decide_offer(house.jobs, "offer"), "job"),
+        "starter_blocked": plain(TrainingService(house.jobs).why_starter_blocked()),
     }
 
 
@@ -229,13 +223,13 @@ def costs(house: House) -> dict[str, Any]:
 def jobs(house: House) -> dict[str, Any]:
     """Jobs with states and errors, events, logs, curves, artifacts."""
     found = house.jobs.jobs()
-    histories = Histories(house.jobs)
+    histories = HistoryCache(house.jobs)
     return {
         "jobs": plain(found),
         "resumable": {str(job.id): [job.ended, job.resumable] for job in found},
         "events": {str(job.id): plain(house.jobs.events(job.id)) for job in found},
         "logs": {str(job.id): house.jobs.log_tail(job.id, 40) for job in found},
-        "curves": {str(job.id): plain(histories.of(job.id), "last") for job in found},
+        "curves": {str(job.id): plain(histories.load_history(job.id), "last") for job in found},
         "artifacts": plain(house.jobs.artifacts()),
         "by_kind": {kind.value: [one.id for one in house.jobs.artifacts(kind)] for kind in ArtifactKind},
         "workers": plain(house.jobs.workers()),
@@ -244,12 +238,12 @@ def jobs(house: House) -> dict[str, Any]:
 
 def examples(house: House) -> dict[str, Any]:
     """What a panel is shown for a request, by words and by meaning; vectors come from the home's file."""
-    by_words, by_meaning = (house.examples.opened(ExampleWish(3, name)) for name in (None, "另一个模型"))
+    by_words, by_meaning = (house.examples.open_retriever(ExampleRequest(3, name)) for name in (None, "另一个模型"))
     asked = ("给奶奶的八十大寿祝福", "给老师的教师节写一句", "乔迁之喜送给邻居")
     return {
-        "index": [by_words.index.name, len(by_words.index), by_words.index.entries],
+        "index": [by_words.index.name, len(by_words.index), by_words.index.greeting_count],
         "versions": [by_words.version, by_meaning.version],
-        "by_words": {prompt: plain(blocking(by_words.found(prompt, ""))) for prompt in asked},
+        "by_words": {prompt: plain(run_blocking(by_words.retrieve(prompt, ""))) for prompt in asked},
     }
 
 
@@ -264,8 +258,8 @@ def training(house: House) -> dict[str, Any]:
     return {
         "presets": {
             f"{program} {name}": plain(settings_for(program, name, {}).model_dump(mode="json"))
-            for program in SETTINGS
-            for name in presets(program)
+            for program in SETTINGS_CLASSES
+            for name in find_presets(program)
         },
         "snapshots": {
             name: plain(export_snapshot(house.database, house.settings.home, wish).manifest)
@@ -278,7 +272,7 @@ def starter(_: House) -> dict[str, Any]:
     """What the starter's writing corpus composes first."""
     bank = load_bank()
     rows = composed_rows(bank, 40, 7)
-    return {"clauses": bank.count(), "rows": [[row.prompt, row.greeting] for row in rows]}
+    return {"clauses": bank.count_clauses(), "rows": [[row.prompt, row.greeting] for row in rows]}
 
 
 FIGURES: dict[str, Callable[[House], Any]] = {

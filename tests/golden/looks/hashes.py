@@ -7,18 +7,18 @@ from typing import Any
 from sqlalchemy import select, text
 
 from backend import text as texts
-from backend.agents.plan import Plan
-from backend.agents.writing import template as writing_template
-from backend.corpus import split_of
-from backend.corpus.occasion import occasion_of
+from backend.agents.plan import CandidatePlan
+from backend.agents.writing import writing_template as writing_template
+from backend.corpus import assign_split
+from backend.corpus.occasion import detect_occasion
 from backend.db.principle_tables import PrincipleRun
-from backend.evolution.labels import hash_of as labels_hash
-from backend.evolution.labels import read_deal
-from backend.jobs.artifacts import sha256_of
-from backend.judges.asking import Model, Sampling, prompt_file
+from backend.evolution.labels import partitions_hash as labels_hash
+from backend.evolution.labels import read_partitions
+from backend.jobs.artifacts import compute_sha256
+from backend.judges.asking import JudgeModel, JudgeSampling, prompt_template
 from backend.judges.base import version_of
-from backend.judges.pool import fold_of
-from backend.judges.registry import prompts_of
+from backend.judges.pool import fold_of_prompt
+from backend.judges.registry import judge_prompt_hashes
 from backend.judges.reward_model import folder_hash
 from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.llm.client import request_key
@@ -26,13 +26,13 @@ from backend.llm.embeddings import EmbeddingClient
 from backend.llm.endpoint import Endpoint
 from backend.llm.fence import derive_nonce
 from backend.llm.messages import ChatMessage
-from backend.llm.prompts import Untrusted, compose
-from backend.pairs.rules import lost_of, read_wish
+from backend.llm.prompts import UntrustedText, compose_message
+from backend.pairs.rules import parse_request, prompt_drop_reason
 from backend.principles import prompts as game_prompts
-from backend.principles.labels import part_of
-from backend.principles.rules import RuleSet, starting
+from backend.principles.labels import partition_of
+from backend.principles.rules import RuleSet, starting_rules
 from backend.principles.vocabulary import Role
-from backend.settings import ROOT
+from backend.settings import PROJECT_ROOT
 from backend.signing import Signer
 from backend.writing.near import normal_greeting, normal_prompt
 from tests.golden.looks.home import MAIN, WISHES, House
@@ -55,21 +55,21 @@ def judge_versions(house: House) -> dict[str, str]:
         "panel, own endpoint": JudgeSpec(JudgeKind.PANEL, "a", MAIN, {"endpoints": {"judge": "另一个模型"}}),
         "panel, examples": JudgeSpec(JudgeKind.PANEL, "a", MAIN, {"examples": 2, "index": "6898b5fa5ed9"}),
     }
-    found = {name: house.scoring.described(spec).version for name, spec in specs.items()}
-    return found | {judge.name: judge.version for judge in house.scoring.trivial()}
+    found = {name: house.scoring.describe_judge(spec).version for name, spec in specs.items()}
+    return found | {judge.name: judge.version for judge in house.scoring.trivial_judges()}
 
 
 def prompt_hashes(_: House) -> dict[str, Any]:
     """The hash of every prompt text, and which of them each kind of judge asks with."""
-    folder = ROOT / "backend" / "judges" / "prompts"
+    folder = PROJECT_ROOT / "backend" / "judges" / "prompts"
     named = [path.stem for path in sorted(folder.glob("*.txt")) if path.stem != "principles_start"]
-    game = ROOT / "backend" / "principles" / "prompts"
+    game = PROJECT_ROOT / "backend" / "principles" / "prompts"
     return {
-        "judges": {name: prompt_file(name).hash for name in named},
-        "game": {path.stem: game_prompts.prompt_file(path.stem).hash for path in sorted(game.glob("*.txt"))},
-        "write": writing_template().hash,
-        "kinds": {kind.value: prompts_of(kind) for kind in JudgeKind},
-        "starts": {role.value: [starting(role).hash, plain(starting(role).plain())] for role in Role},
+        "judges": {name: prompt_template(name).template_hash for name in named},
+        "game": {path.stem: game_prompts.prompt_file(path.stem).template_hash for path in sorted(game.glob("*.txt"))},
+        "write": writing_template().template_hash,
+        "kinds": {kind.value: judge_prompt_hashes(kind) for kind in JudgeKind},
+        "starts": {role.value: [starting_rules(role).hash, plain(starting_rules(role).plain())] for role in Role},
     }
 
 
@@ -78,15 +78,15 @@ def readings(_: House) -> dict[str, Any]:
     return {
         wish: {
             "digest": texts.digest(wish),
-            "squeezed": texts.squeeze(wish),
-            "length": texts.length(wish),
-            "bucket": texts.bucket(wish, 1000, "salt"),
-            "split": split_of(wish).value,
-            "fold": fold_of(wish),
-            "part": part_of(wish).value,
-            "occasion": occasion_of(wish),
-            "wish": plain(read_wish(wish)),
-            "lost": lost_of(read_wish(wish)),
+            "squeezed": texts.strip_white_space(wish),
+            "length": texts.count_characters(wish),
+            "bucket": texts.assign_bucket(wish, 1000, "salt"),
+            "split": assign_split(wish).value,
+            "fold": fold_of_prompt(wish),
+            "part": partition_of(wish).value,
+            "occasion": detect_occasion(wish),
+            "wish": plain(parse_request(wish)),
+            "lost": prompt_drop_reason(parse_request(wish)),
             "normal_prompt": normal_prompt(wish),
             "normal_greeting": normal_greeting(wish),
         }
@@ -99,8 +99,11 @@ def keys(house: House) -> dict[str, Any]:
     endpoint = Endpoint("e", "http://127.0.0.1:1/v1", "m")
     trained = Endpoint("e", "http://127.0.0.1:1/v1", "m", artifact="artifact:3")
     message = ChatMessage("user", "你好")
-    fenced = compose(
-        prompt_file("rubric"), b"k" * 32, prompt=Untrusted("请求", "请求"), greeting=Untrusted("好")
+    fenced = compose_message(
+        prompt_template("rubric"),
+        b"k" * 32,
+        prompt=UntrustedText("请求", "请求"),
+        greeting=UntrustedText("好"),
     )
     shape = {"params": {"temperature": 0.0, "max_tokens": 64}, "schema": None, "variant": ""}
     given = {
@@ -112,16 +115,18 @@ def keys(house: House) -> dict[str, Any]:
     folder = house.settings.home / "artifacts" / "policy"
     return {
         "calls": {name: request_key(*parts) for name, parts in given.items()},
-        "embeddings": EmbeddingClient(endpoint, house.settings.home / "none.db")._batch(["甲", "乙"]).key,
+        "embeddings": EmbeddingClient(endpoint, house.settings.home / "none.db")
+        ._build_request(["甲", "乙"])
+        .request_hash,
         "identity": fenced.identity,
         "fenced": fenced.content,
         "nonce": derive_nonce(b"k" * 32, "identity"),
         "digest": [texts.digest("a", "b"), texts.digest("ab"), texts.digest()],
         "version_of": version_of({"b": 1, "a": "好", "c": [1.0, None]}),
-        "model": plain(Model("http://x/v1/", "m", Sampling(0.5, 10, 2)).identity),
+        "model": plain(JudgeModel("http://x/v1/", "m", JudgeSampling(0.5, 10, 2)).identity),
         "cookie": Signer(house.settings.home, "zhufu-rater").sign(6),
-        "folders": [sha256_of(folder), folder_hash(folder)],
-        "recipes": [plain(one.plain()) for one in Plan(("a", "b"), 3).recipes(5)],
+        "folders": [compute_sha256(folder), folder_hash(folder)],
+        "recipes": [plain(one.plain()) for one in CandidatePlan(("a", "b"), 3).prompt_recipes(5)],
     }
 
 
@@ -132,16 +137,16 @@ def stored_hashes(house: House) -> dict[str, Any]:
         greetings = session.execute(text("SELECT text, text_hash FROM greetings")).all()
         rules = session.execute(text("SELECT role, rules, rules_hash FROM principles")).all()
         runs = session.scalars(select(PrincipleRun).order_by(PrincipleRun.id)).all()
-        deals = [[run.labels_hash, labels_hash(read_deal(session, run.labels))] for run in runs]
+        deals = [[run.labels_hash, labels_hash(read_partitions(session, run.labels))] for run in runs]
     return {
         "prompts": [len(prompts), sum(texts.digest(one) == known for one, known, _ in prompts)],
-        "splits": [len(prompts), sum(split_of(one).value == known for one, _, known in prompts)],
+        "splits": [len(prompts), sum(assign_split(one).value == known for one, _, known in prompts)],
         "greetings": [len(greetings), sum(texts.digest(one) == known for one, known in greetings)],
         "rules": [[known, RuleSet.read(Role(role), json.loads(some)).hash] for role, some, known in rules],
         "labels": deals,
-        "artifacts": [[one.sha256, sha256_of(one.path)] for one in reversed(house.jobs.artifacts())],
+        "artifacts": [[one.sha256, compute_sha256(one.path)] for one in reversed(house.jobs.artifacts())],
         "judges": [
-            [info.id, info.name, info.version, house.scoring.described(info.spec).version]
+            [info.id, info.name, info.version, house.scoring.describe_judge(info.spec).version]
             for info in reversed(house.scoring.catalog.judges())
             if info.spec is not None
         ],

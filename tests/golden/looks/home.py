@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from backend.db.migrate import current, revisions
+from backend.db.migrate import list_revisions, stored_revision
 from backend.services import Services, build_services
 from backend.settings import Settings
 
@@ -46,4 +46,4 @@ def opened(home: Path) -> House:
 
 def revision(house: House) -> dict[str, Any]:
     """Where the database stands and where it should."""
-    return {"current": current(house.database), "head": revisions()[-1]}
+    return {"current": stored_revision(house.database), "head": list_revisions()[-1]}

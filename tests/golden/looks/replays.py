@@ -7,12 +7,12 @@ from sqlalchemy import delete, select, text
 from backend.corpus.examples import ExampleService
 from backend.db.tables import Comparison, Item, Verdict
 from backend.judges.base import Sample
-from backend.judges.registry import ExampleWish
+from backend.judges.registry import ExampleRequest
 from backend.pairs.records import PairFilter
 from backend.records import CampaignSpec
-from backend.scoring.blocking import blocking
+from backend.scoring.blocking import run_blocking
 from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import Target, TargetKind
+from backend.scoring.targets import ScoringTarget, TargetKind
 from backend.vocabulary import CampaignKind
 from tests.golden.looks.home import House
 from tests.golden.plain import plain, shortened
@@ -35,9 +35,9 @@ def scored_again(house: House, judge: int) -> dict[str, Any]:
     return {**kept, "before": len(before), "again": len(after), "differ": differ}
 
 
-def _forgotten(house: House, judge: int) -> tuple[dict[str, Any], Target]:
+def _forgotten(house: House, judge: int) -> tuple[dict[str, Any], ScoringTarget]:
     """What the judge said at first of one target, which is then forgotten."""
-    target = Target(*_TARGETS[judge])
+    target = ScoringTarget(*_TARGETS[judge])
     before = _said(house, judge)
     with house.database.write() as session:
         session.execute(text("UPDATE reviews SET verdict_id = (SELECT min(id) FROM verdicts)"))
@@ -77,16 +77,16 @@ def _said(house: House, judge: int) -> dict[str, Any]:
 
 def run_goes_on(house: House) -> dict[str, Any]:
     """The run of pairs that its cap cut short, played on to its end out of the ledger."""
-    run = house.pairs.one("半途的一批")
+    run = house.pairs.find_run("半途的一批")
     before = run.calls
-    done = house.pairs.run(house.pairs.recapped(run.id, max_calls=10_000).id)
-    rows = house.pairs.page(run.id, PairFilter(), 0, 200).rows
+    done = house.pairs.run(house.pairs.update_caps(run.id, max_calls=10_000).id)
+    rows = house.pairs.pair_page(run.id, PairFilter(), 0, 200).rows
     return {
         "state": done.state.value,
         "calls": done.calls - before,
         "funnel": plain(house.pairs.funnel(run.id)),
-        "report": plain(house.pairs.one(run.id).report),
-        "versions": house.pairs.one(run.id).judge_version,
+        "report": plain(house.pairs.find_run(run.id).report),
+        "versions": house.pairs.find_run(run.id).judge_version,
         "pairs": [shortened(plain([row.prompt, row.chosen, row.rejected, row.state])) for row in rows],
     }
 
@@ -94,8 +94,7 @@ def run_goes_on(house: House) -> dict[str, Any]:
 _UNDONE = (
     "DELETE FROM pair_decisions WHERE pair_id IN (SELECT id FROM run_pairs WHERE run_id = :run)",
     "DELETE FROM preference_pairs WHERE dataset_id = (SELECT dataset_id FROM pair_runs WHERE id = :run)",
-    "UPDATE campaigns SET name = 'before' "
-    "WHERE id IN (SELECT campaign_id FROM run_pairs WHERE run_id = :run)",
+    "UPDATE campaigns SET name = 'before' WHERE id IN (SELECT campaign_id FROM run_pairs WHERE run_id = :run)",
     "DELETE FROM run_pairs WHERE run_id = :run",
     "UPDATE candidates SET twice = 0 WHERE run_id = :run",
     "UPDATE pair_runs SET stage = 'judging', report = '{}' WHERE id = :run",
@@ -133,12 +132,12 @@ def indexed_again(house: House) -> dict[str, Any]:
     for stamp in (house.settings.home / "examples").glob("*.stamp"):
         stamp.unlink()
     fresh = ExampleService(house.database, house.settings.home, house.endpoints)
-    retriever = fresh.opened(ExampleWish(5))
-    found = blocking(retriever.found("给奶奶的八十大寿祝福", ""))
+    retriever = fresh.open_retriever(ExampleRequest(5))
+    found = run_blocking(retriever.retrieve("给奶奶的八十大寿祝福", ""))
     return {
         "stored": stored,
         "fresh": retriever.index.name,
-        "entries": retriever.index.entries,
+        "entries": retriever.index.greeting_count,
         "found": plain(found),
     }
 
@@ -191,7 +190,5 @@ def tried_again(house: House, judge: int, most: int) -> list[Any]:
         rows = session.execute(text(query), {"judge": judge, "most": most}).all()
     spec = house.scoring.catalog.judge(judge).spec
     assert spec is not None
-    drafts = [house.scoring.judge_one(spec, Sample(prompt, greeting)) for prompt, greeting, _, _ in rows]
-    return [
-        {"before": list(row[2:]), "now": shortened(plain(one))} for row, one in zip(rows, drafts, strict=True)
-    ]
+    drafts = [house.scoring.judge_sample(spec, Sample(prompt, greeting)) for prompt, greeting, _, _ in rows]
+    return [{"before": list(row[2:]), "now": shortened(plain(one))} for row, one in zip(rows, drafts, strict=True)]

@@ -11,19 +11,19 @@ from typing import Any
 from sqlalchemy import inspect, select, text
 
 import backend
-from backend.agents.plan import Recipe, Wished
+from backend.agents.plan import CandidateRecipe, RequestedLength
 from backend.db.base import Base
 from backend.db.principle_tables import PrincipleRun
-from backend.evolution.labels import plain_deal, read_deal
+from backend.evolution.labels import plain_partitions, read_partitions
 from backend.judges.spec import JudgeSpec
-from backend.pairs.records import PairRequest, Report
-from backend.principles.cases import Planted
+from backend.pairs.records import PairingReport, PairRequest
+from backend.principles.cases import PlantedFlaw
 from backend.principles.rules import RuleSet
 from backend.principles.settings import GameSettings
 from backend.principles.vocabulary import Role
 from backend.scoring.records import ScoreRequest
-from backend.training_runs.config import parse
-from backend.writing.writer import Sampling
+from backend.training_runs.config import parse_settings
+from backend.writing.writer import SamplingSettings
 from tests.golden.looks.home import House
 
 
@@ -57,16 +57,16 @@ def written_again(house: House) -> dict[str, list[tuple[str, str]]]:
 
 
 def _settings_again(program: str) -> Callable[[Any], Any]:
-    return lambda value: parse(program, value).model_dump(mode="json")
+    return lambda value: parse_settings(program, value).model_dump(mode="json")
 
 
 def _recipe_again(value: Any) -> Any:
-    return Recipe("g", **{**value, "wished": Wished(value["wished"])}).plain()
+    return CandidateRecipe("g", **{**value, "wished": RequestedLength(value["wished"])}).plain()
 
 
 def _planted_again(value: Any) -> Any:
     """A case with what else stands beside it in the step."""
-    made = Planted.read(value).plain()
+    made = PlantedFlaw.read(value).plain()
     return {name: made.get(name, one) for name, one in value.items()} | made
 
 
@@ -83,7 +83,7 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "pair runs": ("SELECT config FROM pair_runs", lambda value: PairRequest.read(value).plain()),
     "reports of pair runs": (
         "SELECT report FROM pair_runs WHERE report <> '{}'",
-        lambda value: Report.read(value).plain(),
+        lambda value: PairingReport.read(value).plain(),
     ),
     "recipes": ("SELECT recipe FROM candidates", _recipe_again),
     "judges": (
@@ -99,7 +99,7 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "WHERE principle_steps.phase = 'adversary'",
         _planted_again,
     ),
-    "sampling of cards": ("SELECT sampling FROM play_cards", lambda value: asdict(Sampling(**value))),
+    "sampling of cards": ("SELECT sampling FROM play_cards", lambda value: asdict(SamplingSettings(**value))),
 }
 """Where each kind of stored JSON lies, and its reader with its writer behind it."""
 
@@ -124,7 +124,7 @@ def _deals_again(house: House) -> Iterator[tuple[str, str]]:
     with house.database.read() as session:
         runs = session.scalars(select(PrincipleRun).order_by(PrincipleRun.id)).all()
         for run in runs:
-            yield json.dumps(run.labels), json.dumps(plain_deal(read_deal(session, run.labels)))
+            yield json.dumps(run.labels), json.dumps(plain_partitions(read_partitions(session, run.labels)))
 
 
 def spellings() -> list[list[str]]:
