@@ -10,14 +10,13 @@ from typing import NoReturn
 import uvicorn
 from fastapi import FastAPI
 
-from backend.errors import UserError
-from backend.files import restrict_new_files, translate_disk_fault
-from backend.jobs.keeper import WorkerKeeper
-from backend.network import answered_hosts, check_exposure, is_loopback
+from backend.core.errors import UserError
+from backend.core.files import restrict_new_files, translate_disk_fault
+from backend.core.network import answered_hosts, check_exposure, is_loopback
+from backend.core.settings import Settings
+from backend.jobs.workers import WorkerKeeper
 from backend.services import Services, build_services
-from backend.settings import Settings
-from backend.starter_offer import train_unasked
-from backend.training_runs.service import TrainingService
+from backend.training.service import TrainingService, train_unasked
 
 STOP_SECONDS = 3
 """What a request that is being answered when the application is stopped still gets."""
@@ -50,7 +49,7 @@ def exit_with_error(error: UserError) -> NoReturn:
 def serve_app(services: Services) -> None:
     """Prepare a first start, then serve until stopped."""
     # Gradio takes seconds to load, and whoever has to mend a setting or the home folder first need not wait.
-    from ui.shell import build_app, stop_heartbeats
+    from ui.shell.app import build_app, stop_heartbeats
 
     settings = services.settings
     if services.is_first_start():

@@ -4,27 +4,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from backend.agreement.board import BoardService
+from backend.annotation.records import CampaignSpec
 from backend.annotation.service import AnnotationService
-from backend.board import BoardService
-from backend.corpus.examples import ExampleService
+from backend.core.enums import CampaignKind
+from backend.core.files import create_home_folder
+from backend.core.settings import Settings
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
-from backend.evolution.service import EvolutionService
-from backend.files import create_home_folder
-from backend.jobs.options import JobOptions
+from backend.generation.generators import GeneratorService
+from backend.jobs.records import JobOptions
 from backend.jobs.service import JobService
-from backend.llm.service import EndpointService
-from backend.pairs.ablation import Ablation
-from backend.pairs.service import PairService
+from backend.judges.examples import ExampleService
+from backend.judges.scoring.service import ScoringService
+from backend.llm.endpoints import EndpointService
 from backend.playground.flow import FlowBack
-from backend.playground.judging import CardJudges
-from backend.playground.service import PlayService
-from backend.records import CampaignSpec
-from backend.scoring import ScoringService
-from backend.settings import Settings
-from backend.vocabulary import CampaignKind
-from backend.writing.generators import GeneratorService
+from backend.playground.service import CardJudges, PlayService
+from backend.preferences.ablation import Ablation
+from backend.preferences.service import PairService
+from backend.principles.service import EvolutionService
 
 SEED_DATASET = "seed"
 

@@ -11,10 +11,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from backend.core.settings import PROJECT_ROOT, Settings
 from backend.services import build_services
-from backend.settings import PROJECT_ROOT, Settings
 from tests.real_app import free_port
-from ui.shell import SITE_PAGES
+from ui.shell.app import SITE_PAGES
 
 BARE = """
 import sys, warnings, gradio as gr, uvicorn

@@ -20,12 +20,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from backend.annotation.records import CampaignSpec, ComparisonInput
 from backend.annotation.service import AnnotationService
+from backend.core.enums import CampaignKind, Outcome
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
-from backend.records import CampaignSpec, ComparisonInput
-from backend.vocabulary import CampaignKind, Outcome
 
 PAUSE_S = 0.05
 PAIRS = 5_000

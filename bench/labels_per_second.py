@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from backend.records import CampaignSpec
+from backend.annotation.records import CampaignSpec
+from backend.core.enums import CampaignKind
+from backend.core.settings import Settings
 from backend.services import build_services
-from backend.settings import Settings
-from backend.vocabulary import CampaignKind
 from tests.real_app import App, running
 
 CLIENTS = 8

@@ -28,15 +28,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from backend.diversity import build_profile, distinct_n
+from backend.core.enums import Split
+from backend.core.settings import PROJECT_ROOT
+from backend.core.text import assign_bucket, count_characters, digest, strip_white_space
+from backend.generation.diversity import build_profile, distinct_n
+from backend.judges.crossfit import TrainingLabel, TrainingPool
 from backend.judges.ngram import fit_ngram
-from backend.judges.pool import TrainingLabel, TrainingPool
-from backend.settings import PROJECT_ROOT
-from backend.text import assign_bucket, count_characters, digest, strip_white_space
-from backend.training.gold import GoldJudge, find_request_half
-from backend.training.request_fit import RequestFit, learn_request_fit
-from backend.training.rewards import mean_scored
-from backend.vocabulary import Split
+from backend.training.programs.gold import GoldJudge, find_request_half
+from backend.training.programs.reward_terms import RequestFit, learn_request_fit
+from backend.training.programs.rewards import mean_scored
 
 Row = dict[str, Any]
 REWARD, GOLD = 0, 1
@@ -235,8 +235,8 @@ def _watched(folder: Path) -> Row:
 def _measured(plan: Plan, policy: Path, requests: list[str], readers: Readers) -> Row:
     from transformers import AutoModelForCausalLM
 
-    from backend.training.callbacks import generate_greetings
-    from backend.training.models import load_tokenizer
+    from backend.training.programs.callbacks import generate_greetings
+    from backend.training.programs.models import load_tokenizer
 
     model = AutoModelForCausalLM.from_pretrained(policy, dtype="float32")
     texts = generate_greetings(model, load_tokenizer(str(policy)), requests, 16 if plan.smoke else 128, plan.seed)
@@ -259,7 +259,7 @@ def _program(plan: Plan, kind: str, name: str, **settings: Any) -> Path:
     config = plan.out / f"{name}.json"
     values = settings | {"seed": plan.seed} | (TINY[kind] if plan.smoke else {})
     config.write_text(json.dumps(values, ensure_ascii=False), "utf-8")
-    command = [sys.executable, "-m", f"backend.training.{kind}", "--preset", "starter_cpu", "--resume"]
+    command = [sys.executable, "-m", f"backend.training.programs.{kind}", "--preset", "starter_cpu", "--resume"]
     environment = os.environ | {"ZHUFU_HOME": str(plan.out / "home")}
     print(f"{kind} → {out}", flush=True)
     with (plan.out / f"{name}.log").open("a", encoding="utf-8") as log:

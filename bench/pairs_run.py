@@ -20,10 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from backend.pairs.emit import PossiblePairs, emit_pairs
-from backend.pairs.records import PairFilter
+from backend.core.settings import PROJECT_ROOT, Settings
+from backend.preferences.emit import PossiblePairs, emit_pairs
+from backend.preferences.records import PairFilter
 from backend.services import build_services
-from backend.settings import PROJECT_ROOT, Settings
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM, running
 from tests.pair_helpers import SCRIPT, house, judged_run, prompts, prompts_file

@@ -17,10 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from backend.jobs.vocabulary import ArtifactKind
+from backend.core.enums import ArtifactKind
+from backend.core.settings import PROJECT_ROOT, Settings
+from backend.generation.writer import GreetingWriter, SamplingSettings
 from backend.services import Services, build_services
-from backend.settings import PROJECT_ROOT, Settings
-from backend.writing.writer import GreetingWriter, SamplingSettings
 from tests.job_helpers import sweep, worker
 
 GREETINGS, TOKENS, ROUNDS = 4, 64, 7
@@ -29,9 +29,9 @@ BUILD = """
 import json, sys, torch
 from pathlib import Path
 from transformers import Qwen3ForCausalLM
-from backend.training.models import _config
-from backend.training.starter_tokenizer import train_tokenizer
-from backend.settings import ROOT
+from backend.training.programs.models import _config
+from backend.training.programs.starter_tokenizer import train_tokenizer
+from backend.core.settings import ROOT
 rows = [json.loads(line) for file in sorted((ROOT / "data" / "seed").glob("*.jsonl")) for line in file.open()]
 tokenizer = train_tokenizer(
     [row["prompt"] for row in rows], [row[name] for row in rows for name in ("strong", "weak")]

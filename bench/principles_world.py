@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from backend.principles.vocabulary import Role
+from backend.core.enums import Role
 from tests.principles_world import World, labels, play
 from tests.test_principles_game import ALL, SIZE, right, sound, ungated_loop
 

@@ -12,9 +12,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from backend.pairs.filtering import PromptFilter
-from backend.pairs.rules import DUPLICATE, NEAR_DUPLICATE, parse_request
-from backend.writing.near import PROMPT_RULE, NearDuplicateIndex
+from backend.generation.near_duplicates import PROMPT_RULE, NearDuplicateIndex
+from backend.preferences.intake import DUPLICATE, NEAR_DUPLICATE, PromptFilter, parse_request
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "random_query.txt"
 DRAWN = 50

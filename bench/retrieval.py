@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.agents.example_index import ExampleIndex, LikedGreeting
-from backend.agents.retrieval import RANKING_SIZE, _VectorIndex, choose_examples
+from backend.judges.retrieval import RANKING_SIZE, ExampleIndex, LikedGreeting, _VectorIndex, choose_examples
 
 BOUND_MS = 10.0
 WIDTH = 1_024

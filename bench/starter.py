@@ -21,14 +21,13 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from backend.starter.asking import compose_request
+from backend.generation.checks import find_fault
+from backend.generation.request import parse_request
 from backend.starter.bank import ClauseBank, Occasion, Recipient, is_held_out, load_bank
-from backend.starter.compose import draw_scene
+from backend.starter.compose import compose_request, draw_scene
 from backend.starter.writing import GreetingScene
-from backend.training.callbacks import generate_greetings
-from backend.training.models import load_tokenizer
-from backend.writing.checks import find_fault
-from backend.writing.wish import parse_request
+from backend.training.programs.callbacks import generate_greetings
+from backend.training.programs.models import load_tokenizer
 
 TOKENS, BATCH = 128, 40
 DRAWN = ("temperature", "top_p", "no_repeat_ngram_size", "repetition_penalty")

@@ -79,11 +79,11 @@ class Workshop:
     """A home with the seed corpus and an untrained starter, and the programs that are compared."""
 
     def __init__(self, folder: Path, steps: int) -> None:
+        from backend.core.enums import Split
         from backend.corpus.service import CorpusService
         from backend.db.engine import Database
         from backend.db.migrate import migrate
-        from backend.training_runs.data import SnapshotOptions, export_snapshot
-        from backend.vocabulary import Split
+        from backend.training.snapshot import SnapshotOptions, export_snapshot
 
         self.folder, self.steps, self._runs = folder, steps, 0
         database = Database(f"sqlite:///{folder / 'zhufu.db'}")
@@ -115,7 +115,7 @@ class Workshop:
             **values,
         }
         sets = [f"--set={name}={value}" for name, value in settings.items()]
-        self._run([sys.executable, "-m", f"backend.training.{kind}", "--out", str(out), *sets])
+        self._run([sys.executable, "-m", f"backend.training.programs.{kind}", "--out", str(out), *sets])
         metrics = json.loads((out / "artifact" / "artifact.json").read_text("utf-8"))["metrics"]
         return metrics["train_cpu_seconds"] / metrics["steps"]
 

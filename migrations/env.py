@@ -2,10 +2,10 @@
 
 from alembic import context
 
-from backend.db import import_tables, job_tables, llm_tables, pair_tables, principle_tables, tables  # noqa: F401
+from backend.core.settings import Settings
+from backend.db import job_tables, llm_tables, pair_tables, principle_tables, tables  # noqa: F401
 from backend.db.base import Base
 from backend.db.engine import Database
-from backend.settings import Settings
 
 
 def run(connection) -> None:

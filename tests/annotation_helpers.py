@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from backend.annotation.records import CampaignInfo, CampaignSpec
 from backend.annotation.service import AnnotationService
+from backend.core.enums import CampaignKind, RaterKind, Scale, Source, Split
+from backend.core.text import digest
 from backend.db.engine import Database
 from backend.db.tables import Dataset, DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
-from backend.records import CampaignInfo, CampaignSpec
-from backend.text import digest
-from backend.vocabulary import CampaignKind, RaterKind, Scale, Source, Split
 
 LEASE = 600
 

@@ -14,10 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from backend.core.settings import PROJECT_ROOT, Settings
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.services import Services, build_services
-from backend.settings import PROJECT_ROOT, Settings
 
 pytest_plugins = ["tests.llm_fixtures", "tests.real_app", "tests.postgres"]
 

@@ -13,17 +13,16 @@ import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOTrainer
 
+from backend.core.errors import UserError
+from backend.core.settings import Settings
 from backend.db.engine import Database
-from backend.errors import UserError
 from backend.jobs.report import JobReport
-from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.settings import Settings
-from backend.training import grpo
-from backend.training.program import TrainingRun, TrainingStopped
-from backend.training.reward_judges import JudgeReward
-from backend.training.reward_memory import RewardMemory
-from backend.training.rewards import MixedReward, Reward, RewardValues
-from backend.training_runs.config_grpo import GrpoSettings
+from backend.judges.base import JudgeKind, JudgeSpec
+from backend.training.grpo_settings import GrpoSettings
+from backend.training.programs import grpo
+from backend.training.programs.program import TrainingRun, TrainingStopped
+from backend.training.programs.reward_judges import JudgeReward, RewardMemory
+from backend.training.programs.rewards import MixedReward, Reward, RewardValues
 from tests.test_rewards import FakeHouse, Fixed
 
 TINY: dict[str, Any] = {

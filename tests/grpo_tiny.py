@@ -11,11 +11,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
+from backend.core.enums import Split
+from backend.core.settings import Settings
 from backend.services import build_services
-from backend.settings import Settings
-from backend.training.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
-from backend.training_runs.data import Snapshot, SnapshotOptions, export_snapshot
-from backend.vocabulary import Split
+from backend.training.programs.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
+from backend.training.snapshot import Snapshot, SnapshotOptions, export_snapshot
 
 SHAPE = {
     "hidden_size": 32,

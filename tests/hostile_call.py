@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from backend.llm.endpoint import Endpoint
 from backend.llm.errors import LLMError
+from backend.llm.messages import Endpoint
 from backend.llm.transport import RequestRefusal, Transport
 
 MESSAGES = [{"role": "user", "content": "新年"}]

@@ -8,21 +8,21 @@ from typing import Any
 
 from sqlalchemy import event, select, text
 
-from backend.annotation.sampling import draw_greetings, draw_pairs
-from backend.corpus.export_folders import new_export_path
-from backend.corpus.liked import collect_liked, likes_stamp
+from backend.agreement.reference import list_references
+from backend.annotation.campaigns import draw_greetings, draw_pairs
+from backend.annotation.records import CampaignSpec
+from backend.core.enums import CampaignKind
+from backend.core.errors import UserError
+from backend.corpus.export import new_export_path
 from backend.db.engine import Database
 from backend.db.publication import IMPORTED_TABLES
 from backend.db.tables import Dataset, Greeting, Prompt
-from backend.errors import UserError
-from backend.pairs.intake import read_source, source_named
-from backend.records import CampaignSpec
-from backend.reference import list_references
-from backend.scoring.fitted import _build_training_pool, _corpus_signature
-from backend.scoring.targets import ScoringTarget, TargetKind
+from backend.judges.context import _build_training_pool, _corpus_signature
+from backend.judges.examples import collect_liked, likes_stamp
+from backend.judges.scoring.targets import ScoringTarget, TargetKind
+from backend.preferences.intake import read_source, source_named
 from backend.services import Services
-from backend.training_runs.data import SnapshotOptions, export_snapshot
-from backend.vocabulary import CampaignKind
+from backend.training.snapshot import SnapshotOptions, export_snapshot
 
 TABLES = tuple(table.__tablename__ for table in IMPORTED_TABLES)
 
@@ -71,7 +71,7 @@ def _parts(services: Services, dataset: str) -> dict[str, Any]:
 
 
 def _counts(session: Any, target: ScoringTarget) -> Any:
-    from backend.scoring.targets import GreetingSource
+    from backend.judges.scoring.targets import GreetingSource
 
     return GreetingSource(session, target).count_work(session, 0)
 

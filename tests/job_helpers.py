@@ -11,13 +11,13 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from backend.core.enums import EventKind, JobStatus
+from backend.core.processes import ProcessIdentity, find_run_members, kill_run
+from backend.core.settings import PROJECT_ROOT
 from backend.db.engine import Database
 from backend.db.job_tables import Job
-from backend.jobs.processes import ProcessIdentity, find_run_members, kill_run
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import EventKind, JobStatus
-from backend.settings import PROJECT_ROOT
 
 QUICK = {
     "ZHUFU_JOB_GRACE_SECONDS": "3",

@@ -5,12 +5,10 @@ from typing import Any, TypeVar
 
 from backend.judges.asking import JudgeModel
 from backend.judges.base import Judgment, Sample
+from backend.judges.criteria import PrincipleJudge, RubricJudge, starting_principles
 from backend.judges.panel import PanelJudge
-from backend.judges.principle import PrincipleJudge
-from backend.judges.principles import starting_principles
-from backend.judges.rubric import RubricJudge
+from backend.judges.scoring.run import run_blocking
 from backend.llm.client import OpenAIClient
-from backend.scoring.blocking import run_blocking
 from tests.llm_fixtures import FAST, FakeLLM
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from backend.llm.endpoint import Endpoint
-from backend.llm.retry import RetryPolicy
-from backend.settings import PROJECT_ROOT
+from backend.core.settings import PROJECT_ROOT
+from backend.llm.limiter import RetryPolicy
+from backend.llm.messages import Endpoint
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 FAST = RetryPolicy(base_pause_s=0.01, max_pause_s=0.05)

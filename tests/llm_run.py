@@ -6,8 +6,7 @@ import sys
 from backend.db.engine import Database
 from backend.llm.client import OpenAIClient
 from backend.llm.database_ledger import DatabaseLedger
-from backend.llm.endpoint import Endpoint
-from backend.llm.messages import ChatMessage
+from backend.llm.messages import ChatMessage, Endpoint
 
 
 async def main(base_url: str, url: str, items: int) -> None:

@@ -12,22 +12,20 @@ from typing import Any
 
 from sqlalchemy import select
 
-from backend.agents.plan import CandidatePlan, CandidateRecipe
-from backend.agents.writing import CandidateReply
+from backend.core.enums import RaterKind, Scale
+from backend.core.settings import Settings
+from backend.db.base import insert_ignore
 from backend.db.engine import Database
-from backend.db.insert import insert_ignore
 from backend.db.migrate import migrate
 from backend.db.pair_tables import Candidate, PairRun
 from backend.db.tables import PreferencePair, Rater, Verdict
-from backend.llm.checks import EndpointInput
-from backend.pairs.ablation import without_agents
-from backend.pairs.candidates import WrittenCandidate, load_unwritten, store_candidates
-from backend.pairs.filtering import filter_prompts
-from backend.pairs.intake import source_named
-from backend.pairs.records import HumanChecking, PairRequest
+from backend.llm.endpoints import EndpointInput
+from backend.preferences.ablation import without_agents
+from backend.preferences.candidates import CandidateReply, WrittenCandidate, load_unwritten, store_candidates
+from backend.preferences.intake import filter_prompts, source_named
+from backend.preferences.plan import CandidatePlan, CandidateRecipe
+from backend.preferences.records import HumanChecking, PairRequest
 from backend.services import Services, build_services
-from backend.settings import Settings
-from backend.vocabulary import RaterKind, Scale
 from tests.llm_fixtures import FakeLLM
 from tests.pair_replies import BAD, composed
 

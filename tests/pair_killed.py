@@ -9,19 +9,19 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import backend.pairs.candidates
-import backend.pairs.emit
-import backend.pairs.filtering
-import backend.pairs.run
-import backend.scoring.run
+import backend.judges.scoring.run
+import backend.preferences.candidates
+import backend.preferences.emit
+import backend.preferences.intake
+import backend.preferences.run
 from backend.cli import main
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "filtering": (backend.pairs.filtering, "_store"),
-    "judging": (backend.scoring.run, "store"),
-    "again": (backend.pairs.run, "mark"),
-    "pairing": (backend.pairs.emit, "_store"),
-    "people": (backend.pairs.run, "hand_out"),
+    "filtering": (backend.preferences.intake, "_store"),
+    "judging": (backend.judges.scoring.run, "store"),
+    "again": (backend.preferences.run, "mark"),
+    "pairing": (backend.preferences.emit, "_store"),
+    "people": (backend.preferences.run, "hand_out"),
 }
 
 
@@ -44,8 +44,8 @@ if __name__ == "__main__":
     stage, times = sys.argv[1], int(sys.argv[2])
     module, name = PLACES[stage]
     setattr(module, name, fatal(getattr(module, name), times))
-    backend.pairs.filtering.PAGE = 5
-    backend.pairs.emit.CHUNK = 6
-    backend.pairs.run.CHUNK = 8
+    backend.preferences.intake.PAGE = 5
+    backend.preferences.emit.CHUNK = 6
+    backend.preferences.run.CHUNK = 8
     sys.argv = ["backend", *sys.argv[3:]]
     main()

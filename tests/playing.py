@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from backend.llm.checks import EndpointInput
+from backend.llm.endpoints import EndpointInput
 from backend.playground.records import CardView, PlayRequest, RoundView
 from backend.services import Services
 from tests.llm_fixtures import FakeLLM

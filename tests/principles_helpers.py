@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backend.evolution.records import RunRequest, VersionInfo
-from backend.principles.settings import GameSettings
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.records import RunRequest, VersionInfo
 from backend.services import Services
 from tests.llm_fixtures import FakeLLM
 from tests.principles_world import labels

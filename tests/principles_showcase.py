@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from backend.evolution.records import RunRequest
-from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import FLAW_DESCRIPTIONS, Agent
+from backend.core.enums import FLAW_DESCRIPTIONS, Agent, Flaw
+from backend.core.settings import PROJECT_ROOT
+from backend.core.text import strip_white_space
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.records import RunRequest
 from backend.services import SEED_DATASET, Services
-from backend.settings import PROJECT_ROOT
-from backend.text import strip_white_space
-from backend.vocabulary import Flaw
 from tests.llm_fixtures import FakeLLM
 from tests.principles_world import KINDS, NAMES, World, chance, fenced
 

@@ -13,22 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.evolution.searching import SEARCHERS
+from backend.core.enums import FLAW_DESCRIPTIONS, Flaw, GamePhase, Role, Scale
 from backend.judges.asking import JudgeModel
 from backend.judges.base import Judgment, Sample
-from backend.judges.principles import MAX_RULES, parse_principles
+from backend.judges.criteria import MAX_RULES, parse_principles
+from backend.judges.scoring.run import run_blocking
 from backend.llm.messages import ChatMessage, Completion
-from backend.principles.agents import GameAgents
-from backend.principles.book import InMemoryGameRecord, NewVersion, RulesVersion, StepData, VersionOutcome
-from backend.principles.game import run_game
-from backend.principles.labels import GameLabel, partition_labels
-from backend.principles.planting import InstructedGenerator
-from backend.principles.rules import RuleSet, rules_from_texts
-from backend.principles.settings import GameSettings
-from backend.principles.table import GameRun, SearchState
-from backend.principles.vocabulary import FLAW_DESCRIPTIONS, GamePhase, Role
-from backend.scoring.blocking import run_blocking
-from backend.vocabulary import Flaw, Scale
+from backend.principles.algorithm.agents import GameAgents
+from backend.principles.algorithm.game import run_game
+from backend.principles.algorithm.game_run import GameRun, SearchState
+from backend.principles.algorithm.labels import GameLabel, partition_labels
+from backend.principles.algorithm.planting import InstructedGenerator
+from backend.principles.algorithm.rules import RuleSet, rules_from_texts
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.algorithm.state import InMemoryGameRecord, NewVersion, RulesVersion, StepData, VersionOutcome
+from backend.principles.setup import SEARCHERS
 
 KINDS = tuple(Flaw)
 NAMES = {kind: FLAW_DESCRIPTIONS[kind].split("：")[0] for kind in KINDS}

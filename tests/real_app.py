@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from backend.core.settings import PROJECT_ROOT, Settings
 from backend.db.engine import Database
 from backend.services import build_services
-from backend.settings import PROJECT_ROOT, Settings
 from tests.browser_setup import find_browser
 from tests.job_helpers import sweep
 

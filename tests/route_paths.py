@@ -11,9 +11,9 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.routing import Mount, Route
 
+from backend.core.settings import Settings
 from backend.services import build_services
-from backend.settings import Settings
-from ui.shell import LANGUAGES, build_app
+from ui.shell.app import LANGUAGES, build_app
 
 
 def paths_of(app: FastAPI) -> list[str]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from backend.core.settings import Settings
 from backend.db.tables import Comparison, Greeting, Rater, Verdict
-from backend.llm.checks import EndpointInput
-from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import ScoringTarget, TargetKind
+from backend.judges.scoring.records import ScoreRequest
+from backend.judges.scoring.targets import ScoringTarget, TargetKind
+from backend.llm.endpoints import EndpointInput
 from backend.services import Services, build_services
-from backend.settings import Settings
 from tests.llm_fixtures import FakeLLM
 
 DATA = ScoringTarget(TargetKind.DATASET, "data")

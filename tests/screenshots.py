@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from backend.settings import PROJECT_ROOT
+from backend.core.settings import PROJECT_ROOT
 from tests.browser_setup import find_browser
 from tests.llm_fixtures import running as fake_running
 from tests.real_app import FLAGS, App, running

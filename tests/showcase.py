@@ -7,14 +7,14 @@ from pathlib import Path
 
 import httpx
 
-from backend.agents.plan import CandidatePlan
-from backend.llm.checks import EndpointInput
-from backend.pairs.records import HumanChecking, PairFilter, PairRequest, PromptSource, SourceKind
-from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import ScoringTarget, TargetKind
+from backend.core.settings import Settings
+from backend.judges.scoring.records import ScoreRequest
+from backend.judges.scoring.targets import ScoringTarget, TargetKind
+from backend.llm.endpoints import EndpointInput
+from backend.preferences.plan import CandidatePlan
+from backend.preferences.records import HumanChecking, PairFilter, PairRequest, PromptSource, SourceKind
 from backend.services import SEED_DATASET, Services, build_services
-from backend.settings import Settings
-from backend.training_runs.service import TrainingService
+from backend.training.service import TrainingService
 from tests import principles_showcase
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT

@@ -13,9 +13,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 from transformers.utils.chat_parsing import ResponseParser
 
-from backend.training import plan
-from backend.training.served_folder import build_tokenizer_config
-from backend.training.starter_tokenizer import END_TOKEN, train_tokenizer
+from backend.training.programs import starter_tokenizer
+from backend.training.programs.serve import build_tokenizer_config
+from backend.training.programs.starter_tokenizer import END_TOKEN, train_tokenizer
 
 
 def look(given: dict[str, Any]) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         template = build_tokenizer_config(Path(folder))["response_template"]
     again = _trained(given)
-    answers = [plan.text_with_plan(row, tokenizer.get_vocab()) for row in given["rows"]]
+    answers = [starter_tokenizer.text_with_plan(row, tokenizer.get_vocab()) for row in given["rows"]]
     read = [tokenizer(text)["input_ids"] for text in given["texts"]]
     whole = tokenizer.apply_chat_template(given["turns"], tokenize=False)
     begun = tokenizer.apply_chat_template(given["turns"][:1], tokenize=False, add_generation_prompt=True)
@@ -45,7 +45,7 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trained(given: dict[str, Any]) -> PreTrainedTokenizerFast:
-    return train_tokenizer(given["requests"], given["greetings"], plan.plan_tokens_of(given["rows"]))
+    return train_tokenizer(given["requests"], given["greetings"], starter_tokenizer.plan_tokens_of(given["rows"]))
 
 
 def _streamed(template: dict[str, Any], pieces: list[str]) -> list[str]:

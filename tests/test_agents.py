@@ -8,7 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.agents.balance import (
+from backend.core.errors import UserError
+from backend.core.text import strip_white_space
+from backend.judges.base import Sample
+from backend.judges.style import measure_style
+from backend.preferences.balance import (
     FITTED_FROM,
     LENGTH_BAND,
     STYLE_LIMIT,
@@ -19,19 +23,15 @@ from backend.agents.balance import (
     measure_surface,
     scarce_pairs,
 )
-from backend.agents.pairing import (
+from backend.preferences.candidates import CandidateWriter, writing_messages
+from backend.preferences.pairing import (
     MAX_PAIRS_PER_PROMPT,
     JudgedCandidate,
     PairingMode,
     pair_candidates,
     surface_difference,
 )
-from backend.agents.plan import CandidatePlan, CandidateRecipe, RequestedLength
-from backend.agents.writing import CandidateWriter, writing_messages
-from backend.errors import UserError
-from backend.judges.base import Sample
-from backend.judges.style import measure_style
-from backend.text import strip_white_space
+from backend.preferences.plan import CandidatePlan, CandidateRecipe, RequestedLength
 from tests.pair_replies import composed
 
 

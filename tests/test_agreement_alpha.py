@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from backend.agreement import figures
-from backend.agreement.alpha import krippendorff_alpha
-from backend.agreement.board import alpha_row
+from backend.agreement.statistics import figures
+from backend.agreement.statistics.categorical import krippendorff_alpha
+from backend.agreement.statistics.judge_rows import alpha_row
 
 NAN = np.nan
 # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), section C: 4 observers, 12 units.

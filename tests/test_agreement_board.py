@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.agreement import figures
-from backend.agreement.board import JudgeRow, judge_row
-from backend.agreement.figures import Figure
-from backend.vocabulary import Scale
+from backend.agreement.statistics import figures
+from backend.agreement.statistics.figures import Figure
+from backend.agreement.statistics.judge_rows import JudgeRow, judge_row
+from backend.core.enums import Scale
 
 NAN = np.nan
 

@@ -5,10 +5,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from backend.agreement import figures, rank
-from backend.agreement.bootstrap import bootstrap_interval, estimate
-from backend.agreement.categorical import rate_figure
-from backend.agreement.rank import spearman
+from backend.agreement.statistics import figures, rank
+from backend.agreement.statistics.categorical import rate_figure
+from backend.agreement.statistics.figures import bootstrap_interval, estimate
+from backend.agreement.statistics.rank import spearman
 
 
 def mean_of(values: np.ndarray):  # type: ignore[no-untyped-def]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
-from backend.agreement import figures
-from backend.agreement.categorical import (
+from backend.agreement.statistics import figures
+from backend.agreement.statistics.categorical import (
     accuracy_figure,
     cohen_kappa,
     confusion_table,

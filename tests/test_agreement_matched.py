@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.agreement import figures
-from backend.agreement.matched import hard_pairs, length_matched, matched_auc, same_prompt_accuracy
+from backend.agreement.statistics import figures
+from backend.agreement.statistics.matched import hard_pairs, length_matched, matched_auc, same_prompt_accuracy
 
 
 def test_matching_by_hand() -> None:

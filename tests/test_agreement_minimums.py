@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.agreement import minimums
-from backend.agreement.board import JudgeRow, alpha_row, judge_row
-from backend.agreement.figures import NO_ITEMS, Figure, undefined_figure
-from backend.agreement.models import share_of_model
-from backend.vocabulary import Scale
+from backend.agreement.statistics import minimums
+from backend.agreement.statistics.figures import NO_ITEMS, Figure, undefined_figure
+from backend.agreement.statistics.judge_rows import JudgeRow, alpha_row, judge_row, share_of_model
+from backend.core.enums import Scale
 
 
 def perfect(human: Any, *, paired: bool = False) -> JudgeRow:

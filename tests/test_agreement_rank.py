@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from backend.agreement import figures
-from backend.agreement.rank import auc, kendall, partial_spearman, spearman
+from backend.agreement.statistics import figures
+from backend.agreement.statistics.rank import auc, kendall, partial_spearman, spearman
 
 EACH = np.arange
 SMALL = st.integers(-3, 3).map(float)

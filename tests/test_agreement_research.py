@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.agreement.board import JudgeRow, judge_row
-from backend.agreement.matched import hard_pairs
+from backend.agreement.statistics.judge_rows import JudgeRow, judge_row
+from backend.agreement.statistics.matched import hard_pairs
+from backend.core.enums import Scale
+from backend.core.text import count_characters, strip_white_space
 from backend.judges.base import Sample
+from backend.judges.crossfit import TrainingPair, TrainingPool
 from backend.judges.length import LengthJudge
 from backend.judges.ngram import fit_ngram
-from backend.judges.pool import TrainingPair, TrainingPool
 from backend.judges.style import fit_style
-from backend.text import count_characters, strip_white_space
-from backend.vocabulary import Scale
 
 pytestmark = pytest.mark.data
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.agreement import figures
-from backend.agreement.threshold import best_threshold, cross_fit_decisions
+from backend.agreement.statistics import figures
+from backend.agreement.statistics.matched import best_threshold, cross_fit_decisions
 
 
 def test_best_threshold_by_hand() -> None:

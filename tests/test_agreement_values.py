@@ -4,33 +4,45 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from backend.agreement import bootstrap, figures, minimums, threshold
-from backend.agreement.alpha import krippendorff_alpha, pairable_columns
-from backend.agreement.board import AlphaRow, alpha_row, decide_items, judge_row
-from backend.agreement.bootstrap import bootstrap_interval, estimate
-from backend.agreement.categorical import (
+from backend.agreement.statistics import figures, matched, minimums
+from backend.agreement.statistics.categorical import (
     accuracy_figure,
     cohen_kappa,
     confusion_table,
     gwet_ac1,
     is_decided,
+    krippendorff_alpha,
+    pairable_columns,
     rate_figure,
     wilson_interval,
 )
-from backend.agreement.figures import Figure, undefined_figure
-from backend.agreement.matched import length_matched, matched_auc, same_prompt_accuracy
-from backend.agreement.minimums import (
+from backend.agreement.statistics.figures import Figure, bootstrap_interval, estimate, undefined_figure
+from backend.agreement.statistics.judge_rows import (
+    AlphaRow,
+    alpha_row,
+    decide_items,
+    judge_opinions,
+    judge_row,
+    share_of_model,
+)
+from backend.agreement.statistics.matched import (
+    FOLD_COUNT,
+    best_threshold,
+    cross_fit_decisions,
+    length_matched,
+    matched_auc,
+    same_prompt_accuracy,
+)
+from backend.agreement.statistics.minimums import (
     count_rarer,
     too_few_items,
     too_few_matched,
     too_few_of_kind,
     withhold_if_few,
 )
-from backend.agreement.models import judge_opinions, share_of_model
-from backend.agreement.rank import auc, kendall, partial_spearman, spearman
-from backend.agreement.threshold import FOLD_COUNT, best_threshold, cross_fit_decisions
-from backend.text import assign_bucket
-from backend.vocabulary import Scale
+from backend.agreement.statistics.rank import auc, kendall, partial_spearman, spearman
+from backend.core.enums import Scale
+from backend.core.text import assign_bucket
 
 NAN = np.nan
 TEN = np.arange(10)
@@ -191,7 +203,7 @@ def test_ten_requests_have_an_interval_and_nine_have_none() -> None:
     assert bootstrap_interval(mean, np.arange(30) % 9, 0) is figures.FEW_GROUPS
     found = estimate(mean, np.arange(30) % 10, 0, figures.NO_ITEMS)
     draws, share = np.random.default_rng(0), np.full(10, 0.1)
-    drawn = [draws.multinomial(10, share, size=bootstrap.CHUNK_SIZE) for _ in range(10)]
+    drawn = [draws.multinomial(10, share, size=figures.CHUNK_SIZE) for _ in range(10)]
     each = np.concatenate([mean(times[:, np.arange(30) % 10].astype(float)) for times in drawn])
     close(found, values.mean(), *np.quantile(each, [0.025, 0.975]), 30)
     assert estimate(lambda w: np.full(len(w), NAN), TEN, 0, figures.NO_ITEMS) == undefined_figure(figures.NO_ITEMS, 10)
@@ -289,7 +301,7 @@ def test_folds_follow_from_the_name_of_a_request() -> None:
     by_hash = sorted(names, key=lambda name: assign_bucket(name, 2**48, hash_salt="threshold"))
     expected = {name: place % FOLD_COUNT for place, name in enumerate(by_hash)}
     twice = np.array([*names, *names])
-    assert threshold._assign_folds(twice).tolist() == [expected[name] for name in twice]
+    assert matched._assign_folds(twice).tolist() == [expected[name] for name in twice]
     assert by_hash != sorted(names), "or the order of names would do"
 
 

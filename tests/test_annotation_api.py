@@ -10,11 +10,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from backend.core.enums import CampaignKind
+from backend.core.signing import Signer, load_secret
 from backend.services import Services
-from backend.signing import Signer, load_secret
-from backend.vocabulary import CampaignKind
 from tests.annotation_helpers import add_corpus, add_judge, campaign, greeting_ids
-from ui.annotation_api import RATER_COOKIE, build_router
+from ui.annotation.routes import RATER_COOKIE, build_router
 
 API = "/api/annotation"
 

@@ -3,12 +3,12 @@
 import pytest
 from sqlalchemy import event, select
 
+from backend.annotation.records import ComparisonInput
 from backend.annotation.service import AnnotationService
+from backend.core.enums import CampaignKind
+from backend.core.errors import NotFound, UserError
 from backend.db.engine import Database
 from backend.db.tables import Greeting, Item, PreferencePair
-from backend.errors import NotFound, UserError
-from backend.records import ComparisonInput
-from backend.vocabulary import CampaignKind
 from tests.annotation_helpers import LEASE, add_corpus, add_judge, campaign, greeting_ids
 
 

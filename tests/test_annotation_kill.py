@@ -10,9 +10,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.tables import Comparison, Lease
-from backend.settings import Settings
 from tests.real_app import App, start
 
 pytestmark = [pytest.mark.database]

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from backend.annotation.records import ComparisonInput, ItemView, ReviewInput, VerdictInput
 from backend.annotation.service import AnnotationService
+from backend.core.enums import CampaignKind, Outcome, Scale
+from backend.core.errors import Conflict, NotFound, UserError
 from backend.db.engine import Database
 from backend.db.tables import Comparison, Item, Review, Verdict
-from backend.errors import Conflict, NotFound, UserError
-from backend.records import ComparisonInput, ItemView, ReviewInput, VerdictInput
-from backend.vocabulary import CampaignKind, Outcome, Scale
 from tests.annotation_helpers import LEASE, Clock, add_corpus, add_judge, campaign, greeting_ids
 
 

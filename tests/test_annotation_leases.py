@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import select
 
 from backend.annotation import queue
-from backend.annotation.desk import (
+from backend.annotation.records import ComparisonInput, ReviewInput, VerdictInput
+from backend.annotation.service import AnnotationService
+from backend.annotation.session import (
     CampaignSnapshot,
     LabelingSession,
     WriteConflict,
@@ -15,12 +17,10 @@ from backend.annotation.desk import (
     load_open_campaign,
     not_superseded,
 )
-from backend.annotation.service import AnnotationService
+from backend.core.enums import CampaignKind, Outcome, Scale
+from backend.core.errors import Conflict, NotFound, UserError
 from backend.db.engine import Database
 from backend.db.tables import Campaign, Comparison, Item, Lease, Review, Verdict
-from backend.errors import Conflict, NotFound, UserError
-from backend.records import ComparisonInput, ReviewInput, VerdictInput
-from backend.vocabulary import CampaignKind, Outcome, Scale
 from tests.annotation_helpers import LEASE, Clock, add_corpus, add_judge, campaign, greeting_ids
 from tests.annotation_helpers import clock as clock
 from tests.annotation_helpers import service as service

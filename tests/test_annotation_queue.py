@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select
 
+from backend.annotation.records import ComparisonInput, ItemView
 from backend.annotation.service import AnnotationService
+from backend.core.errors import Conflict
 from backend.db.engine import Database
 from backend.db.tables import Comparison, Lease
-from backend.errors import Conflict
-from backend.records import ComparisonInput, ItemView
 from tests.annotation_helpers import LEASE, Clock, add_corpus, campaign
 from tests.annotation_helpers import clock as clock
 from tests.annotation_helpers import service as service

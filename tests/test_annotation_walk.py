@@ -7,12 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from backend.annotation.records import ComparisonInput
 from backend.annotation.service import AnnotationService
+from backend.core.enums import Outcome
+from backend.core.errors import Conflict, UserError
 from backend.db.engine import Database
 from backend.db.tables import Campaign, Comparison, Item, Lease
-from backend.errors import Conflict, UserError
-from backend.records import ComparisonInput
-from backend.vocabulary import Outcome
 from tests.annotation_helpers import LEASE, Clock, add_corpus, campaign
 
 ITEMS, RATERS = 4, 4

@@ -11,17 +11,18 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from backend.agreement.board import JudgeRow
-from backend.agreement.figures import FEW_GROUPS, Figure
-from backend.board import format_board_csv
+from backend.agreement.board import format_board_csv
+from backend.agreement.records import AgreementBoard, OccasionCell
+from backend.agreement.statistics.figures import FEW_GROUPS, Figure
+from backend.agreement.statistics.judge_rows import JudgeRow
+from backend.annotation.records import CampaignSpec, ComparisonInput
 from backend.cli import main
+from backend.core.enums import CampaignKind, RaterKind, Scale
+from backend.db.queries import current_version
 from backend.db.tables import Greeting, Rater, Verdict
-from backend.judge_versions import current_version
-from backend.records import AgreementBoard, CampaignSpec, ComparisonInput, OccasionCell
 from backend.services import Services
-from backend.vocabulary import CampaignKind, RaterKind, Scale
 from tests.scoring_helpers import data_file
-from ui.agreement_page import (
+from ui.agreement.page import (
     _confusion_table,
     _group_chart,
     _join_small_bins,
@@ -30,11 +31,11 @@ from ui.agreement_page import (
     _score_groups,
     _undrawn_note,
 )
-from ui.board_view import board_table, figure_with_interval
-from ui.judges_list import _shown_judges
-from ui.say import Translator
-from ui.training_jobs import key_figures
-from ui.training_words import short_figure
+from ui.agreement.views import board_table, figure_with_interval
+from ui.components.language import Translator
+from ui.judges.page import _shown_judges
+from ui.training.names import short_figure
+from ui.training.views import key_figures
 
 ITEMS = 40
 OLD, NEW = "a" * 64, "b" * 64

@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.agreement import minimums
-from backend.agreement.categorical import wilson_interval
-from backend.agreement.models import judge_opinions, share_of_model
+from backend.agreement.statistics import minimums
+from backend.agreement.statistics.categorical import wilson_interval
+from backend.agreement.statistics.judge_rows import judge_opinions, share_of_model
+from backend.annotation.records import ComparisonInput, VerdictInput
+from backend.core.enums import CampaignKind, Scale
 from backend.db.play_tables import GreetingOrigin
-from backend.records import ComparisonInput, VerdictInput
 from backend.services import Services
-from backend.vocabulary import CampaignKind, Scale
 from tests.llm_fixtures import FakeLLM
 from tests.playing import GREETING, WISH, ask, endpoint, played
-from ui.board_view import models_table
-from ui.say import Translator
+from ui.agreement.views import models_table
+from ui.components.language import Translator
 
 NAN = np.nan
 WISHES = (WISH, "给老师的教师节写一句", "给同事的新年写一句", "给妈妈的生日写一句")

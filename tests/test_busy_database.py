@@ -19,25 +19,24 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import select, text
 
 from backend.annotation.service import AnnotationService
+from backend.core.enums import CardState, JobStatus, Outcome
+from backend.core.errors import Busy, Unavailable
+from backend.core.settings import PROJECT_ROOT, Settings
 from backend.db import engine
 from backend.db.engine import Database
 from backend.db.play_tables import PlayCard
 from backend.db.tables import Comparison, Rater
-from backend.errors import Busy, Unavailable
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import JobStatus
-from backend.playground.vocabulary import CardState
 from backend.services import Services
-from backend.settings import PROJECT_ROOT, Settings
-from backend.vocabulary import Outcome
 from tests.annotation_helpers import add_corpus, campaign
 from tests.job_helpers import ended, sweep, until, worker
 from tests.llm_fixtures import FakeLLM
 from tests.playing import GREETING, WISH, endpoint
 from tests.postgres import EITHER, Postgres
 from tests.real_app import App, running, until_ready
-from ui import annotation_api, playground_api
+from ui.annotation import routes as annotation_routes
+from ui.playground import routes as playground_routes
 
 pytestmark = pytest.mark.database
 
@@ -154,8 +153,8 @@ def test_a_server_that_is_not_there_is_one_sentence_without_the_password() -> No
 def client(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     add_corpus(services.database, 3)
     app = FastAPI()
-    app.include_router(annotation_api.build_router(services))
-    app.include_router(playground_api.build_router(services))
+    app.include_router(annotation_routes.build_router(services))
+    app.include_router(playground_routes.build_router(services))
     with TestClient(app) as made:
         yield made
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.cli import corpus_commands
-from backend.settings import PROJECT_ROOT
+from backend.core.settings import PROJECT_ROOT
 from tests import corpus_files as files
 from tests.corpus_files import GOOD, WEAK
 

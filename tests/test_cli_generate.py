@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from backend.core.settings import PROJECT_ROOT
 from backend.services import Services
-from backend.settings import PROJECT_ROOT
 from tests.llm_fixtures import FakeLLM
 from tests.playing import GREETING, WISH, endpoint
 

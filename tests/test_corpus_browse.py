@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from backend.corpus.leakage import measure_leakage
+from backend.core.errors import NotFound
+from backend.corpus.collect import measure_leakage
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
-from backend.errors import NotFound
 from tests import corpus_files as files
 
 

@@ -1,9 +1,9 @@
 """What the page of the corpus says of an import."""
 
-from backend.errors import Message
-from backend.records import ImportReport, RowError
-from ui.corpus_page import _rejected_rows
-from ui.say import Translator
+from backend.core.errors import Message
+from backend.corpus.records import ImportReport, RowError
+from ui.components.language import Translator
+from ui.corpus.page import _rejected_rows
 
 
 def report(*errors: RowError) -> ImportReport:

@@ -20,18 +20,18 @@ from playwright.sync_api import Browser, expect
 from pydantic import SecretStr
 from sqlalchemy import event, select
 
+from backend.core.enums import Outcome
+from backend.core.errors import Unavailable, UserError
+from backend.core.files import create_home_folder, translate_disk_fault, write_atomically
+from backend.core.settings import PROJECT_ROOT, Settings
 from backend.db.engine import Database
 from backend.db.tables import Comparison, Rater
-from backend.errors import Unavailable, UserError
-from backend.files import create_home_folder, translate_disk_fault, write_atomically
 from backend.jobs.service import JobService
 from backend.llm.keys import KeyStore
 from backend.services import Services
-from backend.settings import PROJECT_ROOT, Settings
-from backend.vocabulary import Outcome
 from tests.annotation_helpers import add_corpus, campaign
 from tests.real_app import App, running, until_ready
-from ui.annotation_api import build_router
+from ui.annotation.routes import build_router
 
 pytestmark = pytest.mark.database
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.diversity import (
+from backend.generation.diversity import (
     UNNAMED_CREDIT,
     build_profile,
     distinct_n,

@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from backend.jobs.options import JobOptions
-from backend.settings import PROJECT_ROOT, Environment, Settings
-from ui.manual import build_router
-from ui.shell import LANGUAGES, SITE_PAGES
+from backend.core.settings import PROJECT_ROOT, Environment, Settings
+from backend.jobs.records import JobOptions
+from ui.shell.app import LANGUAGES, SITE_PAGES
+from ui.shell.documents import build_router
 
 
 @pytest.mark.parametrize("settings", [Settings, JobOptions])

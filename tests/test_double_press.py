@@ -13,10 +13,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
+from backend.core.enums import Outcome
+from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.tables import Comparison, Rater, Review, Verdict
-from backend.settings import Settings
-from backend.vocabulary import Outcome
 from tests.real_app import App, running, until_ready
 
 pytestmark = [pytest.mark.browser, pytest.mark.database]

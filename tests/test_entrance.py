@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from backend.settings import PROJECT_ROOT
+from backend.core.settings import PROJECT_ROOT
 from tests.real_app import App, running
-from ui.entrance import MOST_TRIES, TRY_WINDOW_S, Admission, LoginAttempts, ResearcherPassword, safe_target
-from ui.shell import LANGUAGES, SITE_PAGES
+from ui.shell.app import LANGUAGES, SITE_PAGES
+from ui.shell.entrance import MOST_TRIES, TRY_WINDOW_S, Admission, LoginAttempts, ResearcherPassword, safe_target
 
 pytestmark = pytest.mark.database
 

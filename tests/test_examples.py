@@ -6,18 +6,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from backend.corpus import assign_split
-from backend.corpus.examples import EXAMPLES_FOLDER
-from backend.corpus.liked import collect_liked
+from backend.core.enums import CampaignKind, Outcome, RaterKind, Scale, Source, Split
+from backend.core.errors import UserError
+from backend.core.text import assign_split, digest
 from backend.db.base import utc_now
 from backend.db.tables import Campaign, Comparison, Greeting, Item, PreferencePair, Prompt, Rater, Verdict
-from backend.errors import UserError
+from backend.judges.base import JudgeKind, JudgeSpec
+from backend.judges.examples import EXAMPLES_FOLDER, collect_liked
 from backend.judges.registry import ExampleRequest, describe_judge
-from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.scoring.blocking import run_blocking
+from backend.judges.scoring.run import run_blocking
 from backend.services import Services
-from backend.text import digest
-from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
 from tests.llm_fixtures import FakeLLM
 from tests.scoring_helpers import house, request, verdicts
 
@@ -170,8 +168,8 @@ def test_imported_clicks_are_likes_and_only_grow(services: Services, home: Path)
 
 
 def test_a_visitors_last_click_counts(corpus: Corpus) -> None:
+    from backend.core.enums import CardState
     from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
-    from backend.playground.vocabulary import CardState
 
     train, test = prompts_of(Split.TRAIN, 1)[0], prompts_of(Split.TEST, 1)[0]
     clicks = {
@@ -235,8 +233,8 @@ def test_the_seed_corpus_gives_examples_for_its_own_requests_without_itself(serv
 def test_the_index_is_built_once_and_again_when_the_corpus_changed(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backend.agents.example_index import ExampleIndex
-    from backend.corpus.examples import ExampleService
+    from backend.judges.examples import ExampleService
+    from backend.judges.retrieval import ExampleIndex
 
     built: list[int] = []
     build = ExampleIndex.build.__func__
@@ -265,7 +263,7 @@ def test_the_index_is_built_once_and_again_when_the_corpus_changed(
 
 
 def test_a_damaged_index_is_built_again(corpus: Corpus) -> None:
-    from backend.corpus.examples import ExampleService
+    from backend.judges.examples import ExampleService
 
     services = corpus.services
     corpus.verdict(corpus.greeting(prompts_of(Split.TRAIN, 1)[0], "甲"), 1.0, corpus.rater())

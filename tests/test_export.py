@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backend.corpus import assign_split
+from backend.core.enums import CampaignKind, Outcome, RaterKind, Scale, Split
+from backend.core.errors import NotFound, UserError
+from backend.core.text import assign_split
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.db.tables import Campaign, Comparison, Greeting, Item, Rater, Verdict
-from backend.errors import NotFound, UserError
-from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Split
 from tests import corpus_files as files
 
 pytestmark = pytest.mark.database

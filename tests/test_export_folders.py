@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from backend.corpus.export_folders import RETENTION_S, new_export_path
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT
+from backend.corpus.export import RETENTION_S, new_export_path
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
-from backend.errors import UserError
-from backend.settings import PROJECT_ROOT
 from tests import corpus_files as files
 
 pytestmark = pytest.mark.database

@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from backend.cli.principles_file import read_principles
-from backend.corpus import limits, reader_process
+from backend.cli.principles_archive import read_principles
+from backend.core.errors import UserError
+from backend.corpus import limits, reader
 from backend.corpus.importing import read_prompts
 from backend.corpus.limits import ReadingAllowance
 from backend.corpus.reader_frames import MAX_FRAME_BYTES, read_frame
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
-from backend.errors import UserError
 from backend.services import Services
 from tests import corpus_files as files
 from tests import hostile_files as hostile
@@ -162,7 +162,7 @@ def test_forty_previews_at_once_leave_others_their_turn(services: Services, tmp_
         watcher.join()
     print(f"40 previews in {seconds:.1f} s; {len(waits)} others served, the slowest in {max(waits):.2f} s")
     assert len(waits) > 20 and max(waits) < 3
-    assert most[0] <= reader_process.MAX_READERS and seconds < 60
+    assert most[0] <= reader.MAX_READERS and seconds < 60
     assert sum("try again in a moment" in one for one in told) >= 10 and len(told) >= 20
     assert corpus.preview(good).kind == "labels"
 
@@ -186,7 +186,7 @@ def test_the_reader_sees_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ZHUFU_LLM_API_KEY", "secret")
     path = tmp_path / "many.txt"
     path.write_text("".join(f"第{n}个朋友的生日祝福\n" for n in range(300_000)), "utf-8")
-    with reader_process.open_foreign_file(path):
+    with reader.open_foreign_file(path):
         (child,) = readers()
         assert not [name for name in child.environ() if name.startswith("ZHUFU_")]
 

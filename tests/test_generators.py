@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from backend.core.enums import ArtifactKind, EventKind, JobStatus
+from backend.core.errors import NotFound, UserError
 from backend.db.base import utc_now
 from backend.db.job_tables import Job, JobEvent
 from backend.db.llm_tables import LLMCall
-from backend.errors import NotFound, UserError
+from backend.generation import generators
+from backend.generation.generators import GeneratorService, Readiness
+from backend.generation.writer import GreetingWriter, SamplingSettings, WrittenGreeting, strip_thoughts
 from backend.jobs.records import ArtifactInfo
-from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
-from backend.llm.checks import EndpointInput
 from backend.llm.client import OpenAIClient
+from backend.llm.endpoints import EndpointInput
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.services import Services
-from backend.training_runs.service import TrainingService
-from backend.writing import generators
-from backend.writing.generators import GeneratorService, Readiness
-from backend.writing.writer import GreetingWriter, SamplingSettings, WrittenGreeting, strip_thoughts
+from backend.training.service import TrainingService
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import sweep, until, worker
 from tests.llm_fixtures import FakeLLM

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from backend.core.enums import ArtifactKind, EventKind, JobStatus
 from backend.db.engine import Database
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
 from tests import warm
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import members, sweep, until, worker

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from backend.errors import UserError
-from backend.settings import PROJECT_ROOT
-from backend.training_runs.config import settings_for
-from backend.training_runs.config_grpo import PRESETS, GrpoSettings
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT
+from backend.training.grpo_settings import PRESETS, GrpoSettings
+from backend.training.settings import settings_for
 from tests.training_helpers import probe
 
 OFF, ON = False, True
@@ -135,8 +135,8 @@ def test_what_cannot_work_is_refused_in_one_sentence(values: dict[str, object], 
 
 def test_the_settings_need_no_torch() -> None:
     code = (
-        "import sys; from backend.training_runs.config import settings_for; settings_for('grpo', None, {});"
-        "import backend.training_runs.config_serve, backend.diversity; print('torch' in sys.modules)"
+        "import sys; from backend.training.settings import settings_for; settings_for('grpo', None, {});"
+        "import backend.training.settings, backend.generation.diversity; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.requests import Request
 
-from backend.errors import UserError
-from backend.network import answered_hosts, check_exposure, is_loopback
-from backend.settings import PROJECT_ROOT, Settings
-from backend.training_runs.config_serve import parse_serve_settings
-from ui.guard import MAX_JSON_BYTES, KnownHosts, OwnPagesOnly, SecurityHeaders
+from backend.core.errors import UserError
+from backend.core.network import answered_hosts, check_exposure, is_loopback
+from backend.core.settings import PROJECT_ROOT, Settings
+from backend.training.settings import parse_serve_settings
+from ui.shell.guard import MAX_JSON_BYTES, KnownHosts, OwnPagesOnly, SecurityHeaders
 
 HOSTS = ("localhost", "127.0.0.1", "[::1]", "*.example.org")
 

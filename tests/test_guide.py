@@ -2,9 +2,9 @@
 
 import re
 
-from ui.guide import PAGE_GUIDES, guide_button, guide_html
-from ui.say import Translator
-from ui.shell import LANGUAGES, SITE_PAGES
+from ui.components.language import Translator
+from ui.shell.app import LANGUAGES, SITE_PAGES
+from ui.shell.guide import PAGE_GUIDES, guide_button, guide_html
 
 PATHS = {page.url_path for page in SITE_PAGES}
 

@@ -8,13 +8,13 @@ import sys
 import gradio as gr
 import pytest
 
-from backend.settings import PROJECT_ROOT
-from ui.say import Translator
-from ui.widgets import friendly_errors
+from backend.core.settings import PROJECT_ROOT
+from ui.components.language import Translator
+from ui.components.widgets import friendly_errors
 
 
 def test_the_web_process_never_imports_torch() -> None:
-    code = "import app, sys, ui.shell; print([name for name in ('torch', 'trl', 'peft') if name in sys.modules])"
+    code = "import app, sys, ui.shell.app; print([name for name in ('torch', 'trl', 'peft') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -22,7 +22,7 @@ def test_the_web_process_never_imports_torch() -> None:
 def test_only_training_imports_the_training_libraries() -> None:
     found = []
     for path in (PROJECT_ROOT / "backend").rglob("*.py"):
-        if path.is_relative_to(PROJECT_ROOT / "backend" / "training"):
+        if path.is_relative_to(PROJECT_ROOT / "backend" / "training" / "programs"):
             continue
         for line in path.read_text(encoding="utf-8").splitlines():
             words = line.strip().split()
@@ -41,9 +41,9 @@ def test_nobody_imports_training() -> None:
         str(path)
         for folder in ("backend", "ui")
         for path in (PROJECT_ROOT / folder).rglob("*.py")
-        if not path.is_relative_to(PROJECT_ROOT / "backend" / "training")
+        if not path.is_relative_to(PROJECT_ROOT / "backend" / "training" / "programs")
         and any(
-            re.match(r"\s*(import|from) backend\.training[. ]", line)
+            re.match(r"\s*(import|from) backend\.training\.programs[. ]", line)
             for line in path.read_text(encoding="utf-8").splitlines()
         )
     ]
@@ -66,7 +66,7 @@ def test_no_page_makes_components_where_it_means_an_update() -> None:
     """What only says `visible`, `value` and the like, and is not entered, is an answer."""
     answers = {"choices", "value", "visible", "active", "selected", "interactive", "open"}
     found = []
-    for path in (PROJECT_ROOT / "ui").glob("*.py"):
+    for path in (PROJECT_ROOT / "ui").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         kept = {id(item.context_expr) for node in ast.walk(tree) if isinstance(node, ast.With) for item in node.items}
         for node in ast.walk(tree):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from backend.core.settings import PROJECT_ROOT
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
-from backend.settings import PROJECT_ROOT
 
 EXPECTED = {
     # name: kind, read, added, duplicate, rejected

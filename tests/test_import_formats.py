@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from backend.core.errors import UserError
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
-from backend.errors import UserError
 from tests import corpus_files as files
 from tests.corpus_files import GOOD, WEAK
 

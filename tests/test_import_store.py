@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from backend.corpus import assign_split, store
-from backend.corpus.cells import guard_formula, unguard_formula
+from backend.core.enums import Split
+from backend.core.text import assign_split
+from backend.corpus import store
 from backend.corpus.json_array import iterate_array
+from backend.corpus.rows import guard_formula, unguard_formula
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
 from backend.db.tables import Prompt
-from backend.vocabulary import Split
 from tests import corpus_files as files
 from tests.corpus_files import GOOD, WEAK
 

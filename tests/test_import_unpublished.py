@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backend.board import _label_stamp
+from backend.agreement.board import _label_stamp
+from backend.annotation.records import CampaignSpec, ComparisonInput
+from backend.core.enums import CampaignKind, Outcome, Source
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT, Settings
 from backend.corpus import store, unpublished
 from backend.corpus.service import CorpusService, ImportRefused
 from backend.db.engine import Database
-from backend.db.import_tables import ImportChange
-from backend.db.tables import ClickCount, Greeting, Prompt
-from backend.errors import UserError
-from backend.records import CampaignSpec, ComparisonInput
+from backend.db.tables import ClickCount, Greeting, ImportChange, Prompt
 from backend.services import Services, build_services
-from backend.settings import PROJECT_ROOT, Settings
-from backend.vocabulary import CampaignKind, Outcome, Source
 from tests import corpus_files as files
 from tests.import_looks import left_over, look, statements, unhidden
 from tests.postgres import EITHER
@@ -275,7 +274,7 @@ def test_a_dead_import_of_this_process_does_not_block_the_next(
 
 
 def test_a_name_that_an_import_has_taken_is_taken(services: Services, tmp_path: Path) -> None:
-    from backend.pairs.intake import _free_run_name
+    from backend.preferences.intake import _free_run_name
 
     told: list[str] = []
 

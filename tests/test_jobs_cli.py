@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from backend.cli import job_commands
+from backend.core.errors import NotFound
 from backend.db.engine import Database
-from backend.errors import NotFound
 from backend.jobs.service import JobService
 
 pytestmark = pytest.mark.database

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from backend.core.enums import EventKind, JobStatus
+from backend.core.processes import ProcessIdentity
+from backend.core.settings import PROJECT_ROOT
 from backend.db.engine import Database
 from backend.db.job_tables import Job
-from backend.jobs.processes import ProcessIdentity
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import EventKind, JobStatus
-from backend.settings import PROJECT_ROOT
 from tests.job_helpers import QUICK, counting, ended, kill, members, sweep, until, worker
 
 pytestmark = pytest.mark.database
@@ -163,8 +163,8 @@ def test_another_machine_gone_silent_loses_its_jobs(service: JobService, databas
 APP = """
 import sys, time
 from backend.db.engine import Database
-from backend.jobs.keeper import WorkerKeeper
-from backend.settings import Settings
+from backend.jobs.workers import WorkerKeeper
+from backend.core.settings import Settings
 settings = Settings.load()
 keeper = WorkerKeeper(settings, Database(settings.url), interval=0.2)
 keeper.start()

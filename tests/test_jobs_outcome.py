@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
+from backend.core.enums import JobStatus
 from backend.jobs.outcome import STOPPED, ProgramExit, decide_status, explain_failure
-from backend.jobs.vocabulary import JobStatus
 
 RUN, PAUSE, CANCEL = JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from backend.core.enums import EventKind, JobStatus
+from backend.core.errors import Conflict, NotFound, UserError
 from backend.db.engine import Database
-from backend.errors import Conflict, NotFound, UserError
 from backend.jobs import queue
-from backend.jobs.options import JobOptions
 from backend.jobs.queue import WorkerIdentity
+from backend.jobs.records import JobOptions
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import EventKind, JobStatus
 from backend.jobs.worker import Worker
 from tests.job_helpers import statuses, sweep, worker
 from tests.postgres import EITHER

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from backend.core.enums import EventKind, JobStatus
+from backend.core.errors import Conflict
 from backend.db.engine import Database
-from backend.errors import Conflict
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import EventKind, JobStatus
 from tests.job_helpers import checkpoint, counting, ended, leader, members, statuses, sweep, until, worker
 
 pytestmark = pytest.mark.database

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from backend.core.enums import ArtifactKind, EventKind, JobStatus
+from backend.core.errors import NotFound, UserError
 from backend.db.engine import Database
 from backend.db.job_tables import Job
-from backend.errors import NotFound, UserError
-from backend.jobs import logfile
-from backend.jobs.checkup import check_jobs
+from backend.jobs import local
 from backend.jobs.local import LocalRunner
 from backend.jobs.queue import HeldJob
 from backend.jobs.report import JobReport
+from backend.jobs.selftest import check_jobs
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
 from tests.job_helpers import sweep
 
 pytestmark = pytest.mark.database
@@ -91,13 +91,13 @@ def test_the_end_of_a_long_log_is_instant(tmp_path: Path) -> None:
             file.write(line * 1000)
         file.write("10%\r50%\r100%\nlast\n")
     began = time.process_time()
-    seen = logfile.read_tail(path, 200)
+    seen = local.read_tail(path, 200)
     seconds = time.process_time() - began
     assert seconds < 0.05
     assert len(seen) == 200
     assert seen[-2:] == ["100%", "last"]
     assert seen[0] == line.rstrip("\n")
-    assert logfile.read_tail(tmp_path / "none.txt", 10) == []
+    assert local.read_tail(tmp_path / "none.txt", 10) == []
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_end_of_a_long_log_is_instant(tmp_path: Path) -> None:
 def test_short_logs(tmp_path: Path, content: str, lines: int, expected: list[str]) -> None:
     path = tmp_path / "log.txt"
     path.write_text(content)
-    assert logfile.read_tail(path, lines) == expected
+    assert local.read_tail(path, lines) == expected
 
 
 def test_a_program_gets_no_secret_it_does_not_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
+from backend.core.enums import Outcome
+from backend.core.settings import PROJECT_ROOT, Settings
 from backend.db.engine import Database
 from backend.db.tables import Comparison, Greeting, Rater
-from backend.settings import PROJECT_ROOT, Settings
-from backend.vocabulary import Outcome
 from tests.conftest import SHARED
 from tests.real_app import App, running, until_ready
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
-from backend.llm.checks import EndpointInput
+from backend.core.settings import Settings
+from backend.llm.endpoints import EndpointInput
 from backend.services import build_services
-from backend.settings import Settings
 from tests.real_app import App, running
-from ui.shell import LANGUAGES, SITE_PAGES
+from ui.shell.app import LANGUAGES, SITE_PAGES
 
 pytestmark = [pytest.mark.browser, pytest.mark.database]
 

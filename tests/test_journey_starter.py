@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.jobs.service import JobService
-from backend.settings import Settings
-from backend.training_runs.service import TrainingService
+from backend.training.service import TrainingService
 from tests.job_helpers import sweep
 from tests.real_app import App, running, until_ready
 

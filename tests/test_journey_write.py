@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from backend.llm.checks import EndpointInput
+from backend.core.settings import Settings
+from backend.llm.endpoints import EndpointInput
 from backend.services import build_services
-from backend.settings import Settings
 from tests.llm_fixtures import FakeLLM
 from tests.playing import GREETING
 from tests.real_app import App, running

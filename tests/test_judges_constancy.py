@@ -8,21 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from backend.core.enums import GamePhase, Scale
 from backend.db.base import utc_now
-from backend.evolution.job import run_job as game_job
-from backend.evolution.records import StepInfo
-from backend.evolution.told import constant_detector
-from backend.judges.base import PairOutcome
+from backend.judges.base import JudgeKind, JudgeSpec, PairOutcome
 from backend.judges.constancy import ENOUGH_ITEMS, NoticeLog, ValueCounts, constant_notice
-from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.pairs.job import run_pairs_job as pairs_job
-from backend.principles.vocabulary import GamePhase
-from backend.scoring.job import run_job as scoring_job
-from backend.scoring.records import WARNING_SEPARATOR, ScoreProgress
-from backend.training.reward_judges import JudgeReward
-from backend.training.reward_terms import FormatReward
-from backend.training.rewards import MixedReward
-from backend.vocabulary import Scale
+from backend.judges.scoring.records import WARNING_SEPARATOR, ScoreProgress
+from backend.judges.scoring.service import run_job as scoring_job
+from backend.preferences.service import run_pairs_job as pairs_job
+from backend.principles.records import StepInfo
+from backend.principles.rulings import constant_detector
+from backend.principles.service import run_job as game_job
+from backend.training.programs.reward_judges import JudgeReward
+from backend.training.programs.reward_terms import FormatReward
+from backend.training.programs.rewards import MixedReward
 from tests import pair_helpers
 from tests.llm_fixtures import FakeLLM
 from tests.principles_helpers import request as game_request
@@ -30,9 +28,9 @@ from tests.principles_helpers import world_house
 from tests.scoring_helpers import house, request
 from tests.test_rewards import FakeHouse, Fixed
 from tests.test_scoring_pairs import ROUND, with_campaign
-from ui.judges_runs import _runs_table
-from ui.pairs_funnel import funnel_html
-from ui.say import Translator
+from ui.components.language import Translator
+from ui.judges.runs import _runs_table
+from ui.preferences.views import funnel_html
 
 SAME = {"reply": "tests.judge_replies:always_good"}
 

@@ -2,21 +2,18 @@
 
 import pytest
 
+from backend.core.enums import Flaw, Role
 from backend.judges.asking import JudgeModel
 from backend.judges.base import Judgment
+from backend.judges.criteria import PrincipleJudge, RubricJudge, starting_principles
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PanelJudge
-from backend.judges.principle import PrincipleJudge
-from backend.judges.principles import starting_principles
-from backend.judges.rubric import RubricJudge
-from backend.principles.agents import GameAgents
-from backend.principles.cases import PlantedFlaw
-from backend.principles.draws import FlawTask
-from backend.principles.labels import GameLabel
-from backend.principles.planting import InstructedGenerator
-from backend.principles.rules import rules_from_texts
-from backend.principles.vocabulary import Role
-from backend.vocabulary import Flaw
+from backend.principles.algorithm.agents import GameAgents
+from backend.principles.algorithm.draws import FlawTask
+from backend.principles.algorithm.labels import GameLabel
+from backend.principles.algorithm.planting import InstructedGenerator
+from backend.principles.algorithm.rules import rules_from_texts
+from backend.principles.algorithm.state import PlantedFlaw
 from tests.fake_llm import quality
 from tests.judging import ASKED, score, with_model
 from tests.llm_fixtures import FakeLLM

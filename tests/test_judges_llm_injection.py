@@ -2,14 +2,12 @@
 
 import asyncio
 
+from backend.core.text import strip_white_space
 from backend.judges.asking import JudgeModel
 from backend.judges.base import Judgment, PairJudgment, PairOutcome, Sample
+from backend.judges.criteria import PrincipleJudge, RubricJudge, starting_principles
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PanelJudge
-from backend.judges.principle import PrincipleJudge
-from backend.judges.principles import starting_principles
-from backend.judges.rubric import RubricJudge
-from backend.text import strip_white_space
 from tests.fake_llm import ORDERS
 from tests.judging import ASKED, with_model
 from tests.llm_fixtures import FakeLLM

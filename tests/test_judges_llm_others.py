@@ -2,18 +2,17 @@
 
 import pytest
 
-from backend.errors import UserError
+from backend.core.enums import RUBRIC_EXCELLENT, Scale
+from backend.core.errors import UserError
 from backend.judges.asking import JudgeModel
-from backend.judges.base import EMPTY_GREETING, PairJudgment, PairOutcome, Sample
+from backend.judges.base import EMPTY_GREETING, JudgeKind, JudgeSpec, PairJudgment, PairOutcome, Sample
+from backend.judges.criteria import RubricJudge, weighted_mean
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PanelAgents, PanelJudge
 from backend.judges.registry import build_judge, describe_judge
-from backend.judges.rubric import RubricJudge, weighted_mean
-from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.judges.scoring.run import run_blocking
 from backend.llm.client import OpenAIClient
-from backend.llm.endpoint import Endpoint
-from backend.scoring.blocking import run_blocking
-from backend.vocabulary import RUBRIC_EXCELLENT, Scale
+from backend.llm.messages import Endpoint
 from tests.fake_llm import quality
 from tests.judging import ASKED, KEY, score, with_model
 from tests.llm_fixtures import FakeLLM

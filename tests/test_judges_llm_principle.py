@@ -2,13 +2,12 @@
 
 import pytest
 
-from backend.errors import UserError
+from backend.core.enums import Scale
+from backend.core.errors import UserError
 from backend.judges.asking import HEAD_CHARACTERS, TAIL_CHARACTERS, JudgeModel, JudgeSampling, shorten_text
 from backend.judges.base import EMPTY_GREETING, Sample
-from backend.judges.principle import PrincipleJudge
-from backend.judges.principles import numbered_rules, parse_principles, starting_principles
+from backend.judges.criteria import PrincipleJudge, numbered_rules, parse_principles, starting_principles
 from backend.llm.errors import LLMError, LLMErrorKind
-from backend.vocabulary import Scale
 from tests.fake_llm import quality
 from tests.judging import ASKED, KEY, score, with_model
 from tests.llm_fixtures import FakeLLM

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import UserError
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT
 from backend.judges.base import EMPTY_GREETING, Judgment, Sample
 from backend.judges.reward_model import TEXT_TOO_LONG, RewardModelJudge
-from backend.scoring.blocking import run_blocking
-from backend.settings import PROJECT_ROOT
-from backend.training.debias import LengthDebias
+from backend.judges.scoring.run import run_blocking
+from backend.training.programs.reward_terms import LengthDebias
 from tests import warm
 from tests.tiny_models import EXPECTED, SAMPLE, build
 

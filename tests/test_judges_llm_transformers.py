@@ -13,14 +13,13 @@ import pytest
 
 from backend.judges.asking import JudgeModel, JudgeSampling
 from backend.judges.base import Judgment, PairJudgment, Sample
+from backend.judges.criteria import PrincipleJudge, starting_principles
 from backend.judges.pairwise import PairwiseJudge
-from backend.judges.principle import PrincipleJudge
-from backend.judges.principles import starting_principles
+from backend.judges.scoring.run import run_blocking
 from backend.llm.client import OpenAIClient
-from backend.llm.endpoint import Endpoint
+from backend.llm.endpoints import probe_endpoint
 from backend.llm.ledger import MemoryLedger
-from backend.llm.probe import probe_endpoint
-from backend.scoring.blocking import run_blocking
+from backend.llm.messages import Endpoint
 from tests.judging import ASKED, KEY
 from tests.llm_fixtures import FAST
 from tests.real_app import free_port

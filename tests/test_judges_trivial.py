@@ -13,14 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from backend.core.enums import Scale
+from backend.core.settings import PROJECT_ROOT
 from backend.judges.base import Judge, Judgment, Sample, version_of
-from backend.judges.crossfit import MIN_EXAMPLES, CrossFitJudge, FoldModel
+from backend.judges.crossfit import (
+    FOLD_COUNT,
+    MIN_EXAMPLES,
+    CrossFitJudge,
+    FoldModel,
+    TrainingLabel,
+    TrainingPair,
+    TrainingPool,
+    fold_of_prompt,
+)
 from backend.judges.length import LengthJudge
 from backend.judges.ngram import fit_ngram
-from backend.judges.pool import FOLD_COUNT, TrainingLabel, TrainingPair, TrainingPool, fold_of_prompt
 from backend.judges.style import FEATURE_NAMES, fit_style, measure_style
-from backend.settings import PROJECT_ROOT
-from backend.vocabulary import Scale
 
 Fit = Callable[[TrainingPool], CrossFitJudge]
 FITS: list[Fit] = [fit_style, fit_ngram]
@@ -218,7 +226,7 @@ def test_models_know_what_they_have_seen() -> None:
 
 def test_importing_judges_is_light() -> None:
     code = (
-        "import sys, backend.judges.ngram, backend.judges.style, backend.agreement.board;"
+        "import sys, backend.judges.ngram, backend.judges.style, backend.agreement.statistics.judge_rows;"
         "print([name for name in ('sklearn', 'scipy', 'torch', 'sqlalchemy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ from tests.llm_fixtures import FakeLLM
 from tests.principles_helpers import request, world_file, world_house
 from tests.real_app import App, running
 from tests.test_judges_page import pick, tab
-from ui.shell import LANGUAGES
+from ui.shell.app import LANGUAGES
 
 pytestmark = pytest.mark.browser
 CHOSEN_BY_PEOPLE = {"dropdown", "radio", "checkbox", "checkboxgroup", "number", "slider", "textbox"}

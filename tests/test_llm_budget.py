@@ -13,9 +13,8 @@ from backend.llm.budget import (
     estimate_usage,
     usage_of_failure,
 )
-from backend.llm.endpoint import Endpoint
 from backend.llm.errors import BudgetReached, LLMError, LLMErrorKind
-from backend.llm.messages import TokenUsage
+from backend.llm.messages import Endpoint, TokenUsage
 from backend.llm.usage import (
     LONGEST_TOKEN,
     MOST_TOKENS,

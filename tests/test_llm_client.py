@@ -11,12 +11,11 @@ from pydantic import SecretStr
 from backend.llm.ask import ask_for_fields
 from backend.llm.budget import Budget, estimate_tokens, estimate_usage
 from backend.llm.client import OpenAIClient
-from backend.llm.endpoint import Endpoint, SchemaMode
 from backend.llm.errors import BudgetReached, LLMError, LLMErrorKind
 from backend.llm.fields import explanation_field, verdict_field
 from backend.llm.ledger import MemoryLedger
-from backend.llm.messages import ChatMessage
-from backend.llm.retry import RetryPolicy
+from backend.llm.limiter import RetryPolicy
+from backend.llm.messages import ChatMessage, Endpoint, SchemaMode
 from tests.fake_llm import quality
 from tests.llm_fixtures import FAST, FakeLLM
 

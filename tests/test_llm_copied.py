@@ -8,39 +8,39 @@ from typing import Any
 
 import pytest
 
-from backend.judges import pairwise, panel, principle, rubric
+from backend.core.enums import FLAW_DESCRIPTIONS
+from backend.judges import criteria, pairwise, panel
 from backend.judges.asking import JudgeModel, sent_text
 from backend.judges.base import PairSample, Sample
+from backend.judges.criteria import PrincipleJudge, RubricJudge, numbered_rules, starting_principles
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PanelJudge
-from backend.judges.principle import PrincipleJudge
-from backend.judges.principles import numbered_rules, starting_principles
-from backend.judges.rubric import RubricJudge
-from backend.llm.copied import repeats_question, without_format
+from backend.llm.ask import ParseFailure, parse_structured_reply, parse_verdict_reply
 from backend.llm.fields import (
     FieldKind,
     FieldSpec,
     choice_field,
     explanation_field,
+    field_meaning,
     integer_field,
     number_field,
+    reply_instruction,
+    reply_outline,
     text_field,
     text_list_field,
 )
 from backend.llm.messages import ChatMessage
-from backend.llm.parse import ParseFailure, parse_structured_reply, parse_verdict_reply
 from backend.llm.prompts import UntrustedText, compose_message
-from backend.llm.schema import field_meaning, reply_instruction, reply_outline
-from backend.principles.agents import CONFIRMER_FIELDS, OPTIMISER_FIELDS, REFLECTOR_FIELDS
-from backend.principles.planting import GENERATOR_FIELDS
-from backend.principles.prompts import prompt_file
-from backend.principles.vocabulary import FLAW_DESCRIPTIONS
+from backend.llm.quotations import repeats_question, without_format
+from backend.principles.algorithm.agents import CONFIRMER_FIELDS, OPTIMISER_FIELDS, REFLECTOR_FIELDS
+from backend.principles.algorithm.planting import GENERATOR_FIELDS
+from backend.principles.algorithm.rules import prompt_file
 
 MODEL = JudgeModel("http://127.0.0.1:9/v1", "m", key=b"k" * 32)
 SAMPLE = Sample("给奶奶的八十大寿祝福", "奶奶，愿您的笑声比院里的桂花还香。")
 FORMS: dict[str, tuple[FieldSpec, ...]] = {
-    "principle": principle.REPLY_FIELDS,
-    "rubric": rubric.REPLY_FIELDS,
+    "principle": criteria.PRINCIPLE_FIELDS,
+    "rubric": criteria.RUBRIC_FIELDS,
     "pairwise": pairwise.REPLY_FIELDS,
     "merits": panel.MERIT_FIELDS,
     "faults": panel.FAULT_FIELDS,
@@ -190,12 +190,12 @@ def test_a_hollow_explanation_spoils_the_verdict(hollow: str):
         told({"verdict": 0, "理由": hollow}),
         f"判定：1\n理由：{hollow}",
     ]
-    assert [refused(reply, principle.REPLY_FIELDS) for reply in replies[:2]] == ["copied", "copied"]
-    assert refused(replies[2], principle.REPLY_FIELDS) == "copied" or not parse_verdict_reply(replies[2]).get(
+    assert [refused(reply, criteria.PRINCIPLE_FIELDS) for reply in replies[:2]] == ["copied", "copied"]
+    assert refused(replies[2], criteria.PRINCIPLE_FIELDS) == "copied" or not parse_verdict_reply(replies[2]).get(
         "explanation"
     )
     scores = dict.fromkeys(("language", "creativity", "emotion", "culture", "richness"), 2)
-    assert refused(told({"explanation": hollow, **scores}), rubric.REPLY_FIELDS) == "copied"
+    assert refused(told({"explanation": hollow, **scores}), criteria.RUBRIC_FIELDS) == "copied"
     assert refused(told({"explanation": hollow, "better": "平"}), pairwise.REPLY_FIELDS) == "copied"
     assert refused(told({"advice": hollow}), REFLECTOR_FIELDS) == "copied"
     assert refused(told({"rules": [hollow, "看称呼是否得体。"], "evidence": ["1", "0"]}), OPTIMISER_FIELDS) == (
@@ -242,7 +242,7 @@ def test_a_value_that_stands_only_in_the_description_is_a_copy():
         f"verdict：{hint}\nexplanation：桂花一句很好",
         f"判定：{hint}",
     ):
-        assert refused(reply, principle.REPLY_FIELDS), reply
+        assert refused(reply, criteria.PRINCIPLE_FIELDS), reply
     assert parse_verdict_reply(f"判定：1（{hint}）") == {"verdict": 1}
     assert parse_verdict_reply(f"（{hint}）\n判定：0")["verdict"] == 0  # type: ignore[index]
     tone = choice_field("tone", {"庄重": "庄重", "轻松": "轻松"}, hint="庄重或轻松，二者取一")
@@ -251,9 +251,9 @@ def test_a_value_that_stands_only_in_the_description_is_a_copy():
 
 
 def test_what_is_taken_out_leaves_the_rest_as_it_was():
-    reply = f"“桂花”好！\n{reply_outline(principle.REPLY_FIELDS)} 完"
-    assert without_format(reply, principle.REPLY_FIELDS) == '“桂花”好！\n{"explanation":〈〉, "verdict":〈〉} 完'
-    assert without_format("桂花一句很好。", principle.REPLY_FIELDS) == "桂花一句很好。"
+    reply = f"“桂花”好！\n{reply_outline(criteria.PRINCIPLE_FIELDS)} 完"
+    assert without_format(reply, criteria.PRINCIPLE_FIELDS) == '“桂花”好！\n{"explanation":〈〉, "verdict":〈〉} 完'
+    assert without_format("桂花一句很好。", criteria.PRINCIPLE_FIELDS) == "桂花一句很好。"
 
 
 def game_prompts() -> Iterator[tuple[str, tuple[FieldSpec, ...]]]:
@@ -287,8 +287,8 @@ def own_prompts() -> list[tuple[str, tuple[FieldSpec, ...]]]:
     pair = PairSample(SAMPLE.prompt, SAMPLE.greeting, "奶奶，祝您万事如意。")
     roles = (panel.MERIT_FIELDS, panel.FAULT_FIELDS, panel.VERDICT_FIELDS, panel.FINAL_FIELDS)
     return [
-        (PrincipleJudge(MODEL, starting_principles()).preview(SAMPLE)[0], principle.REPLY_FIELDS),
-        (RubricJudge(MODEL).preview(SAMPLE)[0], rubric.REPLY_FIELDS),
+        (PrincipleJudge(MODEL, starting_principles()).preview(SAMPLE)[0], criteria.PRINCIPLE_FIELDS),
+        (RubricJudge(MODEL).preview(SAMPLE)[0], criteria.RUBRIC_FIELDS),
         *((asked, pairwise.REPLY_FIELDS) for asked in PairwiseJudge(MODEL).preview(pair)),
         *zip(PanelJudge(MODEL).preview(SAMPLE), roles, strict=True),
         *game_prompts(),

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from backend.core.enums import RunState as GameState
 from backend.db.llm_tables import LLMCall
-from backend.evolution.records import RunRequest
+from backend.judges.scoring.records import ScoringRunState
 from backend.llm.budget import Budget
 from backend.llm.client import OpenAIClient
 from backend.llm.embeddings import EmbeddingClient
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.ledger import MemoryLedger
+from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import ChatMessage, TokenUsage
-from backend.llm.retry import RetryPolicy
 from backend.llm.usage import (
     MOST_TOKENS,
     ReportedUsage,
@@ -25,9 +26,8 @@ from backend.llm.usage import (
     settled_usage,
     usage_in_document,
 )
-from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import RunState as GameState
-from backend.scoring.records import ScoringRunState
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.records import RunRequest
 from backend.services import Services
 from tests.hostile_server import answering, whole
 from tests.llm_fixtures import FAST, FakeLLM

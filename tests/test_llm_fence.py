@@ -9,11 +9,19 @@ import pytest
 
 from backend.llm.ask import ask_for_fields
 from backend.llm.client import OpenAIClient
-from backend.llm.endpoint import Endpoint
-from backend.llm.fence import derive_nonce, fence_text, neutralise_text
 from backend.llm.fields import explanation_field, verdict_field
 from backend.llm.ledger import MemoryLedger
-from backend.llm.prompts import PromptTemplate, UntrustedText, compose_message, load_template, render_template
+from backend.llm.messages import Endpoint
+from backend.llm.prompts import (
+    PromptTemplate,
+    UntrustedText,
+    compose_message,
+    derive_nonce,
+    fence_text,
+    load_template,
+    neutralise_text,
+    render_template,
+)
 from tests.llm_fixtures import FAST, FakeLLM
 
 HERE = Path(__file__).parent

@@ -16,12 +16,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from backend.core.settings import PROJECT_ROOT
 from backend.llm.client import OpenAIClient
-from backend.llm.endpoint import Endpoint
 from backend.llm.errors import LLMError, LLMErrorKind
-from backend.llm.messages import ChatMessage
-from backend.llm.retry import RetryPolicy
-from backend.settings import PROJECT_ROOT
+from backend.llm.limiter import RetryPolicy
+from backend.llm.messages import ChatMessage, Endpoint
 from tests.hostile_server import (
     EVENTS,
     Answer,

@@ -13,14 +13,14 @@ import pytest
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT
 from backend.db.engine import Database
 from backend.db.llm_tables import EndpointRow, LLMCall
-from backend.errors import UserError
 from backend.llm.client import OpenAIClient
 from backend.llm.database_ledger import BATCH_CALLS, DatabaseLedger
 from backend.llm.ledger import CallRecord
 from backend.llm.messages import ChatMessage, TokenUsage
-from backend.settings import PROJECT_ROOT
 from tests.llm_fixtures import FAST, FakeLLM
 
 CALL = CallRecord(

@@ -7,8 +7,7 @@ import time
 import pytest
 
 from backend.llm.errors import LLMError, LLMErrorKind
-from backend.llm.limiter import AdaptiveLimiter, AttemptOutcome
-from backend.llm.retry import RetryPolicy, parse_retry_after
+from backend.llm.limiter import AdaptiveLimiter, AttemptOutcome, RetryPolicy, parse_retry_after
 
 
 class Clock:

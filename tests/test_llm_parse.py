@@ -4,17 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.llm.ask import ParseFailure, parse_structured_reply, parse_verdict_reply
 from backend.llm.fields import (
     choice_field,
     explanation_field,
     integer_field,
+    json_schema,
     number_field,
+    reply_instruction,
     text_field,
     text_list_field,
 )
 from backend.llm.loose_json import objects
-from backend.llm.parse import ParseFailure, parse_structured_reply, parse_verdict_reply
-from backend.llm.schema import json_schema, reply_instruction
 
 GOOD = [
     '{"verdict": 1, "explanation": "真诚"}',

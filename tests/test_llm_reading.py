@@ -5,40 +5,47 @@ from typing import Any
 
 import pytest
 
-from backend.llm.comparisons import mentions_other_side, preferred_side
-from backend.llm.copied import copied_field, repeats_question, without_echo, without_format
-from backend.llm.endpoint import Endpoint
+from backend.llm.ask import MAX_REPLY_CHARACTERS, ParseFailure, parse_structured_reply, parse_verdict_reply
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.fields import (
     FieldKind,
     FieldSpec,
     choice_field,
     explanation_field,
+    field_meaning,
     integer_field,
     number_field,
+    reply_instruction,
+    reply_outline,
     text_field,
     text_list_field,
     verdict_field,
 )
 from backend.llm.loose_json import MAX_OBJECTS, MAX_STEPS, Found, Several, members, objects
 from backend.llm.member_values import coerce_value, has_member, member_value
-from backend.llm.parse import MAX_REPLY_CHARACTERS, ParseFailure, parse_structured_reply, parse_verdict_reply
+from backend.llm.messages import Endpoint
 from backend.llm.phrases import (
     LONGEST_CLAUSE,
     DeniedValue,
     InvalidValue,
     may_be_a_value,
+    mentions_other_side,
     parse_phrase,
+    preferred_side,
     value_on_scale,
 )
 from backend.llm.quotations import (
     blank_spans,
     code_block_spans,
     contains_span,
+    copied_field,
     quotation_spans,
+    repeats_question,
     strip_quotation,
     struck_out_spans,
     unwrap_quotation,
+    without_echo,
+    without_format,
     without_thoughts,
 )
 from backend.llm.remarks import (
@@ -57,7 +64,6 @@ from backend.llm.remarks import (
 )
 from backend.llm.reply import MAX_VALUES, ServerReply, StreamedReply, parse_document, parse_reply
 from backend.llm.reply_fields import MOST_LABELS
-from backend.llm.schema import field_meaning, reply_instruction, reply_outline
 from backend.llm.statements import (
     StatementSource,
     is_denied_in_reason,

@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 
-from backend.judges import pairwise, panel, principle, rubric
-from backend.llm.ask import ask_for_fields
+from backend.judges import criteria, pairwise, panel
+from backend.judges.scoring.run import run_blocking
+from backend.llm.ask import ParseFailure, ask_for_fields, parse_structured_reply
 from backend.llm.fields import FieldSpec
 from backend.llm.loose_json import objects
 from backend.llm.messages import ChatMessage, Completion
-from backend.llm.parse import ParseFailure, parse_structured_reply
-from backend.principles.agents import CONFIRMER_FIELDS
-from backend.scoring.blocking import run_blocking
+from backend.principles.algorithm.agents import CONFIRMER_FIELDS
 from tests import fake_llm as dialects
 from tests import judge_replies, pair_replies
 from tests.judging import score
@@ -29,9 +28,9 @@ from tests.llm_fixtures import FakeLLM
 from tests.reply_grammar import BAD, GOOD, Form, by_kind, forms
 
 FIELDS: dict[str, Sequence[FieldSpec]] = {
-    "verdict": principle.REPLY_FIELDS,
+    "verdict": criteria.PRINCIPLE_FIELDS,
     "better": pairwise.REPLY_FIELDS,
-    "language": rubric.REPLY_FIELDS,
+    "language": criteria.RUBRIC_FIELDS,
 }
 TABLE = [
     json.loads(line) for line in (Path(__file__).parent / "reply_forms.jsonl").read_text(encoding="utf-8").splitlines()
@@ -90,7 +89,9 @@ def test_no_reply_of_the_grammar_is_read_as_another_value(kind: str, made: list[
     assert [form.reply for form, value in values if form.clear and value is None] == []
 
 
-@pytest.mark.parametrize("fields", [principle.REPLY_FIELDS, panel.VERDICT_FIELDS, panel.FINAL_FIELDS, CONFIRMER_FIELDS])
+@pytest.mark.parametrize(
+    "fields", [criteria.PRINCIPLE_FIELDS, panel.VERDICT_FIELDS, panel.FINAL_FIELDS, CONFIRMER_FIELDS]
+)
 def test_every_agent_that_gives_a_verdict_is_read_alike(fields: Sequence[FieldSpec]):
     for form in (one for one in MADE if one.asks == "verdict" and one.kind in ("json", "ordered", "quoting")):
         value = read(form.reply, fields, "verdict")
@@ -105,7 +106,7 @@ def test_every_agent_that_gives_a_verdict_is_read_alike(fields: Sequence[FieldSp
 @pytest.mark.parametrize("word", ["优秀", "合格", "好", "excellent", "good"])
 def test_a_negated_good_word_is_never_good(negation: str, word: str):
     for shape in ("{}", "判定：{}", "{}。", "这条祝福语{}", "Verdict: {}.", '{{"verdict": "{}"}}'):
-        assert read(shape.format(negation + word), principle.REPLY_FIELDS, "verdict") in (0, None)
+        assert read(shape.format(negation + word), criteria.PRINCIPLE_FIELDS, "verdict") in (0, None)
 
 
 def _bodies(number: int) -> list[dict[str, Any]]:
@@ -122,11 +123,11 @@ def test_the_dialects_of_the_fake_servers_are_read_without_exception():
         one, two = _bodies(number)
         for made, fields, name in (
             *(
-                (make(one), principle.REPLY_FIELDS, "verdict")
+                (make(one), criteria.PRINCIPLE_FIELDS, "verdict")
                 for make in (dialects.verdict, dialects.words, dialects.obey)
             ),
             *((make(one), panel.VERDICT_FIELDS, "verdict") for make in (judge_replies.panel, pair_replies.panel)),
-            *((make(one), rubric.REPLY_FIELDS, "language") for make in (judge_replies.rubric, judge_replies.uneven)),
+            *((make(one), criteria.RUBRIC_FIELDS, "language") for make in (judge_replies.rubric, judge_replies.uneven)),
             (judge_replies.better(two), pairwise.REPLY_FIELDS, "better"),
         ):
             counts[read(made, fields, name) is not None] += 1
@@ -184,7 +185,7 @@ def test_noise_of_forty_thousand_characters_is_read_in_time():
     ):
         reply = "".join(chance.choice(marks) for _ in range(40_000))
         begin = time.process_time()
-        parse_structured_reply(reply, principle.REPLY_FIELDS)
+        parse_structured_reply(reply, criteria.PRINCIPLE_FIELDS)
         parse_structured_reply(reply, pairwise.REPLY_FIELDS, is_truncated=True)
         objects(reply)
         assert time.process_time() - begin < 2.0
@@ -204,7 +205,7 @@ def test_noise_of_forty_thousand_characters_is_read_in_time():
     ],
 )
 def test_an_unscored_reply_says_what_was_wrong(reply: str, reason: str):
-    found = parse_structured_reply(reply, principle.REPLY_FIELDS)
+    found = parse_structured_reply(reply, criteria.PRINCIPLE_FIELDS)
     assert isinstance(found, ParseFailure) and found.reason == reason
     assert found.message.zh.endswith("。") and found.message.en.endswith(".")
 
@@ -237,7 +238,7 @@ def test_a_second_reply_is_judged_by_itself_after_the_reason_was_told(
     first: str, second: str, value: int | None, kind: str, told: str
 ):
     client = Replies(first, second)
-    answer = run_blocking(ask_for_fields(client, [ChatMessage("user", "评一评")], principle.REPLY_FIELDS))  # type: ignore[arg-type]
+    answer = run_blocking(ask_for_fields(client, [ChatMessage("user", "评一评")], criteria.PRINCIPLE_FIELDS))  # type: ignore[arg-type]
     assert (answer.field_values["verdict"] if answer.field_values else None) == value
     assert answer.failure_kind == kind and len(answer.completions) == 2
     again = client.asked[1]
@@ -264,5 +265,5 @@ def test_a_judge_stores_no_guess(fake_llm: FakeLLM, reply: str, value: float | N
 
 
 def test_the_words_of_the_grammar_are_read_alone():
-    assert {read(word, principle.REPLY_FIELDS, "verdict") for word in GOOD} == {1}
-    assert {read(word, principle.REPLY_FIELDS, "verdict") for word in BAD} == {0}
+    assert {read(word, criteria.PRINCIPLE_FIELDS, "verdict") for word in GOOD} == {1}
+    assert {read(word, criteria.PRINCIPLE_FIELDS, "verdict") for word in BAD} == {0}

@@ -12,16 +12,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from backend.core.errors import NotFound, UserError
+from backend.core.settings import Settings
 from backend.db.engine import Database
-from backend.errors import NotFound, UserError
-from backend.llm import probe
-from backend.llm.checks import EndpointInput
-from backend.llm.endpoint import Endpoint, SchemaMode
+from backend.llm import endpoints
+from backend.llm.endpoints import EndpointInput, EndpointService
 from backend.llm.errors import FATAL_KINDS, RETRYABLE_KINDS, LLMError, LLMErrorKind
 from backend.llm.keys import KeyStore, load_or_create_fence_key
-from backend.llm.messages import ChatMessage
-from backend.llm.service import EndpointService
-from backend.settings import Settings
+from backend.llm.messages import ChatMessage, Endpoint, SchemaMode
 from tests.llm_fixtures import FAST, FakeLLM
 
 SECRET = "sk-very-secret-4711"
@@ -164,7 +162,7 @@ def test_the_key_shows_up_nowhere(service: EndpointService, database: Database, 
                 await client.complete([ChatMessage("user", "你好")], {"type": "object"})
             except LLMError as error:
                 shown.append("".join(traceback.format_exception(error)) + repr(error) + repr(vars(error)))
-        shown.append(str(await probe.test_connection(service.get("fake"))))
+        shown.append(str(await endpoints.test_connection(service.get("fake"))))
 
     faults = ["server_error", "rate_limit", "drop", "hang", "html", "bad_request"]
     for script in (
@@ -187,7 +185,7 @@ class TestProbe:
     """The connection test says in one sentence what is wrong."""
 
     def said(self, endpoint: Endpoint) -> tuple[bool, str]:
-        result = asyncio.run(probe.probe_endpoint(endpoint, timeout_s=0.5))
+        result = asyncio.run(endpoints.probe_endpoint(endpoint, timeout_s=0.5))
         assert result.message.zh
         return result.ok, result.message.en
 

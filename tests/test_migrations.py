@@ -9,13 +9,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from backend.db import import_tables, job_tables, llm_tables, pair_tables, play_tables, principle_tables  # noqa: F401
+from backend.core.enums import CampaignKind, Outcome, RaterKind, Scale, Source, Split
+from backend.core.errors import UserError
+from backend.db import job_tables, llm_tables, pair_tables, play_tables, principle_tables, tables  # noqa: F401
 from backend.db.base import Base
 from backend.db.engine import Database
 from backend.db.migrate import alembic_config, list_revisions, migrate, run_migrations, stored_revision
 from backend.db.tables import Campaign, Comparison, Greeting, Item, Prompt, Rater, Verdict
-from backend.errors import UserError
-from backend.vocabulary import CampaignKind, Outcome, RaterKind, Scale, Source, Split
 from tests.postgres import EITHER
 
 pytestmark = pytest.mark.database

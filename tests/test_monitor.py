@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from backend.diversity import NAN, DiversityProfile, build_profile, distinct_n, first_characters
-from backend.settings import PROJECT_ROOT
-from backend.text import count_characters
-from backend.training.collapse import CollapseAssessment, CollapseMonitor, PolicyReading
-from backend.training_runs.config_grpo import CollapseRules
+from backend.core.settings import PROJECT_ROOT
+from backend.core.text import count_characters
+from backend.generation.diversity import NAN, DiversityProfile, build_profile, distinct_n, first_characters
+from backend.training.grpo_settings import CollapseRules
+from backend.training.programs.collapse import CollapseAssessment, CollapseMonitor, PolicyReading
 
 # gold, characters, distinct-2, self-BLEU-4, fit, as measured on the research data (256 held-out requests)
 BEFORE = (0.23, 33.0, 0.338, 0.587, 0.607)

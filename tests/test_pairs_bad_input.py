@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.pairs.records import PairFilter
+from backend.preferences.records import PairFilter
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, candidates, house, prompts, prompts_file, request
 

@@ -8,10 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli import app
-from backend.errors import UserError
-from backend.jobs.vocabulary import JobStatus
-from backend.pairs.second import SECOND_JUDGED_SHARE
-from backend.pairs.vocabulary import PairStage
+from backend.core.enums import JobStatus, PairStage
+from backend.core.errors import UserError
+from backend.preferences.emit import SECOND_JUDGED_SHARE
 from tests.fake_llm import quality
 from tests.job_helpers import sweep, until, worker
 from tests.llm_fixtures import FakeLLM

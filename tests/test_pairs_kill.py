@@ -15,16 +15,16 @@ from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from backend.cli import app
+from backend.core.enums import PairStage
+from backend.core.errors import Conflict
+from backend.core.settings import PROJECT_ROOT
 from backend.db.job_tables import Job
 from backend.db.pair_tables import PairRun, RunPair
 from backend.db.tables import Campaign
-from backend.errors import Conflict
-from backend.jobs.seat import HeldElsewhere
 from backend.llm.database_ledger import BATCH_CALLS
-from backend.pairs.records import HumanChecking, PairProgress, PairRequest, ScoringRunState
-from backend.pairs.vocabulary import PairStage
+from backend.preferences.records import HumanChecking, PairProgress, PairRequest, ScoringRunState
+from backend.runs.lock import HeldElsewhere
 from backend.services import Services
-from backend.settings import PROJECT_ROOT
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, candidates, house, prompts, prompts_file, request, stored
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from backend.settings import PROJECT_ROOT
+from backend.core.settings import PROJECT_ROOT
 from tests.job_helpers import until
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, house, prompts, prompts_file

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from backend.annotation.records import ReviewInput, VerdictInput
+from backend.core.enums import CampaignKind, Decider, PairState, Split
+from backend.core.errors import Conflict, NotFound, UserError
 from backend.db.tables import Campaign
-from backend.errors import Conflict, NotFound, UserError
-from backend.pairs.records import HumanChecking, PairDetail, PairFilter
-from backend.pairs.vocabulary import Decider, PairState
-from backend.records import ReviewInput, VerdictInput
+from backend.preferences.records import HumanChecking, PairDetail, PairFilter
 from backend.services import Services
-from backend.training_runs.data import SnapshotOptions, export_snapshot
-from backend.vocabulary import CampaignKind, Split
+from backend.training.snapshot import SnapshotOptions, export_snapshot
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, house, prompts, prompts_file, request, stored
 

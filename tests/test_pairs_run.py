@@ -9,21 +9,20 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
-from backend.agents.pairing import PairingMode
+from backend.core.enums import PairStage
+from backend.core.errors import Conflict, NotFound, UserError
+from backend.core.settings import PROJECT_ROOT
 from backend.db.llm_tables import LLMCall
 from backend.db.pair_tables import PairRun
 from backend.db.tables import Greeting, Rater, Verdict
-from backend.errors import Conflict, NotFound, UserError
-from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.judges.base import JudgeKind, JudgeSpec
 from backend.llm.embeddings import BATCH_TEXTS
-from backend.llm.retry import RetryPolicy
-from backend.pairs.emit import emit_pairs
-from backend.pairs.records import PairFilter, PairRequest, ScoringRunState
-from backend.pairs.second import SECOND_JUDGED_SHARE, redrawn_judge
-from backend.pairs.service import PairService
-from backend.pairs.vocabulary import PairStage
+from backend.llm.limiter import RetryPolicy
+from backend.preferences.emit import SECOND_JUDGED_SHARE, emit_pairs, redrawn_judge
+from backend.preferences.pairing import PairingMode
+from backend.preferences.records import PairFilter, PairRequest, ScoringRunState
+from backend.preferences.service import PairService
 from backend.services import Services
-from backend.settings import PROJECT_ROOT
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM
 from tests.pair_helpers import SCRIPT, candidates, house, judged_run, prompts, prompts_file, request, stored
@@ -156,7 +155,7 @@ def test_no_loss_and_no_duplicate_when_a_third_of_the_calls_fail(home, fake_llm:
 def faulty(services: Services) -> PairService:
     """The service with short pauses between attempts."""
     policy = RetryPolicy(attempts=5, base_pause_s=0.01, max_pause_s=0.05)
-    from backend.scoring.service import ScoringService
+    from backend.judges.scoring.service import ScoringService
 
     scoring = ScoringService(services.database, services.endpoints, retry_policy=policy)
     rest = (services.endpoints, services.generators, scoring, services.corpus, services.jobs)

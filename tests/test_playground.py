@@ -5,20 +5,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from backend.core.enums import CardChange, CardState
+from backend.core.errors import Conflict, NotFound, UserError
+from backend.core.text import count_characters
 from backend.db.llm_tables import LLMCall
 from backend.db.play_tables import PlayCard, PlaySignal
 from backend.db.tables import Comparison, Verdict
-from backend.errors import Conflict, NotFound, UserError
-from backend.playground.author import NEAR_DUPLICATE, leaks_instructions
-from backend.playground.queue import FairQueue
-from backend.playground.records import RequestFields
-from backend.playground.request import MAX_GREETINGS, request_sentence
+from backend.generation.checks import Fault
+from backend.generation.writer import GREETING_TEMPLATE as TEMPLATE
+from backend.playground.cards import NEAR_DUPLICATE, leaks_instructions
+from backend.playground.records import MAX_GREETINGS, RequestFields, request_sentence
+from backend.playground.rounds import FairQueue
 from backend.playground.service import MAX_VISITOR_ROUNDS, PlayService
-from backend.playground.vocabulary import CardChange, CardState
 from backend.services import Services
-from backend.text import count_characters
-from backend.writing.checks import Fault
-from backend.writing.writer import GREETING_TEMPLATE as TEMPLATE
 from tests.llm_fixtures import FakeLLM
 from tests.playing import ANN, BEN, GREETING, WISH, ask, endpoint, only, played, texts, until, written
 

@@ -10,13 +10,13 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from backend.core.enums import Source
 from backend.db.play_tables import GreetingOrigin
 from backend.db.tables import Greeting
 from backend.services import Services
-from backend.vocabulary import Source
 from tests.llm_fixtures import FakeLLM
 from tests.playing import GREETING, WISH, endpoint
-from ui.playground_api import VISITOR_COOKIE, build_router
+from ui.playground.routes import VISITOR_COOKIE, build_router
 
 pytestmark = pytest.mark.database
 API = "/api/play"

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from backend.errors import UserError
+from backend.core.enums import DecisionReason, GamePhase, Proposer, Role
+from backend.core.errors import UserError
 from backend.judges.base import Sample
-from backend.principles import draws
-from backend.principles.adversary import AwaitingConfirmation
-from backend.principles.labels import GameLabel
-from backend.principles.rules import RuleSet, rules_from_texts
-from backend.principles.vocabulary import DecisionReason, GamePhase, Proposer, Role
-from backend.scoring.blocking import run_blocking
+from backend.judges.scoring.run import run_blocking
+from backend.principles.algorithm import draws
+from backend.principles.algorithm.adversary import AwaitingConfirmation
+from backend.principles.algorithm.labels import GameLabel
+from backend.principles.algorithm.rules import RuleSet, rules_from_texts
 from tests.principles_world import (
     HARSH,
     LENIENT,

@@ -7,28 +7,25 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from backend.agreement.paired import compare_paired, sign_flip_test
-from backend.corpus import assign_split
-from backend.errors import UserError
-from backend.evolution.told import explain_decision
-from backend.judges.principles import MAX_RULES, parse_principles
-from backend.principles import safety
-from backend.principles.faults import unjudgeable_fault
-from backend.principles.gate import passes_gate, passes_safety
-from backend.principles.labels import (
+from backend.agreement.statistics.paired import compare_paired, sign_flip_test
+from backend.core.enums import DecisionReason, Role, Split
+from backend.core.errors import UserError
+from backend.core.text import assign_split, strip_white_space
+from backend.generation.checks import Fault
+from backend.judges.criteria import MAX_RULES, parse_principles
+from backend.principles.algorithm import gate
+from backend.principles.algorithm.draws import unjudgeable_fault
+from backend.principles.algorithm.gate import passes_gate, passes_safety, safety_attacks
+from backend.principles.algorithm.labels import (
     MIN_LABELS_PER_KIND,
     GameLabel,
     GamePartition,
     partition_labels,
     partition_of,
 )
-from backend.principles.lost import EndpointUnavailable, refuse_unavailable
-from backend.principles.rules import draft_rules, list_rule_changes, rules_from_texts, starting_rules
-from backend.principles.safety import safety_attacks
-from backend.principles.vocabulary import DecisionReason, Role
-from backend.text import strip_white_space
-from backend.vocabulary import Split
-from backend.writing.faults import Fault
+from backend.principles.algorithm.rules import draft_rules, list_rule_changes, rules_from_texts, starting_rules
+from backend.principles.algorithm.state import EndpointUnavailable, refuse_unavailable
+from backend.principles.rulings import explain_decision
 
 
 @pytest.mark.parametrize(("up", "down"), [(8, 0), (9, 2), (5, 5), (0, 4), (30, 11)])
@@ -191,17 +188,17 @@ def test_the_safety_set_and_its_comparison() -> None:
     right = [float(one.good) for one in safety_attacks()]
     worse = list(right)
     worse[kinds.index("injection")] = 1.0
-    assert passes_safety(safety.compare_safety(right, right), 0).accepted
-    ruling = passes_safety(safety.compare_safety(right, worse), 0)
+    assert passes_safety(gate.compare_safety(right, right), 0).accepted
+    ruling = passes_safety(gate.compare_safety(right, worse), 0)
     assert ruling.why is DecisionReason.SAFETY and ruling.facts["lost"] == {
         "taboo": 0,
         "injection": 1,
         "padding": 0,
     }
     silent = [None if one.kind == "taboo" else value for one, value in zip(safety_attacks(), right, strict=True)]
-    assert safety.compare_safety(right, silent).unscored == 10
-    assert passes_safety(safety.compare_safety(right, silent), 0).why is DecisionReason.UNSCORED
-    assert passes_safety(safety.compare_safety(right, silent), 10).accepted, "its parent was as silent"
+    assert gate.compare_safety(right, silent).unscored == 10
+    assert passes_safety(gate.compare_safety(right, silent), 0).why is DecisionReason.UNSCORED
+    assert passes_safety(gate.compare_safety(right, silent), 10).accepted, "its parent was as silent"
 
 
 def test_an_endpoint_that_is_gone_is_told_from_a_model_that_babbles() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ui.principles_log import _trimmed_html
-from ui.say import Translator
+from ui.components.language import Translator
+from ui.principles.log import _trimmed_html
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from backend.core.enums import FLAW_DESCRIPTIONS, Agent, ArtifactKind, EventKind, GamePhase, RunState
+from backend.core.errors import UserError
 from backend.db.base import utc_now
 from backend.db.job_tables import Job, JobEvent
-from backend.errors import UserError
-from backend.evolution.records import RunRequest
-from backend.jobs.vocabulary import ArtifactKind, EventKind
-from backend.principles.vocabulary import FLAW_DESCRIPTIONS, Agent, GamePhase, RunState
+from backend.generation import generators
+from backend.principles.records import RunRequest
 from backend.services import Services
-from backend.writing import generators
 from tests.job_helpers import until
 from tests.llm_fixtures import FakeLLM
 from tests.principles_helpers import request, world_house

@@ -5,14 +5,23 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from backend.agreement.categorical import wilson_interval
-from backend.agreement.paired import PairedTest
-from backend.errors import UserError
-from backend.judges.principles import MAX_RULE_CHARACTERS, MAX_RULES
-from backend.principles import gate, safety
-from backend.principles.draws import draw_labels, draw_other_labels, draw_tasks
-from backend.principles.gate import Ruling, passes_gate, passes_minibatch, passes_safety
-from backend.principles.labels import (
+from backend.agreement.statistics.categorical import wilson_interval
+from backend.agreement.statistics.paired import PairedTest
+from backend.core.enums import DecisionReason, Flaw, Role
+from backend.core.errors import UserError
+from backend.core.text import strip_white_space
+from backend.judges.criteria import MAX_RULE_CHARACTERS, MAX_RULES
+from backend.principles.algorithm import gate
+from backend.principles.algorithm.draws import draw_labels, draw_other_labels, draw_tasks
+from backend.principles.algorithm.gate import (
+    Ruling,
+    SafetyComparison,
+    passes_gate,
+    passes_minibatch,
+    passes_safety,
+    safety_attacks,
+)
+from backend.principles.algorithm.labels import (
     MAX_PLAYED_LABELS,
     MIN_LABELS_PER_KIND,
     GameLabel,
@@ -21,8 +30,7 @@ from backend.principles.labels import (
     partition_labels,
     partition_of,
 )
-from backend.principles.lost import EndpointUnavailable, refuse_unavailable
-from backend.principles.rules import (
+from backend.principles.algorithm.rules import (
     MAX_TOTAL_LENGTH,
     RuleSet,
     build_rule,
@@ -32,10 +40,7 @@ from backend.principles.rules import (
     starting_rules,
     tidy_rules,
 )
-from backend.principles.safety import SafetyComparison, safety_attacks
-from backend.principles.vocabulary import DecisionReason, Role
-from backend.text import strip_white_space
-from backend.vocabulary import Flaw
+from backend.principles.algorithm.state import EndpointUnavailable, refuse_unavailable
 
 KINDS = [one.kind for one in safety_attacks()]
 RIGHT: list[float | None] = [float(one.good) for one in safety_attacks()]
@@ -59,42 +64,42 @@ def silent(count: int) -> list[float | None]:
 
 def test_a_proposal_that_withstands_one_attack_less_is_kept_out() -> None:
     for kind in EACH:
-        compared = safety.compare_safety(RIGHT, turned(kind, 1))
+        compared = gate.compare_safety(RIGHT, turned(kind, 1))
         assert compared.worse and compared.lost == {**NONE_LOST, kind: 1}
         assert compared.held == {**EACH, kind: 9} and compared.of == EACH and compared.unscored == 0
         assert passes_safety(compared, 0) == Ruling(False, DecisionReason.SAFETY, asdict(compared))
 
 
 def test_a_proposal_that_withstands_as_much_or_more_is_let_in() -> None:
-    same = safety.compare_safety(RIGHT, RIGHT)
+    same = gate.compare_safety(RIGHT, RIGHT)
     assert not same.worse and same == SafetyComparison(EACH, EACH, NONE_LOST, 0)
     assert passes_safety(same, 0) == Ruling(True, DecisionReason.BETTER, asdict(same))
-    better = safety.compare_safety(turned("taboo", 3), RIGHT)
+    better = gate.compare_safety(turned("taboo", 3), RIGHT)
     assert better.lost == NONE_LOST and passes_safety(better, 0).accepted
-    swapped = safety.compare_safety(turned("padding", 1), turned("padding", 1, start=1))
+    swapped = gate.compare_safety(turned("padding", 1), turned("padding", 1, start=1))
     assert swapped.lost == NONE_LOST and swapped.held["padding"] == 9
     assert passes_safety(swapped, 0).accepted, "one lost and one won of a kind are even"
 
 
 def test_what_is_won_in_one_kind_makes_up_for_nothing_in_another() -> None:
-    compared = safety.compare_safety(turned("taboo", 5), turned("injection", 1))
+    compared = gate.compare_safety(turned("taboo", 5), turned("injection", 1))
     assert compared.lost == {**NONE_LOST, "injection": 1}
     assert not passes_safety(compared, 0).accepted
-    assert safety.compare_safety(RIGHT, turned("padding", 2)).lost == {**NONE_LOST, "padding": 2}
+    assert gate.compare_safety(RIGHT, turned("padding", 2)).lost == {**NONE_LOST, "padding": 2}
 
 
 def test_an_attack_left_open_by_either_judge_is_neither_lost_nor_won() -> None:
     for before, after in ((silent(1), RIGHT), (RIGHT, silent(1))):
-        assert safety.compare_safety(before, after).lost == NONE_LOST
-    assert safety.compare_safety(RIGHT, silent(1)).held[KINDS[0]] == 9
+        assert gate.compare_safety(before, after).lost == NONE_LOST
+    assert gate.compare_safety(RIGHT, silent(1)).held[KINDS[0]] == 9
     # What the one leaves open does not hide what the other loses.
     worse = turned("padding", 1)
-    assert safety.compare_safety(silent(1), worse).lost == {**NONE_LOST, "padding": 1}
+    assert gate.compare_safety(silent(1), worse).lost == {**NONE_LOST, "padding": 1}
 
 
 def test_a_tenth_of_the_attacks_may_stay_open_or_as_many_as_before() -> None:
     for open_now, open_before, let_in in ((3, 0, True), (4, 0, False), (4, 3, False), (4, 4, True)):
-        ruling = passes_safety(safety.compare_safety(RIGHT, silent(open_now)), open_before)
+        ruling = passes_safety(gate.compare_safety(RIGHT, silent(open_now)), open_before)
         assert ruling.accepted is let_in
         if not let_in:
             assert ruling == Ruling(False, DecisionReason.UNSCORED, {"missing": open_now, "of": 30})

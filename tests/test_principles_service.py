@@ -10,21 +10,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from backend.core.enums import Agent, DecisionReason, GamePhase, JobStatus, Proposer, Role, RunState
+from backend.core.errors import Conflict, NotFound, UserError
 from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
-from backend.errors import Conflict, NotFound, UserError
-from backend.evolution import runs
-from backend.evolution.archive import EarlierVersion
-from backend.evolution.book import DatabaseGameRecord
-from backend.evolution.records import RunInfo
-from backend.jobs.seat import STALE_AFTER_S, HeldElsewhere, RunLock
-from backend.jobs.vocabulary import JobStatus
-from backend.judges.base import Judgment, Sample
-from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.llm.checks import EndpointInput
-from backend.llm.retry import RetryPolicy
-from backend.principles.vocabulary import Agent, DecisionReason, GamePhase, Proposer, Role, RunState
+from backend.judges.base import JudgeKind, JudgeSpec, Judgment, Sample
+from backend.llm.endpoints import EndpointInput
+from backend.llm.limiter import RetryPolicy
+from backend.principles import store
+from backend.principles.archive import EarlierVersion
+from backend.principles.records import RunInfo
+from backend.principles.store import DatabaseGameRecord
+from backend.runs.lock import STALE_AFTER_S, HeldElsewhere, RunLock
 from backend.services import Services
 from tests.job_helpers import ended, members, sweep, until, worker
 from tests.llm_fixtures import FakeLLM
@@ -72,8 +70,8 @@ def test_a_run_is_stored_replayed_published_and_scores_identically(home: Path, f
         gate = next(step.data for step in evolution.steps(info.id) if step.phase == GamePhase.GATE_D)
         assert judge.kind is JudgeKind.PRINCIPLE and judge.spec is not None
         with services.database.read() as session:
-            from backend.evolution.labels import read_partitions
-            from backend.evolution.runs import require_run
+            from backend.principles.dealing import read_partitions
+            from backend.principles.store import require_run
 
             deal = read_partitions(session, require_run(session, info.id).labels)
         drafts = [services.scoring.judge_sample(judge.spec, Sample(one.prompt, one.greeting)) for one in deal.gate[:12]]
@@ -172,7 +170,7 @@ def stored(url: str, run: int) -> tuple[list[str], list[int]]:
     """Phases and versions kept of a run, read by a connection that no other process shares."""
     database = Database(url)
     with database.read() as session:
-        found = list(runs.load_steps(session, run)), runs.proposed_version_ids(session, run)
+        found = list(store.load_steps(session, run)), store.proposed_version_ids(session, run)
     database.close()
     return found
 
@@ -270,13 +268,13 @@ def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM) -> N
 def test_a_seat_of_another_machine_is_free_when_it_was_not_heard_of(home: Path, fake_llm: FakeLLM) -> None:
     with world_house(fake_llm) as services:
         run = services.evolution.create(request(**TINY)).id
-        seat, other = (RunLock(services.database, runs.GAME_TABLE, run) for _ in range(2))
+        seat, other = (RunLock(services.database, store.GAME_TABLE, run) for _ in range(2))
         seat._holder_columns["player_host"] = "elsewhere"
         seat.acquire()
         with pytest.raises(HeldElsewhere, match="on elsewhere"):
             other.acquire()
         with services.database.write() as session:
-            runs.require_run(session, run).beat_at = utc_now() - timedelta(seconds=STALE_AFTER_S + 1)
+            store.require_run(session, run).beat_at = utc_now() - timedelta(seconds=STALE_AFTER_S + 1)
         other.acquire()
         with pytest.raises(HeldElsewhere, match="taken over"):
             seat.heartbeat()

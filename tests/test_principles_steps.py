@@ -7,30 +7,37 @@ from typing import Any
 
 import pytest
 
-from backend.agreement.paired import PairedTest
+from backend.agreement.statistics.paired import PairedTest
+from backend.core.enums import DecisionReason, Flaw, FlawConfirmer, GamePhase, Proposer, Role, SearchMethod
 from backend.judges.base import Judgment, Sample
-from backend.principles import deciding, duel, game, gate, locked, proposals, safety, trimming
-from backend.principles.adversary import AwaitingConfirmation, Minibatch
-from backend.principles.agents import ProposedRules
-from backend.principles.book import InMemoryGameRecord, NewVersion, RulesVersion, VersionOutcome
-from backend.principles.cases import Advice, FlawConfirmation, PlantedFlaw
-from backend.principles.draws import FlawTask, draw_other_labels, draw_tasks
-from backend.principles.labels import GameLabel, PartitionedLabels
-from backend.principles.proposals import Proposal, proposal_step, read_proposal
-from backend.principles.rules import MAX_TOTAL_LENGTH, PrincipleRule, RuleSet, rules_from_texts
-from backend.principles.safety import safety_attacks
-from backend.principles.settings import GameSettings
-from backend.principles.table import GameRun, SearchState
-from backend.principles.trimming import MAX_CHANGES, RuleChange, proposal_changes, trim_proposal
-from backend.principles.vocabulary import (
-    DecisionReason,
-    FlawConfirmer,
-    GamePhase,
-    Proposer,
-    Role,
-    SearchMethod,
+from backend.principles.algorithm import decisions as proposals
+from backend.principles.algorithm import duel, game, gate, locked
+from backend.principles.algorithm.adversary import AwaitingConfirmation, Minibatch
+from backend.principles.algorithm.agents import ProposedRules
+from backend.principles.algorithm.decisions import (
+    MAX_CHANGES,
+    Proposal,
+    RuleChange,
+    proposal_changes,
+    proposal_step,
+    read_proposal,
+    trim_proposal,
 )
-from backend.vocabulary import Flaw
+from backend.principles.algorithm.draws import FlawTask, draw_other_labels, draw_tasks
+from backend.principles.algorithm.game_run import GameRun, SearchState
+from backend.principles.algorithm.gate import safety_attacks
+from backend.principles.algorithm.labels import GameLabel, PartitionedLabels
+from backend.principles.algorithm.rules import MAX_TOTAL_LENGTH, PrincipleRule, RuleSet, rules_from_texts
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.algorithm.state import (
+    Advice,
+    FlawConfirmation,
+    InMemoryGameRecord,
+    NewVersion,
+    PlantedFlaw,
+    RulesVersion,
+    VersionOutcome,
+)
 
 Value = float | None
 Says = Callable[[RuleSet, Sample], Value]
@@ -130,10 +137,10 @@ def batch(of: GameRun, size: int = 8) -> Minibatch:
 
 def test_a_better_proposal_is_in_with_all_its_figures() -> None:
     at = table()
-    assert asyncio.run(deciding.decide_proposal(at, 1, proposal(), batch(at)))
+    assert asyncio.run(game.decide_proposal(at, 1, proposal(), batch(at)))
     found = gate.compare_values(at.partitions.gate, [1.0] * 40, [float(one.good) for one in at.partitions.gate])
     assert found == PairedTest(40, 0, 20, 0, pytest.approx(2.0**-20))
-    same = asdict(safety.compare_safety(at.search_state.safety, at.search_state.safety))
+    same = asdict(gate.compare_safety(at.search_state.safety, at.search_state.safety))
     facts = {**asdict(found), "level": at.settings.alpha_per_round, "missing": 0, "of": 40, "safety": same}
     kept = book(at).steps[1, GamePhase.GATE_D]
     assert kept == {
@@ -162,7 +169,7 @@ def test_a_better_proposal_is_in_with_all_its_figures() -> None:
 
 def test_a_proposal_that_helps_nobody_falls_at_the_minibatch() -> None:
     at = table(lambda _rules, _sample: 1.0)
-    assert not asyncio.run(deciding.decide_proposal(at, 1, proposal(), batch(at)))
+    assert not asyncio.run(game.decide_proposal(at, 1, proposal(), batch(at)))
     assert set(book(at).steps) == {(1, GamePhase.TRY_D)} and at.search_state.tried_hashes == set()
     (outcome,) = book(at).outcomes
     assert (outcome.version, outcome.accepted, outcome.why, outcome.score) == (
@@ -177,7 +184,7 @@ def test_a_proposal_that_helps_nobody_falls_at_the_minibatch() -> None:
 def test_a_refused_proposal_is_read_by_nobody() -> None:
     at = table()
     at.build_judge = lambda _rules: pytest.fail("nobody is asked")
-    assert not asyncio.run(deciding.decide_proposal(at, 1, proposal(refused=DecisionReason.SEEN), batch(at)))
+    assert not asyncio.run(game.decide_proposal(at, 1, proposal(refused=DecisionReason.SEEN), batch(at)))
     assert book(at).steps[1, GamePhase.TRY_D] == {"passed": False, "why": "seen", "facts": {}, "values": None}
     assert book(at).outcomes == [VersionOutcome(7, False, DecisionReason.SEEN, {})]
 
@@ -198,7 +205,7 @@ def unsafe(lost: int, silent: int = 0) -> Says:
 
 def test_what_is_better_and_less_safe_stays_out() -> None:
     at = table(unsafe(lost=1))
-    assert not asyncio.run(deciding.decide_proposal(at, 1, proposal(), batch(at)))
+    assert not asyncio.run(game.decide_proposal(at, 1, proposal(), batch(at)))
     kept = book(at).steps[1, GamePhase.GATE_D]
     assert (kept["accepted"], kept["why"], kept["score"]) == (False, "safety", 1.0)
     assert sum(kept["facts"]["safety"]["lost"].values()) == 1 and kept["facts"]["fixed"] == 20
@@ -210,14 +217,14 @@ def test_what_is_better_and_less_safe_stays_out() -> None:
 
 def test_what_leaves_the_safety_set_open_stays_out_and_says_of_how_many() -> None:
     at = table(unsafe(lost=0, silent=4))
-    assert not asyncio.run(deciding.decide_proposal(at, 1, proposal(), batch(at)))
+    assert not asyncio.run(game.decide_proposal(at, 1, proposal(), batch(at)))
     facts = book(at).steps[1, GamePhase.GATE_D]["facts"]
     assert book(at).steps[1, GamePhase.GATE_D]["why"] == "unscored"
     assert (facts["missing"], facts["of"], facts["fixed"]) == (4, 30, 20)
     assert facts["safety"] == {"missing": 4, "of": 30} and facts["level"] == at.settings.alpha_per_round
     at.search_state.safety[:4] = [None] * 4
     book(at).steps.clear()
-    assert asyncio.run(deciding.decide_proposal(at, 1, proposal(), batch(at))), "its parent left as many open"
+    assert asyncio.run(game.decide_proposal(at, 1, proposal(), batch(at))), "its parent left as many open"
 
 
 def test_what_is_no_better_never_sees_the_safety_set() -> None:
@@ -226,7 +233,7 @@ def test_what_is_no_better_never_sees_the_safety_set() -> None:
         return better(rules, sample) if sample.greeting in {one.greeting for one in labels(40)} else 1.0
 
     at = table(says)
-    assert not asyncio.run(deciding.decide_proposal(at, 1, proposal(), batch(at)))
+    assert not asyncio.run(game.decide_proposal(at, 1, proposal(), batch(at)))
     kept = book(at).steps[1, GamePhase.GATE_D]
     assert (kept["why"], kept["safety"], kept["score"]) == ("gate", None, 0.5)
 
@@ -410,10 +417,10 @@ def test_how_many_changes_are_tried_one_by_one(added: int, asked: bool) -> None:
 
 def test_no_more_rules_than_a_judge_takes() -> None:
     ten = rules_from_texts(Role.DETECTOR, [f"规则{n}。" for n in "甲乙丙丁戊己庚辛壬癸"])
-    assert trimming._is_allowed_size(ten) and not trimming._is_allowed_size(RuleSet(Role.DETECTOR, ()))
-    assert not trimming._is_allowed_size(RuleSet(Role.DETECTOR, (*ten.rules, PrincipleRule("x", "再一条"))))
-    assert trimming._is_allowed_size(RuleSet(Role.DETECTOR, (PrincipleRule("x", "长" * MAX_TOTAL_LENGTH),)))
-    assert not trimming._is_allowed_size(RuleSet(Role.DETECTOR, (PrincipleRule("x", "长" * (MAX_TOTAL_LENGTH + 1)),)))
+    assert proposals._is_allowed_size(ten) and not proposals._is_allowed_size(RuleSet(Role.DETECTOR, ()))
+    assert not proposals._is_allowed_size(RuleSet(Role.DETECTOR, (*ten.rules, PrincipleRule("x", "再一条"))))
+    assert proposals._is_allowed_size(RuleSet(Role.DETECTOR, (PrincipleRule("x", "长" * MAX_TOTAL_LENGTH),)))
+    assert not proposals._is_allowed_size(RuleSet(Role.DETECTOR, (PrincipleRule("x", "长" * (MAX_TOTAL_LENGTH + 1)),)))
 
 
 # Proposals ----------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.diversity import distinct_n
-from backend.training.rarity import PhraseRarity
+from backend.generation.diversity import distinct_n
+from backend.training.programs.reward_terms import PhraseRarity
 
 TEXTS = st.lists(st.text("甲乙丙", max_size=8), min_size=2, max_size=7)
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from backend.records import CampaignSpec, ComparisonInput
-from backend.reference import Reference, read_reference
+from backend.agreement.reference import Reference, read_reference
+from backend.annotation.records import CampaignSpec, ComparisonInput
+from backend.core.enums import CampaignKind
 from backend.services import Services
-from backend.vocabulary import CampaignKind
 
 pytestmark = pytest.mark.database
 

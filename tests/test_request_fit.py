@@ -6,12 +6,10 @@ import random
 
 import pytest
 
-from backend.corpus.seed import SEED_FOLDER
-from backend.corpus.seed_audit import load_seed_rows
-from backend.errors import UserError
-from backend.training.request_fit import RequestFit, _normalize_rows, learn_request_fit
-from backend.training.reward_terms import RequestFitReward
-from backend.training.rewards import mean_scored
+from backend.core.errors import UserError
+from backend.corpus.seed import SEED_FOLDER, load_seed_rows
+from backend.training.programs.reward_terms import RequestFit, RequestFitReward, _normalize_rows, learn_request_fit
+from backend.training.programs.rewards import mean_scored
 
 ROWS = [(row["prompt"], row["strong"]) for row in load_seed_rows(SEED_FOLDER)]
 random.Random(0).shuffle(ROWS)

@@ -10,13 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backend.agents.example_index import ExampleIndex, FloatArray, LikedGreeting, rank_largest, request_words
-from backend.agents.retrieval import HybridRetriever, choose_examples
+from backend.judges.retrieval import (
+    ExampleIndex,
+    FloatArray,
+    HybridRetriever,
+    LikedGreeting,
+    choose_examples,
+    rank_largest,
+    request_words,
+)
+from backend.judges.scoring.run import run_blocking
 from backend.llm.budget import Budget
 from backend.llm.embeddings import BATCH_TEXTS, EmbeddingClient
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.ledger import MemoryLedger
-from backend.scoring.blocking import run_blocking
 from tests.llm_fixtures import FAST, FakeLLM
 
 GREETINGS = {

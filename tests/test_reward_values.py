@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from backend.diversity import (
+from backend.core.errors import Message, UserError
+from backend.generation.diversity import (
     build_profile,
     distinct_n,
     first_characters,
@@ -15,18 +16,20 @@ from backend.diversity import (
     repetition_share,
     self_bleu,
 )
-from backend.errors import Message, UserError
-from backend.training.rarity import PhraseRarity
-from backend.training.request_fit import MIN_GREETINGS, RequestFit, TextSpace, learn_request_fit
-from backend.training.reward_terms import (
+from backend.training.programs.reward_terms import (
     ECHO_LENGTH,
+    MIN_GREETINGS,
     DiversityReward,
     FormatReward,
     LengthBandReward,
+    PhraseRarity,
     RepetitionReward,
+    RequestFit,
     RequestFitReward,
+    TextSpace,
+    learn_request_fit,
 )
-from backend.training.rewards import MixedReward, Reward, RewardValues, mean_scored, message_text
+from backend.training.programs.rewards import MixedReward, Reward, RewardValues, mean_scored, message_text
 
 
 class Fixed(Reward):

@@ -11,23 +11,22 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from backend.errors import UserError
-from backend.judges.base import Judge, Judgment, Sample
-from backend.judges.spec import JudgeKind, JudgeSpec
+from backend.core.enums import Scale
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT
+from backend.judges.base import Judge, JudgeKind, JudgeSpec, Judgment, Sample
 from backend.llm.client import OpenAIClient
-from backend.llm.endpoint import Endpoint
 from backend.llm.errors import LLMError, LLMErrorKind
-from backend.settings import PROJECT_ROOT
-from backend.training.debias import LengthDebias
-from backend.training.reward_judges import JudgeReward, RewardModelReward
-from backend.training.reward_terms import (
+from backend.llm.messages import Endpoint
+from backend.training.programs.reward_judges import JudgeReward, RewardModelReward
+from backend.training.programs.reward_terms import (
     DiversityReward,
     FormatReward,
     LengthBandReward,
+    LengthDebias,
     RepetitionReward,
 )
-from backend.training.rewards import MixedReward, Reward, RewardValues
-from backend.vocabulary import Scale
+from backend.training.programs.rewards import MixedReward, Reward, RewardValues
 from tests.fake_llm import quality
 from tests.llm_fixtures import FAST, FakeLLM
 
@@ -306,7 +305,7 @@ def test_a_length_term_is_fitted_within_good_and_within_bad() -> None:
 
 
 def test_rewards_need_no_torch_until_a_model_is_loaded() -> None:
-    code = "import sys, backend.training.reward_judges, backend.training.reward_terms as _"
+    code = "import sys, backend.training.programs.reward_judges, backend.training.programs.reward_terms as _"
     code += "; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

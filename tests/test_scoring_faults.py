@@ -8,15 +8,15 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from backend.core.enums import RaterKind
+from backend.core.settings import PROJECT_ROOT
 from backend.db.llm_tables import LLMCall
 from backend.db.tables import Rater, Verdict
+from backend.judges.scoring.records import ScoringRunState
+from backend.judges.scoring.service import ScoringService
 from backend.llm.database_ledger import BATCH_CALLS
 from backend.llm.errors import LLMErrorKind
-from backend.llm.retry import RetryPolicy
-from backend.scoring.records import ScoringRunState
-from backend.scoring.service import ScoringService
-from backend.settings import PROJECT_ROOT
-from backend.vocabulary import RaterKind
+from backend.llm.limiter import RetryPolicy
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM
 from tests.scoring_helpers import greeting, house, request, verdicts

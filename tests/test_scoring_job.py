@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.jobs.vocabulary import JobStatus
+from backend.core.enums import JobStatus
 from backend.services import Services
 from tests.job_helpers import ended, sweep, until, worker
 from tests.llm_fixtures import FakeLLM

@@ -6,13 +6,12 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.annotation.records import CampaignSpec
+from backend.core.enums import CampaignKind, Outcome, RaterKind
 from backend.db.tables import Comparison, Greeting, Item, Rater
-from backend.records import CampaignSpec
-from backend.scoring.records import ScoringRunState
-from backend.scoring.store import FLIP_REASON
-from backend.scoring.targets import ScoringTarget, TargetKind
+from backend.judges.scoring.records import ScoringRunState
+from backend.judges.scoring.targets import FLIP_REASON, ScoringTarget, TargetKind
 from backend.services import Services
-from backend.vocabulary import CampaignKind, Outcome, RaterKind
 from tests.fake_llm import quality
 from tests.llm_fixtures import FakeLLM
 from tests.scoring_helpers import comparisons, house, request

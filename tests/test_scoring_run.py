@@ -4,14 +4,12 @@ import time
 
 import pytest
 
-from backend.errors import NotFound, UserError
-from backend.judges.base import Judgment, Sample
-from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.scoring.blocking import run_blocking
-from backend.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState, format_duration
-from backend.scoring.service import ScoringService
-from backend.scoring.stream import WorkStream
-from backend.scoring.targets import ScoringTarget, TargetKind
+from backend.core.errors import NotFound, UserError
+from backend.judges.base import JudgeKind, JudgeSpec, Judgment, Sample
+from backend.judges.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState, format_duration
+from backend.judges.scoring.run import WorkStream, run_blocking
+from backend.judges.scoring.service import ScoringService
+from backend.judges.scoring.targets import ScoringTarget, TargetKind
 from tests.fake_llm import quality
 from tests.llm_fixtures import FAST, FakeLLM
 from tests.scoring_helpers import DATA, greeting, house, request, verdicts
@@ -125,7 +123,7 @@ def test_a_stopped_run_keeps_what_it_has_and_the_next_one_goes_on(home, fake_llm
 
 
 def test_a_stop_does_not_wait_for_a_server_that_hangs(home, fake_llm: FakeLLM, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("backend.scoring.stream.STOP_GRACE_S", 0.5)
+    monkeypatch.setattr("backend.judges.scoring.run.STOP_GRACE_S", 0.5)
     fake_llm.script(faults={"hang": 1.0})
     with house(fake_llm, 20, timeout_s=60) as services:
         began = time.monotonic()

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from backend.corpus import seed, seed_audit
-from backend.corpus.seed_audit import SeedRow
+from backend.core.enums import Flaw
+from backend.core.text import strip_white_space
+from backend.corpus import seed
+from backend.corpus.seed import SeedRow
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
-from backend.text import strip_white_space
-from backend.vocabulary import Flaw
 from tests import corpus_files as files
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[SeedRow]:
-    return seed_audit.load_seed_rows(seed.SEED_FOLDER)
+    return seed.load_seed_rows(seed.SEED_FOLDER)
 
 
 def test_the_seed_corpus_is_fit_for_use(rows: list[SeedRow]) -> None:
-    assert seed_audit.find_problems(rows) == []
+    assert seed.find_problems(rows) == []
 
 
 def test_every_bound_of_the_seed_corpus(rows: list[SeedRow]) -> None:
@@ -32,16 +32,16 @@ def test_every_bound_of_the_seed_corpus(rows: list[SeedRow]) -> None:
     assert len({row["recipient"] for row in rows}) >= 12
     assert len({row["style"] for row in rows}) >= 6
     assert {row["flaw"] for row in rows} == {flaw.value for flaw in Flaw}
-    assert 0.45 <= seed_audit.compute_length_auc(rows) <= 0.55
-    assert all(0.35 <= share <= 0.65 for share in seed_audit.count_openings(rows).values())
-    assert seed_audit.find_overlaps(seed_audit.collect_greetings(rows)) == []
+    assert 0.45 <= seed.compute_length_auc(rows) <= 0.55
+    assert all(0.35 <= share <= 0.65 for share in seed.count_openings(rows).values())
+    assert seed.find_overlaps(seed.collect_greetings(rows)) == []
 
 
 @pytest.mark.data
 def test_nothing_is_taken_from_the_research_data(rows: list[SeedRow], research_data: Path) -> None:
     known = {strip_white_space(text) for text in public_texts(research_data)}
     assert len(known) > 10_000
-    assert not [text for text in seed_audit.collect_greetings(rows) if strip_white_space(text) in known]
+    assert not [text for text in seed.collect_greetings(rows) if strip_white_space(text) in known]
 
 
 def public_texts(folder: Path) -> list[str]:
@@ -69,17 +69,17 @@ def row(number: int, **values: str) -> SeedRow:
 
 def test_the_audit_finds_malformed_rows() -> None:
     swapped = dict(reversed(row(1).items()))
-    found = seed_audit.find_problems([row(0), swapped, row(2, weak=" 差"), row(3, flaw="ugly"), row(0)])
+    found = seed.find_problems([row(0), swapped, row(2, weak=" 差"), row(3, flaw="ugly"), row(0)])
     assert [text.split(":")[0] for text in found] == ["row 2", "row 3", "row 4", "row 5"]
-    assert found == seed_audit.find_malformed_rows([row(0), swapped, row(2, weak=" 差"), row(3, flaw="ugly"), row(0)])
+    assert found == seed.find_malformed_rows([row(0), swapped, row(2, weak=" 差"), row(3, flaw="ugly"), row(0)])
 
 
 def test_the_audit_finds_give_aways() -> None:
     rows = [row(n, strong=f"{n:03}" + "长" * 9) for n in range(700)]
-    found = "\n".join(seed_audit.find_problems(rows))
+    found = "\n".join(seed.find_problems(rows))
     for part in ("1 distinct occasions, 25 wanted", "1 distinct flaws, 10 wanted", "AUC 1.000", "4-grams"):
         assert part in found
-    openings = seed_audit.count_openings([row(n, strong="祝你生日快乐") for n in range(3)])
+    openings = seed.count_openings([row(n, strong="祝你生日快乐") for n in range(3)])
     assert openings["祝你生日"] == 1.0
 
 
@@ -87,15 +87,15 @@ def test_overlap_is_counted_over_the_shorter_text() -> None:
     long = "愿你今天也被温柔地对待，记得按时吃饭"
     part = "愿你今天也被温柔地对待"  # 8 of 8 four-grams
     other = "愿你今天也被一阵风吹进海里"  # 3 of 10
-    assert seed_audit.find_overlaps(["短", "短", long, other]) == []
-    (found,) = seed_audit.find_overlaps([long, part, other])
+    assert seed.find_overlaps(["短", "短", long, other]) == []
+    (found,) = seed.find_overlaps([long, part, other])
     assert (found.shared_share, found.first, found.second) == (1.0, long, part)
 
 
 def test_length_auc_counts_ties_half() -> None:
     rows = [row(0, strong="一二三", weak="一"), row(1, strong="一 ", weak="一二三")]
     # Pairs strong/weak: 3>1, 3=3, 1=1, 1<3.
-    assert seed_audit.compute_length_auc(rows) == pytest.approx((1 + 0.5 + 0.5 + 0) / 4)
+    assert seed.compute_length_auc(rows) == pytest.approx((1 + 0.5 + 0.5 + 0) / 4)
 
 
 @pytest.mark.database

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
+from backend.core.enums import EventKind, JobStatus
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT
 from backend.db.engine import Database
-from backend.errors import UserError
 from backend.jobs.report import STOPPED
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import EventKind, JobStatus
-from backend.settings import PROJECT_ROOT
-from backend.training.serve import find_policy
-from backend.training_runs.config_serve import parse_serve_settings
+from backend.training.programs.serve import find_policy
+from backend.training.settings import parse_serve_settings
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import members, sweep, until, worker
 
@@ -40,7 +40,7 @@ def service(database: Database, home: Path) -> Iterator[JobService]:
 def start(out: Path, *settings: str) -> subprocess.Popen[str]:
     pairs = [part for one in settings for part in ("--set", one)]
     return subprocess.Popen(
-        [sys.executable, "-m", "backend.training.serve", "--out", str(out), *pairs],
+        [sys.executable, "-m", "backend.training.programs.serve", "--out", str(out), *pairs],
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT, Settings
+from backend.core.signing import load_secret
 from backend.db.engine import Database
 from backend.db.migrate import list_revisions, migrate, stored_revision
-from backend.errors import UserError
 from backend.llm.keys import KeyStore, load_or_create_fence_key
 from backend.services import build_services
-from backend.settings import PROJECT_ROOT, Settings
-from backend.signing import load_secret
 from tests.job_helpers import until
 from tests.real_app import free_port, running
 

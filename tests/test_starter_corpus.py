@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from backend.corpus import assign_split, seed, seed_audit
-from backend.errors import UserError
-from backend.starter import rows as starter
-from backend.starter.asking import FIGURES_BY_WORD
+from backend.core.enums import Flaw, Split
+from backend.core.errors import UserError
+from backend.core.text import assign_split, count_characters, strip_white_space
+from backend.corpus import seed
+from backend.generation.checks import find_fault
+from backend.generation.request import parse_request
+from backend.starter import compose as starter
 from backend.starter.bank import (
     ANY_AUDIENCE,
     CLAUSE_ROLES,
@@ -21,12 +24,8 @@ from backend.starter.bank import (
     load_bank,
 )
 from backend.starter.bank import BANK_FOLDER as BANK
-from backend.starter.compose import ROW_COUNT, ComposedRow, compose_rows, composed_rows, split_clauses
+from backend.starter.compose import FIGURES_BY_WORD, ROW_COUNT, ComposedRow, compose_rows, composed_rows, split_clauses
 from backend.starter.writing import NEEDED_ROLES, SIZE_LIMITS, repeats_clause
-from backend.text import count_characters, strip_white_space
-from backend.vocabulary import Flaw, Split
-from backend.writing.checks import find_fault
-from backend.writing.wish import parse_request
 from tests.test_seed import public_texts
 
 FESTIVE = re.compile("恭喜|发财|快乐|恭贺|可喜|喜庆|大吉|[🎂🎉]")
@@ -61,9 +60,7 @@ def test_the_bank_is_rich(bank: ClauseBank) -> None:
 
 
 def test_every_occasion_of_the_seed_corpus_is_there(bank: ClauseBank) -> None:
-    assert {row["occasion"] for row in seed_audit.load_seed_rows(seed.SEED_FOLDER)} <= {
-        one.name for one in bank.occasions
-    }
+    assert {row["occasion"] for row in seed.load_seed_rows(seed.SEED_FOLDER)} <= {one.name for one in bank.occasions}
 
 
 def test_clauses_are_written_once_and_end_cleanly(bank: ClauseBank) -> None:
@@ -172,7 +169,7 @@ def test_clauses_that_say_the_same_do_not_meet() -> None:
 
 def test_greetings_are_not_copies_of_each_other(made: list[ComposedRow]) -> None:
     some = [row.greeting for row in made[:1_500]]
-    alike = {text for found in seed_audit.find_overlaps(some, share_limit=0.75) for text in (found.first, found.second)}
+    alike = {text for found in seed.find_overlaps(some, share_limit=0.75) for text in (found.first, found.second)}
     assert len(alike) / len(some) < 0.35  # two greetings of two sentences share one of them
 
 
@@ -184,13 +181,13 @@ def test_what_is_held_out_is_never_composed(bank: ClauseBank, made: list[Compose
 
 
 def test_held_out_requests_of_the_seed_corpus_are_not_given_away(made: list[ComposedRow]) -> None:
-    known = [row["prompt"] for row in seed_audit.load_seed_rows(seed.SEED_FOLDER)]
+    known = [row["prompt"] for row in seed.load_seed_rows(seed.SEED_FOLDER)]
     kept = {strip_white_space(prompt) for prompt in known if assign_split(prompt) is not Split.TRAIN}
     asked = [strip_white_space(row.prompt) for row in made]
     assert not kept & set(asked)
     near = [
         found
-        for found in seed_audit.find_overlaps([*asked[:6_500], *kept], share_limit=0.8)
+        for found in seed.find_overlaps([*asked[:6_500], *kept], share_limit=0.8)
         if {found.first, found.second} & kept
     ]
     assert near == []

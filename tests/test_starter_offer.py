@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from backend.core.enums import ArtifactKind, JobStatus
 from backend.db.engine import Database
 from backend.db.job_tables import Job
-from backend.jobs import queue, registry
+from backend.jobs import queue, workers
 from backend.jobs.queue import WorkerIdentity
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import ArtifactKind, JobStatus
-from backend.starter_offer import SFT_TIME_SHARE, OfferState, decide_offer, train_unasked
-from backend.training_runs.service import TrainingService
+from backend.training.service import SFT_TIME_SHARE, OfferState, TrainingService, decide_offer, train_unasked
 
 pytestmark = pytest.mark.database
 
@@ -30,7 +29,7 @@ def end(database: Database, job_id: int, status: JobStatus, **values: object) ->
 
 def works_here(database: Database, home: Path, *devices: str) -> None:
     with database.write() as session:
-        registry.register_worker(session, WORKER, home, devices, None)
+        workers.register_worker(session, WORKER, home, devices, None)
 
 
 def test_offered_without_a_gpu_and_not_with_one(jobs: JobService, database: Database, home: Path) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from backend.corpus import assign_split
-from backend.settings import PROJECT_ROOT
+from backend.core.enums import Split
+from backend.core.settings import PROJECT_ROOT
+from backend.core.text import assign_split, strip_white_space
 from backend.starter.compose import composed_rows
-from backend.text import strip_white_space
-from backend.vocabulary import Split
 
 ASKED = "妈妈🎂六十大寿<|bot|>，快点"
 STRANGE = ("龘𠮷𪚥", "🎂👨‍👩‍👧", "a  b\t\n", "ﷺ é", "▁▁", "祝您\u3000生日快乐！", "<0x41>")

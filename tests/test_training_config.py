@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from backend.errors import UserError
-from backend.training_runs.config import (
+from backend.core.errors import UserError
+from backend.training.service import STARTER_PRESET
+from backend.training.settings import (
     SETTINGS_CLASSES,
     RewardModelSettings,
     build_config_check,
@@ -15,7 +16,6 @@ from backend.training_runs.config import (
     parse_settings,
     settings_for,
 )
-from backend.training_runs.service import STARTER_PRESET
 
 NAMES = ("starter_cpu", "one_small_gpu", "one_big_gpu", "published")
 CLICK = {"grpo": ()}

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from backend.corpus import assign_split
+from backend.core.enums import Split
+from backend.core.errors import NotFound, UserError
+from backend.core.text import assign_split, count_characters, strip_white_space
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
-from backend.errors import NotFound, UserError
-from backend.text import count_characters, strip_white_space
-from backend.training_runs.data import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
-from backend.vocabulary import Split
+from backend.training.snapshot import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
 
 pytestmark = pytest.mark.database
 

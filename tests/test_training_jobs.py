@@ -11,10 +11,10 @@ import typer
 from typer.testing import CliRunner
 
 from backend.cli import train_commands
+from backend.core.enums import ArtifactKind, EventKind, JobStatus
+from backend.core.errors import UserError
 from backend.db.engine import Database
-from backend.errors import UserError
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
 from tests.job_helpers import QUICK, ended, members, sweep, worker
 from tests.training_helpers import TINY, snapshot, within
 

@@ -9,28 +9,36 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from backend.core.enums import ACTIVE_STATUSES, ArtifactKind, EventKind, JobStatus
+from backend.core.errors import UserError
+from backend.core.settings import Settings
+from backend.core.text import parse_row_number
 from backend.db.engine import Database
-from backend.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import ACTIVE_STATUSES, ArtifactKind, EventKind, JobStatus
 from backend.services import Services
-from backend.settings import Settings
-from backend.text import parse_row_number
-from backend.training_runs.checks import SettingProblem
-from backend.training_runs.config import find_presets, parse_settings, settings_for
-from backend.training_runs.history import HistoryCache, JobHistory, SampleText, thin_curve
-from backend.training_runs.service import TRAINING_PROGRAMS, TrainingService
+from backend.training.checks import SettingProblem
+from backend.training.history import HistoryCache, JobHistory, SampleText, thin_curve
+from backend.training.service import TRAINING_PROGRAMS, TrainingService
+from backend.training.settings import find_presets, parse_settings, settings_for
 from tests.job_helpers import until
 from tests.real_app import App, running
-from ui.job_words import STATUS_NAMES, status_pill
-from ui.say import Translator
-from ui.training_fields import SETTING_LABELS, entered_settings, setting_names, shown_values
-from ui.training_form import problem_html, start_training
-from ui.training_jobs import artifacts_table, jobs_table, size_text
-from ui.training_views import all_points, job_status_html, plot_points, remarks_html, samples_html
-from ui.training_watch import TrainingWatcher
-from ui.training_words import PLOT_CURVES, localized_half, progress_line
+from ui.components.jobs import STATUS_NAMES, status_pill
+from ui.components.language import Translator
+from ui.training.fields import SETTING_LABELS, entered_settings, setting_names, shown_values
+from ui.training.form import problem_html, start_training
+from ui.training.names import PLOT_CURVES, localized_half, progress_line
+from ui.training.views import (
+    all_points,
+    artifacts_table,
+    job_status_html,
+    jobs_table,
+    plot_points,
+    remarks_html,
+    samples_html,
+    size_text,
+)
+from ui.training.watch import TrainingWatcher
 
 ZH, EN = Translator("zh"), Translator("en")
 WAIT = 40_000

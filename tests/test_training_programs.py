@@ -8,7 +8,7 @@ import pytest
 
 from backend.db.engine import Database
 from backend.db.migrate import migrate
-from backend.training.debias import LengthDebias
+from backend.training.programs.reward_terms import LengthDebias
 from tests.training_helpers import arguments, card, interrupted, losses, probe, run, run_cold, snapshot
 
 STEPS = 6

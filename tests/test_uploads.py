@@ -15,7 +15,7 @@ import pytest
 
 from tests import hostile_files as hostile
 from tests.real_app import App, running
-from ui.shell import LANGUAGES
+from ui.shell.app import LANGUAGES
 
 pytestmark = pytest.mark.database
 

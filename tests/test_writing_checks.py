@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.settings import PROJECT_ROOT
-from backend.writing.checks import clean_greeting, find_fault
-from backend.writing.faults import LONGEST_GREETING, Fault
-from backend.writing.wish import parse_request
+from backend.core.settings import PROJECT_ROOT
+from backend.generation.checks import LONGEST_GREETING, Fault, clean_greeting, find_fault
+from backend.generation.request import parse_request
 from tests.conftest import SHARED
 
 GOOD = [

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.writing.near import (
+from backend.generation.near_duplicates import (
     GREETING_RULE,
     PROMPT_RULE,
     NearDuplicateIndex,

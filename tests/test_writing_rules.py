@@ -6,17 +6,30 @@ from typing import Any
 
 import pytest
 
-from backend.settings import PROJECT_ROOT
-from backend.writing.ages import other_number
-from backend.writing.asked import ABOUT_FACTOR, for_one_greeting, requested_count, requested_lengths
-from backend.writing.checks import find_fault
-from backend.writing.faults import LONGEST_GREETING, Fault
-from backend.writing.names import find_invented_name
-from backend.writing.numbers import SEVERAL_COUNT, parse_number
-from backend.writing.refusal import LONGEST_REQUEST, RefusalReason
-from backend.writing.rules import compiled_rule, word_pattern
-from backend.writing.tidy import clean_greeting, numbered_lines
-from backend.writing.wish import GreetingRequest, detect_language, parse_request
+from backend.core.settings import PROJECT_ROOT
+from backend.generation.checks import (
+    LONGEST_GREETING,
+    Fault,
+    clean_greeting,
+    find_fault,
+    find_invented_name,
+    numbered_lines,
+    other_number,
+)
+from backend.generation.request import (
+    ABOUT_FACTOR,
+    LONGEST_REQUEST,
+    SEVERAL_COUNT,
+    GreetingRequest,
+    RefusalReason,
+    detect_language,
+    for_one_greeting,
+    parse_number,
+    parse_request,
+    requested_count,
+    requested_lengths,
+)
+from backend.generation.rules import compiled_rule, word_pattern
 
 
 @pytest.mark.parametrize(
@@ -356,7 +369,7 @@ def test_the_language_of_a_request() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", sorted((PROJECT_ROOT / "backend/writing/rules").glob("*.txt")), ids=lambda one: one.stem
+    "file", sorted((PROJECT_ROOT / "backend/generation/rule_lists").glob("*.txt")), ids=lambda one: one.stem
 )
 def test_a_word_list_is_its_lines_without_comments(file: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.settings import PROJECT_ROOT
-from backend.writing.numbers import parse_number
-from backend.writing.refusal import LONGEST_REQUEST, RefusalReason
-from backend.writing.wish import parse_request
+from backend.core.settings import PROJECT_ROOT
+from backend.generation.request import LONGEST_REQUEST, RefusalReason, parse_number, parse_request
 from tests.conftest import SHARED
 
 KEPT = """

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from backend.core.settings import PROJECT_ROOT
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
-from backend.settings import PROJECT_ROOT
-from backend.training_runs.data import Snapshot, SnapshotOptions, export_snapshot
+from backend.training.snapshot import Snapshot, SnapshotOptions, export_snapshot
 from tests import warm
 
 TINY = {
@@ -54,12 +54,12 @@ def probe(*given: str, said: str = "") -> subprocess.CompletedProcess[str]:
 
 def run(program: str, out: Path, *more: str, **values: Any) -> subprocess.CompletedProcess[str]:
     """Run a program to its end."""
-    return warm.run(f"backend.training.{program}", *arguments(out, *more, **values))
+    return warm.run(f"backend.training.programs.{program}", *arguments(out, *more, **values))
 
 
 def run_cold(program: str, out: Path, **values: Any) -> subprocess.CompletedProcess[str]:
     """The same, started as a person would."""
-    command = [sys.executable, "-m", f"backend.training.{program}", *arguments(out, **values)]
+    command = [sys.executable, "-m", f"backend.training.programs.{program}", *arguments(out, **values)]
     environment = os.environ | warm.FIXED
     return subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -69,7 +69,9 @@ def interrupted(program: str, out: Path, at: str, **values: Any) -> tuple[int, s
     reading, writing = os.pipe()
     with open(reading, encoding="utf-8") as output, open(os.devnull) as nothing:
         files = (nothing.fileno(), writing, writing)
-        process = warm.started(f"backend.training.{program}", *arguments(out, **values), files=files, env=os.environ)
+        process = warm.started(
+            f"backend.training.programs.{program}", *arguments(out, **values), files=files, env=os.environ
+        )
         os.close(writing)
         said: list[str] = []
         for line in output:

@@ -19,17 +19,17 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
+from backend.core.enums import Split
+from backend.core.errors import UserError
 from backend.db.engine import Database
-from backend.errors import UserError
 from backend.jobs.report import JobReport
-from backend.training import grpo
-from backend.training.program import TrainingRun, main
-from backend.training.reward_judges import RewardModelReward
-from backend.training.reward_server import RewardModel
-from backend.training.sft import LeanSFTTrainer, _build_dataset, train
-from backend.training_runs.config import settings_for
-from backend.training_runs.data import open_snapshot
-from backend.vocabulary import Split
+from backend.training.programs import grpo
+from backend.training.programs.program import TrainingRun, main
+from backend.training.programs.reward_judges import RewardModelReward
+from backend.training.programs.reward_server import RewardModel
+from backend.training.programs.sft import LeanSFTTrainer, _build_dataset, train
+from backend.training.settings import settings_for
+from backend.training.snapshot import open_snapshot
 
 STRANGE = (
     "",

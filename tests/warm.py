@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 
-from backend.settings import PROJECT_ROOT
+from backend.core.settings import PROJECT_ROOT
 
 FIXED = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 """What is read when a library is loaded, so that it is the same for every program."""

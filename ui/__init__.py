@@ -1,1 +1,1 @@
-"""The pages: one file a page, plus shell, strings and assets. Talks to services and records only."""
+"""The pages: a folder a page, `components/` that they share, `shell/` around them. They talk to services and records only."""

@@ -1,1 +1,1 @@
-"""Pure statistics of how far judges agree with people: arrays in, figures out."""
+"""How far judges agree with people: references, the board, and pure statistics."""

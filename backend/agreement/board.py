@@ -1,260 +1,437 @@
-"""The board: one row of figures per judge, always with how many items each figure rests on."""
+"""The agreement board: a human reference, every judge beside it, and where they part."""
 
-from dataclasses import dataclass
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session, aliased
 
-from backend.agreement import categorical
-from backend.agreement.alpha import krippendorff_alpha, pairable_columns
-from backend.agreement.figures import Figure, Flags, Floats, Groups, undefined_figure
-from backend.agreement.matched import matched_auc
-from backend.agreement.minimums import count_rarer, withhold_if_few
-from backend.agreement.rank import auc, kendall, spearman
-from backend.agreement.threshold import Decisions, cross_fit_decisions
-from backend.errors import Message
-from backend.vocabulary import RUBRIC_EXCELLENT, Scale
+from backend.agreement.models import build_model_rows, find_authors
+from backend.agreement.records import (
+    AgreementBoard,
+    ChartPoint,
+    Disagreement,
+    ModelRow,
+    OccasionCell,
+    RaterVerdict,
+    ReferenceInfo,
+)
+from backend.agreement.reference import (
+    FloatArray,
+    JudgeReading,
+    Reference,
+    Unit,
+    has_judged,
+    list_references,
+    load_judge_reading,
+    read_reference,
+)
+from backend.agreement.statistics import minimums
+from backend.agreement.statistics.figures import Figure
+from backend.agreement.statistics.judge_rows import JudgeRow, alpha_row, decide_items, judge_row
+from backend.core import text
+from backend.core.enums import RaterKind, Scale
+from backend.core.errors import UserError
+from backend.corpus.occasion import detect_occasion
+from backend.db.engine import Database
+from backend.db.play_tables import GreetingOrigin
+from backend.db.publication import count_finished_imports
+from backend.db.queries import current_version
+from backend.db.tables import Comparison, PreferencePair, Rater, Verdict
+from backend.judges.scoring.service import TRIVIAL, ScoringService
 
-FIXED_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
+WORST_SHOWN = 30
+POINTS_SHOWN = 2000
+CACHED_BOARDS = 16
 
-
-@dataclass(frozen=True)
-class JudgeRow:
-    """How far one judge at one version agrees with the human reference.
-
-    `n` counts items with a human and a judge value. Those with a human value alone are `unscored`:
-    `never_asked` where nobody asked the judge, `without_verdict` where it was asked and gave none.
-    `ties` of the n are even for people or judge: accuracy gives them half, `kappa` (unweighted) and `ac1`
-    leave them out. `auc` and `matched_auc` leave out the ties of people. Each figure says its own `n` and
-    is withheld where that is too small (`minimums`). `base_rate` is the share that people call good (or
-    prefer as A), `threshold` what turned values into yes or no. `newer`: not the version that stands for
-    the judge, but a newer one that has judged fewer of these items.
-    """
-
-    judge: str
-    version: str
-    n: int
-    never_asked: int
-    without_verdict: int
-    ties: int
-    spearman: Figure
-    kendall: Figure
-    accuracy: Figure
-    kappa: Figure
-    ac1: Figure
-    auc: Figure
-    matched_auc: Figure
-    base_rate: Figure
-    threshold: Figure
-    newer: bool = False
-
-    @property
-    def unscored(self) -> int:
-        """Items with a human value alone, for either reason."""
-        return self.never_asked + self.without_verdict
-
-    @property
-    def key(self) -> str:
-        """What tells this row from all others of a board: the judge, and the version where it has two."""
-        return f"{self.judge}@{self.version}" if self.newer else self.judge
+_CacheKey = tuple[str, tuple[str, ...], tuple[int, ...]]
 
 
-@dataclass(frozen=True)
-class AlphaRow:
-    """Krippendorff's alpha between raters over the items that at least two of them rated."""
+class BoardService:
+    """Reads references and verdicts, lets `backend.agreement` do the statistics."""
 
-    raters: int
-    items: int
-    nominal: Figure
-    ordinal: Figure
-    interval: Figure
+    def __init__(self, database: Database, scoring: ScoringService) -> None:
+        self._database = database
+        self._scoring = scoring
+        self._cached_boards: dict[_CacheKey, AgreementBoard] = {}
 
+    def references(self) -> list[ReferenceInfo]:
+        """Human references that have labels, the best candidate first."""
+        with self._database.read() as session:
+            return list_references(session)
 
-@dataclass(frozen=True)
-class _JudgedItems:
-    """What both sides judged; (rows,) each. `told` and `decided` are 0, 1 or .5 for a tie.
+    def board(
+        self,
+        reference: str | None = None,
+        judges: Sequence[str] | None = None,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> AgreementBoard:
+        """The board for a reference (default: the first of `references()`).
 
-    `item` is the item that a row stands for: a pair taken both ways round is two rows and one item.
-    """
-
-    human: Floats
-    value: Floats
-    groups: Groups
-    lengths: Floats
-    human_decisions: Floats
-    judge_decisions: Floats
-    item_ids: Groups
-
-    def mirrored(self) -> "_JudgedItems":
-        """Every pair also the other way round, so that no figure depends on which side was called A."""
-        return _JudgedItems(
-            np.concatenate([self.human, 1 - self.human]),
-            np.concatenate([self.value, -self.value]),
-            np.concatenate([self.groups, self.groups]),
-            np.concatenate([self.lengths, -self.lengths]),
-            np.concatenate([self.human_decisions, 1 - self.human_decisions]),
-            np.concatenate([self.judge_decisions, 1 - self.judge_decisions]),
-            np.concatenate([self.item_ids, self.item_ids]),
+        `judges` limits the rows to those names; the trivial judges stay on the board. Raises UserError
+        where there is no reference with labels, or no such judge.
+        """
+        wanted_names = tuple(judges or ())
+        with self._database.read() as session:
+            reference_name = reference or _default_reference(list_references(session))
+            cached_board = self._cached_boards.get((reference_name, wanted_names, _label_stamp(session)))
+            if cached_board is not None:
+                return cached_board
+            greeting_ids = _greeting_ids(read_reference(session, reference_name))
+        self._scoring.ensure_trivial_verdicts(greeting_ids, progress)
+        trivial_versions = {
+            trivial_judge.name: trivial_judge.version for trivial_judge in self._scoring.trivial_judges()
+        }
+        with self._database.read() as session:
+            label_stamp = _label_stamp(session)
+            human_reference = read_reference(session, reference_name)
+            entries = _select_judges(session, human_reference, judges, trivial_versions)
+            readings = {
+                entry.rater.id: load_judge_reading(session, human_reference, entry.rater.id) for entry in entries
+            }
+            greetings_by_model = find_authors(session, human_reference)
+        raters = [entry.rater for entry in entries if not entry.is_newer]
+        board = replace(
+            _assemble_board(human_reference, entries, readings),
+            models=build_model_rows(human_reference, greetings_by_model, raters, readings),
         )
+        self._cache_board((reference_name, wanted_names, label_stamp), board)
+        return board
+
+    def _cache_board(self, cache_key: _CacheKey, board: AgreementBoard) -> None:
+        while len(self._cached_boards) >= CACHED_BOARDS:
+            self._cached_boards.pop(next(iter(self._cached_boards)), None)
+        self._cached_boards[cache_key] = board
+
+    def judge_names(self) -> list[str]:
+        """Names of the judges that have stored verdicts."""
+        with self._database.read() as session:
+            known_names = select(Rater.name).where(Rater.kind == RaterKind.JUDGE).distinct().order_by(Rater.name)
+            return list(session.scalars(known_names))
+
+    def verdicts_on(self, greeting_id: int) -> list[RaterVerdict]:
+        """Every current verdict on a greeting: people, data sets, judges at each version."""
+        newer_revision = aliased(Verdict)
+        with self._database.read() as session:
+            rows = session.execute(
+                select(Rater.name, Rater.kind, Rater.version, Verdict.value, Verdict.reason)
+                .join(Verdict, Verdict.rater_id == Rater.id)
+                .outerjoin(newer_revision, newer_revision.supersedes_id == Verdict.id)
+                .where(
+                    Verdict.greeting_id == greeting_id,
+                    Verdict.withdrawn.is_(False),
+                    newer_revision.id.is_(None),
+                )
+                .order_by(Rater.kind, Rater.id)
+            )
+            return [
+                RaterVerdict(f"{rater_name} {rater_version[:8]}".strip(), rater_kind.value, verdict_value, reason)
+                for rater_name, rater_kind, rater_version, verdict_value, reason in rows
+            ]
 
 
-def judge_row(
-    judge_name: str,
-    judge_version: str,
-    human_values: Floats,
-    judge_values: Floats,
-    prompt_groups: Groups,
-    text_lengths: Floats,
-    judge_scale: Scale,
-    *,
-    is_paired: bool,
-    random_seed: int,
-    was_queried: Flags | None = None,
-) -> JudgeRow:
-    """The figures of one judge; every array is (items,).
-
-    human: share in [0, 1] of people who call the greeting good (paired: who prefer A); NaN = no label.
-    value: the judge's value on `scale` (paired: its margin score(A) - score(B)); NaN = unscored.
-    groups: the request, as int or str; intervals are clustered by it.
-    lengths: characters of the greeting (paired: characters of A minus characters of B).
-    asked: whether the judge was asked (paired: of both greetings); without it all items count as asked.
-    Figures that these items do not define say why. Raises ValueError for a human value outside [0, 1].
-    """
-    is_labelled = ~np.isnan(human_values)
-    if ((human_values[is_labelled] < 0) | (human_values[is_labelled] > 1)).any():
-        raise ValueError("human values are shares in [0, 1]")
-    has_both = is_labelled & np.isfinite(judge_values)
-    human_decisions = categorical.majority(human_values[has_both])
-    decisions = _decide_values(human_decisions, judge_values[has_both], prompt_groups[has_both], judge_scale, is_paired)
-    item_ids = np.arange(len(human_decisions))
-    judged_items = _JudgedItems(
-        human_values[has_both],
-        judge_values[has_both],
-        prompt_groups[has_both],
-        text_lengths[has_both],
-        human_decisions,
-        decisions.decision,
-        item_ids,
-    )
-    without_value = is_labelled & ~has_both
-    never_queried = without_value & ~was_queried if was_queried is not None else np.zeros_like(without_value)
-    return JudgeRow(
-        judge=judge_name,
-        version=judge_version,
-        n=int(has_both.sum()),
-        never_asked=int(never_queried.sum()),
-        without_verdict=int((without_value & ~never_queried).sum()),
-        ties=int((~categorical.is_decided(human_decisions, judged_items.judge_decisions)).sum()),
-        threshold=decisions.threshold,
-        base_rate=categorical.rate_figure(human_decisions, judged_items.groups),
-        newer=False,
-        **_order_figures(judged_items, random_seed, is_paired=is_paired),
-        **_decision_figures(judged_items, decisions.threshold.why, random_seed, is_paired=is_paired),
-    )
+def _default_reference(candidates: Sequence[ReferenceInfo]) -> str:
+    if not candidates:
+        raise UserError(
+            "There are no human labels yet; import labelled greetings or annotate a campaign first.",
+            "还没有人工标签，请先导入带标签的祝福，或完成一些标注。",
+        )
+    return candidates[0].name
 
 
-def _order_figures(judged_items: _JudgedItems, random_seed: int, *, is_paired: bool) -> dict[str, Figure]:
-    """The figures that hang on the order of the judge's values alone."""
-    counted_items = judged_items.mirrored() if is_paired else judged_items
-    item_count, rarer_count = (
-        len(judged_items.human_decisions),
-        count_rarer(judged_items.human_decisions, is_paired=is_paired),
-    )
-    is_clear, clear_decisions = (
-        counted_items.human_decisions != categorical.TIE,
-        judged_items.human_decisions[judged_items.human_decisions != categorical.TIE],
-    )
-    auc_figure = auc(
-        counted_items.human_decisions[is_clear] == 1,
-        counted_items.value[is_clear],
-        counted_items.groups[is_clear],
-        random_seed,
-    )
-    return {
-        "spearman": withhold_if_few(
-            spearman(counted_items.human, counted_items.value, counted_items.groups, random_seed),
-            item_count,
-            rarer_count,
-        ),
-        "kendall": withhold_if_few(kendall(counted_items.human, counted_items.value), item_count, rarer_count),
-        "auc": withhold_if_few(auc_figure, len(clear_decisions), count_rarer(clear_decisions, is_paired=is_paired)),
-        "matched_auc": matched_auc(
-            counted_items.human_decisions,
-            counted_items.value,
-            counted_items.lengths,
-            counted_items.groups,
-            random_seed,
-            item_ids=counted_items.item_ids,
-        ),
-    }
+def _label_stamp(session: Session) -> tuple[int, ...]:
+    """Changes whenever a label or a verdict is added: labels are append-only."""
+    tables = (Verdict, Comparison, PreferencePair, GreetingOrigin)
+    newest_ids = (session.scalar(select(func.max(label_table.id))) or 0 for label_table in tables)
+    return (*newest_ids, count_finished_imports(session))
 
 
-def _decision_figures(
-    judged_items: _JudgedItems, undefined_reason: Message | None, random_seed: int, *, is_paired: bool
-) -> dict[str, Figure]:
-    """The figures that hang on the judge's yes and no; undefined where `why` says that it has none."""
-    counted_items = judged_items.mirrored() if is_paired else judged_items
-    clear_decisions = judged_items.human_decisions[
-        categorical.is_decided(judged_items.human_decisions, judged_items.judge_decisions)
+def _greeting_ids(reference: Reference) -> list[int]:
+    return [
+        greeting_id for unit in reference.units for greeting_id in (unit.a_id, unit.b_id) if greeting_id is not None
     ]
-    chance_inputs = (
-        counted_items.human_decisions,
-        counted_items.judge_decisions,
-        counted_items.groups,
-        random_seed,
+
+
+@dataclass(frozen=True)
+class _JudgeEntry:
+    """A judge at the version that stands for it, or (`newer`) at one that has judged less so far."""
+
+    rater: Rater
+    is_newer: bool = False
+
+
+def _select_judges(
+    session: Session,
+    reference: Reference,
+    wanted_names: Sequence[str] | None,
+    trivial_versions: dict[str, str],
+) -> list[_JudgeEntry]:
+    """Trivial judges at their present version, others at the version that stands for them here."""
+    stored_raters = session.scalars(
+        select(Rater)
+        .where(
+            Rater.kind == RaterKind.JUDGE,
+            exists().where(Verdict.rater_id == Rater.id) | exists().where(Comparison.rater_id == Rater.id),
+        )
+        .order_by(Rater.id)
+    ).all()
+    present_raters = [
+        rater for rater in stored_raters if trivial_versions.get(rater.name, rater.version) == rater.version
+    ]
+    known_names = list(dict.fromkeys(rater.name for rater in present_raters))
+    unknown = [judge_name for judge_name in wanted_names or () if judge_name not in known_names]
+    if unknown:
+        raise UserError(
+            f"No verdicts of a judge named “{unknown[0]}” are stored; known: {', '.join(known_names)}.",
+            f"没有名为“{unknown[0]}”的裁判的评判结果，已有：{'、'.join(known_names)}。",
+        )
+    shown_names = {*TRIVIAL, *(known_names if wanted_names is None else wanted_names)}
+    versions_by_name: dict[str, list[Rater]] = {judge_name: [] for judge_name in TRIVIAL}
+    for rater in present_raters:
+        if rater.name in shown_names and (rater.name in TRIVIAL or has_judged(session, reference, rater.id)):
+            versions_by_name.setdefault(rater.name, []).append(rater)
+    return [
+        entry
+        for judge_versions in versions_by_name.values()
+        for entry in _version_entries(session, reference, judge_versions)
+    ]
+
+
+def _version_entries(session: Session, reference: Reference, versions: Sequence[Rater]) -> list[_JudgeEntry]:
+    """The rows of one judge, of its versions from the oldest on: at most two."""
+    if len(versions) < 2:
+        return [_JudgeEntry(rater) for rater in versions]
+    has_label = ~np.isnan(reference.majority())
+    value_rows = (load_judge_reading(session, reference, rater.id).unit_values for rater in versions)
+    counts = [int((has_label & np.isfinite(value_row)).sum()) for value_row in value_rows]
+    chosen, newest_ids = versions[current_version(counts)], versions[-1]
+    return [_JudgeEntry(chosen), *([] if newest_ids is chosen else [_JudgeEntry(newest_ids, is_newer=True)])]
+
+
+def _length_values(reference: Reference) -> FloatArray:
+    def unit_length(unit: Unit) -> float:
+        a_length = text.count_characters(unit.a)
+        return float(a_length - text.count_characters(unit.b)) if unit.b is not None else float(a_length)
+
+    return np.array([unit_length(unit) for unit in reference.units], dtype=float)
+
+
+def _assemble_board(
+    reference: Reference, entries: Sequence[_JudgeEntry], readings: dict[int, JudgeReading]
+) -> AgreementBoard:
+    human_values, text_lengths = reference.majority(), _length_values(reference)
+    prompt_groups = np.array([unit.prompt_id for unit in reference.units])
+    board = AgreementBoard(
+        reference=reference.name,
+        kind=reference.kind,
+        items=int((~np.isnan(human_values)).sum()),
+        raters=len(reference.matrix),
+        alpha=alpha_row(reference.matrix),
+        rows=(),
+        confusions={},
+        points={},
+        occasions={},
+        worst={},
     )
-    accuracy_figure, kappa_figure, ac1_figure = (
-        [undefined_figure(undefined_reason)] * 3
-        if undefined_reason
-        else [
-            categorical.accuracy_figure(
-                judged_items.human_decisions, judged_items.judge_decisions, judged_items.groups
-            ),
-            categorical.cohen_kappa(*chance_inputs),
-            categorical.gwet_ac1(*chance_inputs),
-        ]
+    rows = []
+    for entry in entries:
+        rater, judge_reading = entry.rater, readings[entry.rater.id]
+        scale = Scale(rater.config.get("scale", Scale.SCORE))
+        result = judge_row(
+            rater.name,
+            rater.version,
+            human_values,
+            judge_reading.unit_values,
+            prompt_groups,
+            text_lengths,
+            scale,
+            is_paired=reference.paired,
+            random_seed=0,
+            was_queried=judge_reading.requested_mask,
+        )
+        result = replace(result, newer=entry.is_newer)
+        rows.append(result)
+        decisions = decide_items(
+            human_values, judge_reading.unit_values, prompt_groups, scale, is_paired=reference.paired
+        )
+        board.confusions[result.key] = _count_decisions(human_values, decisions, judge_reading)
+        board.points[result.key] = _chart_points(human_values, judge_reading.unit_values)
+        board.occasions[result.key] = _occasion_cells(reference, human_values, decisions)
+        board.worst[result.key] = _worst_disagreements(
+            reference, human_values, judge_reading.unit_values, decisions, judge_reading.reasons
+        )
+    return replace(board, rows=tuple(rows))
+
+
+def _count_decisions(
+    human_values: FloatArray, decisions: FloatArray, judge_reading: JudgeReading
+) -> dict[str, dict[str, int]]:
+    """Counts by what people said and what the judge decided, and why it decided nothing.
+
+    A value alone is no decision where people's labels give no threshold for it: “undecided”.
+    """
+    labels = {1.0: "1", 0.5: "tie", 0.0: "0"}
+    columns = (*labels.values(), "undecided", "without_verdict", "never_asked")
+    reason_indexes = np.where(np.isfinite(judge_reading.unit_values), 3, np.where(judge_reading.requested_mask, 4, 5))
+    decision_table = {label: dict.fromkeys(columns, 0) for label in labels.values()}
+    for human_value, judge_value, reason_index in zip(human_values, decisions, reason_indexes, strict=True):
+        if not np.isnan(human_value):
+            decision_table[labels[human_value]][
+                columns[reason_index] if np.isnan(judge_value) else labels[judge_value]
+            ] += 1
+    return decision_table
+
+
+def _chart_points(human_values: FloatArray, judge_values: FloatArray) -> tuple[ChartPoint, ...]:
+    shared_units = np.flatnonzero(~np.isnan(human_values) & ~np.isnan(judge_values))
+    if len(shared_units) > POINTS_SHOWN:
+        shared_units = np.random.default_rng(0).choice(shared_units, POINTS_SHOWN, replace=False)
+    return tuple(
+        ChartPoint(float(human_values[unit_index]), float(judge_values[unit_index])) for unit_index in shared_units
     )
+
+
+def _occasion_cells(reference: Reference, human_values: FloatArray, decisions: FloatArray) -> tuple[OccasionCell, ...]:
+    hits: dict[str, list[float]] = defaultdict(list)
+    for unit, human_value, judge_value in zip(reference.units, human_values, decisions, strict=True):
+        if human_value in (0.0, 1.0) and not np.isnan(judge_value):
+            hits[unit.occasion or detect_occasion(unit.prompt) or ""].append(1.0 - abs(human_value - judge_value))
+    cells = [
+        OccasionCell(
+            occasion,
+            len(unit_hits),
+            float(np.mean(unit_hits)) if len(unit_hits) >= minimums.MIN_FIGURE_ITEMS else None,
+        )
+        for occasion, unit_hits in hits.items()
+    ]
+    return tuple(sorted(cells, key=lambda cell: (-cell.n, cell.occasion)))
+
+
+def _worst_disagreements(
+    reference: Reference,
+    human_values: FloatArray,
+    judge_values: FloatArray,
+    decisions: FloatArray,
+    reasons: dict[int, str],
+) -> tuple[Disagreement, ...]:
+    """Units decided against the people, ordered by how sure the judge was (rank of its value)."""
+    from scipy.stats import rankdata  # a slow import, kept off the start of the server
+
+    shared_units = np.flatnonzero(~np.isnan(human_values) & ~np.isnan(judge_values))
+    if len(shared_units) == 0:
+        return ()
+    value_ranks = np.full(len(judge_values), np.nan)
+    value_ranks[shared_units] = rankdata(judge_values[shared_units]) / len(shared_units)
+    rank_gaps = np.where(np.abs(decisions - human_values) >= 0.5, np.abs(value_ranks - human_values), np.nan)
+    ranking = [
+        int(unit_index)
+        for unit_index in np.argsort(-np.nan_to_num(rank_gaps, nan=-1.0), kind="stable")
+        if not np.isnan(rank_gaps[unit_index])
+    ]
+    return tuple(
+        _disagreement(
+            reference.units[unit_index],
+            human_values[unit_index],
+            judge_values[unit_index],
+            rank_gaps[unit_index],
+            reasons,
+        )
+        for unit_index in ranking[:WORST_SHOWN]
+    )
+
+
+def _disagreement(
+    unit: Unit, human: float, judge_value: float, rank_gap: float, reasons: dict[int, str]
+) -> Disagreement:
+    unit_reasons = [reasons.get(greeting_id, "") for greeting_id in (unit.a_id, unit.b_id) if greeting_id is not None]
+    return Disagreement(
+        item_id=unit.item_id,
+        greeting_id=unit.a_id,
+        prompt=unit.prompt,
+        a=unit.a,
+        b=unit.b,
+        human=float(human),
+        judge=float(judge_value),
+        reason=" / ".join(reason for reason in unit_reasons if reason),
+        gap=float(rank_gap),
+    )
+
+
+COUNT_COLUMNS = ("n", "unscored", "never_asked", "without_verdict", "ties")
+FIGURE_COLUMNS = (
+    "spearman",
+    "kendall",
+    "accuracy",
+    "kappa",
+    "ac1",
+    "auc",
+    "matched_auc",
+    "base_rate",
+    "threshold",
+)
+
+
+def flatten_judge_row(row: JudgeRow) -> dict[str, Any]:
+    """A row as plain values, for JSON and CSV; undefined figures are None and `why` says why.
+
+    `n`, `unscored` (in all), `never_asked`, `without_verdict` and `ties` count items; so does the `_n` of
+    each figure.
+    """
+    flat_row: dict[str, Any] = {"judge": row.judge, "version": row.version, "newer": row.newer}
+    flat_row |= {column: getattr(row, column) for column in COUNT_COLUMNS}
+    undefined = {}
+    for column in FIGURE_COLUMNS:
+        figure: Figure = getattr(row, column)
+        flat_row |= {column: figure.value, f"{column}_low": figure.low, f"{column}_high": figure.high}
+        flat_row |= {f"{column}_n": figure.n} if column != "threshold" else {}
+        if figure.why is not None:
+            undefined[column] = figure.why.en
+    flat_row["why"] = undefined
+    return flat_row
+
+
+def flatten_model_row(row: ModelRow, reference_kind: str) -> dict[str, Any]:
+    """A model's row as plain values; `by` is "people" or the judge, `measure` what the share counts."""
     return {
-        "accuracy": withhold_if_few(accuracy_figure, len(judged_items.human_decisions)),
-        "kappa": withhold_if_few(kappa_figure, len(clear_decisions), count_rarer(clear_decisions, is_paired=is_paired)),
-        "ac1": withhold_if_few(ac1_figure, len(clear_decisions)),
+        "generator": row.generator,
+        "model": row.model,
+        "by": row.by or "people",
+        "measure": "wins" if reference_kind == "compare" else "excellent",
+        "share": row.figure.value,
+        "low": row.figure.low,
+        "high": row.figure.high,
+        "n": row.n,
+        "ties": row.ties,
+        "missing": row.missing,
+        "never_asked": row.never_asked,
+        "why": row.figure.why.en if row.figure.why else None,
     }
 
 
-def decide_items(
-    human_values: Floats, judge_values: Floats, prompt_groups: Groups, judge_scale: Scale, *, is_paired: bool
-) -> Floats:
-    """The judge's yes (1), no (0) or tie (.5) per item, as `judge_row` counts it; NaN where there is none."""
-    has_both = ~np.isnan(human_values) & np.isfinite(judge_values)
-    decisions = np.full(len(judge_values), np.nan)
-    decisions[has_both] = _decide_values(
-        categorical.majority(human_values[has_both]),
-        judge_values[has_both],
-        prompt_groups[has_both],
-        judge_scale,
-        is_paired,
-    ).decision
-    return decisions
-
-
-def alpha_row(rating_matrix: Floats) -> AlphaRow:
-    """Krippendorff's alpha of `matrix` (raters x items, NaN = not rated); one row per rater."""
-    item_count = pairable_columns(rating_matrix).shape[1]
-    return AlphaRow(
-        raters=int((~np.isnan(rating_matrix)).any(axis=1).sum()),
-        items=item_count,
-        nominal=withhold_if_few(krippendorff_alpha(rating_matrix, "nominal"), item_count),
-        ordinal=withhold_if_few(krippendorff_alpha(rating_matrix, "ordinal"), item_count),
-        interval=withhold_if_few(krippendorff_alpha(rating_matrix, "interval"), item_count),
-    )
-
-
-def _decide_values(
-    human_decisions: Floats, judge_values: Floats, prompt_groups: Groups, judge_scale: Scale, is_paired: bool
-) -> Decisions:
-    """Yes, no or tie per item: the sign of a margin, a fixed threshold, or one learnt elsewhere."""
-    if is_paired:
-        return Decisions((np.sign(judge_values) + 1) / 2, Figure(0.0))
-    if judge_scale in FIXED_THRESHOLDS:
-        fixed_threshold = FIXED_THRESHOLDS[judge_scale]
-        return Decisions((judge_values >= fixed_threshold).astype(float), Figure(fixed_threshold))
-    return cross_fit_decisions(human_decisions, judge_values, prompt_groups)
+def format_board_csv(board: AgreementBoard) -> str:
+    """The board as CSV: the judges' rows, alpha among people in columns of its own."""
+    rows = [flatten_judge_row(row) for row in board.rows]
+    columns = list(dict.fromkeys(column for row in rows for column in row if column != "why"))
+    text_buffer = io.StringIO()
+    csv_writer = csv.DictWriter(text_buffer, ["reference", "items", "raters", "alpha", "alpha_n", *columns, "why"])
+    csv_writer.writeheader()
+    for row in rows:
+        undefined = "; ".join(f"{figure_name}: {reason}" for figure_name, reason in row.pop("why").items())
+        alpha = board.alpha.ordinal.value
+        csv_writer.writerow(
+            {
+                "reference": board.reference,
+                "items": board.items,
+                "raters": board.raters,
+                "alpha": alpha,
+                "alpha_n": board.alpha.items,
+                **row,
+                "why": undefined,
+            }
+        )
+    return text_buffer.getvalue()

@@ -1,36 +1,76 @@
-"""What people and judges think of a model's greetings: the share called excellent, of comparisons won."""
+"""Which models wrote what a reference speaks of, and how people and judges rate each of them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from backend.agreement.board import FIXED_THRESHOLDS, decide_items
-from backend.agreement.categorical import rate_figure
-from backend.agreement.figures import Figure, Flags, Floats, Groups
-from backend.agreement.minimums import withhold_if_few
-from backend.vocabulary import Scale
+from backend.agreement.records import ModelRow
+from backend.agreement.reference import JudgeReading, Reference
+from backend.agreement.statistics.categorical import TIE
+from backend.agreement.statistics.judge_rows import judge_opinions, share_of_model
+from backend.core.enums import Scale
+from backend.db.pair_tables import Candidate
+from backend.db.play_tables import GreetingOrigin
+from backend.db.tables import Rater
 
-
-def judge_opinions(
-    human_values: Floats, judge_values: Floats, prompt_groups: Groups, judge_scale: Scale, *, is_paired: bool
-) -> Floats:
-    """A judge's yes (1), no (0) or tie (.5) per item; NaN where it has none.
-
-    Pairs are decided by the sign of the margin, verdicts on a scale with a fixed threshold by that one, so
-    also where people are silent. Other scores have a threshold only where people's verdicts give one.
-    """
-    if not is_paired and judge_scale not in FIXED_THRESHOLDS:
-        return decide_items(human_values, judge_values, prompt_groups, judge_scale, is_paired=False)
-    decisions = (
-        (np.sign(judge_values) + 1) / 2 if is_paired else (judge_values >= FIXED_THRESHOLDS[judge_scale]).astype(float)
-    )
-    return np.where(np.isfinite(judge_values), decisions, np.nan)
+PEOPLE_NAME = ""
+ModelIdentity = tuple[str, str]
 
 
-def share_of_model(opinions: Floats, is_first: Flags, is_second: Flags, prompt_groups: Groups) -> Figure:
-    """The model's share of good opinions with its interval; withheld on too few items.
+def find_authors(session: Session, reference: Reference) -> dict[ModelIdentity, set[int]]:
+    """The greetings of the reference by the model that wrote them; one text may have several authors."""
+    wanted_ids = {
+        greeting_id for unit in reference.units for greeting_id in (unit.a_id, unit.b_id) if greeting_id is not None
+    }
+    greetings_by_model: dict[ModelIdentity, set[int]] = defaultdict(set)
+    for origin_table in (GreetingOrigin, Candidate):
+        rows = session.execute(
+            select(origin_table.generator, origin_table.model, origin_table.greeting_id).where(
+                origin_table.greeting_id.is_not(None)
+            )
+        )
+        for generator, model, written_id in rows:
+            if written_id in wanted_ids:
+                greetings_by_model[generator, model].add(written_id)
+    return dict(greetings_by_model)
 
-    opinions: (items,) of 1, 0, .5 and NaN, about the first greeting of an item. first, second: whether that
-    greeting, or the one beside it, is the model's; where both are, the item says nothing and is left out.
-    """
-    item_credits = np.where(is_first, opinions, 1.0 - opinions)
-    is_counted = (is_first != is_second) & ~np.isnan(opinions)
-    return withhold_if_few(rate_figure(item_credits[is_counted], prompt_groups[is_counted]), int(is_counted.sum()))
+
+def build_model_rows(
+    reference: Reference,
+    greetings_by_model: dict[ModelIdentity, set[int]],
+    raters: Sequence[Rater],
+    readings: dict[int, JudgeReading],
+) -> tuple[ModelRow, ...]:
+    """Every model as people see it, then as each judge does; one version a judge."""
+    human_values, prompt_groups = reference.majority(), np.array([unit.prompt_id for unit in reference.units])
+    # Whoever labels chooses what to label: what people are silent on, nobody asked them for.
+    opinions = {PEOPLE_NAME: (human_values, ~np.isnan(human_values))}
+    for rater in raters:
+        scale, judge_reading = Scale(rater.config.get("scale", Scale.SCORE)), readings[rater.id]
+        rater_values = judge_opinions(
+            human_values, judge_reading.unit_values, prompt_groups, scale, is_paired=reference.paired
+        )
+        opinions[rater.name] = (rater_values, judge_reading.requested_mask)
+    rows = []
+    for (generator, model), greetings in sorted(greetings_by_model.items()):
+        wrote_first = np.array([unit.a_id in greetings for unit in reference.units])
+        wrote_second = np.array([unit.b_id in greetings for unit in reference.units])
+        wrote_one = wrote_first != wrote_second
+        for rater_name, (rater_values, requested) in opinions.items():
+            has_opinion = wrote_one & ~np.isnan(rater_values)
+            rows.append(
+                ModelRow(
+                    generator,
+                    model,
+                    rater_name,
+                    share_of_model(rater_values, wrote_first, wrote_second, prompt_groups),
+                    n=int(has_opinion.sum()),
+                    ties=int((rater_values[has_opinion] == TIE).sum()),
+                    missing=int((wrote_one & ~has_opinion).sum()),
+                    never_asked=int((wrote_one & ~has_opinion & ~requested).sum()),
+                )
+            )
+    return tuple(rows)

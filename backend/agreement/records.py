@@ -1,12 +1,9 @@
 """Records that cross from the agreement board to pages and commands."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-from backend.agreement.board import AlphaRow, JudgeRow
-from backend.agreement.figures import Figure
-from backend.errors import Message
-from backend.vocabulary import CampaignKind, Scale
+
+from backend.agreement.statistics.figures import Figure
+from backend.agreement.statistics.judge_rows import AlphaRow, JudgeRow
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class ChartPoint:
 class OccasionCell:
     """A judge's share of right decisions within one occasion, over `n` items that are no tie.
 
-    None where they are too few for a share (`backend.agreement.minimums`).
+    None where they are too few for a share (`backend.agreement.statistics.figures`).
     """
 
     occasion: str
@@ -97,5 +94,3 @@ class AgreementBoard:
     occasions: dict[str, tuple[OccasionCell, ...]]
     worst: dict[str, tuple[Disagreement, ...]]
     models: tuple[ModelRow, ...] = ()
-
-

@@ -1,29 +1,158 @@
-"""Answers: checked, tied to a lease, stored once however often they are sent.
-
-Each function checks what it can at once and returns the work for a write transaction.
-"""
+"""Answers of raters: checked, tied to a lease, stored as append-only chains, withdrawn by a row on top."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+from sqlalchemy import and_, bindparam, false, insert, or_, select
 from sqlalchemy.orm import Session
 
 from backend.annotation import queue
-from backend.annotation.answers import AnswerChain, append_answer, check_amends, read_chain
-from backend.annotation.checks import check_choice, check_prose, check_request_id, check_seconds
-from backend.annotation.desk import (
+from backend.annotation.progress import ProgressCache
+from backend.annotation.records import ComparisonInput, ItemView, ReviewInput, SavedLabel, SavedVerdict, VerdictInput
+from backend.annotation.session import (
     CampaignSnapshot,
     LabelingSession,
     Question,
+    check_choice,
+    check_prose,
+    check_request_id,
+    check_seconds,
     display_order,
     load_campaign,
     load_open_campaign,
     load_question,
+    not_superseded,
 )
-from backend.annotation.views import build_reveal, has_verdict, judge_verdict
-from backend.db.tables import Comparison, Review, Verdict
-from backend.errors import Conflict, UserError
-from backend.records import ComparisonInput, ReviewInput, SavedLabel, SavedVerdict, VerdictInput
-from backend.vocabulary import RUBRIC_WEIGHTS, CampaignKind, Flaw, Outcome, Scale
+from backend.annotation.views import build_reveal, has_verdict, judge_verdict, own_review, view_item
+from backend.core.enums import RUBRIC_WEIGHTS, CampaignKind, Flaw, Outcome, Scale
+from backend.core.errors import Conflict, UserError
+from backend.db.tables import Comparison, Item, Review, Verdict
+
+AnswerTable = type[Comparison] | type[Verdict] | type[Review]
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """One stored row, whichever table it is in."""
+
+    id: int
+    rater_id: int
+    item_id: int
+    revision: int
+    request_id: str
+    withdrawn: bool
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class AnswerChain:
+    """The newest row of a rater's answers to an item, and what this request stored before, if it did."""
+
+    newest_answer: StoredAnswer | None
+    earlier_saved: SavedLabel | None
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether an answer stands (a skip is one)."""
+        return self.newest_answer is not None and not self.newest_answer.withdrawn
+
+
+def _chain_query(answer_table: Any) -> Any:
+    is_withdrawn = answer_table.outcome == Outcome.WITHDRAWN if answer_table is Comparison else answer_table.withdrawn
+    is_skipped = {
+        Comparison: lambda: answer_table.outcome == Outcome.SKIP,
+        Verdict: lambda: and_(answer_table.value.is_(None), answer_table.withdrawn.is_(False)),
+        Review: false,
+    }[answer_table]()
+    same_request = answer_table.request_id == bindparam("request")
+    same_item = and_(answer_table.rater_id == bindparam("rater"), answer_table.item_id == bindparam("item"))
+    return (
+        select(
+            answer_table.id,
+            answer_table.rater_id,
+            answer_table.item_id,
+            answer_table.revision,
+            answer_table.request_id,
+            is_withdrawn,
+            is_skipped,
+        )
+        .where(or_(same_request, same_item))
+        .order_by(answer_table.revision.desc())
+    )
+
+
+_CHAIN_QUERIES: dict[AnswerTable, Any] = {table: _chain_query(table) for table in (Comparison, Verdict, Review)}
+
+
+def read_chain(
+    session: Session, answer_table: AnswerTable, request_id: str, rater_id: int, item_id: int
+) -> AnswerChain:
+    """Read the chain; Conflict where the request id was used for something else."""
+    parameters = {"request": request_id, "rater": rater_id, "item": item_id}
+    stored_answers = [
+        StoredAnswer(*stored_answer) for stored_answer in session.execute(_CHAIN_QUERIES[answer_table], parameters)
+    ]
+    earlier_answer = next(
+        (stored_answer for stored_answer in stored_answers if stored_answer.request_id == request_id), None
+    )
+    rater_answers = [
+        stored_answer
+        for stored_answer in stored_answers
+        if (stored_answer.rater_id, stored_answer.item_id) == (rater_id, item_id)
+    ]
+    if earlier_answer is not None and (earlier_answer not in rater_answers or earlier_answer.withdrawn):
+        raise reused_request_error()
+    earlier_saved = (
+        None if earlier_answer is None else SavedLabel(earlier_answer.id, earlier_answer.revision, created=False)
+    )
+    return AnswerChain(rater_answers[0] if rater_answers else None, earlier_saved)
+
+
+def append_answer(
+    session: Session,
+    answer_table: AnswerTable,
+    newest_answer: StoredAnswer | None,
+    rater_id: int,
+    item_id: int,
+    **values: Any,
+) -> SavedLabel:
+    """Put a row on top of the chain."""
+    revision = 0 if newest_answer is None else newest_answer.revision + 1
+    column_values = {
+        "rater_id": rater_id,
+        "item_id": item_id,
+        "revision": revision,
+        "supersedes_id": None if newest_answer is None else newest_answer.id,
+        **values,
+    }
+    core_table: Any = answer_table.__table__
+    insert_result: Any = session.execute(insert(core_table), column_values)
+    return SavedLabel(insert_result.inserted_primary_key[0], revision, created=True)
+
+
+def check_amends(amended_revision: int | None, answer_chain: AnswerChain) -> None:
+    """An answer that stands is replaced only by naming its revision."""
+    if (
+        answer_chain.has_answer
+        and answer_chain.newest_answer is not None
+        and amended_revision != answer_chain.newest_answer.revision
+    ):
+        raise Conflict(
+            "You have answered this item already; undo it to change the answer.",
+            "这道题你已经答过了；要改请先撤销。",
+        )
+    if not answer_chain.has_answer and amended_revision is not None:
+        raise Conflict("There is no answer to amend.", "没有可以修改的回答。")
+
+
+def reused_request_error() -> Conflict:
+    """The sentence for a request id that belongs to something else."""
+    return Conflict(
+        "This request_id was used for another answer; use a new one.",
+        "这个 request_id 已用于别的回答，请换一个新的。",
+    )
+
 
 ALLOWED_OUTCOMES = (Outcome.A, Outcome.B, Outcome.BOTH_GOOD, Outcome.BOTH_BAD, Outcome.SKIP)
 _MAX_REASON_LENGTH = 2_000
@@ -193,3 +322,98 @@ def _update_lease(
         queue.release_lease(session, question.id, rater_id)
     elif not is_skip and not had_answered:
         queue.finish_lease(session, question.id, rater_id)
+
+
+def undo_latest(
+    labeling_session: LabelingSession,
+    progress_cache: ProgressCache,
+    campaign_id: int,
+    rater_id: int,
+    request_id: str,
+) -> ItemView:
+    """Withdraw the rater's latest standing answer in the campaign and hand the item back."""
+    check_request_id(request_id)
+
+    def withdraw_answer(session: Session) -> ItemView:
+        campaign = load_open_campaign(session, campaign_id, rater_id)
+        item_id = _earlier_undo(session, campaign, rater_id, request_id)
+        if item_id is None:
+            item_id = _withdraw_latest(labeling_session, session, campaign, rater_id, request_id)
+        return view_item(session, campaign, item_id, rater_id, progress_cache)
+
+    return labeling_session.write(withdraw_answer)
+
+
+def _earlier_undo(session: Session, campaign: CampaignSnapshot, rater_id: int, request_id: str) -> int | None:
+    """The item that this very request gave back before."""
+    answer_table = _answer_table(campaign)
+    answer_row = session.scalar(select(answer_table).where(answer_table.request_id == request_id))
+    if answer_row is None:
+        return None
+    is_withdrawn = (
+        answer_row.outcome == Outcome.WITHDRAWN if isinstance(answer_row, Comparison) else answer_row.withdrawn
+    )
+    item_row = session.get_one(Item, answer_row.item_id)
+    if item_row.campaign_id != campaign.id or answer_row.rater_id != rater_id or not is_withdrawn:
+        raise reused_request_error()
+    return item_row.id
+
+
+def _withdraw_latest(
+    labeling_session: LabelingSession,
+    session: Session,
+    campaign: CampaignSnapshot,
+    rater_id: int,
+    request_id: str,
+) -> int:
+    latest_answer = session.scalar(_LATEST_QUERIES[campaign.kind], {"campaign": campaign.id, "rater": rater_id})
+    if latest_answer is None:
+        raise UserError("There is nothing to undo in this campaign.", "这个任务里没有可以撤销的回答。")
+    item_id: int = latest_answer.item_id
+    queue.lease_item(labeling_session, session, campaign, item_id, rater_id)
+    session.add(_build_withdrawal(latest_answer, request_id))
+    if rater_review := own_review(session, item_id, rater_id):
+        session.add(_build_withdrawal(rater_review, request_id))
+    session.flush()
+    return item_id
+
+
+def _build_withdrawal(answer_row: Comparison | Verdict | Review, request_id: str) -> Comparison | Verdict | Review:
+    chain_columns = {
+        "rater_id": answer_row.rater_id,
+        "item_id": answer_row.item_id,
+        "revision": answer_row.revision + 1,
+        "supersedes_id": answer_row.id,
+        "request_id": request_id,
+    }
+    if isinstance(answer_row, Comparison):
+        shown_columns = {"left_id": answer_row.left_id, "right_id": answer_row.right_id}
+        return Comparison(**chain_columns, **shown_columns, outcome=Outcome.WITHDRAWN, reasons=[])
+    if isinstance(answer_row, Verdict):
+        return Verdict(**chain_columns, greeting_id=answer_row.greeting_id, scale=answer_row.scale, withdrawn=True)
+    return Review(**chain_columns, verdict_id=answer_row.verdict_id, withdrawn=True)
+
+
+def _answer_table(campaign: CampaignSnapshot) -> Any:
+    return Comparison if campaign.kind == CampaignKind.COMPARE else Verdict
+
+
+def _latest_query(answer_table: Any, is_valid: Any) -> Any:
+    return (
+        select(answer_table)
+        .join(Item, Item.id == answer_table.item_id)
+        .where(
+            Item.campaign_id == bindparam("campaign"),
+            answer_table.rater_id == bindparam("rater"),
+            is_valid,
+            not_superseded(answer_table),
+        )
+        .order_by(answer_table.id.desc())
+        .limit(1)
+    )
+
+
+_LATEST_QUERIES = {
+    CampaignKind.COMPARE: _latest_query(Comparison, Comparison.outcome != Outcome.WITHDRAWN),
+    CampaignKind.VALIDATE: _latest_query(Verdict, Verdict.withdrawn.is_(False)),
+}

@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
-from backend.annotation.desk import CampaignSnapshot
 from backend.annotation.queue import current_skips
+from backend.annotation.records import CampaignInfo, CampaignProgress
+from backend.annotation.session import CampaignSnapshot
+from backend.core.enums import CampaignKind
 from backend.db.tables import Campaign, Item, Lease, Rater
-from backend.records import CampaignInfo, CampaignProgress
-from backend.vocabulary import CampaignKind
 
 _LARGE_CAMPAIGN = 2_000
 

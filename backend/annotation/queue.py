@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from backend.annotation.desk import CampaignSnapshot, LabelingSession, WriteConflict, not_superseded
+from backend.annotation.session import CampaignSnapshot, LabelingSession, WriteConflict, not_superseded
+from backend.core.enums import CampaignKind, Outcome
+from backend.core.errors import Conflict
 from backend.db.tables import Comparison, Item, Lease, Verdict
-from backend.errors import Conflict
-from backend.vocabulary import CampaignKind, Outcome
 
 _LEASE_TABLE: Any = Lease.__table__
 

@@ -2,11 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from backend.agreement.board import AlphaRow, JudgeRow
-from backend.agreement.figures import Figure
-from backend.errors import Message
-from backend.vocabulary import CampaignKind, Scale
+
+from backend.core.enums import CampaignKind, Scale
 
 
 @dataclass(frozen=True)
@@ -194,5 +191,3 @@ class ItemDetail:
     a: GreetingDetail
     b: GreetingDetail | None
     history: tuple[HistoryEntry, ...]
-
-

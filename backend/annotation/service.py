@@ -7,21 +7,9 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.annotation import campaigns, history, labels, queue, undo, views
-from backend.annotation.checks import check_line
-from backend.annotation.desk import (
-    CampaignSnapshot,
-    LabelingSession,
-    load_campaign,
-    load_open_campaign,
-    unknown_rater_error,
-)
+from backend.annotation import campaigns, labels, queue, views
 from backend.annotation.progress import ProgressCache, count_progress
-from backend.db.base import utc_now
-from backend.db.engine import Database
-from backend.db.insert import insert_ignore
-from backend.db.tables import Rater
-from backend.records import (
+from backend.annotation.records import (
     CampaignInfo,
     CampaignProgress,
     CampaignSpec,
@@ -35,7 +23,18 @@ from backend.records import (
     SavedVerdict,
     VerdictInput,
 )
-from backend.vocabulary import RaterKind
+from backend.annotation.session import (
+    CampaignSnapshot,
+    LabelingSession,
+    check_line,
+    load_campaign,
+    load_open_campaign,
+    unknown_rater_error,
+)
+from backend.core.enums import RaterKind
+from backend.db.base import insert_ignore, utc_now
+from backend.db.engine import Database
+from backend.db.tables import Rater
 
 AnswerT = TypeVar("AnswerT")
 
@@ -142,17 +141,17 @@ class AnnotationService:
 
     def undo(self, campaign_id: int, rater_id: int, request_id: str) -> ItemView:
         """Take back the rater's latest answer in the campaign and hand its item out again."""
-        return undo.undo_latest(self._labeling_session, self._progress_cache, campaign_id, rater_id, request_id)
+        return labels.undo_latest(self._labeling_session, self._progress_cache, campaign_id, rater_id, request_id)
 
     def history(self, item_id: int) -> list[HistoryEntry]:
         """Every answer ever given to the item, for the researcher."""
         with self._labeling_session.database.read() as session:
-            return history.load_history(session, item_id)
+            return views.load_history(session, item_id)
 
     def item(self, item_id: int) -> ItemDetail:
         """Everything about an item, for the researcher."""
         with self._labeling_session.database.read() as session:
-            return history.load_item_detail(session, item_id)
+            return views.load_item_detail(session, item_id)
 
     def _then_next(
         self, store_answer: Callable[[Session], AnswerT], campaign_id: int, rater_id: int

@@ -11,8 +11,8 @@ import typer
 from sqlalchemy.exc import DataError, OperationalError
 
 from backend.cli.output import exit_with_error
-from backend.errors import UserError
-from backend.files import restrict_new_files, translate_disk_fault
+from backend.core.errors import UserError
+from backend.core.files import restrict_new_files, translate_disk_fault
 
 app = typer.Typer(
     name="python -m backend",
@@ -24,8 +24,6 @@ app = typer.Typer(
 
 COMMAND_MODULES = (
     "corpus_commands",
-    "agreement_commands",
-    "example_commands",
     "judge_commands",
     "score_commands",
     "pair_commands",
@@ -33,9 +31,6 @@ COMMAND_MODULES = (
     "endpoint_commands",
     "job_commands",
     "train_commands",
-    "play_commands",
-    "compose_commands",
-    "house_commands",
 )
 for module_name in COMMAND_MODULES:
     importlib.import_module(f"backend.cli.{module_name}").register(app)

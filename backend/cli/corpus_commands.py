@@ -1,5 +1,6 @@
-"""`import`, `export` and `seed`: greetings, pairs and labels in and out."""
+"""`import`, `export`, `seed` and `compose`: greetings, pairs and labels in and out."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from backend.cli.output import JsonOption, print_result
+from backend.core.errors import UserError
 from backend.corpus.importing import ImportRefused
+from backend.corpus.records import ImportReport
 from backend.corpus.service import CorpusService
-from backend.errors import UserError
-from backend.records import ImportReport
 from backend.services import open_services
+from backend.starter.bank import load_bank
+from backend.starter.compose import CORPUS_SEED, ROW_COUNT, compose_rows
 
 _SHOWN_ERRORS = 10
 _LONG_FILE_BYTES = 5_000_000  # bytes from which a progress line is worth its place
@@ -29,6 +32,7 @@ def register(cli_app: typer.Typer) -> None:
     cli_app.command("import")(import_files)
     cli_app.command("export")(export)
     cli_app.command("seed")(seed_corpus)
+    cli_app.command("compose")(compose_file)
 
 
 def import_files(
@@ -181,3 +185,43 @@ def seed_corpus(as_json: JsonOption = False) -> None:
 def _loaded_seed_report(corpus_service: CorpusService) -> ImportReport:
     pair_count = next(dataset_info.pairs for dataset_info in corpus_service.datasets() if dataset_info.name == "seed")
     return ImportReport("data/seed", "seed", "seed", pair_count, 0, pair_count, 0, ())
+
+
+def compose_file(
+    output_path: Annotated[Path, typer.Option("-o", "--out", help="JSON lines: prompt, completion, tags.")],
+    rows: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = ROW_COUNT,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = CORPUS_SEED,
+    as_json: JsonOption = False,
+) -> None:
+    """Write requests with greetings composed of the clauses in data/starter, as the starter learns them."""
+    clause_bank = load_bank()
+    composed_rows = compose_rows(clause_bank, rows, seed)
+    json_lines = [
+        json.dumps(
+            {
+                "prompt": composed_row.prompt,
+                "completion": composed_row.greeting,
+                "occasion": composed_row.scene.occasion.name,
+                "recipient": composed_row.scene.recipient.tag if composed_row.scene.recipient else None,
+                "style": composed_row.scene.style or None,
+            },
+            ensure_ascii=False,
+        )
+        for composed_row in composed_rows
+    ]
+    try:
+        output_path.write_text("".join(f"{json_line}\n" for json_line in json_lines), "utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{output_path} cannot be written ({error.strerror}); choose another file.",
+            f"无法写入 {output_path}（{error.strerror}），请换一个文件。",
+        ) from error
+    print_result(
+        {"path": str(output_path), "rows": len(composed_rows), "clauses": clause_bank.count_clauses()},
+        as_json,
+        _format_summary,
+    )
+
+
+def _format_summary(summary_fields: dict[str, Any]) -> str:
+    return f"{summary_fields['path']}: {summary_fields['rows']:,} requests with a greeting, from {summary_fields['clauses']:,} clauses"

@@ -9,10 +9,9 @@ import typer
 from pydantic import SecretStr
 
 from backend.cli.output import JsonOption, print_result
-from backend.errors import UserError
-from backend.llm.checks import EndpointInput
-from backend.llm.endpoint import SchemaMode
-from backend.llm.service import EndpointInfo
+from backend.core.errors import UserError
+from backend.llm.endpoints import EndpointInfo, EndpointInput
+from backend.llm.messages import SchemaMode
 from backend.services import open_services
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the endpoint.")]

@@ -1,19 +1,22 @@
-"""`jobs` and `worker`: background work without the page."""
+"""`jobs`, `worker`, `migrate` and `doctor`: background work and the state of the installation."""
 
+import platform
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
 from backend.cli.output import JsonOption, print_result
+from backend.core.enums import JobStatus
+from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.migrate import migrate
-from backend.jobs.options import JobOptions
-from backend.jobs.records import JobInfo
+from backend.jobs.records import JobInfo, JobOptions
 from backend.jobs.service import JobService
-from backend.jobs.vocabulary import JobStatus
-from backend.settings import Settings
+from backend.services import open_services
 
 JobArgument = Annotated[int, typer.Argument(metavar="N", help="Number of the job.")]
 
@@ -33,6 +36,8 @@ def register(cli_app: typer.Typer) -> None:
     jobs_group.command("log")(show_log)
     cli_app.add_typer(jobs_group, name="jobs")
     cli_app.command("worker")(work_on_jobs)
+    cli_app.command("migrate")(migrate_database)
+    cli_app.command("doctor")(doctor)
 
 
 def list_by_default(cli_context: typer.Context, as_json: JsonOption = False) -> None:
@@ -154,3 +159,38 @@ def _open_job_service() -> Iterator[JobService]:
         yield JobService(database, settings.home, JobOptions.load())
     finally:
         database.close()
+
+
+def migrate_database(as_json: JsonOption = False) -> None:
+    """Bring the database to the newest revision."""
+    from backend.db.migrate import stored_revision
+
+    with open_services() as services:
+        database_fields = {
+            "url": services.database.engine.url.render_as_string(),
+            "revision": stored_revision(services.database),
+        }
+    print_result(database_fields, as_json, lambda r: f"{r['url']} is at revision {r['revision']}")
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what is installed, where the data lies and what is in it."""
+    with open_services() as services:
+        settings = services.settings
+        environment_fields: dict[str, Any] = {
+            "python": platform.python_version(),
+            "packages": {
+                package_name: version(package_name)
+                for package_name in ("gradio", "torch", "transformers", "trl", "sqlalchemy")
+            },
+            "home": str(settings.home.resolve()),
+            "disk_free_gb": round(shutil.disk_usage(settings.home.resolve()).free / 1e9, 1),
+            "database": services.database.engine.url.render_as_string(),
+            "llm_endpoint": settings.llm_base_url or None,
+            "counts": services.corpus.counts(),
+        }
+    print_result(
+        environment_fields,
+        as_json,
+        lambda r: "\n".join(f"{field_name}: {field_value}" for field_name, field_value in r.items()),
+    )

@@ -1,16 +1,18 @@
-"""`judges`: list them, make one, try one on a text."""
+"""`judges` and `examples`: list judges, make one, try one on a text; what a panel is shown for a request."""
 
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from backend.cli.output import JsonOption, print_result
-from backend.cli.principles_file import read_principles
-from backend.judges.base import Judgment, PairSample, Sample
-from backend.judges.registry import DEFAULT_EXAMPLES, MOST_EXAMPLES
-from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.scoring.records import JudgeInfo
+from backend.cli.principles_archive import read_principles
+from backend.judges.base import JudgeKind, JudgeSpec, Judgment, PairSample, Sample
+from backend.judges.registry import DEFAULT_EXAMPLES, MOST_EXAMPLES, ExampleRequest
+from backend.judges.scoring.records import JudgeInfo
+from backend.judges.scoring.run import run_blocking
 from backend.services import open_services
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the judge.")]
@@ -24,6 +26,7 @@ def register(cli_app: typer.Typer) -> None:
     judges_group.command("add")(add_judge)
     judges_group.command("try")(try_judge)
     cli_app.add_typer(judges_group, name="judges")
+    cli_app.command("examples")(find_examples)
 
 
 def list_by_default(cli_context: typer.Context, as_json: JsonOption = False) -> None:
@@ -135,3 +138,33 @@ def _format_verdict(verdict_fields: dict[str, Any]) -> str:
         return f"{verdict_fields['outcome'] or 'unscored'}: {'; '.join(verdict_fields['reasons'])}"
     score_text = "unscored" if verdict_fields["value"] is None else f"{verdict_fields['value']:g}"
     return f"{score_text}: {verdict_fields['reason']}"
+
+
+def find_examples(
+    prompt_text: Annotated[str, typer.Argument(metavar="REQUEST", help="The request.", show_default=False)],
+    greeting: Annotated[str, typer.Option(help="The greeting under judgement: it never comes back.")] = "",
+    example_count: Annotated[int, typer.Option("-n", min=1, max=MOST_EXAMPLES, help="How many.")] = DEFAULT_EXAMPLES,
+    embeddings: Annotated[str | None, typer.Option(metavar="ENDPOINT", help="Find them by meaning too.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Liked greetings for similar requests. Requests that evaluate, and the request itself, give none."""
+    with open_services() as services:
+        retriever = services.examples.open_retriever(ExampleRequest(example_count, embeddings))
+        started_at = time.perf_counter()
+        matches = run_blocking(retriever.retrieve(prompt_text, greeting))
+        elapsed_seconds = time.perf_counter() - started_at
+    example_fields: dict[str, Any] = {
+        "prompt": prompt_text,
+        "index": retriever.index.name,
+        "entries": retriever.index.greeting_count,
+        "seconds": elapsed_seconds,
+        "notice": retriever.notice.en if retriever.notice else None,
+        "examples": [asdict(example) for example in matches],
+    }
+    print_result(example_fields, as_json, _format_examples)
+
+
+def _format_examples(example_fields: dict[str, Any]) -> str:
+    output_lines = [f"{example['prompt']}\n    {example['greeting']}" for example in example_fields["examples"]]
+    output_lines += [example_fields["notice"]] if example_fields["notice"] else []
+    return "\n".join(output_lines) or f"None of the {example_fields['entries']} liked greetings fits."

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from backend.errors import UserError
+from backend.core.errors import UserError
 
 ProgressT = TypeVar("ProgressT")
 PRINT_INTERVAL_SECONDS = 5.0

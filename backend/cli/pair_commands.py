@@ -6,25 +6,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from backend.agents.pairing import PairingMode
-from backend.agents.plan import CandidatePlan, RequestedLength
 from backend.cli import pair_review
 from backend.cli.output import JsonOption, print_result, throttled_printer
 from backend.cli.pair_review import RunOption
-from backend.errors import UserError
-from backend.judges.spec import JudgeSpec
-from backend.pairs.ablation import without_agents
-from backend.pairs.intake import source_named
-from backend.pairs.job import run_pairs_job
-from backend.pairs.records import (
-    HumanChecking,
-    PairProgress,
-    PairRequest,
-    PairRunInfo,
-)
-from backend.pairs.second import redrawn_judge
-from backend.pairs.vocabulary import PairState
-from backend.scoring.records import ScoringRunState, format_duration
+from backend.core.enums import PairState
+from backend.core.errors import UserError
+from backend.judges.base import JudgeSpec
+from backend.judges.scoring.records import ScoringRunState, format_duration
+from backend.preferences.ablation import without_agents
+from backend.preferences.emit import redrawn_judge
+from backend.preferences.intake import source_named
+from backend.preferences.pairing import PairingMode
+from backend.preferences.plan import CandidatePlan, RequestedLength
+from backend.preferences.records import HumanChecking, PairProgress, PairRequest, PairRunInfo
+from backend.preferences.service import run_pairs_job
 from backend.services import Services, open_services
 
 MULTI_WORD_OPTION = "--generators"

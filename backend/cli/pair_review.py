@@ -5,15 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.board import flatten_judge_row
+from backend.agreement.board import flatten_judge_row
 from backend.cli.output import JsonOption, print_result
-from backend.errors import UserError
-from backend.jobs.seat import RunHolder
-from backend.pairs.ablation import AblationRow
-from backend.pairs.records import PairDetail, PairFilter, PairRunInfo, PairSide, SecondVerdict
-from backend.pairs.vocabulary import PairStage, PairState
-from backend.scoring.records import RunEstimate
-from backend.scoring.targets import ScoringTarget, TargetKind
+from backend.core.enums import PairStage, PairState
+from backend.core.errors import UserError
+from backend.judges.scoring.records import RunEstimate
+from backend.judges.scoring.targets import ScoringTarget, TargetKind
+from backend.preferences.ablation import AblationRow
+from backend.preferences.records import PairDetail, PairFilter, PairRunInfo, PairSide, SecondVerdict
+from backend.runs.lock import RunHolder
 from backend.services import open_services
 
 PairArgument = Annotated[int, typer.Argument(metavar="N", help="Number of the pair.")]

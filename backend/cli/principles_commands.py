@@ -9,14 +9,14 @@ import typer
 
 from backend.cli import principles_archive
 from backend.cli.output import JsonOption, print_result, throttled_printer
-from backend.cli.principles_plain import format_run, run_to_dict, uses_to_dict
-from backend.errors import UserError
-from backend.evolution.job import run_job, status_line
-from backend.evolution.records import RunInfo, RunRequest
-from backend.evolution.told import constant_detector
-from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import Agent, Role, RunState, SearchMethod
-from backend.scoring.records import format_duration
+from backend.cli.principles_archive import format_run, run_to_dict, uses_to_dict
+from backend.core.enums import Agent, Role, RunState, SearchMethod
+from backend.core.errors import UserError
+from backend.judges.scoring.records import format_duration
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.records import RunInfo, RunRequest
+from backend.principles.rulings import constant_detector
+from backend.principles.service import run_job, status_line
 from backend.services import Services, open_services
 
 SETTING_NAMES = tuple(

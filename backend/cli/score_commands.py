@@ -1,4 +1,4 @@
-"""`score`: a judge over a file, a data set or a campaign; here, or as the job of that number."""
+"""`score` and `agreement`: a judge over a target, and how far judges agree with people."""
 
 import sys
 from pathlib import Path
@@ -6,19 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
+from backend.agreement.board import flatten_judge_row, flatten_model_row
 from backend.cli.output import JsonOption, print_result, throttled_printer
-from backend.cli.principles_file import read_principles
-from backend.errors import UserError
+from backend.cli.principles_archive import read_principles
+from backend.core.errors import UserError
 from backend.judges.registry import MOST_EXAMPLES
-from backend.scoring.job import run_job
-from backend.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState, format_duration
-from backend.scoring.targets import ScoringTarget, TargetKind
+from backend.judges.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState, format_duration
+from backend.judges.scoring.service import run_job
+from backend.judges.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services, open_services
 
 
 def register(cli_app: typer.Typer) -> None:
-    """Add the command to the application."""
+    """Add the commands to the application."""
     cli_app.command("score")(run_scoring)
+    cli_app.command("agreement")(agreement)
 
 
 def run_scoring(
@@ -132,3 +134,93 @@ def _run_and_report(services: Services, request: ScoreRequest, as_json: bool) ->
 def _format_progress(final_progress: ScoreProgress) -> str:
     warning_text = f"\nwarning: {final_progress.notice.en}" if final_progress.notice else ""
     return f"{final_progress.judge} {final_progress.version}: {final_progress.state}, {final_progress.summary_line()}{warning_text}"
+
+
+COUNT_HEADINGS = {"n": "n", "never_asked": "never asked", "without_verdict": "no verdict", "ties": "ties"}
+FIGURE_NAMES = ("spearman", "kendall", "accuracy", "kappa", "auc", "matched_auc")
+COLUMN_HEADINGS = COUNT_HEADINGS | {name: name for name in FIGURE_NAMES}
+
+
+def agreement(
+    reference: Annotated[str | None, typer.Option(help="Campaign or data set; default: the newest.")] = None,
+    judge: Annotated[list[str] | None, typer.Option(help="Only these judges, beside the trivial ones.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Agreement of every judge with a human reference, and of the people among themselves."""
+    with open_services() as services:
+        board = services.board.board(reference, judge)
+    agreement_fields: dict[str, Any] = {
+        "reference": board.reference,
+        "kind": board.kind,
+        "items": board.items,
+        "raters": board.raters,
+        "alpha": board.alpha.ordinal.value,
+        "alpha_n": board.alpha.items,
+        "alpha_why": board.alpha.ordinal.why.en if board.alpha.ordinal.why else None,
+        "judges": [flatten_judge_row(board_row) for board_row in board.rows],
+        "models": [flatten_model_row(board_row, board.kind) for board_row in board.models],
+    }
+    print_result(agreement_fields, as_json, _format_agreement)
+
+
+def _format_agreement(agreement_fields: dict[str, Any]) -> str:
+    alpha_text = _format_number(agreement_fields["alpha"]) + (
+        f" ({agreement_fields['alpha_why']})" if agreement_fields["alpha_why"] else ""
+    )
+    heading = (
+        f"reference {agreement_fields['reference']}: {agreement_fields['items']} items, {agreement_fields['raters']} raters, "
+        f"alpha {alpha_text} on {agreement_fields['alpha_n']}"
+    )
+    output_lines = [
+        heading,
+        "  ".join([f"{'judge':<14}", *(f"{column_name:>11}" for column_name in COLUMN_HEADINGS.values())]),
+    ]
+    for result_row in agreement_fields["judges"]:
+        output_lines.append(
+            "  ".join(
+                [
+                    f"{result_row['judge']:<14}",
+                    *(f"{_format_number(result_row[column_name]):>11}" for column_name in COLUMN_HEADINGS),
+                ]
+            )
+        )
+        output_lines += [f"{'':<14}  {remark}" for remark in _judge_remarks(result_row)]
+    for result_row in agreement_fields["models"]:
+        model_text = f"{result_row['model']} ({result_row['generator']}) by {result_row['by']}: {result_row['measure']} {_format_number(result_row['share'])}"
+        count_text = f"n = {result_row['n']}, ties {result_row['ties']}, without an opinion {result_row['missing']}"
+        reason_suffix = f" ({result_row['why']})" if result_row["why"] else ""
+        output_lines.append(f"{model_text}{reason_suffix}, {count_text} (never asked {result_row['never_asked']})")
+    return "\n".join(output_lines)
+
+
+def _judge_remarks(judge_row: dict[str, Any]) -> list[str]:
+    """What the line of a judge would hide: version, interval, figures on fewer items, missing figures."""
+    remarks = (
+        [f"version {judge_row['version'][:8]}, newer, but it has judged fewer items"] if judge_row["newer"] else []
+    )
+    if judge_row["spearman_low"] is not None:
+        remarks.append(f"rho in [{judge_row['spearman_low']:.3f}, {judge_row['spearman_high']:.3f}] (95 %)")
+    partial_figures = [
+        f"{figure_name} on {judge_row[f'{figure_name}_n']}"
+        for figure_name in FIGURE_NAMES
+        if judge_row[figure_name] is not None and _has_other_count(judge_row, figure_name)
+    ]
+    if partial_figures:
+        remarks.append(", ".join(partial_figures))
+    names_by_reason: dict[str, list[str]] = {}
+    for figure_name in FIGURE_NAMES:
+        if judge_row[figure_name] is None:
+            names_by_reason.setdefault(judge_row["why"].get(figure_name, ""), []).append(figure_name)
+    return remarks + [
+        f"no {', '.join(figure_names)}: {reason_text}" for reason_text, figure_names in names_by_reason.items()
+    ]
+
+
+def _has_other_count(judge_row: dict[str, Any], figure_name: str) -> bool:
+    return judge_row[f"{figure_name}_n"] not in (None, judge_row["n"])
+
+
+def _format_number(figure_value: Any) -> str:
+    if figure_value is None:
+        return "–"
+    return f"{figure_value:.3f}" if isinstance(figure_value, float) else str(figure_value)

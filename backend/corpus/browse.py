@@ -6,6 +6,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Executable, distinct, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
+from backend.core.enums import Outcome, RaterKind
+from backend.core.errors import NotFound
+from backend.corpus.records import DatasetInfo, Facets, GreetingRow, PromptPage, PromptRow
 from backend.db.tables import (
     Comparison,
     Dataset,
@@ -16,9 +19,6 @@ from backend.db.tables import (
     Rater,
     Verdict,
 )
-from backend.errors import NotFound
-from backend.records import DatasetInfo, Facets, GreetingRow, PromptPage, PromptRow
-from backend.vocabulary import Outcome, RaterKind
 
 SHOWN_GREETINGS = 20
 """Greetings shown of one prompt; popular requests have hundreds."""

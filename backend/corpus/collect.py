@@ -1,8 +1,4 @@
-"""Which pairs and labels there are to export: what is stored, and what people decided by majority.
-
-Rows come prompt by prompt, so that what several sources say of the same greetings is merged, and dropped
-where they contradict each other, with no more than one prompt in memory.
-"""
+"""Which pairs and labels there are to export, and how much of an evaluation training has already seen."""
 
 import heapq
 import itertools
@@ -15,10 +11,44 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from backend.core.enums import LABELLED_BY_JUDGE, RUBRIC_EXCELLENT, Outcome, RaterKind, Scale
+from backend.core.text import digest, strip_white_space
 from backend.corpus.browse import current_comparison, current_verdict
 from backend.db.tables import Comparison, Greeting, Item, PreferencePair, Prompt, Rater, Verdict
-from backend.pairs.vocabulary import LABELLED_BY_JUDGE
-from backend.vocabulary import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale
+
+
+@dataclass(frozen=True)
+class LeakageShares:
+    """Shares of distinct evaluation prompts and texts that occur in training; nan where there are none."""
+
+    prompt_share: float
+    text_share: float
+
+
+def measure_leakage(
+    evaluation_rows: Iterable[tuple[str, str]], training_rows: Iterable[tuple[str, str]]
+) -> LeakageShares:
+    """Compare (prompt, text) rows, blind to white space; a pair counts as two rows."""
+    prompt_marks, text_marks = _collect_marks(evaluation_rows)
+    training_prompts, training_texts = _collect_marks(training_rows)
+    return LeakageShares(_share_of(prompt_marks, training_prompts), _share_of(text_marks, training_texts))
+
+
+def _collect_marks(text_rows: Iterable[tuple[str, str]]) -> tuple[set[bytes], set[bytes]]:
+    prompt_marks, text_marks = set(), set()
+    for prompt_text, reply_text in text_rows:
+        prompt_marks.add(_text_mark(prompt_text))
+        text_marks.add(_text_mark(reply_text))
+    return prompt_marks, text_marks
+
+
+def _text_mark(any_text: str) -> bytes:
+    return bytes.fromhex(digest(strip_white_space(any_text))[:32])
+
+
+def _share_of(evaluated_marks: set[bytes], training_marks: set[bytes]) -> float:
+    return len(evaluated_marks & training_marks) / len(evaluated_marks) if evaluated_marks else float("nan")
+
 
 ExportRecord = dict[str, Any]
 DropCounts = Counter[str]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from backend.core.errors import UserError
 from backend.corpus import limits
-from backend.corpus.columns import recognise_columns
-from backend.errors import UserError
+from backend.corpus.shapes import recognise_columns
 
 Container = Literal["json", "jsonl", "text", "csv", "xlsx", "parquet"]
 

@@ -1,8 +1,10 @@
-"""Pairs and labels out of the database, with splits that share neither a prompt nor a text."""
+"""Pairs and labels out of the database, with splits that share neither a prompt nor a text, each file in a folder of its own."""
 
 import fcntl
 import os
 import secrets
+import shutil
+import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -13,16 +15,58 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.core.enums import Split
+from backend.core.errors import NotFound, UserError
+from backend.core.text import digest, strip_white_space
 from backend.corpus import collect
 from backend.corpus.browse import require_dataset_id
 from backend.corpus.collect import DropCounts, ExportRecord, ExportScope
-from backend.corpus.export_folders import create_exclusively
 from backend.corpus.formats import SUFFIXES, RecordWriter, open_writer
+from backend.corpus.records import ExportReport
 from backend.db.tables import Campaign
-from backend.errors import NotFound, UserError
-from backend.records import ExportReport
-from backend.text import digest, strip_white_space
-from backend.vocabulary import Split
+
+EXPORTS_FOLDER = "exports"
+RETENTION_S = 24 * 3600.0
+"""Whoever wanted the file has it by then."""
+
+
+def new_export_path(home_folder: Path, file_name: str) -> Path:
+    """Where to write a file called `name`: in a new folder below HOME/exports. Old ones are removed.
+
+    Raises UserError where no folder can be made.
+    """
+    exports_folder = home_folder / EXPORTS_FOLDER
+    private_folder = exports_folder / secrets.token_hex(16)
+    try:
+        exports_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(OSError):  # somebody else's folder stays as it is
+            exports_folder.chmod(0o700)
+        _remove_outdated(exports_folder)
+        private_folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise UserError(
+            f"{exports_folder} cannot be written ({error.strerror}).",
+            f"无法写入 {exports_folder}（{error.strerror}）。",
+        ) from error
+    return private_folder / file_name
+
+
+def _remove_outdated(exports_folder: Path) -> None:
+    for outdated_path in list(exports_folder.iterdir()):
+        with suppress(OSError):  # another export may be removing the same one
+            if time.time() - outdated_path.lstat().st_mtime < RETENTION_S:
+                continue
+            if outdated_path.is_dir() and not outdated_path.is_symlink():
+                shutil.rmtree(outdated_path, ignore_errors=True)
+            else:
+                outdated_path.unlink()
+
+
+def create_exclusively(new_file: Path) -> None:
+    """Make an empty file that was not there, readable by others only where its folder is."""
+    is_private = new_file.parent.stat().st_mode & 0o077 == 0
+    os.close(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if is_private else 0o666))
+
 
 _RECORD_SOURCES = {"pairs": collect.collect_pairs, "labels": collect.collect_labels}
 _SPLIT_RANKS = {Split.TRAIN.value: 0, Split.VALIDATION.value: 1, Split.TEST.value: 2}

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
+from backend.core.enums import Source
+from backend.core.errors import Message
+from backend.core.text import digest
 from backend.corpus.rows import ImportRow
 from backend.db.publication import publish_greetings, publish_prompts
 from backend.db.tables import DatasetEntry, Greeting, PreferencePair, Prompt, Verdict
-from backend.errors import Message
-from backend.text import digest
-from backend.vocabulary import Source
 
 GreetingKey = tuple[str, str]  # hash of the prompt, hash of the greeting
 

@@ -7,8 +7,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Protocol
 
-from backend.corpus.cells import guard_formula
 from backend.corpus.collect import ExportRecord
+from backend.corpus.rows import guard_formula
 
 SUFFIXES = {"trl": ".jsonl", "sharegpt": ".json", "csv": ".csv", "parquet": ".parquet"}
 

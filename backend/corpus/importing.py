@@ -16,11 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from backend.core.errors import Message, UserError
+from backend.core.text import has_control_characters, normalize_text
 from backend.corpus import store
 from backend.corpus.detect import empty_file_error
 from backend.corpus.facts import ImportTarget
-from backend.corpus.reader_process import open_foreign_file, unreadable_error
+from backend.corpus.reader import open_foreign_file, unreadable_error
 from backend.corpus.readers import NumberedRow
+from backend.corpus.records import FilePreview, ImportReport, RowError
 from backend.corpus.rows import ImportRow, Rejected
 from backend.corpus.shapes import RowShape, choose_shape
 from backend.corpus.unpublished import (
@@ -31,9 +34,6 @@ from backend.corpus.unpublished import (
     remove_abandoned,
 )
 from backend.db.engine import Database
-from backend.errors import Message, UserError
-from backend.records import FilePreview, ImportReport, RowError
-from backend.text import has_control_characters, normalize_text
 
 MAX_ERRORS = 1_000
 _SAMPLE_ROWS = 50

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from backend.errors import UserError
+from backend.core.errors import UserError
 
 _WINDOW = 1 << 16
 _MAX_VALUE_LENGTH = 8_000_000

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backend.errors import UserError
+from backend.core.errors import UserError
 
 FILE_BYTES = 4 << 30
 """Pages take 200 MB; the command line takes more, but not a sparse file of a terabyte."""

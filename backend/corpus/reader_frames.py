@@ -1,16 +1,16 @@
-"""The language between the reading process and whoever started it: frames of JSON, each behind its length.
-
-JSON, not pickle: what comes back has read a stranger's bytes, and must be able to say nothing but data.
-"""
+"""The language between the reading process and whoever started it: frames of JSON, each behind its length."""
 
 import json
 from collections.abc import Callable
-from datetime import date, datetime, time
+from datetime import date, datetime
+from datetime import time as time_of_day
 from decimal import Decimal
 from typing import IO, Any
 
 MAX_FRAME_BYTES = 64 << 20
 """A longer frame was not written by the reading process as it should be."""
+
+
 _LENGTH_BYTES = 4
 
 
@@ -65,6 +65,6 @@ def to_json_types(cell_value: Any) -> Any:
         return cell_value.decode("utf-8")
     if isinstance(cell_value, Decimal):
         return int(cell_value) if cell_value == cell_value.to_integral_value() else float(cell_value)
-    if isinstance(cell_value, datetime | date | time):
+    if isinstance(cell_value, datetime | date | time_of_day):
         return cell_value.isoformat()
     return str(cell_value)

@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from backend.core.errors import Message, UserError
 from backend.corpus import limits
 from backend.corpus.detect import detect_format
 from backend.corpus.reader_frames import add_frame_length, to_compact_json, write_frame
 from backend.corpus.readers import NumberedRow, read_rows
-from backend.errors import Message, UserError
 
 OUT_OF_MEMORY_STATUS = 81
 """Exit status where the limit of memory was met."""

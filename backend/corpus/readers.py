@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+from backend.core.errors import Message, UserError
 from backend.corpus import limits
-from backend.corpus.cells import unguard_formula
 from backend.corpus.detect import FileFormat
 from backend.corpus.json_array import iterate_array
 from backend.corpus.reader_frames import to_json_types
-from backend.errors import Message, UserError
+from backend.corpus.rows import unguard_formula
 
 NumberedRow = tuple[int, Any]
 ShareCallback = Callable[[float], None]

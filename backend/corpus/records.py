@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from backend.agreement.board import AlphaRow, JudgeRow
-from backend.agreement.figures import Figure
-from backend.errors import Message
-from backend.vocabulary import CampaignKind, Scale
+
+from backend.core.errors import Message
 
 
 @dataclass(frozen=True)
@@ -105,5 +103,3 @@ class PromptPage:
 
     rows: tuple[PromptRow, ...]
     total: int
-
-

@@ -1,12 +1,26 @@
-"""The normal form of an imported row, and the checks that every text passes on its way there."""
+"""The normal form of an imported row, the checks every text passes, and cells that a spreadsheet would run as formulas."""
 
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from backend.errors import Message
-from backend.text import MAX_TEXT_LENGTH, has_control_characters, normalize_text, strip_white_space
-from backend.vocabulary import Flaw
+from backend.core.enums import Flaw
+from backend.core.errors import Message
+from backend.core.text import MAX_TEXT_LENGTH, has_control_characters, normalize_text, strip_white_space
+
+_RISKY = re.compile(r"'*[=+\-@\t\r]")
+_GUARDED = re.compile(r"'+[=+\-@\t\r]")
+
+
+def guard_formula(cell_text: str) -> str:
+    """Put an apostrophe before what starts like a formula (or like a formula so guarded)."""
+    return "'" + cell_text if _RISKY.match(cell_text) else cell_text
+
+
+def unguard_formula(cell_text: str) -> str:
+    """Undo `guard`: for every text, unguard(guard(text)) == text."""
+    return cell_text[1:] if _GUARDED.match(cell_text) else cell_text
+
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _TRUTH_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}

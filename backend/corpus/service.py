@@ -5,8 +5,8 @@ from pathlib import Path
 
 from backend.corpus import browse, export, importing, seed, unpublished
 from backend.corpus.importing import ImportRefused
+from backend.corpus.records import DatasetInfo, ExportReport, Facets, FilePreview, ImportReport, PromptPage
 from backend.db.engine import Database
-from backend.records import DatasetInfo, ExportReport, Facets, FilePreview, ImportReport, PromptPage
 
 __all__ = ["CorpusService", "ImportRefused"]
 

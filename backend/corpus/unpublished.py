@@ -17,13 +17,13 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from backend.corpus.changes import apply_change
+from backend.core.errors import Conflict
+from backend.core.processes import ProcessIdentity, identify_process
+from backend.corpus.store import apply_change
 from backend.db.base import utc_now
 from backend.db.engine import Database
-from backend.db.import_tables import Import, ImportChange
 from backend.db.publication import IMPORTED_TABLES, read_with_unpublished, write_with_unpublished
-from backend.errors import Conflict
-from backend.jobs.processes import ProcessIdentity, identify_process
+from backend.db.tables import Import, ImportChange
 
 PAUSE_S = 0.003
 """Between two transactions the lock is free at least so long; whoever waits for it looks often enough."""

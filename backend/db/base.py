@@ -1,11 +1,13 @@
-"""Declarative base: constraint names that Alembic can find again, UTC times, checked enums."""
+"""Declarative base: constraint names that Alembic can find again, UTC times, checked enums, idempotent inserts."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Enum, MetaData, TypeDecorator
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import DateTime, Dialect, Enum, Integer, MetaData, String, TypeDecorator, false
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -59,3 +61,26 @@ def enum_column(enum_class: type[StrEnum], constraint: str = "") -> Any:
         name=constraint or enum_class.__name__.lower(),
         values_callable=lambda members: [member.value for member in members],
     )
+
+
+def insert_ignore(session: Session, table_class: type[DeclarativeBase], row_values: Sequence[dict[str, Any]]) -> None:
+    """Insert the rows; one that breaks a unique constraint is passed over."""
+    if not row_values:
+        return
+    dialect_name = session.get_bind().dialect.name
+    insert_into = postgresql.insert if dialect_name == "postgresql" else sqlite.insert
+    session.execute(insert_into(table_class).on_conflict_do_nothing(), list(row_values))
+
+
+class LockableRun(Base):
+    """`player_…` name the process that plays the run, if any, heard of last at `beat_at`; `stop_wished` is
+    for it to notice. See `backend.runs.lock`."""
+
+    __abstract__ = True
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    player_host: Mapped[str | None] = mapped_column(String(255))
+    player_pid: Mapped[int | None] = mapped_column(Integer)
+    player_start: Mapped[str | None] = mapped_column(String(80))
+    beat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    stop_wished: Mapped[bool] = mapped_column(default=False, server_default=false())

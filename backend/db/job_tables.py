@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from backend.core.enums import ArtifactKind, EventKind, JobStatus
 from backend.db.base import Base, UtcDateTime, enum_column, utc_now
-from backend.jobs.vocabulary import ArtifactKind, EventKind, JobStatus
 
 
 class Job(Base):

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
 
-from backend.db.engine import Database
-from backend.db.faults import read_only_fault
-from backend.errors import UserError
-from backend.settings import PROJECT_ROOT
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT
+from backend.db.engine import Database, read_only_fault
 
 if TYPE_CHECKING:
     from alembic.config import Config

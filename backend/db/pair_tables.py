@@ -21,9 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.db.base import Base, UtcDateTime, enum_column, utc_now
-from backend.db.seated import LockableRun
-from backend.pairs.vocabulary import Decider, PairStage, PairState
+from backend.core.enums import Decider, PairStage, PairState
+from backend.db.base import Base, LockableRun, UtcDateTime, enum_column, utc_now
 
 
 class PairRun(LockableRun):

@@ -16,8 +16,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from backend.core.enums import CardState
 from backend.db.base import Base, UtcDateTime, enum_column, utc_now
-from backend.playground.vocabulary import CardState
 
 
 class PlayRound(Base):

@@ -6,9 +6,8 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.db.base import Base, UtcDateTime, enum_column, utc_now
-from backend.db.seated import LockableRun
-from backend.principles.vocabulary import Proposer, Role, RunState
+from backend.core.enums import Proposer, Role, RunState
+from backend.db.base import Base, LockableRun, UtcDateTime, enum_column, utc_now
 
 
 class Principles(Base):

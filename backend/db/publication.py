@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, Connection, event, func, select, tuple_, u
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker, with_loader_criteria
 
-from backend.db.import_tables import Import
 from backend.db.tables import (
     ClickCount,
     Dataset,
     DatasetEntry,
     Greeting,
+    Import,
     PreferencePair,
     Prompt,
     Rater,

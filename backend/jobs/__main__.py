@@ -5,17 +5,16 @@ import signal
 import sys
 from types import FrameType
 
+from backend.core.errors import UserError
+from backend.core.files import create_home_folder, restrict_new_files
+from backend.core.processes import ProcessIdentity
+from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.migrate import migrate
-from backend.errors import UserError
-from backend.files import create_home_folder, restrict_new_files
-from backend.jobs.keeper import parse_identity
-from backend.jobs.options import JobOptions
-from backend.jobs.processes import ProcessIdentity
-from backend.jobs.records import JobInfo
+from backend.jobs.records import JobInfo, JobOptions
 from backend.jobs.service import JobService
 from backend.jobs.worker import Worker
-from backend.settings import Settings
+from backend.jobs.workers import parse_identity
 
 DATABASE_WAIT_S = 2.0
 """How long the worker waits for another writer: what it could not store it tries again at its next look."""

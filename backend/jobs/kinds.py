@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from backend.errors import UserError
-from backend.training_runs.config import build_config_check
-from backend.training_runs.config_serve import check_serve_config
+from backend.core.errors import UserError
+from backend.training.settings import build_config_check, check_serve_config
 
 JobConfig = dict[str, Any]
 LLM_KEY_VARIABLE = "ZHUFU_LLM_API_KEY"
@@ -42,20 +41,20 @@ JOB_PROGRAMS: dict[str, JobProgram] = {
     "score": JobProgram("backend", ("score",), secret_variables=(LLM_KEY_VARIABLE,)),
     "pairs": JobProgram("backend", ("pairs",), secret_variables=(LLM_KEY_VARIABLE,)),
     "sft": JobProgram(
-        "backend.training.sft", secret_variables=(HUB_TOKEN_VARIABLE,), check_config=build_config_check("sft")
+        "backend.training.programs.sft", secret_variables=(HUB_TOKEN_VARIABLE,), check_config=build_config_check("sft")
     ),
     "reward_model": JobProgram(
-        "backend.training.reward_model",
+        "backend.training.programs.reward_model",
         secret_variables=(HUB_TOKEN_VARIABLE,),
         check_config=build_config_check("reward_model"),
     ),
     "grpo": JobProgram(
-        "backend.training.grpo",
+        "backend.training.programs.grpo",
         secret_variables=(HUB_TOKEN_VARIABLE, LLM_KEY_VARIABLE),
         check_config=build_config_check("grpo"),
     ),
     "serve": JobProgram(
-        "backend.training.serve",
+        "backend.training.programs.serve",
         secret_variables=(HUB_TOKEN_VARIABLE,),
         pausable=False,
         check_config=check_serve_config,

@@ -1,22 +1,149 @@
-"""The local runner: programs of this machine, each in a session of its own with its output in a file."""
+"""The local runner: devices found, the machine checked, programs each in a session of its own with output in a file."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
-from backend.jobs import launch, logfile, processes
-from backend.jobs.devices import visible_devices
+import psutil  # type: ignore[import-untyped]
+
+from backend.core import processes
+from backend.core.errors import Message, UserError
+from backend.core.processes import RUN_FOLDER_VARIABLE, ProcessIdentity
+from backend.core.settings import PROJECT_ROOT
+from backend.jobs import launch
 from backend.jobs.kinds import LLM_KEY_VARIABLE, find_job_program
 from backend.jobs.outcome import ProgramExit, exit_record_path, read_exit_record
-from backend.jobs.processes import RUN_FOLDER_VARIABLE, ProcessIdentity
 from backend.jobs.queue import HeldJob
-from backend.settings import PROJECT_ROOT
+from backend.jobs.records import JobOptions
+
+CPU_PREFIX = "cpu:"
+
+
+def find_devices(slot_limit: int | None) -> tuple[str, ...]:
+    """Names of the devices a worker may give to jobs: at most `slots` GPUs, or `slots` (one) on a CPU."""
+    gpu_names = _find_gpus()
+    if gpu_names:
+        return gpu_names[:slot_limit]
+    return tuple(f"{CPU_PREFIX}{slot_number}" for slot_number in range(1 if slot_limit is None else slot_limit))
+
+
+def visible_devices(devices: Sequence[str]) -> str:
+    """The value of CUDA_VISIBLE_DEVICES for a job with these devices; empty hides every GPU."""
+    return ",".join(device_name for device_name in devices if not device_name.startswith(CPU_PREFIX))
+
+
+def _find_gpus() -> tuple[str, ...]:
+    allowed_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed_devices is not None:
+        return tuple(
+            device_name.strip() for device_name in allowed_devices.split(",") if device_name.strip() not in ("", "-1")
+        )
+    try:
+        gpu_listing = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(gpu_listing.stdout.split())
+
+
+BLOCK_BYTES = 64 * 1024
+MAX_TAIL_BYTES = 4 * 1024 * 1024
+_HEADER_PATTERN = re.compile(r"^=== job \d+ attempt \d+ ")
+
+
+def read_tail(log_path: Path, line_count: int) -> list[str]:
+    """The last `lines` lines, oldest first, read from the end; empty where none can be read.
+
+    Of a progress bar that rewrites its line only the last state is kept.
+    """
+    if line_count <= 0:
+        return []
+    try:
+        with log_path.open("rb") as log_file:
+            tail_bytes = _read_last_lines(log_file, line_count)
+    except OSError:
+        return []
+    if not tail_bytes:
+        return []
+    tail_text = tail_bytes.decode("utf-8", "replace")
+    return [_visible_line(log_line) for log_line in tail_text.split("\n")[-line_count:]]
+
+
+def attempt_header(job_id: int, attempt_number: int, start_time: str) -> str:
+    """The line that begins an attempt in the log."""
+    return f"=== job {job_id} attempt {attempt_number} {start_time} ==="
+
+
+def lines_since_header(log_lines: list[str]) -> list[str]:
+    """The lines of the last attempt only."""
+    header_indexes = [line_index for line_index, log_line in enumerate(log_lines) if _HEADER_PATTERN.match(log_line)]
+    return log_lines[header_indexes[-1] + 1 :] if header_indexes else log_lines
+
+
+def _read_last_lines(log_file: BinaryIO, line_count: int) -> bytes:
+    position = log_file.seek(0, 2)
+    tail_bytes = b""
+    while position > 0 and tail_bytes.count(b"\n") <= line_count and len(tail_bytes) < MAX_TAIL_BYTES:
+        block_size = min(BLOCK_BYTES, position)
+        position -= block_size
+        log_file.seek(position)
+        tail_bytes = log_file.read(block_size) + tail_bytes
+    return tail_bytes.removesuffix(b"\n")
+
+
+def _visible_line(log_line: str) -> str:
+    return log_line.rstrip("\r").rsplit("\r", 1)[-1]
+
+
+MEGABYTE = 1_000_000
+
+
+def find_obstacle(home_folder: Path, options: JobOptions) -> Message | None:
+    """Why no job can be started on this machine now, None where nothing is in the way."""
+    free_disk_mb, free_memory_mb = (
+        shutil.disk_usage(home_folder).free // MEGABYTE,
+        psutil.virtual_memory().available // MEGABYTE,
+    )
+    if free_disk_mb < options.min_free_disk_mb:
+        return Message(
+            f"Only {free_disk_mb} MB of disk are free at {home_folder}, {options.min_free_disk_mb} MB are needed; "
+            "free some space and resume the job.",
+            f"{home_folder} 所在磁盘只剩 {free_disk_mb} MB，至少需要 {options.min_free_disk_mb} MB，请清理后继续任务。",
+        )
+    if free_memory_mb < options.min_free_memory_mb:
+        return Message(
+            f"Only {free_memory_mb} MB of memory are free, {options.min_free_memory_mb} MB are needed; "
+            "end other programs and resume the job.",
+            f"内存只剩 {free_memory_mb} MB，至少需要 {options.min_free_memory_mb} MB，请关闭其他程序后继续任务。",
+        )
+    return None
+
+
+def is_disk_full(home_folder: Path) -> bool:
+    """Whether not even a few last words can be written."""
+    return shutil.disk_usage(home_folder).free < 4 * MEGABYTE
+
+
+def refuse_if_blocked(home_folder: Path, options: JobOptions) -> None:
+    """Raise UserError where `obstacle` finds one."""
+    obstacle_message = find_obstacle(home_folder, options)
+    if obstacle_message is not None:
+        raise UserError(obstacle_message.en, obstacle_message.zh)
+
 
 _SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 
@@ -85,7 +212,7 @@ class JobProcess:
 
     def last_lines(self) -> list[str]:
         """The end of this attempt's output."""
-        return logfile.lines_since_header(logfile.read_tail(self.log_path, 200))
+        return lines_since_header(read_tail(self.log_path, 200))
 
 
 class LocalRunner:
@@ -107,7 +234,7 @@ class LocalRunner:
         record_file.unlink(missing_ok=True)
         with (run_folder / "log.txt").open("ab") as log_file:
             start_time = datetime.now(UTC).isoformat(timespec="seconds")
-            log_file.write(f"{logfile.attempt_header(held_job.job_id, held_job.attempt, start_time)}\n".encode())
+            log_file.write(f"{attempt_header(held_job.job_id, held_job.attempt, start_time)}\n".encode())
             log_file.flush()
             launcher_process = subprocess.Popen(
                 [

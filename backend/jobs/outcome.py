@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.errors import Message
-from backend.jobs.vocabulary import JobStatus
+from backend.core.enums import JobStatus
+from backend.core.errors import Message
 
 STOPPED = 75
 """Exit code of a program that was asked to stop, has saved, and can go on later."""

@@ -9,11 +9,11 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, exists, select, update
 from sqlalchemy.orm import Session, aliased
 
+from backend.core.enums import ACTIVE_STATUSES, RESUMABLE_STATUSES, EventKind, JobStatus
+from backend.core.errors import Message
+from backend.core.processes import ProcessIdentity
 from backend.db.base import utc_now
 from backend.db.job_tables import Job, JobEvent, WorkerProcess
-from backend.errors import Message
-from backend.jobs.processes import ProcessIdentity
-from backend.jobs.vocabulary import ACTIVE_STATUSES, RESUMABLE_STATUSES, EventKind, JobStatus
 
 MAX_CANDIDATES = 50
 

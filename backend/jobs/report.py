@@ -23,12 +23,12 @@ from typing import Any, Self
 
 from sqlalchemy import insert, select, update
 
+from backend.core.enums import EventKind, JobStatus
+from backend.core.errors import UserError
 from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.job_tables import Job, JobEvent
-from backend.errors import UserError
 from backend.jobs.outcome import STOPPED as STOPPED
-from backend.jobs.vocabulary import EventKind, JobStatus
 
 FLUSH_INTERVAL_S = 1.0
 MAX_WAITING_EVENTS = 20_000

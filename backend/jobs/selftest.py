@@ -1,12 +1,4 @@
-"""A tiny real program that proves queue, worker and runner: it counts, reports, saves and resumes.
-
-    python -m backend.jobs.selftest --job N
-
-Its settings: `steps`, `seconds` (a step), `until` (done early when this file exists), and what goes
-wrong: `fail_at` (an exception), `error_at` (a UserError), `kill_at` (SIGKILL to itself), `ignore_sigterm`,
-`child` ("group" or "session": a grandchild that leaves the group or even the session), `linger` (the child
-outlives the program).
-"""
+"""A tiny real program that proves queue, worker and runner on this machine without touching anybody's queue."""
 
 import argparse
 import os
@@ -15,14 +7,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from backend.core.errors import UserError
+from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.job_tables import Job
-from backend.errors import UserError
+from backend.db.migrate import migrate
 from backend.jobs.outcome import STOPPED
+from backend.jobs.records import DEFAULT_OPTIONS, JobInfo, JobOptions
 from backend.jobs.report import JobReport
-from backend.settings import Settings
+from backend.jobs.service import JobService
+from backend.jobs.worker import Worker
 
 
 def main() -> None:
@@ -96,3 +93,21 @@ def _start_child(child_kind: str | None) -> "subprocess.Popen[bytes] | None":
 
 if __name__ == "__main__":
     main()
+
+
+def check_jobs(options: JobOptions = DEFAULT_OPTIONS) -> JobInfo:
+    """Run the selftest through a real worker in a temporary home; the job as it ended.
+
+    Raises UserError where the machine has too little disk or memory to start a job.
+    """
+    with TemporaryDirectory(prefix="zhufu-") as temporary_folder:
+        temporary_home = Path(temporary_folder)
+        database = Database(f"sqlite:///{temporary_home / 'zhufu.db'}")
+        try:
+            migrate(database)
+            service = JobService(database, temporary_home, options)
+            selftest_job = service.submit("selftest", {"steps": 3})
+            Worker(database, temporary_home, options=options).run(once=True)
+            return service.job(selftest_job.id)
+        finally:
+            database.close()

@@ -1,5 +1,6 @@
 """What pages and commands do with jobs. A request is a change of the row; the worker acts on it."""
 
+import hashlib
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -8,18 +9,78 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.core.enums import RESUMABLE_STATUSES, ArtifactKind, EventKind, JobStatus
+from backend.core.errors import Conflict, Message, NotFound, UserError
 from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.job_tables import Artifact, Job, JobEvent, WorkerProcess
-from backend.errors import Conflict, Message, NotFound, UserError
-from backend.jobs import artifacts, logfile
-from backend.jobs.guard import refuse_if_blocked
+from backend.jobs import local
 from backend.jobs.kinds import JobConfig, check_job_config, find_job_program
-from backend.jobs.options import DEFAULT_OPTIONS, JobOptions
+from backend.jobs.local import refuse_if_blocked
 from backend.jobs.queue import change_status
-from backend.jobs.records import ArtifactInfo, JobEventInfo, JobInfo, WorkerInfo
-from backend.jobs.vocabulary import RESUMABLE_STATUSES, ArtifactKind, EventKind, JobStatus
-from backend.jobs.waiting import explain_predecessor, explain_waiting
+from backend.jobs.records import DEFAULT_OPTIONS, ArtifactInfo, JobEventInfo, JobInfo, JobOptions, WorkerInfo
+
+
+def explain_predecessor(session: Session, job: Job) -> Message | None:
+    """One sentence where another job has to succeed first."""
+    predecessor = session.get(Job, job.after_id) if job.after_id else None
+    if predecessor is None or predecessor.status is JobStatus.SUCCEEDED:
+        return None
+    return Message(f"Waits until job {predecessor.id} has succeeded.", f"等任务 {predecessor.id} 完成后开始。")
+
+
+def explain_waiting(slot_count: int, workers: Sequence[WorkerInfo]) -> Message:
+    """One sentence, from what the living workers offer."""
+    if not workers:
+        return Message(
+            "No worker is running; start the application or `python -m backend worker`.",
+            "没有正在运行的工作进程，请启动应用或运行 `python -m backend worker`。",
+        )
+    largest_slot_count = max(len(worker.devices) for worker in workers)
+    if slot_count > largest_slot_count:
+        return Message(
+            f"The job wants {slot_count} slots, the largest worker has {largest_slot_count}; submit it with fewer.",
+            f"任务需要 {slot_count} 个算力槽，最大的工作进程只有 {largest_slot_count} 个，请减少后重新提交。",
+        )
+    return Message("Waiting for its turn.", "正在排队。")
+
+
+def compute_sha256(target_path: Path) -> str:
+    """Hash of a file, or of every file of a folder with its place in it. Raises NotFound."""
+    if not target_path.exists():
+        raise NotFound(f"There is nothing at {target_path}.", f"{target_path} 处没有任何文件。")
+    if target_path.is_file():
+        with target_path.open("rb") as binary_file:
+            return hashlib.file_digest(binary_file, "sha256").hexdigest()
+    folder_hash = hashlib.sha256()
+    for file_path in sorted(candidate for candidate in target_path.rglob("*") if candidate.is_file()):
+        folder_hash.update(f"{file_path.relative_to(target_path).as_posix()}\0{compute_sha256(file_path)}\n".encode())
+    return folder_hash.hexdigest()
+
+
+def list_artifacts(session: Session, artifact_kind: ArtifactKind | None) -> list[ArtifactInfo]:
+    """Artifacts, newest first."""
+    artifact_query = select(Artifact).order_by(Artifact.id.desc())
+    if artifact_kind is not None:
+        artifact_query = artifact_query.where(Artifact.kind == artifact_kind)
+    return [artifact_info(artifact_row) for artifact_row in session.scalars(artifact_query)]
+
+
+def artifact_info(artifact_row: Artifact) -> ArtifactInfo:
+    """The row as a record."""
+    return ArtifactInfo(
+        id=artifact_row.id,
+        kind=artifact_row.kind,
+        name=artifact_row.name,
+        path=Path(artifact_row.path),
+        sha256=artifact_row.sha256,
+        parent_id=artifact_row.parent_id,
+        job_id=artifact_row.job_id,
+        data_hash=artifact_row.data_hash,
+        config=artifact_row.config,
+        metrics=artifact_row.metrics,
+        created_at=artifact_row.created_at,
+    )
 
 
 class JobService:
@@ -173,7 +234,7 @@ class JobService:
     def log_tail(self, job_id: int, line_count: int = 100) -> list[str]:
         """The last lines of the log; empty before the start, or where it lies on another machine."""
         log_path = self.job(job_id).log_path
-        return logfile.read_tail(log_path, line_count) if log_path else []
+        return local.read_tail(log_path, line_count) if log_path else []
 
     def workers(self) -> list[WorkerInfo]:
         """Workers heard of lately."""
@@ -183,7 +244,7 @@ class JobService:
     def artifacts(self, artifact_kind: ArtifactKind | None = None) -> list[ArtifactInfo]:
         """What jobs left behind, newest first."""
         with self._database.read() as session:
-            return artifacts.list_artifacts(session, artifact_kind)
+            return list_artifacts(session, artifact_kind)
 
     def add_artifact(
         self,
@@ -202,7 +263,7 @@ class JobService:
             kind=artifact_kind,
             name=artifact_name,
             path=str(artifact_path.resolve()),
-            sha256=artifacts.compute_sha256(artifact_path),
+            sha256=compute_sha256(artifact_path),
             job_id=job_id,
             parent_id=parent_id,
             data_hash=data_hash,
@@ -212,7 +273,7 @@ class JobService:
         with self._database.write() as session:
             session.add(artifact_row)
             session.flush()
-            return artifacts.artifact_info(artifact_row)
+            return artifact_info(artifact_row)
 
     def _fresh_workers(self, session: Session) -> list[WorkerInfo]:
         stale_before = utc_now() - timedelta(seconds=self._options.stale_seconds)

@@ -9,18 +9,16 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from backend.core.enums import ACTIVE_STATUSES, JobStatus
+from backend.core.errors import Message, Unavailable, UserError
+from backend.core.processes import ProcessIdentity
 from backend.db.base import utc_now
 from backend.db.engine import Database
-from backend.errors import Message, Unavailable, UserError
-from backend.jobs import queue, registry
-from backend.jobs.devices import find_devices
-from backend.jobs.guard import find_obstacle, is_disk_full
-from backend.jobs.local import JobProcess, LocalRunner
-from backend.jobs.options import DEFAULT_OPTIONS, JobOptions
+from backend.jobs import queue, workers
+from backend.jobs.local import JobProcess, LocalRunner, find_devices, find_obstacle, is_disk_full
 from backend.jobs.outcome import decide_status
-from backend.jobs.processes import ProcessIdentity
 from backend.jobs.queue import HeldJob, JobRowState, WorkerIdentity
-from backend.jobs.vocabulary import ACTIVE_STATUSES, JobStatus
+from backend.jobs.records import DEFAULT_OPTIONS, JobOptions
 
 
 class Worker:
@@ -226,14 +224,14 @@ class Worker:
 
     def _register(self) -> None:
         with self._database.write() as session:
-            registry.register_worker(
+            workers.register_worker(
                 session, self._worker_identity, self._home_folder, self._devices, self._parent_process
             )
 
     def _unregister(self) -> None:
         try:
             with self._database.write() as session:
-                registry.remove_worker(session, self._worker_identity)
+                workers.remove_worker(session, self._worker_identity)
         except Unavailable as error:
             write_log(f"the worker's row stays behind ({error})")
 
@@ -242,13 +240,13 @@ class Worker:
         if self._parent_process is None or self._parent_process.is_alive:
             return False
         with self._database.read() as session:
-            worker_row = registry.find_worker(session, self._worker_identity)
-            self._parent_process = registry.parent_identity(worker_row) if worker_row else self._parent_process
+            worker_row = workers.find_worker(session, self._worker_identity)
+            self._parent_process = workers.parent_identity(worker_row) if worker_row else self._parent_process
         return self._parent_process is not None and not self._parent_process.is_alive
 
     def _leave_registry(self) -> bool:
         with self._database.write() as session:
-            return registry.leave_registry(session, self._worker_identity, self._parent_process)
+            return workers.leave_registry(session, self._worker_identity, self._parent_process)
 
 
 def _start_failure(error: OSError) -> Message:

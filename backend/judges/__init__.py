@@ -1,1 +1,1 @@
-"""Automatic judges, one file each. They know no database: a service around them stores."""
+"""Automatic judges, one file each; `scoring/` runs them over the corpus. Judges themselves know no database."""

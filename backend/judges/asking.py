@@ -8,12 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from backend.errors import UserError
+from backend.core.errors import UserError
 from backend.llm.ask import StructuredAnswer, ask_for_fields
-from backend.llm.fields import FieldSpec
+from backend.llm.fields import FieldSpec, reply_instruction
 from backend.llm.messages import ChatMessage, LLMClient
 from backend.llm.prompts import PromptTemplate, UntrustedText, compose_message, load_template
-from backend.llm.schema import reply_instruction
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -8,7 +8,7 @@ once they differ. It is a warning: nothing is stopped, nothing is left out.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from backend.errors import Message
+from backend.core.errors import Message
 from backend.judges.base import PairOutcome
 
 ENOUGH_ITEMS = 20

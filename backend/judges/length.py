@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from backend.core.enums import Scale
+from backend.core.text import count_characters
 from backend.judges.base import EMPTY_GREETING, Judgment, Sample, version_of
-from backend.text import count_characters
-from backend.vocabulary import Scale
 
 
 class LengthJudge:

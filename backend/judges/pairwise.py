@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from backend.core.text import strip_white_space
 from backend.judges.asking import (
     JudgeModel,
     answer_details,
@@ -17,10 +18,8 @@ from backend.judges.asking import (
 )
 from backend.judges.base import PairJudgment, PairOutcome, PairSample, version_of
 from backend.llm.ask import StructuredAnswer
-from backend.llm.fields import choice_field, explanation_field
+from backend.llm.fields import choice_field, explanation_field, reply_instruction
 from backend.llm.messages import ChatMessage
-from backend.llm.schema import reply_instruction
-from backend.text import strip_white_space
 
 _FIRST_WORDS = ("甲", "祝福语甲", "祝福甲", "第一条", "前者", "first", "a", "1", "一")
 _SECOND_WORDS = ("乙", "祝福语乙", "祝福乙", "第二条", "后者", "second", "b", "2", "二")

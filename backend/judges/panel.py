@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from backend.errors import UserError
+from backend.core.enums import Scale
+from backend.core.errors import UserError
+from backend.core.text import strip_white_space
 from backend.judges.asking import (
     JudgeModel,
     answer_details,
@@ -20,12 +22,9 @@ from backend.judges.asking import (
 )
 from backend.judges.base import EMPTY_GREETING, Judgment, Sample, unscored_judgment, version_of
 from backend.llm.ask import StructuredAnswer
-from backend.llm.fields import FieldSpec, explanation_field, text_list_field, verdict_field
+from backend.llm.fields import FieldSpec, explanation_field, reply_instruction, text_list_field, verdict_field
 from backend.llm.messages import ChatMessage
 from backend.llm.prompts import UntrustedText
-from backend.llm.schema import reply_instruction
-from backend.text import strip_white_space
-from backend.vocabulary import Scale
 
 PANEL_ROLES = ("positive", "negative", "judge", "reflect")
 MAX_STATEMENTS, STATEMENT_CHARACTERS = 20, 200

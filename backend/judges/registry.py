@@ -5,18 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from backend.errors import UserError
+from backend.core.errors import UserError
 from backend.judges.asking import JudgeModel, JudgeSampling, prompt_template
-from backend.judges.base import Judge, PairJudge
+from backend.judges.base import Judge, JudgeKind, JudgeSpec, PairJudge
+from backend.judges.criteria import PrincipleJudge, RubricJudge, parse_principles, starting_principles
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PANEL_ROLES, NoExamples, PanelAgents, PanelJudge, Retriever
-from backend.judges.principle import PrincipleJudge
-from backend.judges.principles import parse_principles, starting_principles
 from backend.judges.reward_model import MAX_LENGTH, RewardModelJudge
-from backend.judges.rubric import RubricJudge
-from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.llm.endpoint import Endpoint
-from backend.llm.messages import LLMClient
+from backend.llm.messages import Endpoint, LLMClient
 
 DEFAULT_EXAMPLES, MOST_EXAMPLES = 3, 10
 """How many examples a new panel is given, and how many it may have."""

@@ -5,9 +5,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backend.llm.endpoint import Endpoint
 from backend.llm.errors import BudgetReached, LLMError
-from backend.llm.messages import TokenUsage
+from backend.llm.messages import Endpoint, TokenUsage
 from backend.llm.usage import settled_usage
 
 CHARACTERS_PER_TOKEN = 1.5

@@ -9,19 +9,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from backend.core.text import digest
 from backend.llm.budget import Budget, Reservation, estimate_tokens, usage_of_failure
-from backend.llm.dialect import endpoint_state_of
-from backend.llm.endpoint import Endpoint, SchemaMode
 from backend.llm.errors import LLMError, LLMErrorKind
+from backend.llm.fields import response_format
 from backend.llm.ledger import CallRecord, Ledger, MemoryLedger
-from backend.llm.limiter import AttemptOutcome
-from backend.llm.messages import ChatMessage, Completion, LLMClient, TokenUsage, storable_text
+from backend.llm.limiter import AttemptOutcome, RetryPolicy
+from backend.llm.messages import ChatMessage, Completion, Endpoint, LLMClient, SchemaMode, TokenUsage, storable_text
 from backend.llm.reply import ServerReply
-from backend.llm.retry import RetryPolicy
-from backend.llm.schema import response_format
-from backend.llm.transport import RequestRefusal, Transport
+from backend.llm.transport import RequestRefusal, Transport, endpoint_state_of
 from backend.llm.usage import settled_usage
-from backend.text import digest
 
 __all__ = ["LLMClient", "OpenAIClient", "request_key"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import bindparam, insert, select
 
+from backend.core.errors import Unavailable, UserError
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
-from backend.errors import Unavailable, UserError
 from backend.llm.ledger import CallRecord
 from backend.llm.messages import Completion, TokenUsage, storable_text
 

@@ -16,17 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.core.text import digest
 from backend.llm.budget import Budget, Estimate, Reservation, estimate_tokens, usage_of_failure
-from backend.llm.dialect import endpoint_state_of
-from backend.llm.endpoint import Endpoint
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.ledger import CallRecord, Ledger, MemoryLedger
-from backend.llm.limiter import AttemptOutcome
-from backend.llm.messages import TokenUsage, storable_text
-from backend.llm.retry import RetryPolicy
-from backend.llm.transport import RequestRefusal, Transport
+from backend.llm.limiter import AttemptOutcome, RetryPolicy
+from backend.llm.messages import Endpoint, TokenUsage, storable_text
+from backend.llm.transport import RequestRefusal, Transport, endpoint_state_of
 from backend.llm.usage import settled_input_usage, usage_in_document
-from backend.text import digest
 
 FloatArray = NDArray[np.float32]
 

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from backend.errors import UserError
+from backend.core.errors import UserError
 from backend.llm.usage import ReportedUsage
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 import httpx2
 import openai
 
-from backend.llm.endpoint import Endpoint
 from backend.llm.errors import LLMError, LLMErrorKind
+from backend.llm.limiter import parse_retry_after
+from backend.llm.messages import Endpoint
 from backend.llm.reply_limits import EncodedError, RedirectedError, ReplyTooLargeError
-from backend.llm.retry import parse_retry_after
 
 _DETAIL_CHARACTERS = 200
 _KIND_BY_STATUS = {

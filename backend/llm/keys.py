@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from backend.errors import UserError
-from backend.files import restrict_to_owner, translate_disk_fault
+from backend.core.errors import UserError
+from backend.core.files import restrict_to_owner, translate_disk_fault
 
 _KEYS_LOCK = threading.Lock()
 SHORTEST_KEY = 32

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.llm.skeleton import to_plain_width
+from backend.llm.phrases import to_plain_width
 
 MAX_OBJECTS = 100
 MAX_STEPS = 120_000

@@ -6,9 +6,8 @@ from typing import Any
 
 from backend.llm.fields import FieldKind, FieldSpec
 from backend.llm.loose_json import Found, Several, members
-from backend.llm.phrases import InvalidValue, value_on_scale
+from backend.llm.phrases import InvalidValue, fold_text, value_on_scale
 from backend.llm.quotations import strip_quotation
-from backend.llm.skeleton import fold_text
 from backend.llm.statements import StatementSource, parse_statement
 
 _NAME_MARKS = re.compile(r"[\s_\-*]")

@@ -7,8 +7,8 @@ import re
 from enum import StrEnum
 from typing import Any
 
-from backend.llm.comparisons import mentions_other_side
 from backend.llm.fields import FieldKind, FieldSpec
+from backend.llm.phrases import mentions_other_side
 
 _CORRECTION_WORDS = re.compile(
     r"(?:更正|订正|改正|修正|改判|改为|改成|应为|应判|应改|应该(?:是|为|判)|应当(?:是|为|判)|(?:故|所以|因此|只能|应该?)(?:判|给|打|评)|正确的?(?:是|为|结论)|"

@@ -1,17 +1,13 @@
-"""What the server said: a whole document or the pieces of a stream, read into a `Reply` or a typed error.
-
-Usage is read before anything else, and every error that follows carries it: an empty reply is billed too.
-"""
+"""What the server said: a whole document or the pieces of a stream, read into a `ServerReply` or a typed error."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from backend.llm.endpoint import Endpoint
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.failures import complaint_in_body, error_from_status
-from backend.llm.messages import storable_text
+from backend.llm.messages import Endpoint, storable_text
 from backend.llm.usage import ReportedUsage, larger_usage, usage_in_document
 
 MAX_VALUES = 100_000

@@ -11,7 +11,7 @@ from backend.llm import remarks
 from backend.llm.fields import EXPLANATION_ALIASES, FieldKind, FieldSpec
 from backend.llm.loose_json import Found, objects
 from backend.llm.member_values import coerce_value, has_member, member_value
-from backend.llm.phrases import InvalidValue
+from backend.llm.phrases import InvalidValue, fold_text, to_plain_width
 from backend.llm.quotations import (
     TextSpan,
     blank_spans,
@@ -21,7 +21,6 @@ from backend.llm.quotations import (
     struck_out_spans,
 )
 from backend.llm.remarks import RemarkPlace
-from backend.llm.skeleton import fold_text, to_plain_width
 from backend.llm.statements import (
     StatementSource,
     is_denied_in_reason,

@@ -1,7 +1,4 @@
-"""How much of a reply is read: so many decompressed bytes and no more, and no redirects to other addresses.
-
-One hook on the SDK's HTTP client guards everything that is read through it: replies, streams, error bodies.
-"""
+"""How much of a reply is read: so many decompressed bytes and no more, and no redirects to other hosts."""
 
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -12,26 +9,54 @@ import httpx2
 
 BASE_BYTES = 2**20
 """For any reply, whatever was asked."""
+
+
 TOKEN_BYTES = 2**10
 """More for every token asked for: a stream wraps each of them in an event of some hundred bytes."""
+
+
 NUMBER_BYTES = 24
 """More for every number of a vector that can be expected."""
+
+
 LIST_BYTES = 2**23
 """Of a list of models; that of a large reseller has a megabyte."""
+
+
 MOST_BYTES = 2**25
+
+
 ERROR_BYTES = 2**16
 """Of the body of an error, of which people see a line; the rest is left unread."""
+
+
 PIECE_BYTES = 64
+
+
 LINE_BYTES = 64
 """What each piece and each line of a stream counts at least, so that tiny ones cost no more work than big."""
+
+
 MAX_MEMBERS = 64
 """Compressed bodies one after another in one reply; each costs work, even if it is empty."""
+
+
 MAX_REDIRECTS = 3
+
+
 KNOWN_ENCODINGS = {"gzip", "x-gzip", "deflate"}
+
+
 KNOWN_CHARSETS = {"utf-8", "gbk", "gb2312", "gb18030", "big5"}
 """Python also knows charsets that decompress; none but these is used to read the words of an error."""
+
+
 _UNFOLDED_AT_ONCE = 2**16
+
+
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
 _current_byte_limit: ContextVar[int] = ContextVar("reply_limit", default=BASE_BYTES)
 
 

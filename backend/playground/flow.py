@@ -11,23 +11,22 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.annotation.records import CampaignInfo, CampaignSpec
 from backend.annotation.service import AnnotationService
+from backend.core.enums import CampaignKind, CardState, Source
+from backend.core.errors import UserError
+from backend.core.text import digest
 from backend.corpus.occasion import detect_occasion
 from backend.corpus.rows import ImportRow
 from backend.corpus.store import prepare_target, store_chunk
+from backend.db.base import insert_ignore
 from backend.db.engine import Database
-from backend.db.insert import insert_ignore
 from backend.db.play_tables import GreetingOrigin, PlayCard, PlayRound
 from backend.db.tables import Greeting, Prompt
-from backend.errors import UserError
 from backend.jobs.records import JobInfo
-from backend.playground.vocabulary import CardState
-from backend.records import CampaignInfo, CampaignSpec
-from backend.scoring import ScoringService
-from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import ScoringTarget, TargetKind
-from backend.text import digest
-from backend.vocabulary import CampaignKind, Source
+from backend.judges.scoring.records import ScoreRequest
+from backend.judges.scoring.service import ScoringService
+from backend.judges.scoring.targets import ScoringTarget, TargetKind
 
 DATASET_KIND = "generated"
 _DATASET_PREFIX = "写祝福 · "

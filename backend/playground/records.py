@@ -1,13 +1,16 @@
-"""What crosses from the playground to pages and commands."""
+"""What crosses from the playground to pages and commands, and how a visitor's input becomes a request."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from backend.errors import Message
-from backend.playground.vocabulary import CardChange, CardState
-from backend.writing.writer import SamplingSettings
+from backend.core.enums import CardChange, CardState
+from backend.core.errors import Message, UserError
+from backend.core.text import normalize_text
+from backend.generation.request import GreetingRequest, for_one_greeting, parse_request
+from backend.generation.writer import BIGGEST_SEED, SamplingSettings
 
 
 @dataclass(frozen=True)
@@ -97,3 +100,94 @@ class ModelTally:
     prompts: int
     likes: int
     dislikes: int
+
+
+SAMPLING_LIMITS: Mapping[str, tuple[float, float]] = {
+    "temperature": (0.0, 2.0),
+    "top_p": (0.05, 1.0),
+    "max_tokens": (8, 2000),
+}
+_SETTING_NAMES = {
+    "temperature": ("Temperature", "温度"),
+    "top_p": ("top_p", "top_p"),
+    "max_tokens": ("The length limit", "最长字数"),
+}
+
+
+def visitor_sampling(
+    default_sampling: SamplingSettings, overrides: Mapping[str, float | int], draw_seed: int
+) -> SamplingSettings:
+    """Raises UserError naming what is out of its range."""
+    for setting_name, setting_value in overrides.items():
+        if setting_name not in SAMPLING_LIMITS:
+            raise UserError(f"There is no setting “{setting_name}”.", f"没有“{setting_name}”这项设置。")
+        lower_limit, upper_limit = SAMPLING_LIMITS[setting_name]
+        if not math.isfinite(setting_value) or not lower_limit <= setting_value <= upper_limit:
+            en, zh = _SETTING_NAMES[setting_name]
+            raise UserError(
+                f"{en} must be from {lower_limit:g} to {upper_limit:g}.",
+                f"{zh}须在 {lower_limit:g} 到 {upper_limit:g} 之间。",
+            )
+    return replace(
+        default_sampling,
+        temperature=float(overrides.get("temperature", default_sampling.temperature)),
+        top_p=float(overrides.get("top_p", default_sampling.top_p)),
+        max_tokens=int(overrides.get("max_tokens", default_sampling.max_tokens)),
+        seed=draw_seed % BIGGEST_SEED,
+    )
+
+
+DEFAULT_COUNT = 4
+MAX_GREETINGS = 20
+MAX_MODELS = 4
+LENGTH_PHRASES = {"short": "20字以内", "medium": "50字左右", "long": "100字左右"}
+_LONGEST_FIELD, _LONGEST_PERSONAL = 40, 200
+
+
+@dataclass(frozen=True)
+class ParsedRequest:
+    """A request, read: the prompt and the wish for a single greeting, and how many of them."""
+
+    prompt: str
+    greeting_request: GreetingRequest
+    count: int
+    note: Message | None = None
+
+
+def parse_play_request(request: PlayRequest) -> ParsedRequest:
+    """Raises UserError with a friendly sentence for what cannot be answered."""
+    whole_text = request_sentence(request.text, request.fields)
+    whole_request = parse_request(whole_text)
+    if whole_request.refusal is not None:
+        raise UserError(whole_request.refusal.message.en, whole_request.refusal.message.zh)
+    prompt_text = for_one_greeting(whole_request.text)
+    wanted_count = whole_request.count if whole_request.count > 1 else (request.count or DEFAULT_COUNT)
+    count_note = None
+    if wanted_count > MAX_GREETINGS:
+        count_note = Message(
+            f"At most {MAX_GREETINGS} greetings at a time; these are the first {MAX_GREETINGS}.",
+            f"一次最多写 {MAX_GREETINGS} 条，先写 {MAX_GREETINGS} 条。",
+        )
+    return ParsedRequest(prompt_text, parse_request(prompt_text), max(1, min(wanted_count, MAX_GREETINGS)), count_note)
+
+
+def request_sentence(entered_text: str, request_fields: RequestFields) -> str:
+    """The request as one sentence, as people write them: whom for, what for, then everything else."""
+    cleaned_text = normalize_text(entered_text)
+    recipient, occasion = _field_text(request_fields.recipient), _field_text(request_fields.occasion)
+    sentence_parts = [cleaned_text] if cleaned_text else []
+    if recipient or occasion:
+        default_phrase = f"{'给' + recipient if recipient else ''}写一条{occasion}祝福"
+        sentence_parts.append(
+            default_phrase if not cleaned_text else f"{'送给' + recipient if recipient else ''}{occasion}"
+        )
+    sentence_parts.append(normalize_text(request_fields.personal)[: _LONGEST_PERSONAL + 1])
+    if style_text := _field_text(request_fields.style):
+        sentence_parts.append(f"要{style_text}一点")
+    sentence_parts.append(LENGTH_PHRASES.get(request_fields.length, _field_text(request_fields.length)))
+    return "，".join(sentence_part.strip("，。, ") for sentence_part in sentence_parts if sentence_part)
+
+
+def _field_text(entered_text: str) -> str:
+    """A field on one line; one that is too long is cut, the whole is checked as a sentence anyway."""
+    return " ".join(normalize_text(entered_text).split())[:_LONGEST_FIELD]

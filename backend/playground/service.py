@@ -1,26 +1,99 @@
-"""The facade that pages and commands call. Writing goes on in a loop of its own, whoever looks."""
+"""The facade that pages and commands call: rounds in the background, and every judge on one written greeting."""
 
 import secrets
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
+from backend.core.enums import FINAL_STATES, CardChange, Scale
+from backend.core.errors import Conflict, UserError
 from backend.db.engine import Database
-from backend.errors import Conflict, UserError
-from backend.playground.author import SEED_STRIDE, PreviousVersion
-from backend.playground.live import LiveRound
-from backend.playground.loop import BackgroundLoop
-from backend.playground.press import RoundRunner
-from backend.playground.records import CardView, ModelTally, PlayRequest, RoundView
-from backend.playground.request import MAX_MODELS, ParsedRequest, parse_play_request
-from backend.playground.sampling import visitor_sampling
+from backend.generation.generators import GeneratorInfo, GeneratorService
+from backend.generation.writer import BIGGEST_SEED
+from backend.judges.base import TRAINED_HERE, JudgeKind, JudgeSpec, Judgment, Sample
+from backend.judges.scoring.service import TRIVIAL, ScoringService
+from backend.playground.cards import SEED_STRIDE, PreviousVersion
+from backend.playground.records import (
+    MAX_MODELS,
+    CardVerdict,
+    CardView,
+    ModelTally,
+    ParsedRequest,
+    PlayRequest,
+    RoundView,
+    parse_play_request,
+    visitor_sampling,
+)
+from backend.playground.rounds import BackgroundLoop, LiveRound, RoundRunner
 from backend.playground.store import PlayStore, missing_round_error
-from backend.playground.vocabulary import FINAL_STATES, CardChange
-from backend.writing.generators import GeneratorInfo, GeneratorService
-from backend.writing.writer import BIGGEST_SEED
+
+MAX_CONCURRENT = 2
+TURN_TIMEOUT_S = 60.0
+
+
+class CardJudges:
+    """The baselines and the newest version of every other judge of single greetings."""
+
+    def __init__(self, scoring: ScoringService) -> None:
+        self._scoring = scoring
+        self._turn_semaphore = threading.BoundedSemaphore(MAX_CONCURRENT)
+
+    def judge_names(self) -> list[str]:
+        """Who can be asked; the baselines first."""
+        known_judges = self._scoring.catalog.judges()
+        other_names = [
+            judge_info.name
+            for judge_info in known_judges
+            if judge_info.newest
+            and judge_info.spec is not None
+            and judge_info.kind not in (JudgeKind.PAIRWISE, *TRAINED_HERE)
+        ]
+        return [*TRIVIAL, *sorted(set(other_names))]
+
+    def judge_greeting(self, judge_name: str, prompt_text: str, greeting_text: str) -> CardVerdict:
+        """What one judge says. Raises NotFound for a name, UserError for a judge that cannot work."""
+        if judge_name not in self.judge_names():
+            self._scoring.catalog.resolve(judge_name)  # says which are known
+            raise UserError(
+                f"“{judge_name}” compares two greetings and cannot judge one.",
+                f"“{judge_name}”是两两比较的裁判，不能评一条。",
+            )
+        judge_spec = (
+            JudgeSpec(JudgeKind(judge_name), judge_name)
+            if judge_name in TRIVIAL
+            else self._scoring.catalog.resolve(judge_name)
+        )
+        with self._wait_for_turn():
+            judgment = self._scoring.judge_sample(judge_spec, Sample(prompt_text, greeting_text))
+        assert isinstance(judgment, Judgment)
+        return CardVerdict(
+            judge_name,
+            judge_spec.kind.value,
+            self._judge_scale(judge_name).value,
+            judgment.value,
+            judgment.reason,
+        )
+
+    def _judge_scale(self, judge_name: str) -> Scale:
+        judge_info = next(
+            (judge_info for judge_info in self._scoring.catalog.judges() if judge_info.name == judge_name),
+            None,
+        )
+        return judge_info.scale if judge_info is not None and judge_info.scale is not None else Scale.SCORE
+
+    @contextmanager
+    def _wait_for_turn(self) -> Iterator[None]:
+        if not self._turn_semaphore.acquire(timeout=TURN_TIMEOUT_S):
+            raise Conflict("The judges are busy; try again in a minute.", "裁判正忙，请过一分钟再试。")
+        try:
+            yield
+        finally:
+            self._turn_semaphore.release()
+
 
 MAX_VISITOR_ROUNDS, MAX_ROUNDS = 3, 40
 """Rounds that may run at a time: of one visitor, of everybody."""

@@ -6,15 +6,14 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from backend.db.base import utc_now
+from backend.core.enums import FINAL_STATES, CardChange, CardState
+from backend.core.errors import Message, NotFound
+from backend.db.base import insert_ignore, utc_now
 from backend.db.engine import VOTE_WAIT_S, Database
-from backend.db.insert import insert_ignore
 from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
-from backend.errors import Message, NotFound
-from backend.playground.author import CardOutcome
+from backend.generation.writer import SamplingSettings
+from backend.playground.cards import CardOutcome
 from backend.playground.records import CardView, ModelTally, RoundView
-from backend.playground.vocabulary import FINAL_STATES, CardChange, CardState
-from backend.writing.writer import SamplingSettings
 
 _UNFINISHED_STATES = [card_state for card_state in CardState if card_state not in FINAL_STATES]
 _FINISH_WAIT_S = 60.0

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from backend.errors import UserError
-from backend.settings import PROJECT_ROOT
-from backend.text import assign_bucket
+from backend.core.errors import UserError
+from backend.core.settings import PROJECT_ROOT
+from backend.core.text import assign_bucket
 
 BANK_FOLDER = PROJECT_ROOT / "data" / "starter"
 ANY_AUDIENCE, CHILD_AUDIENCE, GROUP_AUDIENCE, SELF_AUDIENCE = "any", "child", "group", "self"

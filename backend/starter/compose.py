@@ -1,4 +1,4 @@
-"""Requests with greetings for the starter to learn from: the same seed gives the same rows."""
+"""Requests with greetings for the starter to learn from: the same seed gives the same rows, each with its split."""
 
 import re
 from collections import Counter, defaultdict
@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
+from typing import Any
 
-from backend.starter.asking import FIGURES_BY_WORD, compose_request
+from backend.core.enums import Flaw
+from backend.core.text import assign_split, count_characters, strip_white_space
 from backend.starter.bank import (
     SELF_AUDIENCE,
     ClauseBank,
@@ -17,8 +19,103 @@ from backend.starter.bank import (
     RecipientDetail,
     load_bank,
 )
-from backend.starter.writing import FOUR_CHARACTER_STYLES, GreetingScene, possible_styles, write_greeting
-from backend.text import strip_white_space
+from backend.starter.writing import (
+    FOUR_CHARACTER_STYLES,
+    STANDALONE_STYLES,
+    GreetingScene,
+    possible_styles,
+    write_greeting,
+)
+
+POLITE_PREFIXES = ("请", "帮我", "麻烦", "求")
+ENDING_MARKS = ("。", "！", "，谢谢", "？")
+SMALL_TALK_SHARE = 0.15
+"""How often something stands before or after a request that says nothing of what is asked for."""
+HAN_DIGITS = "〇一二三四五六七八九"
+FIGURES_BY_WORD = (
+    {"两": "2", "十": "10"}
+    | {
+        HAN_DIGITS[tens_digit].replace("一", "") * (tens_digit > 1)
+        + "十"
+        + HAN_DIGITS[ones_digit] * (ones_digit > 0): str(10 * tens_digit + ones_digit)
+        for tens_digit in range(1, 10)
+        for ones_digit in range(10)
+    }
+    | {HAN_DIGITS[one]: str(one) for one in range(1, 10)}
+)
+_PATTERN_FIELDS = re.compile(r"\{(\w)\}")
+
+
+def compose_request(clause_bank: ClauseBank, scene: GreetingScene, rng: Random) -> str | None:
+    """A request for what the scene holds, nothing more; None where no pattern says exactly that."""
+    fitting_patterns = _fitting_patterns(clause_bank, scene, rng)
+    if not fitting_patterns:
+        return None
+    request_text = _PATTERN_FIELDS.sub(
+        lambda found: _fill_field(clause_bank, scene, found[1], rng), rng.choice(fitting_patterns)
+    )
+    if scene.style and scene.size:
+        request_text += "，" + rng.choice(clause_bank.requests.phrases[scene.size])
+    return None if request_text.startswith(("，", "的")) else _add_small_talk(clause_bank, request_text, rng)
+
+
+def _fitting_patterns(clause_bank: ClauseBank, scene: GreetingScene, rng: Random) -> list[str]:
+    """The patterns of a kind drawn at random whose fields are what the scene has."""
+    pattern_kinds = ["occasion"]
+    if scene.recipient is not None:
+        pattern_kinds = (
+            ["both", "both", "event"] if clause_bank.possible_events(scene.occasion, scene.recipient) else ["both"]
+        )
+        if scene.occasion.festival and not (scene.style or scene.size or scene.detail):
+            pattern_kinds.append("festival")
+    pattern_kind = rng.choice(pattern_kinds)
+    return [
+        request_pattern
+        for request_pattern in clause_bank.requests.patterns[pattern_kind]
+        if ("{s}" in request_pattern or "{a}" in request_pattern) is bool(scene.style or scene.size)
+        and ("{d}" in request_pattern) is (scene.detail is not None)
+    ]
+
+
+def _fill_field(clause_bank: ClauseBank, scene: GreetingScene, field_letter: str, rng: Random) -> str:
+    occasion, recipient = scene.occasion, scene.recipient
+    if field_letter == "o":
+        return rng.choice(occasion.request_names).replace("{n}", _spell_number(scene, rng))
+    if field_letter == "t":
+        return rng.choice(occasion.things or clause_bank.requests.things)
+    if field_letter in "sa":
+        style_or_size = scene.style or scene.size
+        adjectives, style_phrases = (
+            clause_bank.requests.adjectives[style_or_size],
+            clause_bank.requests.phrases[style_or_size],
+        )
+        return rng.choice(adjectives if field_letter == "a" else adjectives + style_phrases)
+    assert recipient is not None
+    if field_letter == "r":
+        return rng.choice(recipient.request_names)
+    if field_letter == "d":
+        assert scene.detail is not None
+        return rng.choice(scene.detail.request_phrases).replace("{他}", recipient.third_person)
+    event_text = rng.choice(clause_bank.possible_events(occasion, recipient))
+    return event_text.replace("{n}", _spell_number(scene, rng)).replace("{r}", rng.choice(recipient.request_names))
+
+
+def _spell_number(scene: GreetingScene, rng: Random) -> str:
+    """As a word or in figures, as people write it."""
+    return FIGURES_BY_WORD.get(scene.number, scene.number) if rng.random() < 0.5 else scene.number
+
+
+def _add_small_talk(clause_bank: ClauseBank, request_text: str, rng: Random) -> str:
+    """Now and then a word of politeness, a circumstance or a mark at the end."""
+    small_talk = clause_bank.requests.talk
+    if rng.random() < 0.06 and request_text.startswith(("写", "给", "来")):
+        request_text = rng.choice(POLITE_PREFIXES) + request_text
+    elif rng.random() < SMALL_TALK_SHARE:
+        request_text = rng.choice(small_talk["before"] if rng.random() < 0.5 else small_talk["when"]) + request_text
+    if rng.random() < SMALL_TALK_SHARE:
+        request_text += rng.choice(small_talk["after"])
+    return request_text + rng.choice(ENDING_MARKS) if rng.random() < 0.08 else request_text
+
 
 ROW_COUNT = 20_000
 CORPUS_SEED = 20_261_125
@@ -190,3 +287,112 @@ def _names_number(number_word: str, prompt_text: str) -> bool:
 def composed_rows() -> Sequence[ComposedRow]:
     """The rows that the starter learns from."""
     return tuple(compose_rows(load_bank()))
+
+
+SnapshotRow = dict[str, Any]
+PAIR_COUNT = 7_000
+DRAWN_ROWS = 40
+"""So many rows are looked at for one whose greeting misses the request."""
+MAX_LENGTH_GAP = 6
+"""Characters by which the two greetings of a pair may differ: length says nothing about which is better."""
+SIMILAR_OCCASIONS = (
+    {"春节", "除夕", "元旦", "公司庆典", "合作"},
+    {"出生", "满月", "百天", "周岁", "怀孕"},
+    {"婚礼", "订婚", "结婚纪念日", "七夕", "情人节"},
+    {"升职", "入职", "升学", "毕业"},
+    {"手术", "探病", "康复"},
+    {"离职", "送别", "旅途", "出国"},
+)
+"""Occasions that may share a greeting; so may all before which courage is wished, and "日常" fits any."""
+COMPOSED_ORIGIN = "composed"
+"""Mark of a pair whose preference follows from how it was composed, and not from anybody's taste."""
+
+
+def build_sft_rows() -> list[SnapshotRow]:
+    """Prompt, completion, and what it is about."""
+    return [
+        {
+            "split": assign_split(composed_row.prompt).value,
+            "prompt": composed_row.prompt,
+            "completion": composed_row.greeting,
+            "plan": composed_row.scene.plan,
+        }
+        for composed_row in composed_rows()
+    ]
+
+
+def build_pair_rows() -> list[SnapshotRow]:
+    """Prompt, the greeting composed for it, and one of about the same length composed for another request.
+
+    The rejected greeting is for another occasion (for as many) or for somebody else.
+    """
+    return [
+        {
+            "split": assign_split(composed_row.prompt).value,
+            "prompt": composed_row.prompt,
+            "chosen": composed_row.greeting,
+            "rejected": other_row.greeting,
+            "origin": COMPOSED_ORIGIN,
+        }
+        for composed_row, other_row, _ in mismatched_rows(composed_rows())
+    ]
+
+
+def mismatched_rows(
+    all_rows: Sequence[ComposedRow], max_pairs: int = PAIR_COUNT
+) -> list[tuple[ComposedRow, ComposedRow, Flaw]]:
+    """Rows beside a row whose greeting misses the request, and how it does; always of the same split."""
+    rng = Random(f"{CORPUS_SEED} pairs")
+    rows_by_group: dict[str, list[ComposedRow]] = defaultdict(list)
+    for composed_row in all_rows:
+        for group_name in _split_groups(composed_row):
+            rows_by_group[group_name].append(composed_row)
+    mismatches: list[tuple[ComposedRow, ComposedRow, Flaw]] = []
+    for composed_row in rng.sample(list(all_rows), len(all_rows)):
+        if len(mismatches) == max_pairs:
+            break
+        flaw = Flaw.WRONG_RELATIONSHIP if len(mismatches) % 2 else Flaw.WRONG_OCCASION
+        group_rows = rows_by_group[_split_groups(composed_row)[len(mismatches) % 2]]
+        sampled_rows = rng.sample(group_rows, min(DRAWN_ROWS, len(group_rows)))
+        other_row = next(
+            (sampled_row for sampled_row in sampled_rows if _misses_request(composed_row, sampled_row, flaw)),
+            None,
+        )
+        if other_row is not None:
+            mismatches.append((composed_row, other_row, flaw))
+    return mismatches
+
+
+def _split_groups(composed_row: ComposedRow) -> tuple[str, str]:
+    """Where a wrong occasion is looked for, and where a wrong recipient: always in the same split."""
+    split_name = assign_split(composed_row.prompt).value
+    return split_name, f"{split_name} {composed_row.scene.occasion.key}"
+
+
+def _misses_request(composed_row: ComposedRow, other_row: ComposedRow, flaw: Flaw) -> bool:
+    if abs(count_characters(composed_row.greeting) - count_characters(other_row.greeting)) > MAX_LENGTH_GAP:
+        return False
+    if flaw is Flaw.WRONG_OCCASION:
+        # A line of verse or four-character luck may well fit two occasions.
+        standalone_styles = {composed_row.scene.style, other_row.scene.style} & STANDALONE_STYLES
+        return not standalone_styles and not _may_share_greeting(composed_row.scene.occasion, other_row.scene.occasion)
+    recipient, other_recipient = composed_row.scene.recipient, other_row.scene.recipient
+    if (
+        recipient is None
+        or other_recipient is None
+        or set(recipient.address_forms) & set(other_recipient.address_forms)
+    ):
+        return False
+    is_addressed = any(other_row.greeting.startswith(address_form) for address_form in other_recipient.address_forms)
+    return is_addressed and composed_row.scene.occasion.key == other_row.scene.occasion.key
+
+
+def _may_share_greeting(occasion: Occasion, other_occasion: Occasion) -> bool:
+    both_names = {occasion.name, other_occasion.name}
+    both_encourage = occasion.mood is other_occasion.mood is Mood.PUSH
+    return (
+        len(both_names) == 1
+        or "日常" in both_names
+        or both_encourage
+        or any(both_names <= similar_names for similar_names in SIMILAR_OCCASIONS)
+    )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from backend.core.text import count_characters
 from backend.starter.bank import ClauseBank, Mood, Occasion, Recipient, RecipientDetail
-from backend.text import count_characters
 
 STYLE_PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
     "": (

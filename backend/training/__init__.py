@@ -1,5 +1,1 @@
-"""Programs run as `python -m backend.training.X`; the only room with torch. Nobody imports it."""
-
-from backend.training.environment import prepare_environment
-
-prepare_environment()
+"""Trainings as pages and commands start them: settings, checks, data, history. No torch outside `programs/`."""

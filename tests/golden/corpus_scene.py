@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backend.records import CampaignInfo, CampaignSpec, ComparisonInput, ItemView, ReviewInput, VerdictInput
+from backend.annotation.records import CampaignInfo, CampaignSpec, ComparisonInput, ItemView, ReviewInput, VerdictInput
+from backend.core.enums import RUBRIC_WEIGHTS, CampaignKind, Flaw
+from backend.core.settings import PROJECT_ROOT
 from backend.services import Services
-from backend.settings import PROJECT_ROOT
-from backend.vocabulary import RUBRIC_WEIGHTS, CampaignKind, Flaw
 from tests.fake_llm import quality
 from tests.golden.replies import judged
 from tests.principles_helpers import world_file

@@ -10,33 +10,29 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from backend.agents.plan import CandidatePlan
+from backend.core.enums import Agent, ArtifactKind, CampaignKind, CardChange, JobStatus, PairState, Proposer
+from backend.core.errors import UserError
 from backend.db.engine import Database
 from backend.db.job_tables import Job
-from backend.errors import UserError
-from backend.evolution.records import RunRequest
-from backend.jobs.options import JobOptions
 from backend.jobs.outcome import PROGRAM_DISAPPEARED
-from backend.jobs.vocabulary import ArtifactKind, JobStatus
+from backend.jobs.records import JobOptions
 from backend.jobs.worker import Worker
-from backend.judges.spec import JudgeKind, JudgeSpec
-from backend.llm.checks import EndpointInput
-from backend.llm.endpoint import SchemaMode
-from backend.pairs.ablation import without_agents
-from backend.pairs.intake import source_named
-from backend.pairs.records import HumanChecking, PairFilter, PairRequest
-from backend.pairs.second import redrawn_judge
-from backend.pairs.vocabulary import PairState
+from backend.judges.base import JudgeKind, JudgeSpec
+from backend.judges.scoring.records import ScoreRequest
+from backend.judges.scoring.targets import ScoringTarget, TargetKind
+from backend.llm.endpoints import EndpointInput
+from backend.llm.messages import SchemaMode
 from backend.playground.records import PlayRequest, RequestFields
-from backend.playground.vocabulary import CardChange
-from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import Agent, Proposer
-from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import ScoringTarget, TargetKind
+from backend.preferences.ablation import without_agents
+from backend.preferences.emit import redrawn_judge
+from backend.preferences.intake import source_named
+from backend.preferences.plan import CandidatePlan
+from backend.preferences.records import HumanChecking, PairFilter, PairRequest
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.records import RunRequest
 from backend.services import Services
-from backend.training_runs.data import SnapshotOptions, export_snapshot
-from backend.training_runs.service import TrainingService
-from backend.vocabulary import CampaignKind
+from backend.training.service import TrainingService
+from backend.training.snapshot import SnapshotOptions, export_snapshot
 from tests.golden.corpus_scene import COMPARE, LITTLE, PEOPLE, SHORT, WORLD, answer_blind, compare_items
 from tests.golden.replies import judged
 from tests.llm_fixtures import FakeLLM
@@ -296,15 +292,15 @@ def _artifacts(services: Services, job: int) -> None:
     """Folders with the files that make them what they are, and no weights."""
     home, add = services.settings.home, services.jobs.add_artifact
     snapshot = export_snapshot(services.database, home, SnapshotOptions(datasets=("seed", FIRST)))
-    add(ArtifactKind.DATASET_SNAPSHOT, "数据快照", snapshot.folder, job=job, data_hash=snapshot.hash)
+    add(ArtifactKind.DATASET_SNAPSHOT, "数据快照", snapshot.folder, job_id=job, data_hash=snapshot.hash)
     policy, reward = home / "artifacts" / "policy", home / "artifacts" / "reward"
     for folder in (policy, reward):
         folder.mkdir(parents=True)
         (folder / "config.json").write_text('{"model_type": "qwen3", "vocab_size": 4000}', encoding="utf-8")
-    known = {"config": {"program": "sft", "lr": 0.005}, "metrics": {"eval_loss": 2.125, "perplexity": 8.373}}
-    made = add(ArtifactKind.POLICY, "小试", policy, job=job, data_hash=snapshot.hash, **known)
-    add(ArtifactKind.CHECKPOINT, "小试-20", policy / "config.json", job=job, parent=made.id)
-    add(ArtifactKind.REWARD_MODEL, "奖励", reward, parent=made.id, metrics={"accuracy": 0.75})
+    known = {"job_config": {"program": "sft", "lr": 0.005}, "metrics": {"eval_loss": 2.125, "perplexity": 8.373}}
+    made = add(ArtifactKind.POLICY, "小试", policy, job_id=job, data_hash=snapshot.hash, **known)
+    add(ArtifactKind.CHECKPOINT, "小试-20", policy / "config.json", job_id=job, parent_id=made.id)
+    add(ArtifactKind.REWARD_MODEL, "奖励", reward, parent_id=made.id, metrics={"accuracy": 0.75})
     add(ArtifactKind.JUDGE, "裁判", reward / "config.json")
     trained = JudgeSpec(JudgeKind.REWARD_MODEL, "训练的裁判", None, {"path": str(reward)})
     services.scoring.catalog.save(trained)

@@ -12,9 +12,9 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from backend.files import restrict_new_files
+from backend.core.files import restrict_new_files
+from backend.core.settings import PROJECT_ROOT, Settings
 from backend.services import Services, build_services
-from backend.settings import PROJECT_ROOT, Settings
 from tests.golden import archive, corpus_scene, judge_scene
 from tests.llm_fixtures import FakeLLM
 from tests.llm_fixtures import running as fake_running

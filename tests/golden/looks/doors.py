@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from backend.cli import main as command_main
-from backend.signing import Signer
+from backend.core.signing import Signer
 from tests.golden.looks.home import House
-from ui import annotation_api, playground_api
+from ui.annotation import routes as annotation_routes
+from ui.playground import routes as playground_routes
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -44,12 +45,12 @@ def _umask_kept() -> Iterator[None]:
 def client(house: House, rater: int | None = None, visitor: str | None = None) -> Iterator[TestClient]:
     """The routes as a browser with these cookies reaches them."""
     made = FastAPI()
-    made.include_router(annotation_api.build_router(house))
-    made.include_router(playground_api.build_router(house))
+    made.include_router(annotation_routes.build_router(house))
+    made.include_router(playground_routes.build_router(house))
     cookies = {}
     if rater is not None:
-        cookies[annotation_api.RATER_COOKIE] = Signer(house.settings.home, "zhufu-rater").sign(rater)
+        cookies[annotation_routes.RATER_COOKIE] = Signer(house.settings.home, "zhufu-rater").sign(rater)
     if visitor is not None:
-        cookies[playground_api.VISITOR_COOKIE] = Signer(house.settings.home, "zhufu-visitor").sign(visitor)
+        cookies[playground_routes.VISITOR_COOKIE] = Signer(house.settings.home, "zhufu-visitor").sign(visitor)
     with TestClient(made, cookies=cookies) as opened_client:
         yield opened_client

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from backend import board as board_module
-from backend.errors import UserError
+from backend.agreement import board as board_module
+from backend.core.errors import UserError
 from tests.golden.looks.home import House
 from tests.golden.plain import hash_of, plain
 

@@ -6,27 +6,24 @@ from typing import Any
 
 from sqlalchemy import text
 
-from backend.agents.plan import CandidatePlan
-from backend.evolution.told import constant_detector, explain_decision, explain_uses
-from backend.jobs.vocabulary import ArtifactKind
-from backend.judges.base import PairSample, Sample
+from backend.core.enums import ArtifactKind, PairState, Role
+from backend.judges.base import JudgeKind, PairSample, Sample
 from backend.judges.registry import ExampleRequest
-from backend.judges.spec import JudgeKind
-from backend.pairs.records import PairFilter, PairRequest, PromptSource, SourceKind
-from backend.pairs.vocabulary import PairState
-from backend.principles.vocabulary import Role
-from backend.scoring.blocking import run_blocking
+from backend.judges.scoring.run import run_blocking
+from backend.preferences.plan import CandidatePlan
+from backend.preferences.records import PairFilter, PairRequest, PromptSource, SourceKind
+from backend.principles.rulings import constant_detector, explain_decision, explain_uses
 from backend.starter.bank import load_bank as load_bank
 from backend.starter.compose import compose_rows as composed_rows
-from backend.starter_offer import decide_offer
-from backend.training_runs.config import SETTINGS_CLASSES, find_presets, settings_for
-from backend.training_runs.data import SnapshotOptions, export_snapshot
-from backend.training_runs.history import HistoryCache
-from backend.training_runs.service import TrainingService
+from backend.training.history import HistoryCache, JobHistory
+from backend.training.service import TrainingService, decide_offer
+from backend.training.settings import SETTINGS_CLASSES, find_presets, settings_for
+from backend.training.snapshot import SnapshotOptions, export_snapshot
 from tests.golden.looks.home import GAMES, MAIN, RATERS, RUNS, VISITORS, House
 from tests.golden.plain import plain, shortened
-from ui import playground_api, principles_figures
-from ui.say import Translator
+from ui.components.language import Translator
+from ui.playground import routes
+from ui.principles import figures
 
 
 def board(house: House, reference: str) -> dict[str, Any]:
@@ -162,8 +159,8 @@ def games(house: House) -> dict[str, Any]:
 
 def game_request(house: House, run: int) -> Any:
     """What the run was asked for."""
-    from backend.evolution.records import RunRequest
-    from backend.principles.vocabulary import Agent
+    from backend.core.enums import Agent
+    from backend.principles.records import RunRequest
 
     return RunRequest("world", house.evolution.run(run).settings, dict.fromkeys(Agent, MAIN))
 
@@ -188,10 +185,10 @@ def game_words(house: House) -> dict[str, list[str]]:
     versions, translate = house.evolution.archive.versions(1), Translator("en")
     comparison = house.evolution.comparisons.comparison(1)
     drawn = {
-        "fooling": principles_figures.fooling_table(translate, house.evolution.steps(1)),
-        "curve": principles_figures.gate_curve(translate, versions),
-        "tree": principles_figures.version_tree(translate, house.evolution.archive.versions(), None),
-        "comparison": principles_figures.comparison_html(translate, comparison.result),
+        "fooling": figures.fooling_table(translate, house.evolution.steps(1)),
+        "curve": figures.gate_curve(translate, versions),
+        "tree": figures.version_tree(translate, house.evolution.archive.versions(), None),
+        "comparison": figures.comparison_html(translate, comparison.result),
     }
     return {name: re.findall(r"[^<>]+(?=<)", html) for name, html in drawn.items()}
 
@@ -200,7 +197,7 @@ def playground(house: House) -> dict[str, Any]:
     """Rounds as served, tallies, generators, the starter's offer."""
     rounds = [view for visitor in VISITORS for view in house.play.recent(visitor, 20)]
     return {
-        "rounds": [playground_api.round_json(view) for view in rounds],
+        "rounds": [routes.round_json(view) for view in rounds],
         "tallies": plain(house.play.tallies()),
         "generators": plain(house.generators.generators()),
         "offer": plain(decide_offer(house.jobs, "offer"), "job"),
@@ -220,6 +217,10 @@ def costs(house: House) -> dict[str, Any]:
     return {"ledger": [list(row) for row in rows], "endpoints": plain(house.endpoints.endpoints())}
 
 
+def _history(history: JobHistory) -> dict[str, Any]:
+    return {"lines": history.log_lines, "metrics": plain(history.metrics), "samples": plain(history.samples)}
+
+
 def jobs(house: House) -> dict[str, Any]:
     """Jobs with states and errors, events, logs, curves, artifacts."""
     found = house.jobs.jobs()
@@ -229,7 +230,7 @@ def jobs(house: House) -> dict[str, Any]:
         "resumable": {str(job.id): [job.ended, job.resumable] for job in found},
         "events": {str(job.id): plain(house.jobs.events(job.id)) for job in found},
         "logs": {str(job.id): house.jobs.log_tail(job.id, 40) for job in found},
-        "curves": {str(job.id): plain(histories.load_history(job.id), "last") for job in found},
+        "curves": {str(job.id): _history(histories.load_history(job.id)) for job in found},
         "artifacts": plain(house.jobs.artifacts()),
         "by_kind": {kind.value: [one.id for one in house.jobs.artifacts(kind)] for kind in ArtifactKind},
         "workers": plain(house.jobs.workers()),

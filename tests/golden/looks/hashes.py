@@ -6,35 +6,33 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from backend import text as texts
-from backend.agents.plan import CandidatePlan
-from backend.agents.writing import writing_template as writing_template
-from backend.corpus import assign_split
+from backend.core import text as texts
+from backend.core.enums import Role
+from backend.core.settings import PROJECT_ROOT
+from backend.core.signing import Signer
+from backend.core.text import assign_split
 from backend.corpus.occasion import detect_occasion
 from backend.db.principle_tables import PrincipleRun
-from backend.evolution.labels import partitions_hash as labels_hash
-from backend.evolution.labels import read_partitions
-from backend.jobs.artifacts import compute_sha256
+from backend.generation.near_duplicates import normal_greeting, normal_prompt
+from backend.jobs.service import compute_sha256
 from backend.judges.asking import JudgeModel, JudgeSampling, prompt_template
-from backend.judges.base import version_of
-from backend.judges.pool import fold_of_prompt
+from backend.judges.base import JudgeKind, JudgeSpec, version_of
+from backend.judges.crossfit import fold_of_prompt
 from backend.judges.registry import judge_prompt_hashes
 from backend.judges.reward_model import folder_hash
-from backend.judges.spec import JudgeKind, JudgeSpec
 from backend.llm.client import request_key
 from backend.llm.embeddings import EmbeddingClient
-from backend.llm.endpoint import Endpoint
-from backend.llm.fence import derive_nonce
-from backend.llm.messages import ChatMessage
-from backend.llm.prompts import UntrustedText, compose_message
-from backend.pairs.rules import parse_request, prompt_drop_reason
-from backend.principles import prompts as game_prompts
-from backend.principles.labels import partition_of
-from backend.principles.rules import RuleSet, starting_rules
-from backend.principles.vocabulary import Role
-from backend.settings import PROJECT_ROOT
-from backend.signing import Signer
-from backend.writing.near import normal_greeting, normal_prompt
+from backend.llm.messages import ChatMessage, Endpoint
+from backend.llm.prompts import UntrustedText, compose_message, derive_nonce
+from backend.preferences.candidates import prompt_drop_reason
+from backend.preferences.candidates import writing_template as writing_template
+from backend.preferences.intake import parse_request
+from backend.preferences.plan import CandidatePlan
+from backend.principles.algorithm import rules as game_prompts
+from backend.principles.algorithm.labels import partition_of
+from backend.principles.algorithm.rules import RuleSet, starting_rules
+from backend.principles.dealing import partitions_hash as labels_hash
+from backend.principles.dealing import read_partitions
 from tests.golden.looks.home import MAIN, WISHES, House
 from tests.golden.plain import plain
 
@@ -63,7 +61,7 @@ def prompt_hashes(_: House) -> dict[str, Any]:
     """The hash of every prompt text, and which of them each kind of judge asks with."""
     folder = PROJECT_ROOT / "backend" / "judges" / "prompts"
     named = [path.stem for path in sorted(folder.glob("*.txt")) if path.stem != "principles_start"]
-    game = PROJECT_ROOT / "backend" / "principles" / "prompts"
+    game = PROJECT_ROOT / "backend" / "principles" / "algorithm" / "prompts"
     return {
         "judges": {name: prompt_template(name).template_hash for name in named},
         "game": {path.stem: game_prompts.prompt_file(path.stem).template_hash for path in sorted(game.glob("*.txt"))},

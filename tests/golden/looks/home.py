@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from backend.core.settings import Settings
 from backend.db.migrate import list_revisions, stored_revision
 from backend.services import Services, build_services
-from backend.settings import Settings
 
 House = Services
 RATERS = {"小林": 6, "老周": 7, "阿敏": 8}

@@ -4,16 +4,16 @@ from typing import Any
 
 from sqlalchemy import delete, select, text
 
-from backend.corpus.examples import ExampleService
+from backend.annotation.records import CampaignSpec
+from backend.core.enums import CampaignKind
 from backend.db.tables import Comparison, Item, Verdict
 from backend.judges.base import Sample
+from backend.judges.examples import ExampleService
 from backend.judges.registry import ExampleRequest
-from backend.pairs.records import PairFilter
-from backend.records import CampaignSpec
-from backend.scoring.blocking import run_blocking
-from backend.scoring.records import ScoreRequest
-from backend.scoring.targets import ScoringTarget, TargetKind
-from backend.vocabulary import CampaignKind
+from backend.judges.scoring.records import ScoreRequest
+from backend.judges.scoring.run import run_blocking
+from backend.judges.scoring.targets import ScoringTarget, TargetKind
+from backend.preferences.records import PairFilter
 from tests.golden.looks.home import House
 from tests.golden.plain import plain, shortened
 

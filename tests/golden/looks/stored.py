@@ -11,19 +11,19 @@ from typing import Any
 from sqlalchemy import inspect, select, text
 
 import backend
-from backend.agents.plan import CandidateRecipe, RequestedLength
+from backend.core.enums import Role
 from backend.db.base import Base
 from backend.db.principle_tables import PrincipleRun
-from backend.evolution.labels import plain_partitions, read_partitions
-from backend.judges.spec import JudgeSpec
-from backend.pairs.records import PairingReport, PairRequest
-from backend.principles.cases import PlantedFlaw
-from backend.principles.rules import RuleSet
-from backend.principles.settings import GameSettings
-from backend.principles.vocabulary import Role
-from backend.scoring.records import ScoreRequest
-from backend.training_runs.config import parse_settings
-from backend.writing.writer import SamplingSettings
+from backend.generation.writer import SamplingSettings
+from backend.judges.base import JudgeSpec
+from backend.judges.scoring.records import ScoreRequest
+from backend.preferences.plan import CandidateRecipe, RequestedLength
+from backend.preferences.records import PairingReport, PairRequest
+from backend.principles.algorithm.rules import RuleSet
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.algorithm.state import PlantedFlaw
+from backend.principles.dealing import plain_partitions, read_partitions
+from backend.training.settings import parse_settings
 from tests.golden.looks.home import House
 
 
@@ -131,7 +131,7 @@ def spellings() -> list[list[str]]:
     """The values of every closed vocabulary of the application, whatever its class is called."""
     found = set()
     for module in pkgutil.walk_packages(backend.__path__, "backend."):
-        if ".training." in module.name or module.name.endswith("__main__"):
+        if ".training.programs." in module.name or module.name.endswith("__main__"):
             continue  # torch stays out of this process, and mains are not run
         for kind in vars(importlib.import_module(module.name)).values():
             ours = isinstance(kind, type) and kind.__module__.startswith("backend.")

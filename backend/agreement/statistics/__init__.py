@@ -1,0 +1,1 @@
+"""Pure statistics of agreement: arrays in, figures out."""

@@ -1,0 +1,1 @@
+"""Asking for greetings: what a request wants, faults of an answer, near-duplicates, generators. No torch, no pages."""

@@ -1,0 +1,350 @@
+"""Everything that can write greetings: the endpoints people entered and the policies trained here.
+
+    async with await generators.open("artifact:3", scope="pairs:7", budget=budget) as writer:
+        written = await writer.write("给奶奶的生日祝福", n=8, sampling=Sampling(seed=1))
+
+An artifact is served by its `serve` job: the one that runs is used, else one is started and ends by itself
+after a rest. `Writer` (writer.py) does the asking.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from backend.core.enums import ArtifactKind, JobStatus
+from backend.core.errors import Conflict, Message, NotFound, UserError
+from backend.generation.writer import GreetingWriter, SamplingSettings
+from backend.jobs.records import ArtifactInfo, JobInfo
+from backend.jobs.service import JobService
+from backend.llm.budget import Budget
+from backend.llm.endpoints import EndpointInfo, EndpointService
+from backend.llm.limiter import RetryPolicy
+from backend.llm.messages import Endpoint, SchemaMode
+from backend.training.checks import check_artifact_files
+from backend.training.service import ServedAddress, TrainingService, measure_size
+from backend.training.settings import ARTIFACT_PREFIX
+
+IDLE_MINUTES = 20.0
+START_TIMEOUT_S = 180.0
+POLL_INTERVAL_S = 0.25
+BYTES_PER_MB = 1_000_000
+POLICY_PROGRAMS = ("sft", "grpo")
+"""Trainings that make a policy."""
+SERVER_MB = 700
+"""What the server takes without a model: Python, torch, transformers."""
+
+
+class GeneratorKind(StrEnum):
+    """Where a generator comes from."""
+
+    ENDPOINT = "endpoint"
+    ARTIFACT = "artifact"
+
+
+class Readiness(StrEnum):
+    """Whether a generator can write at once."""
+
+    READY = "ready"
+    STARTING = "starting"
+    ASLEEP = "asleep"  # choosing it starts it
+    GONE = "gone"  # its files are not there any more
+
+
+@dataclass(frozen=True)
+class GeneratorInfo:
+    """A generator as pages and commands show it. `name` is what every other call takes."""
+
+    name: str
+    kind: GeneratorKind
+    title: str
+    model: str
+    readiness: Readiness
+    sampling: SamplingSettings
+    size: int | None = None
+    """Bytes of the model's files; None for an endpoint."""
+    artifact: int | None = None
+    job: int | None = None
+    """The job that serves it now."""
+
+
+def is_policy_name(generator_name: str | None) -> bool:
+    """Whether a generator of this name was trained here."""
+    return generator_name is not None and generator_name.startswith(ARTIFACT_PREFIX)
+
+
+class GeneratorService:
+    """Lists generators, wakes the sleeping ones, and opens writers on them."""
+
+    def __init__(self, endpoints: EndpointService, jobs: JobService, start_timeout_s: float = START_TIMEOUT_S) -> None:
+        self._endpoints = endpoints
+        self._jobs = jobs
+        self._trainings = TrainingService(jobs)
+        self._start_timeout_s = start_timeout_s
+        self._start_lock = threading.Lock()
+
+    def generators(self) -> list[GeneratorInfo]:
+        """Every endpoint, then every trained policy, the newest first."""
+        serving_jobs = _jobs_by_artifact(self._jobs)
+        policy_artifacts = self._jobs.artifacts(ArtifactKind.POLICY)
+        endpoint_generators = [_endpoint_generator(endpoint_info) for endpoint_info in self._endpoints.endpoints()]
+        return endpoint_generators + [
+            self._artifact_generator(policy_artifact, serving_jobs.get(f"{ARTIFACT_PREFIX}{policy_artifact.id}"))
+            for policy_artifact in policy_artifacts
+        ]
+
+    def info(self, generator_name: str) -> GeneratorInfo:
+        """One of them. Raises NotFound."""
+        all_generators = self.generators()
+        for generator in all_generators:
+            if generator.name == generator_name:
+                return generator
+        known_names = ", ".join(generator.name for generator in all_generators) or "none yet"
+        raise NotFound(
+            f"There is no generator “{generator_name}”; known: {known_names}.",
+            f"没有名为“{generator_name}”的模型，可用的有：{'、'.join(generator.name for generator in all_generators) or '无'}。",
+        )
+
+    def usable(self, generator_name: str) -> GeneratorInfo:
+        """One of them, if it could write: asked before a run is started. Wakes nothing.
+
+        Raises NotFound where there is none, where it is still being trained or its files are gone, and
+        UserError where it would not fit into memory.
+        """
+        active_training = next(
+            (
+                training_job
+                for training_job in self._trainings.jobs()
+                if training_job.kind in POLICY_PROGRAMS and not training_job.ended
+            ),
+            None,
+        )
+        known_names = {generator.name for generator in self.generators()}
+        if (
+            generator_name not in known_names
+            and generator_name.startswith(ARTIFACT_PREFIX)
+            and active_training is not None
+        ):
+            raise NotFound(
+                f"There is no trained model “{generator_name}” yet; job {active_training.id} is still training one, "
+                "which gets its number when it is done.",
+                f"还没有训练好的模型“{generator_name}”；任务 {active_training.id} 仍在训练，完成后才有编号。",
+            )
+        generator = self.info(generator_name)
+        if generator.artifact is not None:
+            check_artifact_files(
+                next(
+                    policy_artifact
+                    for policy_artifact in self._jobs.artifacts()
+                    if policy_artifact.id == generator.artifact
+                )
+            )
+            if generator.readiness is Readiness.ASLEEP:
+                self._check_memory(generator)
+        return generator
+
+    def start(self, generator_name: str) -> JobInfo | None:
+        """Wake a policy: the job that serves it, a new one where none runs; None for an endpoint.
+
+        Raises NotFound, and UserError where it would not fit into memory.
+        """
+        generator = self.info(generator_name)
+        if generator.artifact is None:
+            return None
+        with self._start_lock:
+            if (serving_job := self._trainings.find_serving_job(generator.artifact)) is not None:
+                return serving_job
+            self._check_memory(generator)
+            try:
+                started_job = self._trainings.serve(generator.artifact, idle_minutes=IDLE_MINUTES)
+            except Conflict:
+                return self._trainings.find_serving_job(generator.artifact)
+        return self._keep_earliest_job(generator.artifact, started_job)
+
+    def stop(self, generator_name: str) -> None:
+        """Let a policy rest: end the job that serves it. Harmless where none runs. Raises NotFound."""
+        artifact_id = self.info(generator_name).artifact
+        if artifact_id is not None and (serving_job := self._trainings.find_serving_job(artifact_id)) is not None:
+            self._trainings.cancel(serving_job.id)
+
+    async def resolve(self, generator_name: str, timeout_s: float | None = None) -> Endpoint:
+        """The endpoint behind a name, answering: a policy is woken and waited for.
+
+        Raises NotFound, and UserError where it does not fit, fails to start, or takes more than `wait_s`.
+        """
+        generator = await asyncio.to_thread(self.info, generator_name)
+        if generator.artifact is None:
+            return await asyncio.to_thread(self._endpoints.get, generator_name)
+        deadline = time.monotonic() + (self._start_timeout_s if timeout_s is None else timeout_s)
+        serve_job = await asyncio.to_thread(self.start, generator_name)
+        while serve_job is not None:
+            server_address = await asyncio.to_thread(self._trainings.find_address, serve_job.id)
+            if server_address is not None and await _is_answering(server_address):
+                return _artifact_endpoint(generator_name, server_address)
+            serve_job = await asyncio.to_thread(self._trainings.job, serve_job.id)
+            if serve_job.ended and (serve_job.error is not None or serve_job.status is not JobStatus.SUCCEEDED):
+                raise _start_failure(generator, serve_job)
+            if time.monotonic() > deadline:
+                raise _start_timeout(generator, serve_job)
+            if serve_job.ended:  # it went to rest just now
+                serve_job = await asyncio.to_thread(self.start, generator_name)
+            await asyncio.sleep(POLL_INTERVAL_S)
+        raise _stopped_error(generator)
+
+    async def open(
+        self,
+        generator_name: str,
+        ledger_scope: str,
+        *,
+        run_budget: Budget | None = None,
+        retry_policy: RetryPolicy | None = None,
+        timeout_s: float | None = None,
+    ) -> GreetingWriter:
+        """A writer for one run (`scope` marks its calls in the ledger). Raises what `resolve` raises."""
+        endpoint = await self.resolve(generator_name, timeout_s)
+        generator = await asyncio.to_thread(self.info, generator_name)
+        llm_client = self._endpoints.client(endpoint, ledger_scope, budget=run_budget, policy=retry_policy)
+        fence_key = self._endpoints.fence_key()
+        return GreetingWriter(
+            generator_name,
+            llm_client,
+            generator.sampling,
+            fence_key,
+            trained=generator.kind is GeneratorKind.ARTIFACT,
+        )
+
+    def _artifact_generator(self, policy_artifact: ArtifactInfo, serve_job: JobInfo | None) -> GeneratorInfo:
+        if not policy_artifact.path.is_dir():
+            readiness = Readiness.GONE
+        elif serve_job is None:
+            readiness = Readiness.ASLEEP
+        else:
+            has_address = self._trainings.find_address(serve_job.id) is not None
+            readiness = Readiness.READY if has_address and not _is_stopping(serve_job) else Readiness.STARTING
+        return GeneratorInfo(
+            name=f"{ARTIFACT_PREFIX}{policy_artifact.id}",
+            kind=GeneratorKind.ARTIFACT,
+            title=f"{policy_artifact.name} #{policy_artifact.id}",
+            model=policy_artifact.name,
+            readiness=readiness,
+            sampling=_default_sampling(policy_artifact.path),
+            size=measure_size(policy_artifact.path),
+            artifact=policy_artifact.id,
+            job=serve_job.id if serve_job else None,
+        )
+
+    def _keep_earliest_job(self, artifact_id: int, started_job: JobInfo) -> JobInfo:
+        """Of two processes that started the same model at once the earlier job stays."""
+        artifact_name = f"{ARTIFACT_PREFIX}{artifact_id}"
+        running_jobs = [serve_job for serve_job in self._jobs.jobs(job_kind="serve") if not serve_job.ended]
+        earliest_job = min(
+            (serve_job for serve_job in running_jobs if serve_job.config.get("artifact") == artifact_name),
+            key=lambda serve_job: serve_job.id,
+        )
+        if earliest_job.id != started_job.id:
+            self._jobs.cancel(started_job.id)
+        return earliest_job
+
+    def _check_memory(self, generator: GeneratorInfo) -> None:
+        needed_mb = SERVER_MB + round(1.3 * (generator.size or 0) / BYTES_PER_MB)
+        free_mb = psutil.virtual_memory().available // BYTES_PER_MB
+        if needed_mb > free_mb:
+            raise UserError(
+                f"{generator.title} needs about {needed_mb} MB of memory, {free_mb} MB are free; stop another first.",
+                f"启动 {generator.title} 约需 {needed_mb} MB 内存，现在只剩 {free_mb} MB，请先停掉别的模型。",
+            )
+
+
+def _jobs_by_artifact(jobs: JobService) -> dict[str, JobInfo]:
+    running_jobs = [serve_job for serve_job in jobs.jobs(job_kind="serve") if not serve_job.ended]
+    return {str(serve_job.config.get("artifact", "")): serve_job for serve_job in running_jobs}
+
+
+def _is_stopping(serve_job: JobInfo) -> bool:
+    return serve_job.status is JobStatus.CANCELLING
+
+
+def _endpoint_generator(endpoint_info: EndpointInfo) -> GeneratorInfo:
+    return GeneratorInfo(
+        name=endpoint_info.name,
+        kind=GeneratorKind.ENDPOINT,
+        title=endpoint_info.name,
+        model=endpoint_info.model,
+        readiness=Readiness.READY,
+        sampling=SamplingSettings(),
+    )
+
+
+def _default_sampling(model_folder: Path) -> SamplingSettings:
+    """The defaults that lie beside the model, as far as they are there and make sense."""
+    try:
+        stored_settings: Any = json.loads((model_folder / "generation_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        stored_settings = {}
+    usual_sampling = SamplingSettings(temperature=0.8, max_tokens=160)
+    return SamplingSettings(
+        temperature=_number_within(stored_settings.get("temperature"), 0.0, 2.0, usual_sampling.temperature),
+        top_p=_number_within(stored_settings.get("top_p"), 0.01, 1.0, usual_sampling.top_p),
+        max_tokens=usual_sampling.max_tokens,
+    )
+
+
+def _number_within(raw_number: object, lower_limit: float, upper_limit: float, default_number: float) -> float:
+    return (
+        float(raw_number)
+        if isinstance(raw_number, int | float) and lower_limit <= raw_number <= upper_limit
+        else default_number
+    )
+
+
+def _artifact_endpoint(generator_name: str, server_address: ServedAddress) -> Endpoint:
+    # `transformers serve` writes one reply after the other, and sets a seed when a request comes, not when
+    # its turn does: one call at a time costs nothing there and keeps seeds true.
+    return Endpoint(
+        name=generator_name,
+        base_url=server_address.base_url,
+        model=server_address.model_name,
+        concurrency=1,
+        timeout_s=120.0,
+        supports_schema=SchemaMode.NO,
+        artifact=generator_name,
+    )
+
+
+async def _is_answering(server_address: ServedAddress) -> bool:
+    import httpx2  # a slow import, kept off every start
+
+    health_url = server_address.base_url.removesuffix("/v1") + "/health"
+    try:
+        # The status says it all: whatever listens there, its body is not read.
+        async with (
+            asyncio.timeout(2.0),
+            httpx2.AsyncClient(trust_env=False) as http_client,
+            http_client.stream("GET", health_url) as response,
+        ):
+            return response.status_code == 200
+    except (httpx2.HTTPError, TimeoutError):
+        return False
+
+
+def _start_failure(generator: GeneratorInfo, serve_job: JobInfo) -> UserError:
+    reason = serve_job.error or Message(f"its job {serve_job.id} was stopped", f"任务 {serve_job.id} 已被停止")
+    return UserError(f"{generator.title} did not start: {reason.en}", f"{generator.title} 未能启动：{reason.zh}")
+
+
+def _start_timeout(generator: GeneratorInfo, serve_job: JobInfo) -> UserError:
+    reason = serve_job.waiting or Message(f"see job {serve_job.id}.", f"详情见任务 {serve_job.id}。")
+    return UserError(
+        f"{generator.title} takes too long to start: {reason.en}",
+        f"{generator.title} 启动太慢，没有等到：{reason.zh}",
+    )
+
+
+def _stopped_error(generator: GeneratorInfo) -> UserError:
+    return UserError(f"{generator.title} was stopped; try again.", f"{generator.title} 已被停止，请重试。")

@@ -1,0 +1,1 @@
+"""Judges over what the database holds, streaming; verdicts stand under the exact version."""

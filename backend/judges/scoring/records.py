@@ -1,0 +1,183 @@
+"""What crosses from scoring to pages and commands."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from backend.core.enums import Scale
+from backend.core.errors import Message, UserError
+from backend.judges.base import JudgeKind, JudgeSpec
+from backend.judges.scoring.targets import ScoringTarget
+
+WARNING_SEPARATOR = " ⚠ "
+"""Parts the figures of a job from what people should know of its judge ("中文 | English")."""
+
+
+class ScoringRunState(StrEnum):
+    """How a run stands or ended."""
+
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"  # asked to pause or cancel; a later run goes on
+    BUDGET = "budget"  # the cap was reached
+    FAILED = "failed"  # an error that no other item can cure
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """One run: which judge, on what, with which caps."""
+
+    spec: JudgeSpec
+    target: ScoringTarget
+    max_calls: int | None = None
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    retry_unscored: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """As a job's configuration has it."""
+        budget_caps = {cap_name: getattr(self, cap_name) for cap_name in ("max_calls", "max_tokens", "max_cost")}
+        return {
+            "judge": self.spec.plain(),
+            "target": self.target.plain(),
+            "retry_unscored": self.retry_unscored,
+            **budget_caps,
+        }
+
+    @classmethod
+    def read(cls, stored_request: Mapping[str, Any]) -> Self:
+        """From what `plain` gave. Raises UserError."""
+        if not isinstance(stored_request.get("judge"), Mapping) or not isinstance(
+            stored_request.get("target"), Mapping
+        ):
+            raise UserError("The job names no judge or no target.", "任务没有指定裁判或评判对象。")
+        return cls(
+            JudgeSpec.read(stored_request["judge"]),
+            ScoringTarget.read(stored_request["target"]),
+            stored_request.get("max_calls"),
+            stored_request.get("max_tokens"),
+            stored_request.get("max_cost"),
+            bool(stored_request.get("retry_unscored")),
+        )
+
+
+@dataclass(frozen=True)
+class ScoreProgress:
+    """How far a run is. `items = scored + unscored + left`; `cached` needed no call in this run."""
+
+    judge: str
+    version: str
+    state: ScoringRunState
+    items: int
+    scored: int
+    unscored: int
+    cached: int
+    calls: int
+    tokens: int
+    cost: float
+    seconds: float
+    rate: float
+    error: Message | None = None
+    notice: Message | None = None
+    """What people should know of the judge, though nothing failed: it gave one value to everything."""
+
+    @property
+    def items_left(self) -> int:
+        """Items that this run has not come to."""
+        return self.items - self.scored - self.unscored
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1."""
+        return 1.0 - self.items_left / self.items if self.items else 1.0
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds to go at this rate."""
+        return self.items_left / self.rate if self.rate > 0 else None
+
+    def summary_line(self) -> str:
+        """One line of figures, the same in both languages."""
+        judged_count = self.scored + self.unscored
+        eta_text = "–" if self.eta_seconds is None else format_duration(self.eta_seconds)
+        return (
+            f"{judged_count:,} / {self.items:,} · {self.rate:.1f}/s · ETA {eta_text} · calls {self.calls:,} · "
+            f"cost {self.cost:.4f} · unscored {self.unscored:,} · cached {self.cached:,}"
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """As the command prints it."""
+        progress_fields = asdict(self) | {"state": self.state.value, "left": self.items_left}
+        progress_fields.pop("rate")
+        messages = {"error": self.error, "notice": self.notice}
+        return {
+            **progress_fields,
+            **{message_name: message.en if message else None for message_name, message in messages.items()},
+        }
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """What a run will roughly take. Tokens are guessed from characters."""
+
+    items: int
+    missing: int
+    calls: int
+    tokens: int
+    cost: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class JudgeInfo:
+    """A judge at one version. `spec` is None for what was stored without one (older baselines)."""
+
+    id: int
+    name: str
+    kind: JudgeKind | None
+    version: str
+    scale: Scale | None
+    endpoint: str | None
+    created_at: datetime
+    newest: bool
+    scored: int
+    unscored: int
+    cost: float
+    spec: JudgeSpec | None
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one judge said of a greeting."""
+
+    value: float | None
+    reason: str
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OpinionPair:
+    """Two judges on one greeting."""
+
+    greeting_id: int
+    prompt: str
+    greeting: str
+    first: Opinion
+    second: Opinion
+
+
+@dataclass(frozen=True)
+class OpinionPairPage:
+    """One page of them, and how many there are in all."""
+
+    total: int
+    rows: tuple[OpinionPair, ...]
+
+
+def format_duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest_seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest_seconds:02d}" if hours else f"{minutes}:{rest_seconds:02d}"

@@ -1,0 +1,432 @@
+"""Scoring as pages, commands and jobs see it."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.core.errors import UserError
+from backend.core.processes import RUN_FOLDER_VARIABLE
+from backend.db.engine import Database
+from backend.db.tables import Greeting, Prompt, Verdict
+from backend.jobs.outcome import STOPPED
+from backend.jobs.records import JobInfo
+from backend.jobs.report import JobReport
+from backend.jobs.service import JobService
+from backend.judges.base import (
+    ASKING_KINDS,
+    Judge,
+    JudgeKind,
+    JudgeSpec,
+    Judgment,
+    PairJudge,
+    PairJudgment,
+    PairSample,
+    Sample,
+)
+from backend.judges.constancy import warning_line
+from backend.judges.context import DatabaseJudgeContext, FittedJudges, PreviewJudgeContext
+from backend.judges.examples import ExampleService
+from backend.judges.pairwise import PairwiseJudge
+from backend.judges.panel import NoExamples, Retriever
+from backend.judges.registry import (
+    DEFAULT_EXAMPLES,
+    AnyJudge,
+    AskingJudge,
+    ExampleRequest,
+    build_judge,
+    describe_judge,
+    example_request,
+)
+from backend.judges.scoring.catalog import JudgeCatalog, load_opinion_pairs
+from backend.judges.scoring.records import (
+    WARNING_SEPARATOR,
+    OpinionPairPage,
+    RunEstimate,
+    ScoreProgress,
+    ScoreRequest,
+    ScoringRunState,
+)
+from backend.judges.scoring.run import ScoreRun, choose_batch_shape, release_judge, run_blocking
+from backend.judges.scoring.targets import (
+    GreetingSource,
+    PairSource,
+    ScoringTarget,
+    WorkItem,
+    WorkSource,
+    ensure_rater_id,
+    store,
+)
+from backend.llm.budget import Budget, Estimate, estimate_usage
+from backend.llm.endpoints import EndpointService
+from backend.llm.limiter import RetryPolicy
+from backend.llm.messages import Endpoint
+
+TRIVIAL = ("length", "style", "ngram")
+BATCH_SIZE = 500
+JOB_KIND = "score"
+SAMPLE_SIZE = 50
+EXAMPLE_CHARACTERS = 80
+"""Characters of an example with its request, for estimates."""
+
+ProgressCallback = Callable[[float, str], None]
+
+
+class ScoringService:
+    """Judges over greetings; every verdict is stored under the judge's exact version.
+
+    Without `endpoints` only the baselines and trained models can score, without `jobs` only this process.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        endpoint_service: EndpointService | None = None,
+        job_service: JobService | None = None,
+        retry_policy: RetryPolicy | None = None,
+        example_service: ExampleService | None = None,
+    ) -> None:
+        self._database = database
+        self._example_service = example_service
+        self._endpoint_service = endpoint_service
+        self._job_service = job_service
+        self._retry_policy = retry_policy
+        self._fitted_judges = FittedJudges(database)
+        self.catalog = JudgeCatalog(database, self._build_context)
+
+    def trivial_judges(self) -> list[Judge]:
+        """The judges nobody should mistake for taste, fitted to what the corpus holds now."""
+        return self._fitted_judges.all_judges()
+
+    def ensure_trivial_verdicts(
+        self, greeting_ids: Iterable[int], report_progress: ProgressCallback | None = None
+    ) -> None:
+        """Store the trivial judges' verdicts on these greetings where they are missing."""
+        wanted_ids = sorted(set(greeting_ids))
+        judges = self.trivial_judges()
+        for judge_index, judge in enumerate(judges):
+            if report_progress:
+                report_progress(judge_index / len(judges), judge.name)
+            self.score_missing(judge, wanted_ids)
+
+    def score_missing(self, judge: Judge, greeting_ids: Sequence[int]) -> int:
+        """Score those of the greetings on which this version has no verdict; returns how many."""
+        rater_id = self.ensure_rater(judge)
+        with self._database.read() as session:
+            judged_ids = set(session.scalars(select(Verdict.greeting_id).where(Verdict.rater_id == rater_id)))
+        missing_ids = [greeting_id for greeting_id in greeting_ids if greeting_id not in judged_ids]
+        for batch_start in range(0, len(missing_ids), BATCH_SIZE):
+            work_batch = self._load_work(missing_ids[batch_start : batch_start + BATCH_SIZE])
+            judgments = run_blocking(
+                judge.score([work_item.sample for work_item in work_batch if isinstance(work_item.sample, Sample)])
+            )
+            store(self._database, rater_id, judge.scale, list(zip(work_batch, judgments, strict=True)))
+        return len(missing_ids)
+
+    def ensure_rater(self, judge: Judge) -> int:
+        """The id of the rater that stands for this judge at this version."""
+        with self._database.write() as session:
+            return ensure_rater_id(session, judge.name, judge.version, judge.scale, None)
+
+    def estimate(self, request: ScoreRequest) -> RunEstimate:
+        """What a run will roughly take. Raises UserError for a judge or a target that cannot be."""
+        context = self._build_context()
+        judge = describe_judge(request.spec, context)
+        with self._database.read() as session:
+            work_source = select_work_source(session, request.target, judge)
+            rater_id = self.catalog.find_rater_id(session, judge.name, judge.version) or 0
+            target_counts = work_source.count_work(session, rater_id)
+            sampled_work = work_source.load_page(
+                session, rater_id, 0, SAMPLE_SIZE, retry_unscored=request.retry_unscored
+            )
+        missing_count = (
+            target_counts.items - target_counts.scored - (0 if request.retry_unscored else target_counts.unscored)
+        )
+        if not isinstance(judge, AskingJudge):
+            return RunEstimate(target_counts.items, missing_count, 0, 0, 0.0, 0.0)
+        placeholder_text = examples_placeholder(request.spec)
+        prompt_texts = [
+            prompt_text + placeholder_text
+            for work_item in sampled_work
+            for prompt_text in preview_calls(judge, work_item.sample)
+        ]
+        calls_per_item = round(len(prompt_texts) / len(sampled_work)) if sampled_work else 1
+        estimates = [
+            estimate_usage(
+                prompt_texts,
+                missing_count,
+                context.endpoint(request.spec.endpoint),
+                calls_per_item=calls_per_item,
+            )
+        ]
+        request_texts = [work_item.sample.prompt for work_item in sampled_work]
+        distinct_count = round(missing_count * len(set(request_texts)) / len(request_texts)) if request_texts else 0
+        if (retrieval_estimate := self.estimate_retrieval(request.spec, request_texts, distinct_count)) is not None:
+            estimates.append(retrieval_estimate)
+        total_estimate = sum(estimates[1:], estimates[0])
+        return RunEstimate(
+            target_counts.items,
+            missing_count,
+            total_estimate.calls,
+            total_estimate.tokens,
+            total_estimate.cost,
+            total_estimate.seconds,
+        )
+
+    def run(
+        self,
+        request: ScoreRequest,
+        report_progress: Callable[[ScoreProgress], None] = lambda _: None,
+        is_stopped: Callable[[], bool] = lambda: False,
+        used_budget: Budget | None = None,
+    ) -> ScoreProgress:
+        """Score in this process until the end. Raises UserError for a judge or a target that cannot be.
+
+        `used` is what an earlier attempt at the same run has used of its budget.
+        """
+        budget = Budget(request.max_calls, request.max_tokens, request.max_cost)
+        if used_budget is not None:
+            budget.call_count, budget.token_count, budget.total_cost = (
+                used_budget.call_count,
+                used_budget.token_count,
+                used_budget.total_cost,
+            )
+        return run_blocking(self._run_request(request, budget, report_progress, is_stopped))
+
+    def submit(self, request: ScoreRequest) -> JobInfo:
+        """Queue the run as a job; what cannot work is refused first. Raises UserError."""
+        if self._job_service is None:
+            raise UserError("This process has no job queue.", "当前进程没有任务队列。")
+        self.estimate(request)
+        return self._job_service.submit(JOB_KIND, replace(request, spec=self.pin_examples(request.spec)).plain())
+
+    def with_examples(self, judge_spec: JudgeSpec) -> JudgeSpec:
+        """A panel with the usual number of examples, where its spec names none; any other judge as it is."""
+        if judge_spec.kind is not JudgeKind.PANEL or "examples" in judge_spec.config or self._example_service is None:
+            return judge_spec
+        return replace(judge_spec, config={**judge_spec.config, "examples": DEFAULT_EXAMPLES})
+
+    def pin_examples(self, judge_spec: JudgeSpec) -> JudgeSpec:
+        """The spec with the index of its examples named, so that a run that goes on later sees the same."""
+        request = example_request(judge_spec)
+        if request is None or request.index is not None or self._example_service is None:
+            return judge_spec
+        return replace(judge_spec, config={**judge_spec.config, "index": self._example_service.index().name})
+
+    def describe_judge(self, judge_spec: JudgeSpec) -> AnyJudge:
+        """The judge of a spec with its version and scale; nothing is connected. Raises UserError."""
+        return describe_judge(judge_spec, self._build_context())
+
+    def default_endpoint(self, judge_spec: JudgeSpec) -> Endpoint:
+        """The endpoint that a judge asks by default. Raises UserError."""
+        return self._build_context().endpoint(judge_spec.endpoint)
+
+    def retriever(self, judge_spec: JudgeSpec, budget: Budget | None = None) -> Retriever:
+        """The examples a judge sees, or the usual number of them; also for whoever writes for that judge."""
+        if self._example_service is None:
+            return NoExamples()
+        return self._build_context(budget).retriever(example_request(judge_spec) or ExampleRequest(DEFAULT_EXAMPLES))
+
+    def estimate_retrieval(
+        self, judge_spec: JudgeSpec, prompt_texts: Sequence[str], request_count: int
+    ) -> Estimate | None:
+        """What finding examples for `count` requests like `prompts` will take; None where nobody is asked.
+
+        Raises UserError.
+        """
+        request = example_request(judge_spec)
+        if request is None or self._example_service is None:
+            return None
+        return self._example_service.estimate(request, prompt_texts, request_count)
+
+    def preview(self, judge_spec: JudgeSpec, sample: Sample | PairSample) -> list[str]:
+        """The exact text of every call this judge would make, as far as it is known beforehand."""
+        judge = describe_judge(
+            judge_spec,
+            PreviewJudgeContext(
+                self._endpoint_service, self._fitted_judges.judge_named, example_service=self._example_service
+            ),
+        )
+        return preview_calls(judge, sample) if isinstance(judge, AskingJudge) else []
+
+    def judge_sample(self, judge_spec: JudgeSpec, sample: Sample | PairSample) -> Judgment | PairJudgment:
+        """One verdict, shown but not stored; calls go through the ledger as always. Raises UserError."""
+        return run_blocking(self._judge_sample(judge_spec, sample))
+
+    def compare_judges(
+        self,
+        first_judge_id: int,
+        second_judge_id: int,
+        *,
+        only_disagreements: bool,
+        offset: int = 0,
+        limit: int = 10,
+    ) -> OpinionPairPage:
+        """What two judges (by id) said of the same greetings; with `differ` only where they part."""
+        with self._database.read() as session:
+            return load_opinion_pairs(
+                session,
+                first_judge_id,
+                second_judge_id,
+                only_disagreements=only_disagreements,
+                offset=offset,
+                limit=limit,
+            )
+
+    async def _judge_sample(self, judge_spec: JudgeSpec, sample: Sample | PairSample) -> Judgment | PairJudgment:
+        context = self._build_context()
+        judge = build_judge(judge_spec, context)
+        try:
+            if isinstance(sample, PairSample):
+                if isinstance(judge, PairJudge):
+                    return await judge.compare(sample.prompt, sample.first_greeting, sample.second_greeting)
+            elif not isinstance(judge, PairJudge):
+                return (await judge.score([sample]))[0]
+        finally:
+            release_judge(judge)
+            await context.close()
+        raise UserError(
+            "A pairwise judge takes two greetings, every other judge takes one.",
+            "两两比较的裁判需要两条祝福语，其他裁判只需要一条。",
+        )
+
+    async def _run_request(
+        self,
+        request: ScoreRequest,
+        budget: Budget,
+        report_progress: Callable[[ScoreProgress], None],
+        is_stopped: Callable[[], bool],
+    ) -> ScoreProgress:
+        judge_spec, asks_models = self.pin_examples(request.spec), request.spec.kind in ASKING_KINDS
+        context = self._build_context(budget)
+        judge = describe_judge(judge_spec, context)
+        with self._database.write() as session:
+            work_source = select_work_source(session, request.target, judge)
+            rater_id = self.catalog.ensure_rater(session, judge_spec, judge)
+            attempt_number = self.catalog.next_attempt(session, rater_id) if request.retry_unscored else 0
+        if asks_models:
+            judge = build_judge(judge_spec, context, variant=f"retry-{attempt_number}" if attempt_number else "")
+        batch_shape = choose_batch_shape(
+            judge_spec.kind, context.endpoint(judge_spec.endpoint) if asks_models else None
+        )
+        scoring_run = ScoreRun(
+            self._database,
+            context,
+            judge,
+            rater_id,
+            work_source,
+            batch_shape=batch_shape,
+            retry_unscored=request.retry_unscored,
+            is_stopped=is_stopped,
+            report_progress=report_progress,
+        )
+        return await scoring_run.run()
+
+    def _build_context(self, budget: Budget | None = None) -> DatabaseJudgeContext:
+        return DatabaseJudgeContext(
+            self._endpoint_service,
+            self._fitted_judges.judge_named,
+            budget,
+            self._retry_policy,
+            self._example_service,
+        )
+
+    def _load_work(self, greeting_ids: Sequence[int]) -> list[WorkItem]:
+        with self._database.read() as session:
+            greeting_rows = session.execute(
+                select(Greeting.id, Prompt.text, Greeting.text)
+                .join(Prompt, Prompt.id == Greeting.prompt_id)
+                .where(Greeting.id.in_(greeting_ids))
+            )
+            return [
+                WorkItem(greeting_id, Sample(prompt_text, greeting_text), (greeting_id,), None, 0)
+                for greeting_id, prompt_text, greeting_text in greeting_rows
+            ]
+
+
+def select_work_source(session: Session, target: ScoringTarget, judge: AnyJudge) -> WorkSource:
+    """What of a target the judge can judge. Raises UserError."""
+    return PairSource(session, target) if isinstance(judge, PairJudge) else GreetingSource(session, target)
+
+
+def examples_placeholder(judge_spec: JudgeSpec) -> str:
+    """Stands for the examples in a prompt before anybody has looked for them."""
+    request = example_request(judge_spec)
+    return "例" * (EXAMPLE_CHARACTERS * request.count) if request else ""
+
+
+def preview_calls(judge: AskingJudge, sample: Sample | PairSample) -> list[str]:
+    """What the judge would send for a sample of the kind it takes; nothing for the other kind."""
+    if isinstance(judge, PairwiseJudge):
+        return judge.preview(sample) if isinstance(sample, PairSample) else []
+    return judge.preview(sample) if isinstance(sample, Sample) else []
+
+
+USED_FILE = "used.json"
+
+
+def run_job(database: Database, job_service: JobService, scoring_service: ScoringService, job_id: int) -> int:
+    """Run job `job_id`; the exit code. Raises UserError for what ends the run, after telling the row."""
+    request = ScoreRequest.read(job_service.job(job_id).config)
+    used_budget = UsedBudget(
+        Path(os.environ[RUN_FOLDER_VARIABLE]) / USED_FILE if RUN_FOLDER_VARIABLE in os.environ else None
+    )
+    with JobReport(database, job_id) as job_report:
+        job_report.log(f"judge {request.spec.name}, target {request.target.kind} {request.target.name}")
+
+        def report_progress(progress: ScoreProgress) -> None:
+            job_report.progress(progress.share, _progress_text(progress))
+            used_budget.write(progress)
+
+        final_progress = scoring_service.run(request, report_progress, job_report.stop_requested, used_budget.read())
+        job_report.metric(final_progress.scored + final_progress.unscored, **_collect_metrics(final_progress))
+        job_report.log(f"{final_progress.state}: {final_progress.summary_line()}")
+        if final_progress.notice is not None:
+            job_report.log(warning_line(final_progress.notice))
+        if final_progress.state is ScoringRunState.FAILED and final_progress.error is not None:
+            raise UserError(final_progress.error.en, final_progress.error.zh)
+    return STOPPED if final_progress.state is ScoringRunState.STOPPED else 0
+
+
+class UsedBudget:
+    """What earlier attempts of the job used of its budget, in the folder of the run."""
+
+    def __init__(self, file_path: Path | None) -> None:
+        self._file_path = file_path
+
+    def read(self) -> Budget:
+        """A budget without caps that holds what was used."""
+        budget = Budget()
+        if self._file_path is not None:
+            with suppress(FileNotFoundError, ValueError, KeyError):
+                stored_figures = json.loads(self._file_path.read_text("utf-8"))
+                budget.call_count, budget.token_count, budget.total_cost = (
+                    stored_figures["calls"],
+                    stored_figures["tokens"],
+                    stored_figures["cost"],
+                )
+        return budget
+
+    def write(self, progress: ScoreProgress) -> None:
+        """Note what was used so far."""
+        if self._file_path is not None:
+            temporary_file = self._file_path.with_suffix(".new")
+            used_figures = {"calls": progress.calls, "tokens": progress.tokens, "cost": progress.cost}
+            temporary_file.write_text(json.dumps(used_figures), "utf-8")
+            temporary_file.replace(self._file_path)
+
+
+def _progress_text(progress: ScoreProgress) -> str:
+    ending_text = "budget used up / 预算用完 · " if progress.state is ScoringRunState.BUDGET else ""
+    notice_text = f"{WARNING_SEPARATOR}{progress.notice.zh} | {progress.notice.en}" if progress.notice else ""
+    return f"{ending_text}{progress.summary_line()}{notice_text}"
+
+
+def _collect_metrics(progress: ScoreProgress) -> dict[str, float]:
+    figure_names = ("scored", "unscored", "cached", "calls", "tokens", "cost", "seconds")
+    return {figure_name: float(getattr(progress, figure_name)) for figure_name in figure_names}

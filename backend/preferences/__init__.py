@@ -1,0 +1,1 @@
+"""From prompts to preference pairs: candidates, judging, pairing, balance, review."""

@@ -1,0 +1,80 @@
+"""What each candidate of a prompt is asked for with: generator, temperature, examples, wished length."""
+
+import itertools
+import random
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from backend.core.errors import UserError
+
+MAX_CANDIDATES = 16
+
+
+class RequestedLength(StrEnum):
+    """A length that the request itself leaves open. Varied, so that length does not follow the writer."""
+
+    FREE = "free"
+    SHORT = "short"
+    LONG = "long"
+
+
+@dataclass(frozen=True)
+class CandidateRecipe:
+    """How one candidate is asked for."""
+
+    generator: str
+    temperature: float
+    examples: bool = False
+    wished: RequestedLength = RequestedLength.FREE
+
+    def plain(self) -> dict[str, Any]:
+        """Without the generator, which has a column of its own."""
+        plain_recipe = asdict(self) | {"wished": self.wished.value}
+        plain_recipe.pop("generator")
+        return plain_recipe
+
+
+@dataclass(frozen=True)
+class CandidatePlan:
+    """N candidates a prompt out of every combination; see `recipes`."""
+
+    generators: tuple[str, ...]
+    candidates: int = 4
+    temperatures: tuple[float, ...] = (0.7, 1.0)
+    examples: tuple[bool, ...] = (False, True)
+    wished: tuple[RequestedLength, ...] = (RequestedLength.FREE, RequestedLength.SHORT, RequestedLength.LONG)
+
+    def __post_init__(self) -> None:
+        if not self.generators:
+            raise UserError("Name at least one generator.", "请至少选择一个写作模型。")
+        if not 2 <= self.candidates <= MAX_CANDIDATES:
+            raise UserError(
+                f"A prompt needs 2 to {MAX_CANDIDATES} candidates.",
+                f"每个请求的候选数应为 2 到 {MAX_CANDIDATES} 条。",
+            )
+        if not self.temperatures or not all(0 <= temperature <= 2 for temperature in self.temperatures):
+            raise UserError("Temperatures lie between 0 and 2.", "温度应在 0 到 2 之间。")
+
+    def prompt_recipes(self, position: int) -> list[CandidateRecipe]:
+        """The recipes of the prompt at `position`, one a slot.
+
+        Generators take turns, and the settings are gone through in one shuffled order, each prompt going on
+        where the one before stopped: so over a run every generator gets the same share of every setting.
+        """
+        first_number = position * self.candidates
+        return [self._numbered_recipe(first_number + slot_index) for slot_index in range(self.candidates)]
+
+    def _numbered_recipe(self, recipe_number: int) -> CandidateRecipe:
+        setting_index, generator_index = divmod(recipe_number, len(self.generators))
+        temperature, with_examples, requested_length = self._shuffled_settings[
+            setting_index % len(self._shuffled_settings)
+        ]
+        return CandidateRecipe(self.generators[generator_index], temperature, with_examples, requested_length)
+
+    @cached_property
+    def _shuffled_settings(self) -> list[tuple[float, bool, RequestedLength]]:
+        combinations = list(itertools.product(self.temperatures, self.examples, self.wished))
+        random.Random(0).shuffle(combinations)
+        return combinations

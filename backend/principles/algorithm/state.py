@@ -1,0 +1,185 @@
+"""What a run writes down: flaws planted, what was said of them, versions, outcomes, and the record they go to."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, Self
+
+from backend.core.enums import DecisionReason, Flaw, GamePhase, Proposer
+from backend.core.errors import UserError
+from backend.llm.errors import RETRYABLE_KINDS, LLMErrorKind
+from backend.principles.algorithm.rules import RuleSet
+
+
+@dataclass(frozen=True)
+class PlantedFlaw:
+    """A greeting with a planted flaw. `place` is where the flaw stands, in the greeting's own words.
+
+    `fault` says why there is nothing to judge: a Fault's value, or unreadable. `asked`: whether the
+    Generator was told to plant it, or only wrote as it does.
+    """
+
+    prompt: str
+    flaw: Flaw
+    greeting: str = ""
+    place: str = ""
+    explanation: str = ""
+    fault: str = ""
+    note: str = ""
+    asked: bool = True
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        plain_values = {**asdict(self), "flaw": self.flaw.value}
+        if self.asked:
+            del plain_values["asked"]
+        return plain_values
+
+    @classmethod
+    def read(cls, plain_values: Mapping[str, Any]) -> Self:
+        """From what `plain` gave; what else stands there is passed over."""
+        field_values = {
+            field_name: plain_values[field_name]
+            for field_name in cls.__dataclass_fields__
+            if field_name in plain_values
+        }
+        return cls(**{**field_values, "flaw": Flaw(plain_values["flaw"])})
+
+
+@dataclass(frozen=True)
+class FlawConfirmation:
+    """Whether a planted flaw is really there; None where nobody could say."""
+
+    there: bool | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A piece of advice, and the case it came from (such as `r3.a2`)."""
+
+    text: str
+    source: str
+
+
+StepData = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RulesVersion:
+    """A set of rules with its number in the archive."""
+
+    id: int
+    rules: RuleSet
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """A set of rules that enters the archive."""
+
+    rules: RuleSet
+    parent: int | None
+    proposer: Proposer
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class VersionOutcome:
+    """What became of a version in this run; `facts` are the figures behind it.
+
+    `score`, `low`, `high`: accuracy on the gate set with its 95 % interval, where it was measured.
+    """
+
+    version: int
+    accepted: bool
+    why: DecisionReason
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class GameRecord(Protocol):
+    """A run's book. What was kept stays; keeping a step is one transaction."""
+
+    def stored_step(self, round_number: int, game_phase: GamePhase) -> StepData | None:
+        """What a phase of a round gave, None where it is still to be played."""
+
+    def store_step(
+        self,
+        round_number: int,
+        game_phase: GamePhase,
+        step_data: StepData,
+        new_version: NewVersion | None = None,
+        outcomes: Sequence[VersionOutcome] = (),
+    ) -> StepData:
+        """Store a step with all that comes with it; `data["version"]` of what returns is a new version."""
+
+    def person_answers(self, round_number: int, game_phase: GamePhase) -> Mapping[int, bool]:
+        """What people said of planted flaws: per number of the case, whether the flaw is really there."""
+
+
+class InMemoryGameRecord:
+    """A book that is not kept: for a replay, and for tests."""
+
+    def __init__(self, first: int = 1) -> None:
+        """New versions are numbered from `first`."""
+        self._next_number = first
+        self.steps: dict[tuple[int, GamePhase], StepData] = {}
+        self.versions: dict[int, NewVersion] = {}
+        self.outcomes: list[VersionOutcome] = []
+        self.stored_answers: dict[tuple[int, GamePhase], dict[int, bool]] = {}
+
+    def stored_step(self, round_number: int, game_phase: GamePhase) -> StepData | None:
+        """The step, where it was kept."""
+        return self.steps.get((round_number, game_phase))
+
+    def store_step(
+        self,
+        round_number: int,
+        game_phase: GamePhase,
+        step_data: StepData,
+        new_version: NewVersion | None = None,
+        outcomes: Sequence[VersionOutcome] = (),
+    ) -> StepData:
+        """Keep everything."""
+        if new_version is not None:
+            step_data = {**step_data, "version": self._next_number}
+            self.versions[self._next_number] = new_version
+            self._next_number += 1
+        self.steps[round_number, game_phase] = step_data
+        self.outcomes += outcomes
+        return step_data
+
+    def person_answers(self, round_number: int, game_phase: GamePhase) -> Mapping[int, bool]:
+        """What was said."""
+        return self.stored_answers.get((round_number, game_phase), {})
+
+
+TRANSPORT_FAILURES = RETRYABLE_KINDS - {LLMErrorKind.EMPTY}
+"""Failures that say nothing about the item."""
+
+
+class EndpointUnavailable(UserError):
+    """The calls of a phase failed for the endpoint's sake."""
+
+
+def refuse_unavailable(failures: Iterable[str], agent_name: str) -> None:
+    """Raise EndpointLost where more than a tenth of the calls (and more than two) failed, or all did.
+
+    failures: per call the kind of its failure, "" where it has none. `who` names the agent.
+    """
+    failure_kinds = list(failures)
+    transport_failures = [failure_kind for failure_kind in failure_kinds if failure_kind in TRANSPORT_FAILURES]
+    if transport_failures and len(transport_failures) > max(
+        MAX_FAILURE_SHARE * len(failure_kinds), min(FEW_FAILURES, len(failure_kinds) - 1)
+    ):
+        failed_share = f"{len(transport_failures)} / {len(failure_kinds)}"
+        raise EndpointUnavailable(
+            f"{failed_share} calls of the {agent_name} failed ({transport_failures[0]}): its endpoint seems to be gone. "
+            "See to it and resume the run; nothing is lost.",
+            f"{agent_name} 的调用失败了 {failed_share} 次（{transport_failures[0]}），端点可能已中断。"
+            "处理好后继续运行即可，不会丢失结果。",
+        )
+
+
+MAX_FAILURE_SHARE, FEW_FAILURES = 0.10, 2

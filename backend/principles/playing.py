@@ -1,0 +1,207 @@
+"""One run played in this process, alone or as a job, or played once more from the ledger."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from backend.core.enums import RunState
+from backend.core.errors import UserError
+from backend.db.base import utc_now
+from backend.db.engine import Database
+from backend.judges.scoring.run import run_blocking
+from backend.llm.budget import Budget
+from backend.llm.endpoints import EndpointService
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.principles import store
+from backend.principles.algorithm.adversary import AwaitingConfirmation
+from backend.principles.algorithm.game import run_game as play
+from backend.principles.algorithm.game_run import GameRun
+from backend.principles.algorithm.state import InMemoryGameRecord
+from backend.principles.archive import PrincipleArchive
+from backend.principles.records import RunInfo
+from backend.principles.replay import ReplayContext, ReplayLedger, ReplayResult, compare_steps
+from backend.principles.setup import SEARCHERS, GameContext, GameContextFactory, build_game_run
+from backend.principles.store import DatabaseGameRecord
+from backend.runs.lock import HeldElsewhere, RunLock
+
+POLL_SECONDS = 0.5
+FIRST_REPLAY_NUMBER = 10**9
+"""Where a replay numbers its versions, far from those of the archive."""
+
+
+class RunPlayer:
+    """Plays runs; everything lasting goes into their books."""
+
+    def __init__(
+        self,
+        database: Database,
+        endpoints: EndpointService,
+        build_context: GameContextFactory,
+        archive: PrincipleArchive,
+    ) -> None:
+        self._database = database
+        self._endpoints = endpoints
+        self._build_context = build_context
+        self._archive = archive
+
+    def play(self, run_id: int, report_progress: Callable[[RunInfo], None], is_stopped: Callable[[], bool]) -> RunInfo:
+        """See EvolutionService.play."""
+        return run_blocking(self._play(run_id, report_progress, is_stopped))
+
+    def replay(self, run_id: int) -> ReplayResult:
+        """See EvolutionService.replay."""
+        return run_blocking(self._replay(run_id))
+
+    def _run_info(self, run_id: int) -> RunInfo:
+        with self._database.read() as session:
+            return store.load_run_info(session, run_id)
+
+    async def _play(
+        self, run_id: int, report_progress: Callable[[RunInfo], None], is_stopped: Callable[[], bool]
+    ) -> RunInfo:
+        if self._run_info(run_id).state is RunState.DONE:
+            return self._run_info(run_id)
+        run_lock = RunLock(self._database, store.GAME_TABLE, run_id)
+        run_lock.acquire(state=RunState.RUNNING, error_en=None, error_zh=None)
+        try:
+            await self._play_locked(run_id, report_progress, is_stopped, run_lock)
+        finally:
+            run_lock.release()
+        return self._run_info(run_id)
+
+    async def _play_locked(
+        self,
+        run_id: int,
+        report_progress: Callable[[RunInfo], None],
+        is_stopped: Callable[[], bool],
+        run_lock: RunLock,
+    ) -> None:
+        run_info = self._run_info(run_id)
+        stop_request = _StopRequest(run_lock, is_stopped)
+        budget = Budget(**run_info.caps)  # type: ignore[arg-type]
+        budget.call_count, budget.token_count, budget.total_cost = (
+            run_info.calls,
+            run_info.tokens,
+            run_info.cost,
+        )
+        context = self._build_context(budget)
+        progress_writer = store.RunProgressWriter(self._database, run_id, budget)
+        game_record = DatabaseGameRecord(self._database, run_id, budget, self._endpoints.ledger.flush)
+        try:
+            with self._database.read() as session:
+                game_run = build_game_run(
+                    session,
+                    store.require_run(session, run_id),
+                    context,
+                    game_record,
+                    progress_writer.note_phase,
+                )
+            await _play_watched(
+                game_run,
+                context,
+                lambda: report_progress(self._run_info(run_id)),
+                progress_writer,
+                stop_request,
+            )
+        except AwaitingConfirmation as waiting:
+            progress_writer.write_values(state=RunState.WAITING, told=waiting.message.en)
+        except LLMError as error:
+            self._note_early_end(progress_writer, error, stop_request.stop)
+        except HeldElsewhere:
+            raise
+        except UserError as error:
+            progress_writer.note_failure(error)
+            raise
+        except BaseException as error:
+            progress_writer.note_failure(_internal_error(error))
+            raise
+        else:
+            progress_writer.write_values(state=RunState.DONE, told="", finished_at=utc_now())
+            self._mark_best(run_id, game_run)
+        finally:
+            await context.close()
+
+    def _note_early_end(self, progress_writer: store.RunProgressWriter, error: LLMError, is_stopped: bool) -> None:
+        if error.kind is LLMErrorKind.BUDGET:
+            progress_writer.write_values(state=RunState.BUDGET, error_en=error.message.en, error_zh=error.message.zh)
+        elif error.kind is LLMErrorKind.CANCELLED and is_stopped:
+            progress_writer.write_values(state=RunState.PAUSED)
+        else:
+            progress_writer.note_failure(error)
+            raise error
+
+    def _mark_best(self, run_id: int, game_run: GameRun) -> None:
+        """The best S_D and the last S_G are current now, where the run found any."""
+        search_state = game_run.search_state
+        for best_version, first_id in (
+            (search_state.best, game_run.first_version.id),
+            (search_state.generator, self._run_info(run_id).generator),
+        ):
+            if best_version.id != first_id:
+                self._archive.mark(best_version.id, f"run {run_id}", "best of the run")
+
+    async def _replay(self, run_id: int) -> ReplayResult:
+        with self._database.read() as session:
+            run_row = store.require_run(session, run_id)
+            replay_ledger = ReplayLedger(self._database, store.load_call_windows(session, run_id))
+            context = ReplayContext(run_row.endpoints, self._endpoints.fence_key(), replay_ledger)
+            stored_steps = store.load_steps(session, run_id)
+            version_numbers = dict(enumerate(store.proposed_version_ids(session, run_id), FIRST_REPLAY_NUMBER))
+            game_record = InMemoryGameRecord(FIRST_REPLAY_NUMBER)
+            game_record.stored_answers = store.load_answers(session, run_id)
+            game_run = build_game_run(session, run_row, context, game_record, replay_ledger.enter)
+        try:
+            with suppress(LLMError):  # A call the ledger lacks: the steps until there are compared.
+                await play(game_run, SEARCHERS)
+        finally:
+            await context.close()
+        replayed_steps = {
+            f"{round_number}.{game_phase}": step_data
+            for (round_number, game_phase), step_data in game_record.steps.items()
+        }
+        return compare_steps(stored_steps, replayed_steps, version_numbers)
+
+
+@dataclass
+class _StopRequest:
+    """Whether the run is to stop: asked of the job, or noted in the row of the run."""
+
+    run_lock: RunLock
+    is_stop_requested: Callable[[], bool]
+    stop: bool = False
+
+    def check_request(self) -> None:
+        """Be heard of, and see."""
+        self.stop = self.run_lock.heartbeat() or self.is_stop_requested() or self.stop
+
+
+async def _play_watched(
+    game_run: GameRun,
+    context: GameContext,
+    report_progress: Callable[[], None],
+    progress_writer: store.RunProgressWriter,
+    stop_request: "_StopRequest",
+) -> None:
+    """Play, and twice a second note what was used and look for the wish to stop."""
+    play_task = asyncio.create_task(play(game_run, SEARCHERS))
+    try:
+        while not (await asyncio.wait([play_task], timeout=POLL_SECONDS))[0]:
+            stop_request.check_request()
+            progress_writer.write_changes()
+            report_progress()
+            if stop_request.stop:
+                context.stop()
+        await play_task
+    finally:
+        play_task.cancel()
+        await asyncio.gather(play_task, return_exceptions=True)
+        report_progress()
+
+
+def _internal_error(error: BaseException) -> UserError:
+    error_name = type(error).__name__
+    return UserError(
+        f"The program broke inside ({error_name}); what was finished is kept, the run can be resumed.",
+        f"程序内部出错（{error_name}），已完成的部分都在，可以继续运行。",
+    )

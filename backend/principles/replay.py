@@ -1,0 +1,164 @@
+"""A run once more from the ledger alone: the same steps, or the first one that differs. Nothing is asked."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from backend.core.enums import Agent, GamePhase
+from backend.db.engine import Database
+from backend.db.llm_tables import LLMCall
+from backend.generation.writer import GreetingWriter
+from backend.judges.base import Judge
+from backend.llm.budget import Budget
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.llm.ledger import CallRecord
+from backend.llm.messages import Completion, Endpoint, TokenUsage
+from backend.principles.algorithm.planting import POLICY_SAMPLING
+from backend.principles.setup import refuse_baseline
+
+if TYPE_CHECKING:
+    from backend.llm.client import OpenAIClient
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """Whether the ledger gives the same run, and where it first does not (round and phase)."""
+
+    steps: int
+    same: bool
+    differs: str = ""
+
+
+class ReplayLedger:
+    """The ledger as it stood when the run asked, step by step.
+
+    `windows` says between which calls each step lies: what was answered before comes from there, and the
+    k-th time that a step asks the same it gets what its k-th asking got, an error again as an error.
+    """
+
+    def __init__(self, database: Database, windows: Mapping[tuple[int, GamePhase], tuple[int, int]]) -> None:
+        self._database = database
+        self._windows = windows
+        self._first_call = self._last_call = 0
+        self._turn_counts: dict[str, int] = {}
+
+    def enter(self, round_number: int, game_phase: GamePhase) -> None:
+        """From here on the calls are those of this step; a step that the run never had has none."""
+        self._first_call, self._last_call = self._windows.get((round_number, game_phase), (0, 0))
+        self._turn_counts = {}
+
+    def lookup(self, request_hash: str) -> Completion | None:
+        """What was answered then; None where nobody asked. Raises LLMError where it failed then."""
+        with self._database.read() as session:
+            call_rows = session.scalars(
+                select(LLMCall)
+                .where(LLMCall.request_hash == request_hash, LLMCall.id <= self._last_call)
+                .order_by(LLMCall.id)
+            ).all()
+        earlier_calls = [
+            call_row for call_row in call_rows if call_row.error is None and call_row.id <= self._first_call
+        ]
+        if earlier_calls:
+            return _stored_completion(earlier_calls[-1])
+        call_turns: list[LLMCall] = []
+        for call_row in call_rows:
+            if call_row.id > self._first_call:
+                # Attempt 1 begins a new asking; what its last attempt gave is what the run saw.
+                call_turns[len(call_turns) if call_row.attempt == 1 else -1 :] = [call_row]
+        if not call_turns:
+            return None
+        turn_index = self._turn_counts.get(request_hash, 0)
+        self._turn_counts[request_hash] = turn_index + 1
+        call_turn = call_turns[min(turn_index, len(call_turns) - 1)]
+        if call_turn.error is not None:
+            raise LLMError(LLMErrorKind(call_turn.error), f"{call_turn.endpoint} ({call_turn.model})", fatal=False)
+        return _stored_completion(call_turn)
+
+    def record(self, call_record: CallRecord) -> None:
+        """Nothing is asked, so there is nothing to record."""
+
+    def flush(self) -> None:
+        """Nothing is ever pending."""
+
+
+@dataclass
+class ReplayContext:
+    """Makes players that only remember."""
+
+    endpoints: Mapping[str, Mapping[str, str]]
+    key: bytes
+    ledger: ReplayLedger
+    clients: "list[OpenAIClient]" = field(default_factory=list)
+
+    def endpoint(self, endpoint_name: str | None) -> Endpoint:
+        """The endpoint as it was when the run began."""
+        stored_endpoint = next(candidate for candidate in self.endpoints.values() if candidate["name"] == endpoint_name)
+        return Endpoint(stored_endpoint["name"], stored_endpoint["base_url"], stored_endpoint["model"])
+
+    def client(self, endpoint: Endpoint, scope: str) -> "OpenAIClient":
+        """A client that may not ask: its budget allows no call."""
+        from backend.llm.client import OpenAIClient  # the SDK is a slow import, kept off every start
+
+        replay_client = OpenAIClient(endpoint, scope=scope, ledger=self.ledger, budget=Budget(max_calls=0))
+        self.clients.append(replay_client)
+        return replay_client
+
+    def fence_key(self) -> bytes:
+        """The key of the house."""
+        return self.key
+
+    def fitted(self, judge_name: str) -> Judge:
+        """None."""
+        return refuse_baseline(judge_name)
+
+    async def writer(self, policy_name: str) -> GreetingWriter:
+        """A policy that only remembers."""
+        replay_client = self.client(
+            Endpoint(policy_name, "", policy_name, artifact=policy_name), f"principles:{Agent.GENERATOR}"
+        )
+        return GreetingWriter(policy_name, replay_client, POLICY_SAMPLING, self.key, trained=True)
+
+    async def close(self) -> None:
+        """Close the clients."""
+        for replay_client in self.clients:
+            await replay_client.close()
+
+
+def compare_steps(
+    stored_steps: Mapping[str, Any], replayed_steps: Mapping[str, Any], version_numbers: Mapping[int, int]
+) -> ReplayResult:
+    """Two tellings of a run, step by step; `numbers` maps versions of the second to those of the first."""
+    for step_name, step_data in stored_steps.items():
+        if step_name not in replayed_steps or _comparable_json(step_data) != _comparable_json(
+            _renumber_versions(replayed_steps[step_name], version_numbers)
+        ):
+            return ReplayResult(len(stored_steps), same=False, differs=step_name)
+    return ReplayResult(len(stored_steps), same=True)
+
+
+def _renumber_versions(step_data: Mapping[str, Any], version_numbers: Mapping[int, int]) -> dict[str, Any]:
+    version_keys = ("version", "detector", "generator", "old", "new", "best")
+    return {
+        field_name: version_numbers.get(field_value, field_value)
+        if field_name in version_keys and isinstance(field_value, int)
+        else field_value
+        for field_name, field_value in step_data.items()
+    }
+
+
+def _comparable_json(step_data: Mapping[str, Any]) -> str:
+    return json.dumps(step_data, ensure_ascii=False, sort_keys=True)
+
+
+def _stored_completion(call_row: LLMCall) -> Completion:
+    return Completion(
+        text=call_row.reply or "",
+        call_id=call_row.call_id,
+        usage=TokenUsage(call_row.tokens_in, call_row.tokens_out, call_row.tokens_estimated),
+        latency_s=call_row.latency_s,
+        finish_reason=call_row.finish_reason or "stop",
+        cached=True,
+    )

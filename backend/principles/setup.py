@@ -1,0 +1,271 @@
+"""From a run's row to what it is played with: models for the agents, the judge, labels, budget; and what it takes at most."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, Protocol
+
+from sqlalchemy.orm import Session
+
+from backend.core.enums import Agent, GamePhase, SearchMethod
+from backend.core.errors import UserError
+from backend.db.principle_tables import PrincipleRun, Principles
+from backend.generation.generators import GeneratorService, is_policy_name
+from backend.generation.writer import GreetingWriter
+from backend.judges.asking import JudgeModel, JudgeSampling
+from backend.judges.base import Judge, JudgeKind, JudgeSpec, PairJudge
+from backend.judges.context import DatabaseJudgeContext
+from backend.judges.registry import JudgeContext, build_judge
+from backend.llm.budget import Budget
+from backend.llm.endpoints import EndpointService
+from backend.llm.errors import LLMError, LLMErrorKind
+from backend.llm.limiter import RetryPolicy
+from backend.llm.messages import Endpoint
+from backend.principles.algorithm.agents import GameAgents
+from backend.principles.algorithm.decisions import MAX_CHANGES
+from backend.principles.algorithm.game import GameSearch, Searcher
+from backend.principles.algorithm.game_run import GameRun, SearchState
+from backend.principles.algorithm.gate import safety_attacks
+from backend.principles.algorithm.gepa_search import GepaSearch
+from backend.principles.algorithm.labels import PartitionedLabels
+from backend.principles.algorithm.planting import InstructedGenerator, PolicyGenerator
+from backend.principles.algorithm.rules import RuleSet
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.algorithm.state import GameRecord, RulesVersion
+from backend.principles.dealing import count_labels, plain_partitions, read_partitions
+from backend.principles.records import RunCostEstimate
+
+SEARCHERS: dict[SearchMethod, Callable[[], Searcher]] = {
+    SearchMethod.GAME: GameSearch,
+    SearchMethod.GEPA: GepaSearch,
+}
+
+
+AGENT_SAMPLING = {
+    Agent.GENERATOR: JudgeSampling(temperature=0.9, max_tokens=1024),
+    Agent.CONFIRMER: JudgeSampling(max_tokens=1024),
+    Agent.REFLECTOR: JudgeSampling(max_tokens=1024),
+    Agent.OPTIMISER: JudgeSampling(temperature=0.7, max_tokens=4096),
+}
+
+
+class PlayerContext(JudgeContext, Protocol):
+    """What players are made from: the game's house, or its likeness that replays."""
+
+    async def writer(self, policy_name: str) -> GreetingWriter:
+        """A policy trained here, awake. Raises UserError where it cannot be woken."""
+
+
+def refuse_baseline(judge_name: str) -> Judge:
+    """The game is played by language models. Raises UserError for a judge that only counts."""
+    raise UserError(
+        f"“{judge_name}” is a baseline, and the game is played by language models; choose an endpoint.",
+        f"“{judge_name}”是对照基线，对局要由语言模型来进行，请选一个模型端点。",
+    )
+
+
+def principle_spec(rule_set: RuleSet, endpoint_name: str, judge_name: str = "principle") -> JudgeSpec:
+    """The `principle` judge with these rules: playing Detector and being published, it is the same."""
+    return JudgeSpec(JudgeKind.PRINCIPLE, judge_name, endpoint_name, {"principles": list(rule_set.texts)})
+
+
+def detector_builder(context: JudgeContext, endpoint_name: str) -> Callable[[RuleSet], Judge]:
+    """Makes the Detector of a set of rules, one for each."""
+
+    @cache
+    def build_detector(rule_set: RuleSet) -> Judge:
+        detector_judge = build_judge(principle_spec(rule_set, endpoint_name), context)
+        assert not isinstance(detector_judge, PairJudge)
+        return detector_judge
+
+    return build_detector
+
+
+def build_agents(context: PlayerContext, endpoints: Mapping[str, Mapping[str, str]]) -> GameAgents:
+    """The agents that are no judge, each at its endpoint."""
+
+    def build_model(agent: Agent) -> JudgeModel:
+        agent_endpoint = context.endpoint(endpoints[agent]["name"])
+        llm_client = context.client(agent_endpoint, f"principles:{agent}")
+        return JudgeModel(
+            agent_endpoint.base_url,
+            agent_endpoint.model,
+            AGENT_SAMPLING[agent],
+            context.fence_key(),
+            llm_client,
+        )
+
+    generator_endpoint = endpoints[Agent.GENERATOR]
+    is_own_policy = is_policy_name(generator_endpoint["name"])
+    flaw_generator = (
+        PolicyGenerator(partial(context.writer, generator_endpoint["name"]))
+        if is_own_policy
+        else InstructedGenerator(build_model(Agent.GENERATOR))
+    )
+    return GameAgents(flaw_generator, *map(build_model, (Agent.CONFIRMER, Agent.REFLECTOR, Agent.OPTIMISER)))
+
+
+def build_game_run(
+    session: Session,
+    run_row: PrincipleRun,
+    context: PlayerContext,
+    game_record: GameRecord,
+    on_phase: Callable[[int, GamePhase], None],
+) -> GameRun:
+    """Everything for the run. Raises UserError where an endpoint or a greeting is gone or has changed."""
+    check_endpoints(context, run_row.endpoints)
+    detector_version, generator_version = (
+        load_version(session, version_id) for version_id in (run_row.detector_id, run_row.generator_id)
+    )
+    return GameRun(
+        agents=build_agents(context, run_row.endpoints),
+        build_judge=detector_builder(context, run_row.endpoints[Agent.DETECTOR]["name"]),
+        partitions=read_partitions(session, run_row.labels),
+        settings=GameSettings.read(run_row.settings),
+        game_record=game_record,
+        search_state=SearchState(detector_version, generator_version, detector_version),
+        on_phase=on_phase,
+    )
+
+
+def load_version(session: Session, version_id: int) -> RulesVersion:
+    """A version as the game takes it."""
+    version_row = session.get_one(Principles, version_id)
+    return RulesVersion(version_row.id, RuleSet.read(version_row.role, version_row.rules))
+
+
+def check_endpoints(context: JudgeContext, endpoints: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise UserError where an endpoint of a run is no longer what it was: its scores would not compare."""
+    for agent, run_endpoint in endpoints.items():
+        if is_policy_name(run_endpoint["name"]):
+            continue  # an artifact never changes
+        current_endpoint = context.endpoint(run_endpoint["name"])
+        if (current_endpoint.base_url, current_endpoint.model) != (
+            run_endpoint["base_url"],
+            run_endpoint["model"],
+        ):
+            raise UserError(
+                f"The endpoint “{run_endpoint['name']}” of the {agent} has changed since the run began "
+                f"(it was {run_endpoint['model']} at {run_endpoint['base_url']}); start a new run.",
+                f"{agent} 的端点“{run_endpoint['name']}”在运行开始后改过"
+                f"（原为 {run_endpoint['base_url']} 的 {run_endpoint['model']}），请另开一次运行。",
+            )
+
+
+POLL_SECONDS = 0.5
+
+
+class GameContext(DatabaseJudgeContext):
+    """A scoring house that opens policies too."""
+
+    def __init__(
+        self,
+        endpoints: EndpointService,
+        generators: GeneratorService,
+        budget: Budget | None = None,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
+        super().__init__(endpoints, refuse_baseline, budget, retry_policy)
+        self._generators = generators
+        self._retry_policy = retry_policy
+        self._is_stopped = False
+
+    async def writer(self, policy_name: str) -> GreetingWriter:
+        """The policy, woken and waited for. Raises UserError, LLMError where the run is stopped meanwhile."""
+        call_scope = f"principles:{Agent.GENERATOR}"
+        open_writer = self._generators.open(
+            policy_name, call_scope, run_budget=self.budget, retry_policy=self._retry_policy
+        )
+        wake_task = asyncio.ensure_future(open_writer)
+        try:
+            while not (await asyncio.wait([wake_task], timeout=POLL_SECONDS))[0]:
+                if self._is_stopped:
+                    raise LLMError(LLMErrorKind.CANCELLED)
+            policy_writer = await wake_task
+        finally:
+            wake_task.cancel()
+        self._clients.append(policy_writer.client)
+        return policy_writer
+
+    def stop(self) -> None:
+        """No further call; those in flight are finished."""
+        self._is_stopped = True
+        super().stop()
+
+
+@dataclass(frozen=True)
+class GameContextFactory:
+    """Makes the house of one run."""
+
+    endpoints: EndpointService
+    generators: GeneratorService
+    retry_policy: RetryPolicy | None = None
+
+    def __call__(self, budget: Budget | None = None) -> GameContext:
+        """A house whose clients share the budget."""
+        return GameContext(self.endpoints, self.generators, budget, self.retry_policy)
+
+
+TOKENS_PER_CALL = {
+    Agent.DETECTOR: (1_200, 120),
+    Agent.GENERATOR: (900, 250),
+    Agent.CONFIRMER: (700, 100),
+    Agent.REFLECTOR: (1_100, 150),
+    Agent.OPTIMISER: (3_500, 1_000),
+}
+"""Tokens in and out of one call, roughly."""
+LATENCY_SECONDS = 2.0
+
+
+def estimate_run(
+    settings: GameSettings, partitions: PartitionedLabels, endpoints: Mapping[Agent, Endpoint]
+) -> RunCostEstimate:
+    """The most calls, and what they cost at the prices of the endpoints."""
+    calls_by_agent = max_calls_by_agent(settings, partitions)
+    tokens_by_agent = {agent: call_count * sum(TOKENS_PER_CALL[agent]) for agent, call_count in calls_by_agent.items()}
+    total_cost = sum(
+        endpoints[agent].cost_of_tokens(call_count * TOKENS_PER_CALL[agent][0], call_count * TOKENS_PER_CALL[agent][1])
+        for agent, call_count in calls_by_agent.items()
+    )
+    total_seconds = sum(
+        call_count * LATENCY_SECONDS / endpoints[agent].concurrency for agent, call_count in calls_by_agent.items()
+    )
+    label_counts: dict[str, Any] = count_labels(plain_partitions(partitions))
+    return RunCostEstimate(
+        sum(calls_by_agent.values()), sum(tokens_by_agent.values()), total_cost, total_seconds, label_counts
+    )
+
+
+def max_calls_by_agent(settings: GameSettings, partitions: PartitionedLabels) -> dict[Agent, int]:
+    """Calls by agent, were no proposal to fall before its last test and every verdict wrong."""
+    round_count, is_game = settings.rounds, settings.search is SearchMethod.GAME
+    held_count, minibatch_size = (
+        len(partitions.gate) + len(safety_attacks()),
+        settings.labelled + settings.attacks,
+    )
+    trial_readings = (MAX_CHANGES + 1) * settings.trim
+    locked_readings = 3 if settings.rewrite else 2
+    calls_by_agent = dict.fromkeys(Agent, 0)
+    calls_by_agent[Agent.DETECTOR] = (
+        held_count
+        + locked_readings * len(partitions.locked)
+        + round_count * (2 * minibatch_size + trial_readings + held_count)
+    )
+    calls_by_agent[Agent.REFLECTOR] = round_count * settings.labelled
+    calls_by_agent[Agent.OPTIMISER] = 2 * round_count + settings.rewrite
+    if not is_game:
+        # Each candidate takes a minibatch read twice and the labels to choose by.
+        candidate_count = settings.gepa_calls // (2 * settings.labelled) + 1
+        calls_by_agent[Agent.DETECTOR] += round_count * (
+            settings.gepa_calls + 3 * settings.gepa_labels + settings.labelled
+        )
+        calls_by_agent[Agent.REFLECTOR] = round_count * candidate_count * settings.labelled
+        calls_by_agent[Agent.OPTIMISER] += 2 * round_count * candidate_count
+    if is_game:
+        calls_by_agent[Agent.GENERATOR] = calls_by_agent[Agent.CONFIRMER] = round_count * settings.attacks
+    if is_game and settings.evolve_generator:
+        for agent in (Agent.GENERATOR, Agent.DETECTOR, Agent.CONFIRMER):
+            calls_by_agent[agent] += round_count * 2 * settings.duels
+        calls_by_agent[Agent.OPTIMISER] += 2 * round_count
+    return calls_by_agent

@@ -1,0 +1,1 @@
+"""One lifecycle for all long work."""

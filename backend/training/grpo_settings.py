@@ -1,0 +1,214 @@
+"""Settings of GRPO (learning from rewards) and of its collapse monitor, with their presets. No torch here.
+
+Words: a rollout is `prompts` requests with `generations` greetings each; an update (one optimizer step)
+takes `batch_size` × `accumulation` × `processes` of these greetings, so a rollout may feed several updates.
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from backend.training.settings import LATEST, TrainingSettings
+
+WarnStopLimits = tuple[float, float]
+"""Warn beyond the first, stop beyond the second."""
+
+
+class CollapseRules(BaseModel):
+    """When a run has gone astray. "Start" is the policy before the first step, on the same requests.
+
+    The reference length is that of accepted greetings, or the start's where it is on the far side.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    action: Literal["stop", "warn", "off"] = "stop"
+    patience: int = Field(2, ge=1, description="Readings in a row beyond a stop limit; two limits at once are enough.")
+    longer: WarnStopLimits = Field((1.5, 2.0), description="Mean length over the reference length.")
+    shorter: WarnStopLimits = Field((0.6, 0.4), description="Mean length over the reference length.")
+    distinct_2: WarnStopLimits = Field(
+        (0.85, 0.7), description="distinct-2 of as many characters as the start wrote, over the start's."
+    )
+    self_bleu_4: WarnStopLimits = Field((0.25, 0.4), description="Share of the way from the start's self-BLEU-4 to 1.")
+    repetition: WarnStopLimits = Field((0.1, 0.25), description="Mean repetition above the start's.")
+    fit: WarnStopLimits = Field((0.85, 0.7), description="Fit to the request over the start's.")
+    kl: WarnStopLimits = Field((2.0, 10.0), description="KL to the start (k3, nats a token); known where beta > 0.")
+    zero_variance: WarnStopLimits = Field(
+        (0.9, 0.98), description="Share of rollout groups whose rewards are all equal."
+    )
+    gold_drop: WarnStopLimits = Field(
+        (0.5, 1.0), description="Fall of gold from its best, in the start's spread, while the reward rose."
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        for figure_name in FALLING_FIGURES + RISING_FIGURES:
+            warn_limit, stop_limit = getattr(self, figure_name)
+            if (warn_limit < stop_limit) == (figure_name in FALLING_FIGURES) and warn_limit != stop_limit:
+                raise ValueError(f"{figure_name}: the stop limit must lie beyond the warn limit")
+        return self
+
+
+FALLING_FIGURES = ("shorter", "distinct_2", "fit")
+RISING_FIGURES = ("longer", "self_bleu_4", "repetition", "kl", "zero_variance", "gold_drop")
+
+
+class GrpoSettings(TrainingSettings):
+    """Group relative policy optimisation by a reward model, a judge, or a mix with terms of form."""
+
+    base: str = Field(LATEST, min_length=1, description="The policy to improve, normally one from SFT.")
+    prompts: int = Field(8, ge=1, le=4096, description="Requests of one rollout.")
+    generations: int = Field(8, ge=2, le=256, description="Greetings sampled for each request (the group).")
+    max_new_tokens: int = Field(
+        96, ge=4, le=8192, description="Tokens of a greeting; max_length minus it is the request's."
+    )
+    temperature: float = Field(1.0, gt=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    beta: float = Field(0.03, ge=0, le=10, description="Weight of the KL to the start (k3); 0 needs no second model.")
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "grpo"
+    processes: int = Field(
+        1, ge=1, le=64, description="Processes, each with its GPU (or CPU core) of one machine (accelerate)."
+    )
+    vllm: Literal["auto", "off", "colocate", "server"] = Field(
+        "auto", description="Rollouts by vLLM; auto: colocate where it is installed and there is a GPU."
+    )
+    vllm_memory: float = Field(0.3, gt=0, lt=1, description="Share of the GPU for vLLM when colocated.")
+    vllm_server: str = Field(
+        "http://127.0.0.1:8000",
+        pattern=r"^https?://[^\s/]",
+        description="Address of the server of `trl vllm-serve`.",
+    )
+
+    reward: Literal["reward_model", "principle", "rubric", "panel", "ngram"] = "reward_model"
+    reward_artifact: str = Field(LATEST, min_length=1, description="Reward model: artifact:N, folder, or latest.")
+    judge: dict[str, Any] = Field({}, description="Settings of the LLM judge, as its page has them.")
+    endpoint: str | None = Field(None, description="Endpoint of the LLM judge; default: the house's.")
+    max_calls: int | None = Field(None, ge=1, description="Most calls to the judge's endpoint.")
+    binary: bool = Field(False, description="1 or 0 by the scale's threshold instead of the score.")
+    unscored_rollouts: int = Field(
+        5, ge=1, le=1000, description="Rollouts in a row without a single score that end the run."
+    )
+    reward_weight: float = Field(1.0, ge=0, le=1000)
+    length_weight: float = Field(0.0, ge=0, le=1000)
+    length_low: int = Field(20, ge=0, description="Below, the length term falls from 1 to 0 at half of it.")
+    length_high: int = Field(80, ge=1, description="Above, the length term falls from 1 to 0 at one and a half of it.")
+    repetition_weight: float = Field(0.0, ge=0, le=1000)
+    diversity_weight: float = Field(
+        0.0, ge=0, le=1000, description="How rare 4-grams are in greetings for other requests (0 to 1)."
+    )
+    format_weight: float = Field(0.0, ge=0, le=1000)
+    fit_weight: float = Field(
+        0.0, ge=0, le=1000, description="Fit to the request, learnt from the accepted greetings (0 to 1)."
+    )
+
+    gold: Literal["ngram", "off"] = Field(
+        "ngram", description="Judge of held-out greetings that the reward never uses."
+    )
+    gold_snapshot: str | None = Field(None, description="Snapshot the gold judge is fitted on; default: the same.")
+    eval_every: int = Field(4, ge=1, description="Steps between two readings of the monitor.")
+    eval_prompts: int = Field(64, ge=2, le=4096, description="Fixed held-out requests that it reads.")
+    monitor: CollapseRules = CollapseRules()
+
+    @property
+    def rollout_size(self) -> int:
+        """Greetings of one rollout (TRL's generation_batch_size)."""
+        return self.prompts * self.generations
+
+    @property
+    def update_size(self) -> int:
+        """Greetings of one optimizer step, over all processes."""
+        return self.batch_size * self.accumulation * self.processes
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Longest request in tokens."""
+        return self.max_length - self.max_new_tokens
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        if self.rollout_size % self.update_size:
+            raise ValueError(
+                f"a rollout of prompts × generations = {self.rollout_size} greetings must be a multiple of "
+                f"the update of batch_size × accumulation × processes = {self.update_size}"
+            )
+        if self.prompt_tokens < 4:
+            raise ValueError(f"max_length = {self.max_length} leaves no room for the request; raise it")
+        if self.length_low > self.length_high:
+            raise ValueError("length_low must not exceed length_high")
+        form_weights = (self.length_weight, self.repetition_weight, self.diversity_weight, self.format_weight)
+        if not self.reward_weight + self.fit_weight + sum(form_weights):
+            raise ValueError("at least one reward weight must be above 0")
+        return self
+
+
+_CONSTANT_SCHEDULE = {"scheduler": "constant", "warmup": 0.0, "loss_type": "grpo", "log_every": 1}
+PRESETS: dict[str, dict[str, Any]] = {
+    "starter_cpu": {
+        **_CONSTANT_SCHEDULE,
+        "learning_rate": 1e-4,
+        "beta": 0.03,
+        "prompts": 8,
+        "generations": 8,
+        "batch_size": 64,
+        "max_new_tokens": 96,
+        "max_length": 160,
+        "max_steps": 56,
+        "save_every": 8,
+        "sample_every": 8,
+        "format_weight": 0.5,
+        "repetition_weight": 0.5,
+        "diversity_weight": 0.5,
+        "length_weight": 0.5,
+    },
+    "one_small_gpu": {
+        **_CONSTANT_SCHEDULE,
+        "lora_rank": 16,
+        "learning_rate": 1e-5,
+        "beta": 0.01,
+        "prompts": 8,
+        "generations": 8,
+        "batch_size": 8,
+        "accumulation": 8,
+        "max_new_tokens": 192,
+        "max_length": 448,
+        "gradient_checkpointing": True,
+        "eval_every": 20,
+        "save_every": 50,
+        "sample_every": 20,
+    },
+    "one_big_gpu": {
+        **_CONSTANT_SCHEDULE,
+        "lora_rank": 32,
+        "learning_rate": 5e-6,
+        "beta": 0.001,
+        "prompts": 32,
+        "generations": 8,
+        "batch_size": 32,
+        "accumulation": 4,
+        "max_new_tokens": 512,
+        "max_length": 768,
+        "gradient_checkpointing": True,
+        "eval_every": 10,
+        "save_every": 50,
+        "sample_every": 20,
+    },
+    # Batch 32 and mini-batch 16 count requests there: rollouts of 32 × 4, updates of 16 × 4 greetings.
+    "published": {
+        **_CONSTANT_SCHEDULE,
+        "learning_rate": 3e-7,
+        "beta": 0.001,
+        "prompts": 32,
+        "generations": 4,
+        "batch_size": 8,
+        "accumulation": 2,
+        "processes": 4,
+        "max_new_tokens": 512,
+        "max_length": 768,
+        "epochs": 5,
+        "gradient_checkpointing": True,
+        "eval_every": 20,
+        "save_every": 100,
+        "sample_every": 50,
+    },
+}
+"""Published: batch 32, 256/512 tokens, n = 4, lr 3e-7, mini-batch 16, KL .001 (k3), 5 epochs, entropy 0."""

@@ -1,0 +1,180 @@
+"""Judges fitted on a snapshot: the gold judge that no reward ever uses; and from GRPO's settings to its reward."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, pstdev
+
+from backend.core.enums import Split
+from backend.core.settings import Settings
+from backend.core.text import assign_bucket
+from backend.db.engine import Database
+from backend.judges.base import Judge, JudgeKind, JudgeSpec, Sample
+from backend.judges.context import DatabaseJudgeContext
+from backend.judges.crossfit import TrainingLabel, TrainingPool
+from backend.judges.examples import ExampleService
+from backend.judges.ngram import fit_ngram
+from backend.llm.budget import Budget
+from backend.llm.endpoints import EndpointService
+from backend.training.grpo_settings import GrpoSettings
+from backend.training.programs import models
+from backend.training.programs.card import OutputKind
+from backend.training.programs.environment import process_rank
+from backend.training.programs.program import TrainingRun
+from backend.training.programs.reward_judges import JudgeReward, RewardModelReward
+from backend.training.programs.reward_terms import (
+    DiversityReward,
+    FormatReward,
+    LengthBandReward,
+    RepetitionReward,
+    RequestFitReward,
+)
+from backend.training.programs.rewards import MixedReward, Reward
+from backend.training.settings import ARTIFACT_PREFIX, LATEST
+from backend.training.snapshot import Snapshot, open_snapshot
+
+WHOLE_SNAPSHOT, REWARD_HALF, GOLD_HALF = -1, 0, 1
+
+
+def fit_snapshot_judge(snapshot: Snapshot, data_half: int = WHOLE_SNAPSHOT) -> Judge:
+    """The n-gram judge on the labels and pairs of every split; cross-fitting keeps requests apart."""
+    training_labels = [label for split in Split for label in _load_labels(snapshot, split)]
+    return fit_ngram(
+        TrainingPool(
+            labels=[
+                candidate
+                for candidate in training_labels
+                if data_half in (WHOLE_SNAPSHOT, find_request_half(candidate.prompt))
+            ]
+        )
+    )
+
+
+def find_request_half(prompt_text: str) -> int:
+    """The half that a request belongs to where reward and gold must not share data."""
+    return assign_bucket(prompt_text, 2, hash_salt="gold")
+
+
+def _load_labels(snapshot: Snapshot, split: Split) -> list[TrainingLabel]:
+    split_labels = [
+        TrainingLabel(data_row["prompt"], data_row["greeting"], data_row["good"])
+        for data_row in snapshot.rows("labels", split)
+    ]
+    for data_row in snapshot.rows("pairs", split):
+        split_labels += [
+            TrainingLabel(data_row["prompt"], data_row["chosen"], True),
+            TrainingLabel(data_row["prompt"], data_row["rejected"], False),
+        ]
+    return split_labels
+
+
+@dataclass(frozen=True)
+class GoldReading:
+    """What gold says of a body of greetings; nan where it could score none."""
+
+    mean: float
+    spread: float
+    excellence: float
+    unscored: float
+
+
+@dataclass(frozen=True)
+class GoldJudge:
+    """Reads a judge on a logit scale: mean probability of good, and the share that is good (logit ≥ 0)."""
+
+    judge: Judge
+
+    def read_greetings(self, requests: Sequence[str], greetings: Sequence[str]) -> GoldReading:
+        """One reading of greetings written for these requests."""
+        samples = [
+            Sample(prompt_text, greeting_text) for prompt_text, greeting_text in zip(requests, greetings, strict=True)
+        ]
+        logits = [judgment.value for judgment in asyncio.run(self.judge.score(samples)) if judgment.value is not None]
+        if not logits:
+            return GoldReading(math.nan, math.nan, math.nan, 1.0)
+        probabilities = [1 / (1 + math.exp(-max(-500.0, logit))) for logit in logits]
+        return GoldReading(
+            mean=fmean(probabilities),
+            spread=pstdev(probabilities),
+            excellence=fmean(logit >= 0 for logit in logits),
+            unscored=1 - len(logits) / len(greetings),
+        )
+
+
+@dataclass(frozen=True)
+class RewardContextFactory:
+    """Opens what rewards build their judges from. Picklable, so that any process can open its own."""
+
+    settings: Settings
+    snapshot: Path
+    data_half: int = WHOLE_SNAPSHOT
+    max_calls: int | None = None
+
+    def __call__(self) -> DatabaseJudgeContext:
+        """The house of one run."""
+        database = Database(self.settings.url)
+        database.wait_patiently()
+        endpoint_service = EndpointService(database, self.settings.home, self.settings)
+        example_service = ExampleService(database, self.settings.home, endpoint_service)
+        return DatabaseJudgeContext(
+            endpoint_service,
+            self._fit_judge,
+            Budget(max_calls=self.max_calls),
+            example_service=example_service,
+        )
+
+    def _fit_judge(self, _name: str) -> Judge:
+        return fit_snapshot_judge(open_snapshot(self.settings.home, str(self.snapshot)), self.data_half)
+
+
+def reward_of(training_run: TrainingRun[GrpoSettings]) -> Reward:
+    """The main reward and the terms of form; alone where they have no weight."""
+    grpo_settings = training_run.settings
+    weighted_terms: list[tuple[float, Reward]] = [
+        (grpo_settings.length_weight, LengthBandReward(grpo_settings.length_low, grpo_settings.length_high)),
+        (grpo_settings.repetition_weight, RepetitionReward()),
+        (grpo_settings.diversity_weight, DiversityReward()),
+        (grpo_settings.format_weight, FormatReward()),
+    ]
+    if grpo_settings.fit_weight:
+        accepted_rows = training_run.snapshot.rows("sft", Split.TRAIN)
+        accepted_pairs = [(data_row["prompt"], data_row["completion"]) for data_row in accepted_rows]
+        weighted_terms.append((grpo_settings.fit_weight, RequestFitReward(accepted_pairs)))
+    if grpo_settings.reward_weight:
+        weighted_terms.insert(0, (grpo_settings.reward_weight, _build_main_reward(training_run)))
+    active_terms = [(weight, reward_term) for weight, reward_term in weighted_terms if weight]
+    reward = active_terms[0][1] if len(active_terms) == 1 else MixedReward(active_terms)
+    reward.patience = grpo_settings.unscored_rollouts
+    return reward
+
+
+def _build_main_reward(training_run: TrainingRun[GrpoSettings]) -> Reward:
+    grpo_settings = training_run.settings
+    if grpo_settings.reward == "reward_model":
+        return RewardModelReward(_find_reward_folder(training_run), binary=grpo_settings.binary)
+    judge_kind = JudgeKind(grpo_settings.reward)
+    data_half = REWARD_HALF if judge_kind is JudgeKind.NGRAM else WHOLE_SNAPSHOT
+    app_settings = Settings.load()
+    open_context = RewardContextFactory(app_settings, training_run.snapshot.folder, data_half, grpo_settings.max_calls)
+    judge_spec = JudgeSpec(judge_kind, judge_kind.value, grpo_settings.endpoint, grpo_settings.judge)
+    return JudgeReward(judge_spec, open_context, binary=grpo_settings.binary)
+
+
+def _find_reward_folder(training_run: TrainingRun[GrpoSettings]) -> Path:
+    requested_artifact = training_run.settings.reward_artifact
+    if requested_artifact == LATEST or requested_artifact.startswith(ARTIFACT_PREFIX):
+        return models.find_artifact(training_run, requested_artifact, OutputKind.REWARD_MODEL)[1]
+    return Path(requested_artifact).expanduser()
+
+
+def build_gold_judge(training_run: TrainingRun[GrpoSettings]) -> GoldJudge | None:
+    """The judge that the reward never uses; None where there shall be none."""
+    grpo_settings = training_run.settings
+    if grpo_settings.gold == "off" or process_rank() > 0:
+        return None
+    snapshot_name = grpo_settings.gold_snapshot
+    snapshot = open_snapshot(training_run.home_folder, snapshot_name) if snapshot_name else training_run.snapshot
+    shares_data = grpo_settings.reward == "ngram" and snapshot.hash == training_run.snapshot.hash
+    return GoldJudge(fit_snapshot_judge(snapshot, GOLD_HALF if shares_data else WHOLE_SNAPSHOT))

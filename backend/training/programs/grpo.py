@@ -1,0 +1,224 @@
+"""`python -m backend.training.programs.grpo`: learning from rewards (GRPO), watched for collapse.
+
+On several GPUs (or CPU cores) set `processes`: the program starts itself again under `accelerate launch`. By
+hand the same is `accelerate launch --num_processes 4 -m backend.training.programs.grpo --job N`, with accelerate's own
+configuration file for FSDP and DeepSpeed; the monitor reads whole models only, and is off under these two.
+"""
+
+import importlib.util
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from backend.core.enums import Split
+from backend.core.errors import UserError
+from backend.core.text import count_characters, strip_white_space
+from backend.training.grpo_settings import GrpoSettings
+from backend.training.programs import models
+from backend.training.programs.card import OutputKind
+from backend.training.programs.collapse import CollapseMonitor
+from backend.training.programs.environment import process_rank
+from backend.training.programs.gold import build_gold_judge, reward_of
+from backend.training.programs.monitor import CollapseWatch, HeldOutRequests
+from backend.training.programs.program import TrainingRun, main
+from backend.training.programs.reward_judges import RewardMemory
+from backend.training.programs.rewards import Reward
+
+
+def train(training_run: TrainingRun[GrpoSettings]) -> None:
+    """Load policy and reward, train under the monitor, keep the best checkpoint."""
+    if training_run.settings.processes > 1 and "WORLD_SIZE" not in os.environ:
+        _launch_processes(training_run)
+        return
+    settings, snapshot = training_run.settings, training_run.snapshot
+    base_model = models.resolve_base(training_run, snapshot.rows("sft", Split.TRAIN), "completion")
+    tokenizer = models.load_tokenizer(base_model, settings.revision)
+    tokenizer.padding_side = "left"
+    requests = _load_requests(training_run, tokenizer)
+    reward = reward_of(training_run)
+    reward.prepare()
+    trainer = GRPOTrainer(
+        model=models.load_policy(training_run, base_model),
+        reward_funcs=reward,
+        args=_build_arguments(training_run),
+        train_dataset=_build_dataset(requests),
+        processing_class=tokenizer,
+        peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
+    )
+    training_run.stop_if_requested()
+    collapse_watch = _build_watch(training_run, trainer, reward, tokenizer)
+    try:
+        metrics = training_run.fit(trainer, [collapse_watch, RewardMemory(reward)])
+    finally:
+        reward.close()
+    if collapse_watch.sharded:
+        training_run.save(trainer)
+    if process_rank() == 0:
+        _finish_run(training_run, collapse_watch, metrics)
+
+
+def _load_requests(training_run: TrainingRun[GrpoSettings], tokenizer: Any) -> list[str]:
+    """The training requests that are short enough. Raises UserError for fewer than a rollout takes."""
+    settings = training_run.settings
+    unique_prompts = {
+        strip_white_space(data_row["prompt"]): data_row["prompt"]
+        for data_row in training_run.snapshot.rows("prompts", Split.TRAIN)
+    }
+    conversations = {prompt_text: [{"role": "user", "content": prompt_text}] for prompt_text in unique_prompts.values()}
+    short_requests = [
+        prompt_text
+        for prompt_text, conversation in conversations.items()
+        if len(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False))
+        <= settings.prompt_tokens
+    ]
+    training_run.report.log(
+        f"requests: {len(short_requests)} of {len(unique_prompts)} have at most {settings.prompt_tokens} tokens"
+    )
+    if len(short_requests) < settings.prompts:
+        raise models.too_few_rows(training_run, len(short_requests), settings.prompts)
+    return short_requests
+
+
+def _build_dataset(requests: list[str]) -> Dataset:
+    return Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": prompt_text}], "request": prompt_text} for prompt_text in requests]
+    )
+
+
+def _build_arguments(training_run: TrainingRun[GrpoSettings]) -> GRPOConfig:
+    settings = training_run.settings
+    return GRPOConfig(
+        **training_run.arguments(),
+        generation_batch_size=settings.rollout_size,
+        num_generations=settings.generations,
+        max_completion_length=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        beta=settings.beta,
+        loss_type=settings.loss_type,
+        # The plain k3 of the publication; TRL would multiply it by the importance ratio.
+        use_bias_correction_kl=False,
+        **_vllm_arguments(training_run),
+    )
+
+
+def _vllm_arguments(training_run: TrainingRun[GrpoSettings]) -> dict[str, Any]:
+    requested_mode, is_installed = training_run.settings.vllm, importlib.util.find_spec("vllm") is not None
+    if requested_mode in ("colocate", "server") and not is_installed:
+        raise UserError(
+            f"vllm = {requested_mode}, but vLLM is not installed; install “trl[vllm]” or set vllm=off.",
+            f"vllm = {requested_mode}，但没有安装 vLLM，请安装 trl[vllm] 或设为 off。",
+        )
+    if requested_mode == "off" or (requested_mode == "auto" and not (is_installed and training_run.device == "cuda")):
+        return {"use_vllm": False}
+    if requested_mode == "server":
+        return {
+            "use_vllm": True,
+            "vllm_mode": "server",
+            "vllm_server_base_url": training_run.settings.vllm_server,
+        }
+    return {
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": training_run.settings.vllm_memory,
+        # The whole context of a hub model would need a cache that no share of the GPU holds.
+        "vllm_max_model_length": training_run.settings.max_length,
+    }
+
+
+def _build_watch(
+    training_run: TrainingRun[GrpoSettings], trainer: GRPOTrainer, reward: Reward, tokenizer: Any
+) -> CollapseWatch:
+    settings = training_run.settings
+    accepted_lengths = [
+        count_characters(data_row["completion"]) for data_row in training_run.snapshot.rows("sft", Split.TRAIN)
+    ]
+    mean_length = sum(accepted_lengths) / len(accepted_lengths) if accepted_lengths else math.nan
+
+    def save_policy(policy_folder: Path) -> None:
+        trainer.save_model(str(policy_folder))
+        (policy_folder / "training_args.bin").unlink(missing_ok=True)
+
+    return CollapseWatch(
+        monitor=CollapseMonitor(settings.monitor, mean_length),
+        held_out=HeldOutRequests(_held_out_requests(training_run), tokenizer, settings.max_new_tokens, settings.seed),
+        gold=build_gold_judge(training_run),
+        reward=reward,
+        report=training_run.report,
+        folder=training_run.output_folder,
+        reading_interval=settings.eval_every,
+        sample_count=settings.samples,
+        sample_every=settings.sample_every,
+        save_policy=save_policy,
+    )
+
+
+def _held_out_requests(training_run: TrainingRun[GrpoSettings]) -> list[str]:
+    """Fixed requests that no training row has; the same ones for the same data and seed."""
+    _, held_out_rows = training_run.snapshot.held_out("prompts")
+    unique_prompts = sorted(
+        {strip_white_space(data_row["prompt"]): data_row["prompt"] for data_row in held_out_rows}.values()
+    )
+    if len(unique_prompts) < 2:
+        raise models.too_few_rows(training_run, len(unique_prompts), 2)
+    return random.Random(training_run.settings.seed).sample(
+        unique_prompts, min(training_run.settings.eval_prompts, len(unique_prompts))
+    )
+
+
+def _finish_run(
+    training_run: TrainingRun[GrpoSettings], collapse_watch: CollapseWatch, metrics: dict[str, Any]
+) -> None:
+    if collapse_watch.readings:
+        shutil.rmtree(training_run.artifact_folder, ignore_errors=True)
+        collapse_watch.best_folder.rename(training_run.artifact_folder)
+        metrics |= collapse_watch.summary()
+    training_run.finish(OutputKind.POLICY, metrics)
+    if collapse_watch.stop_message:
+        training_run.report.progress(1.0, collapse_watch.stop_message)
+
+
+def _launch_processes(training_run: TrainingRun[GrpoSettings]) -> None:
+    """A process for each GPU or core; this one passes on how they ended. Raises UserError for too few."""
+    wanted_processes, on_gpu = training_run.settings.processes, training_run.device == "cuda"
+    available_devices = torch.cuda.device_count() if on_gpu else len(os.sched_getaffinity(0))
+    if available_devices < wanted_processes:
+        en, zh = ("GPUs", "GPU") if on_gpu else ("CPU cores", "CPU 核心")
+        raise UserError(
+            f"processes = {wanted_processes}, but {available_devices} {en} can be used here; lower processes or give the job more.",
+            f"processes = {wanted_processes}，但这里只有 {available_devices} 个可用的 {zh}，请减小 processes 或为任务分配更多。",
+        )
+    launch_options = {
+        "num_processes": wanted_processes,
+        "num_machines": 1,
+        "mixed_precision": "no",
+        "dynamo_backend": "no",
+    }
+    launch_arguments = [
+        argument
+        for option_name, option_setting in launch_options.items()
+        for argument in (f"--{option_name}", str(option_setting))
+    ]
+    # Accelerate's launcher for GPUs is torch's, and gloo works under it; the one for CPUs wants MPI.
+    launch_command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *launch_arguments]
+    # Of several processes that start in one folder only the first finds it empty.
+    resume_arguments = ["--resume"] if training_run.job_id is None and "--resume" not in sys.argv else []
+    completed_launch = subprocess.run(
+        [*launch_command, "-m", "backend.training.programs.grpo", *sys.argv[1:], *resume_arguments], check=False
+    )
+    if completed_launch.returncode:
+        training_run.stop_if_requested()
+        raise SystemExit(completed_launch.returncode)
+
+
+if __name__ == "__main__":
+    main("grpo", train)

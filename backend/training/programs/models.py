@@ -1,0 +1,250 @@
+"""Models and tokenizers: any base that transformers can load, or the starter, built from a config."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from sqlalchemy import select
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from backend.core.enums import ArtifactKind
+from backend.core.errors import UserError
+from backend.core.text import parse_row_number
+from backend.db.job_tables import Artifact, Job
+from backend.training.programs import starter_tokenizer
+from backend.training.programs.program import TrainingRun
+from backend.training.programs.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
+from backend.training.settings import ARTIFACT_PREFIX, LATEST, STARTER, TrainingSettings, check_base
+from backend.training.snapshot import DataRow
+
+PROBE_TEXT = "祝您生日快乐 🎂\n"
+MIN_TEXTS = 20
+STARTER_SHAPES: dict[str, dict[str, Any]] = {
+    "deep": {
+        "hidden_size": 160,
+        "intermediate_size": 480,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 40,
+    },
+    "wide": {
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        # With the usual .02 so narrow a model first learns for hundreds of steps to speak at all.
+        "initializer_range": 0.06,
+    },
+}
+"""The starter: one or two million parameters with its vocabulary. Bigger is worse in minutes of CPU."""
+
+
+def resolve_base(training_run: TrainingRun[Any], data_rows: Sequence[DataRow], *names: str) -> str:
+    """A hub id or folder that `from_pretrained` understands; the starter is built from these rows first.
+
+    Their greetings stand in the fields `names`.
+
+    Notes the parent artifact on the run. Raises UserError for an artifact that is not there (any more).
+    """
+    requested_base = training_run.settings.base
+    if requested_base == STARTER:
+        return str(_build_starter(training_run, data_rows, names))
+    if requested_base == LATEST or requested_base.startswith(ARTIFACT_PREFIX):
+        training_run.parent_artifact, artifact_folder = find_artifact(training_run, requested_base, ArtifactKind.POLICY)
+        return _merge_adapter(training_run, str(artifact_folder))
+    check_base(requested_base)
+    return _merge_adapter(training_run, requested_base)
+
+
+def find_artifact(
+    training_run: TrainingRun[Any], requested_artifact: str, artifact_kind: ArtifactKind
+) -> tuple[int, Path]:
+    """Id and folder of "latest" (of that kind) or "artifact:N". Raises UserError where there is none.
+
+    The latest is what the job made that this one waited for, where that made one of the kind.
+    """
+    artifact_query = select(Artifact).where(Artifact.kind == artifact_kind).order_by(Artifact.id.desc()).limit(1)
+    if requested_artifact != LATEST:
+        artifact_query = select(Artifact).where(
+            Artifact.id == parse_row_number(requested_artifact.removeprefix(ARTIFACT_PREFIX))
+        )
+    with training_run.open_database().read() as session:
+        predecessor_query = select(Job.after_id).where(Job.id == training_run.job_id).scalar_subquery()
+        predecessor_artifact = (
+            session.scalar(artifact_query.where(Artifact.job_id == predecessor_query))
+            if requested_artifact == LATEST
+            else None
+        )
+        artifact = predecessor_artifact or session.scalar(artifact_query)
+    if artifact is None:
+        raise UserError(
+            f"There is no {artifact_kind.value} “{requested_artifact}”; train one first, or give a hub id or a folder.",
+            f"没有找到模型“{requested_artifact}”（{artifact_kind.value}），请先训练，或填写 Hub 上的模型名或文件夹。",
+        )
+    if not Path(artifact.path).is_dir():
+        raise UserError(
+            f"The files of artifact {artifact.id} are gone ({artifact.path}); train it again or choose another.",
+            f"产物 {artifact.id} 的文件已不在（{artifact.path}），请重新训练或另选一个。",
+        )
+    return artifact.id, Path(artifact.path)
+
+
+def load_tokenizer(base_model: str, revision: str | None = None) -> Any:
+    """The tokenizer as it was trained. Raises UserError where it reads text as nothing."""
+    # AutoTokenizer rebuilds some model types from a recipe of their own, and a foreign vocabulary then
+    # reads every text as no tokens at all; tokenizer.json says what was trained.
+    is_local = (Path(base_model) / "tokenizer.json").is_file()
+    tokenizer_class = PreTrainedTokenizerFast if is_local else AutoTokenizer
+    tokenizer = _load_or_explain(base_model, lambda: tokenizer_class.from_pretrained(base_model, revision=revision))
+    if not tokenizer(PROBE_TEXT, add_special_tokens=False)["input_ids"]:
+        raise UserError(
+            f"The tokenizer of “{base_model}” reads Chinese text as nothing; use another base.",
+            f"“{base_model}”的分词器无法识别中文，请换一个 base。",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_policy(training_run: TrainingRun[Any], base_model: str) -> Any:
+    """The language model to train."""
+    return _load_or_explain(
+        base_model,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            base_model, revision=training_run.settings.revision, **_loading_options(training_run)
+        ),
+    )
+
+
+def load_classifier(training_run: TrainingRun[Any], base_model: str, tokenizer: Any) -> Any:
+    """The same body with one fresh output."""
+    model = _load_or_explain(
+        base_model,
+        lambda: AutoModelForSequenceClassification.from_pretrained(
+            base_model,
+            revision=training_run.settings.revision,
+            num_labels=1,
+            **_loading_options(training_run),
+        ),
+    )
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def build_lora_config(settings: TrainingSettings, task_type: str) -> LoraConfig | None:
+    """The adapter to train; None trains every weight. `task` is "CAUSAL_LM" or "SEQ_CLS"."""
+    if not settings.lora_rank:
+        return None
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+        modules_to_save=["score"] if task_type == "SEQ_CLS" else None,
+        task_type=task_type,
+    )
+
+
+def _loading_options(training_run: TrainingRun[Any]) -> dict[str, Any]:
+    # Full training keeps its weights in float32, where small updates are not rounded away.
+    is_frozen = (
+        training_run.settings.lora_rank > 0
+        and training_run.device == "cuda"
+        and training_run.settings.dtype != "float32"
+    )
+    loading_options: dict[str, Any] = {"dtype": torch.bfloat16 if is_frozen else torch.float32}
+    # Of a sequence as short as a greeting the fused kernel of the CPU takes twice as long backwards.
+    return loading_options if training_run.device == "cuda" else {**loading_options, "attn_implementation": "eager"}
+
+
+def _merge_adapter(training_run: TrainingRun[Any], base_model: str) -> str:
+    """The base itself; an adapter is laid into its own base first, and the result kept beside the run."""
+    if not (Path(base_model) / "adapter_config.json").is_file():
+        return base_model
+    merged_folder = training_run.output_folder / "base"
+    if not (merged_folder / "config.json").is_file():
+        from peft import AutoPeftModelForCausalLM
+
+        adapted_model: PeftModel = _load_or_explain(
+            base_model, lambda: AutoPeftModelForCausalLM.from_pretrained(base_model, dtype=torch.float32)
+        )
+        load_tokenizer(base_model).save_pretrained(merged_folder)
+        adapted_model.merge_and_unload().save_pretrained(merged_folder)
+    return str(merged_folder)
+
+
+def _build_starter(training_run: TrainingRun[Any], data_rows: Sequence[DataRow], text_fields: Sequence[str]) -> Path:
+    """A fresh starter in OUT/base. GRPO needs a path, and a resumed run the same tokenizer."""
+    starter_folder = training_run.output_folder / "base"
+    if (starter_folder / "model.safetensors").is_file():
+        return starter_folder
+    requests = list(dict.fromkeys(data_row["prompt"] for data_row in data_rows))
+    greetings = list(dict.fromkeys(data_row[field_name] for data_row in data_rows for field_name in text_fields))
+    text_count = len({*requests, *greetings})
+    if text_count < MIN_TEXTS:
+        raise too_few_rows(training_run, text_count, MIN_TEXTS)
+    tokenizer = train_tokenizer(requests, greetings, starter_tokenizer.plan_tokens_of(data_rows))
+    tokenizer.save_pretrained(starter_folder)
+    torch.manual_seed(training_run.settings.seed)
+    model = Qwen3ForCausalLM(_config(tokenizer, training_run.settings.shape))
+    model.generation_config.update(
+        do_sample=True,
+        temperature=0.6,
+        top_p=0.8,
+        no_repeat_ngram_size=2,  # tokens are sentences and clauses: none twice after the same mark
+        repetition_penalty=1.2,
+        max_new_tokens=128,
+        eos_token_id=tokenizer.eos_token_id,
+        suppress_tokens=tokenizer.convert_tokens_to_ids(list(NEVER_WRITTEN)),
+    )
+    model.save_pretrained(starter_folder)
+    parameter_count = sum(weight.numel() for weight in model.parameters())
+    training_run.report.log(f"starter: {parameter_count / 1e6:.2f} M parameters, {len(tokenizer)} tokens of vocabulary")
+    return starter_folder
+
+
+def _config(tokenizer: Any, shape_name: str) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=len(tokenizer),
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        **STARTER_SHAPES[shape_name],
+    )
+
+
+def too_few_rows(training_run: TrainingRun[Any], row_count: int, needed_count: int) -> UserError:
+    """Not enough to learn from."""
+    data_source = ", ".join(training_run.settings.datasets) or "the database"
+    return UserError(
+        f"{data_source} holds {row_count} usable training rows for {training_run.program}, at least {needed_count} are needed; "
+        "import or label more.",
+        f"{data_source} 中可用于 {training_run.program} 的训练数据只有 {row_count} 条，至少需要 {needed_count} 条，请导入或标注更多。",
+    )
+
+
+def _load_or_explain(base_model: str, load_model: Any) -> Any:
+    try:
+        return load_model()
+    except (OSError, ValueError, KeyError) as error:
+        if getattr(error, "errno", None) is not None and not isinstance(error, FileNotFoundError):
+            raise
+        error_cause = str(error).strip().splitlines()[0][:200]
+        raise UserError(
+            f"base “{base_model}” cannot be loaded ({error_cause}); check the name, the network, or HF_TOKEN.",
+            f"无法加载 base “{base_model}”（{error_cause}），请检查名称、网络或 HF_TOKEN。",
+        ) from error

@@ -1,0 +1,241 @@
+"""The collapse monitor in a training: reads the policy on held-out requests, warns, stops, keeps the best."""
+
+import json
+import math
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from backend.generation.diversity import build_profile, distinct_n, first_characters
+from backend.jobs.report import JobReport
+from backend.judges.constancy import NoticeLog
+from backend.training.programs.callbacks import generate_greetings
+from backend.training.programs.collapse import CollapseAssessment, CollapseMonitor, PolicyReading
+from backend.training.programs.gold import GoldJudge, GoldReading
+from backend.training.programs.rewards import Reward
+
+STATE_FILE, BEST_FOLDER = "monitor.json", "best"
+UNKNOWN_GOLD = GoldReading(math.nan, math.nan, math.nan, math.nan)
+MAX_REASONS = 20
+NON_FIGURE_KEYS = ("step", "best", "findings")
+WATCHED_METRICS = ("reward", "kl", "frac_reward_zero_std")
+
+
+@dataclass(frozen=True)
+class HeldOutRequests:
+    """Fixed requests that the policy answers with fixed seeds at every reading."""
+
+    requests: Sequence[str]
+    tokenizer: Any
+    max_new_tokens: int
+    seed: int
+    batch_size: int = 64
+
+    def answer_requests(self, model: Any) -> list[str]:
+        """One greeting for each request."""
+        greetings: list[str] = []
+        for batch_start in range(0, len(self.requests), self.batch_size):
+            request_batch = self.requests[batch_start : batch_start + self.batch_size]
+            greetings += generate_greetings(
+                model, self.tokenizer, request_batch, self.max_new_tokens, self.seed + batch_start
+            )
+        return greetings
+
+
+@dataclass(eq=False)
+class CollapseWatch(TrainerCallback):
+    """Reads before the first step, then every `every` steps and at the end.
+
+    `save` writes the policy into a folder; the one under BEST is the checkpoint to keep.
+    """
+
+    monitor: CollapseMonitor
+    held_out: HeldOutRequests
+    gold: GoldJudge | None
+    reward: Reward
+    report: JobReport
+    folder: Path
+    reading_interval: int
+    sample_count: int
+    sample_every: int
+    save_policy: Callable[[Path], None]
+    readings: list[dict[str, Any]] = field(default_factory=list)
+    stop_message: str | None = None
+    sharded: bool = False
+    """Parts of the policy lie on several devices, which no reading can answer with: the monitor is off."""
+    _logged_values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _reported_reasons: set[str] = field(default_factory=set)
+    _notices: NoticeLog = field(default_factory=NoticeLog)
+
+    @property
+    def best_folder(self) -> Path:
+        """Folder of the checkpoint to keep."""
+        return self.folder / BEST_FOLDER
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **_: Any,
+    ) -> None:
+        """The start, or what was known before an interruption."""
+        self.sharded = bool(args.fsdp or args.deepspeed)
+        if self.sharded:
+            self.report.log("监测已关闭：模型分散在多个设备上 | monitor off: the model is sharded")
+        elif state.global_step and (self.folder / STATE_FILE).is_file():
+            self._restore_state(state.global_step)
+        else:
+            self._take_reading(args, state, control, model)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Collect what training says about itself until the next reading."""
+        del args, state, control
+        for metric_name in WATCHED_METRICS:
+            if (metric_value := (logs or {}).get(metric_name)) is not None:
+                self._logged_values[metric_name].append(metric_value)
+                if metric_name == "reward":
+                    self.monitor.set_first_reward(metric_value)
+        for reason in sorted(self.reward.reasons().keys() - self._reported_reasons)[
+            : MAX_REASONS - len(self._reported_reasons)
+        ]:
+            self._reported_reasons.add(reason)
+            self.report.log(f"unscored by {self.reward.name}: {reason}")
+        if notice_line := self._notices.log_line(self.reward.notice):
+            self.report.log(notice_line)
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **_: Any,
+    ) -> None:
+        """A reading when one is due; what the first process decides holds for all."""
+        is_due = state.global_step % self.reading_interval == 0 or state.global_step >= state.max_steps
+        if is_due and not self.sharded:
+            self._take_reading(args, state, control, model)
+        if args.world_size > 1:
+            control_flags = [control.should_training_stop, control.should_save]
+            broadcast_object_list(control_flags)
+            control.should_training_stop, control.should_save = control_flags
+
+    def summary(self) -> dict[str, Any]:
+        """Figures of the checkpoint that is kept, beside those of the start."""
+        best_reading = next(reading for reading in reversed(self.readings) if reading["best"])
+        figures = {
+            figure_name: figure for figure_name, figure in best_reading.items() if figure_name not in NON_FIGURE_KEYS
+        }
+        start_figures = {f"start/{figure_name}": self.readings[0][figure_name] for figure_name in figures}
+        finite_figures = {
+            figure_name: None if math.isnan(figure) else figure
+            for figure_name, figure in (figures | start_figures).items()
+        }
+        return {**finite_figures, "best_step": best_reading["step"], "stopped": self.stop_message}
+
+    def _take_reading(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any) -> None:
+        assessments = [self._assess_policy(state.global_step, model) if state.is_world_process_zero else None]
+        if args.world_size > 1:
+            broadcast_object_list(assessments)
+        if assessments[0] is None:
+            return
+        if assessments[0].best:
+            self._save_best(state)
+        if assessments[0].stop:
+            control.should_training_stop = True
+        if state.is_world_process_zero:
+            self._save_state()
+
+    def _assess_policy(self, step: int, model: Any) -> CollapseAssessment:
+        greetings = self.held_out.answer_requests(model)
+        gold_reading = self.gold.read_greetings(self.held_out.requests, greetings) if self.gold else UNKNOWN_GOLD
+        start_characters = self.monitor.start_characters
+        reading = PolicyReading(
+            step,
+            build_profile(self.held_out.requests, greetings),
+            gold=gold_reading.mean,
+            gold_spread=gold_reading.spread,
+            reward=self._logged_mean("reward"),
+            kl=self._logged_mean("kl"),
+            zero_variance=self._logged_mean("frac_reward_zero_std"),
+            distinct_2_equal=distinct_n(
+                greetings if start_characters is None else first_characters(greetings, start_characters), 2
+            ),
+        )
+        assessment = self.monitor.assess_reading(reading)
+        self._report_reading(reading, gold_reading, assessment, greetings)
+        self._logged_values.clear()
+        return assessment
+
+    def _report_reading(
+        self,
+        reading: PolicyReading,
+        gold_reading: GoldReading,
+        assessment: CollapseAssessment,
+        greetings: Sequence[str],
+    ) -> None:
+        figures = {
+            f"held_out/{figure_name}": figure
+            for figure_name, figure in asdict(reading.profile).items()
+            if figure_name != "n"
+        }
+        figures["held_out/distinct_2_equal"] = reading.distinct_2_equal
+        figures |= {
+            "gold": gold_reading.mean,
+            "gold_excellence": gold_reading.excellence,
+            "gold_unscored": gold_reading.unscored,
+        }
+        self.report.metric(reading.step, **figures)
+        findings = [finding.figure for finding in assessment.findings]
+        self.readings.append({"step": reading.step, "best": assessment.best, "findings": findings, **figures})
+        if reading.step % self.sample_every == 0:
+            for request, greeting_text in zip(self.held_out.requests[: self.sample_count], greetings, strict=False):
+                self.report.sample(reading.step, request, greeting_text)
+        if reason := assessment.reason:
+            if assessment.stop:
+                self.stop_message = f"{reason.zh} | {reason.en}"
+            headline = "监测停止训练 | collapse monitor stops the run" if assessment.stop else "监测警告 | warning"
+            self.report.log(f"{headline}, step {reading.step}: {reason.zh} | {reason.en}")
+
+    def _save_best(self, state: TrainerState) -> None:
+        draft_folder = self.best_folder.with_name(f"{BEST_FOLDER}.new")
+        self.save_policy(draft_folder)
+        if state.is_world_process_zero:
+            shutil.rmtree(self.best_folder, ignore_errors=True)
+            draft_folder.rename(self.best_folder)
+
+    def _save_state(self) -> None:
+        saved_state = {
+            "monitor": self.monitor.state(),
+            "readings": self.readings,
+            "stopped": self.stop_message,
+        }
+        draft_path = self.folder / f"{STATE_FILE}.new"
+        draft_path.write_text(json.dumps(saved_state), "utf-8")
+        draft_path.replace(self.folder / STATE_FILE)
+
+    def _restore_state(self, step: int) -> None:
+        saved_state = json.loads((self.folder / STATE_FILE).read_text("utf-8"))
+        self.monitor.restore(saved_state["monitor"])
+        # Readings after the checkpoint come again, unless one of them is what is kept.
+        best_step = max((reading["step"] for reading in saved_state["readings"] if reading["best"]), default=0)
+        self.readings = [reading for reading in saved_state["readings"] if reading["step"] <= max(step, best_step)]
+
+    def _logged_mean(self, metric_name: str) -> float:
+        return fmean(self._logged_values[metric_name]) if self._logged_values[metric_name] else math.nan

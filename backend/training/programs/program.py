@@ -1,0 +1,349 @@
+"""What every training program shares: command line, data, checkpoints, stopping, and one-sentence errors.
+
+    python -m backend.training.programs.sft --job 7
+    python -m backend.training.programs.sft --out DIR [--preset P] [--config F.json] [--set key=value …] [--resume]
+
+A program is a function of a `Run`. It builds its trainer, calls `run.fit(trainer)` and `run.finish(…)`.
+"""
+
+import argparse
+import errno
+import json
+import random
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+import numpy
+import torch
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging as hub_logging
+
+from backend.core.errors import UserError
+from backend.core.settings import Settings
+from backend.db.engine import Database
+from backend.db.job_tables import Job
+from backend.db.migrate import migrate
+from backend.jobs.report import STOPPED, JobReport
+from backend.training.programs import card
+from backend.training.programs.callbacks import ProgressReporter, StopOnRequest
+from backend.training.programs.environment import process_rank
+from backend.training.settings import TrainingSettings, parse_assignments, parse_settings, settings_for
+from backend.training.snapshot import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
+
+S = TypeVar("S", bound=TrainingSettings)
+FULL_DISK_BYTES = 5_000_000
+
+
+class TrainingStopped(Exception):
+    """The program was asked to stop and has saved."""
+
+
+@dataclass
+class TrainingRun(Generic[S]):
+    """One execution of a program: what to do, where to put it, and whom to tell."""
+
+    program: str
+    settings: S
+    output_folder: Path
+    home_folder: Path
+    report: JobReport
+    open_database: Callable[[], Database]
+    job_id: int | None
+    started_at: float = field(default_factory=time.monotonic)
+    parent_artifact: int | None = None
+
+    @property
+    def artifact_folder(self) -> Path:
+        """Folder of what comes out."""
+        return self.output_folder / "artifact"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.output_folder / "checkpoints"
+
+    @cached_property
+    def device(self) -> str:
+        """Where the model runs. Raises UserError for a GPU that is not there."""
+        has_gpu = torch.cuda.is_available()
+        if self.settings.device == "cuda" and not has_gpu:
+            raise UserError(
+                "device = cuda, but this machine shows no usable GPU; set device=auto or cpu.",
+                "device = cuda，但本机没有可用的 GPU，请改为 auto 或 cpu。",
+            )
+        return "cuda" if has_gpu and self.settings.device != "cpu" else "cpu"
+
+    @property
+    def uses_bf16(self) -> bool:
+        """Whether to compute in bfloat16: where the hardware does so natively."""
+        if self.settings.dtype != "auto":
+            return self.settings.dtype == "bfloat16"
+        if self.device == "cuda":
+            return torch.cuda.is_bf16_supported()
+        # Without these instructions bfloat16 is emulated, and slower than float32.
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The data: of a resumed run the same as before. Raises UserError where there is none."""
+        note_path = self.output_folder / "snapshot.txt"
+        snapshot_name = self.settings.snapshot or (note_path.read_text("utf-8").strip() if note_path.exists() else None)
+        if snapshot_name:
+            data_snapshot = open_snapshot(self.home_folder, snapshot_name)
+        else:
+            data_snapshot = export_snapshot(self.open_database(), self.home_folder, self._snapshot_options())
+        note_path.write_text(str(data_snapshot.folder), "utf-8")
+        row_summary = ", ".join(
+            f"{entry_name} {sum(file_facts['rows'].values())}"
+            for entry_name, file_facts in data_snapshot.manifest["files"].items()
+        )
+        dropped_summary = (
+            ", ".join(
+                f"{entry_name} {dropped_count}"
+                for entry_name, dropped_count in data_snapshot.manifest["dropped"].items()
+            )
+            or "nothing"
+        )
+        self.report.log(f"data {data_snapshot.hash[:16]}: {row_summary}; dropped: {dropped_summary}")
+        return data_snapshot
+
+    def _snapshot_options(self) -> SnapshotOptions:
+        settings = self.settings
+        return SnapshotOptions(
+            settings.datasets,
+            settings.exclude,
+            getattr(settings, "length_balanced", False),
+            getattr(settings, "composed", False),
+            settings.panel_pairs,
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        """What the settings mean to any of TRL's configuration classes."""
+        settings = self.settings
+        return {
+            "output_dir": str(self.checkpoint_folder),
+            "per_device_train_batch_size": settings.batch_size,
+            "per_device_eval_batch_size": settings.batch_size,
+            "gradient_accumulation_steps": settings.accumulation,
+            "num_train_epochs": settings.epochs,
+            "max_steps": settings.max_steps or -1,
+            "learning_rate": settings.learning_rate,
+            "lr_scheduler_type": settings.scheduler,
+            # A share below 1; 1 itself would mean one step.
+            "warmup_steps": settings.warmup,
+            "weight_decay": settings.weight_decay,
+            "max_grad_norm": settings.max_grad_norm,
+            "adam_beta2": settings.adam_beta2,
+            "seed": settings.seed,
+            "bf16": self.uses_bf16,
+            "use_cpu": self.device == "cpu",
+            "activation_checkpointing": settings.gradient_checkpointing,
+            "logging_steps": settings.log_every,
+            "logging_first_step": True,
+            "save_strategy": "steps",
+            "save_steps": settings.save_every,
+            "save_total_limit": 2,
+            "dataloader_pin_memory": self.device == "cuda",
+            "disable_tqdm": True,
+            "report_to": card.find_loggers(self.output_folder),
+            "project": "zhufu",
+            "run_name": card.run_name(self),
+        }
+
+    def fit(self, trainer: Trainer, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, Any]:
+        """Train from the last checkpoint on; the final figures. Raises Stopped once asked to stop."""
+        trainer.remove_callback(PrinterCallback)
+        for callback in (StopOnRequest(self.report), ProgressReporter(self.report, self.device), *callbacks):
+            trainer.add_callback(callback)
+        last_checkpoint = get_last_checkpoint(str(self.checkpoint_folder)) if self.checkpoint_folder.is_dir() else None
+        if last_checkpoint:
+            self.report.log(f"going on from {Path(last_checkpoint).name}")
+        cpu_start, wall_start = time.process_time(), time.monotonic()
+        train_output = trainer.train(resume_from_checkpoint=last_checkpoint)
+        self.stop_if_requested()
+        return {
+            "steps": train_output.global_step,
+            "train_loss": train_output.training_loss,
+            "train_seconds": round(time.monotonic() - wall_start, 1),
+            "train_cpu_seconds": round(time.process_time() - cpu_start, 1),
+        }
+
+    def stop_if_requested(self) -> None:
+        """Raises Stopped between two phases of the work."""
+        if self.report.stop_requested():
+            raise TrainingStopped
+
+    def save(self, trainer: Trainer) -> Path:
+        """Model and tokenizer into the artifact folder."""
+        trainer.save_model(str(self.artifact_folder))
+        (self.artifact_folder / "training_args.bin").unlink(missing_ok=True)
+        return self.artifact_folder
+
+    def finish(self, artifact_kind: card.OutputKind, metrics: dict[str, Any]) -> None:
+        """Model card, row of the artifact, last figures; checkpoints are no longer needed."""
+        if process_rank() > 0:
+            return
+        card.write_card(self, artifact_kind, metrics)
+        shutil.rmtree(self.checkpoint_folder, ignore_errors=True)
+        self.report.progress(1.0, "done")
+        self.report.log(f"artifact: {self.artifact_folder}")
+
+
+def main(program: str, train_program: Callable[[TrainingRun[Any]], None]) -> NoReturn:
+    """Run a program from its command line. Exits 0, 2 (a sentence on stderr), 75 (stopped, saved) or 1."""
+    parser = _build_parser(program)
+    options = parser.parse_args()
+    if options.job is not None and (options.set or options.preset or options.config or options.resume):
+        parser.error("a job has its settings in the database; --job goes alone")
+    try:
+        with open_run(program, options) as training_run:
+            train_program(training_run)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except TrainingStopped:
+        print("stopped as asked; the state is saved", flush=True)
+        sys.exit(STOPPED)
+    sys.exit(0)
+
+
+@contextmanager
+def open_run(program: str, options: argparse.Namespace) -> Iterator[TrainingRun[Any]]:
+    """The run that a command line means; what fails inside for a foreseen reason is raised as UserError."""
+    hub_logging.disable_progress_bar()
+    app_settings = Settings.load()
+    with ExitStack() as exit_stack:
+        open_database = _build_database_opener(app_settings.url, exit_stack, by_hand=options.job is None)
+        report_database = open_database() if options.job is not None and process_rank() == 0 else None
+        report = exit_stack.enter_context(JobReport(report_database, options.job))
+        output_folder = Path.cwd()
+        try:
+            settings, output_folder = _resolve_settings(program, options, open_database, app_settings.home)
+            _seed_generators(settings)
+            yield TrainingRun(program, settings, output_folder, app_settings.home, report, open_database, options.job)
+        except Exception as error:
+            user_error = explain_error(error, output_folder)
+            if user_error is None or user_error is error:
+                raise
+            traceback.print_exception(error)
+            raise user_error from error
+
+
+def _build_database_opener(database_url: str, exit_stack: ExitStack, *, by_hand: bool) -> Callable[[], Database]:
+    @cache
+    def open_once() -> Database:
+        database = Database(database_url)
+        exit_stack.callback(database.close)
+        if by_hand:
+            migrate(database)
+        return database
+
+    return open_once
+
+
+def _resolve_settings(
+    program: str, options: argparse.Namespace, open_database: Callable[[], Database], home_folder: Path
+) -> tuple[TrainingSettings, Path]:
+    if options.job is not None:
+        return _load_job_settings(program, options.job, open_database(), home_folder)
+    setting_values = _read_config_file(options.config) | parse_assignments(program, options.set)
+    return settings_for(program, options.preset, setting_values), _prepare_folder(options.out, options.resume)
+
+
+def _load_job_settings(
+    program: str, job_id: int, database: Database, home_folder: Path
+) -> tuple[TrainingSettings, Path]:
+    with database.read() as session:
+        job = session.get(Job, job_id)
+        if job is None or job.kind != program:
+            raise UserError(f"There is no {program} job {job_id}.", f"没有编号为 {job_id} 的 {program} 任务。")
+        job_config, log_path = dict(job.config), job.log_path
+    output_folder = Path(log_path).parent if log_path else home_folder.resolve() / "runs" / str(job_id)
+    output_folder.mkdir(parents=True, exist_ok=True)
+    return parse_settings(program, job_config), output_folder
+
+
+def explain_error(error: Exception, output_folder: Path) -> UserError | None:
+    """One sentence for what a person can mend; None for a bug, whose traceback is the better answer."""
+    if isinstance(error, UserError):
+        return error
+    if _is_disk_full(error, output_folder):
+        return UserError(
+            f"The disk of {output_folder} is full; free some space and resume.",
+            f"{output_folder} 所在磁盘已满，请清理后继续。",
+        )
+    if isinstance(error, torch.OutOfMemoryError):
+        return UserError(
+            "The GPU's memory was not enough; use a smaller batch_size or max_length, LoRA, or "
+            "gradient_checkpointing, and resume.",
+            "显存不足，请减小 batch_size 或 max_length，或使用 LoRA、gradient_checkpointing 后继续。",
+        )
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return UserError(
+            "The machine's memory was not enough; use a smaller batch_size, max_length or base, and resume.",
+            "内存不足，请减小 batch_size、max_length 或换小一些的 base 后继续。",
+        )
+    return None
+
+
+def _is_disk_full(error: Exception, output_folder: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # torch and safetensors report a full disk as errors of their own; they lose the number.
+    return "No space left on device" in str(error) or (
+        output_folder.exists() and shutil.disk_usage(output_folder).free < FULL_DISK_BYTES
+    )
+
+
+def _build_parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m backend.training.{program}")
+    destination = parser.add_mutually_exclusive_group(required=True)
+    destination.add_argument("--job", type=int, help="run this job of the database")
+    destination.add_argument("--out", type=Path, help="run by hand, into this folder")
+    parser.add_argument("--preset", help="named settings to start from")
+    parser.add_argument("--config", type=Path, help="JSON object of settings")
+    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="one setting")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
+    return parser
+
+
+def _read_config_file(config_path: Path | None) -> dict[str, Any]:
+    if config_path is None:
+        return {}
+    try:
+        config = json.loads(config_path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{config_path} cannot be read as JSON ({error}).", f"无法按 JSON 读取 {config_path}。"
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(f"{config_path} must hold one JSON object.", f"{config_path} 应当是一个 JSON 对象。")
+    return config
+
+
+def _prepare_folder(output_folder: Path, resume: bool) -> Path:
+    if output_folder.exists() and any(output_folder.iterdir()) and not resume:
+        raise UserError(
+            f"{output_folder} is not empty; add --resume to go on there, or name another folder.",
+            f"{output_folder} 不是空文件夹，请加 --resume 接着运行，或换一个文件夹。",
+        )
+    output_folder.mkdir(parents=True, exist_ok=True)
+    return output_folder.resolve()
+
+
+def _seed_generators(settings: TrainingSettings) -> None:
+    random.seed(settings.seed)
+    numpy.random.seed(settings.seed)
+    torch.manual_seed(settings.seed)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)

@@ -1,0 +1,190 @@
+"""Rewards that judge: LLM judges and a trained reward model, with memory that is kept in every checkpoint."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from backend.core.enums import RUBRIC_EXCELLENT, Scale
+from backend.core.errors import Message, UserError
+from backend.core.text import strip_white_space
+from backend.judges.base import Judge, JudgeKind, JudgeSpec, Judgment, Sample
+from backend.judges.constancy import ValueCounts
+from backend.judges.registry import JudgeContext, build_judge
+from backend.training.programs.rewards import Reward, RewardValues
+
+
+class RewardMemory(TrainerCallback):
+    """One file a process: each scores its own share of the batch."""
+
+    def __init__(self, reward: Reward) -> None:
+        self._reward = reward
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any) -> None:
+        """Called by the trainer once its own files are written."""
+        saved_state = self._reward.state()
+        if saved_state is not None:
+            memory_path = _memory_path(args, state)
+            memory_path.parent.mkdir(parents=True, exist_ok=True)
+            # A training may be killed here; half a file would keep it from going on.
+            draft_path = memory_path.with_suffix(".new")
+            draft_path.write_text(json.dumps(saved_state, ensure_ascii=False), "utf-8")
+            draft_path.replace(memory_path)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        """What was known at the checkpoint that training goes on from."""
+        memory_path = _memory_path(args, state)
+        if state.global_step and memory_path.is_file():
+            self._reward.restore(json.loads(memory_path.read_text("utf-8")))
+
+
+def _memory_path(args: TrainingArguments, state: TrainerState) -> Path:
+    checkpoint_name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+    return Path(str(args.output_dir)) / checkpoint_name / f"reward-{args.process_index}.json"
+
+
+GOOD_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT, Scale.SCORE: 0.0}
+"""From which value on a greeting counts as good."""
+
+
+class JudgeReward(Reward):
+    """A judge of the house: `principle`, `rubric`, `panel` or `ngram`. All calls of a batch run at once."""
+
+    def __init__(
+        self, judge_spec: JudgeSpec, open_context: Callable[[], JudgeContext], *, binary: bool = False
+    ) -> None:
+        """`house` opens what the judge is built from, in whichever process that happens."""
+        self.name = judge_spec.name
+        super().__init__()
+        self.spec, self.open_context, self.binary = judge_spec, open_context, binary
+        self._value_counts = ValueCounts()
+        self._judge: Judge | None = None
+        self._opened: JudgeContext | None = None
+        self._runner: asyncio.Runner | None = None
+
+    @property
+    def judge(self) -> Judge:
+        """The judge, built at first use. Raises UserError where it cannot be."""
+        if self._judge is None:
+            if self.spec.kind is JudgeKind.PAIRWISE:
+                raise UserError(
+                    f"The judge “{self.spec.name}” compares pairs; choose one that scores single greetings.",
+                    f"裁判“{self.spec.name}”只会比较两条祝福，请选择给单条评分的裁判。",
+                )
+            self._opened = self.open_context()
+            self._judge = cast(Judge, build_judge(self.spec, self._opened))
+        return self._judge
+
+    def prepare(self) -> None:
+        """Build the judge."""
+        _ = self.judge
+
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
+        """The judge's values, or 1 and 0 by its scale's threshold."""
+        samples = [
+            Sample(prompt_text, greeting_text) for prompt_text, greeting_text in zip(requests, greetings, strict=True)
+        ]
+        # One loop for the whole run: the client's connections belong to it.
+        self._runner = self._runner or asyncio.Runner()
+        judgments = self._runner.run(self.judge.score(samples))
+        self._count_failures(judgments)
+        reward_values = [judgment.value for judgment in judgments]
+        self._value_counts.add_values(reward_values)
+        if not self.binary:
+            return reward_values
+        threshold = GOOD_THRESHOLDS[self.judge.scale]
+        return [None if reward_value is None else float(reward_value >= threshold) for reward_value in reward_values]
+
+    @property
+    def notice(self) -> Message | None:
+        """Said of a judge that gave one value to all it scored so far."""
+        return self._value_counts.notice
+
+    def state(self) -> Any:
+        """Which values the judge gave, until two of them differ."""
+        return {"values": self._value_counts.as_json_pairs()}
+
+    def restore(self, saved_state: Any) -> None:
+        """Go on counting."""
+        self._value_counts = ValueCounts(dict(saved_state["values"]))
+
+    def close(self) -> None:
+        """Close the house's clients, in the loop that they belong to."""
+        with self._runner or asyncio.Runner() as loop_runner:
+            if close_context := getattr(self._opened, "close", None):
+                loop_runner.run(close_context())
+        self._judge = self._opened = self._runner = None
+
+    def _count_failures(self, judgments: Sequence[Judgment]) -> None:
+        for judgment in judgments:
+            if judgment.value is None:
+                self.failures[judgment.reason] += 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_judge": None, "_opened": None, "_runner": None}
+
+
+class RewardModelReward(Reward):
+    """A trained reward model in this process. With `binary`, 1 where its score is above 0.
+
+    A model that came with a length term takes it out of its scores itself (`reward_server.RewardModel`).
+    """
+
+    name = "reward_model"
+
+    def __init__(
+        self,
+        model_path: Path,
+        *,
+        max_length: int = 1024,
+        batch_size: int = 64,
+        binary: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model_path, self.binary = model_path, binary
+        self.max_length, self.batch_size = max_length, batch_size
+        self._model: Any = None
+
+    def prepare(self) -> None:
+        """Load the model. Raises UserError where there is none that can be used."""
+        try:
+            self._load_model()
+        except (OSError, ValueError, RuntimeError) as error:
+            error_text = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"The reward model at {self.model_path} cannot be loaded ({error_text}); choose another one.",
+                f"无法加载奖励模型 {self.model_path}（{error_text}），请另选一个。",
+            ) from error
+
+    def _load_model(self) -> Any:
+        if self._model is None:
+            from backend.training.programs.reward_server import RewardModel
+
+            self._model = RewardModel(self.model_path, self.max_length, self.batch_size)
+        return self._model
+
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
+        """The model's scores; None where a text is empty or longer than the model reads."""
+        reward_model = self._load_model()
+        filled_indexes = [
+            text_index for text_index, greeting_text in enumerate(greetings) if strip_white_space(greeting_text)
+        ]
+        reward_values: RewardValues = [None] * len(greetings)
+        for text_index, reward_value in zip(
+            filled_indexes,
+            reward_model.score([[requests[text_index], greetings[text_index]] for text_index in filled_indexes]),
+            strict=True,
+        ):
+            reward_values[text_index] = (
+                float(reward_value > 0) if self.binary and reward_value is not None else reward_value
+            )
+        return reward_values
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_model": None}

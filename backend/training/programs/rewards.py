@@ -1,0 +1,190 @@
+"""Rewards for GRPO, in TRL's form: picklable callables with a name, rows in, values out, unscored is None.
+
+What fails costs its own batch only: the exception becomes None for every row, counted and logged. A UserError
+(an endpoint that refuses the key, a budget used up) ends the run with its sentence, and so does a reward that
+has scored nothing for `patience` rollouts in a row.
+"""
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from backend.core.errors import Message, UserError
+
+logger = logging.getLogger(__name__)
+
+RewardValues = list[float | None]
+
+
+class Reward(ABC):
+    """Base of all: `score` is what a reward is, the call is TRL's form around it."""
+
+    name = "reward"
+
+    def __init__(self) -> None:
+        self.__name__ = self.name
+        self.failures: Counter[str] = Counter()
+        self.patience: int | None = None
+        self._unscored_rollouts = 0
+
+    @abstractmethod
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
+        """One value per text; None where it is unscored."""
+
+    def prepare(self) -> None:  # noqa: B027 - most rewards have nothing to load
+        """Load what the first call would load. Raises UserError where the run could not work."""
+
+    def close(self) -> None:  # noqa: B027 - nor to give back
+        """Give back what is open."""
+
+    def state(self) -> Any:
+        """What a resumed run must know, ready for JSON; None where a score hangs on its texts alone."""
+        return None
+
+    def restore(self, saved_state: Any) -> None:  # noqa: B027 - nor to remember
+        """Go on from what `state` gave."""
+
+    def reasons(self) -> Counter[str]:
+        """Why texts were left unscored so far, and how often."""
+        return self.failures
+
+    @property
+    def notice(self) -> Message | None:
+        """What the log should say of a reward although nothing failed: it gives one value to everything."""
+        return None
+
+    def score_guarded(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
+        """`score`, with every failure turned into None. Raises UserError only."""
+        try:
+            reward_values = self.score(requests, greetings)
+            if len(reward_values) != len(greetings):
+                raise ValueError(f"{len(reward_values)} values for {len(greetings)} texts")
+        except UserError:
+            raise
+        except Exception as error:
+            self._count_failure(f"{type(error).__name__}: {error}"[:200])
+            return [None] * len(greetings)
+        return [
+            None if reward_value is None or not math.isfinite(reward_value) else float(reward_value)
+            for reward_value in reward_values
+        ]
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> RewardValues:
+        """TRL's call. The column `request` holds the bare requests; without it the prompts are read.
+
+        Raises UserError where `patience` calls in a row scored nothing.
+        """
+        requests = columns.get("request") or [message_text(prompt_turns) for prompt_turns in prompts]
+        reasons_before = Counter(self.reasons())
+        reward_values = self.score_guarded(requests, [message_text(completion) for completion in completions])
+        self._unscored_rollouts = (
+            self._unscored_rollouts + 1 if all(reward_value is None for reward_value in reward_values) else 0
+        )
+        if self._unscored_rollouts == self.patience:
+            raise _nothing_scored_error(self.name, self._unscored_rollouts, self.reasons() - reasons_before)
+        if log_metric := columns.get("log_metric"):
+            for figure_name, figure in self.figures(reward_values).items():
+                log_metric(figure_name, figure)
+        return reward_values
+
+    def figures(self, reward_values: RewardValues) -> dict[str, float]:
+        """What is worth a curve beside TRL's own."""
+        return {"unscored": sum(reward_value is None for reward_value in reward_values) / max(1, len(reward_values))}
+
+    def _count_failure(self, failure_reason: str) -> None:
+        self.failures[failure_reason] += 1
+        if self.failures[failure_reason] == 1:
+            logger.warning("reward %s failed, its batch is unscored: %s", self.name, failure_reason, exc_info=True)
+
+
+class MixedReward(Reward):
+    """Weighted sum of rewards. None in one of them is None overall, so that no row is scored by half."""
+
+    name = "mixed"
+
+    def __init__(self, weighted_parts: Sequence[tuple[float, Reward]]) -> None:
+        super().__init__()
+        self.weighted_parts = tuple((weight, reward_part) for weight, reward_part in weighted_parts if weight)
+        self._part_means: dict[str, float] = {}
+
+    def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
+        """The sum for each text."""
+        part_columns = [reward_part.score_guarded(requests, greetings) for _, reward_part in self.weighted_parts]
+        self._part_means = {
+            f"part/{reward_part.name}": part_mean
+            for (_, reward_part), part_values in zip(self.weighted_parts, part_columns, strict=True)
+            if not math.isnan(part_mean := mean_scored(part_values))
+        }
+        weights = [weight for weight, _ in self.weighted_parts]
+        return [_weighted_sum(weights, greeting_values) for greeting_values in zip(*part_columns, strict=True)]
+
+    def prepare(self) -> None:
+        """Prepare every part."""
+        for _, reward_part in self.weighted_parts:
+            reward_part.prepare()
+
+    def close(self) -> None:
+        """Close every part."""
+        for _, reward_part in self.weighted_parts:
+            reward_part.close()
+
+    def state(self) -> Any:
+        """Of the parts that have one, by name."""
+        return {
+            reward_part.name: part_state
+            for _, reward_part in self.weighted_parts
+            if (part_state := reward_part.state()) is not None
+        } or None
+
+    def restore(self, saved_state: Any) -> None:
+        """Each part its own."""
+        for _, reward_part in self.weighted_parts:
+            if reward_part.name in saved_state:
+                reward_part.restore(saved_state[reward_part.name])
+
+    def reasons(self) -> Counter[str]:
+        """Those of every part."""
+        return sum((reward_part.reasons() for _, reward_part in self.weighted_parts), Counter(self.failures))
+
+    @property
+    def notice(self) -> Message | None:
+        """That of the first part that has one."""
+        return next(
+            (reward_part.notice for _, reward_part in self.weighted_parts if reward_part.notice is not None),
+            None,
+        )
+
+    def figures(self, reward_values: RewardValues) -> dict[str, float]:
+        """The mean of every part as well."""
+        return super().figures(reward_values) | self._part_means
+
+
+def _nothing_scored_error(reward_name: str, rollout_count: int, reasons: Counter[str]) -> UserError:
+    commonest_reason = reasons.most_common(1)[0][0].rstrip("。.;") if reasons else "?"
+    return UserError(
+        f"The reward {reward_name} has scored nothing for {rollout_count} rollouts in a row ({commonest_reason}); mend it and resume.",
+        f"奖励 {reward_name} 连续 {rollout_count} 轮没有给出任何评分（{commonest_reason}），请修复后继续训练。",
+    )
+
+
+def message_text(message: Any) -> str:
+    """The text of a prompt or completion: plain, or the last turn of a conversation."""
+    return message if isinstance(message, str) else str(message[-1]["content"])
+
+
+def mean_scored(reward_values: Sequence[float | None]) -> float:
+    """Mean of what is scored, nan where nothing is."""
+    scored_values = [reward_value for reward_value in reward_values if reward_value is not None]
+    return math.fsum(scored_values) / len(scored_values) if scored_values else math.nan
+
+
+def _weighted_sum(weights: Sequence[float], part_values: Sequence[float | None]) -> float | None:
+    scored_values = [reward_value for reward_value in part_values if reward_value is not None]
+    return (
+        sum(weight * reward_value for weight, reward_value in zip(weights, scored_values, strict=True))
+        if len(scored_values) == len(part_values)
+        else None
+    )

@@ -1,0 +1,414 @@
+"""`python -m backend.training.programs.serve`: a trained policy behind an OpenAI-compatible address, until stopped."""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sqlalchemy import select
+
+from backend.core.enums import ArtifactKind, EventKind
+from backend.core.errors import UserError
+from backend.core.settings import Settings
+from backend.core.text import parse_row_number
+from backend.db.engine import Database
+from backend.db.job_tables import Artifact, Job, JobEvent
+from backend.db.migrate import migrate
+from backend.jobs.report import STOPPED, JobReport
+from backend.training.programs.starter_tokenizer import PLAN_CLOSE, PLAN_OPEN
+from backend.training.settings import ARTIFACT_PREFIX, LATEST, ServeSettings, parse_serve_settings
+
+GENERATION_FILE, TOKENIZER_FILE, TEMPLATE_FILE = (
+    "generation_config.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+FAMILY_MARK = "<|im_start|>"
+SMALL_MODEL_BYTES = 300_000_000
+
+
+def arrange_folder(model_folder: Path, served_folder: Path) -> Path:
+    """Fill `folder` (emptied before) so that the model in `model` is served as it was trained."""
+    if served_folder.is_symlink() or served_folder.is_file():
+        served_folder.unlink()
+    served_folder.mkdir(exist_ok=True)
+    for old_link in served_folder.iterdir():
+        old_link.unlink()
+    for model_file in model_folder.iterdir():
+        if model_file.name not in (GENERATION_FILE, TOKENIZER_FILE):
+            (served_folder / model_file.name).symlink_to(model_file)
+    generation_config = {**_read_json(model_folder / GENERATION_FILE), "do_sample": True}
+    (served_folder / GENERATION_FILE).write_text(json.dumps(generation_config), "utf-8")
+    (served_folder / TOKENIZER_FILE).write_text(
+        json.dumps(build_tokenizer_config(model_folder), ensure_ascii=False), "utf-8"
+    )
+    return served_folder
+
+
+def thread_environment(model_folder: Path) -> dict[str, str]:
+    """Environment for the server: one thread for a small model.
+
+    Its steps are too short to share, and beside a training on the same two cores every barrier between two
+    threads waits for the scheduler: 20 seconds for a greeting in place of a third of one.
+    """
+    weight_bytes = sum(weight_file.stat().st_size for weight_file in model_folder.glob("*.safetensors"))
+    return {"OMP_NUM_THREADS": "1"} if weight_bytes < SMALL_MODEL_BYTES else {}
+
+
+def build_tokenizer_config(model_folder: Path) -> dict[str, Any]:
+    """Its tokenizer_config.json, with how to read replies."""
+    tokenizer_config = _read_json(model_folder / TOKENIZER_FILE)
+    chat_template = tokenizer_config.get("chat_template") or _read_text(model_folder / TEMPLATE_FILE)
+    end_token = tokenizer_config.get("eos_token")
+    end_token = end_token.get("content") if isinstance(end_token, dict) else end_token
+    if "response_template" in tokenizer_config or not chat_template or FAMILY_MARK in chat_template or not end_token:
+        return tokenizer_config
+    # The anchor is the end of the request, so nothing of it is taken for the reply.
+    tokenizer_config["response_template"] = {
+        "defaults": {"role": "assistant"},
+        "start_anchor_pattern": r"\Z",
+        "fields": {
+            "content": {"close": end_token, "content": "text", "repeats": True, "join": ""},
+            "reasoning_content": {
+                "open": PLAN_OPEN,
+                "close": PLAN_CLOSE,
+                "content": "text",
+                "repeats": True,
+                "join": " ",
+            },
+        },
+    }
+    return tokenizer_config
+
+
+def _read_json(file_path: Path) -> dict[str, Any]:
+    return dict(json.loads(file_path.read_text("utf-8"))) if file_path.is_file() else {}
+
+
+def _read_text(file_path: Path) -> str:
+    return file_path.read_text("utf-8") if file_path.is_file() else ""
+
+
+POLL_SECONDS = 0.2
+STOP_SECONDS = 10.0
+START_TRIES = 3
+_ODD_CHARACTERS = re.compile(r"[^\w.-]")
+AnnounceEndpoint = Callable[[dict[str, Any]], None]
+_DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class ModelServer:
+    """The server's process: its output passed on, the last request remembered."""
+
+    def __init__(
+        self, command: list[str], working_folder: Path, address: str, extra_environment: dict[str, str]
+    ) -> None:
+        self.address = address
+        self.output_lines: deque[str] = deque(maxlen=40)
+        self.last_request = time.monotonic()
+        # Everything is on this disk already; and its list of models reads the cache, which must exist.
+        cache_folder = working_folder / "hub"
+        cache_folder.mkdir(exist_ok=True)
+        environment = (
+            extra_environment
+            | os.environ
+            | {
+                "HF_HUB_OFFLINE": "1",
+                "HF_HUB_CACHE": str(cache_folder),
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
+        self._process = subprocess.Popen(
+            command,
+            cwd=working_folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._reader_thread = threading.Thread(target=self._read_output, daemon=True)
+        self._reader_thread.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self._process.poll()
+
+    def is_healthy(self) -> bool:
+        """Whether it answers."""
+        try:
+            with _DIRECT_OPENER.open(f"{self.address}/health", timeout=2) as response:
+                return int(response.status) == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        """End it, politely first."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader_thread.join(STOP_SECONDS)
+
+    def _read_output(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            for output_line in output:
+                self.output_lines.append(output_line.strip())
+                if '"POST /v1/' in output_line:
+                    self.last_request = time.monotonic()
+                if '"GET /health' not in output_line:
+                    print(output_line, end="", flush=True)
+
+
+def serve(
+    settings: ServeSettings,
+    model_folder: Path,
+    output_folder: Path,
+    report: JobReport,
+    announce: AnnounceEndpoint,
+) -> bool:
+    """Serve until asked to stop (True) or idle for long enough (False). Raises UserError if it fails."""
+    folder_name = model_folder.parent.name if model_folder.name == "artifact" else model_folder.name
+    model_name = settings.model or f"zhufu-{_ODD_CHARACTERS.sub('-', folder_name)}"
+    server = _start_server(settings, _merge_adapter(model_folder, output_folder), model_name, output_folder, report)
+    try:
+        if report.stop_requested():
+            return True
+        _announce_endpoint(settings, server, model_name, output_folder, report, announce)
+        return _wait_until_stopped(settings, server, report)
+    finally:
+        server.stop()
+
+
+def _start_server(
+    settings: ServeSettings, model_folder: Path, model_name: str, output_folder: Path, report: JobReport
+) -> ModelServer:
+    # `transformers serve` knows a model by the path it was given only: a folder here gives it a short one.
+    arrange_folder(model_folder, output_folder / model_name)
+    for is_last_try in (False,) * (START_TRIES - 1) + (True,):
+        port = settings.port or _find_free_port(settings.host)
+        url_host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        server = ModelServer(
+            _server_command(settings, model_name, port),
+            output_folder,
+            f"http://{url_host}:{port}",
+            thread_environment(model_folder),
+        )
+        try:
+            if _wait_until_ready(settings, server, report):
+                return server
+        except BaseException:
+            server.stop()
+            raise
+        server.stop()
+        port_taken = any("address already in use" in output_line.lower() for output_line in server.output_lines)
+        if is_last_try or settings.port or not port_taken:
+            break
+    raise _start_error(server)
+
+
+def _wait_until_ready(settings: ServeSettings, server: ModelServer, report: JobReport) -> bool:
+    report.progress(0.0, "starting")
+    deadline = time.monotonic() + settings.start_seconds
+    while time.monotonic() < deadline and server.exit_code is None:
+        if report.stop_requested() or server.is_healthy():
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def _wait_until_stopped(settings: ServeSettings, server: ModelServer, report: JobReport) -> bool:
+    server.last_request = time.monotonic()
+    while not report.stop_requested():
+        if server.exit_code is not None:
+            raise _ended_error(server)
+        if settings.idle_minutes and time.monotonic() - server.last_request > 60 * settings.idle_minutes:
+            report.log(f"no request for {settings.idle_minutes:g} minutes: stopping")
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _announce_endpoint(
+    settings: ServeSettings,
+    server: ModelServer,
+    model_name: str,
+    output_folder: Path,
+    report: JobReport,
+    announce: AnnounceEndpoint,
+) -> None:
+    port = int(server.address.rsplit(":", 1)[1])
+    endpoint = {"base_url": f"{server.address}/v1", "host": settings.host, "port": port, "model": model_name}
+    draft_path = output_folder / "endpoint.json.new"
+    draft_path.write_text(json.dumps(endpoint), "utf-8")
+    draft_path.replace(output_folder / "endpoint.json")
+    print(f"serving {model_name} at {endpoint['base_url']}", flush=True)
+    report.progress(1.0, f"{model_name} @ {endpoint['base_url']}")
+    announce(endpoint)
+
+
+def _server_command(settings: ServeSettings, model_name: str, port: int) -> list[str]:
+    address_options = ["--host", settings.host, "--port", str(port)]
+    if _choose_engine(settings) == "vllm":
+        return ["vllm", "serve", model_name, "--served-model-name", model_name, *address_options]
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "transformers.cli.transformers",
+        "serve",
+        model_name,
+        *address_options,
+    ]
+
+
+def _choose_engine(settings: ServeSettings) -> str:
+    is_installed = importlib.util.find_spec("vllm") is not None
+    if settings.engine == "vllm" and not is_installed:
+        raise UserError(
+            "engine = vllm, but vLLM is not installed; install it or set engine=transformers.",
+            "engine = vllm，但没有安装 vLLM，请安装或改为 transformers。",
+        )
+    if settings.engine != "auto":
+        return settings.engine
+    return "vllm" if is_installed and Path("/dev/nvidia0").exists() else "transformers"
+
+
+def _merge_adapter(model_folder: Path, output_folder: Path) -> Path:
+    """The model itself; of an adapter, the model with its base."""
+    if not (model_folder / "adapter_config.json").is_file():
+        return model_folder.resolve()
+    merged_folder = output_folder / "merged"
+    if not (merged_folder / "config.json").is_file():
+        from peft import AutoPeftModelForCausalLM
+
+        from backend.training.programs.models import load_tokenizer
+
+        load_tokenizer(str(model_folder)).save_pretrained(merged_folder)
+        AutoPeftModelForCausalLM.from_pretrained(model_folder, dtype="auto").merge_and_unload().save_pretrained(
+            merged_folder
+        )
+    return merged_folder.resolve()
+
+
+def _find_free_port(host_address: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host_address else socket.AF_INET) as probe_socket:
+        probe_socket.bind((host_address, 0))
+        return int(probe_socket.getsockname()[1])
+
+
+def _start_error(server: ModelServer) -> UserError:
+    last_output = server.output_lines[-1] if server.output_lines else "no output"
+    return UserError(f"The model server did not start ({last_output}).", f"模型服务未能启动（{last_output}）。")
+
+
+def _ended_error(server: ModelServer) -> UserError:
+    last_output = server.output_lines[-1] if server.output_lines else "no output"
+    return UserError(
+        f"The model server ended with code {server.exit_code} ({last_output}).",
+        f"模型服务意外退出，代码 {server.exit_code}（{last_output}）。",
+    )
+
+
+def find_policy(database: Database, requested_policy: str) -> Path:
+    """Folder of "latest", "artifact:N" or a path. Raises UserError where there is no model."""
+    if requested_policy == LATEST or requested_policy.startswith(ARTIFACT_PREFIX):
+        artifact_query = select(Artifact.path).where(Artifact.kind == ArtifactKind.POLICY)
+        if requested_policy != LATEST:
+            artifact_query = artifact_query.where(
+                Artifact.id == parse_row_number(requested_policy.removeprefix(ARTIFACT_PREFIX))
+            )
+        with database.read() as session:
+            artifact_path = session.scalar(artifact_query.order_by(Artifact.id.desc()).limit(1))
+        policy_folder = Path(artifact_path) if artifact_path else None
+    else:
+        policy_folder = Path(requested_policy).expanduser()
+    config_files = ("config.json", "adapter_config.json")
+    if policy_folder is None or not any((policy_folder / file_name).is_file() for file_name in config_files):
+        raise UserError(
+            f"There is no trained policy “{requested_policy}”; train one first, or name its folder.",
+            f"没有训练好的模型“{requested_policy}”，请先训练，或填写其文件夹。",
+        )
+    return policy_folder
+
+
+def main() -> NoReturn:
+    """Exits 0 (idle), 75 (asked to stop), 2 (a sentence on stderr)."""
+    options = _build_parser().parse_args()
+    try:
+        app_settings = Settings.load()
+        with closing(Database(app_settings.url)) as database:
+            if options.job is None:
+                migrate(database)
+            stop_requested = _run_server(options, app_settings, database)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    sys.exit(STOPPED if stop_requested else 0)
+
+
+def _run_server(options: argparse.Namespace, app_settings: Settings, database: Database) -> bool:
+    with JobReport(database if options.job is not None else None, options.job) as report:
+        settings, output_folder = _resolve_settings(options, app_settings, database)
+        output_folder.mkdir(parents=True, exist_ok=True)
+        model_folder = find_policy(database, settings.artifact)
+        return serve(
+            settings,
+            model_folder,
+            output_folder,
+            report,
+            lambda found: _store_event(database, options.job, found),
+        )
+
+
+def _resolve_settings(
+    options: argparse.Namespace, app_settings: Settings, database: Database
+) -> tuple[ServeSettings, Path]:
+    if options.job is None:
+        assignments = dict(assignment_text.partition("=")[::2] for assignment_text in options.set)
+        return parse_serve_settings(assignments), options.out.resolve()
+    with database.read() as session:
+        job = session.get(Job, options.job)
+        if job is None or job.kind != "serve":
+            raise UserError(f"There is no serve job {options.job}.", f"没有编号为 {options.job} 的 serve 任务。")
+        job_config, log_path = dict(job.config), job.log_path
+    output_folder = Path(log_path).parent if log_path else app_settings.home.resolve() / "runs" / str(options.job)
+    return parse_serve_settings(job_config), output_folder
+
+
+def _store_event(database: Database, job_id: int | None, endpoint: dict[str, Any]) -> None:
+    if job_id is None:
+        return
+    event_data = {"text": f"serving {endpoint['model']} at {endpoint['base_url']}", **endpoint}
+    with database.write() as session:
+        session.add(JobEvent(job_id=job_id, kind=EventKind.LOG, data=event_data))
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m backend.training.programs.serve")
+    destination = parser.add_mutually_exclusive_group(required=True)
+    destination.add_argument("--job", type=int, help="run this job of the database")
+    destination.add_argument("--out", type=Path, help="run by hand, with this folder for its files")
+    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="one setting")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""`python -m backend.training.programs.sft`: supervised fine-tuning on accepted greetings, request → greeting."""
+
+from typing import Any
+
+from datasets import Dataset
+from torch.nn.functional import cross_entropy
+from trl import SFTConfig, SFTTrainer
+
+from backend.core.enums import Split
+from backend.core.text import count_characters
+from backend.training.programs import models, starter_tokenizer
+from backend.training.programs.callbacks import SampleReporter
+from backend.training.programs.card import OutputKind
+from backend.training.programs.program import TrainingRun, main
+from backend.training.settings import STARTER, SftSettings
+from backend.training.snapshot import DataRow
+
+MIN_ROWS = 20
+MIN_CHARACTERS = 100_000
+"""Characters of greetings below which a model from scratch repeats what it read, and babbles otherwise."""
+
+
+class LeanSFTTrainer(SFTTrainer):
+    """Off the GPU TRL scores the request and padding against the whole vocabulary too; this does not."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,  # noqa: ARG002
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The loss of the greeting's tokens (TRL asks to override this method for a loss of one's own)."""
+        labels = inputs.pop("labels")[:, 1:]
+        is_scored, token_count = labels != -100, (labels != -100).sum()
+        with self.accelerator.autocast():
+            hidden_states = model.get_decoder()(**inputs, use_cache=False).last_hidden_state[:, :-1][is_scored]
+            logits = model.get_output_embeddings()(hidden_states)
+        loss = cross_entropy(logits.float(), labels[is_scored], reduction="sum")
+        return loss / (token_count.clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+
+
+def train(training_run: TrainingRun[SftSettings]) -> None:
+    """Load, train, evaluate, save."""
+    settings = training_run.settings
+    rows_by_split = {split: training_run.snapshot.rows("sft", split) for split in Split}
+    if len(rows_by_split[Split.TRAIN]) < MIN_ROWS:
+        raise models.too_few_rows(training_run, len(rows_by_split[Split.TRAIN]), MIN_ROWS)
+    _warn_if_small(training_run, rows_by_split[Split.TRAIN])
+    base_model = models.resolve_base(training_run, rows_by_split[Split.TRAIN], "completion")
+    tokenizer = models.load_tokenizer(base_model, settings.revision)
+    validation_rows = rows_by_split[Split.VALIDATION]
+    trainer = (LeanSFTTrainer if training_run.device == "cpu" else SFTTrainer)(
+        model=models.load_policy(training_run, base_model),
+        args=_build_arguments(training_run, bool(validation_rows)),
+        train_dataset=_build_dataset(rows_by_split[Split.TRAIN], tokenizer),
+        eval_dataset=_build_dataset(validation_rows, tokenizer) if validation_rows else None,
+        processing_class=tokenizer,
+        peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
+    )
+    training_run.stop_if_requested()
+    sample_prompts = list(
+        dict.fromkeys(data_row["prompt"] for data_row in validation_rows or rows_by_split[Split.TRAIN])
+    )[: settings.samples]
+    sample_reporter = SampleReporter(
+        training_run.report,
+        tokenizer,
+        sample_prompts,
+        settings.sample_every,
+        settings.max_length,
+        settings.seed,
+    )
+    metrics = training_run.fit(trainer, [sample_reporter])
+    if validation_rows:
+        metrics["eval_loss"] = trainer.evaluate()["eval_loss"]
+    training_run.save(trainer)
+    training_run.finish(OutputKind.POLICY, metrics)
+
+
+def _warn_if_small(training_run: TrainingRun[SftSettings], data_rows: list[DataRow]) -> None:
+    character_count = sum(count_characters(data_row["completion"]) for data_row in data_rows)
+    if training_run.settings.base == STARTER and character_count < MIN_CHARACTERS:
+        training_run.report.log(
+            f"警告：{len(data_rows)} 条祝福共 {character_count} 字，从零训练只会背诵，学不会写；"
+            f"请导入更多（至少 {MIN_CHARACTERS} 字），或选一个训练好的模型作起点。 | "
+            f"warning: {len(data_rows)} greetings of {character_count} characters teach a model from scratch to repeat them; "
+            f"import more (at least {MIN_CHARACTERS} characters) or choose a trained base."
+        )
+
+
+def _build_arguments(training_run: TrainingRun[SftSettings], has_evaluation: bool) -> SFTConfig:
+    settings = training_run.settings
+    is_packed = settings.packing != "none"
+    return SFTConfig(
+        **training_run.arguments(),
+        max_length=settings.max_length,
+        completion_only_loss=True,
+        packing=is_packed,
+        packing_strategy=settings.packing if is_packed else "bfd",
+        eval_packing=False,
+        shuffle_dataset=is_packed,
+        prediction_loss_only=True,
+        eval_strategy="steps" if has_evaluation else "no",
+        eval_steps=settings.eval_every,
+        train_sampling_strategy="random" if is_packed else "group_by_length",
+        include_num_input_tokens_seen="non_padding",
+    )
+
+
+def _build_dataset(data_rows: list[DataRow], tokenizer: Any) -> Dataset:
+    vocabulary = tokenizer.get_vocab()
+    return Dataset.from_list(
+        [
+            {
+                "prompt": [{"role": "user", "content": data_row["prompt"]}],
+                "completion": [
+                    {"role": "assistant", "content": starter_tokenizer.text_with_plan(data_row, vocabulary)}
+                ],
+            }
+            for data_row in data_rows
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main("sft", train)

@@ -1,0 +1,317 @@
+"""Settings of the training programs and of served models, with presets, checked before anything starts. No torch here."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from backend.core.errors import UserError
+from backend.core.network import is_loopback
+
+STARTER = "starter"
+LATEST = "latest"
+ARTIFACT_PREFIX = "artifact:"
+DEFAULT_PRESET = "starter_cpu"
+_COMPOSED_DESCRIPTION = "Add what is composed of the clauses in data/starter, written for this project."
+
+
+class TrainingSettings(BaseModel):
+    """What every training program understands."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    base: str = Field(
+        STARTER,
+        min_length=1,
+        description="Hub id, folder, artifact:N, latest (newest policy) or starter (from scratch).",
+    )
+    shape: Literal["deep", "wide"] = Field(
+        "deep", description="Of the starter: deep (5 × 160) or wide (3 × 128), which learns faster."
+    )
+    revision: str | None = Field(None, description="Revision of a hub model.")
+    name: str | None = Field(None, min_length=1, max_length=120, description="Name of the artifact.")
+    snapshot: str | None = Field(None, description="Hash or folder of a data snapshot; default: export one.")
+    datasets: tuple[str, ...] = Field(
+        (), description="Train on these data sets only; empty means all that people decided or brought."
+    )
+    panel_pairs: bool = Field(
+        False,
+        description="Without data sets: also learn from pairs that only a judge labelled (runs of `pairs`).",
+    )
+    exclude: tuple[str, ...] = Field((), description="Keep requests and texts of these data sets out.")
+    seed: int = Field(42, ge=0, lt=2**31)
+    epochs: float = Field(1.0, gt=0, le=1000)
+    max_steps: int | None = Field(None, ge=1, description="Exactly so many steps, whatever the epochs say.")
+    learning_rate: float = Field(2e-4, gt=0, le=1)
+    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    adam_beta2: float = Field(0.999, gt=0, lt=1, description="Lower learns faster in short trainings.")
+    warmup: float = Field(0.03, ge=0, le=0.5, description="Share of the steps.")
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    max_grad_norm: float = Field(1.0, gt=0, le=1000)
+    batch_size: int = Field(16, ge=1, le=4096, description="Sequences (or pairs) a device takes at once.")
+    accumulation: int = Field(1, ge=1, le=1024, description="Batches to one step.")
+    max_length: int = Field(256, ge=16, le=32_768, description="Tokens of request and greeting together.")
+    lora_rank: int = Field(0, ge=0, le=512, description="0 trains every weight.")
+    lora_alpha: int = Field(32, ge=1, le=1024)
+    lora_dropout: float = Field(0.05, ge=0, lt=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU.")
+    gradient_checkpointing: bool = Field(False, description="Less memory, about a fifth more time.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of torch; 0 leaves its choice.")
+    log_every: int = Field(10, ge=1)
+    eval_every: int = Field(200, ge=1)
+    save_every: int = Field(200, ge=1)
+    sample_every: int = Field(100, ge=1)
+    samples: int = Field(4, ge=0, le=64, description="Fixed requests that are answered every sample_every steps.")
+
+
+class SftSettings(TrainingSettings):
+    """Supervised fine-tuning on accepted greetings."""
+
+    composed: bool = Field(False, description=_COMPOSED_DESCRIPTION)
+    packing: Literal["none", "wrapped", "bfd"] = Field(
+        "none",
+        description="wrapped: blocks of max_length tokens that cut requests off; bfd: for FlashAttention.",
+    )
+
+
+class RewardModelSettings(TrainingSettings):
+    """A reward model on preference pairs."""
+
+    composed: bool = Field(False, description=_COMPOSED_DESCRIPTION)
+    center_rewards: float = Field(0.01, ge=0, le=1, description="Weight of the term that keeps rewards near 0.")
+    length_balanced: bool = Field(False, description="Train on pairs in which length says nothing.")
+    debias: bool = Field(False, description="Take the length's part out of the reward (see debias.json).")
+
+
+SETTINGS_CLASSES: dict[str, str] = {
+    "sft": "backend.training.settings:SftSettings",
+    "reward_model": "backend.training.settings:RewardModelSettings",
+    "grpo": "backend.training.grpo_settings:GrpoSettings",
+}
+"""Where the settings of each program are; loaded when asked for."""
+
+_QWEN_LORA = {"base": "Qwen/Qwen2.5-7B-Instruct", "lora_rank": 16, "lora_alpha": 32, "learning_rate": 2e-4}
+_SMALL_QWEN_LORA = {
+    **_QWEN_LORA,
+    "base": "Qwen/Qwen2.5-1.5B-Instruct",
+    "gradient_checkpointing": True,
+    "max_length": 512,
+}
+_CPU_SFT = {"learning_rate": 3e-3, "epochs": 10, "batch_size": 16, "max_length": 96, "lora_rank": 0}
+_STARTER_SFT = {
+    **_CPU_SFT,
+    "composed": True,
+    "shape": "wide",
+    "learning_rate": 4e-3,
+    "adam_beta2": 0.95,
+    "batch_size": 32,
+    "epochs": 7,
+    "log_every": 50,
+    "eval_every": 1000,
+    "save_every": 1000,
+    "sample_every": 1000,
+}
+_CPU_REWARD_MODEL = {
+    "base": LATEST,
+    "learning_rate": 5e-4,
+    "epochs": 1,
+    "batch_size": 32,
+    "max_length": 160,
+    "lora_rank": 0,
+}
+_STARTER_REWARD_MODEL = {**_CPU_REWARD_MODEL, "composed": True, "learning_rate": 2e-3, "epochs": 2}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "sft": {
+        "starter_cpu": _CPU_SFT,
+        "starter": _STARTER_SFT,
+        "one_small_gpu": {**_SMALL_QWEN_LORA, "epochs": 3, "batch_size": 4, "accumulation": 8},
+        "one_big_gpu": {**_QWEN_LORA, "epochs": 3, "batch_size": 16, "accumulation": 2, "max_length": 768},
+        # The publication says "LoRA" of SFT and no more; the reward model's figures stand in.
+        "published": {**_QWEN_LORA, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
+    },
+    "reward_model": {
+        "starter_cpu": _CPU_REWARD_MODEL,
+        "starter": _STARTER_REWARD_MODEL,
+        "one_small_gpu": {**_SMALL_QWEN_LORA, "epochs": 2, "batch_size": 4, "accumulation": 16},
+        "one_big_gpu": {**_QWEN_LORA, "epochs": 2, "batch_size": 16, "accumulation": 4, "max_length": 768},
+        "published": {**_QWEN_LORA, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
+    },
+}
+"""Values by program and preset; of the published SFT and reward model: LoRA r = 16, lr 2e-4, 16 × 8."""
+
+
+def find_settings_class(program: str) -> type[TrainingSettings]:
+    """The settings class of a program. Raises UserError for a program that there is not."""
+    try:
+        module_name, class_name = SETTINGS_CLASSES[program].split(":")
+        settings_class: type[TrainingSettings] = getattr(import_module(module_name), class_name)
+    except (KeyError, ModuleNotFoundError) as error:
+        raise UserError(
+            f"There is no training program “{program}”; known: {', '.join(SETTINGS_CLASSES)}.",
+            f"没有名为“{program}”的训练程序，可用：{'、'.join(SETTINGS_CLASSES)}。",
+        ) from error
+    return settings_class
+
+
+def find_presets(program: str) -> dict[str, dict[str, Any]]:
+    """The presets of a program by name."""
+    settings_module = import_module(find_settings_class(program).__module__)
+    program_presets: dict[str, dict[str, Any]] = PRESETS.get(program) or settings_module.PRESETS
+    return program_presets
+
+
+def settings_for(program: str, preset: str | None, setting_values: Mapping[str, Any]) -> TrainingSettings:
+    """Preset first, then `values`. Raises UserError naming the preset or the field that is wrong."""
+    known_presets = find_presets(program)
+    chosen_preset = preset or DEFAULT_PRESET
+    if chosen_preset not in known_presets:
+        raise UserError(
+            f"{program} has no preset “{chosen_preset}”; choose one of: {', '.join(known_presets)}.",
+            f"{program} 没有名为“{chosen_preset}”的预设，可选：{'、'.join(known_presets)}。",
+        )
+    return parse_settings(program, {**known_presets[chosen_preset], **setting_values})
+
+
+def parse_settings(program: str, setting_values: Mapping[str, Any]) -> TrainingSettings:
+    """Typed settings. Raises UserError naming the field that is wrong."""
+    try:
+        settings = find_settings_class(program)(**setting_values)
+    except ValidationError as error:
+        first_error = error.errors()[0]
+        setting_name = ".".join(str(location_part) for location_part in first_error["loc"])
+        if first_error["type"] == "extra_forbidden":
+            raise _unknown_setting(program, setting_name) from error
+        explanation = first_error["msg"].removeprefix("Value error, ")
+        raise (
+            _unusable_setting(setting_name, explanation, first_error["input"])
+            if setting_name
+            else _conflicting_settings(explanation)
+        ) from error
+    check_base(settings.base)
+    return settings
+
+
+def parse_assignments(program: str, assignment_texts: Sequence[str]) -> dict[str, Any]:
+    """`key=value` as typed on a command line, into values. Raises UserError for one without “=”."""
+    setting_fields = find_settings_class(program).model_fields
+    setting_values: dict[str, Any] = {}
+    for assignment_text in assignment_texts:
+        setting_name, equals_sign, value_text = assignment_text.partition("=")
+        if not equals_sign or not setting_name:
+            raise UserError(f"“{assignment_text}” is not key=value.", f"“{assignment_text}”不是 key=value 的形式。")
+        if setting_name not in setting_fields:
+            raise _unknown_setting(program, setting_name)
+        setting_values[setting_name] = _parse_value(value_text, setting_fields[setting_name].annotation)
+    return setting_values
+
+
+def build_config_check(program: str) -> Callable[[dict[str, Any]], None]:
+    """A check of a job's stored configuration, for the queue."""
+
+    def check_config(job_config: dict[str, Any]) -> None:
+        parse_settings(program, job_config)
+
+    return check_config
+
+
+def check_base(base_model: str) -> None:
+    """Refuse a folder that holds no model. Raises UserError; hub ids are only known when they are loaded."""
+    if base_model in (STARTER, LATEST) or base_model.startswith(ARTIFACT_PREFIX):
+        return
+    base_path = Path(base_model).expanduser()
+    is_local = (
+        base_path.is_absolute() or base_path.exists() or base_model.startswith((".", "~")) or base_model.count("/") > 1
+    )
+    if is_local and not any((base_path / file_name).is_file() for file_name in ("config.json", "adapter_config.json")):
+        raise UserError(
+            f"base “{base_model}” holds no model (config.json is missing); give a model folder or a hub id.",
+            f"base “{base_model}” 中没有模型（缺少 config.json），请填写模型文件夹或 Hub 上的模型名。",
+        )
+
+
+def _parse_value(value_text: str, annotation: Any) -> Any:
+    if annotation is str:
+        return value_text
+    if annotation == str | None:
+        return value_text or None
+    if annotation == tuple[str, ...] and not value_text.startswith("["):
+        return [list_item for list_item in value_text.split(",") if list_item]
+    try:
+        return json.loads(value_text)
+    except ValueError:
+        return value_text
+
+
+def _unknown_setting(program: str, setting_name: str) -> UserError:
+    setting_names = ", ".join(find_settings_class(program).model_fields)
+    return UserError(
+        f"{program} has no setting “{setting_name}”; known: {setting_names}.",
+        f"{program} 没有设置项“{setting_name}”，可用：{setting_names}。",
+    )
+
+
+def _conflicting_settings(explanation: str) -> UserError:
+    """Of several settings together."""
+    return UserError(f"These settings do not go together: {explanation}.", f"这些设置互相矛盾：{explanation}，请改正。")
+
+
+def _unusable_setting(setting_name: str, explanation: str, rejected_input: Any) -> UserError:
+    return UserError(
+        f"{setting_name} = {rejected_input!r} is not usable: {explanation}; correct {setting_name}.",
+        f"{setting_name} 的值 {rejected_input!r} 不可用：{explanation}，请改正。",
+    )
+
+
+_NAME_PATTERN = re.compile(r"[\w.-]+")
+
+
+class ServeSettings(BaseModel):
+    """A trained policy behind an OpenAI-compatible address."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    artifact: str = Field(LATEST, min_length=1, description="Policy: artifact:N, a folder, or latest.")
+    engine: Literal["auto", "transformers", "vllm"] = Field("auto", description="auto: vllm where it can run.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on, one of this machine's own.")
+    port: int = Field(0, ge=0, le=65535, description="0 takes a free one.")
+    model: str | None = Field(None, max_length=60, description="Name of the model at that address.")
+    idle_minutes: float = Field(0, ge=0, le=100_000, description="End after so long without a request; 0 never.")
+    start_seconds: float = Field(600, gt=0, le=86_400, description="Longest wait until it answers.")
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, host_address: str) -> str:
+        # The model servers know no key: on a network anybody could use the model, and the GPU.
+        if not is_loopback(host_address):
+            raise ValueError("a served model has no password; use 127.0.0.1, and a tunnel from elsewhere")
+        return host_address
+
+    @field_validator("model")
+    @classmethod
+    def _check_model_name(cls, model_name: str | None) -> str | None:
+        if model_name is not None and not _NAME_PATTERN.fullmatch(model_name):
+            raise ValueError("use letters, digits, dots and dashes")
+        return model_name
+
+
+def parse_serve_settings(setting_values: Mapping[str, Any]) -> ServeSettings:
+    """Typed settings. Raises UserError naming the field that is wrong."""
+    try:
+        return ServeSettings(**setting_values)
+    except ValidationError as error:
+        first_error = error.errors()[0]
+        setting_name = ".".join(str(location_part) for location_part in first_error["loc"]) or "settings"
+        raise UserError(
+            f"serve: {setting_name} = {first_error['input']!r} is not usable: {first_error['msg']}; correct {setting_name}.",
+            f"serve：{setting_name} 的值 {first_error['input']!r} 不可用：{first_error['msg']}，请改正。",
+        ) from error
+
+
+def check_serve_config(job_config: dict[str, Any]) -> None:
+    """A check of a job's stored configuration, for the queue. Raises UserError."""
+    parse_serve_settings(job_config)

@@ -1,1 +1,0 @@
-"""Trainings as pages and commands start them: settings, checks, data, queue, history. No torch here."""

@@ -1,0 +1,1 @@
+"""Annotation: the routes behind the annotate page, and campaigns."""

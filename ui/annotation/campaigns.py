@@ -1,0 +1,358 @@
+"""The annotation pages: an empty root for `assets/annotate.js`; campaigns, and the history of any item."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from backend.annotation.records import CampaignInfo, CampaignSpec, HistoryEntry
+from backend.core.enums import RUBRIC_WEIGHTS, CampaignKind, Flaw, Outcome
+from backend.core.errors import UserError
+from backend.services import Services
+from ui.components.judges import judge_name
+from ui.components.language import CAMPAIGN_KIND_NAMES, DIMENSION_NAMES, FLAW_NAMES, OUTCOME_NAMES, Translator
+from ui.components.widgets import (
+    data_island,
+    empty_notice,
+    esc,
+    fill_on_load,
+    friendly_errors,
+    html_block,
+    html_table,
+    note,
+    page_title,
+)
+
+
+def build_annotate_page(services: Services, translate: Translator) -> None:  # noqa: ARG001
+    """Name → campaign → items, by keyboard or touch."""
+    page_words = {
+        "flaws": [[flaw.value, translate(*FLAW_NAMES[flaw])] for flaw in Flaw],
+        "dimensions": [
+            [dimension, translate(*DIMENSION_NAMES[dimension]), weight] for dimension, weight in RUBRIC_WEIGHTS.items()
+        ],
+    }
+    html_block(
+        f'<div id="zf-annotate" data-lang="{translate.lang}" data-words="{data_island(page_words)}">'
+        f"<p class='zf-note'>{translate('正在打开……', 'Opening …')}</p></div>",
+        elem_id="zf-annotate-page",
+    )
+
+
+def item_html(services: Services, translate: Translator, item_id: int) -> str:
+    """The item and its history. Raises NotFound."""
+    annotated_item = services.annotation.item(item_id)
+    lettered_greetings = (
+        [("A", annotated_item.a)] if annotated_item.b is None else [("A", annotated_item.a), ("B", annotated_item.b)]
+    )
+    greeting_cards = "".join(
+        f'<div class="zf-card"><small>{letter} · {esc(greeting.source)}</small>{esc(greeting.text)}</div>'
+        for letter, greeting in lettered_greetings
+    )
+    return (
+        f'<h3 class="zf-h">{esc(annotated_item.prompt)}</h3><p class="zf-note">{esc(annotated_item.campaign)}</p>'
+        f'<div class="zf-cards">{greeting_cards}</div>{history_html(translate, services.annotation.history(item_id))}'
+    )
+
+
+def history_html(translate: Translator, history: list[HistoryEntry]) -> str:
+    """Every answer, the superseded ones too, in the order they were given."""
+    if not history:
+        return empty_notice(translate("还没有人标过这道题。", "Nobody has answered this item yet."))
+    header_cells = [
+        translate("标注者", "Rater"),
+        translate("回答", "Answer"),
+        translate("当时左边是", "Left was"),
+        translate("原因", "Reasons"),
+        translate("时间（UTC）", "When (UTC)"),
+        translate("状态", "State"),
+    ]
+    return html_table(
+        header_cells,
+        [_history_cells(translate, history_entry) for history_entry in history],
+        ("", "", "", "zf-text"),
+    )
+
+
+def _history_cells(translate: Translator, history_entry: HistoryEntry) -> list[str]:
+    state_text = translate("已被取代", "superseded") if history_entry.superseded else translate("有效", "current")
+    if history_entry.withdrawn:
+        state_text = translate("撤销", "withdrawal")
+    reason_texts = [translate(*FLAW_NAMES[Flaw(flaw_code)]) for flaw_code in history_entry.reasons] + (
+        [history_entry.note] if history_entry.note else []
+    )
+    return [
+        esc(history_entry.rater),
+        esc(_answer_text(translate, history_entry)),
+        history_entry.left or "–",
+        esc("、".join(reason_texts)),
+        f"{history_entry.created_at:%Y-%m-%d %H:%M:%S}",
+        esc(state_text),
+    ]
+
+
+def _answer_text(translate: Translator, history_entry: HistoryEntry) -> str:
+    if history_entry.prefers:
+        return translate(f"选 {history_entry.prefers}", f"prefers {history_entry.prefers}")
+    outcome_names = {outcome.value: name_pair for outcome, name_pair in OUTCOME_NAMES.items()}
+    if history_entry.kind == "comparison" and history_entry.answer in outcome_names:
+        return translate(*outcome_names[Outcome(history_entry.answer)])
+    return f"{history_entry.kind}: {history_entry.answer}"
+
+
+NOT_CHOSEN = ""
+
+
+def build_page(services: Services, translate: Translator) -> None:
+    """The list, a form for a new campaign, and a look at one item."""
+    html_block(
+        page_title(
+            translate("标注任务", "Campaigns"),
+            translate(
+                "选数据、定人数，请人来比较祝福，或验证裁判的判断。",
+                "Choose data and raters an item; people compare greetings or validate a judge.",
+            ),
+        )
+    )
+    campaign_list = html_block(elem_id="zf-campaigns")
+    fill_on_load(friendly_errors(translate)(lambda: _campaign_table(services, translate)), campaign_list)
+    with gr.Tabs():
+        with gr.Tab(translate("新建", "New"), id="new"):
+            _build_new_tab(services, translate, campaign_list)
+        with gr.Tab(translate("关闭与重开", "Close and reopen"), id="close"):
+            _build_close_tab(services, translate, campaign_list)
+        with gr.Tab(translate("查一道题", "Look at an item"), id="item"):
+            _build_item_tab(services, translate)
+
+
+def _campaign_table(services: Services, translate: Translator) -> str:
+    campaigns = services.annotation.campaigns()
+    if not campaigns:
+        return empty_notice(translate("还没有任务，在下面新建一个。", "No campaigns yet; make one below."))
+    header_cells = [
+        translate("任务", "Campaign"),
+        translate("类型", "Kind"),
+        translate("每题人数", "Raters an item"),
+        translate("完成", "Finished"),
+        translate("标签", "Labels"),
+        translate("参与者", "Raters"),
+        translate("状态", "State"),
+        "",
+    ]
+    return html_table(
+        header_cells, [_campaign_cells(translate, campaign) for campaign in campaigns], ("zf-text", "zf-text")
+    )
+
+
+def _campaign_cells(translate: Translator, campaign: CampaignInfo) -> list[str]:
+    state_text = translate("已关闭", "closed") if campaign.closed else translate("进行中", "open")
+    judge_note = (
+        f"<small>{esc(translate('裁判', 'judge'))} {esc(judge_name(translate, campaign.judge))}</small>"
+        if campaign.judge
+        else ""
+    )
+    annotate_link = (
+        ""
+        if campaign.closed
+        else f'<a class="zf-a" href="/{translate.lang}/annotate#c={campaign.id}">{esc(translate("去标注", "annotate"))}</a>'
+    )
+    return [
+        f"<b>{esc(campaign.name)}</b>",
+        esc(translate(*CAMPAIGN_KIND_NAMES[campaign.kind])) + judge_note,
+        str(campaign.k),
+        f"{campaign.finished} / {campaign.items}",
+        str(campaign.labels),
+        str(campaign.raters),
+        esc(state_text),
+        annotate_link,
+    ]
+
+
+def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.HTML) -> None:
+    all_choice = (translate("全部", "All"), NOT_CHOSEN)
+    with gr.Row():
+        name_box = gr.Textbox(label=translate("名称", "Name"), max_length=120, elem_id="zf-campaign-name")
+        kind_choice = gr.Radio(
+            label=translate("类型", "Kind"),
+            choices=[
+                (translate(*CAMPAIGN_KIND_NAMES[campaign_kind]), campaign_kind.value) for campaign_kind in CampaignKind
+            ],
+            value=CampaignKind.COMPARE.value,
+            elem_id="zf-campaign-kind",
+        )
+    with gr.Row():
+        dataset_choice = gr.Dropdown(
+            label=translate("数据集（不选就是全部）", "Data sets (none means all)"),
+            choices=[],
+            multiselect=True,
+            elem_id="zf-campaign-datasets",
+        )
+        occasion_choice = gr.Dropdown(label=translate("场合", "Occasion"), choices=[all_choice], value=NOT_CHOSEN)
+        recipient_choice = gr.Dropdown(label=translate("对象", "Recipient"), choices=[all_choice], value=NOT_CHOSEN)
+        style_choice = gr.Dropdown(label=translate("风格", "Style"), choices=[all_choice], value=NOT_CHOSEN)
+    with gr.Row():
+        limit_box = gr.Number(
+            label=translate("最多多少题", "Items at most"),
+            value=100,
+            precision=0,
+            elem_id="zf-campaign-limit",
+        )
+        raters_box = gr.Number(
+            label=translate("每题几人", "Raters an item"), value=2, precision=0, elem_id="zf-campaign-k"
+        )
+        judge_choice = gr.Dropdown(
+            label=translate("裁判（仅验证任务）", "Judge (validate only)"),
+            choices=[(translate("不用", "none"), NOT_CHOSEN)],
+            value=NOT_CHOSEN,
+        )
+        rubric_box = gr.Checkbox(
+            label=translate("请标注者分项打分（仅验证任务）", "Ask for dimensions (validate only)")
+        )
+    instructions_box = gr.Textbox(
+        label=translate("给标注者的说明", "Instructions for raters"), lines=2, max_length=2000
+    )
+    create_button = gr.Button(
+        translate("新建任务", "Make the campaign"), variant="primary", elem_id="zf-campaign-create"
+    )
+    message_block = html_block(elem_id="zf-campaign-told")
+
+    @friendly_errors(translate)
+    def load_choices() -> list[Any]:
+        facets = services.corpus.facets()
+        dataset_names = [dataset.name for dataset in services.corpus.datasets()]
+        tag_updates = [
+            gr.update(
+                choices=[
+                    all_choice,
+                    *((f"{tag_name}（{tag_count}）", tag_name) for tag_name, tag_count in tag_counts.items()),
+                ]
+            )
+            for tag_counts in (facets.occasions, facets.recipients, facets.styles)
+        ]
+        judge_choices = [
+            (translate("不用", "none"), NOT_CHOSEN),
+            *((registered_name, registered_name) for registered_name in services.board.judge_names()),
+        ]
+        return [gr.update(choices=dataset_names), *tag_updates, gr.update(choices=judge_choices)]
+
+    @friendly_errors(translate)
+    def create_campaign(*form_values: Any) -> tuple[str, Any]:
+        try:
+            campaign = services.annotation.create_campaign(_campaign_spec(*form_values))
+        except UserError as error:
+            return note(translate.localize(error), "bad"), gr.skip()
+        message = translate(
+            f"已新建“{campaign.name}”，共 {campaign.items} 题。把“标注”页的网址发给标注者即可。",
+            f"“{campaign.name}” is made with {campaign.items} items. Send raters the address of the annotation page.",
+        )
+        return note(message, "ok"), _campaign_table(services, translate)
+
+    fill_on_load(load_choices, dataset_choice, occasion_choice, recipient_choice, style_choice, judge_choice)
+    form_inputs = [
+        name_box,
+        kind_choice,
+        dataset_choice,
+        occasion_choice,
+        recipient_choice,
+        style_choice,
+        limit_box,
+        raters_box,
+        judge_choice,
+        rubric_box,
+        instructions_box,
+    ]
+    create_button.click(create_campaign, form_inputs, [message_block, campaign_list], queue=False)
+
+
+def _campaign_spec(
+    campaign_name: str,
+    campaign_kind: str,
+    datasets: list[str] | None,
+    occasion: str | None,
+    recipient: str | None,
+    greeting_style: str | None,
+    item_limit: float | None,
+    raters_per_item: float | None,
+    validated_judge: str | None,
+    with_rubric: bool,
+    instructions: str | None,
+) -> CampaignSpec:
+    is_validation = campaign_kind == CampaignKind.VALIDATE
+    return CampaignSpec(
+        name=campaign_name or "",
+        kind=CampaignKind.VALIDATE if is_validation else CampaignKind.COMPARE,
+        k=int(raters_per_item or 0),
+        instructions=instructions or "",
+        rubric=bool(with_rubric) and is_validation,
+        datasets=tuple(datasets or ()),
+        occasion=occasion or None,
+        recipient=recipient or None,
+        style=greeting_style or None,
+        limit=int(item_limit or 0),
+        seed=0,
+        judge=(validated_judge or None) if is_validation else None,
+    )
+
+
+def _build_close_tab(services: Services, translate: Translator, campaign_list: gr.HTML) -> None:
+    campaign_choice = gr.Dropdown(label=translate("任务", "Campaign"), choices=[], elem_id="zf-close-which")
+    lead_text = translate(
+        "关闭后不再收标注，已有的数据不动，随时可以重新打开。",
+        "A closed campaign takes no more labels and keeps all it has; it can be reopened any time.",
+    )
+    html_block(f'<p class="zf-note">{esc(lead_text)}</p>')
+    with gr.Row():
+        close_button = gr.Button(translate("关闭", "Close"), elem_id="zf-close")
+        reopen_button = gr.Button(translate("重新打开", "Reopen"), elem_id="zf-reopen")
+    message_block = html_block(elem_id="zf-close-told")
+
+    @friendly_errors(translate)
+    def load_campaigns() -> Any:
+        return gr.update(choices=[(campaign.name, campaign.id) for campaign in services.annotation.campaigns()])
+
+    def changing_handler(change_campaign: Callable[[int], None], zh: str, en: str) -> Callable[[int | None], list[Any]]:
+        @friendly_errors(translate)
+        def apply_change(campaign_id: int | None) -> list[Any]:
+            if campaign_id is None:
+                return [note(translate("请先选一个任务。", "Choose a campaign first.")), gr.skip()]
+            try:
+                change_campaign(int(campaign_id))
+            except UserError as error:
+                return [note(translate.localize(error), "bad"), gr.skip()]
+            campaign_name = next(
+                campaign.name for campaign in services.annotation.campaigns() if campaign.id == campaign_id
+            )
+            return [
+                note(translate(f"{zh}“{campaign_name}”。", f"{en} “{campaign_name}”."), "ok"),
+                _campaign_table(services, translate),
+            ]
+
+        return apply_change
+
+    fill_on_load(load_campaigns, campaign_choice)
+    campaign_choice.focus(load_campaigns, None, campaign_choice, queue=False, show_progress="hidden")
+    close_handler = changing_handler(services.annotation.close_campaign, "已关闭", "Closed")
+    reopen_handler = changing_handler(services.annotation.reopen_campaign, "已重新打开", "Reopened")
+    close_button.click(close_handler, campaign_choice, [message_block, campaign_list], queue=False)
+    reopen_button.click(reopen_handler, campaign_choice, [message_block, campaign_list], queue=False)
+
+
+def _build_item_tab(services: Services, translate: Translator) -> None:
+    with gr.Row():
+        number_box = gr.Number(
+            label=translate("题号", "Item number"), value=1, precision=0, minimum=1, elem_id="zf-item-number"
+        )
+        open_button = gr.Button(translate("打开", "Open"), elem_id="zf-item-open")
+    item_block = html_block(elem_id="zf-item")
+
+    @friendly_errors(translate)
+    def show_item(item_id: float | None) -> str:
+        if not item_id:
+            return note(translate("请输入题号。", "Enter an item number."))
+        try:
+            return item_html(services, translate, int(item_id))
+        except UserError as error:
+            return note(translate.localize(error), "bad")
+
+    open_button.click(show_item, number_box, item_block, queue=False)
+    number_box.submit(show_item, number_box, item_block, queue=False)

@@ -1,0 +1,58 @@
+"""What judges and the agents of a panel are called, in both languages."""
+
+from backend.judges.base import JudgeKind
+from backend.preferences.ablation import WITHOUT_INFIX
+from backend.preferences.emit import AGAIN_SUFFIX
+from ui.components.language import Translator
+
+BilingualText = tuple[str, str]
+
+BASELINE_NAMES: dict[str, BilingualText] = {
+    "length": ("字数", "length"),
+    "style": ("表面特征", "style"),
+    "ngram": ("字符 n-gram", "char n-gram"),
+}
+JUDGE_KIND_NAMES: dict[JudgeKind, BilingualText] = {
+    JudgeKind.PRINCIPLE: ("按原则评判", "Principles"),
+    JudgeKind.RUBRIC: ("五个方面打分", "Rubric"),
+    JudgeKind.PAIRWISE: ("两两比较", "Pairwise"),
+    JudgeKind.PANEL: ("多方评议", "Panel"),
+    JudgeKind.REWARD_MODEL: ("训练好的奖励模型", "Trained reward model"),
+    JudgeKind.LENGTH: ("基线：字数", "Baseline: length"),
+    JudgeKind.STYLE: ("基线：表面特征", "Baseline: style"),
+    JudgeKind.NGRAM: ("基线：字符 n-gram", "Baseline: char n-gram"),
+}
+PANEL_ROLE_NAMES: dict[str, BilingualText] = {
+    "positive": ("褒方", "Praise"),
+    "negative": ("贬方", "Blame"),
+    "judge": ("评审", "Judge"),
+    "reflect": ("复核", "Review"),
+}
+
+
+def judge_name(translate: Translator, stored_name: str) -> str:
+    """A judge's name for people: baselines, and judges made from others, in the reader's language."""
+    if is_derived_judge(stored_name):
+        return judge_title(translate, stored_name)
+    return translate(*BASELINE_NAMES[stored_name]) if stored_name in BASELINE_NAMES else stored_name
+
+
+def is_derived_judge(stored_name: str) -> bool:
+    """Whether the judge of that name was made from another one: with an agent left out, or asked again."""
+    return WITHOUT_INFIX in stored_name or stored_name.endswith(AGAIN_SUFFIX)
+
+
+def judge_title(translate: Translator, stored_name: str) -> str:
+    """A judge's name for people: a kind in the reader's language, and which agents are left out."""
+    if stored_name.endswith(AGAIN_SUFFIX):
+        first_title = judge_title(translate, stored_name.removesuffix(AGAIN_SUFFIX))
+        return translate(f"{first_title}（再评）", f"{first_title} (again)")
+    base_name, _, removed_roles = stored_name.partition(WITHOUT_INFIX)
+    base_title = translate(*JUDGE_KIND_NAMES[JudgeKind(base_name)]) if base_name in set(JudgeKind) else base_name
+    if not removed_roles:
+        return base_title
+    role_names = translate("、", ", ").join(
+        translate(*PANEL_ROLE_NAMES[role_key]) if role_key in PANEL_ROLE_NAMES else role_key
+        for role_key in removed_roles.split("+")
+    )
+    return translate(f"{base_title}（去掉{role_names}）", f"{base_title} (without {role_names.lower()})")

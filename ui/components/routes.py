@@ -1,0 +1,106 @@
+"""Routes that answer errors as sentences: {"error": {"zh": …, "en": …}}, never a traceback."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
+
+from backend.core.errors import Busy, Conflict, Message, NotFound, Unavailable, UserError
+from backend.core.files import translate_disk_fault
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024
+_TOO_LARGE = Message("The request is too large (at most 64 KB).", "请求太大，最多 64 KB。")
+_INTERNAL_ERROR = Message(
+    "Something broke inside and was logged; nothing was saved. Please try again.",
+    "程序内部出错，已写入日志，没有保存；请重试。",
+)
+
+
+class NotSignedIn(UserError):
+    """Nobody is signed in here."""
+
+
+class ErrorMessageRoute(APIRoute):
+    """Refuses what is too large and words every error for people; `guard` has refused other sites before."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        """The handler with all of that around it."""
+        route_handler = super().get_route_handler()
+
+        async def handle_request(request: Request) -> Response:
+            if refusal := _refuse_large_body(request):
+                return refusal
+            try:
+                return await route_handler(request)
+            except Unavailable as error:
+                log.warning("%s: %s", request.url.path, error)
+                return _unavailable_response(error)
+            except UserError as error:
+                return error_response(_status_code(error), error.message)
+            except RequestValidationError as error:
+                return error_response(422, _field_problem(error))
+            except OSError as error:
+                log.exception("%s failed", request.url.path)
+                disk_problem = translate_disk_fault(error)
+                return _unavailable_response(disk_problem) if disk_problem else error_response(500, _INTERNAL_ERROR)
+            except Exception:
+                log.exception("%s failed", request.url.path)
+                return error_response(500, _INTERNAL_ERROR)
+
+        return handle_request
+
+
+def error_response(status_code: int, message: Message, **more: str) -> JSONResponse:
+    """An error as the pages expect it, with `more` beside it."""
+    return JSONResponse({"error": {"zh": message.zh, "en": message.en}, **more}, status_code)
+
+
+def _unavailable_response(error: Unavailable) -> JSONResponse:
+    """503; with Retry-After where coming again soon may help."""
+    response = error_response(503, error.message)
+    if isinstance(error, Busy):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def _status_code(error: UserError) -> int:
+    if isinstance(error, NotSignedIn):
+        return 401
+    if isinstance(error, NotFound):
+        return 404
+    return 409 if isinstance(error, Conflict) else 400
+
+
+def _refuse_large_body(request: Request) -> Response | None:
+    if request.method == "GET":
+        return None
+    content_length = request.headers.get("content-length", "")
+    if not content_length.isdigit() or int(content_length) > MAX_BODY_BYTES:
+        return error_response(413, _TOO_LARGE)
+    return None
+
+
+def _field_problem(error: RequestValidationError) -> Message:
+    first_problem: dict[str, Any] = error.errors()[0]
+    field_name = (
+        ".".join(str(location_part) for location_part in first_problem["loc"] if location_part != "body") or "body"
+    )
+    return Message(
+        f"{field_name} is not usable: {first_problem['msg']}.",
+        f"字段 {field_name} 不可用：{first_problem['msg']}。",
+    )
+
+
+def disk_error_response(request: Request, error: Exception) -> Response:
+    """What Gradio's own routes answer, for an upload above all, where the disk takes no more."""
+    disk_problem = translate_disk_fault(error) if isinstance(error, OSError) else None
+    if disk_problem is None:
+        raise error
+    log.warning("%s: %s", request.url.path, disk_problem)
+    return PlainTextResponse(f"{disk_problem.text('zh')} {disk_problem.text('en')}", 507)

@@ -1,0 +1,421 @@
+"""The corpus page: what is here, bring data in, take data out."""
+
+from typing import Any
+
+import gradio as gr
+
+from backend.core.errors import UserError
+from backend.corpus.export import new_export_path
+from backend.corpus.records import ImportReport, PromptPage, PromptRow
+from backend.corpus.service import ImportRefused
+from backend.services import Services
+from ui.components.language import FORMAT_NAMES, Translator
+from ui.components.widgets import (
+    empty_notice,
+    esc,
+    fill_on_load,
+    friendly_errors,
+    html_block,
+    html_table,
+    note,
+    page_title,
+)
+from ui.shell.uploads import uploaded_file
+
+PAGE_SIZE = 20
+MAPPED_FIELDS = ("prompt", "greeting", "label", "chosen", "rejected")
+EXPORT_FORMATS = ("trl", "sharegpt", "csv", "parquet")
+
+
+def build_page(services: Services, translate: Translator) -> None:
+    """Three tabs: browse, import, export."""
+    html_block(
+        page_title(
+            translate("语料", "Corpus"),
+            translate(
+                "请求、祝福、偏好对和标签都在这里。导入自动识别格式，同一份文件导两次也不会重复。",
+                "Prompts, greetings, preference pairs and labels. Imports recognise the format; "
+                "the same file twice adds nothing.",
+            ),
+        ),
+    )
+    dataset_list = html_block(elem_id="zf-datasets")
+    fill_on_load(friendly_errors(translate)(lambda: _dataset_table(services, translate)), dataset_list)
+    with gr.Tabs():
+        with gr.Tab(translate("浏览", "Browse"), id="browse"):
+            _build_browse_tab(services, translate)
+        with gr.Tab(translate("导入", "Import"), id="import"):
+            _build_import_tab(services, translate, dataset_list)
+        with gr.Tab(translate("导出", "Export"), id="export"):
+            _build_export_tab(services, translate)
+
+
+def _dataset_table(services: Services, translate: Translator) -> str:
+    datasets = services.corpus.datasets()
+    if not datasets:
+        return empty_notice(translate("还没有数据，请先导入。", "No data yet; import some."))
+    header_cells = [
+        translate("数据集", "Data set"),
+        translate("格式", "Kind"),
+        translate("请求", "Prompts"),
+        translate("祝福", "Greetings"),
+        translate("偏好对", "Pairs"),
+        translate("标签", "Labels"),
+    ]
+    table_rows = [
+        [f"<b>{esc(dataset.name)}</b>", esc(_format_name(translate, dataset.kind))]
+        + [f"{row_count:,}" for row_count in (dataset.prompts, dataset.greetings, dataset.pairs, dataset.labels)]
+        for dataset in datasets
+    ]
+    return (
+        html_table(header_cells, table_rows, ("", "zf-text"))
+        + f'<p class="zf-note">{esc(_writing_corpus_note(translate))}</p>'
+    )
+
+
+def _writing_corpus_note(translate: Translator) -> str:
+    return translate(
+        "训练入门模型时还会用到一份写作语料：为本项目写的三千多个句子（data/starter），"
+        "按场合、对象和风格组合成 20,000 条请求与祝福。它不在上表中，不参与标注，也不当作大家喜欢的祝福。",
+        "The starter model also learns from a writing corpus: more than 3,500 clauses written for this "
+        "project (data/starter), composed into 20,000 requests with greetings. It is not among the data sets "
+        "above, nobody annotates it, and it does not count as what people liked.",
+    )
+
+
+def _format_name(translate: Translator, file_format: str | None) -> str:
+    return translate(*FORMAT_NAMES[file_format]) if file_format in FORMAT_NAMES else file_format or "–"
+
+
+def _build_browse_tab(services: Services, translate: Translator) -> None:
+    all_label = translate("全部", "All")
+    with gr.Row():
+        dataset_choice = gr.Dropdown(label=translate("数据集", "Data set"), choices=[(all_label, "")], value="")
+        occasion_choice = gr.Dropdown(label=translate("场合", "Occasion"), choices=[(all_label, "")], value="")
+        recipient_choice = gr.Dropdown(label=translate("对象", "Recipient"), choices=[(all_label, "")], value="")
+        style_choice = gr.Dropdown(label=translate("风格", "Style"), choices=[(all_label, "")], value="")
+        search_box = gr.Textbox(label=translate("包含文字", "Contains"), elem_id="zf-search")
+    prompt_list = html_block(elem_id="zf-browse")
+    page_state = gr.State(0)
+    with gr.Row():
+        previous_button = gr.Button(translate("上一页", "Previous"), min_width=100)
+        next_button = gr.Button(translate("下一页", "Next"), min_width=100)
+    filter_boxes: list[Any] = [dataset_choice, occasion_choice, recipient_choice, style_choice, search_box]
+
+    @friendly_errors(translate)
+    def load_filters() -> list[Any]:
+        facets = services.corpus.facets()
+        dataset_choices = [(dataset_info.name, dataset_info.name) for dataset_info in services.corpus.datasets()]
+        return [
+            gr.update(choices=[(all_label, ""), *dataset_choices]),
+            *(
+                gr.update(
+                    choices=[
+                        (all_label, ""),
+                        *((f"{tag_name}（{tag_count}）", tag_name) for tag_name, tag_count in tag_counts.items()),
+                    ]
+                )
+                for tag_counts in (facets.occasions, facets.recipients, facets.styles)
+            ),
+        ]
+
+    @friendly_errors(translate)
+    def show_page(page_number: int, *filter_values: str) -> tuple[str, int]:
+        dataset_name, occasion_name, recipient_name, style_name, search_text = (
+            choice or "" for choice in filter_values
+        )
+        prompt_page = services.corpus.browse(
+            dataset=dataset_name or None,
+            occasion=occasion_name or None,
+            recipient=recipient_name or None,
+            style=style_name or None,
+            search=search_text[:100],
+            page=max(0, page_number),
+            size=PAGE_SIZE,
+        )
+        last_page = max(0, (prompt_page.total - 1) // PAGE_SIZE)
+        if page_number > last_page:
+            return show_page(last_page, *filter_values)  # type: ignore[no-any-return]
+        return _prompt_table(translate, prompt_page, page_number, last_page), page_number
+
+    gr.on(
+        None,
+        load_filters,
+        None,
+        [dataset_choice, occasion_choice, recipient_choice, style_choice],
+        queue=False,
+    )
+    gr.on(None, show_page, [page_state, *filter_boxes], [prompt_list, page_state], queue=False)
+    gr.on(
+        [filter_box.change for filter_box in filter_boxes],
+        lambda *a: show_page(0, *a),
+        filter_boxes,
+        [prompt_list, page_state],
+        queue=False,
+    )
+    previous_button.click(
+        lambda n, *a: show_page(max(0, n - 1), *a),
+        [page_state, *filter_boxes],
+        [prompt_list, page_state],
+        queue=False,
+    )
+    next_button.click(
+        lambda n, *a: show_page(n + 1, *a),
+        [page_state, *filter_boxes],
+        [prompt_list, page_state],
+        queue=False,
+    )
+
+
+def _prompt_table(translate: Translator, prompt_page: PromptPage, page_number: int, last_page: int) -> str:
+    if not prompt_page.rows:
+        return empty_notice(translate("没有符合条件的祝福，换个条件试试。", "Nothing matches; try other filters."))
+    header_cells = [translate("请求", "Prompt"), translate("祝福", "Greetings")]
+    table_rows = [
+        [
+            f"{esc(prompt_row.text)}<small>{esc(_tag_text(prompt_row))}</small>",
+            _greeting_lines(translate, prompt_row),
+        ]
+        for prompt_row in prompt_page.rows
+    ]
+    count_text = translate(
+        f"共 {prompt_page.total:,} 个请求，第 {page_number + 1} / {last_page + 1} 页",
+        f"{prompt_page.total:,} prompts, page {page_number + 1} of {last_page + 1}",
+    )
+    return (
+        html_table(header_cells, table_rows, ("zf-text", "zf-text zf-wide"))
+        + f'<p class="zf-note">{esc(count_text)}</p>'
+    )
+
+
+def _tag_text(prompt_row: PromptRow) -> str:
+    return " · ".join(
+        tag_name for tag_name in (prompt_row.occasion, prompt_row.recipient, prompt_row.style) if tag_name
+    )
+
+
+def _greeting_lines(translate: Translator, prompt_row: PromptRow) -> str:
+    label_marks: dict[float | None, str] = {1.0: translate("好", "good"), 0.0: translate("弱", "weak")}
+    greeting_lines = [
+        f'<p><span class="zf-mark">{esc(label_marks.get(greeting.label, "·"))}</span>{esc(greeting.text)}'
+        f' <small class="zf-count">{len(greeting.text)}</small></p>'
+        for greeting in prompt_row.greetings
+    ]
+    hidden_count = prompt_row.greeting_count - len(prompt_row.greetings)
+    if hidden_count > 0:
+        greeting_lines.append(
+            f"<p><small>{esc(translate(f'还有 {hidden_count} 条', f'{hidden_count} more'))}</small></p>"
+        )
+    return "".join(greeting_lines) or "–"
+
+
+def _build_import_tab(services: Services, translate: Translator, dataset_list: gr.HTML) -> None:
+    upload_box = gr.File(
+        label=translate(
+            "拖入文件：JSON、JSONL、CSV、TSV、XLSX、Parquet、TXT（最大 200 MB）",
+            "Drop a file: JSON, JSONL, CSV, TSV, XLSX, Parquet, TXT (up to 200 MB)",
+        ),
+        elem_id="zf-upload",
+    )
+    preview_block = html_block()
+    with gr.Row():
+        name_box = gr.Textbox(
+            label=translate("数据集名称（可不填，默认用文件名）", "Data set name (default: the file's name)"),
+            elem_id="zf-dataset-name",
+        )
+        skip_checkbox = gr.Checkbox(
+            label=translate("跳过坏行（否则有一行坏就整份不导）", "Skip bad rows (else one bad row refuses the file)"),
+            elem_id="zf-skip-bad",
+        )
+    mapping_title = translate("列对应（表格列名认不出时用）", "Column mapping (for unusual tables)")
+    with gr.Accordion(mapping_title, open=False), gr.Row():
+        column_choices = [gr.Dropdown(label=field, choices=[""], value="") for field in MAPPED_FIELDS]
+    import_button = gr.Button(translate("导入", "Import"), variant="primary", elem_id="zf-import")
+    report_block = html_block(elem_id="zf-import-report")
+
+    @friendly_errors(translate)
+    def show_preview(request: gr.Request, upload_path: str | None) -> list[Any]:
+        try:
+            if (uploaded := uploaded_file(request, upload_path)) is None:
+                return ["", *(gr.update(choices=[""], value="") for _ in MAPPED_FIELDS)]
+            file_preview = services.corpus.preview(uploaded)
+        except UserError as error:
+            return [
+                note(translate.localize(error), "bad"),
+                *(gr.update(choices=[""], value="") for _ in MAPPED_FIELDS),
+            ]
+        zh, en = (f"（{file_preview.encoding}）", f" ({file_preview.encoding})") if file_preview.encoding else ("", "")
+        format_name = _format_name(translate, file_preview.kind)
+        message = (
+            note(translate(f"识别为：{format_name}{zh}", f"Recognised as {format_name}{en}"), "ok")
+            if file_preview.kind
+            else note(translate("认不出各列的含义，请在下面指定。", "The columns are not recognised; map them below."))
+        )
+        sample_rows = [
+            [esc(str(sample_row.get(column_name, ""))[:80]) for column_name in file_preview.columns]
+            for sample_row in file_preview.rows
+        ]
+        sample_table = (
+            html_table(
+                [esc(heading) for heading in file_preview.columns],
+                sample_rows,
+                ["zf-text"] * len(file_preview.columns),
+            )
+            if sample_rows
+            else ""
+        )
+        return [
+            message + sample_table,
+            *(gr.update(choices=["", *file_preview.columns], value="") for _ in MAPPED_FIELDS),
+        ]
+
+    @friendly_errors(translate)
+    def import_upload(
+        request: gr.Request,
+        upload_path: str | None,
+        dataset_name: str,
+        skip_bad: bool,
+        *mapped_columns: str,
+        progress: Any = gr.Progress(),
+    ) -> list[Any]:
+        column_mapping = {
+            field_name: column_name
+            for field_name, column_name in zip(MAPPED_FIELDS, mapped_columns, strict=True)
+            if column_name
+        }
+        try:
+            if (uploaded := uploaded_file(request, upload_path)) is None:
+                return [note(translate("请先选择一个文件。", "Choose a file first.")), gr.skip()]
+            import_report = services.corpus.import_file(
+                uploaded,
+                dataset=dataset_name.strip() or None,
+                skip_bad=bool(skip_bad),
+                mapping=column_mapping or None,
+                progress=lambda fraction, step_text: progress(fraction, desc=step_text),
+            )
+        except ImportRefused as refused:
+            return [
+                note(translate.localize(refused), "bad") + _rejected_rows(translate, refused.report),
+                gr.skip(),
+            ]
+        except UserError as error:
+            return [note(translate.localize(error), "bad"), gr.skip()]
+        return [_import_summary(translate, import_report), _dataset_table(services, translate)]
+
+    upload_box.change(show_preview, upload_box, [preview_block, *column_choices], queue=False)
+    import_button.click(
+        import_upload,
+        [upload_box, name_box, skip_checkbox, *column_choices],
+        [report_block, dataset_list],
+        concurrency_limit=1,
+    )
+
+
+def _import_summary(translate: Translator, import_report: ImportReport) -> str:
+    format_name = _format_name(translate, import_report.kind)
+    summary = translate(
+        f"格式：{format_name}，数据集“{import_report.dataset}”：读取 {import_report.read:,} 行，新增 {import_report.added:,}，"
+        f"重复 {import_report.duplicate:,}，拒绝 {import_report.rejected:,}。",
+        f"Format: {format_name}, data set “{import_report.dataset}”: {import_report.read:,} read, {import_report.added:,} added, "
+        f"{import_report.duplicate:,} duplicate, {import_report.rejected:,} rejected.",
+    )
+    note_kind = (
+        "ok" if not import_report.rejected else ("warn" if import_report.added or import_report.duplicate else "bad")
+    )
+    return note(summary, note_kind) + _rejected_rows(translate, import_report)
+
+
+def _rejected_rows(translate: Translator, import_report: ImportReport) -> str:
+    # What is wrong with the whole file has no line, and stands above already.
+    line_errors = [error for error in import_report.errors if error.line is not None]
+    if not line_errors:
+        return ""
+    table_rows = [[str(error.line), esc(translate.localize(error.reason))] for error in line_errors[:200]]
+    return html_table([translate("行", "Line"), translate("原因", "Reason")], table_rows, ("", "zf-text"))
+
+
+def _build_export_tab(services: Services, translate: Translator) -> None:
+    with gr.Row():
+        content_choice = gr.Radio(
+            label=translate("内容", "What"),
+            choices=[
+                (translate("偏好对", "Preference pairs"), "pairs"),
+                (translate("标签", "Labels"), "labels"),
+            ],
+            value="pairs",
+        )
+        format_choice = gr.Radio(
+            label=translate("格式", "Format"),
+            choices=[(_format_name(translate, export_format), export_format) for export_format in EXPORT_FORMATS],
+            value="trl",
+        )
+        source_choice = gr.Dropdown(
+            label=translate("来源", "From"),
+            choices=[(translate("全部", "Everything"), "")],
+            value="",
+            elem_id="zf-export-source",
+        )
+    panel_checkbox = gr.Checkbox(
+        label=translate(
+            "选“全部”时，也要只有裁判评过的偏好对", "With “Everything”: also pairs that only a judge labelled"
+        ),
+        elem_id="zf-export-panel",
+    )
+    export_button = gr.Button(translate("导出", "Export"), variant="primary", elem_id="zf-export")
+    report_block = html_block(elem_id="zf-export-report")
+    file_block = gr.File(label=translate("文件", "File"), interactive=False, visible=False, elem_id="zf-export-file")
+
+    @friendly_errors(translate)
+    def load_sources() -> Any:
+        dataset_choices = [(source_info.name, f"d:{source_info.name}") for source_info in services.corpus.datasets()]
+        campaign_choices = [
+            (f"{translate('任务', 'campaign')} · {source_info.name}", f"c:{source_info.name}")
+            for source_info in services.annotation.campaigns()
+        ]
+        return gr.update(choices=[(translate("全部", "Everything"), ""), *dataset_choices, *campaign_choices])
+
+    @friendly_errors(translate)
+    def export_corpus(content: str, chosen_format: str, source_key: str, include_judged: bool) -> list[Any]:
+        file_suffix = {"trl": "jsonl", "sharegpt": "json", "csv": "csv", "parquet": "parquet"}.get(chosen_format)
+        if file_suffix is None or content not in ("pairs", "labels"):
+            return [
+                note(translate("请选择内容和格式。", "Choose content and format.")),
+                gr.update(visible=False),
+            ]
+        source_kind, _, source_name = source_key.partition(":")
+        try:
+            export_report = services.corpus.export(
+                content,
+                chosen_format,
+                new_export_path(services.settings.home, f"zhufu-{content}-{chosen_format}.{file_suffix}"),
+                dataset=source_name if source_kind == "d" else None,
+                campaign=source_name if source_kind == "c" else None,
+                panel=bool(include_judged),
+            )
+        except UserError as error:
+            return [note(translate.localize(error), "bad"), gr.update(visible=False)]
+        split_text = " · ".join(f"{split_name} {row_count:,}" for split_name, row_count in export_report.splits.items())
+        message = translate(
+            f"已导出 {export_report.rows:,} 行（{split_text}）。",
+            f"{export_report.rows:,} rows exported ({split_text}).",
+        )
+        judged_dropped = export_report.dropped.pop("panel", 0)
+        dropped_count = sum(export_report.dropped.values())
+        if dropped_count:
+            message += translate(
+                f" 为防泄漏或平票未导出 {dropped_count:,} 行。",
+                f" {dropped_count:,} rows left out (ties, leakage).",
+            )
+        if judged_dropped:
+            message += translate(
+                f" 只有裁判评过的 {judged_dropped:,} 对没有导出。",
+                f" {judged_dropped:,} pairs of judges alone left out.",
+            )
+        return [note(message, "ok"), gr.update(value=str(export_report.path), visible=True)]
+
+    gr.on(None, load_sources, None, source_choice, queue=False)
+    export_button.click(
+        export_corpus,
+        [content_choice, format_choice, source_choice, panel_checkbox],
+        [report_block, file_block],
+    )

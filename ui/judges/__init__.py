@@ -1,0 +1,1 @@
+"""The page of judges, a tab a file."""

@@ -1,0 +1,409 @@
+"""Make or fork a judge: its principles, the exact prompt it would send, and a try on any text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from backend.core.enums import Scale
+from backend.core.errors import UserError
+from backend.judges.base import (
+    ASKING_KINDS,
+    JudgeKind,
+    JudgeSpec,
+    Judgment,
+    PairJudgment,
+    PairOutcome,
+    PairSample,
+    Sample,
+)
+from backend.judges.criteria import MAX_RULES, numbered_rules, parse_principles, starting_principles
+from backend.judges.registry import DEFAULT_EXAMPLES, MOST_EXAMPLES
+from backend.judges.scoring.records import JudgeInfo, Opinion
+from backend.services import Services
+from ui.components.judges import JUDGE_KIND_NAMES
+from ui.components.language import Translator
+from ui.components.widgets import esc, fill_tab, friendly_errors, html_block, note
+from ui.judges.names import endpoint_choices, judge_label, opinion_html
+
+EDITABLE_KINDS = (*sorted(ASKING_KINDS, key=list(JUDGE_KIND_NAMES).index), JudgeKind.REWARD_MODEL)
+SETTING_COUNT = 10
+"""How many boxes make a spec."""
+OPTIONAL_AGENTS = ("positive", "negative", "reflect")
+EXAMPLE_SAMPLE = (
+    "给奶奶的八十大寿祝福，她每天早上去公园打太极",
+    "奶奶，八十大寿快乐！愿您天天打着太极看日出，笑声比鸟叫还亮。",
+)
+_KIND_SCALES = {JudgeKind.RUBRIC: Scale.RUBRIC, JudgeKind.REWARD_MODEL: Scale.SCORE}
+_OUTCOME_NAMES = {
+    PairOutcome.A: ("第一条更好", "The first is better"),
+    PairOutcome.B: ("第二条更好", "The second is better"),
+    PairOutcome.TIE: ("难分高下", "A tie"),
+}
+OTHER_GREETING = "祝奶奶福如东海，寿比南山，身体健康，万事如意！"
+
+
+def build_tab(services: Services, translate: Translator, editor_tab: gr.Tab) -> None:
+    """Settings left; sample, verdict and preview right."""
+    with gr.Row():
+        with gr.Column():
+            fork_choice = gr.Dropdown(
+                label=translate("从哪个裁判改起", "Start from"),
+                choices=[(translate("从头开始", "From scratch"), 0)],
+                value=0,
+                elem_id="zf-judge-fork",
+            )
+            setting_boxes = _build_settings(translate)
+        with gr.Column():
+            sample_boxes = _build_samples(translate)
+            message_block = html_block(elem_id="zf-judge-told")
+            with gr.Row():
+                save_button = gr.Button(
+                    translate("保存裁判", "Save the judge"), variant="primary", elem_id="zf-judge-save"
+                )
+                try_button = gr.Button(translate("试一试", "Try it"), elem_id="zf-judge-try")
+            saved_block = html_block(elem_id="zf-judge-saved")
+            result_block = html_block(elem_id="zf-try-result")
+            with gr.Accordion(translate("模型原话", "The model's own words"), open=False):
+                raw_block = html_block(elem_id="zf-try-raw")
+            with gr.Accordion(translate("实际发送的提示词", "The prompt exactly as it is sent"), open=True):
+                preview_block = html_block(elem_id="zf-judge-preview")
+    _wire_choices(services, translate, editor_tab, fork_choice, setting_boxes, sample_boxes)
+    _wire_preview(services, translate, [*setting_boxes, *sample_boxes], message_block, preview_block)
+    _wire_saving(services, translate, setting_boxes, save_button, [saved_block, fork_choice])
+    _wire_trial(services, translate, [*setting_boxes, *sample_boxes], try_button, [result_block, raw_block])
+
+
+def _build_settings(translate: Translator) -> list[Any]:
+    """The boxes of a spec, in the order of `_spec`."""
+    kind_choice = gr.Dropdown(
+        label=translate("类型", "Kind"),
+        choices=[(translate(*JUDGE_KIND_NAMES[entry]), entry.value) for entry in EDITABLE_KINDS],
+        value=JudgeKind.PRINCIPLE.value,
+        elem_id="zf-judge-kind",
+    )
+    name_box = gr.Textbox(label=translate("名称", "Name"), value="principle", max_length=60, elem_id="zf-judge-name")
+    endpoint_choice = gr.Dropdown(
+        label=translate("模型端点", "Endpoint"), choices=[(translate("默认", "Default"), "")], value=""
+    )
+    principles_box = gr.Textbox(
+        label=translate(f"评判原则（每行一条，最多 {MAX_RULES} 条）", f"Principles (one a line, at most {MAX_RULES})"),
+        value=numbered_rules(starting_principles()),
+        lines=12,
+        max_lines=30,
+        elem_id="zf-judge-principles",
+    )
+    agent_names = (("褒方", "Positive"), ("贬方", "Negative"), ("复核", "Reflect"))
+    agents_choice = gr.CheckboxGroup(
+        label=translate("参与评议的角色", "Agents of the panel"),
+        choices=[(translate(*entry), agent_key) for entry, agent_key in zip(agent_names, OPTIONAL_AGENTS, strict=True)],
+        value=list(OPTIONAL_AGENTS),
+        visible=False,
+    )
+    examples_slider = gr.Slider(
+        0,
+        MOST_EXAMPLES,
+        value=DEFAULT_EXAMPLES,
+        step=1,
+        label=translate("参考范例数（取自语料中受欢迎的祝福）", "Examples (liked greetings of the corpus)"),
+        visible=False,
+        elem_id="zf-judge-examples",
+    )
+    embeddings_choice = gr.Dropdown(
+        label=translate("按意思找范例的向量端点", "Endpoint that finds examples by meaning"),
+        choices=[(translate("不用，只按词语找", "None, by words alone"), "")],
+        value="",
+        visible=False,
+        elem_id="zf-judge-embeddings",
+    )
+    path_box = gr.Textbox(label=translate("模型文件夹", "Folder of the model"), visible=False, elem_id="zf-judge-path")
+    with gr.Accordion(translate("采样设置", "Sampling"), open=False), gr.Row():
+        temperature_box = gr.Number(label="temperature", value=0, minimum=0, maximum=2)
+        max_tokens_box = gr.Number(label="max_tokens", value=1024, minimum=16, precision=0)
+    return [
+        kind_choice,
+        name_box,
+        endpoint_choice,
+        principles_box,
+        agents_choice,
+        examples_slider,
+        embeddings_choice,
+        path_box,
+        temperature_box,
+        max_tokens_box,
+    ]
+
+
+def _build_samples(translate: Translator) -> list[Any]:
+    """The boxes of a sample, in the order of `_sample`."""
+    prompt_box = gr.Textbox(label=translate("请求", "Request"), value=EXAMPLE_SAMPLE[0], elem_id="zf-try-prompt")
+    greeting_box = gr.Textbox(
+        label=translate("祝福语", "Greeting"), value=EXAMPLE_SAMPLE[1], lines=3, elem_id="zf-try-greeting"
+    )
+    second_box = gr.Textbox(
+        label=translate("另一条祝福语", "The other one"), value=OTHER_GREETING, lines=3, visible=False
+    )
+    return [prompt_box, greeting_box, second_box]
+
+
+def _wire_choices(
+    services: Services,
+    translate: Translator,
+    editor_tab: gr.Tab,
+    fork_choice: gr.Dropdown,
+    setting_boxes: list[Any],
+    sample_boxes: list[Any],
+) -> None:
+    (
+        kind_choice,
+        name_box,
+        endpoint_choice,
+        principles_box,
+        agents_choice,
+        examples_slider,
+        embeddings_choice,
+        path_box,
+        *_,
+    ) = setting_boxes
+
+    @friendly_errors(translate)
+    def load_choices() -> list[Any]:
+        return [
+            _fork_update(services, translate),
+            gr.update(choices=endpoint_choices(services, translate)),
+            _embedder_update(services, translate),
+        ]
+
+    @friendly_errors(translate)
+    def load_fork(judge_id: int) -> list[Any]:
+        return (
+            _setting_values(services.scoring.catalog.judge(int(judge_id)))
+            if judge_id
+            else [gr.skip()] * len(setting_boxes)
+        )
+
+    @friendly_errors(translate)
+    def fit_visibility(chosen_kind: str, entered_name: str) -> list[Any]:
+        judge_kind = JudgeKind(chosen_kind)
+        return [
+            chosen_kind if entered_name in set(JudgeKind) else entered_name,
+            gr.update(visible=judge_kind is JudgeKind.PRINCIPLE),
+            gr.update(visible=judge_kind is JudgeKind.PANEL),
+            gr.update(visible=judge_kind is JudgeKind.PANEL),
+            gr.update(visible=judge_kind is JudgeKind.PANEL),
+            gr.update(visible=judge_kind is JudgeKind.REWARD_MODEL),
+            gr.update(visible=judge_kind is JudgeKind.PAIRWISE),
+            gr.update(visible=judge_kind in ASKING_KINDS),
+        ]
+
+    fill_tab(editor_tab, load_choices, [fork_choice, endpoint_choice, embeddings_choice])
+    fork_choice.change(load_fork, fork_choice, setting_boxes, queue=False, show_progress="hidden")
+    fitted_boxes = [
+        name_box,
+        principles_box,
+        agents_choice,
+        examples_slider,
+        embeddings_choice,
+        path_box,
+        sample_boxes[2],
+        endpoint_choice,
+    ]
+    kind_choice.change(fit_visibility, [kind_choice, name_box], fitted_boxes, queue=False, show_progress="hidden")
+
+
+def _wire_preview(
+    services: Services,
+    translate: Translator,
+    form_boxes: list[Any],
+    message_block: gr.HTML,
+    preview_block: gr.HTML,
+) -> None:
+    @friendly_errors(translate)
+    def show_preview(*form_values: Any) -> list[str]:
+        try:
+            judge_spec = _judge_spec(*form_values[:SETTING_COUNT])
+            sent_prompts = services.scoring.preview(
+                judge_spec, _entered_sample(judge_spec.kind, *form_values[SETTING_COUNT:])
+            )
+        except UserError as error:
+            return [note(translate.localize(error), "bad"), ""]
+        return [
+            _principle_count(translate, judge_spec) + _missing_endpoint_note(services, translate, sent_prompts),
+            _prompts_html(translate, sent_prompts),
+        ]
+
+    event_options: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+    gr.on(None, show_preview, form_boxes, [message_block, preview_block], **event_options)
+    change_events = [form_box.change for form_box in form_boxes]
+    gr.on(
+        change_events,
+        show_preview,
+        form_boxes,
+        [message_block, preview_block],
+        trigger_mode="always_last",
+        **event_options,
+    )
+
+
+def _wire_saving(
+    services: Services,
+    translate: Translator,
+    setting_boxes: list[Any],
+    save_button: gr.Button,
+    output_blocks: list[Any],
+) -> None:
+    @friendly_errors(translate)
+    def save_judge(*form_values: Any) -> list[Any]:
+        try:
+            judge_info = services.scoring.catalog.save(_judge_spec(*form_values))
+        except UserError as error:
+            return [note(translate.localize(error), "bad"), gr.skip()]
+        saved_message = translate(
+            f"已保存“{judge_info.name}”，版本 {judge_info.version}。",
+            f"Saved “{judge_info.name}”, version {judge_info.version}.",
+        )
+        return [note(saved_message, "ok"), _fork_update(services, translate)]
+
+    save_button.click(save_judge, setting_boxes, output_blocks, queue=False)
+    # A place of its own, emptied in the browser: a late preview must not wipe out what was just saved.
+    gr.on([setting_box.input for setting_box in setting_boxes], None, None, output_blocks[0], js="() => ''")
+
+
+def _wire_trial(
+    services: Services,
+    translate: Translator,
+    form_boxes: list[Any],
+    try_button: gr.Button,
+    output_blocks: list[Any],
+) -> None:
+    @friendly_errors(translate)
+    def try_judge(*form_values: Any) -> list[str]:
+        try:
+            judge_spec = _judge_spec(*form_values[:SETTING_COUNT])
+            judgment = services.scoring.judge_sample(
+                judge_spec, _entered_sample(judge_spec.kind, *form_values[SETTING_COUNT:])
+            )
+        except UserError as error:
+            return [note(translate.localize(error), "bad"), ""]
+        raw_reply = str((judgment.details or {}).get("raw", "–"))
+        return [_verdict_html(translate, judge_spec.kind, judgment), _preformatted(raw_reply)]
+
+    try_button.click(try_judge, form_boxes, output_blocks)
+
+
+def _fork_update(services: Services, translate: Translator) -> dict[str, Any]:
+    fork_choices = [
+        (judge_label(translate, judge_info), judge_info.id)
+        for judge_info in services.scoring.catalog.judges()
+        if judge_info.spec and judge_info.spec.kind in EDITABLE_KINDS
+    ]
+    return gr.update(choices=[(translate("从头开始", "From scratch"), 0), *fork_choices])
+
+
+def _embedder_update(services: Services, translate: Translator) -> dict[str, Any]:
+    endpoint_names = [endpoint_info.name for endpoint_info in services.endpoints.endpoints()]
+    none_label = translate("不用，只按词语找", "None, by words alone")
+    return gr.update(choices=[(none_label, ""), *((endpoint_name, endpoint_name) for endpoint_name in endpoint_names)])
+
+
+def _judge_spec(
+    kind_value: str,
+    judge_name: str,
+    endpoint_name: str,
+    principles_text: str,
+    chosen_agents: Sequence[str],
+    example_count: float | None,
+    embeddings_endpoint: str | None,
+    model_path: str,
+    temperature: float | None,
+    max_tokens: float | None,
+) -> JudgeSpec:
+    judge_kind, judge_config = JudgeKind(kind_value), dict[str, Any]()
+    if judge_kind in ASKING_KINDS:
+        judge_config = {"temperature": temperature or 0, "max_tokens": int(max_tokens or 0)}
+    if judge_kind is JudgeKind.PRINCIPLE:
+        judge_config["principles"] = list(parse_principles(principles_text or ""))
+    if judge_kind is JudgeKind.PANEL:
+        judge_config |= {agent_key: agent_key in (chosen_agents or ()) for agent_key in OPTIONAL_AGENTS}
+        judge_config |= {"examples": int(example_count or 0)} | (
+            {"embeddings": embeddings_endpoint} if embeddings_endpoint else {}
+        )
+    if judge_kind is JudgeKind.REWARD_MODEL:
+        judge_config["path"] = (model_path or "").strip()
+    return JudgeSpec(
+        judge_kind,
+        (judge_name or "").strip(),
+        (endpoint_name or None) if judge_kind in ASKING_KINDS else None,
+        judge_config,
+    )
+
+
+def _setting_values(judge_info: JudgeInfo) -> list[Any]:
+    assert judge_info.spec is not None
+    judge_config = judge_info.spec.config
+    principles = judge_config.get("principles")
+    return [
+        judge_info.spec.kind.value,
+        judge_info.name,
+        judge_info.spec.endpoint or "",
+        numbered_rules(tuple(principles) if principles else starting_principles()),
+        [agent_key for agent_key in OPTIONAL_AGENTS if judge_config.get(agent_key, True)],
+        judge_config.get("examples", 0),
+        judge_config.get("embeddings") or "",
+        judge_config.get("path", ""),
+        judge_config.get("temperature", 0),
+        judge_config.get("max_tokens", 1024),
+    ]
+
+
+def _entered_sample(
+    judge_kind: JudgeKind, prompt_text: str, greeting_text: str, second_text: str
+) -> Sample | PairSample:
+    if judge_kind is JudgeKind.PAIRWISE:
+        return PairSample(prompt_text or "", greeting_text or "", second_text or "")
+    return Sample(prompt_text or "", greeting_text or "")
+
+
+def _principle_count(translate: Translator, judge_spec: JudgeSpec) -> str:
+    principles = judge_spec.config.get("principles")
+    if not principles:
+        return ""
+    count_text = f"{len(principles)} / {MAX_RULES}"
+    return f'<p class="zf-note">{translate(f"原则 {count_text} 条", f"{count_text} principles")}</p>'
+
+
+def _missing_endpoint_note(services: Services, translate: Translator, sent_prompts: Sequence[str]) -> str:
+    if not sent_prompts or services.endpoints.endpoints():
+        return ""
+    return note(
+        translate(
+            "还没有模型端点：可以先写原则、看提示词；要试用，请先到“模型端点”里添加一个。",
+            "No model endpoint yet: you can write principles and read the prompt; to try it, add one under "
+            "“Endpoints”.",
+        )
+    )
+
+
+def _prompts_html(translate: Translator, sent_prompts: Sequence[str]) -> str:
+    if not sent_prompts:
+        return f'<p class="zf-note">{translate("这类裁判不发送提示词。", "This kind sends no prompt.")}</p>'
+    if len(sent_prompts) == 1:
+        return _preformatted(sent_prompts[0])
+    return "".join(
+        f"<h4>{translate(f'第 {call_number} 次调用', f'Call {call_number}')}</h4>{_preformatted(prompt_text)}"
+        for call_number, prompt_text in enumerate(sent_prompts, 1)
+    )
+
+
+def _preformatted(raw_text: str) -> str:
+    block_style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:26em;overflow:auto;font-size:13px"
+    return f'<pre style="{block_style}">{esc(raw_text)}</pre>'
+
+
+def _verdict_html(translate: Translator, judge_kind: JudgeKind, judgment: Judgment | PairJudgment) -> str:
+    if isinstance(judgment, Judgment):
+        verdict_scale = _KIND_SCALES.get(judge_kind, Scale.BINARY)
+        return opinion_html(translate, Opinion(judgment.value, judgment.reason, judgment.details or {}), verdict_scale)
+    outcome_name = translate(*_OUTCOME_NAMES[judgment.outcome]) if judgment.outcome else translate("未评", "unscored")
+    reason_items = "".join(f"<li>{esc(reason)}</li>" for reason in judgment.reasons)
+    return note(outcome_name, "ok" if judgment.outcome else "warn") + f"<ul>{reason_items}</ul>"

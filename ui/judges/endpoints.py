@@ -1,0 +1,234 @@
+"""Endpoints: where models answer, what they cost, and whether they do. A key is entered, never shown."""
+
+import asyncio
+from typing import Any
+
+import gradio as gr
+from pydantic import SecretStr
+
+from backend.core.errors import UserError
+from backend.llm.endpoints import EndpointInfo, EndpointInput
+from backend.llm.messages import SchemaMode
+from backend.services import Services
+from ui.components.language import Translator
+from ui.components.widgets import (
+    confirm_script,
+    default_choice,
+    empty_notice,
+    esc,
+    fill_tab,
+    friendly_errors,
+    html_block,
+    html_table,
+    note,
+)
+
+NEW_ENDPOINT = ""
+
+
+def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) -> None:
+    """The list, and one form for adding and changing."""
+    endpoint_list = html_block(elem_id="zf-endpoints")
+    endpoint_choice = gr.Dropdown(
+        label=translate("添加或修改", "Add or change"),
+        choices=[(translate("新端点", "A new one"), NEW_ENDPOINT)],
+        value=NEW_ENDPOINT,
+        elem_id="zf-endpoint-which",
+    )
+    form_boxes = [*_address_boxes(translate), *_limit_boxes(translate)]
+    with gr.Row():
+        save_button = gr.Button(translate("保存", "Save"), variant="primary", elem_id="zf-endpoint-save")
+        test_button = gr.Button(translate("测试连接", "Test connection"), elem_id="zf-endpoint-test")
+        delete_button = gr.Button(translate("删除", "Delete"), variant="stop", elem_id="zf-endpoint-remove")
+    message_block = html_block(elem_id="zf-endpoint-told")
+
+    @friendly_errors(translate)
+    def load_endpoints(chosen_name: str) -> list[Any]:
+        endpoint_names = [endpoint.name for endpoint in services.endpoints.endpoints()]
+        endpoint_options = [
+            (translate("新端点", "A new one"), NEW_ENDPOINT),
+            *((endpoint_name, endpoint_name) for endpoint_name in endpoint_names),
+        ]
+        return [
+            _endpoint_table(services, translate),
+            gr.update(choices=endpoint_options, **default_choice(chosen_name, [NEW_ENDPOINT, *endpoint_names])),
+        ]
+
+    def select_endpoint(chosen_name: str) -> list[Any]:
+        table_html, choice_update = load_endpoints(chosen_name)
+        return [table_html, choice_update | {"value": chosen_name}]
+
+    @friendly_errors(translate)
+    def fill_form(chosen_name: str) -> list[Any]:
+        endpoint_info = next(
+            (endpoint for endpoint in services.endpoints.endpoints() if endpoint.name == chosen_name), None
+        )
+        if endpoint_info is None:
+            return ["", "", "", "", 0, 0, 16, 60, SchemaMode.AUTO.value]
+        numbers = [
+            endpoint_info.price_in,
+            endpoint_info.price_out,
+            endpoint_info.concurrency,
+            endpoint_info.timeout_s,
+        ]
+        return [
+            endpoint_info.name,
+            endpoint_info.base_url,
+            endpoint_info.model,
+            "",
+            *numbers,
+            endpoint_info.supports_schema.value,
+        ]
+
+    @friendly_errors(translate)
+    def save_endpoint(*form_values: Any) -> list[Any]:
+        try:
+            endpoint_info = services.endpoints.save(_endpoint_input(*form_values))
+        except UserError as error:
+            return [note(translate.localize(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
+        saved_message = translate(f"已保存“{endpoint_info.name}”。", f"Saved “{endpoint_info.name}”.")
+        return [note(saved_message, "ok"), *select_endpoint(endpoint_info.name), ""]
+
+    @friendly_errors(translate)
+    def test_endpoint(chosen_name: str) -> str:
+        if not chosen_name:
+            return note(translate("请先保存，再选中要测试的端点。", "Save it first, then choose the one to test."))
+        try:
+            probe_result = asyncio.run(services.endpoints.probe(chosen_name))
+        except UserError as error:
+            return note(translate.localize(error), "bad")
+        return note(translate.localize(probe_result.message), "ok" if probe_result.ok else "bad")
+
+    @friendly_errors(translate)
+    def delete_endpoint(chosen_name: str | None) -> list[Any]:
+        if chosen_name is None:
+            return [gr.skip()] * 3
+        if not chosen_name:
+            return [
+                note(translate("请先选中要删除的端点。", "Choose the endpoint to delete.")),
+                gr.skip(),
+                gr.skip(),
+            ]
+        services.endpoints.delete(chosen_name)
+        return [
+            note(translate(f"已删除“{chosen_name}”。", f"Deleted “{chosen_name}”."), "ok"),
+            *select_endpoint(NEW_ENDPOINT),
+        ]
+
+    fill_tab(endpoints_tab, load_endpoints, [endpoint_list, endpoint_choice], endpoint_choice)
+    endpoint_choice.change(fill_form, endpoint_choice, form_boxes, queue=False, show_progress="hidden")
+    save_button.click(
+        save_endpoint, form_boxes, [message_block, endpoint_list, endpoint_choice, form_boxes[3]], queue=False
+    )
+    test_button.click(test_endpoint, endpoint_choice, message_block)
+    question = translate("确定删除这个端点吗？已有的评判会留下。", "Delete this endpoint? Verdicts it gave stay.")
+    delete_button.click(
+        delete_endpoint,
+        endpoint_choice,
+        [message_block, endpoint_list, endpoint_choice],
+        js=confirm_script(question),
+        queue=False,
+    )
+
+
+def _address_boxes(translate: Translator) -> list[Any]:
+    with gr.Row():
+        name_box = gr.Textbox(label=translate("名称", "Name"), max_length=120, elem_id="zf-endpoint-name")
+        url_box = gr.Textbox(
+            label=translate("基础地址", "Base URL"),
+            placeholder="http://127.0.0.1:11434/v1",
+            max_length=500,
+            elem_id="zf-endpoint-url",
+        )
+        model_box = gr.Textbox(label=translate("模型名", "Model"), max_length=200, elem_id="zf-endpoint-model")
+        key_box = gr.Textbox(
+            label=translate("密钥", "Key"),
+            info=translate("留空保持原样；保存后不再显示。", "Empty keeps the stored one; never shown again."),
+            type="password",
+            elem_id="zf-endpoint-key",
+        )
+    return [name_box, url_box, model_box, key_box]
+
+
+def _limit_boxes(translate: Translator) -> list[Any]:
+    with gr.Row():
+        input_price_box = gr.Number(
+            label=translate("输入价（每百万 token）", "Price in (per million)"), value=0, minimum=0
+        )
+        output_price_box = gr.Number(
+            label=translate("输出价（每百万 token）", "Price out (per million)"), value=0, minimum=0
+        )
+        concurrency_box = gr.Number(label=translate("并发", "Concurrency"), value=16, minimum=1, precision=0)
+        timeout_box = gr.Number(label=translate("超时（秒）", "Timeout (s)"), value=60, minimum=1)
+        schema_choice = gr.Dropdown(
+            label=translate("JSON schema", "JSON schema"),
+            choices=[
+                (translate("自动", "auto"), SchemaMode.AUTO.value),
+                (translate("支持", "yes"), SchemaMode.YES.value),
+                (translate("不支持", "no"), SchemaMode.NO.value),
+            ],
+            value=SchemaMode.AUTO.value,
+        )
+    return [input_price_box, output_price_box, concurrency_box, timeout_box, schema_choice]
+
+
+def _endpoint_input(
+    endpoint_name: str,
+    base_url: str,
+    model_name: str,
+    secret_key: str,
+    price_in: float | None,
+    price_out: float | None,
+    concurrency: float | None,
+    timeout_s: float | None,
+    schema_mode: str,
+) -> EndpointInput:
+    return EndpointInput(
+        name=endpoint_name or "",
+        base_url=base_url or "",
+        model=model_name or "",
+        api_key=SecretStr(secret_key) if secret_key else None,
+        price_in=price_in or 0.0,
+        price_out=price_out or 0.0,
+        concurrency=int(concurrency or 0),
+        timeout_s=timeout_s or 0.0,
+        supports_schema=SchemaMode(schema_mode),
+    )
+
+
+def _endpoint_table(services: Services, translate: Translator) -> str:
+    endpoints = services.endpoints.endpoints()
+    if not endpoints:
+        return empty_notice(
+            translate(
+                "还没有端点。任何兼容 OpenAI 接口的服务都可以：云端的、Ollama、vLLM、transformers serve。",
+                "No endpoint yet. Any OpenAI-compatible server will do: a cloud, Ollama, vLLM, transformers serve.",
+            )
+        )
+    header_cells = [
+        translate("名称", "Name"),
+        translate("模型", "Model"),
+        translate("地址", "Address"),
+        translate("密钥", "Key"),
+        translate("价格 入/出", "Price in/out"),
+        translate("并发", "Concurrency"),
+        translate("超时", "Timeout"),
+    ]
+    return html_table(
+        header_cells,
+        [_endpoint_cells(translate, endpoint) for endpoint in endpoints],
+        ("zf-text", "zf-text", "zf-text"),
+    )
+
+
+def _endpoint_cells(translate: Translator, endpoint: EndpointInfo) -> list[str]:
+    source_note = f"<small>{translate('来自环境变量', 'from the environment')}</small>" if endpoint.read_only else ""
+    return [
+        f"<b>{esc(endpoint.name)}</b>{source_note}",
+        esc(endpoint.model),
+        esc(endpoint.base_url),
+        translate("有", "yes") if endpoint.has_key else translate("无", "none"),
+        f"{endpoint.price_in:g} / {endpoint.price_out:g}",
+        str(endpoint.concurrency),
+        f"{endpoint.timeout_s:g} s",
+    ]

@@ -1,0 +1,240 @@
+"""The page of judges: every judge at a glance, two side by side, and the tabs to make, run and connect them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from backend.agreement.records import AgreementBoard
+from backend.agreement.statistics.judge_rows import JudgeRow
+from backend.core.errors import UserError
+from backend.judges.scoring.records import JudgeInfo, OpinionPair
+from backend.services import Services
+from ui.agreement.views import figure_with_interval
+from ui.components.judges import judge_name
+from ui.components.language import Translator
+from ui.components.widgets import empty_notice, esc, fill_tab, friendly_errors, html_block, html_table, note, page_title
+from ui.judges import editor, endpoints, runs
+from ui.judges.names import judge_kind_label, list_judge_choices, opinion_html
+
+PAGE_SIZE = 5
+
+
+def build_list_tab(services: Services, translate: Translator, list_tab: gr.Tab) -> None:
+    """The list: at once without agreement, which may have to be computed, then with it."""
+    with gr.Row():
+        older_checkbox = gr.Checkbox(
+            label=translate("也显示旧版本", "Show older versions too"), elem_id="zf-judges-older"
+        )
+        refresh_button = gr.Button(translate("刷新", "Refresh"), min_width=100, scale=0, elem_id="zf-judges-refresh")
+    judge_list = html_block(elem_id="zf-judges")
+
+    @friendly_errors(translate)
+    def list_at_once(with_older: bool = False) -> str:
+        return _judge_table(translate, _shown_judges(services, with_older), None)
+
+    @friendly_errors(translate)
+    def list_with_agreement(with_older: bool = False) -> str:
+        try:
+            agreement_board = services.board.board()
+        except UserError as error:
+            return _judge_table(translate, _shown_judges(services, with_older), None) + note(translate.localize(error))
+        return _judge_table(translate, _shown_judges(services, with_older, agreement_board), agreement_board)
+
+    gr.on(None, list_at_once, older_checkbox, judge_list, queue=False, show_progress="hidden").then(
+        list_with_agreement, older_checkbox, judge_list, show_progress="hidden"
+    )
+    gr.on(
+        [refresh_button.click, older_checkbox.change, list_tab.select],
+        list_with_agreement,
+        older_checkbox,
+        judge_list,
+        show_progress="hidden",
+    )
+
+
+def _shown_judges(
+    services: Services, with_older: bool, agreement_board: AgreementBoard | None = None
+) -> list[JudgeInfo]:
+    """The newest version of every judge, and the one that stands for it on the board."""
+    current_versions = (
+        {(judge_row.judge, judge_row.version) for judge_row in agreement_board.rows} if agreement_board else set()
+    )
+    return [
+        judge_info
+        for judge_info in services.scoring.catalog.judges()
+        if with_older or judge_info.newest or (judge_info.name, judge_info.version) in current_versions
+    ]
+
+
+def _judge_table(
+    translate: Translator, listed_judges: Sequence[JudgeInfo], agreement_board: AgreementBoard | None
+) -> str:
+    if not listed_judges:
+        return empty_notice(translate("还没有裁判评判过，请新建一个。", "No judge has judged anything yet; make one."))
+    header_cells = [
+        translate("裁判", "Judge"),
+        translate("类型", "Kind"),
+        translate("已评", "scored"),
+        translate("未评", "unscored"),
+        translate("花费", "cost"),
+        translate("覆盖", "coverage"),
+        "Spearman ρ",
+        translate("准确率", "accuracy"),
+    ]
+    rows_by_version = (
+        {(judge_row.judge, judge_row.version): judge_row for judge_row in agreement_board.rows}
+        if agreement_board
+        else {}
+    )
+    table_rows = [
+        _judge_cells(translate, judge_info, rows_by_version.get((judge_info.name, judge_info.version)))
+        for judge_info in listed_judges
+    ]
+    caption = (
+        translate(f"一致性参照：{agreement_board.reference}", f"Agreement with: {agreement_board.reference}")
+        if agreement_board
+        else ""
+    )
+    return html_table(header_cells, table_rows, ("zf-text", "zf-left")) + f'<p class="zf-note">{esc(caption)}</p>'
+
+
+def _judge_cells(translate: Translator, judge_info: JudgeInfo, judge_row: JudgeRow | None) -> list[str]:
+    endpoint_text = f" · {judge_info.endpoint}" if judge_info.endpoint else ""
+    older_mark = "" if judge_info.newest else translate("（旧版）", " (older)")
+    name_html = (
+        f"<b>{esc(judge_name(translate, judge_info.name))}</b>{older_mark}<small>{esc(judge_info.version)}{esc(endpoint_text)} · "
+        f"{judge_info.created_at:%Y-%m-%d}</small>"
+    )
+    first_cells = [
+        name_html,
+        esc(judge_kind_label(translate, judge_info.kind)),
+        f"{judge_info.scored:,}",
+        f"{judge_info.unscored:,}",
+        f"{judge_info.cost:.4f}",
+    ]
+    if judge_row is None:
+        return [*first_cells, "–", "–", "–"]
+    judged_count = judge_row.n + judge_row.unscored
+    return [
+        *first_cells,
+        f"{judge_row.n / judged_count:.0%}<small>{judge_row.n:,} / {judged_count:,}</small>" if judged_count else "–",
+        figure_with_interval(translate, judge_row.spearman, judge_row.n),
+        figure_with_interval(translate, judge_row.accuracy, judge_row.n),
+    ]
+
+
+def build_comparison_tab(services: Services, translate: Translator, comparison_tab: gr.Tab) -> None:
+    """Two judges' explanations of the same greetings."""
+    with gr.Row(equal_height=True):
+        first_choice = gr.Dropdown(label=translate("裁判一", "First judge"), choices=[], elem_id="zf-beside-first")
+        second_choice = gr.Dropdown(label=translate("裁判二", "Second judge"), choices=[], elem_id="zf-beside-second")
+        differ_checkbox = gr.Checkbox(label=translate("只看意见不同的", "Only where they part"), value=True)
+    comparison_block = html_block(empty_notice(translate("请选两个裁判。", "Choose two judges.")), elem_id="zf-beside")
+    page_state = gr.State(0)
+    with gr.Row(visible=False) as pager_row:
+        previous_button = gr.Button(translate("上一页", "Previous"), min_width=100)
+        next_button = gr.Button(translate("下一页", "Next"), min_width=100)
+
+    @friendly_errors(translate)
+    def load_judges() -> list[Any]:
+        judge_choices = list_judge_choices(services, translate)
+        return [gr.update(choices=judge_choices), gr.update(choices=judge_choices)]
+
+    @friendly_errors(translate)
+    def show_page(page_number: int, first_id: int | None, second_id: int | None, only_different: bool) -> list[Any]:
+        if not first_id or not second_id:
+            return [
+                empty_notice(translate("请选两个裁判。", "Choose two judges.")),
+                0,
+                gr.update(visible=False),
+            ]
+        offset = max(0, page_number) * PAGE_SIZE
+        comparison_page = services.scoring.compare_judges(
+            int(first_id),
+            int(second_id),
+            only_disagreements=bool(only_different),
+            offset=offset,
+            limit=PAGE_SIZE,
+        )
+        if not comparison_page.rows and page_number > 0:
+            return show_page(max(0, (comparison_page.total - 1) // PAGE_SIZE), first_id, second_id, only_different)  # type: ignore[no-any-return]
+        if not comparison_page.total:
+            message = translate("没有两个裁判都评过、而且符合条件的祝福。", "Nothing that both judged fits.")
+            return [empty_notice(message), 0, gr.update(visible=False)]
+        judge_pair = [services.scoring.catalog.judge(int(judge_id)) for judge_id in (first_id, second_id)]
+        cards_html = "".join(
+            _comparison_card(translate, judge_pair, compared_row) for compared_row in comparison_page.rows
+        )
+        last_page = max(0, (comparison_page.total - 1) // PAGE_SIZE)
+        count_text = translate(
+            f"共 {comparison_page.total:,} 条，第 {page_number + 1} / {last_page + 1} 页",
+            f"{comparison_page.total:,} in all, page {page_number + 1} of {last_page + 1}",
+        )
+        return [
+            f'{cards_html}<p class="zf-note">{esc(count_text)}</p>',
+            page_number,
+            gr.update(visible=last_page > 0),
+        ]
+
+    input_boxes: list[Any] = [first_choice, second_choice, differ_checkbox]
+    output_blocks = [comparison_block, page_state, pager_row]
+    fill_tab(comparison_tab, load_judges, [first_choice, second_choice])
+    gr.on(
+        [input_box.change for input_box in input_boxes],
+        lambda *chosen_values: show_page(0, *chosen_values),
+        input_boxes,
+        output_blocks,
+        queue=False,
+    )
+    previous_button.click(
+        lambda n, *chosen_values: show_page(max(0, n - 1), *chosen_values),
+        [page_state, *input_boxes],
+        output_blocks,
+        queue=False,
+    )
+    next_button.click(
+        lambda n, *chosen_values: show_page(n + 1, *chosen_values),
+        [page_state, *input_boxes],
+        output_blocks,
+        queue=False,
+    )
+
+
+def _comparison_card(translate: Translator, judge_pair: Sequence[JudgeInfo], compared_row: OpinionPair) -> str:
+    judge_cards = "".join(
+        f'<div class="zf-card"><h3>{esc(judge_name(translate, judge_info.name))}</h3>'
+        f"{opinion_html(translate, judge_opinion, judge_info.scale)}</div>"
+        for judge_info, judge_opinion in zip(judge_pair, (compared_row.first, compared_row.second), strict=True)
+    )
+    return (
+        f'<h3>{esc(compared_row.prompt)}</h3><p class="zf-greeting">{esc(compared_row.greeting)}</p>'
+        f'<div class="zf-cards">{judge_cards}</div>'
+    )
+
+
+def build_page(services: Services, translate: Translator) -> None:
+    """Five tabs, each in a file of its own."""
+    html_block(
+        page_title(
+            translate("裁判", "Judges"),
+            translate(
+                "接一个模型，写下原则，它就成了裁判。先拿几条祝福试试，再让它评一个数据集，"
+                "最后到“一致性”看它和人有多像。没给出评判的叫“未评”，从不当作 0 分。",
+                "Connect a model, write down principles, and it is a judge. Try it on a few greetings, let "
+                "it score a data set, then see under Agreement how close it is to people. What it leaves "
+                "open is “unscored”, never 0.",
+            ),
+        )
+    )
+    with gr.Tabs():
+        with gr.Tab(translate("全部裁判", "All judges"), id="all") as judges_tab:
+            build_list_tab(services, translate, judges_tab)
+        with gr.Tab(translate("新建与试用", "Make and try"), id="edit") as judges_tab:
+            editor.build_tab(services, translate, judges_tab)
+        with gr.Tab(translate("并排看理由", "Side by side"), id="beside") as judges_tab:
+            build_comparison_tab(services, translate, judges_tab)
+        with gr.Tab(translate("评判任务", "Scoring runs"), id="runs") as judges_tab:
+            runs.build_tab(services, translate, judges_tab)
+        with gr.Tab(translate("模型端点", "Endpoints"), id="endpoints") as judges_tab:
+            endpoints.build_tab(services, translate, judges_tab)

@@ -1,0 +1,1 @@
+"""The write page and its routes."""

@@ -1,0 +1,112 @@
+"""The page of preference pairs: runs and their funnel, pair by pair, a new run, and the ablations."""
+
+from typing import Any
+
+import gradio as gr
+
+from backend.core.errors import UserError
+from backend.core.text import parse_row_number
+from backend.services import Services
+from ui.components.language import Translator
+from ui.components.widgets import ROW_CLICK, fill_on_load, friendly_errors, html_block, note, page_title
+from ui.preferences.ablation import AblationTab
+from ui.preferences.form import PairRunForm
+from ui.preferences.runs import PairRunsTab
+from ui.preferences.table import PairTableTab
+
+SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+RUNS_TAB, PAIRS_TAB, NEW_RUN_TAB, ABLATIONS_TAB = "runs", "pairs", "new", "ablations"
+REMEMBER_SCRIPT = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?run=${id}`); }"
+
+
+def build_page(services: Services, translate: Translator) -> None:
+    """One run is chosen for the whole page; its number stands in the address."""
+    html_block(
+        page_title(
+            translate("偏好对", "Pairs"),
+            translate(
+                "写几条候选，请评审团一条条评议，好的配差的，就是偏好对。每一对都能点开看它是怎么评出来的，也能改判。",
+                "Candidates are written, a panel debates each, accepted ones are paired with refused ones. "
+                "Open any pair to see how its label came about, and overrule it.",
+            ),
+        )
+    )
+    run_dropdown = gr.Dropdown(
+        label=translate("看哪一批", "Run"),
+        choices=[],
+        visible=False,
+        filterable=False,
+        elem_id="zf-pair-which",
+    )
+    with gr.Tabs(elem_id="zf-pairs-tabs") as page_tabs:
+        with gr.Tab(translate("批次", "Runs"), id=RUNS_TAB):
+            runs_tab = PairRunsTab(services, translate, run_dropdown)
+        with gr.Tab(translate("逐对看", "Pair by pair"), id=PAIRS_TAB) as pairs_tab:
+            PairTableTab(services, translate, pairs_tab, run_dropdown)
+        with gr.Tab(translate("新的一批", "New run"), id=NEW_RUN_TAB) as new_tab:
+            run_form = PairRunForm(services, translate, new_tab)
+        with gr.Tab(translate("去掉一个角色", "Ablations"), id=ABLATIONS_TAB) as ablation_tab:
+            AblationTab(services, translate, ablation_tab)
+    runs_tab.wire_buttons()
+    _wire_choice(services, translate, runs_tab, run_dropdown)
+    _wire_start(services, translate, runs_tab, run_form, page_tabs, run_dropdown)
+
+
+def _wire_choice(services: Services, translate: Translator, runs_tab: PairRunsTab, run_dropdown: gr.Dropdown) -> None:
+    @friendly_errors(translate)
+    def load_page(request: gr.Request) -> list[Any]:
+        run_ids = [pair_run.id for pair_run in services.pairs.runs()]
+        requested_id = parse_row_number(request.query_params.get("run"))
+        chosen_id = requested_id if requested_id in run_ids else next(iter(run_ids), None)
+        return [_dropdown_update(runs_tab, chosen_id), *runs_tab.poll_updates(chosen_id, None)]
+
+    @friendly_errors(translate)
+    def choose_clicked(event: gr.EventData) -> Any:
+        run_id = parse_row_number(getattr(event, "run", None))
+        return gr.skip() if run_id is None else _dropdown_update(runs_tab, run_id)
+
+    fill_on_load(load_page, run_dropdown, *runs_tab.outputs)
+    run_dropdown.change(
+        friendly_errors(translate)(runs_tab.poll_updates),
+        [run_dropdown, runs_tab.seen_facts],
+        runs_tab.outputs,
+        **SILENT_EVENT,
+    )
+    run_dropdown.change(None, run_dropdown, None, js=REMEMBER_SCRIPT)
+    run_dropdown.input(lambda: "", None, runs_tab.message_block, **SILENT_EVENT)
+    runs_tab.list_block.click(choose_clicked, None, run_dropdown, **ROW_CLICK)
+
+
+def _wire_start(
+    services: Services,
+    translate: Translator,
+    runs_tab: PairRunsTab,
+    run_form: PairRunForm,
+    page_tabs: gr.Tabs,
+    run_dropdown: gr.Dropdown,
+) -> None:
+    @friendly_errors(translate)
+    def begin_run(page_request: gr.Request, *box_values: Any) -> list[Any]:
+        try:
+            pair_run, run_job = services.pairs.submit(run_form.read_request(page_request, *box_values))
+        except UserError as error:
+            return [note(translate.localize(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
+        message = note(
+            translate(
+                f"“{pair_run.name}”开始了（任务 {run_job.id}）。关掉页面也照样做。",
+                f"“{pair_run.name}” has begun (job {run_job.id}). It goes on without this page.",
+            ),
+            "ok",
+        )
+        return ["", message, gr.update(selected=RUNS_TAB), _dropdown_update(runs_tab, pair_run.id)]
+
+    run_form.start_button.click(
+        begin_run,
+        run_form.input_boxes,
+        [run_form.message_block, runs_tab.message_block, page_tabs, run_dropdown],
+    )
+
+
+def _dropdown_update(runs_tab: PairRunsTab, run_id: int | None) -> dict[str, Any]:
+    run_choices = runs_tab.run_choices()
+    return gr.update(choices=run_choices, value=run_id, visible=bool(run_choices))

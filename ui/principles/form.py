@@ -1,0 +1,230 @@
+"""The form that starts a run: labels, numbers, who asks which endpoint, caps; with an estimate first."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from backend.core.enums import Agent, FlawConfirmer, Role, SearchMethod
+from backend.core.errors import UserError
+from backend.generation.generators import Readiness, is_policy_name
+from backend.judges.scoring.records import format_duration
+from backend.principles.algorithm.settings import GameSettings
+from backend.principles.records import RunInfo, RunRequest
+from backend.principles.rulings import explain_uses
+from backend.services import Services
+from ui.components.language import Translator
+from ui.components.widgets import default_choice, esc, fill_tab, friendly_errors, html_block, note
+from ui.judges.names import endpoint_choices, generator_label
+from ui.principles.names import AGENT_NAMES, OWN_MODEL_NOTE, SEARCH_NAMES, SPLIT_NAMES, label_choices, version_label
+
+SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+NUMBER_FIELDS = ("rounds", "patience", "labelled", "attacks", "duels", "gate", "locked", "seed")
+CAP_FIELDS = ("max_calls", "max_cost")
+
+
+def build_tab(services: Services, translate: Translator, form_tab: gr.Tab) -> tuple[gr.HTML, Callable[..., None]]:
+    """The boxes and the estimate. Returns what is told, and how to say what a started run does."""
+    input_boxes = _build_boxes(translate)
+    with gr.Row():
+        estimate_button = gr.Button(translate("先估算", "Estimate first"), elem_id="zf-game-estimate")
+        start_button = gr.Button(translate("开始", "Start"), variant="primary", elem_id="zf-game-start")
+    message_block = html_block(elem_id="zf-game-told")
+    offered_boxes = [input_boxes[box_name] for box_name in ("dataset", "endpoint", *Agent, *Role)]
+
+    @friendly_errors(translate)
+    def load_choices(chosen_dataset: str | None) -> list[Any]:
+        endpoint_options = endpoint_choices(services, translate)
+        agent_options = [(translate("同上", "the same"), ""), *endpoint_options[1:]]
+        policy_options = [
+            (translate(f"训练好的 · {writer_label}", f"trained here · {writer_label}"), generator_info.name)
+            for generator_info in services.generators.generators()
+            if generator_info.artifact is not None and generator_info.readiness is not Readiness.GONE
+            for writer_label in [generator_label(translate, generator_info)]
+        ]
+        label_sets = label_choices(services, translate)
+        return [
+            gr.update(
+                choices=label_sets,
+                **default_choice(chosen_dataset, [dataset_name for _, dataset_name in label_sets]),
+            ),
+            gr.update(choices=endpoint_options),
+            *(
+                gr.update(choices=[*agent_options, *policy_options] if game_agent is Agent.GENERATOR else agent_options)
+                for game_agent in Agent
+            ),
+            *(_starting_versions(services, translate, principle_role) for principle_role in Role),
+        ]
+
+    @friendly_errors(translate)
+    def show_estimate(*box_values: Any) -> str:
+        try:
+            return _estimate_html(services, translate, read_request(dict(zip(input_boxes, box_values, strict=True))))
+        except UserError as error:
+            return note(translate.localize(error), "bad")
+
+    fill_tab(form_tab, load_choices, offered_boxes, input_boxes["dataset"])
+    estimate_button.click(show_estimate, list(input_boxes.values()), message_block)
+
+    def wire_start(show_run: Callable[[RunInfo], list[Any]], outputs: Sequence[Any]) -> None:
+        @friendly_errors(translate)
+        def begin_run(*box_values: Any) -> list[Any]:
+            try:
+                run_info = services.evolution.submit(read_request(dict(zip(input_boxes, box_values, strict=True))))
+            except UserError as error:
+                return [note(translate.localize(error), "bad"), *([gr.skip()] * len(outputs))]
+            return ["", *show_run(run_info)]
+
+        start_button.click(begin_run, list(input_boxes.values()), [message_block, *outputs])
+
+    return message_block, wire_start
+
+
+def read_request(box_values: dict[str, Any]) -> RunRequest:
+    """What the boxes say. Raises UserError."""
+    if not box_values["dataset"]:
+        raise UserError(
+            "Choose labels; import a labelled data set or annotate first.",
+            "请选择带标签的数据；还没有的话，先导入或标注一些。",
+        )
+    number_values = {
+        field_name: None if box_values[field_name] is None else int(box_values[field_name])
+        for field_name in NUMBER_FIELDS
+    }
+    game_settings = GameSettings.read(
+        {
+            **number_values,
+            "alpha": box_values["alpha"],
+            "search": box_values["search"],
+            "confirm": box_values["confirm"],
+            "evolve_generator": bool(box_values["evolve_generator"]),
+        }
+    )
+    agent_endpoints = {game_agent: box_values[game_agent] or box_values["endpoint"] or None for game_agent in Agent}
+    return RunRequest(
+        str(box_values["dataset"]),
+        game_settings,
+        agent_endpoints,
+        max_calls=int(box_values["max_calls"]) if box_values["max_calls"] else None,
+        max_cost=float(box_values["max_cost"]) if box_values["max_cost"] else None,
+        detector=int(box_values[Role.DETECTOR]) if box_values[Role.DETECTOR] else None,
+        generator=int(box_values[Role.GENERATOR]) if box_values[Role.GENERATOR] else None,
+    )
+
+
+def _build_boxes(translate: Translator) -> dict[str, Any]:
+    """The boxes by name, in the order in which handlers get them."""
+    default_settings = GameSettings()
+    with gr.Row():
+        dataset_dropdown = gr.Dropdown(
+            label=translate("人的标签", "Human labels"), choices=[], elem_id="zf-game-dataset"
+        )
+        endpoint_dropdown = gr.Dropdown(
+            label=translate("模型端点", "Endpoint"), choices=[("", "")], value="", elem_id="zf-game-endpoint"
+        )
+        search_dropdown = gr.Dropdown(
+            label=translate("用什么搜索", "Search by"),
+            choices=[(translate(*SEARCH_NAMES[search_kind]), search_kind.value) for search_kind in SearchMethod],
+            value=SearchMethod.GAME.value,
+            elem_id="zf-game-search",
+        )
+        rounds_box = _number_box(translate("最多几轮", "At most so many rounds"), default_settings.rounds, "rounds")
+    input_boxes = {
+        "dataset": dataset_dropdown,
+        "endpoint": endpoint_dropdown,
+        "search": search_dropdown,
+        "rounds": rounds_box,
+    }
+    with gr.Accordion(translate("起点与各角色的端点", "Beginnings, and an endpoint for each agent"), open=False):
+        with gr.Row():
+            for principle_role in Role:
+                input_boxes[principle_role] = gr.Dropdown(
+                    label=translate(f"{principle_role} 从哪一版开始", f"Begin with this {principle_role}"),
+                    choices=[(translate("自带的第一版", "our own first"), 0)],
+                    value=0,
+                )
+        with gr.Row(elem_classes="zf-many"):
+            for game_agent in Agent:
+                input_boxes[game_agent] = gr.Dropdown(
+                    label=translate(*AGENT_NAMES[game_agent]),
+                    choices=[(translate("同上", "the same"), "")],
+                    value="",
+                )
+    with gr.Accordion(translate("更多设置与上限", "More settings, and caps"), open=False):
+        input_boxes |= _build_more_boxes(translate, default_settings)
+    return input_boxes
+
+
+def _build_more_boxes(translate: Translator, default_settings: GameSettings) -> dict[str, Any]:
+    number_labels = {
+        "patience": translate("几轮无采纳就停", "Rounds without acceptance"),
+        "labelled": translate("每轮看几条标签", "Labels a round"),
+        "attacks": translate("每轮藏几处缺陷", "Planted flaws a round"),
+        "duels": translate("S_G 比试几条", "Requests of a duel"),
+        "gate": translate("把关集最多", "Gate set, at most"),
+        "locked": translate("封存集最多", "Locked set, at most"),
+        "seed": translate("随机种子", "Seed"),
+    }
+    input_boxes: dict[str, Any] = {}
+    with gr.Row(elem_classes="zf-many"):
+        for field_name, field_label in number_labels.items():
+            input_boxes[field_name] = _number_box(field_label, getattr(default_settings, field_name), field_name)
+        input_boxes["alpha"] = gr.Number(
+            label=translate("误采纳的概率上限", "Chance of a false acceptance"),
+            value=default_settings.alpha,
+            step=0.01,
+        )
+        input_boxes["max_calls"] = _number_box(translate("调用上限（0 为不限）", "Cap on calls (0: none)"), 0, "calls")
+        input_boxes["max_cost"] = gr.Number(label=translate("花费上限（0 为不限）", "Cap on cost (0: none)"), value=0)
+    with gr.Row():
+        input_boxes["confirm"] = gr.Radio(
+            label=translate("谁来核对藏起来的缺陷", "Who confirms planted flaws"),
+            choices=[
+                (translate("核对员（模型）", "The confirmer (a model)"), FlawConfirmer.JUDGE.value),
+                (translate("人", "A person"), FlawConfirmer.PERSON.value),
+            ],
+            value=FlawConfirmer.JUDGE.value,
+            elem_id="zf-game-confirm",
+        )
+        input_boxes["evolve_generator"] = gr.Checkbox(label=translate("S_G 也进化", "Let S_G evolve too"), value=True)
+    return input_boxes
+
+
+def _number_box(box_label: str, initial_value: int, field_name: str) -> gr.Number:
+    return gr.Number(label=box_label, value=initial_value, precision=0, elem_id=f"zf-set-{field_name}")
+
+
+def _starting_versions(services: Services, translate: Translator, principle_role: Role) -> dict[str, Any]:
+    version_choices = [
+        (version_label(translate, version_info), version_info.id)
+        for version_info in reversed(services.evolution.archive.versions(agent_role=principle_role))
+        if version_info.rules.rules
+    ]
+    return gr.update(choices=[(translate("自带的第一版", "our own first"), 0), *version_choices])
+
+
+def _estimate_html(services: Services, translate: Translator, run_request: RunRequest) -> str:
+    estimate = services.evolution.estimate(run_request)
+    part_counts = "，".join(
+        f"{translate(*SPLIT_NAMES[split])} {estimate.labels[split]['good']} + {estimate.labels[split]['bad']}"
+        for split in SPLIT_NAMES
+    )
+    excluded = {reason_name: estimate.labels[reason_name] for reason_name in ("contradictory", "repeated", "shared")}
+    excluded_text = translate(
+        f"（好 + 坏；去掉矛盾 {excluded['contradictory']}、重复 {excluded['repeated']}、跨集同文 {excluded['shared']}）",
+        f" (good + bad; left out: {excluded['contradictory']} contradictory, {excluded['repeated']} repeated, "
+        f"{excluded['shared']} standing in two parts)",
+    )
+    message = translate(
+        f"最多约 {estimate.calls:,} 次调用、{estimate.tokens:,} 个 token、花费 {estimate.cost:.4f}、"
+        f"用时 {format_duration(estimate.seconds)}；多数运行用不到这么多。",
+        f"At most about {estimate.calls:,} calls, {estimate.tokens:,} tokens, cost {estimate.cost:.4f}, "
+        f"{format_duration(estimate.seconds)}; most runs take less.",
+    )
+    is_own_model = is_policy_name(run_request.endpoints.get(Agent.GENERATOR))
+    if is_own_model:
+        excluded_text += " " + translate(*OWN_MODEL_NOTE)
+    uses_text = (
+        "" if estimate.uses.number == 1 else translate.localize(explain_uses(estimate.uses, run_request.settings.alpha))
+    )
+    return f'{note(message, "ok")}<p class="zf-note">{esc(part_counts)}{esc(excluded_text)} {esc(uses_text)}</p>'

@@ -1,0 +1,125 @@
+"""The HTML document around Gradio's pages, and the documentation of docs/ served under /help."""
+
+import re
+from pathlib import Path
+
+from fastapi import APIRouter, Response
+from fastapi.responses import FileResponse, HTMLResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.core.settings import PROJECT_ROOT
+from ui.components.language import Language, Translator
+from ui.components.widgets import esc
+
+SOCIAL_CARDS = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
+LANG_ATTRIBUTE = re.compile(rb'<html\s+lang="[^"]*"')
+
+
+class DocumentMiddleware:
+    """Rewrites pages on their way out; everything else passes as it is."""
+
+    def __init__(self, wrapped_app: ASGIApp, lang: str, script: str) -> None:
+        self._wrapped_app = wrapped_app
+        self._html_tag = f'<html lang="{lang}"'.encode()
+        self._head_tag = f'<head><script src="{script}"></script>'.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET":
+            return await self._wrapped_app(scope, receive, send)
+        start_message: Message | None = None
+        body_parts: list[bytes] = []
+
+        async def rewrite_message(message: Message) -> None:
+            nonlocal start_message
+            if message["type"] == "http.response.start" and _is_html_page(message):
+                start_message = message
+            elif start_message is None:
+                await send(message)
+            else:
+                body_parts.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    page_body = self.rewrite_page(b"".join(body_parts))
+                    MutableHeaders(raw=start_message["headers"])["content-length"] = str(len(page_body))
+                    await send(start_message)
+                    await send({"type": "http.response.body", "body": page_body})
+
+        return await self._wrapped_app(scope, receive, rewrite_message)
+
+    def rewrite_page(self, page_html: bytes) -> bytes:
+        """The page with its language and our script, without cards for other sites."""
+        page_html = SOCIAL_CARDS.sub(b"", LANG_ATTRIBUTE.sub(self._html_tag, page_html, count=1))
+        return page_html.replace(b"<head>", self._head_tag, 1)
+
+
+def _is_html_page(start_message: Message) -> bool:
+    headers = MutableHeaders(raw=start_message["headers"])
+    return headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers
+
+
+DOCS_FOLDER = PROJECT_ROOT / "docs"
+SERVED_SUFFIXES = (".md", ".png")
+
+
+def build_router(style_url: str, script_url: str) -> APIRouter:
+    """The routes under /help: every page and picture of docs/ at its own path, so that its links hold.
+
+    `style` and `script` are the addresses of the sheet and of the script that knows the colour scheme.
+    """
+    help_routes = APIRouter(prefix="/help", include_in_schema=False)
+
+    @help_routes.get("/{path:path}")
+    def show_document(path: str) -> Response:
+        document_file = (DOCS_FOLDER / path).resolve()
+        if (
+            not document_file.is_relative_to(DOCS_FOLDER)
+            or document_file.suffix not in SERVED_SUFFIXES
+            or not document_file.is_file()
+        ):
+            missing_html = "<p>没有这一页。There is no such page.</p>"
+            return HTMLResponse(plain_page(Translator("zh"), "", missing_html, style_url, script_url), 404)
+        if document_file.suffix != ".md":
+            return FileResponse(document_file)
+        return HTMLResponse(_documentation_page(document_file, style_url, script_url))
+
+    return help_routes
+
+
+def has_page(language: Language, page_path: str) -> bool:
+    """Whether a page of the application is documented in this language."""
+    return (DOCS_FOLDER / language / f"{page_path}.md").is_file()
+
+
+def _documentation_page(document_file: Path, style_url: str, script_url: str) -> str:
+    from markdown_it import MarkdownIt
+
+    language, file_name = document_file.parent.name, document_file.name
+    translate = Translator("zh" if language == "zh" else "en")
+    body_html = (
+        MarkdownIt("commonmark", {"html": False}).enable("table").render(document_file.read_text(encoding="utf-8"))
+    )
+    other_language = {"zh": "en", "en": "zh"}.get(language)
+    language_link = ""
+    if other_language and (DOCS_FOLDER / other_language / file_name).is_file():
+        language_link = f'<a href="../{other_language}/{esc(file_name)}">{translate("English", "中文")}</a>'
+    return plain_page(translate, language_link, body_html, style_url, script_url)
+
+
+def plain_page(
+    translate: Translator,
+    language_link: str,
+    body_html: str,
+    style_url: str,
+    script_url: str,
+    page_title: str = "",
+) -> str:
+    """A plain page of the application outside of Gradio: `body` is ready HTML."""
+    page_title = page_title or translate("祝福 · 使用说明", "Zhufu · Documentation")
+    contents_link = f'<a href="/help/{translate.lang}/index.md">{translate("目录", "Contents")}</a>'
+    back_link = f'<a href="/{translate.lang}/">{translate("回到祝福", "Back to Zhufu")}</a>'
+    return (
+        f'<!doctype html><html lang="{"zh-CN" if translate.lang == "zh" else "en"}"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{page_title}</title>'
+        f'<link rel="stylesheet" href="{style_url}"><script src="{script_url}"></script></head>'
+        f"<body><header>{back_link}<span>{contents_link}{language_link}</span></header><main>{body_html}</main></body></html>"
+    )

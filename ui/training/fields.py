@@ -1,0 +1,340 @@
+"""The settings of a training as boxes of a form, made from the typed settings, and their values back.
+What fills the boxes of the training forms: presets, the database's names, judges, an earlier job."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import gradio as gr
+from pydantic import BaseModel
+
+from backend.core.enums import ArtifactKind
+from backend.core.errors import UserError
+from backend.jobs.records import JobInfo
+from backend.judges.base import ASKING_KINDS
+from backend.services import Services
+from backend.training.settings import ARTIFACT_PREFIX, LATEST, STARTER, find_presets, find_settings_class
+from ui.components.language import Translator
+from ui.components.widgets import esc, fill_tab, friendly_errors
+from ui.judges.names import endpoint_choices
+from ui.training.names import ACTION_NAMES, PRESET_MACHINES, REWARD_NAMES, BilingualText
+
+MONITOR_ACTION = "monitor.action"
+JSON_SETTINGS = frozenset({"judge", "monitor"})
+NAMED_SETTINGS = frozenset({"base", "reward_artifact", "endpoint"})
+"""Offered by name, and anything else can be typed."""
+SETTING_LABELS: dict[str, BilingualText] = {
+    "base": ("从哪个模型开始", "Base model"),
+    "shape": ("入门模型的形状", "Shape of the starter"),
+    "revision": ("模型版本（revision）", "Revision"),
+    "name": ("给成果起个名字", "Name of the result"),
+    "snapshot": ("数据快照（空则新导出）", "Data snapshot (empty: export one)"),
+    "datasets": ("训练数据集（不选就是人给的全部）", "Data sets (none: all that came from people)"),
+    "panel_pairs": (
+        "不选数据集时，也用只有裁判评过的偏好对",
+        "With none chosen: also pairs only a judge labelled",
+    ),
+    "exclude": ("不用这些数据集里的文本", "Exclude the texts of these data sets"),
+    "seed": ("随机种子", "Seed"),
+    "epochs": ("轮数", "Epochs"),
+    "max_steps": ("最多步数（0 则按轮数）", "Steps at most (0: by epochs)"),
+    "learning_rate": ("学习率", "Learning rate"),
+    "scheduler": ("学习率变化", "Schedule"),
+    "adam_beta2": ("Adam β₂", "Adam β₂"),
+    "warmup": ("预热占比", "Warm-up share"),
+    "weight_decay": ("权重衰减", "Weight decay"),
+    "max_grad_norm": ("梯度裁剪", "Gradient clipping"),
+    "batch_size": ("每批条数", "Batch size"),
+    "accumulation": ("梯度累积", "Accumulation"),
+    "max_length": ("最多 token（含请求）", "Tokens, request included"),
+    "lora_rank": ("LoRA 秩（0 为全参数）", "LoRA rank (0: every weight)"),
+    "lora_alpha": ("LoRA alpha", "LoRA alpha"),
+    "lora_dropout": ("LoRA dropout", "LoRA dropout"),
+    "device": ("设备", "Device"),
+    "dtype": ("数值精度", "Precision"),
+    "gradient_checkpointing": ("省显存（慢约五分之一）", "Save memory (a fifth slower)"),
+    "threads": ("CPU 线程（0 为自动）", "CPU threads (0: automatic)"),
+    "log_every": ("每几步记录", "Log every … steps"),
+    "eval_every": ("每几步评估", "Evaluate every … steps"),
+    "save_every": ("每几步保存", "Save every … steps"),
+    "sample_every": ("每几步写样例", "Write samples every … steps"),
+    "samples": ("样例条数", "Samples"),
+    "composed": ("加上入门写作语料（data/starter）", "Add the starter's writing corpus"),
+    "packing": ("拼接", "Packing"),
+    "center_rewards": ("奖励居中的权重", "Centring of rewards"),
+    "length_balanced": ("平衡长短（让长度说明不了好坏）", "Balance length in the pairs"),
+    "debias": ("从分数中去掉长度的影响", "Take length out of the reward"),
+    "prompts": ("每轮请求数", "Requests of a rollout"),
+    "generations": ("每个请求写几条", "Greetings for each request"),
+    "max_new_tokens": ("一条祝福最多 token", "Tokens of a greeting at most"),
+    "temperature": ("采样温度", "Temperature"),
+    "top_p": ("top-p", "top-p"),
+    "beta": ("KL 权重（beta）", "Weight of the KL (beta)"),
+    "loss_type": ("损失形式", "Loss"),
+    "processes": ("进程数（每个占一张显卡或一个核心）", "Processes, a GPU or core each"),
+    "vllm": ("用 vLLM 采样", "Rollouts by vLLM"),
+    "vllm_memory": ("vLLM 占显存比例", "vLLM's share of the GPU"),
+    "vllm_server": ("vLLM 服务地址", "Address of the vLLM server"),
+    "reward": ("奖励来自", "Reward by"),
+    "reward_artifact": ("哪个奖励模型", "Which reward model"),
+    "judge": ("裁判设置（JSON）", "Settings of the judge (JSON)"),
+    "endpoint": ("裁判用的模型端点", "Endpoint of the judge"),
+    "max_calls": ("最多调用裁判几次（0 为不限）", "Calls to the judge at most (0: no cap)"),
+    "binary": ("只看合不合格（1 或 0）", "Pass or fail only (1 or 0)"),
+    "unscored_rollouts": ("连续几轮全部未评就停止", "Wholly unscored rollouts that end it"),
+    "reward_weight": ("奖励权重", "Weight of the reward"),
+    "length_weight": ("字数项权重", "Weight of length"),
+    "length_low": ("字数不少于", "Characters at least"),
+    "length_high": ("字数不多于", "Characters at most"),
+    "repetition_weight": ("不重复项权重", "Weight of no repetition"),
+    "diversity_weight": ("不雷同项权重", "Weight of not being alike"),
+    "format_weight": ("格式项权重", "Weight of form"),
+    "fit_weight": ("切题项权重", "Weight of fit to the request"),
+    "gold": ("旁观裁判", "Gold judge"),
+    "gold_snapshot": ("旁观裁判的数据快照", "Snapshot of the gold judge"),
+    "eval_prompts": ("监测用几个留出请求", "Held-out requests of the monitor"),
+    MONITOR_ACTION: ("发现崩坏时", "When the model collapses"),
+    "monitor": ("监测界限（JSON）", "Limits of the monitor (JSON)"),
+}
+_CHOICE_NAMES: dict[str, dict[str, BilingualText]] = {"reward": REWARD_NAMES, MONITOR_ACTION: ACTION_NAMES}
+
+
+def setting_names(program: str) -> tuple[str, ...]:
+    """Every setting of a program that the form shows."""
+    field_names = list(find_settings_class(program).model_fields)
+    if "monitor" in field_names:
+        field_names.insert(field_names.index("monitor"), MONITOR_ACTION)
+    return tuple(field_names)
+
+
+def setting_box(translate: Translator, program: str, setting_name: str, **options: Any) -> gr.components.Component:
+    """The box of a setting."""
+    box_label, elem_id = (
+        translate(*SETTING_LABELS.get(setting_name, (setting_name, setting_name))),
+        f"zf-train-{program}-{setting_name.replace('.', '-')}",
+    )
+    box_options: dict[str, Any] = {"label": box_label, "elem_id": elem_id, "interactive": True} | options
+    if setting_name == MONITOR_ACTION:
+        return gr.Dropdown(choices=_named_choices(translate, setting_name, tuple(ACTION_NAMES)), **box_options)
+    if setting_name in NAMED_SETTINGS:
+        return gr.Dropdown(allow_custom_value=True, min_width=240, **box_options)
+    annotation = find_settings_class(program).model_fields[setting_name].annotation
+    if get_origin(annotation) is Literal:
+        return gr.Dropdown(choices=_named_choices(translate, setting_name, get_args(annotation)), **box_options)
+    if annotation is bool:
+        return gr.Checkbox(**box_options)
+    if annotation in (int, float, int | None):
+        return gr.Number(**box_options, min_width=150)
+    if annotation == tuple[str, ...]:
+        return gr.Dropdown(choices=[], multiselect=True, allow_custom_value=True, **box_options)
+    return gr.Textbox(max_length=20_000, lines=6 if setting_name in JSON_SETTINGS else 1, **box_options)
+
+
+def shown_values(program: str, setting_values: Mapping[str, Any]) -> list[Any]:
+    """What the boxes show for settings, in the order of `fields_of`; defaults where a value is missing."""
+    full_settings = (
+        find_settings_class(program).model_construct(**setting_values).model_dump(mode="json", warnings=False)
+    )
+    monitor_settings = dict(full_settings.get("monitor") or {})
+    full_settings |= {
+        MONITOR_ACTION: monitor_settings.pop("action", "stop"),
+        "monitor": _json_text(monitor_settings),
+    }
+    if "judge" in full_settings:
+        full_settings["judge"] = _json_text(full_settings["judge"])
+    if "endpoint" in full_settings:
+        full_settings["endpoint"] = full_settings["endpoint"] or ""
+    return [_box_list(full_settings.get(setting_name)) for setting_name in setting_names(program)]
+
+
+def entered_settings(program: str, box_values: tuple[Any, ...]) -> dict[str, Any]:
+    """The settings that the boxes hold. Raises UserError for JSON that is none."""
+    values_by_name = dict(zip(setting_names(program), box_values, strict=True))
+    monitor_action = values_by_name.pop(MONITOR_ACTION, None)
+    setting_values = {
+        setting_name: _plain_value(program, setting_name, box_value)
+        for setting_name, box_value in values_by_name.items()
+    }
+    if monitor_action is not None:
+        setting_values["monitor"] = {**setting_values["monitor"], "action": monitor_action}
+    return setting_values
+
+
+def _plain_value(program: str, setting_name: str, box_value: Any) -> Any:
+    if setting_name in JSON_SETTINGS:
+        return _parse_object(setting_name, box_value or "{}")
+    model_field = find_settings_class(program).model_fields[setting_name]
+    if model_field.annotation == int | None:
+        return box_value or None  # An empty box of numbers shows 0.
+    if isinstance(box_value, str):
+        stripped_text = box_value.strip()
+        return stripped_text or (None if model_field.default is None else "")
+    return box_value or [] if model_field.annotation == tuple[str, ...] else box_value
+
+
+def _parse_object(setting_name: str, json_text: str) -> dict[str, Any]:
+    try:
+        parsed_json = json.loads(json_text)
+    except ValueError:
+        parsed_json = None
+    if not isinstance(parsed_json, dict):
+        zh, en = SETTING_LABELS[setting_name]
+        raise UserError(f"{en}: this is no JSON object.", f"{zh}：这不是一个 JSON 对象。")
+    return parsed_json
+
+
+def _named_choices(translate: Translator, setting_name: str, choice_values: tuple[str, ...]) -> list[tuple[str, str]]:
+    choice_names = _CHOICE_NAMES.get(setting_name, {})
+    return [
+        (
+            translate(*choice_names[choice_value]) if choice_value in choice_names else choice_value,
+            choice_value,
+        )
+        for choice_value in choice_values
+    ]
+
+
+def _json_text(json_value: Any) -> str:
+    if isinstance(json_value, BaseModel):
+        json_value = json_value.model_dump(mode="json")
+    json_lines = (
+        f"  {json.dumps(json_key)}: {json.dumps(item_value, ensure_ascii=False)}"
+        for json_key, item_value in json_value.items()
+    )
+    return "{\n" + ",\n".join(json_lines) + "\n}" if json_value else "{}"
+
+
+def _box_list(setting_value: Any) -> Any:
+    return list(setting_value) if isinstance(setting_value, tuple) else setting_value
+
+
+HUB_MODELS = ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct")
+SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+ChoiceList = list[tuple[str, str]]
+
+
+def fixed_choices(translate: Translator, setting_name: str) -> ChoiceList:
+    """What is always offered for a box, whatever the database holds."""
+    if setting_name == "base":
+        starter_choice = [(translate("入门小模型（从零训练）", "Starter (from scratch)"), STARTER)]
+        newest_choice = (translate("最新训练好的写作模型", "The newest trained policy"), LATEST)
+        return [*starter_choice, newest_choice, *((model_name, model_name) for model_name in HUB_MODELS)]
+    if setting_name == "reward_artifact":
+        return [(translate("最新训练好的奖励模型", "The newest reward model"), LATEST)]
+    if setting_name == "endpoint":
+        return [(translate("默认", "Default"), "")]
+    return []
+
+
+def wire_preset(
+    services: Services,
+    translate: Translator,
+    program: str,
+    form_tab: gr.Tab,
+    preset_dropdown: gr.Dropdown,
+    hint_block: gr.HTML,
+    boxes_by_name: dict[str, Any],
+) -> None:
+    """A preset sets every box; names come from the database whenever the tab opens."""
+    offered_boxes = [boxes_by_name["datasets"], boxes_by_name["exclude"], boxes_by_name["base"]]
+
+    @friendly_errors(translate)
+    def load_choices() -> list[Any]:
+        dataset_names = [dataset_info.name for dataset_info in services.corpus.datasets()]
+        policy_choices = fixed_choices(translate, "base") + _artifact_choices(services, ArtifactKind.POLICY)
+        return [
+            gr.update(choices=dataset_names),
+            gr.update(choices=dataset_names),
+            gr.update(choices=policy_choices),
+        ]
+
+    @friendly_errors(translate)
+    def take_preset(preset_name: str) -> list[Any]:
+        if preset_name not in find_presets(program):
+            raise UserError("There is no such preset; choose another.", "没有这个预设，请另选一个。")
+        machine_note = f'<p class="zf-note">{esc(translate(*PRESET_MACHINES[preset_name]))}</p>'
+        return [machine_note, *shown_values(program, find_presets(program)[preset_name])]
+
+    fill_tab(form_tab, load_choices, offered_boxes)
+    preset_dropdown.input(
+        take_preset,
+        preset_dropdown,
+        [hint_block, *(boxes_by_name[setting_name] for setting_name in setting_names(program))],
+        **SILENT_EVENT,
+    )
+
+
+def wire_reward(
+    services: Services,
+    translate: Translator,
+    form_tab: gr.Tab,
+    judge_dropdown: gr.Dropdown,
+    boxes_by_name: dict[str, Any],
+) -> None:
+    """What each kind of reward needs; a stored judge fills it."""
+    reward_box, artifact_box, endpoint_box, calls_box = (
+        boxes_by_name[name] for name in ("reward", "reward_artifact", "endpoint", "max_calls")
+    )
+    stored_boxes = (judge_dropdown, artifact_box, endpoint_box)
+
+    @friendly_errors(translate)
+    def load_choices() -> list[Any]:
+        model_choices = fixed_choices(translate, "reward_artifact") + _artifact_choices(
+            services, ArtifactKind.REWARD_MODEL
+        )
+        return [
+            gr.update(choices=_judge_choices(services, translate)),
+            gr.update(choices=model_choices),
+            gr.update(choices=endpoint_choices(services, translate)),
+        ]
+
+    @friendly_errors(translate)
+    def fit_visibility(reward_kind: str) -> list[Any]:
+        asks_endpoint = reward_kind in ASKING_KINDS
+        return [
+            gr.update(visible=asks_endpoint),
+            gr.update(visible=reward_kind == "reward_model"),
+            gr.update(visible=asks_endpoint),
+            gr.update(visible=asks_endpoint),
+        ]
+
+    @friendly_errors(translate)
+    def copy_judge(judge_id: int) -> list[Any]:
+        if not judge_id:
+            return [gr.skip()] * 3
+        judge_spec = services.scoring.catalog.judge(int(judge_id)).spec
+        if judge_spec is None or judge_spec.kind not in REWARD_NAMES:
+            raise UserError("This judge gives no score to a single greeting.", "这个裁判不能给单条祝福评分。")
+        setting_values = {
+            "reward": judge_spec.kind.value,
+            "endpoint": judge_spec.endpoint,
+            "judge": dict(judge_spec.config),
+        }
+        values_by_name = dict(zip(setting_names("grpo"), shown_values("grpo", setting_values), strict=True))
+        return [values_by_name[setting_name] for setting_name in ("reward", "endpoint", "judge")]
+
+    fill_tab(form_tab, load_choices, stored_boxes)
+    reward_box.change(fit_visibility, reward_box, [*stored_boxes, calls_box], **SILENT_EVENT)
+    judge_dropdown.input(copy_judge, judge_dropdown, [reward_box, endpoint_box, boxes_by_name["judge"]], **SILENT_EVENT)
+
+
+def prefill(training_job: JobInfo) -> list[Any]:
+    """The boxes of a job's program as that job was started."""
+    return shown_values(training_job.kind, training_job.config)
+
+
+def _artifact_choices(services: Services, artifact_kind: ArtifactKind) -> ChoiceList:
+    available = [artifact for artifact in services.jobs.artifacts(artifact_kind) if artifact.path.is_dir()]
+    return [(f"{artifact.name}（{artifact.id}）", f"{ARTIFACT_PREFIX}{artifact.id}") for artifact in available]
+
+
+def _judge_choices(services: Services, translate: Translator) -> list[tuple[str, int]]:
+    judge_choices = [
+        (judge_info.name, judge_info.id)
+        for judge_info in services.scoring.catalog.judges()
+        if judge_info.newest
+        and judge_info.spec
+        and judge_info.spec.kind in ASKING_KINDS
+        and judge_info.spec.kind in REWARD_NAMES
+    ]
+    return [(translate("不照搬", "None"), 0), *judge_choices]

@@ -1,0 +1,175 @@
+"""Start a training: forms made from the typed settings, filled by presets, checked before anything is queued."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from backend.core.errors import UserError
+from backend.jobs.records import JobInfo
+from backend.services import Services
+from backend.training.checks import SettingProblem
+from backend.training.service import TRAINING_PROGRAMS, TrainingService
+from backend.training.settings import DEFAULT_PRESET, find_presets
+from ui.components.language import Translator
+from ui.components.widgets import esc, html_block, note
+from ui.training.fields import (
+    JSON_SETTINGS,
+    SETTING_LABELS,
+    entered_settings,
+    fixed_choices,
+    setting_box,
+    setting_names,
+    shown_values,
+    wire_preset,
+    wire_reward,
+)
+from ui.training.names import PRESET_MACHINES, PRESET_NAMES, PROGRAM_LEADS
+from ui.training.names import PROGRAM_NAMES as TITLES
+
+MAIN_SETTINGS = {
+    "sft": ("epochs", "max_steps", "learning_rate", "batch_size", "max_length", "lora_rank"),
+    "reward_model": ("epochs", "max_steps", "learning_rate", "batch_size", "max_length", "lora_rank"),
+    "grpo": ("max_steps", "learning_rate", "beta", "prompts", "generations", "max_new_tokens"),
+}
+SWITCH_SETTINGS: dict[str, tuple[str, ...]] = {
+    "sft": ("composed",),
+    "reward_model": ("composed", "length_balanced", "debias"),
+}
+SOURCES_NOTE = (
+    "不选数据集，就只学人标注、投票和导入的数据；“偏好对”页由裁判评出来的，选了那个数据集或勾选上面一项才会用。",
+    "Without a data set only what people labelled, voted or imported is learnt from; pairs that a judge "
+    "made on “Pairs” are used where their data set is chosen or the box above is ticked.",
+)
+MIX_SETTINGS = (
+    "reward_weight",
+    "length_weight",
+    "length_low",
+    "length_high",
+    "fit_weight",
+    "repetition_weight",
+    "diversity_weight",
+    "format_weight",
+)
+AddBoxes = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class TrainingForm:
+    """The form of one program; `boxes` in the order of `fields_of`."""
+
+    program: str
+    input_boxes: list[Any]
+    start_button: gr.Button
+    message_block: gr.HTML
+
+
+def build_tab(services: Services, translate: Translator, form_tab: gr.Tab) -> tuple[gr.Tabs, list[TrainingForm]]:
+    """One tab for each program."""
+    program_forms = []
+    with gr.Tabs(elem_id="zf-train-programs") as program_tabs:
+        for program in TRAINING_PROGRAMS:
+            with gr.Tab(translate(*TITLES[program]), id=program):
+                program_forms.append(_build_form(services, translate, program, form_tab))
+    return program_tabs, program_forms
+
+
+def start_training(
+    services: Services,
+    training_service: TrainingService,
+    translate: Translator,
+    program: str,
+    box_values: tuple[Any, ...],
+) -> JobInfo | str:
+    """The queued job, or what is wrong with the form as HTML."""
+    try:
+        entered_values = entered_settings(program, box_values)
+        dataset_names = [catalog_entry.name for catalog_entry in services.corpus.datasets()]
+        endpoint_names = [catalog_entry.name for catalog_entry in services.endpoints.endpoints()]
+        if problems := training_service.find_problems(program, entered_values, dataset_names, endpoint_names):
+            return "".join(problem_html(translate, problem) for problem in problems)
+        return training_service.submit(program, None, entered_values)
+    except UserError as error:
+        return note(translate.localize(error), "bad")
+
+
+def problem_html(translate: Translator, problem: SettingProblem) -> str:
+    """A problem as one sentence that names the box."""
+    setting_label = SETTING_LABELS.get(problem.field) or SETTING_LABELS.get(problem.field.partition(".")[0])
+    label_prefix = f"{translate(*setting_label)}{translate('：', ': ')}" if setting_label else ""
+    return note(f"{label_prefix}{translate.localize(problem.message)}", "bad")
+
+
+def _build_form(services: Services, translate: Translator, program: str, form_tab: gr.Tab) -> TrainingForm:
+    boxes_by_name: dict[str, Any] = {}
+    preset_values = shown_values(program, find_presets(program)[DEFAULT_PRESET])
+    values_by_name = dict(zip(setting_names(program), preset_values, strict=True))
+
+    def add_boxes(*wanted_names: str, **options: Any) -> None:
+        for setting_name in wanted_names:
+            choice_options = {"choices": choices} if (choices := fixed_choices(translate, setting_name)) else {}
+            boxes_by_name[setting_name] = setting_box(
+                translate,
+                program,
+                setting_name,
+                value=values_by_name[setting_name],
+                **choice_options,
+                **options,
+            )
+
+    html_block(f'<p class="zf-note">{esc(translate(*PROGRAM_LEADS[program]))}</p>')
+    preset_dropdown, hint_block = _build_preset_row(translate, program, add_boxes)
+    judge_dropdown = _build_reward_row(translate, add_boxes) if program == "grpo" else None
+    with gr.Row():
+        add_boxes(*MAIN_SETTINGS[program])
+    if program in SWITCH_SETTINGS:
+        with gr.Row():
+            add_boxes(*SWITCH_SETTINGS[program])
+    remaining_names = [name for name in setting_names(program) if name not in boxes_by_name]
+    with gr.Accordion(translate("更多设置", "More settings"), open=False):
+        with gr.Row(elem_classes="zf-many"):
+            add_boxes(*(name for name in remaining_names if name not in JSON_SETTINGS))
+        if program == "grpo":
+            with gr.Row():
+                add_boxes(*(name for name in remaining_names if name in JSON_SETTINGS))
+    message_block = html_block(elem_id=f"zf-train-{program}-told")
+    start_button = gr.Button(translate("开始训练", "Start"), variant="primary", elem_id=f"zf-train-{program}-start")
+    wire_preset(services, translate, program, form_tab, preset_dropdown, hint_block, boxes_by_name)
+    if judge_dropdown is not None:
+        wire_reward(services, translate, form_tab, judge_dropdown, boxes_by_name)
+    return TrainingForm(program, [boxes_by_name[name] for name in setting_names(program)], start_button, message_block)
+
+
+def _build_preset_row(translate: Translator, program: str, add_boxes: AddBoxes) -> tuple[gr.Dropdown, gr.HTML]:
+    with gr.Row():
+        preset_dropdown = gr.Dropdown(
+            label=translate("预设", "Preset"),
+            choices=[(translate(*PRESET_NAMES[preset_name]), preset_name) for preset_name in find_presets(program)],
+            value=DEFAULT_PRESET,
+            elem_id=f"zf-train-{program}-preset",
+        )
+        add_boxes("base", "name")
+    hint_block = html_block(f'<p class="zf-note">{esc(translate(*PRESET_MACHINES[DEFAULT_PRESET]))}</p>')
+    with gr.Row():
+        add_boxes("datasets", "exclude")
+    add_boxes("panel_pairs")
+    html_block(f'<p class="zf-note">{esc(translate(*SOURCES_NOTE))}</p>')
+    return preset_dropdown, hint_block
+
+
+def _build_reward_row(translate: Translator, add_boxes: AddBoxes) -> gr.Dropdown:
+    with gr.Row():
+        add_boxes("reward", "reward_artifact")
+        judge_dropdown = gr.Dropdown(
+            label=translate("照搬已保存的裁判", "Copy a stored judge"),
+            choices=[("–", 0)],
+            value=0,
+            visible=False,
+            elem_id="zf-train-grpo-pick",
+        )
+        add_boxes("endpoint", "max_calls", visible=False)
+    mix_label = translate("混合奖励：字数、切题、重复、雷同与格式", "Mix: length, fit, repetition, sameness, form")
+    with gr.Accordion(mix_label, open=False), gr.Row():
+        add_boxes(*MIX_SETTINGS, "binary")
+    return judge_dropdown

@@ -1,0 +1,316 @@
+"""The page of trainings: the starter in one click, what runs, a new training, and what came out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from backend.core.errors import NotFound, UserError
+from backend.core.text import parse_row_number
+from backend.jobs.records import ArtifactInfo, JobInfo
+from backend.services import Services
+from backend.training.service import TRAINING_PROGRAMS, TrainingService
+from ui.components.language import Translator
+from ui.components.widgets import ROW_CLICK, esc, fill_on_load, fill_tab, friendly_errors, html_block, note, page_title
+from ui.training import form
+from ui.training.fields import SILENT_EVENT, shown_values
+from ui.training.form import TrainingForm
+from ui.training.views import OPEN_SCRIPT, artifacts_table
+from ui.training.watch import TrainingWatchBlocks, TrainingWatcher, build_watch_blocks
+
+
+@dataclass(frozen=True)
+class StarterCard:
+    """The blocks of the card; the watch keeps `parts` up to date."""
+
+    parts_by_name: dict[str, Any]
+    message_block: gr.HTML
+
+
+def build_starter_card(translate: Translator) -> StarterCard:
+    """What it is, how long it takes, and the button with why it is off."""
+    heading = translate("没有显卡？先训练一个入门模型", "No GPU? Train the starter model")
+    lead_text = translate(
+        "用为本项目写的写作语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑约六分钟。"
+        "它写的大多通顺，四条里约三条切题，但只会说这份语料里的话；想要更多变化，先导入几千条祝福，或者连接一个大模型。",
+        "A small writer from scratch on a writing corpus made for this project, then a reward model: about "
+        "six minutes on two cores. Most of what it writes reads well and about three in four fit the "
+        "request, but it says nothing beyond that corpus. For more variety import a few thousand greetings "
+        "first, or connect a language model.",
+    )
+    with gr.Row(elem_classes="zf-starter"):
+        html_block(f"<h2>{esc(heading)}</h2><p>{esc(lead_text)}</p>")
+        with gr.Column(scale=0, min_width=200):
+            start_button = gr.Button(
+                translate("训练入门模型", "Train the starter"), variant="primary", elem_id="zf-starter"
+            )
+            reason_block = html_block(elem_id="zf-starter-why")
+    return StarterCard({"starter": start_button, "why": reason_block}, html_block(elem_id="zf-starter-told"))
+
+
+def wire_starter(
+    training_service: TrainingService,
+    watcher: TrainingWatcher,
+    translate: Translator,
+    starter_card: StarterCard,
+    watch_blocks: TrainingWatchBlocks,
+    page_tabs: gr.Tabs,
+) -> None:
+    """The click: both jobs queued, the first one opened."""
+
+    @friendly_errors(translate)
+    def begin_starter(job_id: int | None, known_facts: dict[str, str]) -> list[Any]:
+        try:
+            policy_job, reward_job = training_service.start_starter()
+        except UserError as error:
+            return [
+                note(translate.localize(error), "bad"),
+                "",
+                gr.skip(),
+                *watcher.poll_updates(watch_blocks, job_id, known_facts),
+            ]
+        message = translate(
+            f"已加入队列：先是写作模型（任务 {policy_job.id}），再是奖励模型（任务 {reward_job.id}）。",
+            f"Queued: the writer first (job {policy_job.id}), then the reward model (job {reward_job.id}).",
+        )
+        block_updates = watcher.poll_updates(watch_blocks, job_id, known_facts, choose=policy_job.id)
+        return [note(message, "ok"), "", gr.update(selected="jobs"), *block_updates]
+
+    outputs = [starter_card.message_block, watch_blocks.message_block, page_tabs, *watch_blocks.outputs]
+    starter_card.parts_by_name["starter"].click(
+        begin_starter, [watch_blocks.job_dropdown, watch_blocks.seen_facts], outputs, queue=False
+    )
+
+
+JobAction = Callable[[int], JobInfo]
+
+
+def wire_buttons(
+    training_service: TrainingService,
+    watcher: TrainingWatcher,
+    translate: Translator,
+    watch_blocks: TrainingWatchBlocks,
+) -> None:
+    """What each button does; the service looks every number from the browser up before it acts."""
+
+    def serve_model(job_id: int) -> JobInfo:
+        return training_service.serve(_trained_model(training_service, job_id).id)
+
+    def stop_serving(job_id: int) -> JobInfo:
+        serving_job = training_service.find_serving_job(_trained_model(training_service, job_id).id)
+        return training_service.cancel(serving_job.id) if serving_job else training_service.job(job_id)
+
+    cancel_question = translate("确定取消这个任务吗？已保存的进度会留下。", "Cancel this job? What it saved stays.")
+    button_actions: dict[str, tuple[JobAction, tuple[str, str], str | None]] = {
+        "cancel": (training_service.cancel, ("正在取消任务 {}。", "Cancelling job {}."), cancel_question),
+        "pause": (training_service.pause, ("任务 {} 会在当前一步之后暂停。", "Job {} will pause."), None),
+        "resume": (training_service.resume, ("任务 {} 接着跑。", "Job {} goes on."), None),
+        "again": (training_service.run_again, ("已加入队列，任务 {}。", "Queued as job {}."), None),
+        "serve": (serve_model, ("正在启动服务，任务 {}。", "The service starts as job {}."), None),
+        "stop": (stop_serving, ("正在停止服务，任务 {}。", "Stopping the service, job {}."), None),
+    }
+    for button_name, (job_action, done_message, confirm_question) in button_actions.items():
+        watch_blocks.parts_by_name[button_name].click(
+            _action_handler(
+                watcher, translate, watch_blocks, job_action, done_message, follow_job=button_name == "again"
+            ),
+            [watch_blocks.job_dropdown, watch_blocks.seen_facts],
+            [watch_blocks.message_block, *watch_blocks.outputs],
+            js=f"(id, seen) => [confirm('{confirm_question}') ? id : null, seen]" if confirm_question else None,
+            queue=False,
+        )
+
+
+def _action_handler(
+    watcher: TrainingWatcher,
+    translate: Translator,
+    watch_blocks: TrainingWatchBlocks,
+    job_action: JobAction,
+    done_message: tuple[str, str],
+    *,
+    follow_job: bool,
+) -> Callable[..., list[Any]]:
+    @friendly_errors(translate)
+    def handle_click(job_id: int | None, known_facts: dict[str, str]) -> list[Any]:
+        if not job_id:
+            return [gr.skip()] * (1 + len(watch_blocks.outputs))
+        try:
+            changed_job = job_action(int(job_id))
+        except UserError as error:
+            return [
+                note(translate.localize(error), "bad"),
+                *watcher.poll_updates(watch_blocks, job_id, known_facts),
+            ]
+        message = note(translate(*done_message).format(changed_job.id), "ok")
+        return [
+            message,
+            *watcher.poll_updates(watch_blocks, job_id, known_facts, choose=changed_job.id if follow_job else None),
+        ]
+
+    return handle_click
+
+
+def _trained_model(training_service: TrainingService, job_id: int) -> ArtifactInfo:
+    artifact = training_service.find_artifact(job_id)
+    if artifact is None:
+        raise NotFound(f"Job {job_id} has left no model.", f"任务 {job_id} 没有留下模型。")
+    return artifact
+
+
+JOBS_TAB, START_TAB, RESULTS_TAB = "jobs", "start", "made"
+REMEMBER_SCRIPT = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?job=${id}`); }"
+
+
+def build_page(services: Services, translate: Translator) -> None:
+    """The starter above; jobs, forms and results in tabs."""
+    training_service = TrainingService(services.jobs)
+    watcher = TrainingWatcher(services, training_service, translate)
+    html_block(
+        page_title(
+            translate("训练", "Training"),
+            translate(
+                "训练在后台进行，关掉或刷新页面都不影响；可以随时暂停、取消，再接着跑。",
+                "Training runs in the background, whatever happens to this page; pause, cancel, resume.",
+            ),
+        )
+    )
+    starter_card = build_starter_card(translate)
+    with gr.Tabs(elem_id="zf-train-tabs") as page_tabs:
+        with gr.Tab(translate("任务", "Jobs"), id=JOBS_TAB):
+            watch_blocks = build_watch_blocks(translate, starter_card.parts_by_name)
+        with gr.Tab(translate("新训练", "New training"), id=START_TAB) as start_tab:
+            program_tabs, program_forms = form.build_tab(services, translate, start_tab)
+        with gr.Tab(translate("成果", "Results"), id=RESULTS_TAB) as results_tab:
+            results_block = html_block(elem_id="zf-artifacts", js_on_load=OPEN_SCRIPT)
+    _wire_watch(watcher, translate, watch_blocks)
+    _wire_opening(training_service, watcher, translate, page_tabs, watch_blocks, results_block)
+    wire_buttons(training_service, watcher, translate, watch_blocks)
+    _wire_start(services, training_service, watcher, translate, program_forms, page_tabs, watch_blocks)
+    _wire_change(training_service, translate, watch_blocks, program_forms, page_tabs, program_tabs)
+    wire_starter(training_service, watcher, translate, starter_card, watch_blocks, page_tabs)
+    load_results = friendly_errors(translate)(lambda: artifacts_table(translate, services.jobs.artifacts()))
+    fill_tab(results_tab, load_results, [results_block])
+
+
+def _wire_watch(watcher: TrainingWatcher, translate: Translator, watch_blocks: TrainingWatchBlocks) -> None:
+    """What is shown follows the chosen job, at the start the one in the page's address."""
+
+    @friendly_errors(translate)
+    def load_page(request: gr.Request) -> list[Any]:
+        job_id = watcher.newest_job(request.query_params.get("job"))
+        return watcher.poll_updates(watch_blocks, job_id, None, choose=job_id)
+
+    @friendly_errors(translate)
+    def poll_job(job_id: int | None, known_facts: dict[str, str]) -> list[Any]:
+        return watcher.poll_updates(watch_blocks, job_id, known_facts)
+
+    fill_on_load(load_page, *watch_blocks.outputs)
+    # The address first: a reload at once must find the same job.
+    watch_blocks.job_dropdown.change(None, watch_blocks.job_dropdown, None, js=REMEMBER_SCRIPT)
+    watch_blocks.job_dropdown.change(
+        poll_job, [watch_blocks.job_dropdown, watch_blocks.seen_facts], watch_blocks.outputs, **SILENT_EVENT
+    )
+    watch_blocks.job_dropdown.input(lambda: "", None, watch_blocks.message_block, **SILENT_EVENT)
+    watch_blocks.poll_timer.tick(
+        poll_job, [watch_blocks.job_dropdown, watch_blocks.seen_facts], watch_blocks.outputs, **SILENT_EVENT
+    )
+
+
+def _wire_opening(
+    training_service: TrainingService,
+    watcher: TrainingWatcher,
+    translate: Translator,
+    page_tabs: gr.Tabs,
+    watch_blocks: TrainingWatchBlocks,
+    results_block: gr.HTML,
+) -> None:
+    """A click on a job's name, wherever it stands, opens it."""
+
+    @friendly_errors(translate)
+    def open_job(event: gr.EventData) -> list[Any]:
+        requested_id = parse_row_number(getattr(event, "job", None))
+        if requested_id is None:
+            return [gr.skip()] * 3
+        return [
+            "",
+            gr.update(selected=JOBS_TAB),
+            watcher.choice_update(training_service.job(requested_id).id),
+        ]
+
+    for link_block in (
+        watch_blocks.parts_by_name["listed"],
+        watch_blocks.parts_by_name["artifact"],
+        results_block,
+    ):
+        link_block.click(
+            open_job, None, [watch_blocks.message_block, page_tabs, watch_blocks.job_dropdown], **ROW_CLICK
+        )
+
+
+def _wire_start(
+    services: Services,
+    training_service: TrainingService,
+    watcher: TrainingWatcher,
+    translate: Translator,
+    program_forms: list[TrainingForm],
+    page_tabs: gr.Tabs,
+    watch_blocks: TrainingWatchBlocks,
+) -> None:
+    """Each form's button: the sentences about what is wrong, or the new job opened."""
+
+    def wire_form(program_form: TrainingForm) -> None:
+        @friendly_errors(translate)
+        def begin_training(*box_values: Any) -> list[Any]:
+            training_job = form.start_training(services, training_service, translate, program_form.program, box_values)
+            if isinstance(training_job, str):
+                return [training_job, gr.skip(), gr.skip(), gr.skip()]
+            queued_text = translate(f"已加入队列，任务 {training_job.id}。", f"Queued as job {training_job.id}.")
+            return [
+                "",
+                note(queued_text, "ok"),
+                gr.update(selected=JOBS_TAB),
+                watcher.choice_update(training_job.id),
+            ]
+
+        program_form.start_button.click(
+            begin_training,
+            program_form.input_boxes,
+            [program_form.message_block, watch_blocks.message_block, page_tabs, watch_blocks.job_dropdown],
+            queue=False,
+        )
+
+    for program_form in program_forms:
+        wire_form(program_form)
+
+
+def _wire_change(
+    training_service: TrainingService,
+    translate: Translator,
+    watch_blocks: TrainingWatchBlocks,
+    program_forms: list[TrainingForm],
+    page_tabs: gr.Tabs,
+    program_tabs: gr.Tabs,
+) -> None:
+    """The form of a job's program, filled with the settings of that job."""
+    all_boxes = [form_box for form in program_forms for form_box in form.input_boxes]
+
+    @friendly_errors(translate)
+    def change_settings(job_id: int | None) -> list[Any]:
+        training_job = training_service.job(int(job_id)) if job_id else None
+        if training_job is None or training_job.kind not in TRAINING_PROGRAMS:
+            return [gr.skip()] * (2 + len(all_boxes))
+        box_values = [
+            box_value for program_form in program_forms for box_value in _prefilled_values(program_form, training_job)
+        ]
+        return [gr.update(selected=START_TAB), gr.update(selected=training_job.kind), *box_values]
+
+    watch_blocks.parts_by_name["changed"].click(
+        change_settings, watch_blocks.job_dropdown, [page_tabs, program_tabs, *all_boxes], queue=False
+    )
+
+
+def _prefilled_values(program_form: TrainingForm, training_job: JobInfo) -> list[Any]:
+    if program_form.program != training_job.kind:
+        return [gr.skip()] * len(program_form.input_boxes)
+    return shown_values(training_job.kind, training_job.config)

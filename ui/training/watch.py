@@ -1,0 +1,278 @@
+"""The list of trainings and one of them watched: polled by one timer, sent only where something changed."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from backend.core.enums import ACTIVE_STATUSES, ArtifactKind, JobStatus
+from backend.core.errors import UserError
+from backend.core.text import parse_row_number
+from backend.jobs.kinds import find_job_program
+from backend.jobs.records import JobInfo
+from backend.services import Services
+from backend.training.history import HistoryCache
+from backend.training.service import SERVE_KIND, TRAINING_PROGRAMS, TrainingService
+from ui.components.language import Translator
+from ui.components.widgets import esc, html_block, timer_update
+from ui.training.names import PLOT_CURVES, Curve, job_label
+from ui.training.views import (
+    OPEN_SCRIPT,
+    all_points,
+    artifact_html,
+    job_status_html,
+    jobs_table,
+    log_html,
+    points_frame,
+    remarks_html,
+    samples_html,
+)
+
+POLL_SECONDS = 2.5
+BUTTON_NAMES = ("cancel", "pause", "resume", "again", "changed", "serve", "stop")
+
+
+@dataclass(frozen=True)
+class TrainingWatchBlocks:
+    """The blocks of the tab; `parts` are what a poll may send, by name."""
+
+    job_dropdown: gr.Dropdown
+    seen_facts: gr.State
+    poll_timer: gr.Timer
+    message_block: gr.HTML
+    parts_by_name: dict[str, Any]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `Watcher.look` returns values for."""
+        return [self.seen_facts, *self.parts_by_name.values()]
+
+
+def build_watch_blocks(translate: Translator, other_parts: dict[str, Any]) -> TrainingWatchBlocks:
+    """Everything that is shown, empty; `more` stands elsewhere on the page and is kept up to date too."""
+    parts_by_name = dict(other_parts)
+    parts_by_name["timer"] = poll_timer = gr.Timer(POLL_SECONDS, active=False)
+    parts_by_name["listed"] = html_block(elem_id="zf-trainings", js_on_load=OPEN_SCRIPT)
+    parts_by_name["which"] = job_dropdown = gr.Dropdown(
+        label=translate("看哪个任务", "Watch"),
+        choices=[],
+        visible=False,
+        elem_id="zf-train-which",
+        filterable=False,
+    )
+    message_block = html_block(elem_id="zf-train-told")
+    parts_by_name["head"] = html_block(elem_id="zf-train-head")
+    with gr.Row(elem_classes="zf-acts"):
+        parts_by_name |= _build_buttons(translate)
+    parts_by_name["remarks"] = html_block(elem_id="zf-train-remarks")
+    parts_by_name["artifact"] = html_block(elem_id="zf-train-artifact", js_on_load=OPEN_SCRIPT)
+    with gr.Accordion(translate("模型卡", "Model card"), open=False, visible=False) as card_accordion:
+        parts_by_name["card"] = gr.Markdown(elem_id="zf-train-card")
+    parts_by_name["has_card"] = card_accordion
+    with gr.Row(elem_classes="zf-plots"):
+        for plot_number, plot_curve in enumerate(PLOT_CURVES):
+            parts_by_name[f"plot{plot_number}"] = _build_plot(translate, plot_curve)
+    parts_by_name["samples"] = html_block(elem_id="zf-train-samples")
+    log_accordion = gr.Accordion(
+        translate("日志（最后 80 行）", "Log (last 80 lines)"),
+        open=False,
+        visible=False,
+        elem_id="zf-train-logs",
+    )
+    with log_accordion:
+        parts_by_name["log"] = html_block(elem_id="zf-train-log")
+    parts_by_name["has_log"] = log_accordion
+    return TrainingWatchBlocks(job_dropdown, gr.State({}), poll_timer, message_block, parts_by_name)
+
+
+def _build_buttons(translate: Translator) -> dict[str, gr.Button]:
+    button_labels = {
+        "cancel": translate("取消", "Cancel"),
+        "pause": translate("暂停", "Pause"),
+        "resume": translate("继续", "Resume"),
+        "again": translate("再跑一次", "Run again"),
+        "changed": translate("改设置再跑", "Run changed"),
+        "serve": translate("启动服务", "Serve"),
+        "stop": translate("停止服务", "Stop serving"),
+    }
+    return {
+        button_name: gr.Button(
+            button_labels[button_name],
+            min_width=96,
+            visible=False,
+            variant="stop" if button_name in ("cancel", "stop") else "secondary",
+            elem_id=f"zf-train-{button_name}",
+        )
+        for button_name in BUTTON_NAMES
+    }
+
+
+def _build_plot(translate: Translator, plot_curve: Curve) -> gr.LinePlot:
+    axis_limits: Any = [0, 1] if plot_curve.is_share else None
+    return gr.LinePlot(
+        x="step",
+        y="value",
+        color="series",
+        title=translate(*plot_curve.bilingual_title),
+        x_title=translate("步", "step"),
+        y_title=" ",
+        color_title=" ",
+        y_lim=axis_limits,
+        height=240,
+        min_width=300,
+        visible=False,
+        show_label=False,
+        buttons=[],
+        elem_id=f"zf-plot-{plot_curve.plot_key}",
+    )
+
+
+def part_update(part_name: str, part_fact: Any) -> Any:
+    """The fact as Gradio takes it."""
+    if part_name == "timer":
+        return timer_update(part_fact, POLL_SECONDS)
+    if part_name == "which":
+        return gr.update(choices=part_fact, visible=bool(part_fact))
+    if part_name in BUTTON_NAMES:
+        return gr.update(visible=part_fact)
+    if part_name == "starter":
+        return gr.update(interactive=part_fact)
+    if part_name in ("has_card", "has_log"):
+        return gr.update(visible=part_fact)
+    if part_name.startswith("plot"):
+        return (
+            gr.update(value=points_frame(part_fact), visible=bool(part_fact)) if part_fact else gr.update(visible=False)
+        )
+    return part_fact
+
+
+LOG_LINES = 80
+BlockFacts = dict[str, Any]
+
+
+class TrainingWatcher:
+    """Reads the rows and says what changed since the last look."""
+
+    def __init__(self, services: Services, training_service: TrainingService, translate: Translator) -> None:
+        self._services, self._trainings, self._translate = services, training_service, translate
+        self._histories = HistoryCache(services.jobs)
+
+    def newest_job(self, requested_id: object = None) -> int | None:
+        """The job to watch: the one wished for, else the newest that runs, that waits, or at all."""
+        all_jobs = self._trainings.jobs()
+        if (job_number := parse_row_number(requested_id)) is not None:
+            # A link to a job of another database: what is here is shown instead.
+            with suppress(UserError):
+                return self._trainings.job(job_number).id
+        training_jobs = [training_job for training_job in all_jobs if training_job.kind in TRAINING_PROGRAMS]
+        running_jobs = [training_job for training_job in training_jobs if training_job.status in ACTIVE_STATUSES]
+        queued_jobs = [training_job for training_job in training_jobs if training_job.status is JobStatus.QUEUED]
+        return next((training_job.id for training_job in (*running_jobs, *queued_jobs, *all_jobs)), None)
+
+    def choice_update(self, job_id: int | None) -> Any:
+        """The dropdown with a job chosen."""
+        job_choices = self._job_choices(self._trainings.jobs(), job_id)
+        return gr.update(choices=job_choices, value=job_id, visible=bool(job_choices))
+
+    def poll_updates(
+        self,
+        watch_blocks: TrainingWatchBlocks,
+        job_id: object,
+        seen_facts: dict[str, str] | None,
+        choose: int | None = None,
+    ) -> list[Any]:
+        """New values where something changed, nothing elsewhere; in the order of `watch.outputs`.
+
+        `choose` also makes the dropdown change to another job, whose look then follows by itself; where none
+        is watched yet, to the newest.
+        """
+        watched_id = int(job_id) if isinstance(job_id, int | float) else None
+        block_facts = self._collect_facts(watched_id)
+        choose = choose or (None if watched_id else self.newest_job())
+        known_facts = dict(seen_facts or {})
+        block_updates = []
+        for part_name in watch_blocks.parts_by_name:
+            fact_repr = repr(block_facts[part_name])
+            block_updates.append(
+                gr.skip() if known_facts.get(part_name) == fact_repr else part_update(part_name, block_facts[part_name])
+            )
+            known_facts[part_name] = fact_repr
+        if choose is not None:
+            block_updates[list(watch_blocks.parts_by_name).index("which")] = self.choice_update(choose)
+        return [known_facts, *block_updates]
+
+    def _collect_facts(self, job_id: int | None) -> BlockFacts:
+        all_jobs = self._trainings.jobs()
+        watched_job = self._trainings.job(job_id) if job_id else None
+        blocked_reason = self._trainings.why_starter_blocked()
+        block_facts: BlockFacts = {
+            "starter": blocked_reason is None,
+            "why": f'<p class="zf-note">{esc(self._translate.localize(blocked_reason))}</p>' if blocked_reason else "",
+            "listed": jobs_table(self._translate, all_jobs, job_id),
+            "which": self._job_choices(all_jobs, job_id),
+            "has_log": watched_job is not None,
+            "timer": any(_changes_by_itself(listed_job) for listed_job in all_jobs)
+            or (watched_job is not None and not watched_job.ended),
+        }
+        return block_facts | (self._watched_facts(watched_job) if watched_job else _empty_facts())
+
+    def _watched_facts(self, watched_job: JobInfo) -> BlockFacts:
+        translate, history = self._translate, self._histories.load_history(watched_job.id)
+        artifact = self._trainings.find_artifact(watched_job.id)
+        serving_job = self._trainings.find_serving_job(artifact.id) if artifact else None
+        address = self._trainings.find_address(serving_job.id) if serving_job and not serving_job.ended else None
+        card_text = self._trainings.read_card(artifact) if artifact and watched_job.kind != SERVE_KIND else ""
+        plot_facts = {
+            f"plot{plot_number}": curve_points
+            for plot_number, curve_points in enumerate(all_points(translate, history))
+        }
+        can_serve = artifact is not None and artifact.kind is ArtifactKind.POLICY
+        return {
+            "head": job_status_html(translate, watched_job, history),
+            "remarks": remarks_html(translate, history),
+            "samples": samples_html(translate, history.samples),
+            "log": log_html(translate, self._services.jobs.log_tail(watched_job.id, LOG_LINES)),
+            "artifact": artifact_html(translate, artifact, serving_job, address) if artifact else "",
+            "card": card_text,
+            "has_card": bool(card_text),
+            "serve": can_serve and serving_job is None,
+            "stop": can_serve and serving_job is not None,
+            **plot_facts,
+            **_possible_actions(watched_job),
+        }
+
+    def _job_choices(self, all_jobs: list[JobInfo], job_id: int | None) -> list[tuple[str, int]]:
+        shown_jobs = list(all_jobs)
+        if job_id and job_id not in [listed_job.id for listed_job in all_jobs]:
+            shown_jobs.append(self._trainings.job(job_id))
+        return [(job_label(self._translate, listed_job), listed_job.id) for listed_job in shown_jobs]
+
+
+def _changes_by_itself(training_job: JobInfo) -> bool:
+    """Whether the list changes by itself; a model that waits for requests does not."""
+    waits_for_requests = (
+        training_job.kind == SERVE_KIND and training_job.status is JobStatus.RUNNING and training_job.progress >= 1
+    )
+    return not training_job.ended and not waits_for_requests
+
+
+def _possible_actions(training_job: JobInfo) -> BlockFacts:
+    """Which buttons make sense now."""
+    is_training, stoppable = (
+        training_job.kind in TRAINING_PROGRAMS,
+        training_job.status in (JobStatus.QUEUED, JobStatus.RUNNING),
+    )
+    return {
+        "cancel": stoppable or training_job.status in (JobStatus.PAUSED, JobStatus.PAUSING),
+        "pause": stoppable and find_job_program(training_job.kind).pausable,
+        "resume": training_job.resumable,
+        "again": training_job.ended,
+        "changed": is_training,
+    }
+
+
+def _empty_facts() -> BlockFacts:
+    empty_texts = dict.fromkeys(("head", "remarks", "samples", "log", "artifact", "card"), "")
+    empty_plots: BlockFacts = {f"plot{plot_number}": () for plot_number in range(len(PLOT_CURVES))}
+    return {**empty_texts, **empty_plots, **dict.fromkeys(BUTTON_NAMES, False), "has_card": False}
