@@ -82,7 +82,7 @@ class Transport:
             "/chat/completions",
             timeout_s,
             _chat_reply_limit(request_body),
-            request_body=dict(request_body),
+            body=dict(request_body),
         )
         return parse_reply(self._endpoint, parse_document(self._endpoint, reply_bytes))
 
@@ -128,7 +128,7 @@ class Transport:
         text_count = len(request_body["input"])
         byte_limit = embeddings_byte_limit(text_count, vector_width)
         reply_bytes = await self._exchange_bytes(
-            self._sdk_client.post, "/embeddings", timeout_s, byte_limit, request_body=dict(request_body)
+            self._sdk_client.post, "/embeddings", timeout_s, byte_limit, body=dict(request_body)
         )
         document = parse_document(self._endpoint, reply_bytes, MAX_VALUES + text_count * vector_width)
         if "error" in document:
