@@ -20,8 +20,9 @@ from backend.jobs.report import JobReport
 from backend.judges.base import JudgeKind, JudgeSpec
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.programs import grpo
+from backend.training.programs.callbacks import RewardMemory
 from backend.training.programs.program import TrainingRun, TrainingStopped
-from backend.training.programs.reward_judges import JudgeReward, RewardMemory
+from backend.training.programs.reward_judges import JudgeReward
 from backend.training.programs.rewards import MixedReward, Reward, RewardValues
 from tests.test_rewards import FakeHouse, Fixed
 

@@ -130,9 +130,9 @@ def copies(fields: Sequence[FieldSpec]) -> Iterator[str]:
 def example(fields: Sequence[FieldSpec], dots: str) -> str:
     """An example with valid values, as many a prompt shows one and as models have therefore seen it."""
     values = {
-        FieldKind.CHOICE: lambda field: field.values[-1],
-        FieldKind.INT: lambda field: int(field.low),
-        FieldKind.FLOAT: lambda field: field.low,
+        FieldKind.CHOICE: lambda field: field.choice_values[-1],
+        FieldKind.INT: lambda field: int(field.minimum),
+        FieldKind.FLOAT: lambda field: field.minimum,
         FieldKind.TEXT: lambda _: dots,
         FieldKind.TEXTS: lambda _: [dots],
     }

@@ -41,7 +41,7 @@ CALL = CallRecord(
 
 
 def call(number: int, **changes: Any) -> CallRecord:
-    return replace(CALL, key=f"{number:064d}", call_id=f"{number:032d}", **changes)
+    return replace(CALL, request_hash=f"{number:064d}", call_id=f"{number:032d}", **changes)
 
 
 def stored(database: Database) -> int:
@@ -69,8 +69,8 @@ def test_what_is_recorded_can_be_looked_up_before_and_after_it_is_stored(databas
 def test_only_successful_calls_are_served_and_the_newest_of_them(database: Database):
     ledger = DatabaseLedger(database)
     ledger.record(call(1, reply="旧"))
-    ledger.record(replace(call(2, reply="新"), key=f"{1:064d}"))
-    ledger.record(replace(call(3, reply=None, error="timeout"), key=f"{1:064d}"))
+    ledger.record(replace(call(2, reply="新"), request_hash=f"{1:064d}"))
+    ledger.record(replace(call(3, reply=None, error="timeout"), request_hash=f"{1:064d}"))
     ledger.record(call(4, reply=None, error="rate_limited", error_detail="busy"))
     ledger.close()
     found = ledger.lookup(f"{1:064d}")

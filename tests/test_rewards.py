@@ -271,8 +271,8 @@ def test_rewards_are_named_and_picklable() -> None:
         before = judge(prompts=REQUESTS[:2], completions=TEXTS[:2])
     mixed = MixedReward([(1, judge), (1, FormatReward()), (1, RewardModelReward(PROJECT_ROOT / "nothing"))])
     again = pickle.loads(pickle.dumps(mixed))
-    assert [part.__name__ for _, part in again.parts] == ["ngram", "format", "reward_model"]
-    with closing(again.parts[0][1]) as ngram:
+    assert [part.__name__ for _, part in again.weighted_parts] == ["ngram", "format", "reward_model"]
+    with closing(again.weighted_parts[0][1]) as ngram:
         assert ngram(prompts=REQUESTS[:2], completions=TEXTS[:2]) == before
 
 

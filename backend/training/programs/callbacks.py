@@ -1,14 +1,18 @@
 """What happens during training: stop when asked, say how it goes, answer fixed requests."""
 
+import json
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from backend.jobs.report import JobReport
+from backend.training.programs.rewards import Reward
 
 METRIC_NAMES = {"learning_rate": "lr", "eval_mean_token_accuracy": "eval_token_accuracy"}
 IGNORED_METRICS = re.compile(r"total_flos|num_input_tokens_seen|(train|eval)_(runtime|\w+_per_second)")
@@ -180,3 +184,34 @@ def _format_duration(seconds: float) -> str:
 
 def _format_number(metric_value: Any) -> str:
     return f"{metric_value:.4g}" if isinstance(metric_value, float) else str(metric_value)
+
+
+class RewardMemory(TrainerCallback):
+    """Keeps what a reward knows in every checkpoint. One file a process: each scores its own share of the batch."""
+
+    def __init__(self, reward: Reward) -> None:
+        self._reward = reward
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any) -> None:
+        """Called by the trainer once its own files are written."""
+        saved_state = self._reward.state()
+        if saved_state is not None:
+            memory_path = _memory_path(args, state)
+            memory_path.parent.mkdir(parents=True, exist_ok=True)
+            # A training may be killed here; half a file would keep it from going on.
+            draft_path = memory_path.with_suffix(".new")
+            draft_path.write_text(json.dumps(saved_state, ensure_ascii=False), "utf-8")
+            draft_path.replace(memory_path)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        """What was known at the checkpoint that training goes on from."""
+        memory_path = _memory_path(args, state)
+        if state.global_step and memory_path.is_file():
+            self._reward.restore(json.loads(memory_path.read_text("utf-8")))
+
+
+def _memory_path(args: TrainingArguments, state: TrainerState) -> Path:
+    checkpoint_name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+    return Path(str(args.output_dir)) / checkpoint_name / f"reward-{args.process_index}.json"

@@ -24,13 +24,13 @@ from backend.core.errors import UserError
 from backend.core.text import count_characters, strip_white_space
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.programs import models
+from backend.training.programs.callbacks import RewardMemory
 from backend.training.programs.card import OutputKind
 from backend.training.programs.collapse import CollapseMonitor
 from backend.training.programs.environment import process_rank
 from backend.training.programs.gold import build_gold_judge, reward_of
 from backend.training.programs.monitor import CollapseWatch, HeldOutRequests
 from backend.training.programs.program import TrainingRun, main
-from backend.training.programs.reward_judges import RewardMemory
 from backend.training.programs.rewards import Reward
 
 

@@ -1,13 +1,9 @@
-"""Rewards that judge: LLM judges and a trained reward model, with memory that is kept in every checkpoint."""
+"""Rewards that judge: LLM judges and a trained reward model. Torch is loaded with the model and not before."""
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
-
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from backend.core.enums import RUBRIC_EXCELLENT, Scale
 from backend.core.errors import Message, UserError
@@ -16,38 +12,6 @@ from backend.judges.base import Judge, JudgeKind, JudgeSpec, Judgment, Sample
 from backend.judges.constancy import ValueCounts
 from backend.judges.registry import JudgeContext, build_judge
 from backend.training.programs.rewards import Reward, RewardValues
-
-
-class RewardMemory(TrainerCallback):
-    """One file a process: each scores its own share of the batch."""
-
-    def __init__(self, reward: Reward) -> None:
-        self._reward = reward
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any) -> None:
-        """Called by the trainer once its own files are written."""
-        saved_state = self._reward.state()
-        if saved_state is not None:
-            memory_path = _memory_path(args, state)
-            memory_path.parent.mkdir(parents=True, exist_ok=True)
-            # A training may be killed here; half a file would keep it from going on.
-            draft_path = memory_path.with_suffix(".new")
-            draft_path.write_text(json.dumps(saved_state, ensure_ascii=False), "utf-8")
-            draft_path.replace(memory_path)
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
-    ) -> None:
-        """What was known at the checkpoint that training goes on from."""
-        memory_path = _memory_path(args, state)
-        if state.global_step and memory_path.is_file():
-            self._reward.restore(json.loads(memory_path.read_text("utf-8")))
-
-
-def _memory_path(args: TrainingArguments, state: TrainerState) -> Path:
-    checkpoint_name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-    return Path(str(args.output_dir)) / checkpoint_name / f"reward-{args.process_index}.json"
-
 
 GOOD_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT, Scale.SCORE: 0.0}
 """From which value on a greeting counts as good."""
