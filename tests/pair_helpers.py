@@ -19,9 +19,10 @@ from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.db.pair_tables import Candidate, PairRun
 from backend.db.tables import PreferencePair, Rater, Verdict
+from backend.generation.writer import WrittenGreeting
 from backend.llm.endpoints import EndpointInput
 from backend.preferences.ablation import without_agents
-from backend.preferences.candidates import CandidateReply, WrittenCandidate, load_unwritten, store_candidates
+from backend.preferences.candidates import WrittenCandidate, load_unwritten, store_candidates
 from backend.preferences.intake import filter_prompts, source_named
 from backend.preferences.plan import CandidatePlan, CandidateRecipe
 from backend.preferences.records import HumanChecking, PairRequest
@@ -131,7 +132,7 @@ def judged_run(services: Services, count: int) -> int:
 
 def _slot(draw: random.Random, good: bool) -> WrittenCandidate:
     text = composed(draw, good)
-    return WrittenCandidate(CandidateRecipe("fake", 0.7), "fake", CandidateReply(text), text, None)
+    return WrittenCandidate(CandidateRecipe("fake", 0.7), "fake", WrittenGreeting(text, 0), text, None)
 
 
 def stored(services: Services) -> list[tuple[int, int]]:

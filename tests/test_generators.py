@@ -15,6 +15,7 @@ from backend.db.job_tables import Job, JobEvent
 from backend.db.llm_tables import LLMCall
 from backend.generation import generators
 from backend.generation.generators import GeneratorService, Readiness
+from backend.generation.serving import PolicyServing
 from backend.generation.writer import GreetingWriter, SamplingSettings, WrittenGreeting, strip_thoughts
 from backend.jobs.records import ArtifactInfo
 from backend.llm.client import OpenAIClient
@@ -222,7 +223,7 @@ def test_two_processes_that_start_at_once_keep_one(house: Services, tiny_home: T
     first = house.generators.start(f"artifact:{made.id}")
     assert first is not None
     late = house.jobs.submit("serve", {"artifact": f"artifact:{made.id}"})
-    assert house.generators._keep_earliest_job(made.id, late).id == first.id
+    assert PolicyServing(house.jobs).keep_earliest(made.id, late).id == first.id
     assert house.jobs.job(late.id).status is JobStatus.CANCELLED
 
 

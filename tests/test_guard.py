@@ -13,7 +13,7 @@ from starlette.requests import Request
 from backend.core.errors import UserError
 from backend.core.network import answered_hosts, check_exposure, is_loopback
 from backend.core.settings import PROJECT_ROOT, Settings
-from backend.training.settings import parse_serve_settings
+from backend.generation.serving import parse_serve_settings
 from ui.shell.guard import MAX_JSON_BYTES, KnownHosts, OwnPagesOnly, SecurityHeaders
 
 HOSTS = ("localhost", "127.0.0.1", "[::1]", "*.example.org")

@@ -414,5 +414,5 @@ def test_pairing_streams_and_what_it_stores_is_balanced(home, fake_llm: FakeLLM)
     small, large = reports
     assert (peaks[1] - peaks[0]) / (large.possible - small.possible) < 2_500
     gaps = [len(row.chosen) - len(row.rejected) for row in rows]
-    assert len(rows) == large.after.pairs > 70 and large.after.balanced and not large.before.balanced
+    assert len(rows) == large.after.pairs > 70 and large.after.is_balanced and not large.before.is_balanced
     assert sum(gap > 0 for gap in gaps) == sum(gap < 0 for gap in gaps)

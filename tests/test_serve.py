@@ -16,10 +16,10 @@ from backend.core.enums import EventKind, JobStatus
 from backend.core.errors import UserError
 from backend.core.settings import PROJECT_ROOT
 from backend.db.engine import Database
+from backend.generation.serving import parse_serve_settings
 from backend.jobs.report import STOPPED
 from backend.jobs.service import JobService
 from backend.training.programs.serve import find_policy
-from backend.training.settings import parse_serve_settings
 from tests.grpo_fixtures import TinyHome, make_tiny_home
 from tests.job_helpers import members, sweep, until, worker
 

@@ -10,6 +10,7 @@ from backend.cli.output import JsonOption, print_result
 from backend.core.enums import ArtifactKind, JobStatus
 from backend.core.errors import UserError
 from backend.generation.generators import Readiness
+from backend.generation.serving import ARTIFACT_PREFIX
 from backend.jobs.records import JobInfo, JobOptions
 from backend.jobs.service import JobService
 from backend.jobs.worker import Worker
@@ -17,7 +18,7 @@ from backend.jobs.workers import start_worker
 from backend.playground.records import CardView, PlayRequest, RoundView
 from backend.services import Services, open_services
 from backend.training.service import TrainingService
-from backend.training.settings import ARTIFACT_PREFIX, parse_assignments, settings_for
+from backend.training.settings import parse_assignments, settings_for
 
 POLL_SECONDS = 0.5
 ProgramArgument = Annotated[str, typer.Argument(metavar="sft|reward_model|grpo", help="What to train.")]

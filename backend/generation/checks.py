@@ -175,7 +175,7 @@ _QUOTE_PAIRS = {"“": "”", "「": "」", "『": "』", "‘": "’", '"': '"'
 def clean_greeting(raw_text: str) -> str:
     """The greeting without what stands around it. Never raises; cleaning twice changes nothing more.
 
-    Where the text would vanish (an introduction and nothing else) it is left as it is, for `fault_of`.
+    Where the text would vanish (an introduction and nothing else) it is left as it is, for `find_fault`.
     """
     cleaned_text = normal(_INVISIBLE_CHARACTERS.sub("", unicodedata.normalize("NFC", raw_text)))
     while True:
@@ -250,12 +250,14 @@ LOOP_SHARE = 0.4
 length said twice: the text loops."""
 
 
-def find_fault(request: GreetingRequest, greeting_text: str) -> Fault | None:
-    """The first fault of the text as one greeting for the wish, None where it has none. Never raises.
+def find_fault(request: GreetingRequest, greeting_text: str, *, was_cut: bool = False) -> Fault | None:
+    """The first fault of the text as one greeting for the request, None where it has none. Never raises.
 
-    The text is judged as it is; `clean` it before, where a model wrote it.
+    The text is judged as it is: `clean_greeting` comes before, where a model wrote it. `was_cut` says that the
+    model ran out of tokens, which is a fault of a text without any other.
     """
-    return next((named_fault for named_fault, has_fault in _FAULT_RULES if has_fault(request, greeting_text)), None)
+    text_faults = (named_fault for named_fault, has_fault in _FAULT_RULES if has_fault(request, greeting_text))
+    return next(text_faults, Fault.CUT if was_cut else None)
 
 
 def _is_empty(_request: GreetingRequest, greeting_text: str) -> bool:

@@ -1,16 +1,17 @@
 """Everything that can write greetings: the endpoints people entered and the policies trained here.
 
-    async with await generators.open("artifact:3", scope="pairs:7", budget=budget) as writer:
-        written = await writer.write("给奶奶的生日祝福", n=8, sampling=Sampling(seed=1))
+    async with await generators.open("artifact:3", "pairs:7", run_budget=budget) as writer:
+        written = await writer.write("给奶奶的生日祝福", 8, SamplingSettings(seed=1))
 
-An artifact is served by its `serve` job: the one that runs is used, else one is started and ends by itself
-after a rest. `Writer` (writer.py) does the asking.
+A policy is served by its `serve` job (serving.py): the one that runs is used, else one is started and ends by
+itself after a rest. `GreetingWriter` (writer.py) does the asking.
 """
 
 import asyncio
 import json
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,17 +20,23 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from backend.core.enums import ArtifactKind, JobStatus
-from backend.core.errors import Conflict, Message, NotFound, UserError
+from backend.core.errors import Message, NotFound, UserError
+from backend.generation.serving import (
+    ARTIFACT_PREFIX,
+    PolicyServing,
+    ServedAddress,
+    check_artifact_files,
+    is_answering,
+    measure_size,
+)
 from backend.generation.writer import GreetingWriter, SamplingSettings
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.service import JobService
 from backend.llm.budget import Budget
+from backend.llm.database_ledger import DatabaseLedger
 from backend.llm.endpoints import EndpointInfo, EndpointService
 from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import Endpoint, SchemaMode
-from backend.training.checks import check_artifact_files
-from backend.training.service import ServedAddress, TrainingService, measure_size
-from backend.training.settings import ARTIFACT_PREFIX
 
 IDLE_MINUTES = 20.0
 START_TIMEOUT_S = 180.0
@@ -85,13 +92,13 @@ class GeneratorService:
     def __init__(self, endpoints: EndpointService, jobs: JobService, start_timeout_s: float = START_TIMEOUT_S) -> None:
         self._endpoints = endpoints
         self._jobs = jobs
-        self._trainings = TrainingService(jobs)
+        self._serving = PolicyServing(jobs)
         self._start_timeout_s = start_timeout_s
         self._start_lock = threading.Lock()
 
     def generators(self) -> list[GeneratorInfo]:
         """Every endpoint, then every trained policy, the newest first."""
-        serving_jobs = _jobs_by_artifact(self._jobs)
+        serving_jobs = self._serving.jobs_by_name()
         policy_artifacts = self._jobs.artifacts(ArtifactKind.POLICY)
         endpoint_generators = [_endpoint_generator(endpoint_info) for endpoint_info in self._endpoints.endpoints()]
         return endpoint_generators + [
@@ -117,25 +124,9 @@ class GeneratorService:
         Raises NotFound where there is none, where it is still being trained or its files are gone, and
         UserError where it would not fit into memory.
         """
-        active_training = next(
-            (
-                training_job
-                for training_job in self._trainings.jobs()
-                if training_job.kind in POLICY_PROGRAMS and not training_job.ended
-            ),
-            None,
-        )
         known_names = {generator.name for generator in self.generators()}
-        if (
-            generator_name not in known_names
-            and generator_name.startswith(ARTIFACT_PREFIX)
-            and active_training is not None
-        ):
-            raise NotFound(
-                f"There is no trained model “{generator_name}” yet; job {active_training.id} is still training one, "
-                "which gets its number when it is done.",
-                f"还没有训练好的模型“{generator_name}”；任务 {active_training.id} 仍在训练，完成后才有编号。",
-            )
+        if generator_name not in known_names and is_policy_name(generator_name):
+            self._refuse_while_training(generator_name)
         generator = self.info(generator_name)
         if generator.artifact is not None:
             check_artifact_files(
@@ -157,26 +148,23 @@ class GeneratorService:
         generator = self.info(generator_name)
         if generator.artifact is None:
             return None
+        # Of two visitors who choose a sleeping model at once, the second must find the first one's job, or the
+        # memory would be checked twice and filled twice.
         with self._start_lock:
-            if (serving_job := self._trainings.find_serving_job(generator.artifact)) is not None:
+            if (serving_job := self._serving.find_job(generator.artifact)) is not None:
                 return serving_job
             self._check_memory(generator)
-            try:
-                started_job = self._trainings.serve(generator.artifact, idle_minutes=IDLE_MINUTES)
-            except Conflict:
-                return self._trainings.find_serving_job(generator.artifact)
-        return self._keep_earliest_job(generator.artifact, started_job)
+            return self._serving.start_or_join(generator.artifact, IDLE_MINUTES)
 
     def stop(self, generator_name: str) -> None:
         """Let a policy rest: end the job that serves it. Harmless where none runs. Raises NotFound."""
-        artifact_id = self.info(generator_name).artifact
-        if artifact_id is not None and (serving_job := self._trainings.find_serving_job(artifact_id)) is not None:
-            self._trainings.cancel(serving_job.id)
+        if (artifact_id := self.info(generator_name).artifact) is not None:
+            self._serving.stop(artifact_id)
 
     async def resolve(self, generator_name: str, timeout_s: float | None = None) -> Endpoint:
         """The endpoint behind a name, answering: a policy is woken and waited for.
 
-        Raises NotFound, and UserError where it does not fit, fails to start, or takes more than `wait_s`.
+        Raises NotFound, and UserError where it does not fit, fails to start, or takes more than `timeout_s` seconds.
         """
         generator = await asyncio.to_thread(self.info, generator_name)
         if generator.artifact is None:
@@ -184,15 +172,16 @@ class GeneratorService:
         deadline = time.monotonic() + (self._start_timeout_s if timeout_s is None else timeout_s)
         serve_job = await asyncio.to_thread(self.start, generator_name)
         while serve_job is not None:
-            server_address = await asyncio.to_thread(self._trainings.find_address, serve_job.id)
-            if server_address is not None and await _is_answering(server_address):
+            server_address = await asyncio.to_thread(self._serving.find_address, serve_job.id)
+            if server_address is not None and await is_answering(server_address):
                 return _artifact_endpoint(generator_name, server_address)
-            serve_job = await asyncio.to_thread(self._trainings.job, serve_job.id)
+            serve_job = await asyncio.to_thread(self._jobs.job, serve_job.id)
             if serve_job.ended and (serve_job.error is not None or serve_job.status is not JobStatus.SUCCEEDED):
                 raise _start_failure(generator, serve_job)
             if time.monotonic() > deadline:
                 raise _start_timeout(generator, serve_job)
-            if serve_job.ended:  # it went to rest just now
+            # It went to rest between two looks: whoever asked for it just now wants it awake.
+            if serve_job.ended:
                 serve_job = await asyncio.to_thread(self.start, generator_name)
             await asyncio.sleep(POLL_INTERVAL_S)
         raise _stopped_error(generator)
@@ -206,7 +195,7 @@ class GeneratorService:
         retry_policy: RetryPolicy | None = None,
         timeout_s: float | None = None,
     ) -> GreetingWriter:
-        """A writer for one run (`scope` marks its calls in the ledger). Raises what `resolve` raises."""
+        """A writer for one run; `ledger_scope` marks its calls in the ledger. Raises what `resolve` raises."""
         endpoint = await self.resolve(generator_name, timeout_s)
         generator = await asyncio.to_thread(self.info, generator_name)
         llm_client = self._endpoints.client(endpoint, ledger_scope, budget=run_budget, policy=retry_policy)
@@ -217,7 +206,12 @@ class GeneratorService:
             generator.sampling,
             fence_key,
             trained=generator.kind is GeneratorKind.ARTIFACT,
+            model_name=generator.model,
         )
+
+    def writer_pool(self, retry_policy: RetryPolicy | None = None) -> "WriterPool":
+        """For a run that asks several generators."""
+        return WriterPool(self, self._endpoints.ledger, retry_policy)
 
     def _artifact_generator(self, policy_artifact: ArtifactInfo, serve_job: JobInfo | None) -> GeneratorInfo:
         if not policy_artifact.path.is_dir():
@@ -225,7 +219,7 @@ class GeneratorService:
         elif serve_job is None:
             readiness = Readiness.ASLEEP
         else:
-            has_address = self._trainings.find_address(serve_job.id) is not None
+            has_address = self._serving.find_address(serve_job.id) is not None
             readiness = Readiness.READY if has_address and not _is_stopping(serve_job) else Readiness.STARTING
         return GeneratorInfo(
             name=f"{ARTIFACT_PREFIX}{policy_artifact.id}",
@@ -239,17 +233,18 @@ class GeneratorService:
             job=serve_job.id if serve_job else None,
         )
 
-    def _keep_earliest_job(self, artifact_id: int, started_job: JobInfo) -> JobInfo:
-        """Of two processes that started the same model at once the earlier job stays."""
-        artifact_name = f"{ARTIFACT_PREFIX}{artifact_id}"
-        running_jobs = [serve_job for serve_job in self._jobs.jobs(job_kind="serve") if not serve_job.ended]
-        earliest_job = min(
-            (serve_job for serve_job in running_jobs if serve_job.config.get("artifact") == artifact_name),
-            key=lambda serve_job: serve_job.id,
+    def _refuse_while_training(self, generator_name: str) -> None:
+        """Raises NotFound that names the training under way, where there is one."""
+        policy_trainings = [job for program in POLICY_PROGRAMS for job in self._jobs.jobs(job_kind=program)]
+        active_trainings = [job for job in policy_trainings if not job.ended]
+        if not active_trainings:
+            return
+        newest_training = max(active_trainings, key=lambda job: job.id)
+        raise NotFound(
+            f"There is no trained model “{generator_name}” yet; job {newest_training.id} is still training one, "
+            "which gets its number when it is done.",
+            f"还没有训练好的模型“{generator_name}”；任务 {newest_training.id} 仍在训练，完成后才有编号。",
         )
-        if earliest_job.id != started_job.id:
-            self._jobs.cancel(started_job.id)
-        return earliest_job
 
     def _check_memory(self, generator: GeneratorInfo) -> None:
         needed_mb = SERVER_MB + round(1.3 * (generator.size or 0) / BYTES_PER_MB)
@@ -261,9 +256,38 @@ class GeneratorService:
             )
 
 
-def _jobs_by_artifact(jobs: JobService) -> dict[str, JobInfo]:
-    running_jobs = [serve_job for serve_job in jobs.jobs(job_kind="serve") if not serve_job.ended]
-    return {str(serve_job.config.get("artifact", "")): serve_job for serve_job in running_jobs}
+class WriterPool:
+    """The writers of one run that asks several generators, in one event loop. Close it.
+
+    A policy is woken by a serve job, which is left to its rest timer: visitors or the next chunk may use it.
+    """
+
+    def __init__(self, generators: GeneratorService, ledger: DatabaseLedger, retry_policy: RetryPolicy | None) -> None:
+        self._generators, self._ledger, self._retry_policy = generators, ledger, retry_policy
+        self._opened_writers: list[GreetingWriter] = []
+
+    async def open(
+        self, generator_names: Sequence[str], ledger_scope: str, run_budget: Budget
+    ) -> Mapping[str, GreetingWriter]:
+        """Ready writers by name of generator. Raises what `GeneratorService.resolve` raises."""
+        # One after the other: each start looks at the memory that is free, which a model still loading has not taken.
+        for generator_name in generator_names:
+            greeting_writer = await self._generators.open(
+                generator_name, ledger_scope, run_budget=run_budget, retry_policy=self._retry_policy
+            )
+            self._opened_writers.append(greeting_writer)
+        return {greeting_writer.name: greeting_writer for greeting_writer in self._opened_writers}
+
+    def stop(self) -> None:
+        """No further call; those in flight are finished."""
+        for opened_writer in self._opened_writers:
+            opened_writer.client.stop()
+
+    async def close(self) -> None:
+        """Close the clients and store what the ledger holds."""
+        for opened_writer in self._opened_writers:
+            await opened_writer.close()
+        self._ledger.flush()
 
 
 def _is_stopping(serve_job: JobInfo) -> bool:
@@ -315,22 +339,6 @@ def _artifact_endpoint(generator_name: str, server_address: ServedAddress) -> En
         supports_schema=SchemaMode.NO,
         artifact=generator_name,
     )
-
-
-async def _is_answering(server_address: ServedAddress) -> bool:
-    import httpx2  # a slow import, kept off every start
-
-    health_url = server_address.base_url.removesuffix("/v1") + "/health"
-    try:
-        # The status says it all: whatever listens there, its body is not read.
-        async with (
-            asyncio.timeout(2.0),
-            httpx2.AsyncClient(trust_env=False) as http_client,
-            http_client.stream("GET", health_url) as response,
-        ):
-            return response.status_code == 200
-    except (httpx2.HTTPError, TimeoutError):
-        return False
 
 
 def _start_failure(generator: GeneratorInfo, serve_job: JobInfo) -> UserError:

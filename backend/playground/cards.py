@@ -143,9 +143,11 @@ class CardAuthor:
                 raise
             return _CardDraft(clean_greeting(stream_watch.text), error.kind.value, error.message, None)
         draft_text = clean_greeting(written.text)
-        draft_fault = Fault.REPEATS_PROMPT if leaks_instructions(draft_text) else find_fault(request, draft_text)
-        if draft_fault is None and written.cut:
-            draft_fault = Fault.CUT
+        draft_fault = (
+            Fault.REPEATS_PROMPT
+            if leaks_instructions(draft_text)
+            else find_fault(request, draft_text, was_cut=written.cut)
+        )
         if draft_fault is not None:
             return _CardDraft(draft_text, draft_fault, draft_fault.message, written)
         if self._near_duplicates.find_similar(draft_text) is not None:

@@ -12,6 +12,7 @@ from backend.core.errors import UserError
 from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun, RunPrompt
+from backend.generation.generators import WriterPool
 from backend.judges.base import JudgeSpec
 from backend.judges.panel import Retriever
 from backend.judges.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState
@@ -22,7 +23,6 @@ from backend.llm.budget import Budget
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.preferences.candidates import (
     CandidateProducer,
-    CandidateWriters,
     PendingPrompt,
     WrittenCandidate,
     load_unwritten,
@@ -47,7 +47,7 @@ class PairRunTools:
 
     database: Database
     scoring: ScoringService
-    open_writers: Callable[[], CandidateWriters]
+    open_writers: Callable[[], WriterPool]
     make_retriever: Callable[[PairRequest, Budget], Retriever]
 
 

@@ -15,7 +15,8 @@ from backend.corpus.records import ExportReport
 from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.pair_tables import PairRun
-from backend.generation.generators import GeneratorKind, GeneratorService
+from backend.generation.generators import GeneratorKind, GeneratorService, WriterPool
+from backend.generation.writer import greeting_messages
 from backend.jobs.outcome import STOPPED
 from backend.jobs.records import JobInfo
 from backend.jobs.report import JobReport
@@ -32,12 +33,7 @@ from backend.llm.endpoints import EndpointService
 from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import Endpoint
 from backend.preferences import intake, review, views
-from backend.preferences.candidates import (
-    UNREADABLE,
-    CandidateWriter,
-    CandidateWriters,
-    writing_messages,
-)
+from backend.preferences.candidates import UNREADABLE, writing_instructions
 from backend.preferences.emit import SECOND_JUDGED_SHARE
 from backend.preferences.intake import PromptFilter, read_source
 from backend.preferences.pairing import ACCEPTED_FROM
@@ -135,7 +131,7 @@ def _writing_estimate(
         for plan_recipe in candidate_plan.prompt_recipes(0) + candidate_plan.prompt_recipes(1)
         if plan_recipe.generator == generator_name
     )
-    placeholder_writer = CandidateWriter(generator_name, endpoint.model, b"", trained=is_trained)
+    instructions = writing_instructions(candidate_recipe, (), length_is_free=True)
     example_filler = (
         ""
         if is_trained
@@ -144,8 +140,7 @@ def _writing_estimate(
         ]
     )
     sample_messages = [
-        writing_messages(placeholder_writer, candidate_recipe, prompt_text, (), length_is_free=True)[0].content
-        + example_filler
+        greeting_messages(prompt_text, b"", trained=is_trained, instructions=instructions)[0].content + example_filler
         for prompt_text in sampled_prompts
     ]
     candidate_count = round(passed_count * candidate_plan.candidates / len(candidate_plan.generators))
@@ -407,8 +402,8 @@ class PairService:
         pairs_job = self._current_job(pair_run)
         return pairs_job if pairs_job is not None and not pairs_job.ended else None
 
-    def _open_writers(self) -> CandidateWriters:
-        return CandidateWriters(self._generators, self._endpoints, self._policy)
+    def _open_writers(self) -> WriterPool:
+        return self._generators.writer_pool(self._policy)
 
     def _make_retriever(self, request: PairRequest, run_budget: Budget) -> Retriever:
         return self._scoring.retriever(request.judge, run_budget)

@@ -10,11 +10,11 @@ from pydantic_core import ErrorDetails
 
 from backend.core.enums import ArtifactKind
 from backend.core.errors import Message, NotFound, UserError
-from backend.jobs.records import ArtifactInfo
+from backend.generation.serving import ARTIFACT_PREFIX, LATEST, check_artifact_files
 from backend.jobs.service import JobService
 from backend.judges.base import ASKING_KINDS, JudgeKind, JudgeSpec
 from backend.training.grpo_settings import GrpoSettings
-from backend.training.settings import ARTIFACT_PREFIX, LATEST, TrainingSettings, check_base, find_settings_class
+from backend.training.settings import TrainingSettings, check_base, find_settings_class
 
 ARTIFACT_KIND_BY_PROGRAM = {
     "sft": ArtifactKind.POLICY,
@@ -186,12 +186,3 @@ def _missing_artifact(requested_artifact: str, artifact_kind: ArtifactKind) -> U
         f"There is no reward model “{requested_artifact}”; train one first, or choose another reward.",
         f"还没有训练好的奖励模型（{requested_artifact}）；请先训练一个，或换一种奖励。",
     )
-
-
-def check_artifact_files(artifact: ArtifactInfo) -> None:
-    """Raises NotFound where the files of an artifact are gone."""
-    if not artifact.path.is_dir():
-        raise NotFound(
-            f"The files of artifact {artifact.id} are gone ({artifact.path}); train it again.",
-            f"产物 {artifact.id} 的文件已不在（{artifact.path}），请重新训练。",
-        )

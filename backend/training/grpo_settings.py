@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from backend.training.settings import LATEST, TrainingSettings
+from backend.generation.serving import LATEST
+from backend.training.settings import TrainingSettings
 
 WarnStopLimits = tuple[float, float]
 """Warn beyond the first, stop beyond the second."""

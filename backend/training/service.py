@@ -3,21 +3,19 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from backend.core.enums import ArtifactKind, EventKind, JobStatus
+from backend.core.enums import ArtifactKind, JobStatus
 from backend.core.errors import Conflict, Message, NotFound
 from backend.core.settings import StarterMode
+from backend.generation.serving import ARTIFACT_PREFIX, SERVE_KIND, PolicyServing, ServedAddress
 from backend.jobs.local import CPU_PREFIX, find_devices
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.service import JobService
-from backend.training.checks import ARTIFACT_KIND_BY_PROGRAM, SettingProblem, check_artifact_files, find_problems
-from backend.training.settings import ARTIFACT_PREFIX, STARTER, parse_serve_settings, settings_for
+from backend.training.checks import ARTIFACT_KIND_BY_PROGRAM, SettingProblem, find_problems
+from backend.training.settings import STARTER, settings_for
 
 TRAINING_PROGRAMS = ("sft", "reward_model", "grpo")
-SERVE_KIND = "serve"
 TRAINING_JOB_KINDS = (*TRAINING_PROGRAMS, SERVE_KIND)
 STARTER_PRESET = "starter"
 STARTER_NAMES = {"sft": "starter", "reward_model": "starter-reward"}
@@ -25,19 +23,12 @@ CARD_FILE = "README.md"
 MAX_CARD_LENGTH = 200_000
 
 
-@dataclass(frozen=True)
-class ServedAddress:
-    """Where a served model answers."""
-
-    base_url: str
-    model_name: str
-
-
 class TrainingService:
     """Trainings and the models they leave behind, on top of the job room."""
 
     def __init__(self, job_service: JobService) -> None:
         self._job_service = job_service
+        self._policy_serving = PolicyServing(job_service)
 
     def submit(
         self,
@@ -48,7 +39,7 @@ class TrainingService:
         parent_id: int | None = None,
         after_id: int | None = None,
     ) -> JobInfo:
-        """Queue a training, to start once the job `after` has succeeded.
+        """Queue a training, to start once the job `after_id` has succeeded.
 
         Raises UserError naming the preset or the setting that is wrong.
         """
@@ -162,49 +153,19 @@ class TrainingService:
             return ""
 
     def serve(self, artifact_id: int, idle_minutes: float = 0) -> JobInfo:
-        """Queue the serving of a policy, until it has rested for so long (0: until it is stopped).
+        """Queue the serving of a policy, until it has rested for so many minutes (0: until it is stopped).
 
-        Raises UserError where there is nothing to serve, Conflict where it is served already.
+        Raises NotFound where there is nothing to serve, Conflict where it is served already.
         """
-        artifact = next((candidate for candidate in self._job_service.artifacts() if candidate.id == artifact_id), None)
-        if artifact is None or artifact.kind is not ArtifactKind.POLICY:
-            raise NotFound(
-                f"Artifact {artifact_id} is no policy; only those can be served.",
-                f"产物 {artifact_id} 不是策略模型，只有策略模型可以启动服务。",
-            )
-        check_artifact_files(artifact)
-        if serving_job := self.find_serving_job(artifact_id):
-            raise Conflict(
-                f"Job {serving_job.id} serves this model already.",
-                f"任务 {serving_job.id} 已在提供这个模型的服务。",
-            )
-        settings = parse_serve_settings({"artifact": f"{ARTIFACT_PREFIX}{artifact_id}", "idle_minutes": idle_minutes})
-        # On a CPU a model that waits for requests must not keep the only slot from the next training.
-        has_gpus = any(
-            not device_name.startswith(CPU_PREFIX)
-            for worker in self._job_service.workers()
-            for device_name in worker.devices
-        )
-        return self._job_service.submit(SERVE_KIND, settings.model_dump(mode="json"), slot_count=int(has_gpus))
+        return self._policy_serving.start(artifact_id, idle_minutes)
 
     def find_serving_job(self, artifact_id: int) -> JobInfo | None:
         """The job that serves an artifact, while it does."""
-        requested_artifact = f"{ARTIFACT_PREFIX}{artifact_id}"
-        serving_jobs = self._job_service.jobs(job_kind=SERVE_KIND)
-        return next(
-            (job for job in serving_jobs if not job.ended and job.config.get("artifact") == requested_artifact),
-            None,
-        )
+        return self._policy_serving.find_job(artifact_id)
 
     def find_address(self, job_id: int) -> ServedAddress | None:
         """Where a serving job answers, once it does; not where it did before it was started again."""
-        started_at = self._job_service.job(job_id).started_at
-        events = self._job_service.events(job_id, event_kinds=[EventKind.LOG])
-        recent_entries = [event.data for event in events if started_at and event.at >= started_at]
-        announcement = next((log_entry for log_entry in reversed(recent_entries) if "base_url" in log_entry), None)
-        return (
-            ServedAddress(str(announcement["base_url"]), str(announcement.get("model", ""))) if announcement else None
-        )
+        return self._policy_serving.find_address(job_id)
 
     def _find_waiting_jobs(self, job: JobInfo, *statuses: JobStatus) -> list[JobInfo]:
         """Trainings that never started because `job` has to succeed first."""
@@ -212,21 +173,6 @@ class TrainingService:
             candidate for candidate in self.jobs() if candidate.after_id == job.id and candidate.attempt == 0
         ]
         return [candidate for candidate in waiting_jobs if candidate.status in statuses]
-
-
-def measure_size(file_path: Path) -> int | None:
-    """Bytes of a file or folder; None where it is gone."""
-    try:
-        return _cached_size(file_path, file_path.stat().st_mtime_ns)
-    except OSError:
-        return None
-
-
-@lru_cache(maxsize=512)
-def _cached_size(file_path: Path, _changed: int) -> int:
-    if file_path.is_file():
-        return file_path.stat().st_size
-    return sum(inner_file.stat().st_size for inner_file in file_path.rglob("*") if inner_file.is_file())
 
 
 SFT_TIME_SHARE = 0.75

@@ -10,10 +10,11 @@ from pydantic import BaseModel
 
 from backend.core.enums import ArtifactKind
 from backend.core.errors import UserError
+from backend.generation.serving import ARTIFACT_PREFIX, LATEST
 from backend.jobs.records import JobInfo
 from backend.judges.base import ASKING_KINDS
 from backend.services import Services
-from backend.training.settings import ARTIFACT_PREFIX, LATEST, STARTER, find_presets, find_settings_class
+from backend.training.settings import STARTER, find_presets, find_settings_class
 from ui.components.language import Translator
 from ui.components.widgets import esc, fill_tab, friendly_errors
 from ui.judges.names import endpoint_choices

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backend.core.enums import ACTIVE_STATUSES, ArtifactKind
+from backend.generation.serving import SERVE_KIND
 from backend.jobs.records import JobInfo
-from backend.training.service import SERVE_KIND
 from ui.components.jobs import STATUS_NAMES
 from ui.components.language import Translator
 

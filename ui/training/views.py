@@ -8,9 +8,9 @@ import pandas as pd
 
 from backend.agreement.statistics import minimums
 from backend.core.enums import JobStatus
+from backend.generation.serving import ServedAddress, measure_size
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.training.history import JobHistory, SampleText, thin_curve
-from backend.training.service import ServedAddress, measure_size
 from ui.components.jobs import job_progress_bar, status_pill
 from ui.components.language import Translator
 from ui.components.widgets import empty_notice, esc, html_table, note, row_click_script

@@ -9,11 +9,12 @@ import gradio as gr
 from backend.core.enums import ACTIVE_STATUSES, ArtifactKind, JobStatus
 from backend.core.errors import UserError
 from backend.core.text import parse_row_number
+from backend.generation.serving import SERVE_KIND
 from backend.jobs.kinds import find_job_program
 from backend.jobs.records import JobInfo
 from backend.services import Services
 from backend.training.history import HistoryCache
-from backend.training.service import SERVE_KIND, TRAINING_PROGRAMS, TrainingService
+from backend.training.service import TRAINING_PROGRAMS, TrainingService
 from ui.components.language import Translator
 from ui.components.widgets import esc, html_block, timer_update
 from ui.training.names import PLOT_CURVES, Curve, job_label

@@ -96,7 +96,7 @@ class PolicyGenerator:
 
 async def _sample_greeting(policy_writer: GreetingWriter, flaw_task: FlawTask, variant: str) -> WrittenGreeting:
     random_seed = int(digest("policy", variant)[:8], 16) % BIGGEST_SEED
-    return (await policy_writer.write(flaw_task.prompt, 1, replace(POLICY_SAMPLING, seed=random_seed)))[0]
+    return await policy_writer.write_one(flaw_task.prompt, replace(POLICY_SAMPLING, seed=random_seed))
 
 
 def _read_planted_flaw(flaw_task: FlawTask, model_answer: StructuredAnswer) -> PlantedFlaw:

@@ -11,6 +11,7 @@ from backend.core.enums import Split
 from backend.core.settings import Settings
 from backend.core.text import assign_bucket
 from backend.db.engine import Database
+from backend.generation.serving import ARTIFACT_PREFIX, LATEST
 from backend.judges.base import Judge, JudgeKind, JudgeSpec, Sample
 from backend.judges.context import DatabaseJudgeContext
 from backend.judges.crossfit import TrainingLabel, TrainingPool
@@ -32,7 +33,6 @@ from backend.training.programs.reward_terms import (
     RequestFitReward,
 )
 from backend.training.programs.rewards import MixedReward, Reward
-from backend.training.settings import ARTIFACT_PREFIX, LATEST
 from backend.training.snapshot import Snapshot, open_snapshot
 
 WHOLE_SNAPSHOT, REWARD_HALF, GOLD_HALF = -1, 0, 1

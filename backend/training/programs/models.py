@@ -20,10 +20,11 @@ from backend.core.enums import ArtifactKind
 from backend.core.errors import UserError
 from backend.core.text import parse_row_number
 from backend.db.job_tables import Artifact, Job
+from backend.generation.serving import ARTIFACT_PREFIX, LATEST
 from backend.training.programs import starter_tokenizer
 from backend.training.programs.program import TrainingRun
 from backend.training.programs.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
-from backend.training.settings import ARTIFACT_PREFIX, LATEST, STARTER, TrainingSettings, check_base
+from backend.training.settings import STARTER, TrainingSettings, check_base
 from backend.training.snapshot import DataRow
 
 PROBE_TEXT = "祝您生日快乐 🎂\n"

@@ -27,9 +27,9 @@ from backend.core.text import parse_row_number
 from backend.db.engine import Database
 from backend.db.job_tables import Artifact, Job, JobEvent
 from backend.db.migrate import migrate
+from backend.generation.serving import ARTIFACT_PREFIX, LATEST, ServeSettings, parse_serve_settings
 from backend.jobs.report import STOPPED, JobReport
 from backend.training.programs.starter_tokenizer import PLAN_CLOSE, PLAN_OPEN
-from backend.training.settings import ARTIFACT_PREFIX, LATEST, ServeSettings, parse_serve_settings
 
 GENERATION_FILE, TOKENIZER_FILE, TEMPLATE_FILE = (
     "generation_config.json",
