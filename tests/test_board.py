@@ -31,7 +31,7 @@ from ui.agreement.page import (
     _score_groups,
     _undrawn_note,
 )
-from ui.agreement.views import board_table, figure_with_interval
+from ui.components.board import board_table, figure_with_interval
 from ui.components.language import Translator
 from ui.judges.page import _shown_judges
 from ui.training.names import short_figure

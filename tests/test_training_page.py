@@ -23,11 +23,11 @@ from backend.training.service import TRAINING_PROGRAMS, TrainingService
 from backend.training.settings import find_presets, parse_settings, settings_for
 from tests.job_helpers import until
 from tests.real_app import App, running
-from ui.components.jobs import STATUS_NAMES, status_pill
+from ui.components.jobs import STATUS_NAMES, localized_half, status_pill
 from ui.components.language import Translator
 from ui.training.fields import SETTING_LABELS, entered_settings, setting_names, shown_values
 from ui.training.form import problem_html, start_training
-from ui.training.names import PLOT_CURVES, localized_half, progress_line
+from ui.training.names import PLOT_CURVES, progress_line
 from ui.training.views import (
     all_points,
     artifacts_table,

@@ -14,7 +14,8 @@ from backend.core.errors import UserError
 from backend.core.files import write_atomically
 from backend.corpus.export import new_export_path
 from backend.services import Services
-from ui.agreement.views import board_row_name, board_table, models_table, reference_kind_name, worst_disagreements
+from ui.agreement.views import models_table, worst_disagreements
+from ui.components.board import board_row_name, board_table, reference_kind_name
 from ui.components.language import Translator
 from ui.components.widgets import (
     empty_notice,

@@ -1,16 +1,17 @@
-"""The annotation pages: an empty root for `assets/annotate.js`; campaigns, and the history of any item."""
+"""The annotation pages: an empty root for `assets/annotate.js`; campaigns, and a look at any item."""
 
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from backend.annotation.records import CampaignInfo, CampaignSpec, HistoryEntry
-from backend.core.enums import RUBRIC_WEIGHTS, CampaignKind, Flaw, Outcome
+from backend.annotation.records import CampaignInfo, CampaignSpec
+from backend.core.enums import RUBRIC_WEIGHTS, CampaignKind, Flaw
 from backend.core.errors import UserError
 from backend.services import Services
+from ui.components.history import history_html
 from ui.components.judges import judge_name
-from ui.components.language import CAMPAIGN_KIND_NAMES, DIMENSION_NAMES, FLAW_NAMES, OUTCOME_NAMES, Translator
+from ui.components.language import CAMPAIGN_KIND_NAMES, DIMENSION_NAMES, FLAW_NAMES, Translator
 from ui.components.widgets import (
     data_island,
     empty_notice,
@@ -24,7 +25,7 @@ from ui.components.widgets import (
 )
 
 
-def build_annotate_page(services: Services, translate: Translator) -> None:  # noqa: ARG001
+def build_annotate_page(services: Services, translate: Translator) -> None:
     """Name → campaign → items, by keyboard or touch."""
     page_words = {
         "flaws": [[flaw.value, translate(*FLAW_NAMES[flaw])] for flaw in Flaw],
@@ -53,51 +54,6 @@ def item_html(services: Services, translate: Translator, item_id: int) -> str:
         f'<h3 class="zf-h">{esc(annotated_item.prompt)}</h3><p class="zf-note">{esc(annotated_item.campaign)}</p>'
         f'<div class="zf-cards">{greeting_cards}</div>{history_html(translate, services.annotation.history(item_id))}'
     )
-
-
-def history_html(translate: Translator, history: list[HistoryEntry]) -> str:
-    """Every answer, the superseded ones too, in the order they were given."""
-    if not history:
-        return empty_notice(translate("还没有人标过这道题。", "Nobody has answered this item yet."))
-    header_cells = [
-        translate("标注者", "Rater"),
-        translate("回答", "Answer"),
-        translate("当时左边是", "Left was"),
-        translate("原因", "Reasons"),
-        translate("时间（UTC）", "When (UTC)"),
-        translate("状态", "State"),
-    ]
-    return html_table(
-        header_cells,
-        [_history_cells(translate, history_entry) for history_entry in history],
-        ("", "", "", "zf-text"),
-    )
-
-
-def _history_cells(translate: Translator, history_entry: HistoryEntry) -> list[str]:
-    state_text = translate("已被取代", "superseded") if history_entry.superseded else translate("有效", "current")
-    if history_entry.withdrawn:
-        state_text = translate("撤销", "withdrawal")
-    reason_texts = [translate(*FLAW_NAMES[Flaw(flaw_code)]) for flaw_code in history_entry.reasons] + (
-        [history_entry.note] if history_entry.note else []
-    )
-    return [
-        esc(history_entry.rater),
-        esc(_answer_text(translate, history_entry)),
-        history_entry.left or "–",
-        esc("、".join(reason_texts)),
-        f"{history_entry.created_at:%Y-%m-%d %H:%M:%S}",
-        esc(state_text),
-    ]
-
-
-def _answer_text(translate: Translator, history_entry: HistoryEntry) -> str:
-    if history_entry.prefers:
-        return translate(f"选 {history_entry.prefers}", f"prefers {history_entry.prefers}")
-    outcome_names = {outcome.value: name_pair for outcome, name_pair in OUTCOME_NAMES.items()}
-    if history_entry.kind == "comparison" and history_entry.answer in outcome_names:
-        return translate(*outcome_names[Outcome(history_entry.answer)])
-    return f"{history_entry.kind}: {history_entry.answer}"
 
 
 NOT_CHOSEN = ""

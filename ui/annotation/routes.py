@@ -23,13 +23,10 @@ from backend.annotation.records import (
 from backend.annotation.service import AnnotationService
 from backend.core.signing import Signer
 from backend.services import Services
-from ui.components.routes import ErrorMessageRoute, NotSignedIn
+from ui.components.routes import ErrorMessageRoute, NotSignedIn, RequestId, RowId, SignedCookie
 
 RATER_COOKIE = "zhufu_rater"
-_YEAR_S = 365 * 24 * 3600
 
-RowId = Annotated[int, Field(ge=1, le=2**31 - 1)]
-RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 RevisionNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 DimensionPoints = Annotated[int, Field(ge=1, le=3)]
 ShortWord = Annotated[str, Field(max_length=40)]
@@ -95,45 +92,38 @@ class UndoBody(_StrictBody):
 def build_router(services: Services) -> APIRouter:
     """The routes under /api/annotation. Who answers comes from the signed cookie, never from a body."""
     api_routes = APIRouter(prefix="/api/annotation", route_class=ErrorMessageRoute, default_response_class=JSONResponse)
-    cookie_signer = Signer(services.settings.home, "zhufu-rater")
+    rater_cookie = SignedCookie(RATER_COOKIE, Signer(services.settings.home, "zhufu-rater"))
 
     def identify_rater(request: Request) -> int:
-        cookie_value = cookie_signer.read(request.cookies.get(RATER_COOKIE, ""))
+        cookie_value = rater_cookie.read(request)
         # A cookie may outlive its database; the page must then ask for the name again (401).
         if type(cookie_value) is not int or services.annotation.find_rater(cookie_value) is None:
             raise NotSignedIn("We do not know you yet; enter your name first.", "还不认识你，请先填写名字。")
         return cookie_value
 
-    _add_rater_routes(api_routes, services.annotation, cookie_signer)
+    _add_rater_routes(api_routes, services.annotation, rater_cookie)
     _add_item_routes(api_routes, services.annotation, identify_rater)
     _add_answer_routes(api_routes, services.annotation, identify_rater)
     return api_routes
 
 
-def _add_rater_routes(api_routes: APIRouter, annotation: AnnotationService, cookie_signer: Signer) -> None:
+def _add_rater_routes(api_routes: APIRouter, annotation: AnnotationService, rater_cookie: SignedCookie) -> None:
     @api_routes.post("/enter")
     def enter_name(request_body: EnterBody, request: Request) -> JSONResponse:
         rater_info = annotation.enter(request_body.name)
         response = JSONResponse({"rater": _rater_data(rater_info)})
-        response.set_cookie(
-            RATER_COOKIE,
-            cookie_signer.sign(rater_info.id),
-            max_age=_YEAR_S,
-            httponly=True,
-            samesite="lax",
-            secure=request.url.scheme == "https",
-        )
+        rater_cookie.write(request, response, rater_info.id)
         return response
 
     @api_routes.post("/leave")
     def forget_rater() -> JSONResponse:
         response = JSONResponse({"rater": None})
-        response.delete_cookie(RATER_COOKIE, httponly=True, samesite="lax")
+        rater_cookie.delete(response)
         return response
 
     @api_routes.get("/me")
     def current_rater(request: Request) -> JSONResponse:
-        cookie_value = cookie_signer.read(request.cookies.get(RATER_COOKIE, ""))
+        cookie_value = rater_cookie.read(request)
         rater_info = annotation.find_rater(cookie_value) if type(cookie_value) is int else None
         return JSONResponse({"rater": _rater_data(rater_info) if rater_info else None})
 

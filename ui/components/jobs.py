@@ -1,5 +1,7 @@
 """How a background job stands, as every page shows it: sign, word and colour, and how far it is."""
 
+import re
+
 from backend.core.enums import JobStatus
 from backend.jobs.records import JobInfo
 from backend.runs.lock import RunHolder
@@ -28,6 +30,8 @@ _STATUS_PILLS = {
     JobStatus.SUCCEEDED: ("good", "✓"),
     JobStatus.LOST: ("bad", "?"),
 }
+_BILINGUAL = re.compile(r"^(?P<zh>[^|,]*) \| (?P<en>[^|,]*), step (?P<step>\d+): (?P<zh_why>.*) \| (?P<en_why>.*)$")
+_UNSCORED = re.compile(r"^unscored by (?P<by>.+?): (?P<why>.*)$")
 
 
 def status_pill(translate: Translator, job_status: JobStatus) -> str:
@@ -64,3 +68,14 @@ def progress_bar(fraction: float) -> str:
     """How far something is, 0 to 1."""
     percentage = f"{fraction:.0%}"
     return f'<progress max="1" value="{fraction:.4f}" aria-label="{percentage}">{percentage}</progress> {percentage}'
+
+
+def localized_half(translate: Translator, bilingual_text: str) -> str:
+    """The reader's half of “中文 | English”, as the programs write it; else the text as it is."""
+    if pattern_match := _BILINGUAL.match(bilingual_text):
+        zh = f"{pattern_match['zh']}，第 {pattern_match['step']} 步：{pattern_match['zh_why']}"
+        return translate(zh, f"{pattern_match['en']}, step {pattern_match['step']}: {pattern_match['en_why']}")
+    if pattern_match := _UNSCORED.match(bilingual_text):
+        return translate(f"“{pattern_match['by']}”没给出评判：{pattern_match['why']}", bilingual_text)
+    zh, separator, en = bilingual_text.partition(" | ")
+    return translate(zh, en) if separator and " | " not in en else bilingual_text

@@ -1,8 +1,12 @@
-"""What judges and the agents of a panel are called, in both languages."""
+"""What judges, their verdicts, endpoints and the agents of a panel are called, in both languages."""
 
+from backend.core.enums import RUBRIC_EXCELLENT, Scale
+from backend.generation.generators import GeneratorInfo, Readiness
 from backend.judges.base import JudgeKind
+from backend.judges.scoring.records import JudgeInfo
 from backend.preferences.ablation import WITHOUT_INFIX
 from backend.preferences.emit import AGAIN_SUFFIX
+from backend.services import Services
 from ui.components.language import Translator
 
 BilingualText = tuple[str, str]
@@ -56,3 +60,53 @@ def judge_title(translate: Translator, stored_name: str) -> str:
         for role_key in removed_roles.split("+")
     )
     return translate(f"{base_title}（去掉{role_names}）", f"{base_title} (without {role_names.lower()})")
+
+
+def judge_kind_label(translate: Translator, judge_kind: JudgeKind | None) -> str:
+    """What a kind is called."""
+    return translate(*JUDGE_KIND_NAMES[judge_kind]) if judge_kind else "–"
+
+
+def judge_label(translate: Translator, judge_info: JudgeInfo) -> str:
+    """A judge in a list of choices."""
+    older_mark = "" if judge_info.newest else translate("（旧版）", " (older)")
+    return f"{judge_name(translate, judge_info.name)} · {judge_info.version[:8]}{older_mark}"
+
+
+def list_judge_choices(services: Services, translate: Translator) -> list[tuple[str, int]]:
+    """Every judge at every version."""
+    return [(judge_label(translate, judge_info), judge_info.id) for judge_info in services.scoring.catalog.judges()]
+
+
+def endpoint_choices(services: Services, translate: Translator) -> list[tuple[str, str]]:
+    """The endpoints, by name; the first choice leaves it to the house."""
+    endpoint_options = [
+        (f"{endpoint.name} · {endpoint.model}", endpoint.name) for endpoint in services.endpoints.endpoints()
+    ]
+    return [(translate("默认", "Default"), ""), *endpoint_options]
+
+
+def generator_label(translate: Translator, generator: GeneratorInfo) -> str:
+    """A generator in a list of choices."""
+    asleep_mark = translate("（用时启动）", " (starts when used)") if generator.readiness is Readiness.ASLEEP else ""
+    return (
+        f"{generator.title} · {generator.model}{asleep_mark}"
+        if generator.artifact is None
+        else f"{generator.title}{asleep_mark}"
+    )
+
+
+def verdict_mark(translate: Translator, verdict_value: float | None, verdict_scale: Scale | None) -> str:
+    """A verdict in a word or a number."""
+    if verdict_value is None:
+        return translate("未评", "unscored")
+    if verdict_scale is Scale.BINARY:
+        return translate("优秀", "excellent") if verdict_value >= 0.5 else translate("不优秀", "not excellent")
+    if verdict_scale is Scale.RUBRIC:
+        level_name = (
+            translate("优秀", "excellent")
+            if verdict_value >= RUBRIC_EXCELLENT
+            else translate("未达优秀", "below excellent")
+        )
+        return f"{verdict_value:.2f} / 3 · {level_name}"
+    return f"{verdict_value:.3f}"

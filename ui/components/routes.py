@@ -1,20 +1,29 @@
-"""Routes that answer errors as sentences: {"error": {"zh": …, "en": …}}, never a traceback."""
+"""What the routes beside Gradio share: errors as sentences, who a browser is, which files it has sent."""
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import gradio as gr
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
+from pydantic import Field
 
 from backend.core.errors import Busy, Conflict, Message, NotFound, Unavailable, UserError
 from backend.core.files import translate_disk_fault
+from backend.core.signing import Signer
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
+COOKIE_SECONDS = 365 * 24 * 3600
+RowId = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""The number of a row, as any database can hold it."""
+RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+"""What a page calls one submission, so that a second press of the same button changes nothing."""
 _TOO_LARGE = Message("The request is too large (at most 64 KB).", "请求太大，最多 64 KB。")
 _INTERNAL_ERROR = Message(
     "Something broke inside and was logged; nothing was saved. Please try again.",
@@ -104,3 +113,51 @@ def disk_error_response(request: Request, error: Exception) -> Response:
         raise error
     log.warning("%s: %s", request.url.path, disk_problem)
     return PlainTextResponse(f"{disk_problem.text('zh')} {disk_problem.text('en')}", 507)
+
+
+class SignedCookie:
+    """A value that a browser keeps for a year and cannot change; scripts of a page cannot read it.
+
+    cookie_name: what the browser calls it.
+    signer: signs the value and reads only what it has signed itself.
+    """
+
+    def __init__(self, cookie_name: str, signer: Signer) -> None:
+        self._cookie_name = cookie_name
+        self._signer = signer
+
+    def read(self, request: Request) -> Any:
+        """The value that was signed, None where there is none or it was tampered with."""
+        return self._signer.read(request.cookies.get(self._cookie_name, ""))
+
+    def write(self, request: Request, response: Response, cookie_value: Any) -> None:
+        """Let the browser keep the value; over HTTPS it comes back over HTTPS alone."""
+        response.set_cookie(
+            self._cookie_name,
+            self._signer.sign(cookie_value),
+            max_age=COOKIE_SECONDS,
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
+        )
+
+    def delete(self, response: Response) -> None:
+        """Let the browser forget the value."""
+        response.delete_cookie(self._cookie_name, httponly=True, samesite="lax")
+
+
+UPLOADED_PATHS_KEY = "uploaded_paths"
+"""Where the middleware of the shell notes, in the state of a request, which files its visitor has uploaded."""
+
+
+def uploaded_file(request: gr.Request, file_path: str | None) -> Path | None:
+    """The file that this visitor has uploaded, None where none was given. Raises UserError for any other."""
+    if not file_path:
+        return None
+    # Gradio takes the path from the browser: whoever makes a call by hand names any file of the server.
+    if request.request is None or str(file_path) not in request.request.scope["state"][UPLOADED_PATHS_KEY]:
+        raise UserError(
+            "This file was not uploaded on this page (or the server was started anew); drop it again.",
+            "这个文件不是在本页面上传的（或服务器已重新启动），请重新拖入文件。",
+        )
+    return Path(str(file_path))

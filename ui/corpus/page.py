@@ -10,6 +10,7 @@ from backend.corpus.records import ImportReport, PromptPage, PromptRow
 from backend.corpus.service import ImportRefused
 from backend.services import Services
 from ui.components.language import FORMAT_NAMES, Translator
+from ui.components.routes import uploaded_file
 from ui.components.widgets import (
     empty_notice,
     esc,
@@ -20,7 +21,6 @@ from ui.components.widgets import (
     note,
     page_title,
 )
-from ui.shell.uploads import uploaded_file
 
 PAGE_SIZE = 20
 MAPPED_FIELDS = ("prompt", "greeting", "label", "chosen", "rejected")

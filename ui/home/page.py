@@ -8,7 +8,7 @@ from backend.agreement.records import AgreementBoard
 from backend.core.errors import UserError
 from backend.services import Services
 from backend.training.service import OfferState, StarterOffer, TrainingService, decide_offer
-from ui.agreement.views import board_table
+from ui.components.board import board_table
 from ui.components.language import Translator
 from ui.components.widgets import empty_notice, esc, fill_on_load, friendly_errors, html_block, note, timer_update
 

@@ -21,10 +21,10 @@ from backend.judges.criteria import MAX_RULES, numbered_rules, parse_principles,
 from backend.judges.registry import DEFAULT_EXAMPLES, MOST_EXAMPLES
 from backend.judges.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
-from ui.components.judges import JUDGE_KIND_NAMES
+from ui.components.judges import JUDGE_KIND_NAMES, endpoint_choices, judge_label
 from ui.components.language import Translator
 from ui.components.widgets import esc, fill_tab, friendly_errors, html_block, note
-from ui.judges.names import endpoint_choices, judge_label, opinion_html
+from ui.judges.comparison import opinion_html
 
 EDITABLE_KINDS = (*sorted(ASKING_KINDS, key=list(JUDGE_KIND_NAMES).index), JudgeKind.REWARD_MODEL)
 SETTING_COUNT = 10

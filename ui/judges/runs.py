@@ -11,8 +11,8 @@ from backend.judges.scoring.records import WARNING_SEPARATOR, ScoreRequest, form
 from backend.judges.scoring.service import JOB_KIND
 from backend.judges.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services
-from ui.components.jobs import job_progress_bar, status_pill
-from ui.components.judges import JUDGE_KIND_NAMES
+from ui.components.jobs import job_progress_bar, localized_half, status_pill
+from ui.components.judges import JUDGE_KIND_NAMES, endpoint_choices
 from ui.components.language import Translator
 from ui.components.widgets import (
     confirm_script,
@@ -25,8 +25,6 @@ from ui.components.widgets import (
     html_table,
     note,
 )
-from ui.judges.names import endpoint_choices
-from ui.training.names import localized_half
 
 SHOWN_RUNS = 10
 POLL_INTERVAL_S = 2.5

@@ -38,7 +38,7 @@ STYLES = (
 )
 
 
-def build_page(services: Services, translate: Translator) -> None:  # noqa: ARG001
+def build_page(services: Services, translate: Translator) -> None:
     """Ask → cards → like, change, judge."""
     page_words = {
         # Requests are Chinese in both languages: greetings are, and so is what the models learnt from.

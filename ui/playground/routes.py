@@ -19,8 +19,7 @@ from backend.llm.errors import LLMErrorKind
 from backend.playground.records import CardView, PlayRequest, RequestFields, RoundView
 from backend.services import Services
 from backend.training.service import TrainingService
-from ui.annotation.routes import RequestId, RowId
-from ui.components.routes import ErrorMessageRoute
+from ui.components.routes import ErrorMessageRoute, RequestId, RowId, SignedCookie
 
 _UNREACHABLE = Message(
     "The model cannot be reached now; choose another, or try again later.",
@@ -75,7 +74,6 @@ def visitor_message(card_view: CardView) -> Message | None:
 
 
 VISITOR_COOKIE = "zhufu_visitor"
-_YEAR_SECONDS = 365 * 24 * 3600
 STREAM_POLL_SECONDS = 0.07
 """Between two looks at a round that is streamed; a person sees no difference below a tenth of a second."""
 STREAM_LIFE_SECONDS = 10.0
@@ -154,15 +152,15 @@ class ScoreBody(_RequestBody):
 def build_router(services: Services) -> APIRouter:
     """The routes under /api/play."""
     routes = APIRouter(prefix="/api/play", route_class=ErrorMessageRoute, default_response_class=JSONResponse)
-    signer = Signer(services.settings.home, "zhufu-visitor")
-    _add_models(routes, services, signer)
-    _add_rounds(routes, services, signer)
-    _add_cards(routes, services, signer)
+    visitor_cookie = SignedCookie(VISITOR_COOKIE, Signer(services.settings.home, "zhufu-visitor"))
+    _add_models(routes, services, visitor_cookie)
+    _add_rounds(routes, services, visitor_cookie)
+    _add_cards(routes, services, visitor_cookie)
     _add_workflow(routes, services)
     return routes
 
 
-def _add_models(routes: APIRouter, services: Services, signer: Signer) -> None:
+def _add_models(routes: APIRouter, services: Services, visitor_cookie: SignedCookie) -> None:
     @routes.get("/models")
     def list_models(request: Request) -> JSONResponse:
         response = JSONResponse(
@@ -172,8 +170,8 @@ def _add_models(routes: APIRouter, services: Services, signer: Signer) -> None:
                 "judges": services.card_judges.judge_names(),
             }
         )
-        if not _read_visitor(request, signer):
-            _set_visitor_cookie(request, response, signer)
+        if not _read_visitor(request, visitor_cookie):
+            visitor_cookie.write(request, response, _new_visitor())
         return response
 
     @routes.post("/models/start")
@@ -192,12 +190,12 @@ def _add_models(routes: APIRouter, services: Services, signer: Signer) -> None:
         return JSONResponse({"starter": _starter_json(services)})
 
 
-def _add_rounds(routes: APIRouter, services: Services, signer: Signer) -> None:
+def _add_rounds(routes: APIRouter, services: Services, visitor_cookie: SignedCookie) -> None:
     play_service = services.play
 
     @routes.post("/rounds")
     def begin_round(body: RoundBody, request: Request) -> JSONResponse:
-        visitor = _read_visitor(request, signer) or _new_visitor()
+        visitor = _read_visitor(request, visitor_cookie) or _new_visitor()
         play_request = PlayRequest(
             generators=tuple(body.models),
             text=body.text,
@@ -207,27 +205,31 @@ def _add_rounds(routes: APIRouter, services: Services, signer: Signer) -> None:
             seed=body.seed,
         )
         response = JSONResponse({"round": round_json(play_service.begin(play_request, visitor))})
-        if not _read_visitor(request, signer):
-            _set_visitor_cookie(request, response, signer, visitor)
+        if not _read_visitor(request, visitor_cookie):
+            visitor_cookie.write(request, response, visitor)
         return response
 
     @routes.get("/rounds")
     def recent_rounds(request: Request) -> JSONResponse:
         return JSONResponse(
-            {"rounds": [round_json(round_view) for round_view in play_service.recent(_read_visitor(request, signer))]}
+            {
+                "rounds": [
+                    round_json(round_view) for round_view in play_service.recent(_read_visitor(request, visitor_cookie))
+                ]
+            }
         )
 
     @routes.get("/rounds/{token}")
     def show_round(token: RoundToken, request: Request) -> JSONResponse:
-        return JSONResponse({"round": round_json(play_service.view(token, _read_visitor(request, signer)))})
+        return JSONResponse({"round": round_json(play_service.view(token, _read_visitor(request, visitor_cookie)))})
 
     @routes.post("/rounds/{token}/stop")
     def stop_round(token: RoundToken, request: Request) -> JSONResponse:
-        return JSONResponse({"round": round_json(play_service.stop(token, _read_visitor(request, signer)))})
+        return JSONResponse({"round": round_json(play_service.stop(token, _read_visitor(request, visitor_cookie)))})
 
     @routes.get("/rounds/{token}/events")
     async def stream_events(token: RoundToken, request: Request) -> StreamingResponse:
-        visitor = _read_visitor(request, signer)
+        visitor = _read_visitor(request, visitor_cookie)
         first_view = await asyncio.to_thread(play_service.view, token, visitor)
 
         async def event_stream() -> AsyncIterator[str]:
@@ -245,24 +247,24 @@ def _add_rounds(routes: APIRouter, services: Services, signer: Signer) -> None:
         return StreamingResponse(event_stream(), media_type="text/event-stream", headers=headers)
 
 
-def _add_cards(routes: APIRouter, services: Services, signer: Signer) -> None:
+def _add_cards(routes: APIRouter, services: Services, visitor_cookie: SignedCookie) -> None:
     play_service = services.play
 
     @routes.post("/cards/{card_id}/change")
     def change_card(card_id: RowId, body: ChangeBody, request: Request) -> JSONResponse:
         card_change = _parse_change(body.change)
         return JSONResponse(
-            {"round": round_json(play_service.change(card_id, card_change, _read_visitor(request, signer)))}
+            {"round": round_json(play_service.change(card_id, card_change, _read_visitor(request, visitor_cookie)))}
         )
 
     @routes.post("/cards/{card_id}/signal")
     def rate_card(card_id: RowId, body: SignalBody, request: Request) -> JSONResponse:
-        rated_card = play_service.signal(card_id, _read_visitor(request, signer), body.value, body.request_id)
+        rated_card = play_service.signal(card_id, _read_visitor(request, visitor_cookie), body.value, body.request_id)
         return JSONResponse({"card": _card_json(rated_card)})
 
     @routes.post("/cards/{card_id}/judge")
     def judge_card(card_id: RowId, body: JudgeBody, request: Request) -> JSONResponse:
-        round_view, judged_card = play_service.card(card_id, _read_visitor(request, signer))
+        round_view, judged_card = play_service.card(card_id, _read_visitor(request, visitor_cookie))
         judgment = services.card_judges.judge_greeting(body.judge, round_view.prompt, judged_card.text)
         return JSONResponse(
             {
@@ -299,24 +301,13 @@ def _add_workflow(routes: APIRouter, services: Services) -> None:
         return JSONResponse({"job": scoring_job.id})
 
 
-def _read_visitor(request: Request, signer: Signer) -> str:
-    visitor_id = signer.read(request.cookies.get(VISITOR_COOKIE, ""))
+def _read_visitor(request: Request, visitor_cookie: SignedCookie) -> str:
+    visitor_id = visitor_cookie.read(request)
     return visitor_id if isinstance(visitor_id, str) else ""
 
 
 def _new_visitor() -> str:
     return secrets.token_hex(16)
-
-
-def _set_visitor_cookie(request: Request, response: JSONResponse, signer: Signer, visitor: str = "") -> None:
-    response.set_cookie(
-        VISITOR_COOKIE,
-        signer.sign(visitor or _new_visitor()),
-        max_age=_YEAR_SECONDS,
-        httponly=True,
-        samesite="lax",
-        secure=request.url.scheme == "https",
-    )
 
 
 def _parse_change(change_name: str) -> CardChange:

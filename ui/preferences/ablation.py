@@ -11,8 +11,8 @@ from backend.judges.scoring.records import format_duration
 from backend.judges.scoring.targets import ScoringTarget, TargetKind
 from backend.preferences.ablation import AblationRow
 from backend.services import Services
-from ui.agreement.views import figure_with_interval
-from ui.components.judges import JUDGE_KIND_NAMES, PANEL_ROLE_NAMES, is_derived_judge
+from ui.components.board import figure_with_interval
+from ui.components.judges import JUDGE_KIND_NAMES, PANEL_ROLE_NAMES, endpoint_choices, is_derived_judge
 from ui.components.language import Translator
 from ui.components.widgets import (
     default_choice,
@@ -24,7 +24,6 @@ from ui.components.widgets import (
     html_table,
     note,
 )
-from ui.judges.names import endpoint_choices
 
 INTRODUCTION = (
     "每次去掉一个角色，让评审团重评同一批有人工标签的祝福，看它离人更近还是更远。去掉评审，就由复核直接下结论；"

@@ -14,12 +14,11 @@ from backend.preferences.pairing import PairingMode
 from backend.preferences.plan import MAX_CANDIDATES, CandidatePlan, RequestedLength
 from backend.preferences.records import HumanChecking, PairEstimate, PairRequest, PromptSource, SourceKind
 from backend.services import Services
-from ui.components.judges import JUDGE_KIND_NAMES, PANEL_ROLE_NAMES
+from ui.components.judges import JUDGE_KIND_NAMES, PANEL_ROLE_NAMES, endpoint_choices, generator_label
 from ui.components.language import Translator
+from ui.components.routes import uploaded_file
 from ui.components.widgets import default_choice, fill_tab, friendly_errors, html_block, html_table, note
-from ui.judges.names import endpoint_choices, generator_label
 from ui.preferences.views import PAIRING_WAYS, loss_reason
-from ui.shell.uploads import uploaded_file
 
 LABELING_KINDS = (JudgeKind.PANEL, JudgeKind.PRINCIPLE, JudgeKind.RUBRIC)
 """Kinds that say of a single greeting whether it is excellent."""

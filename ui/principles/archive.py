@@ -12,9 +12,9 @@ from backend.judges.criteria import MAX_RULES, numbered_rules
 from backend.principles.archive import EarlierVersion
 from backend.principles.records import VersionInfo
 from backend.services import Services
+from ui.components.judges import endpoint_choices
 from ui.components.language import Translator
 from ui.components.widgets import ROW_CLICK, esc, fill_tab, friendly_errors, html_block, note
-from ui.judges.names import endpoint_choices
 from ui.principles.figures import comparison_html, rules_card, version_tree
 from ui.principles.log import diff_html
 from ui.principles.names import label_choices, version_label

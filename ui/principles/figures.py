@@ -12,7 +12,7 @@ from backend.generation.generators import is_policy_name
 from backend.jobs.records import JobInfo
 from backend.principles.comparing import ReportRow
 from backend.principles.records import RunInfo, StepInfo, VersionInfo
-from ui.agreement.views import figure_with_interval
+from ui.components.board import figure_with_interval
 from ui.components.jobs import command_run_note, status_pill
 from ui.components.language import FLAW_NAMES, Translator
 from ui.components.widgets import empty_notice, esc, html_table, note

@@ -13,9 +13,9 @@ from backend.principles.algorithm.settings import GameSettings
 from backend.principles.records import RunInfo, RunRequest
 from backend.principles.rulings import explain_uses
 from backend.services import Services
+from ui.components.judges import endpoint_choices, generator_label
 from ui.components.language import Translator
 from ui.components.widgets import default_choice, esc, fill_tab, friendly_errors, html_block, note
-from ui.judges.names import endpoint_choices, generator_label
 from ui.principles.names import AGENT_NAMES, OWN_MODEL_NOTE, SEARCH_NAMES, SPLIT_NAMES, label_choices, version_label
 
 SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}

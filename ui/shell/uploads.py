@@ -7,17 +7,14 @@ What was really uploaded is remembered here per visitor, in memory: after a rest
 import json
 import secrets
 from collections import OrderedDict
-from pathlib import Path
 
-import gradio as gr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.core import errors
-from backend.core.errors import UserError
+from ui.components.routes import UPLOADED_PATHS_KEY
 from ui.shell.guard import EVENT_PREFIX, READ_METHODS, refusal_response
 
 VISITOR_KEY = "visitor"
-_STATE_KEY = "uploaded_paths"
 _MOST_VISITORS = 10_000
 _MOST_FILES = 1_000
 """The oldest are forgotten: nobody drops a thousand files and then imports the first."""
@@ -43,7 +40,7 @@ class UploadRegistry:
         visitor = scope["session"].get(VISITOR_KEY)
         if visitor is None and scope["method"] in READ_METHODS and _may_be_page(scope["path"]):
             scope["session"][VISITOR_KEY] = visitor = secrets.token_hex(16)
-        scope.setdefault("state", {})[_STATE_KEY] = frozenset(self._paths_by_visitor.get(str(visitor), ()))
+        scope.setdefault("state", {})[UPLOADED_PATHS_KEY] = frozenset(self._paths_by_visitor.get(str(visitor), ()))
         if scope["method"] == "POST" and scope["path"].endswith(f"/{EVENT_PREFIX}/upload"):
             if visitor is None:
                 return await refusal_response(scope, 403, _NO_VISITOR)(scope, receive, send)
@@ -78,15 +75,3 @@ class UploadRegistry:
 def _may_be_page(url_path: str) -> bool:
     # Not what a page loads besides: its files would each bring another identity.
     return f"/{EVENT_PREFIX}/" not in url_path and not url_path.startswith(("/assets/", "/api/", "/help/"))
-
-
-def uploaded_file(request: gr.Request, file_path: str | None) -> Path | None:
-    """The file that this visitor has uploaded, None where none was given. Raises UserError for any other."""
-    if not file_path:
-        return None
-    if request.request is None or str(file_path) not in request.request.scope["state"][_STATE_KEY]:
-        raise UserError(
-            "This file was not uploaded on this page (or the server was started anew); drop it again.",
-            "这个文件不是在本页面上传的（或服务器已重新启动），请重新拖入文件。",
-        )
-    return Path(str(file_path))

@@ -15,9 +15,9 @@ from backend.jobs.records import JobInfo
 from backend.judges.base import ASKING_KINDS
 from backend.services import Services
 from backend.training.settings import STARTER, find_presets, find_settings_class
+from ui.components.judges import endpoint_choices
 from ui.components.language import Translator
 from ui.components.widgets import esc, fill_tab, friendly_errors
-from ui.judges.names import endpoint_choices
 from ui.training.names import ACTION_NAMES, PRESET_MACHINES, REWARD_NAMES, BilingualText
 
 MONITOR_ACTION = "monitor.action"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from backend.core.enums import ACTIVE_STATUSES, ArtifactKind
 from backend.generation.serving import SERVE_KIND
 from backend.jobs.records import JobInfo
-from ui.components.jobs import STATUS_NAMES
+from ui.components.jobs import STATUS_NAMES, localized_half
 from ui.components.language import Translator
 
 BilingualText = tuple[str, str]
@@ -74,8 +74,6 @@ ACTION_NAMES: dict[str, BilingualText] = {
     "warn": ("只提醒", "Warn only"),
     "off": ("关闭", "Off"),
 }
-_BILINGUAL = re.compile(r"^(?P<zh>[^|,]*) \| (?P<en>[^|,]*), step (?P<step>\d+): (?P<zh_why>.*) \| (?P<en_why>.*)$")
-_UNSCORED = re.compile(r"^unscored by (?P<by>.+?): (?P<why>.*)$")
 _TIME_LEFT = re.compile(r"^(\d+ / \d+), (.+) left$")
 
 
@@ -201,17 +199,6 @@ def progress_line(translate: Translator, training_job: JobInfo) -> str:
         if progress_text in state_labels
         else localized_half(translate, progress_text)
     )
-
-
-def localized_half(translate: Translator, bilingual_text: str) -> str:
-    """The reader's half of “中文 | English”, as the programs write it; else the text as it is."""
-    if pattern_match := _BILINGUAL.match(bilingual_text):
-        zh = f"{pattern_match['zh']}，第 {pattern_match['step']} 步：{pattern_match['zh_why']}"
-        return translate(zh, f"{pattern_match['en']}, step {pattern_match['step']}: {pattern_match['en_why']}")
-    if pattern_match := _UNSCORED.match(bilingual_text):
-        return translate(f"“{pattern_match['by']}”没给出评判：{pattern_match['why']}", bilingual_text)
-    zh, separator, en = bilingual_text.partition(" | ")
-    return translate(zh, en) if separator and " | " not in en else bilingual_text
 
 
 def clock_time(timestamp: datetime | None) -> str:

@@ -11,7 +11,7 @@ from backend.core.enums import JobStatus
 from backend.generation.serving import ServedAddress, measure_size
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.training.history import JobHistory, SampleText, thin_curve
-from ui.components.jobs import job_progress_bar, status_pill
+from ui.components.jobs import job_progress_bar, localized_half, status_pill
 from ui.components.language import Translator
 from ui.components.widgets import empty_notice, esc, html_table, note, row_click_script
 from ui.training.names import (
@@ -22,7 +22,6 @@ from ui.training.names import (
     clock_time,
     duration_text,
     job_title,
-    localized_half,
     progress_line,
     short_figure,
 )

@@ -1,0 +1,51 @@
+"""What people have answered to one item: every answer, the superseded ones too."""
+
+from backend.annotation.records import HistoryEntry
+from backend.core.enums import Flaw, Outcome
+from ui.components.language import FLAW_NAMES, OUTCOME_NAMES, Translator
+from ui.components.widgets import empty_notice, esc, html_table
+
+
+def history_html(translate: Translator, history: list[HistoryEntry]) -> str:
+    """Every answer, the superseded ones too, in the order they were given."""
+    if not history:
+        return empty_notice(translate("还没有人标过这道题。", "Nobody has answered this item yet."))
+    header_cells = [
+        translate("标注者", "Rater"),
+        translate("回答", "Answer"),
+        translate("当时左边是", "Left was"),
+        translate("原因", "Reasons"),
+        translate("时间（UTC）", "When (UTC)"),
+        translate("状态", "State"),
+    ]
+    return html_table(
+        header_cells,
+        [_history_cells(translate, history_entry) for history_entry in history],
+        ("", "", "", "zf-text"),
+    )
+
+
+def _history_cells(translate: Translator, history_entry: HistoryEntry) -> list[str]:
+    state_text = translate("已被取代", "superseded") if history_entry.superseded else translate("有效", "current")
+    if history_entry.withdrawn:
+        state_text = translate("撤销", "withdrawal")
+    reason_texts = [translate(*FLAW_NAMES[Flaw(flaw_code)]) for flaw_code in history_entry.reasons] + (
+        [history_entry.note] if history_entry.note else []
+    )
+    return [
+        esc(history_entry.rater),
+        esc(_answer_text(translate, history_entry)),
+        history_entry.left or "–",
+        esc("、".join(reason_texts)),
+        f"{history_entry.created_at:%Y-%m-%d %H:%M:%S}",
+        esc(state_text),
+    ]
+
+
+def _answer_text(translate: Translator, history_entry: HistoryEntry) -> str:
+    if history_entry.prefers:
+        return translate(f"选 {history_entry.prefers}", f"prefers {history_entry.prefers}")
+    outcome_names = {outcome.value: name_pair for outcome, name_pair in OUTCOME_NAMES.items()}
+    if history_entry.kind == "comparison" and history_entry.answer in outcome_names:
+        return translate(*outcome_names[Outcome(history_entry.answer)])
+    return f"{history_entry.kind}: {history_entry.answer}"
