@@ -4,7 +4,6 @@ Pages in the other language are built after the server is up, so that they cost 
 
 import asyncio
 import hashlib
-import html
 import os
 import warnings
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from gradio.components.navbar import Navbar
 from gradio.routes import App
+from markupsafe import Markup
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.routing import Mount
@@ -34,6 +34,7 @@ from ui.annotation import campaigns
 from ui.annotation import routes as annotation_routes
 from ui.components.language import Language, Translator
 from ui.components.routes import disk_error_response
+from ui.components.templates import render
 from ui.components.widgets import html_block
 from ui.corpus import page as corpus_page
 from ui.home import page as home_page
@@ -253,52 +254,17 @@ def _build_page(services: Services, translate: Translator, site_page: SitePage) 
     site_page.build_page(services, translate)
 
 
-def _header_html(translate: Translator, page: SitePage, has_password: bool) -> str:
-    return (
-        f'<div class="zf-bar"><a class="zf-brand" href="/{translate.lang}/" aria-label="{translate("祝福", "Zhufu")}">'
-        f'<span class="zf-seal" aria-hidden="true">福</span><span>{translate("祝福", "Zhufu")}</span></a>'
-        f"{_menu_html(translate, page)}{_navigation_html(translate, page)}{_tools_html(translate, page, has_password)}</div>"
-        f"{guide_html(translate, page.url_path)}"
+def _header_html(translate: Translator, page: SitePage, has_password: bool) -> Markup:
+    return render(
+        "shell/templates/header.html",
+        translate=translate,
+        page=page,
+        pages=SITE_PAGES,
+        has_password=has_password,
+        login_path=LOGIN_PATH,
+        guide_button=guide_button(translate, page.url_path),
+        guide=guide_html(translate, page.url_path),
     )
-
-
-def _menu_html(translate: Translator, page: SitePage) -> str:
-    """What stands for the navigation on a narrow screen: the page one is on, and all of them at a press."""
-    button_label = translate("打开导航", "Open navigation")
-    return (
-        '<button type="button" class="zf-menu" data-zf-menu aria-expanded="false" aria-controls="zf-nav" '
-        f'aria-label="{button_label}"><i aria-hidden="true">☰</i>{html.escape(translate(page.zh, page.en))}</button>'
-    )
-
-
-def _navigation_html(translate: Translator, current_page: SitePage) -> str:
-    page_links = "".join(
-        f'<a href="/{translate.lang}/{page.url_path}"{group_attribute(page.starts_group)}{current_attribute(page is current_page)}>'
-        f"{html.escape(translate(page.zh, page.en))}</a>"
-        for page in SITE_PAGES
-    )
-    return f'<nav class="zf-nav" id="zf-nav" aria-label="{translate("主导航", "Main navigation")}">{page_links}</nav>'
-
-
-def _tools_html(translate: Translator, page: SitePage, has_password: bool) -> str:
-    other: Language = "en" if translate.lang == "zh" else "zh"
-    sign_out_link = f'<a href="{LOGIN_PATH}">{translate("登录/退出", "Sign in/out")}</a>' if has_password else ""
-    return (
-        f'<div class="zf-tools">{sign_out_link}{guide_button(translate, page.url_path)}<button type="button" data-zf-theme '
-        f'aria-label="{translate("切换深色模式", "Toggle dark mode")}">◐</button>'
-        f'<a data-zf-lang="{other}" href="/{other}/{page.url_path}" lang="{"en" if other == "en" else "zh-CN"}">'
-        f"{'EN' if other == 'en' else '中文'}</a></div>"
-    )
-
-
-def group_attribute(starts_group: bool) -> str:
-    """The attribute that marks the first link of a group."""
-    return ' class="zf-apart"' if starts_group else ""
-
-
-def current_attribute(is_current: bool) -> str:
-    """The attribute that marks the link of the page one is on."""
-    return ' aria-current="page"' if is_current else ""
 
 
 def _build_theme() -> gr.themes.Base:
@@ -335,23 +301,16 @@ def _build_theme() -> gr.themes.Base:
     )
 
 
-def _head_html() -> str:
-    style_links = "".join(
-        f'<link rel="stylesheet" href="{_asset_url(asset_name)}">'
-        for asset_name in (
-            "zhufu.css",
-            "annotate.css",
-            "training.css",
-            "principles.css",
-            "playground.css",
-            "pairs.css",
-        )
+STYLE_SHEETS = ("zhufu.css", "annotate.css", "training.css", "principles.css", "playground.css", "pairs.css")
+SCRIPTS = ("kit.js", "annotate.js", "playground-words.js", "playground.js")
+
+
+def _head_html() -> Markup:
+    return render(
+        "shell/templates/head.html",
+        style_urls=[_asset_url(asset_name) for asset_name in STYLE_SHEETS],
+        script_urls=[_asset_url(asset_name) for asset_name in SCRIPTS],
     )
-    script_tags = "".join(
-        f'<script defer src="{_asset_url(asset_name)}"></script>'
-        for asset_name in ("kit.js", "annotate.js", "playground-words.js", "playground.js")
-    )
-    return f'<meta name="viewport" content="width=device-width, initial-scale=1">{style_links}{script_tags}'
 
 
 def _asset_url(asset_name: str) -> str:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse, HTMLResponse
+from markupsafe import Markup
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.core.settings import PROJECT_ROOT
 from ui.components.language import Language, Translator
-from ui.components.widgets import esc
+from ui.components.templates import render
 
 SOCIAL_CARDS = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
 LANG_ATTRIBUTE = re.compile(rb'<html\s+lang="[^"]*"')
@@ -76,8 +77,8 @@ def build_router(style_url: str, script_url: str) -> APIRouter:
             or document_file.suffix not in SERVED_SUFFIXES
             or not document_file.is_file()
         ):
-            missing_html = "<p>没有这一页。There is no such page.</p>"
-            return HTMLResponse(plain_page(Translator("zh"), "", missing_html, style_url, script_url), 404)
+            missing_html = Markup("<p>没有这一页。There is no such page.</p>")
+            return HTMLResponse(plain_page(Translator("zh"), missing_html, style_url, script_url), 404)
         if document_file.suffix != ".md":
             return FileResponse(document_file)
         return HTMLResponse(_documentation_page(document_file, style_url, script_url))
@@ -90,7 +91,7 @@ def has_page(language: Language, page_path: str) -> bool:
     return (DOCS_FOLDER / language / f"{page_path}.md").is_file()
 
 
-def _documentation_page(document_file: Path, style_url: str, script_url: str) -> str:
+def _documentation_page(document_file: Path, style_url: str, script_url: str) -> Markup:
     from markdown_it import MarkdownIt
 
     language, file_name = document_file.parent.name, document_file.name
@@ -99,27 +100,31 @@ def _documentation_page(document_file: Path, style_url: str, script_url: str) ->
         MarkdownIt("commonmark", {"html": False}).enable("table").render(document_file.read_text(encoding="utf-8"))
     )
     other_language = {"zh": "en", "en": "zh"}.get(language)
-    language_link = ""
-    if other_language and (DOCS_FOLDER / other_language / file_name).is_file():
-        language_link = f'<a href="../{other_language}/{esc(file_name)}">{translate("English", "中文")}</a>'
-    return plain_page(translate, language_link, body_html, style_url, script_url)
+    has_other_language = other_language and (DOCS_FOLDER / other_language / file_name).is_file()
+    other_language_path = f"../{other_language}/{file_name}" if has_other_language else ""
+    # Raw HTML in Markdown is switched off above, and the pages of docs/ are our own.
+    return plain_page(translate, Markup(body_html), style_url, script_url, other_language_path=other_language_path)
 
 
 def plain_page(
     translate: Translator,
-    language_link: str,
-    body_html: str,
+    page_body: Markup,
     style_url: str,
     script_url: str,
     page_title: str = "",
-) -> str:
-    """A plain page of the application outside of Gradio: `body` is ready HTML."""
-    page_title = page_title or translate("祝福 · 使用说明", "Zhufu · Documentation")
-    contents_link = f'<a href="/help/{translate.lang}/index.md">{translate("目录", "Contents")}</a>'
-    back_link = f'<a href="/{translate.lang}/">{translate("回到祝福", "Back to Zhufu")}</a>'
-    return (
-        f'<!doctype html><html lang="{"zh-CN" if translate.lang == "zh" else "en"}"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{page_title}</title>'
-        f'<link rel="stylesheet" href="{style_url}"><script src="{script_url}"></script></head>'
-        f"<body><header>{back_link}<span>{contents_link}{language_link}</span></header><main>{body_html}</main></body></html>"
+    other_language_path: str = "",
+) -> Markup:
+    """A plain page of the application outside of Gradio.
+
+    page_title: the title of the documentation where it is empty.
+    other_language_path: where the page stands in the other language, empty where it does not.
+    """
+    return render(
+        "shell/templates/plain_page.html",
+        translate=translate,
+        title=page_title or translate("祝福 · 使用说明", "Zhufu · Documentation"),
+        style_url=style_url,
+        script_url=script_url,
+        other_language_path=other_language_path,
+        body=page_body,
     )

@@ -6,7 +6,6 @@ are let through with the routes they need, and nothing that a researcher does.
 
 import hashlib
 import hmac
-import html
 import math
 import time
 from collections import deque
@@ -15,11 +14,13 @@ from urllib.parse import urlencode, urlsplit
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from markupsafe import Markup
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.core import errors
 from ui.components.language import Language, Translator
+from ui.components.templates import render
 from ui.shell.documents import plain_page
 from ui.shell.guard import EVENT_PREFIX, READ_METHODS, refusal_response
 
@@ -221,36 +222,19 @@ def _login_page(
     script_url: str,
     signed_in: bool = False,
     error: errors.Message | None = None,
-) -> str:
+) -> Markup:
     translate = Translator(language)
-    body_html = _sign_out_form(translate) if signed_in else _sign_in_form(translate, target_path, error)
-    page_links = "".join(
-        f'<li><a href="/{language}/{page_name}">{translate(*_OPEN_TITLES[page_name])}</a></li>'
-        for page_name in sorted(open_pages)
+    login_body = render(
+        "shell/templates/login.html",
+        translate=translate,
+        signed_in=signed_in,
+        error=translate.localize(error) if error else "",
+        target_path=target_path,
+        login_path=LOGIN_PATH,
+        logout_path=LOGOUT_PATH,
+        open_pages=[(page_name, translate(*_OPEN_TITLES[page_name])) for page_name in sorted(open_pages)],
     )
-    if page_links:
-        body_html += f"<p>{translate('不用密码就能打开：', 'Open without a password:')}</p><ul>{page_links}</ul>"
-    return plain_page(translate, "", body_html, style_url, script_url, translate("祝福 · 登录", "Zhufu · Sign in"))
-
-
-def _sign_in_form(translate: Translator, target_path: str, error: errors.Message | None) -> str:
-    error_html = f'<p class="error" role="alert">{html.escape(translate.localize(error))}</p>' if error else ""
-    return (
-        f"<h1>{translate('登录', 'Sign in')}</h1>{error_html}"
-        f'<form class="sign-in" method="post" action="{LOGIN_PATH}">'
-        f'<input type="hidden" name="next" value="{html.escape(target_path, quote=True)}">'
-        f"<label>{translate('密码', 'Password')}"
-        '<input type="password" name="password" autocomplete="current-password" required autofocus></label>'
-        f"<button>{translate('登录', 'Sign in')}</button></form>"
-    )
-
-
-def _sign_out_form(translate: Translator) -> str:
-    return (
-        f"<h1>{translate('已登录', 'You are signed in')}</h1>"
-        f'<form class="sign-in" method="post" action="{LOGOUT_PATH}">'
-        f"<button>{translate('退出登录', 'Sign out')}</button></form>"
-    )
+    return plain_page(translate, login_body, style_url, script_url, translate("祝福 · 登录", "Zhufu · Sign in"))
 
 
 def _wants_html_page(scope: Scope) -> bool:

@@ -4,7 +4,6 @@ Gradio answers whoever asks, from whatever page, and offers more routes than any
 layers refuse first; each looks at headers and path alone, so that votes stay fast.
 """
 
-import html
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.core import errors
 from ui.components.routes import error_response
+from ui.components.templates import render
 
 READ_METHODS = ("GET", "HEAD")
 MAX_JSON_BYTES = 4 * 1024 * 1024
@@ -183,7 +183,4 @@ def refusal_response(scope: Scope, status_code: int, message: errors.Message, **
         return PlainTextResponse("", status_code)
     if headers.get("sec-fetch-mode") != "navigate" and "text/html" not in headers.get("accept", ""):
         return error_response(status_code, message, **extra_fields)
-    message_html = f'<p>{html.escape(message.zh)}</p><p lang="en">{html.escape(message.en)}</p>'
-    body_style = "margin:20vh auto;max-width:34em;padding:0 1em;font:17px/1.8 system-ui,sans-serif"
-    page_head = '<!doctype html><html lang="zh-CN"><meta charset="utf-8"><title>祝福 Zhufu</title>'
-    return HTMLResponse(f'{page_head}<body style="{body_style}">{message_html}</body></html>', status_code)
+    return HTMLResponse(render("shell/templates/refusal.html", message=message), status_code)

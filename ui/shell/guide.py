@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from ui.components.language import Translator
-from ui.components.widgets import esc
+from ui.components.templates import render
 from ui.shell.documents import has_page
 
 BilingualText = tuple[str, str]
@@ -179,40 +181,32 @@ PAGE_GUIDES: dict[str, PageGuide] = {
 }
 
 
-def guide_html(translate: Translator, page_path: str) -> str:
+def guide_html(translate: Translator, page_path: str) -> Markup:
     """The guide of a page, shown and hidden by style sheet and `assets/shell.js`; empty where it has none."""
     page_guide = PAGE_GUIDES.get(page_path)
     if page_guide is None:
-        return ""
-    step_items = "".join(
-        f"<li>{_with_links(translate, translate(*guide_step))}</li>" for guide_step in page_guide.steps
-    )
-    opening_class = " zf-guide-first" if page_guide.opens_itself else ""
-    close_button = f'<button type="button" data-zf-guide-close>{translate("知道了", "Got it")}</button>'
-    return (
-        f'<aside class="zf-guide{opening_class}" id="zf-guide" aria-label="{translate("使用说明", "Guide")}">'
-        f"<div><h2>{esc(translate(*page_guide.heading))}</h2><p>{_documentation_link(translate, page_path)}{close_button}</p></div>"
-        f"<ol>{step_items}</ol></aside>"
+        return Markup()
+    return render(
+        "shell/templates/guide.html",
+        translate=translate,
+        guide=page_guide,
+        page_path=page_path,
+        is_documented=has_page(translate.lang, page_path),
+        steps=[_split_links(translate(*guide_step)) for guide_step in page_guide.steps],
     )
 
 
-def _documentation_link(translate: Translator, page_path: str) -> str:
-    if not has_page(translate.lang, page_path):
-        return ""
-    link_text = translate("完整说明", "All about this page")
-    return f'<a class="zf-a" href="/help/{translate.lang}/{page_path}.md" target="_blank">{link_text}</a>'
-
-
-def guide_button(translate: Translator, page_path: str) -> str:
+def guide_button(translate: Translator, page_path: str) -> Markup:
     """The “?” that opens and closes the guide of a page."""
     if page_path not in PAGE_GUIDES:
-        return ""
-    button_label = translate("这一页怎么用", "How to use this page")
-    return (
-        f'<button type="button" data-zf-guide aria-controls="zf-guide" aria-label="{button_label}" title="{button_label}">'
-        "?</button>"
-    )
+        return Markup()
+    return render("shell/templates/guide_button.html", translate=translate)
 
 
-def _with_links(translate: Translator, step_text: str) -> str:
-    return _LINK_PATTERN.sub(rf'<a class="zf-a" href="/{translate.lang}/\2">\1</a>', esc(step_text))
+def _split_links(step_text: str) -> list[tuple[str, str]]:
+    """The pieces of a step in their order, each with the page that it links to, or with an empty path."""
+    step_pieces, end_of_last = [], 0
+    for link_match in _LINK_PATTERN.finditer(step_text):
+        step_pieces += [(step_text[end_of_last : link_match.start()], ""), (link_match[1], link_match[2])]
+        end_of_last = link_match.end()
+    return [*step_pieces, (step_text[end_of_last:], "")]
