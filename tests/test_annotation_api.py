@@ -97,7 +97,7 @@ def test_the_last_answer_brings_none_and_the_counts(client: TestClient, services
 
 def test_the_judge_stays_hidden_until_the_own_verdict(client: TestClient, services: Services) -> None:
     add_judge(services.database, "panel", greeting_ids(services.database), "裁判的秘密理由")
-    made = campaign(services.annotation, campaign_kind=CampaignKind.VALIDATE, judge="panel")
+    made = campaign(services.annotation, kind=CampaignKind.VALIDATE, judge="panel")
     _post(client, "enter", {"name": "小明"})
     listed = client.get(f"{API}/campaigns").text
     asked = _post(client, "next", {"campaign_id": made.id})

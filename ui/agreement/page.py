@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 import pandas as pd
+from markupsafe import Markup
 
 from backend.agreement.board import format_board_csv
 from backend.agreement.records import AgreementBoard
@@ -17,9 +18,10 @@ from backend.services import Services
 from ui.agreement.views import models_table, worst_disagreements
 from ui.components.board import board_row_name, board_table, reference_kind_name
 from ui.components.language import Translator
+from ui.components.templates import render, render_part
 from ui.components.widgets import (
+    caption_html,
     empty_notice,
-    esc,
     figure_html,
     friendly_errors,
     html_block,
@@ -131,7 +133,8 @@ def _wire_events(services: Services, translate: Translator, page_blocks: Agreeme
     def load_references() -> Any:
         choices = [
             (
-                f"{reference_info.name} · {reference_kind_name(translate, reference_info.kind)} · {reference_info.labels}",
+                f"{reference_info.name} · {reference_kind_name(translate, reference_info.kind)} · "
+                f"{reference_info.labels}",
                 reference_info.name,
             )
             for reference_info in services.board.references()
@@ -198,22 +201,24 @@ def _wire_events(services: Services, translate: Translator, page_blocks: Agreeme
     page_blocks.judge_choice.input(explain_judge, selection_inputs, detail_outputs)
 
 
-def _summary_figures(translate: Translator, agreement_board: AgreementBoard) -> str:
-    alpha_text = figure_html(translate, agreement_board.alpha.ordinal)
-    if agreement_board.alpha.ordinal.value is not None:
-        alpha_text += f"<small>n = {agreement_board.alpha.items:,}</small>"
-    summary_cells = (
+def _summary_figures(translate: Translator, agreement_board: AgreementBoard) -> Markup:
+    alpha_figure = agreement_board.alpha.ordinal
+    alpha_html = render(
+        "components/templates/board_figure.html",
+        translate=translate,
+        figure=figure_html(translate, alpha_figure),
+        missing_interval="",
+        differing_count=None if alpha_figure.value is None else agreement_board.alpha.items,
+    )
+    summary_cells = [
         (str(agreement_board.items), translate("有人工标签的条目", "items with human labels")),
         (str(agreement_board.raters), translate("标注者", "raters")),
-        (alpha_text, translate("标注者之间 Krippendorff α（有序）", "Krippendorff α among raters (ordinal)")),
-    )
-    cells_html = "".join(
-        f"<div><b>{figure_text}</b><span>{esc(caption)}</span></div>" for figure_text, caption in summary_cells
-    )
-    return f'<div class="zf-figures">{cells_html}</div>'
+        (alpha_html, translate("标注者之间 Krippendorff α（有序）", "Krippendorff α among raters (ordinal)")),
+    ]
+    return render_part("figures", summary_cells)
 
 
-def _remarks(translate: Translator, agreement_board: AgreementBoard) -> str:
+def _remarks(translate: Translator, agreement_board: AgreementBoard) -> Markup:
     """Sentences about what the table alone would hide."""
     remarks = []
     rows_by_judge = {judge_row.judge: judge_row for judge_row in agreement_board.rows}
@@ -242,7 +247,7 @@ def _remarks(translate: Translator, agreement_board: AgreementBoard) -> str:
                 "Labels of the built-in corpus are its authors' intent, not readers' votes.",
             )
         )
-    return "".join(note(remark) for remark in remarks)
+    return Markup().join(note(remark) for remark in remarks)
 
 
 def _write_csv(services: Services, agreement_board: AgreementBoard) -> Path:
@@ -307,7 +312,7 @@ def _occasion_shares(agreement_board: AgreementBoard, judge_key: str) -> pd.Data
     )
 
 
-def _undrawn_note(translate: Translator, agreement_board: AgreementBoard, judge_key: str) -> str:
+def _undrawn_note(translate: Translator, agreement_board: AgreementBoard, judge_key: str) -> Markup:
     """How many occasions have too few items for a bar."""
     small_cells = [
         occasion_cell
@@ -315,16 +320,17 @@ def _undrawn_note(translate: Translator, agreement_board: AgreementBoard, judge_
         if occasion_cell.occasion and occasion_cell.accuracy is None
     ]
     if not small_cells:
-        return ""
+        return Markup()
     item_count = sum(occasion_cell.n for occasion_cell in small_cells)
     message = translate(
         f"另有 {len(small_cells)} 个场合不足 {minimums.MIN_FIGURE_ITEMS} 条（共 {item_count} 条），不画准确率。",
-        f"Not drawn: {len(small_cells)} occasions with fewer than {minimums.MIN_FIGURE_ITEMS} items each ({item_count} in all).",
+        f"Not drawn: {len(small_cells)} occasions with fewer than {minimums.MIN_FIGURE_ITEMS} items each "
+        f"({item_count} in all).",
     )
-    return f'<p class="zf-note">{esc(message)}</p>'
+    return caption_html(message)
 
 
-def _confusion_table(translate: Translator, agreement_board: AgreementBoard, judge_key: str) -> str:
+def _confusion_table(translate: Translator, agreement_board: AgreementBoard, judge_key: str) -> Markup:
     verdict_names = {
         "1": translate("A 更好", "A better") if agreement_board.kind == "compare" else translate("好", "good"),
         "tie": translate("平", "tie"),
@@ -343,7 +349,7 @@ def _confusion_table(translate: Translator, agreement_board: AgreementBoard, jud
     ]
     table_rows = [
         [
-            esc(verdict_names[human_verdict]),
+            verdict_names[human_verdict],
             *(str(verdict_counts[human_verdict][judge_verdict]) for judge_verdict in columns),
         ]
         for human_verdict in verdict_counts
@@ -351,6 +357,6 @@ def _confusion_table(translate: Translator, agreement_board: AgreementBoard, jud
     ]
     header_cells = [
         translate("人 ＼ 裁判", "people \\ judge"),
-        *(esc(verdict_names[judge_verdict]) for judge_verdict in columns),
+        *(verdict_names[judge_verdict] for judge_verdict in columns),
     ]
-    return f"<h3 class='zf-h'>{translate('混淆表', 'Confusion')}</h3>{html_table(header_cells, table_rows)}"
+    return render_part("subheading", translate("混淆表", "Confusion")) + html_table(header_cells, table_rows)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.annotation.records import CampaignInfo, CampaignSpec
 from backend.core.enums import RUBRIC_WEIGHTS, CampaignKind, Flaw
@@ -12,20 +13,20 @@ from backend.services import Services
 from ui.components.history import history_html
 from ui.components.judges import judge_name
 from ui.components.language import CAMPAIGN_KIND_NAMES, DIMENSION_NAMES, FLAW_NAMES, Translator
+from ui.components.templates import render
 from ui.components.widgets import (
-    data_island,
+    caption_html,
     empty_notice,
-    esc,
     fill_on_load,
     friendly_errors,
     html_block,
-    html_table,
     note,
     page_title,
+    script_root,
 )
 
 
-def build_annotate_page(services: Services, translate: Translator) -> None:
+def build_annotate_page(services: Services, translate: Translator) -> None:  # noqa: ARG001
     """Name → campaign → items, by keyboard or touch."""
     page_words = {
         "flaws": [[flaw.value, translate(*FLAW_NAMES[flaw])] for flaw in Flaw],
@@ -33,26 +34,20 @@ def build_annotate_page(services: Services, translate: Translator) -> None:
             [dimension, translate(*DIMENSION_NAMES[dimension]), weight] for dimension, weight in RUBRIC_WEIGHTS.items()
         ],
     }
-    html_block(
-        f'<div id="zf-annotate" data-lang="{translate.lang}" data-words="{data_island(page_words)}">'
-        f"<p class='zf-note'>{translate('正在打开……', 'Opening …')}</p></div>",
-        elem_id="zf-annotate-page",
-    )
+    html_block(script_root("zf-annotate", translate, page_words), elem_id="zf-annotate-page")
 
 
-def item_html(services: Services, translate: Translator, item_id: int) -> str:
+def item_html(services: Services, translate: Translator, item_id: int) -> Markup:
     """The item and its history. Raises NotFound."""
     annotated_item = services.annotation.item(item_id)
     lettered_greetings = (
         [("A", annotated_item.a)] if annotated_item.b is None else [("A", annotated_item.a), ("B", annotated_item.b)]
     )
-    greeting_cards = "".join(
-        f'<div class="zf-card"><small>{letter} · {esc(greeting.source)}</small>{esc(greeting.text)}</div>'
-        for letter, greeting in lettered_greetings
-    )
-    return (
-        f'<h3 class="zf-h">{esc(annotated_item.prompt)}</h3><p class="zf-note">{esc(annotated_item.campaign)}</p>'
-        f'<div class="zf-cards">{greeting_cards}</div>{history_html(translate, services.annotation.history(item_id))}'
+    return render(
+        "annotation/templates/item.html",
+        item=annotated_item,
+        greetings=[(f"{letter} · {greeting.source}", greeting.text) for letter, greeting in lettered_greetings],
+        history=history_html(translate, services.annotation.history(item_id)),
     )
 
 
@@ -81,7 +76,7 @@ def build_page(services: Services, translate: Translator) -> None:
             _build_item_tab(services, translate)
 
 
-def _campaign_table(services: Services, translate: Translator) -> str:
+def _campaign_table(services: Services, translate: Translator) -> Markup:
     campaigns = services.annotation.campaigns()
     if not campaigns:
         return empty_notice(translate("还没有任务，在下面新建一个。", "No campaigns yet; make one below."))
@@ -95,33 +90,18 @@ def _campaign_table(services: Services, translate: Translator) -> str:
         translate("状态", "State"),
         "",
     ]
-    return html_table(
-        header_cells, [_campaign_cells(translate, campaign) for campaign in campaigns], ("zf-text", "zf-text")
+    return render(
+        "annotation/templates/campaigns.html",
+        translate=translate,
+        header_cells=header_cells,
+        campaign_lines=[_campaign_line(translate, campaign) for campaign in campaigns],
     )
 
 
-def _campaign_cells(translate: Translator, campaign: CampaignInfo) -> list[str]:
-    state_text = translate("已关闭", "closed") if campaign.closed else translate("进行中", "open")
-    judge_note = (
-        f"<small>{esc(translate('裁判', 'judge'))} {esc(judge_name(translate, campaign.judge))}</small>"
-        if campaign.judge
-        else ""
-    )
-    annotate_link = (
-        ""
-        if campaign.closed
-        else f'<a class="zf-a" href="/{translate.lang}/annotate#c={campaign.id}">{esc(translate("去标注", "annotate"))}</a>'
-    )
-    return [
-        f"<b>{esc(campaign.name)}</b>",
-        esc(translate(*CAMPAIGN_KIND_NAMES[campaign.kind])) + judge_note,
-        str(campaign.k),
-        f"{campaign.finished} / {campaign.items}",
-        str(campaign.labels),
-        str(campaign.raters),
-        esc(state_text),
-        annotate_link,
-    ]
+def _campaign_line(translate: Translator, campaign: CampaignInfo) -> tuple[CampaignInfo, str, str]:
+    """A campaign, what its kind is called, and the judge that it validates."""
+    validated_judge = judge_name(translate, campaign.judge) if campaign.judge else ""
+    return campaign, translate(*CAMPAIGN_KIND_NAMES[campaign.kind]), validated_judge
 
 
 def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.HTML) -> None:
@@ -256,7 +236,7 @@ def _build_close_tab(services: Services, translate: Translator, campaign_list: g
         "关闭后不再收标注，已有的数据不动，随时可以重新打开。",
         "A closed campaign takes no more labels and keeps all it has; it can be reopened any time.",
     )
-    html_block(f'<p class="zf-note">{esc(lead_text)}</p>')
+    html_block(caption_html(lead_text))
     with gr.Row():
         close_button = gr.Button(translate("关闭", "Close"), elem_id="zf-close")
         reopen_button = gr.Button(translate("重新打开", "Reopen"), elem_id="zf-reopen")

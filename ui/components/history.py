@@ -1,12 +1,14 @@
 """What people have answered to one item: every answer, the superseded ones too."""
 
+from markupsafe import Markup
+
 from backend.annotation.records import HistoryEntry
 from backend.core.enums import Flaw, Outcome
 from ui.components.language import FLAW_NAMES, OUTCOME_NAMES, Translator
-from ui.components.widgets import empty_notice, esc, html_table
+from ui.components.widgets import empty_notice, html_table
 
 
-def history_html(translate: Translator, history: list[HistoryEntry]) -> str:
+def history_html(translate: Translator, history: list[HistoryEntry]) -> Markup:
     """Every answer, the superseded ones too, in the order they were given."""
     if not history:
         return empty_notice(translate("还没有人标过这道题。", "Nobody has answered this item yet."))
@@ -33,12 +35,12 @@ def _history_cells(translate: Translator, history_entry: HistoryEntry) -> list[s
         [history_entry.note] if history_entry.note else []
     )
     return [
-        esc(history_entry.rater),
-        esc(_answer_text(translate, history_entry)),
+        history_entry.rater,
+        _answer_text(translate, history_entry),
         history_entry.left or "–",
-        esc("、".join(reason_texts)),
+        "、".join(reason_texts),
         f"{history_entry.created_at:%Y-%m-%d %H:%M:%S}",
-        esc(state_text),
+        state_text,
     ]
 
 

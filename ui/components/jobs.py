@@ -1,12 +1,15 @@
-"""How a background job stands, as every page shows it: sign, word and colour, and how far it is."""
+"""How a background job stands, as every page shows it: sign, word and colour, progress, and its program's words."""
 
 import re
+
+from markupsafe import Markup
 
 from backend.core.enums import JobStatus
 from backend.jobs.records import JobInfo
 from backend.runs.lock import RunHolder
 from ui.components import widgets
 from ui.components.language import Translator
+from ui.components.templates import render_part
 
 STATUS_NAMES = {
     JobStatus.QUEUED: ("排队中", "queued"),
@@ -34,12 +37,12 @@ _BILINGUAL = re.compile(r"^(?P<zh>[^|,]*) \| (?P<en>[^|,]*), step (?P<step>\d+):
 _UNSCORED = re.compile(r"^unscored by (?P<by>.+?): (?P<why>.*)$")
 
 
-def status_pill(translate: Translator, job_status: JobStatus) -> str:
+def status_pill(translate: Translator, job_status: JobStatus) -> Markup:
     """A status as sign, word and colour."""
     return widgets.pill_html(*_STATUS_PILLS[job_status], translate(*STATUS_NAMES[job_status]))
 
 
-def command_run_note(translate: Translator, run_holder: RunHolder) -> str:
+def command_run_note(translate: Translator, run_holder: RunHolder) -> Markup:
     """Who plays a run that no job plays."""
     process_text = translate(
         f"主机 {run_holder.host}，进程 {run_holder.pid}", f"process {run_holder.pid} on {run_holder.host}"
@@ -59,15 +62,14 @@ def command_run_note(translate: Translator, run_holder: RunHolder) -> str:
     )
 
 
-def job_progress_bar(job: JobInfo) -> str:
+def job_progress_bar(job: JobInfo) -> Markup:
     """How far a job is."""
     return progress_bar(job.progress)
 
 
-def progress_bar(fraction: float) -> str:
+def progress_bar(fraction: float) -> Markup:
     """How far something is, 0 to 1."""
-    percentage = f"{fraction:.0%}"
-    return f'<progress max="1" value="{fraction:.4f}" aria-label="{percentage}">{percentage}</progress> {percentage}'
+    return render_part("progress", f"{fraction:.4f}", f"{fraction:.0%}")
 
 
 def localized_half(translate: Translator, bilingual_text: str) -> str:

@@ -1,7 +1,7 @@
 """HTML from Jinja2 templates, which escape whatever is put into them.
 
-A page keeps its templates beside it, in `ui/PAGE/templates/`; `ui/components/templates/parts.html` holds the macros that
-several pages use. Text that is already HTML is `Markup`: what `render` returns is, a plain string never.
+A page keeps its templates beside it, in `ui/PAGE/templates/`; `ui/components/templates/parts.html` holds the macros
+that several pages use. Text that is already HTML is `Markup`: what `render` returns is, a plain string never.
 """
 
 from functools import cache
@@ -12,12 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 TEMPLATE_ROOT = Path(__file__).parents[1]
+PARTS_TEMPLATE = "components/templates/parts.html"
 
 
 @cache
 def _environment() -> Environment:
     # A name that a template misspells is an error in the tests instead of an empty place on the page.
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATE_ROOT),
         autoescape=True,
         undefined=StrictUndefined,
@@ -25,6 +26,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
+    environment.filters["thousands"] = "{:,}".format
+    return environment
 
 
 def render(template_path: str, **values: Any) -> Markup:
@@ -35,3 +38,9 @@ def render(template_path: str, **values: Any) -> Markup:
     """
     # The templates are our own files and escape every value, so their result may be trusted as HTML.
     return Markup(_environment().get_template(template_path).render(**values))
+
+
+def render_part(part_name: str, *values: Any) -> Markup:
+    """The HTML of a macro of `components/templates/parts.html`, given what it takes in that order."""
+    part_macro = getattr(_environment().get_template(PARTS_TEMPLATE).module, part_name)
+    return Markup(part_macro(*values))

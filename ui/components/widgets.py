@@ -1,4 +1,4 @@
-"""Small pieces that every page uses: escaped HTML, figures, tables, and handlers that fail politely."""
+"""Small pieces that every page uses: notes, figures, tables, and handlers that fail politely."""
 
 import functools
 import html
@@ -10,11 +10,13 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 from gradio.context import Context
+from markupsafe import Markup
 
 from backend.agreement.statistics.figures import Figure
 from backend.core.errors import Unavailable, UserError
 from backend.core.files import translate_disk_fault
 from ui.components.language import Translator
+from ui.components.templates import render_part
 
 log = logging.getLogger(__name__)
 
@@ -74,34 +76,39 @@ def timer_update(is_busy: bool, busy_seconds: float) -> Any:
 
 
 def esc(unsafe_text: object) -> str:
-    """Text made safe inside HTML."""
+    """Text made safe inside HTML that no template writes."""
     return html.escape(str(unsafe_text), quote=True)
 
 
-def data_island(json_data: Any) -> str:
-    """JSON for an HTML attribute that a script reads."""
-    return esc(json.dumps(json_data, ensure_ascii=False))
+def script_root(element_id: str, translate: Translator, page_words: Any) -> Markup:
+    """The empty root of a page that a script of `shell/assets` fills; `page_words` are what it reads as JSON."""
+    words_json = json.dumps(page_words, ensure_ascii=False)
+    return render_part("script_root", element_id, translate.lang, words_json, translate("正在打开……", "Opening …"))
 
 
-def page_title(heading: str, lead_text: str) -> str:
+def page_title(heading: str, lead_text: str) -> Markup:
     """A page's heading and the sentence under it."""
-    return f'<div class="zf-title"><h1>{esc(heading)}</h1><p>{esc(lead_text)}</p></div>'
+    return render_part("page_title", heading, lead_text)
 
 
-def note(note_text: str, note_kind: str = "warn") -> str:
+def note(note_text: str, note_kind: str = "warn") -> Markup:
     """A coloured remark; kind is "warn", "bad" or "ok"."""
-    return f'<div class="zf-{note_kind}" role="status">{esc(note_text)}</div>'
+    return render_part("note", note_text, note_kind)
 
 
-def pill_html(pill_kind: str, state_sign: str, state_word: str) -> str:
+def caption_html(caption_text: str) -> Markup:
+    """A grey line under a heading or a table."""
+    return render_part("caption", caption_text)
+
+
+def pill_html(pill_kind: str, state_sign: str, state_word: str) -> Markup:
     """A state as sign, word and colour; kind is "good", "bad", "run", "wait", "off" or empty."""
-    colour_class = f" zf-pill-{pill_kind}" if pill_kind else ""
-    return f'<span class="zf-pill{colour_class}"><i aria-hidden="true">{state_sign}</i>{esc(state_word)}</span>'
+    return render_part("pill", pill_kind, state_sign, state_word)
 
 
-def empty_notice(notice_text: str) -> str:
+def empty_notice(notice_text: str) -> Markup:
     """What stands where there is nothing yet, with what to do."""
-    return f'<div class="zf-empty">{esc(notice_text)}</div>'
+    return render_part("empty", notice_text)
 
 
 def confirm_script(question: str) -> str:
@@ -135,37 +142,34 @@ def row_click_script(data_name: str) -> str:
 
 def html_table(
     header_cells: Sequence[str], body_rows: Iterable[Sequence[str]], column_classes: Sequence[str] = ()
-) -> str:
-    """An HTML table; cells are ready HTML. `classes` gives a class per column ("zf-text" for prose)."""
-    class_attributes = [f' class="{class_name}"' if class_name else "" for class_name in column_classes] + [""] * (
-        len(header_cells) - len(column_classes)
-    )
-    header_html = "".join(
-        f"<th{class_attribute}>{cell_html}</th>"
-        for cell_html, class_attribute in zip(header_cells, class_attributes, strict=True)
-    )
-    body_html = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{class_attribute}>{cell_html}</td>"
-            for cell_html, class_attribute in zip(row_cells, class_attributes, strict=True)
-        )
-        + "</tr>"
-        for row_cells in body_rows
-    )
-    inner_html = f"<thead><tr>{header_html}</tr></thead><tbody>{body_html}</tbody>"
-    return f'<div class="zf-scroll"><table class="zf-table">{inner_html}</table></div>'
+) -> Markup:
+    """An HTML table.
+
+    header_cells, body_rows: text, which is escaped, or `Markup`, which stands as it is; rows are as long as the header.
+    column_classes: a class per column from the first on ("zf-text" for prose).
+    """
+    table_rows = [list(row_cells) for row_cells in body_rows]
+    for row_cells in table_rows:
+        if len(row_cells) != len(header_cells):
+            raise ValueError(f"A row of {len(row_cells)} cells under {len(header_cells)} headings.")
+    return render_part("table", header_cells, table_rows, column_classes)
 
 
-def figure_html(translate: Translator, measured: Figure, digits: int = 2) -> str:
+def ready_html_table(
+    header_cells: Sequence[str], body_rows: Iterable[Sequence[str]], column_classes: Sequence[str] = ()
+) -> Markup:
+    """`html_table` for cells that are HTML although they are plain strings, escaped by hand with `esc`."""
+    ready_rows = [[Markup(cell_html) for cell_html in row_cells] for row_cells in body_rows]
+    return html_table([Markup(cell_html) for cell_html in header_cells], ready_rows, column_classes)
+
+
+def figure_html(translate: Translator, measured: Figure, digits: int = 2) -> Markup:
     """A figure with its interval below; an undefined one is “–” with the reason on hover and below."""
     if measured.value is None:
-        reason = translate.localize(measured.why) if measured.why else ""
-        return f'<span title="{esc(reason)}">–</span><small class="zf-why">{esc(reason)}</small>'
-    figure_text = f"{measured.value:.{digits}f}"
-    if measured.low is None or measured.high is None:
-        return figure_text
-    return f"{figure_text}<small>{measured.low:.{digits}f} – {measured.high:.{digits}f}</small>"
+        return render_part("missing_figure", translate.localize(measured.why) if measured.why else "")
+    has_interval = measured.low is not None and measured.high is not None
+    interval_text = f"{measured.low:.{digits}f} – {measured.high:.{digits}f}" if has_interval else ""
+    return render_part("figure", f"{measured.value:.{digits}f}", interval_text)
 
 
 def _reject_blocks(handler_result: Any) -> Any:

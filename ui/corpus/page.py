@@ -3,6 +3,7 @@
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.core.errors import UserError
 from backend.corpus.export import new_export_path
@@ -11,9 +12,9 @@ from backend.corpus.service import ImportRefused
 from backend.services import Services
 from ui.components.language import FORMAT_NAMES, Translator
 from ui.components.routes import uploaded_file
+from ui.components.templates import render
 from ui.components.widgets import (
     empty_notice,
-    esc,
     fill_on_load,
     friendly_errors,
     html_block,
@@ -50,7 +51,7 @@ def build_page(services: Services, translate: Translator) -> None:
             _build_export_tab(services, translate)
 
 
-def _dataset_table(services: Services, translate: Translator) -> str:
+def _dataset_table(services: Services, translate: Translator) -> Markup:
     datasets = services.corpus.datasets()
     if not datasets:
         return empty_notice(translate("还没有数据，请先导入。", "No data yet; import some."))
@@ -62,24 +63,11 @@ def _dataset_table(services: Services, translate: Translator) -> str:
         translate("偏好对", "Pairs"),
         translate("标签", "Labels"),
     ]
-    table_rows = [
-        [f"<b>{esc(dataset.name)}</b>", esc(_format_name(translate, dataset.kind))]
-        + [f"{row_count:,}" for row_count in (dataset.prompts, dataset.greetings, dataset.pairs, dataset.labels)]
-        for dataset in datasets
-    ]
-    return (
-        html_table(header_cells, table_rows, ("", "zf-text"))
-        + f'<p class="zf-note">{esc(_writing_corpus_note(translate))}</p>'
-    )
-
-
-def _writing_corpus_note(translate: Translator) -> str:
-    return translate(
-        "训练入门模型时还会用到一份写作语料：为本项目写的三千多个句子（data/starter），"
-        "按场合、对象和风格组合成 20,000 条请求与祝福。它不在上表中，不参与标注，也不当作大家喜欢的祝福。",
-        "The starter model also learns from a writing corpus: more than 3,500 clauses written for this "
-        "project (data/starter), composed into 20,000 requests with greetings. It is not among the data sets "
-        "above, nobody annotates it, and it does not count as what people liked.",
+    return render(
+        "corpus/templates/datasets.html",
+        translate=translate,
+        header_cells=header_cells,
+        dataset_lines=[(dataset, _format_name(translate, dataset.kind)) for dataset in datasets],
     )
 
 
@@ -167,46 +155,39 @@ def _build_browse_tab(services: Services, translate: Translator) -> None:
     )
 
 
-def _prompt_table(translate: Translator, prompt_page: PromptPage, page_number: int, last_page: int) -> str:
+def _prompt_table(translate: Translator, prompt_page: PromptPage, page_number: int, last_page: int) -> Markup:
     if not prompt_page.rows:
         return empty_notice(translate("没有符合条件的祝福，换个条件试试。", "Nothing matches; try other filters."))
-    header_cells = [translate("请求", "Prompt"), translate("祝福", "Greetings")]
-    table_rows = [
-        [
-            f"{esc(prompt_row.text)}<small>{esc(_tag_text(prompt_row))}</small>",
-            _greeting_lines(translate, prompt_row),
-        ]
-        for prompt_row in prompt_page.rows
-    ]
     count_text = translate(
         f"共 {prompt_page.total:,} 个请求，第 {page_number + 1} / {last_page + 1} 页",
         f"{prompt_page.total:,} prompts, page {page_number + 1} of {last_page + 1}",
     )
-    return (
-        html_table(header_cells, table_rows, ("zf-text", "zf-text zf-wide"))
-        + f'<p class="zf-note">{esc(count_text)}</p>'
+    return render(
+        "corpus/templates/prompts.html",
+        translate=translate,
+        prompt_lines=[_prompt_line(translate, prompt_row) for prompt_row in prompt_page.rows],
+        count_text=count_text,
     )
+
+
+def _prompt_line(translate: Translator, prompt_row: PromptRow) -> dict[str, Any]:
+    """What the template names of one prompt; a greeting is its mark, its text and its length in characters."""
+    label_marks: dict[float | None, str] = {1.0: translate("好", "good"), 0.0: translate("弱", "weak")}
+    return {
+        "text": prompt_row.text,
+        "tags": _tag_text(prompt_row),
+        "greetings": [
+            (label_marks.get(greeting.label, "·"), greeting.text, len(greeting.text))
+            for greeting in prompt_row.greetings
+        ],
+        "hidden_count": prompt_row.greeting_count - len(prompt_row.greetings),
+    }
 
 
 def _tag_text(prompt_row: PromptRow) -> str:
     return " · ".join(
         tag_name for tag_name in (prompt_row.occasion, prompt_row.recipient, prompt_row.style) if tag_name
     )
-
-
-def _greeting_lines(translate: Translator, prompt_row: PromptRow) -> str:
-    label_marks: dict[float | None, str] = {1.0: translate("好", "good"), 0.0: translate("弱", "weak")}
-    greeting_lines = [
-        f'<p><span class="zf-mark">{esc(label_marks.get(greeting.label, "·"))}</span>{esc(greeting.text)}'
-        f' <small class="zf-count">{len(greeting.text)}</small></p>'
-        for greeting in prompt_row.greetings
-    ]
-    hidden_count = prompt_row.greeting_count - len(prompt_row.greetings)
-    if hidden_count > 0:
-        greeting_lines.append(
-            f"<p><small>{esc(translate(f'还有 {hidden_count} 条', f'{hidden_count} more'))}</small></p>"
-        )
-    return "".join(greeting_lines) or "–"
 
 
 def _build_import_tab(services: Services, translate: Translator, dataset_list: gr.HTML) -> None:
@@ -252,17 +233,17 @@ def _build_import_tab(services: Services, translate: Translator, dataset_list: g
             else note(translate("认不出各列的含义，请在下面指定。", "The columns are not recognised; map them below."))
         )
         sample_rows = [
-            [esc(str(sample_row.get(column_name, ""))[:80]) for column_name in file_preview.columns]
+            [str(sample_row.get(column_name, ""))[:80] for column_name in file_preview.columns]
             for sample_row in file_preview.rows
         ]
         sample_table = (
             html_table(
-                [esc(heading) for heading in file_preview.columns],
+                file_preview.columns,
                 sample_rows,
                 ["zf-text"] * len(file_preview.columns),
             )
             if sample_rows
-            else ""
+            else Markup()
         )
         return [
             message + sample_table,
@@ -311,13 +292,13 @@ def _build_import_tab(services: Services, translate: Translator, dataset_list: g
     )
 
 
-def _import_summary(translate: Translator, import_report: ImportReport) -> str:
+def _import_summary(translate: Translator, import_report: ImportReport) -> Markup:
     format_name = _format_name(translate, import_report.kind)
     summary = translate(
-        f"格式：{format_name}，数据集“{import_report.dataset}”：读取 {import_report.read:,} 行，新增 {import_report.added:,}，"
-        f"重复 {import_report.duplicate:,}，拒绝 {import_report.rejected:,}。",
-        f"Format: {format_name}, data set “{import_report.dataset}”: {import_report.read:,} read, {import_report.added:,} added, "
-        f"{import_report.duplicate:,} duplicate, {import_report.rejected:,} rejected.",
+        f"格式：{format_name}，数据集“{import_report.dataset}”：读取 {import_report.read:,} 行，"
+        f"新增 {import_report.added:,}，重复 {import_report.duplicate:,}，拒绝 {import_report.rejected:,}。",
+        f"Format: {format_name}, data set “{import_report.dataset}”: {import_report.read:,} read, "
+        f"{import_report.added:,} added, {import_report.duplicate:,} duplicate, {import_report.rejected:,} rejected.",
     )
     note_kind = (
         "ok" if not import_report.rejected else ("warn" if import_report.added or import_report.duplicate else "bad")
@@ -325,12 +306,12 @@ def _import_summary(translate: Translator, import_report: ImportReport) -> str:
     return note(summary, note_kind) + _rejected_rows(translate, import_report)
 
 
-def _rejected_rows(translate: Translator, import_report: ImportReport) -> str:
+def _rejected_rows(translate: Translator, import_report: ImportReport) -> Markup:
     # What is wrong with the whole file has no line, and stands above already.
     line_errors = [error for error in import_report.errors if error.line is not None]
     if not line_errors:
-        return ""
-    table_rows = [[str(error.line), esc(translate.localize(error.reason))] for error in line_errors[:200]]
+        return Markup()
+    table_rows = [[str(error.line), translate.localize(error.reason)] for error in line_errors[:200]]
     return html_table([translate("行", "Line"), translate("原因", "Reason")], table_rows, ("", "zf-text"))
 
 

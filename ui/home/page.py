@@ -3,14 +3,25 @@
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.agreement.records import AgreementBoard
 from backend.core.errors import UserError
 from backend.services import Services
 from backend.training.service import OfferState, StarterOffer, TrainingService, decide_offer
 from ui.components.board import board_table
+from ui.components.jobs import progress_bar
 from ui.components.language import Translator
-from ui.components.widgets import empty_notice, esc, fill_on_load, friendly_errors, html_block, note, timer_update
+from ui.components.templates import render, render_part
+from ui.components.widgets import (
+    caption_html,
+    empty_notice,
+    fill_on_load,
+    friendly_errors,
+    html_block,
+    note,
+    timer_update,
+)
 
 POLL_INTERVAL_S = 5
 
@@ -53,73 +64,45 @@ def _card_updates(translate: Translator, starter_offer: StarterOffer) -> list[An
     ]
 
 
-def _offer_html(translate: Translator, starter_offer: StarterOffer) -> str:
+def _offer_html(translate: Translator, starter_offer: StarterOffer) -> Markup:
     if starter_offer.state is OfferState.TRAINING:
         return _progress_html(translate, starter_offer)
     if starter_offer.state is not OfferState.OFFERED:
-        return ""
-    heading = translate("没有显卡也能试一遍", "Try the whole way without a GPU")
-    lead_text = translate(
-        "在后台从零训练一个小写作模型和一个奖励模型，两核电脑约六分钟。它写的大多通顺，四条里约三条切题。",
-        "Train a small writer and a reward model from scratch in the background: about six minutes on two "
-        "cores. Most of what it writes reads well, about three in four fit the request.",
-    )
-    failure_note = note(translate.localize(starter_offer.failed), "bad") if starter_offer.failed else ""
-    return f"<h2>{esc(heading)}</h2><p>{esc(lead_text)}</p>{failure_note}"
+        return Markup()
+    failure_text = translate.localize(starter_offer.failed) if starter_offer.failed else ""
+    return render("home/templates/starter_offer.html", translate=translate, failure=failure_text)
 
 
-def _progress_html(translate: Translator, starter_offer: StarterOffer) -> str:
+def _progress_html(translate: Translator, starter_offer: StarterOffer) -> Markup:
     assert starter_offer.job is not None
-    percentage = f"{starter_offer.progress:.0%}"
-    heading = translate("入门模型正在训练", "The starter model is being trained")
     waiting_text = translate.localize(starter_offer.job.waiting) if starter_offer.job.waiting else ""
     step_name = (
         translate("写作模型", "the writer")
         if starter_offer.job.kind == "sft"
         else translate("奖励模型", "the reward model")
     )
-    job_link = (
-        f'<a href="/{translate.lang}/training?job={starter_offer.job.id}">{esc(translate("看进度", "Watch it"))}</a>'
+    return render(
+        "home/templates/starter_progress.html",
+        translate=translate,
+        progress=progress_bar(starter_offer.progress),
+        step_text=waiting_text or step_name,
+        job_id=starter_offer.job.id,
     )
-    progress_bar = f'<progress max="1" value="{starter_offer.progress:.4f}" aria-label="{percentage}">{percentage}</progress> {percentage}'
-    return f"<h2>{esc(heading)}</h2><p>{progress_bar} · {esc(waiting_text or step_name)} · {job_link}</p>"
 
 
 def build_page(services: Services, translate: Translator) -> None:
     """Figures, three ways in, and the newest agreement board."""
-    html_block(_hero_html(translate))
+    html_block(render("home/templates/hero.html", translate=translate))
     build_starter_card(services, translate)
     html_block(_role_cards(translate))
     figures_block = html_block(elem_id="zf-home-figures")
-    html_block(f'<h2 class="zf-h">{translate("裁判和人有多一致", "How far judges agree with people")}</h2>')
-    board_block = html_block(_computing_note(translate), elem_id="zf-home-board")
+    html_block(render_part("heading", translate("裁判和人有多一致", "How far judges agree with people")))
+    board_block = html_block(caption_html(translate("正在计算……", "Computing …")), elem_id="zf-home-board")
     fill_on_load(friendly_errors(translate)(lambda: _corpus_figures(services, translate)), figures_block)
     fill_on_load(friendly_errors(translate)(lambda: _board_html(services, translate)), board_block)
 
 
-def _computing_note(translate: Translator) -> str:
-    return f'<p class="zf-note">{esc(translate("正在计算……", "Computing …"))}</p>'
-
-
-def _hero_html(translate: Translator) -> str:
-    return (
-        '<div class="zf-hero"><h1>'
-        + esc(translate("让小模型写出人们喜欢的祝福，", "Small models that write greetings people like,"))
-        + "<br>"
-        + esc(translate("也看清教它的裁判值不值得信。", "and judges you can check before you trust them."))
-        + "</h1><p>"
-        + esc(
-            translate(
-                "请人比较祝福，再拿自动裁判和人对照：它是真懂祝福，还是只在数字数？先看清裁判，再用它造数据、训模型。",
-                "People compare greetings; automatic judges are held against them. Does a judge know a good "
-                "greeting, or does it count characters? Find out before you train on it.",
-            )
-        )
-        + "</p></div>"
-    )
-
-
-def _corpus_figures(services: Services, translate: Translator) -> str:
+def _corpus_figures(services: Services, translate: Translator) -> Markup:
     corpus_counts = services.corpus.counts()
     count_names = {
         "prompts": ("请求", "prompts"),
@@ -129,15 +112,15 @@ def _corpus_figures(services: Services, translate: Translator) -> str:
         "labels": ("人工与导入标签", "human and imported labels"),
         "comparisons": ("人工对比", "human comparisons"),
     }
-    figure_cells = "".join(
-        f"<div><b>{corpus_counts[count_key]:,}</b><span>{esc(translate(*name_pair))}</span></div>"
+    figure_cells = [
+        (f"{corpus_counts[count_key]:,}", translate(*name_pair))
         for count_key, name_pair in count_names.items()
         if count_key in corpus_counts
-    )
-    return f'<div class="zf-figures">{figure_cells}</div>'
+    ]
+    return render_part("figures", figure_cells)
 
 
-def _role_cards(translate: Translator) -> str:
+def _role_cards(translate: Translator) -> Markup:
     role_texts = (
         (
             translate("我要一条祝福", "I need a greeting"),
@@ -168,19 +151,10 @@ def _role_cards(translate: Translator) -> str:
             translate("看一致性", "See agreement"),
         ),
     )
-    return (
-        '<div class="zf-cards">' + "".join(_role_card(translate, *card_texts) for card_texts in role_texts) + "</div>"
-    )
+    return render("home/templates/roles.html", translate=translate, roles=role_texts)
 
 
-def _role_card(translate: Translator, heading: str, lead_text: str, page_path: str, action_label: str) -> str:
-    return (
-        f'<div class="zf-card"><h2>{esc(heading)}</h2><p>{esc(lead_text)}</p>'
-        f'<a class="zf-go" href="/{translate.lang}/{page_path}">{esc(action_label)}</a></div>'
-    )
-
-
-def _board_html(services: Services, translate: Translator) -> str:
+def _board_html(services: Services, translate: Translator) -> Markup:
     try:
         agreement_board: AgreementBoard = services.board.board()
     except UserError as error:
@@ -193,6 +167,6 @@ def _board_html(services: Services, translate: Translator) -> str:
             )
         )
         if agreement_board.reference == "seed"
-        else ""
+        else Markup()
     )
     return board_table(translate, agreement_board) + seed_note

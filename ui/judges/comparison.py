@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.core.enums import Scale
 from backend.judges.scoring.records import JudgeInfo, Opinion, OpinionPair
 from backend.services import Services
 from ui.components.judges import judge_name, list_judge_choices, verdict_mark
 from ui.components.language import DIMENSION_NAMES, Translator
-from ui.components.widgets import empty_notice, esc, fill_tab, friendly_errors, html_block, note
+from ui.components.templates import render
+from ui.components.widgets import empty_notice, fill_tab, friendly_errors, html_block
 
 PAGE_SIZE = 5
 
@@ -54,16 +56,13 @@ def build_comparison_tab(services: Services, translate: Translator, comparison_t
             message = translate("没有两个裁判都评过、而且符合条件的祝福。", "Nothing that both judged fits.")
             return [empty_notice(message), 0, gr.update(visible=False)]
         judge_pair = [services.scoring.catalog.judge(int(judge_id)) for judge_id in (first_id, second_id)]
-        cards_html = "".join(
-            _comparison_card(translate, judge_pair, compared_row) for compared_row in comparison_page.rows
-        )
         last_page = max(0, (comparison_page.total - 1) // PAGE_SIZE)
         count_text = translate(
             f"共 {comparison_page.total:,} 条，第 {page_number + 1} / {last_page + 1} 页",
             f"{comparison_page.total:,} in all, page {page_number + 1} of {last_page + 1}",
         )
         return [
-            f'{cards_html}<p class="zf-note">{esc(count_text)}</p>',
+            _comparison_html(translate, judge_pair, comparison_page.rows, count_text),
             page_number,
             gr.update(visible=last_page > 0),
         ]
@@ -92,51 +91,64 @@ def build_comparison_tab(services: Services, translate: Translator, comparison_t
     )
 
 
-def _comparison_card(translate: Translator, judge_pair: Sequence[JudgeInfo], compared_row: OpinionPair) -> str:
-    judge_cards = "".join(
-        f'<div class="zf-card"><h3>{esc(judge_name(translate, judge_info.name))}</h3>'
-        f"{opinion_html(translate, judge_opinion, judge_info.scale)}</div>"
+def _comparison_html(
+    translate: Translator, judge_pair: Sequence[JudgeInfo], compared_rows: Sequence[OpinionPair], count_text: str
+) -> Markup:
+    """Greetings with the opinions of both judges, in the order of `judge_pair`."""
+    return render(
+        "judges/templates/comparison.html",
+        compared_rows=[(row, _titled_opinions(translate, judge_pair, row)) for row in compared_rows],
+        count_text=count_text,
+    )
+
+
+def _titled_opinions(
+    translate: Translator, judge_pair: Sequence[JudgeInfo], compared_row: OpinionPair
+) -> list[tuple[str, Markup]]:
+    return [
+        (judge_name(translate, judge_info.name), opinion_html(translate, judge_opinion, judge_info.scale))
         for judge_info, judge_opinion in zip(judge_pair, (compared_row.first, compared_row.second), strict=True)
-    )
-    return (
-        f'<h3>{esc(compared_row.prompt)}</h3><p class="zf-greeting">{esc(compared_row.greeting)}</p>'
-        f'<div class="zf-cards">{judge_cards}</div>'
-    )
+    ]
 
 
-def opinion_html(translate: Translator, judge_opinion: Opinion, verdict_scale: Scale | None) -> str:
+def opinion_html(translate: Translator, judge_opinion: Opinion, verdict_scale: Scale | None) -> Markup:
     """A verdict with its reason and whatever stands behind it."""
-    note_kind = "warn" if judge_opinion.value is None else "ok"
-    verdict_note = note(verdict_mark(translate, judge_opinion.value, verdict_scale), note_kind)
-    reason_html = f"<p>{esc(judge_opinion.reason)}</p>" if judge_opinion.reason else ""
-    return (
-        verdict_note
-        + reason_html
-        + _dimension_figures(translate, judge_opinion.details)
-        + _statement_blocks(translate, judge_opinion.details)
+    return render(
+        "judges/templates/opinion.html",
+        opinion=judge_opinion,
+        verdict_text=verdict_mark(translate, judge_opinion.value, verdict_scale),
+        dimension_cells=_dimension_cells(translate, judge_opinion.details),
+        statement_lists=_statement_lists(translate, judge_opinion.details),
+        panel_rounds=_panel_rounds(translate, judge_opinion.details),
     )
 
 
-def _dimension_figures(translate: Translator, details: Mapping[str, Any]) -> str:
-    dimensions = details.get("dimensions")
-    if not isinstance(dimensions, Mapping):
-        return ""
-    dimension_cells = (
-        f"<div><b>{esc(dimensions.get(dimension, '–'))}</b><span>{translate(*name_pair)}</span></div>"
+def _dimension_cells(translate: Translator, details: Mapping[str, Any]) -> list[tuple[Any, str]]:
+    """The points that a rubric gave for each dimension."""
+    dimension_points = details.get("dimensions")
+    if not isinstance(dimension_points, Mapping):
+        return []
+    return [
+        (dimension_points.get(dimension, "–"), translate(*name_pair))
         for dimension, name_pair in DIMENSION_NAMES.items()
-    )
-    return f'<div class="zf-figures">{"".join(dimension_cells)}</div>'
+    ]
 
 
-def _statement_blocks(translate: Translator, details: Mapping[str, Any]) -> str:
-    html_blocks = []
-    for detail_key, name_pair in (("merits", ("褒方", "For")), ("faults", ("贬方", "Against"))):
-        if isinstance(details.get(detail_key), list):
-            line_items = "".join(f"<li>{esc(statement)}</li>" for statement in details[detail_key]) or "<li>–</li>"
-            html_blocks.append(f"<h4>{translate(*name_pair)}</h4><ul>{line_items}</ul>")
-    for detail_key, name_pair in (("first", ("初判", "First verdict")), ("final", ("复核", "Review"))):
-        if isinstance(details.get(detail_key), Mapping):
-            round_details = details[detail_key]
-            verdict_text = f"{esc(round_details.get('verdict', '–'))} · {esc(round_details.get('explanation', ''))}"
-            html_blocks.append(f"<h4>{translate(*name_pair)}</h4><p>{verdict_text}</p>")
-    return "".join(html_blocks)
+def _statement_lists(translate: Translator, details: Mapping[str, Any]) -> list[tuple[str, list[Any]]]:
+    """What the agents of a panel brought forward for and against a greeting."""
+    agent_names = (("merits", ("褒方", "For")), ("faults", ("贬方", "Against")))
+    return [
+        (translate(*name_pair), details[detail_key])
+        for detail_key, name_pair in agent_names
+        if isinstance(details.get(detail_key), list)
+    ]
+
+
+def _panel_rounds(translate: Translator, details: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Verdict and explanation of a panel's judge, and of the review."""
+    round_names = (("first", ("初判", "First verdict")), ("final", ("复核", "Review")))
+    return [
+        (translate(*name_pair), round_details.get("verdict", "–"), round_details.get("explanation", ""))
+        for detail_key, name_pair in round_names
+        if isinstance(round_details := details.get(detail_key), Mapping)
+    ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.core.enums import Scale
 from backend.core.errors import UserError
@@ -23,7 +24,8 @@ from backend.judges.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
 from ui.components.judges import JUDGE_KIND_NAMES, endpoint_choices, judge_label
 from ui.components.language import Translator
-from ui.components.widgets import esc, fill_tab, friendly_errors, html_block, note
+from ui.components.templates import render, render_part
+from ui.components.widgets import caption_html, fill_tab, friendly_errors, html_block, note
 from ui.judges.comparison import opinion_html
 
 EDITABLE_KINDS = (*sorted(ASKING_KINDS, key=list(JUDGE_KIND_NAMES).index), JudgeKind.REWARD_MODEL)
@@ -229,7 +231,7 @@ def _wire_preview(
             return [note(translate.localize(error), "bad"), ""]
         return [
             _principle_count(translate, judge_spec) + _missing_endpoint_note(services, translate, sent_prompts),
-            _prompts_html(translate, sent_prompts),
+            render("judges/templates/sent_prompts.html", translate=translate, sent_prompts=sent_prompts),
         ]
 
     event_options: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
@@ -286,7 +288,7 @@ def _wire_trial(
         except UserError as error:
             return [note(translate.localize(error), "bad"), ""]
         raw_reply = str((judgment.details or {}).get("raw", "–"))
-        return [_verdict_html(translate, judge_spec.kind, judgment), _preformatted(raw_reply)]
+        return [_verdict_html(translate, judge_spec.kind, judgment), render_part("preformatted", raw_reply)]
 
     try_button.click(try_judge, form_boxes, output_blocks)
 
@@ -364,17 +366,17 @@ def _entered_sample(
     return Sample(prompt_text or "", greeting_text or "")
 
 
-def _principle_count(translate: Translator, judge_spec: JudgeSpec) -> str:
+def _principle_count(translate: Translator, judge_spec: JudgeSpec) -> Markup:
     principles = judge_spec.config.get("principles")
     if not principles:
-        return ""
+        return Markup()
     count_text = f"{len(principles)} / {MAX_RULES}"
-    return f'<p class="zf-note">{translate(f"原则 {count_text} 条", f"{count_text} principles")}</p>'
+    return caption_html(translate(f"原则 {count_text} 条", f"{count_text} principles"))
 
 
-def _missing_endpoint_note(services: Services, translate: Translator, sent_prompts: Sequence[str]) -> str:
+def _missing_endpoint_note(services: Services, translate: Translator, sent_prompts: Sequence[str]) -> Markup:
     if not sent_prompts or services.endpoints.endpoints():
-        return ""
+        return Markup()
     return note(
         translate(
             "还没有模型端点：可以先写原则、看提示词；要试用，请先到“模型端点”里添加一个。",
@@ -384,26 +386,14 @@ def _missing_endpoint_note(services: Services, translate: Translator, sent_promp
     )
 
 
-def _prompts_html(translate: Translator, sent_prompts: Sequence[str]) -> str:
-    if not sent_prompts:
-        return f'<p class="zf-note">{translate("这类裁判不发送提示词。", "This kind sends no prompt.")}</p>'
-    if len(sent_prompts) == 1:
-        return _preformatted(sent_prompts[0])
-    return "".join(
-        f"<h4>{translate(f'第 {call_number} 次调用', f'Call {call_number}')}</h4>{_preformatted(prompt_text)}"
-        for call_number, prompt_text in enumerate(sent_prompts, 1)
-    )
-
-
-def _preformatted(raw_text: str) -> str:
-    block_style = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:26em;overflow:auto;font-size:13px"
-    return f'<pre style="{block_style}">{esc(raw_text)}</pre>'
-
-
-def _verdict_html(translate: Translator, judge_kind: JudgeKind, judgment: Judgment | PairJudgment) -> str:
+def _verdict_html(translate: Translator, judge_kind: JudgeKind, judgment: Judgment | PairJudgment) -> Markup:
     if isinstance(judgment, Judgment):
         verdict_scale = _KIND_SCALES.get(judge_kind, Scale.BINARY)
         return opinion_html(translate, Opinion(judgment.value, judgment.reason, judgment.details or {}), verdict_scale)
     outcome_name = translate(*_OUTCOME_NAMES[judgment.outcome]) if judgment.outcome else translate("未评", "unscored")
-    reason_items = "".join(f"<li>{esc(reason)}</li>" for reason in judgment.reasons)
-    return note(outcome_name, "ok" if judgment.outcome else "warn") + f"<ul>{reason_items}</ul>"
+    return render(
+        "judges/templates/pair_verdict.html",
+        outcome_name=outcome_name,
+        is_decided=bool(judgment.outcome),
+        reasons=judgment.reasons,
+    )

@@ -4,22 +4,22 @@ import asyncio
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 from pydantic import SecretStr
 
 from backend.core.errors import UserError
-from backend.llm.endpoints import EndpointInfo, EndpointInput
+from backend.llm.endpoints import EndpointInput
 from backend.llm.messages import SchemaMode
 from backend.services import Services
 from ui.components.language import Translator
+from ui.components.templates import render
 from ui.components.widgets import (
     confirm_script,
     default_choice,
     empty_notice,
-    esc,
     fill_tab,
     friendly_errors,
     html_block,
-    html_table,
     note,
 )
 
@@ -90,7 +90,7 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
         return [note(saved_message, "ok"), *select_endpoint(endpoint_info.name), ""]
 
     @friendly_errors(translate)
-    def test_endpoint(chosen_name: str) -> str:
+    def test_endpoint(chosen_name: str) -> Markup:
         if not chosen_name:
             return note(translate("请先保存，再选中要测试的端点。", "Save it first, then choose the one to test."))
         try:
@@ -196,7 +196,7 @@ def _endpoint_input(
     )
 
 
-def _endpoint_table(services: Services, translate: Translator) -> str:
+def _endpoint_table(services: Services, translate: Translator) -> Markup:
     endpoints = services.endpoints.endpoints()
     if not endpoints:
         return empty_notice(
@@ -214,21 +214,6 @@ def _endpoint_table(services: Services, translate: Translator) -> str:
         translate("并发", "Concurrency"),
         translate("超时", "Timeout"),
     ]
-    return html_table(
-        header_cells,
-        [_endpoint_cells(translate, endpoint) for endpoint in endpoints],
-        ("zf-text", "zf-text", "zf-text"),
+    return render(
+        "judges/templates/endpoints.html", translate=translate, header_cells=header_cells, endpoints=endpoints
     )
-
-
-def _endpoint_cells(translate: Translator, endpoint: EndpointInfo) -> list[str]:
-    source_note = f"<small>{translate('来自环境变量', 'from the environment')}</small>" if endpoint.read_only else ""
-    return [
-        f"<b>{esc(endpoint.name)}</b>{source_note}",
-        esc(endpoint.model),
-        esc(endpoint.base_url),
-        translate("有", "yes") if endpoint.has_key else translate("无", "none"),
-        f"{endpoint.price_in:g} / {endpoint.price_out:g}",
-        str(endpoint.concurrency),
-        f"{endpoint.timeout_s:g} s",
-    ]

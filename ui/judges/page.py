@@ -1,8 +1,10 @@
 """The page of judges: every judge at a glance, two side by side, and the tabs to make, run and connect them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.agreement.records import AgreementBoard
 from backend.agreement.statistics.judge_rows import JudgeRow
@@ -12,7 +14,8 @@ from backend.services import Services
 from ui.components.board import figure_with_interval
 from ui.components.judges import judge_kind_label, judge_name
 from ui.components.language import Translator
-from ui.components.widgets import empty_notice, esc, friendly_errors, html_block, html_table, note, page_title
+from ui.components.templates import render
+from ui.components.widgets import empty_notice, friendly_errors, html_block, note, page_title
 from ui.judges import editor, endpoints, runs
 from ui.judges.comparison import build_comparison_tab
 
@@ -27,11 +30,11 @@ def build_list_tab(services: Services, translate: Translator, list_tab: gr.Tab) 
     judge_list = html_block(elem_id="zf-judges")
 
     @friendly_errors(translate)
-    def list_at_once(with_older: bool = False) -> str:
+    def list_at_once(with_older: bool = False) -> Markup:
         return _judge_table(translate, _shown_judges(services, with_older), None)
 
     @friendly_errors(translate)
-    def list_with_agreement(with_older: bool = False) -> str:
+    def list_with_agreement(with_older: bool = False) -> Markup:
         try:
             agreement_board = services.board.board()
         except UserError as error:
@@ -66,7 +69,7 @@ def _shown_judges(
 
 def _judge_table(
     translate: Translator, listed_judges: Sequence[JudgeInfo], agreement_board: AgreementBoard | None
-) -> str:
+) -> Markup:
     if not listed_judges:
         return empty_notice(translate("还没有裁判评判过，请新建一个。", "No judge has judged anything yet; make one."))
     header_cells = [
@@ -84,41 +87,44 @@ def _judge_table(
         if agreement_board
         else {}
     )
-    table_rows = [
-        _judge_cells(translate, judge_info, rows_by_version.get((judge_info.name, judge_info.version)))
-        for judge_info in listed_judges
-    ]
     caption = (
         translate(f"一致性参照：{agreement_board.reference}", f"Agreement with: {agreement_board.reference}")
         if agreement_board
         else ""
     )
-    return html_table(header_cells, table_rows, ("zf-text", "zf-left")) + f'<p class="zf-note">{esc(caption)}</p>'
-
-
-def _judge_cells(translate: Translator, judge_info: JudgeInfo, judge_row: JudgeRow | None) -> list[str]:
-    endpoint_text = f" · {judge_info.endpoint}" if judge_info.endpoint else ""
-    older_mark = "" if judge_info.newest else translate("（旧版）", " (older)")
-    name_html = (
-        f"<b>{esc(judge_name(translate, judge_info.name))}</b>{older_mark}<small>{esc(judge_info.version)}{esc(endpoint_text)} · "
-        f"{judge_info.created_at:%Y-%m-%d}</small>"
+    judge_lines = [
+        _judge_line(translate, judge_info, rows_by_version.get((judge_info.name, judge_info.version)))
+        for judge_info in listed_judges
+    ]
+    return render(
+        "judges/templates/judges.html",
+        translate=translate,
+        header_cells=header_cells,
+        judge_lines=judge_lines,
+        caption=caption,
     )
-    first_cells = [
-        name_html,
-        esc(judge_kind_label(translate, judge_info.kind)),
-        f"{judge_info.scored:,}",
-        f"{judge_info.unscored:,}",
-        f"{judge_info.cost:.4f}",
-    ]
+
+
+def _judge_line(translate: Translator, judge_info: JudgeInfo, judge_row: JudgeRow | None) -> dict[str, Any]:
+    """What the template names of one judge; its agreement is “–” where it is not on the board."""
+    judge_line = {
+        "judge": judge_info,
+        "name": judge_name(translate, judge_info.name),
+        "created_on": f"{judge_info.created_at:%Y-%m-%d}",
+        "kind_name": judge_kind_label(translate, judge_info.kind),
+        "coverage": "–",
+        "coverage_counts": "",
+        "spearman": "–",
+        "accuracy": "–",
+    }
     if judge_row is None:
-        return [*first_cells, "–", "–", "–"]
-    judged_count = judge_row.n + judge_row.unscored
-    return [
-        *first_cells,
-        f"{judge_row.n / judged_count:.0%}<small>{judge_row.n:,} / {judged_count:,}</small>" if judged_count else "–",
-        figure_with_interval(translate, judge_row.spearman, judge_row.n),
-        figure_with_interval(translate, judge_row.accuracy, judge_row.n),
-    ]
+        return judge_line
+    if judged_count := judge_row.n + judge_row.unscored:
+        judge_line["coverage"] = f"{judge_row.n / judged_count:.0%}"
+        judge_line["coverage_counts"] = f"{judge_row.n:,} / {judged_count:,}"
+    judge_line["spearman"] = figure_with_interval(translate, judge_row.spearman, judge_row.n)
+    judge_line["accuracy"] = figure_with_interval(translate, judge_row.accuracy, judge_row.n)
+    return judge_line
 
 
 def build_page(services: Services, translate: Translator) -> None:

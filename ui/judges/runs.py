@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.core.errors import UserError
 from backend.jobs.records import JobInfo
@@ -18,7 +19,6 @@ from ui.components.widgets import (
     confirm_script,
     default_choice,
     empty_notice,
-    esc,
     fill_tab,
     friendly_errors,
     html_block,
@@ -64,7 +64,7 @@ def build_tab(services: Services, translate: Translator, runs_tab: gr.Tab) -> No
         ]
 
     @friendly_errors(translate)
-    def estimate_run(*form_values: Any) -> str:
+    def estimate_run(*form_values: Any) -> Markup:
         try:
             return _estimate_note(services, translate, build_request(*form_values))
         except UserError as error:
@@ -148,7 +148,7 @@ def _wire_steering(
         return steer_job
 
     @friendly_errors(translate)
-    def poll_runs() -> str:
+    def poll_runs() -> Markup:
         return _runs_table(services, translate)
 
     question = confirm_script(
@@ -202,16 +202,18 @@ def _target_choices(services: Services, translate: Translator) -> list[tuple[str
     return [*dataset_choices, *campaign_choices]
 
 
-def _estimate_note(services: Services, translate: Translator, request: ScoreRequest) -> str:
+def _estimate_note(services: Services, translate: Translator, request: ScoreRequest) -> Markup:
     run_estimate = services.scoring.estimate(request)
     if not run_estimate.missing:
         return note(translate("没有要评的了，全部已评过。", "Nothing is left to judge."), "ok")
     return note(
         translate(
             f"{run_estimate.items:,} 条中还有 {run_estimate.missing:,} 条要评：大约 {run_estimate.calls:,} 次调用、"
-            f"{run_estimate.tokens:,} 个 token、花费 {run_estimate.cost:.4f}、用时 {format_duration(run_estimate.seconds)}（粗略估计）。",
-            f"{run_estimate.missing:,} of {run_estimate.items:,} are left: about {run_estimate.calls:,} calls, {run_estimate.tokens:,} "
-            f"tokens, cost {run_estimate.cost:.4f}, {format_duration(run_estimate.seconds)} (a rough estimate).",
+            f"{run_estimate.tokens:,} 个 token、花费 {run_estimate.cost:.4f}、"
+            f"用时 {format_duration(run_estimate.seconds)}（粗略估计）。",
+            f"{run_estimate.missing:,} of {run_estimate.items:,} are left: about {run_estimate.calls:,} calls, "
+            f"{run_estimate.tokens:,} tokens, cost {run_estimate.cost:.4f}, "
+            f"{format_duration(run_estimate.seconds)} (a rough estimate).",
         ),
         "ok",
     )
@@ -228,7 +230,7 @@ def _watch_updates(services: Services, translate: Translator, chosen_id: int | N
     ]
 
 
-def _runs_table(services: Services, translate: Translator) -> str:
+def _runs_table(services: Services, translate: Translator) -> Markup:
     recent_jobs = services.jobs.jobs(SHOWN_RUNS, JOB_KIND)
     if not recent_jobs:
         return empty_notice(translate("还没有评判任务。", "No runs yet."))
@@ -249,13 +251,13 @@ def _runs_table(services: Services, translate: Translator) -> str:
 def _run_cells(translate: Translator, job: JobInfo) -> list[str]:
     message = job.error or job.waiting
     figures, _, warning = job.progress_text.partition(WARNING_SEPARATOR)
-    details = esc((translate.localize(message) if message else "") or figures)
+    details = Markup.escape((translate.localize(message) if message else "") or figures)
     return [
         str(job.id),
-        esc(_run_title(job)),
+        _run_title(job),
         status_pill(translate, job.status),
         job_progress_bar(job),
-        details + (note(localized_half(translate, warning)) if warning else ""),
+        details + note(localized_half(translate, warning)) if warning else details,
     ]
 
 

@@ -3,7 +3,7 @@
 from backend.services import Services
 from ui.components.judges import BASELINE_NAMES
 from ui.components.language import Translator
-from ui.components.widgets import data_island, esc, html_block
+from ui.components.widgets import html_block, script_root
 
 EXAMPLES = (
     ("妈妈六十岁生日，她刚学会跳广场舞", "Mum turns sixty and has just taken up square dancing"),
@@ -38,7 +38,7 @@ STYLES = (
 )
 
 
-def build_page(services: Services, translate: Translator) -> None:
+def build_page(services: Services, translate: Translator) -> None:  # noqa: ARG001
     """Ask → cards → like, change, judge."""
     page_words = {
         # Requests are Chinese in both languages: greetings are, and so is what the models learnt from.
@@ -48,8 +48,4 @@ def build_page(services: Services, translate: Translator) -> None:
         "styles": [[zh, translate(zh, en)] for zh, en in STYLES],
         "judges": {judge_name: translate(*bilingual_name) for judge_name, bilingual_name in BASELINE_NAMES.items()},
     }
-    html_block(
-        f'<div id="zf-play" data-lang="{translate.lang}" data-words="{data_island(page_words)}">'
-        f'<p class="zf-note">{esc(translate("正在打开……", "Opening …"))}</p></div>',
-        elem_id="zf-play-page",
-    )
+    html_block(script_root("zf-play", translate, page_words), elem_id="zf-play-page")

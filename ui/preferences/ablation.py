@@ -21,8 +21,8 @@ from ui.components.widgets import (
     fill_tab,
     friendly_errors,
     html_block,
-    html_table,
     note,
+    ready_html_table,
 )
 
 INTRODUCTION = (
@@ -206,7 +206,7 @@ def ablation_html(translate: Translator, ablation_rows: list[AblationRow]) -> st
         ]
         for ablation_row in ablation_rows
     ]
-    return html_table(header_cells, body_rows)
+    return ready_html_table(header_cells, body_rows)
 
 
 def _variant_name(translate: Translator, excluded_role: str) -> str:

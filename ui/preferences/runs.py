@@ -13,7 +13,15 @@ from backend.jobs.records import JobInfo
 from backend.preferences.records import PairRunInfo
 from backend.services import Services
 from ui.components.language import Translator
-from ui.components.widgets import esc, friendly_errors, html_block, html_table, note, row_click_script, timer_update
+from ui.components.widgets import (
+    esc,
+    friendly_errors,
+    html_block,
+    note,
+    ready_html_table,
+    row_click_script,
+    timer_update,
+)
 from ui.preferences.views import (
     funnel_html,
     job_is_active,
@@ -303,7 +311,9 @@ class PairRunsTab:
         if loss_stage == "prompt":
             dropped_lines = self._services.pairs.prompt_lines(run_id, reason, MAX_LOSS_LINES)
             table_rows = [[str(dropped_line.position + 1), esc(dropped_line.text)] for dropped_line in dropped_lines]
-            return html_table([translate("行", "Line"), translate("请求", "Request")], table_rows, ("", "zf-text"))
+            return ready_html_table(
+                [translate("行", "Line"), translate("请求", "Request")], table_rows, ("", "zf-text")
+            )
         dropped_candidates = self._services.pairs.faulty_candidates(run_id, reason, MAX_LOSS_LINES)
         table_rows = [
             [esc(candidate.prompt), esc(candidate.text or "–"), esc(candidate.generator)]
@@ -314,7 +324,7 @@ class PairRunsTab:
             translate("写出来的", "What was written"),
             translate("模型", "Model"),
         ]
-        return html_table(header_cells, table_rows, ("zf-text", "zf-text zf-wide", "zf-text"))
+        return ready_html_table(header_cells, table_rows, ("zf-text", "zf-text zf-wide", "zf-text"))
 
 
 def _block_update(block_name: str, block_fact: Any) -> Any:

@@ -16,8 +16,8 @@ from ui.components.widgets import (
     esc,
     friendly_errors,
     html_block,
-    html_table,
     note,
+    ready_html_table,
     row_click_script,
 )
 from ui.preferences.debate import debate_html
@@ -294,7 +294,7 @@ def _page_html(translate: Translator, pair_page: PairPage, page_number: int, las
         f"共 {pair_page.total:,} 对，第 {page_number + 1} / {last_page + 1} 页",
         f"{pair_page.total:,} pairs, page {page_number + 1} of {last_page + 1}",
     )
-    table_html = html_table(
+    table_html = ready_html_table(
         header_cells,
         [_pair_cells(translate, pair_row) for pair_row in pair_page.rows],
         ("", "zf-text", "zf-text", "zf-text", "", "zf-left"),
@@ -314,5 +314,5 @@ def _pair_cells(translate: Translator, row: PairRow) -> list[str]:
         esc(row.chosen),
         esc(row.rejected),
         f"{length_gap:+d}",
-        state_pill(translate, row.state) + decider_html,
+        f"{state_pill(translate, row.state)}{decider_html}",
     ]

@@ -12,7 +12,7 @@ from ui.components import widgets
 from ui.components.jobs import command_run_note, progress_bar, status_pill
 from ui.components.judges import judge_title
 from ui.components.language import Translator
-from ui.components.widgets import empty_notice, esc, html_table, note, pill_html
+from ui.components.widgets import empty_notice, esc, note, pill_html, ready_html_table
 
 BilingualText = tuple[str, str]
 
@@ -179,10 +179,9 @@ def _facts_html(translate: Translator, run: PairRunInfo, funnel: Funnel) -> str:
     if state_summary:
         facts_html += f'<p class="zf-note">{state_summary}</p>'
     if funnel.notice is not None:
-        facts_html += note(translate.localize(funnel.notice))
-    return (
-        facts_html + (report_html(translate, run.report) if run.report else "") + _waiting_note(translate, run, funnel)
-    )
+        facts_html += str(note(translate.localize(funnel.notice)))
+    report_part = report_html(translate, run.report) if run.report else ""
+    return f"{facts_html}{report_part}{_waiting_note(translate, run, funnel)}"
 
 
 def report_html(translate: Translator, report: PairingReport) -> str:
@@ -216,18 +215,19 @@ def report_html(translate: Translator, report: PairingReport) -> str:
     ]
     figures_html = f'<div class="zf-figures zf-tight">{"".join(figure_cells)}</div>'
     if report.sparse_notice is not None:
-        figures_html += note(translate.localize(report.sparse_notice))
+        figures_html += str(note(translate.localize(report.sparse_notice)))
     if report.after.missing_style_notice is not None:
         figures_html += f'<p class="zf-note">{esc(translate.localize(report.after.missing_style_notice))}</p>'
     if report.after.is_balanced:
         return figures_html
-    return figures_html + note(
+    surface_note = note(
         translate(
             "这批对靠表面就能猜中，用它训练，模型学到的多半是长短和样子。可以多写几条候选，或不限长短，再配平。",
             "The surface still tells these pairs: a model trained on them learns length and looks. Write "
             "more candidates, or let lengths vary, and balance.",
         )
     )
+    return f"{figures_html}{surface_note}"
 
 
 def _second_opinion_loss(translate: Translator, report: PairingReport) -> str:
@@ -320,7 +320,7 @@ def runs_html(
         _run_cells(translate, run, jobs_by_run[run.id], progress_by_run[run.id], run.id == chosen_id)
         for run in pair_runs
     ]
-    return html_table(header_cells, table_rows, ("", "zf-left", "zf-left", "zf-text", "zf-text"))
+    return ready_html_table(header_cells, table_rows, ("", "zf-left", "zf-left", "zf-text", "zf-text"))
 
 
 def _run_cells(

@@ -203,14 +203,14 @@ class _ArchiveView:
                 raise NO_VERSION_CHOSEN
             published = self._archive.publish(int(chosen_id), judge_name or "")
         except EarlierVersion as error:
-            return note(translate.localize(error), "warn") + judges_link, error.free_name
+            return f"{note(translate.localize(error), 'warn')}{judges_link}", error.free_name
         except UserError as error:
             return note(translate.localize(error), "bad"), gr.skip()
         message = translate(
             f"已发布为裁判“{published.name}”（版本 {published.version}），到“裁判”页就能用它评判。",
             f"Published as “{published.name}” (version {published.version}); let it score under Judges.",
         )
-        return note(message, "ok") + judges_link, gr.skip()
+        return f"{note(message, 'ok')}{judges_link}", gr.skip()
 
     def save_edit(self, chosen_id: int, rules_text: str, author_name: str, reason: str) -> tuple[int, str]:
         """A new version by hand."""

@@ -15,7 +15,7 @@ from backend.principles.records import RunInfo, StepInfo, VersionInfo
 from ui.components.board import figure_with_interval
 from ui.components.jobs import command_run_note, status_pill
 from ui.components.language import FLAW_NAMES, Translator
-from ui.components.widgets import empty_notice, esc, html_table, note
+from ui.components.widgets import empty_notice, esc, note, ready_html_table
 from ui.principles.names import (
     OWN_MODEL_NOTE,
     PHASE_NAMES,
@@ -214,7 +214,7 @@ def fooling_table(translate: Translator, steps: Sequence[StepInfo]) -> str:
         translate("核对属实", "confirmed"),
     ]
     table_title = translate("哪类缺陷最能骗过评审", "Which flaws slip through")
-    return f'<h3 class="zf-h">{table_title}</h3>{html_table(header_cells, table_rows, ("", "zf-left"))}'
+    return f'<h3 class="zf-h">{table_title}</h3>{ready_html_table(header_cells, table_rows, ("", "zf-left"))}'
 
 
 def locked_table(translate: Translator, report_rows: Sequence[ReportRow], label_uses: Message) -> str:
@@ -260,7 +260,7 @@ def locked_table(translate: Translator, report_rows: Sequence[ReportRow], label_
             ]
         )
     table_title = translate("封存集：本次运行只在最后打开一次", "The locked set, opened once at the end of this run")
-    return f'<h3 class="zf-h">{table_title}</h3>{html_table(header_cells, table_rows)}<p class="zf-note">{esc(translate.localize(label_uses))}</p>'
+    return f'<h3 class="zf-h">{table_title}</h3>{ready_html_table(header_cells, table_rows)}<p class="zf-note">{esc(translate.localize(label_uses))}</p>'
 
 
 def stored_report_rows(run_info: RunInfo) -> list[ReportRow]:
@@ -309,7 +309,7 @@ def comparison_html(translate: Translator, comparison: Mapping[str, Any] | None)
         f"后者改对 {change['fixed']} 条、改错 {change['broken']} 条，p = {change['p']:.3g}",
         f"The second mends {change['fixed']} and breaks {change['broken']}, p = {change['p']:.3g}",
     )
-    return f'{html_table(header_cells, table_rows)}<p class="zf-note">{change_text}</p>'
+    return f'{ready_html_table(header_cells, table_rows)}<p class="zf-note">{change_text}</p>'
 
 
 def version_tree(translate: Translator, versions: Sequence[VersionInfo], chosen_id: int | None) -> str:

@@ -241,7 +241,7 @@ class GameRunWatcher:
             "locked": report_html,
             "case": self.case_html(self.open_case(run_info.id)) if run_info.state is RunState.WAITING else "",
             "head": run_status_html(translate, run_info, run_job)
-            + (note(translate.localize(constant_notice)) if constant_notice else ""),
+            + (str(note(translate.localize(constant_notice))) if constant_notice else ""),
             "sides": current_rules_html(translate, versions),
             "curve": gate_curve(translate, versions),
             "fooling": fooling_table(translate, game_steps),

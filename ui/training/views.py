@@ -13,7 +13,7 @@ from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.training.history import JobHistory, SampleText, thin_curve
 from ui.components.jobs import job_progress_bar, localized_half, status_pill
 from ui.components.language import Translator
-from ui.components.widgets import empty_notice, esc, html_table, note, row_click_script
+from ui.components.widgets import empty_notice, esc, note, ready_html_table, row_click_script
 from ui.training.names import (
     ARTIFACT_NAMES,
     METRIC_NAMES,
@@ -59,7 +59,7 @@ def jobs_table(translate: Translator, training_jobs: Sequence[JobInfo], chosen_i
         translate("说明", "Remarks"),
     ]
     table_rows = [_job_cells(translate, training_job, training_job.id == chosen_id) for training_job in training_jobs]
-    return html_table(header_cells, table_rows, ("", "zf-left", "zf-left", "", "", "zf-text"))
+    return ready_html_table(header_cells, table_rows, ("", "zf-left", "zf-left", "", "", "zf-text"))
 
 
 def job_link(translate: Translator, job_id: int, link_text: str, is_chosen: bool = False) -> str:
@@ -88,7 +88,7 @@ def artifacts_table(translate: Translator, artifacts: Sequence[ArtifactInfo]) ->
     ]
     names_by_id = {artifact.id: artifact.name for artifact in artifacts}
     table_rows = [_artifact_cells(translate, artifact, names_by_id) for artifact in artifacts]
-    return html_table(header_cells, table_rows, ("", "zf-left", "zf-left", "zf-left", "zf-text"))
+    return ready_html_table(header_cells, table_rows, ("", "zf-left", "zf-left", "zf-left", "zf-text"))
 
 
 def key_figures(

@@ -190,7 +190,8 @@ def game_words(house: House) -> dict[str, list[str]]:
         "tree": figures.version_tree(translate, house.evolution.archive.versions(), None),
         "comparison": figures.comparison_html(translate, comparison.result),
     }
-    return {name: re.findall(r"[^<>]+(?=<)", html) for name, html in drawn.items()}
+    # Templates write an apostrophe as `&#39;`, `html.escape` as `&#x27;`: the same to a reader.
+    return {name: re.findall(r"[^<>]+(?=<)", html.replace("&#39;", "&#x27;")) for name, html in drawn.items()}
 
 
 def playground(house: House) -> dict[str, Any]:
