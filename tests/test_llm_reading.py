@@ -21,7 +21,7 @@ from backend.llm.fields import (
     text_list_field,
     verdict_field,
 )
-from backend.llm.loose_json import MAX_OBJECTS, MAX_STEPS, Found, Several, members, objects
+from backend.llm.loose_json import MAX_CHARACTERS, MAX_OBJECTS, LooseObject, RepeatedValues, members, objects
 from backend.llm.member_values import coerce_value, has_member, member_value
 from backend.llm.messages import Endpoint
 from backend.llm.phrases import (
@@ -104,8 +104,8 @@ SIDES = choice_field("winner", {"甲": "a", "乙": "b", "a": "a", "b": "b", "平
         ("{a: 10, b: -3, c: 0, d: 1.5, e: 1.5e3}", {"a": 10, "b": -3, "c": 0, "d": 1.5, "e": 1500.0}),
         ("{a: 007, b: 1., c: -0, d: 1e3}", {"a": "007", "b": "1.", "c": "-0", "d": "1e3"}),
         ("{a: `x`, b: “y”}", {"a": "x", "b": "y"}),
-        ('{"a": 1, "a": 2}', {"a": Several((1, 2))}),
-        ('{"a": 1, "a": 2, "a": 3}', {"a": Several((1, 2, 3))}),
+        ('{"a": 1, "a": 2}', {"a": RepeatedValues((1, 2))}),
+        ('{"a": 1, "a": 2, "a": 3}', {"a": RepeatedValues((1, 2, 3))}),
         ('{"a": 1, "a": 1}', {"a": 1}),
         ('{"a": -0}', {"a": "-0"}),
         ('{"a": 1.0, "b": 0.5, "c": -0.0}', {"a": 1.0, "b": 0.5, "c": "-0.0"}),
@@ -149,7 +149,7 @@ def test_outermost_objects_in_order_and_no_more_than_so_many() -> None:
     many = objects('{"a": 1}' * (MAX_OBJECTS + 7))
     assert len(many) == MAX_OBJECTS and many[0].start == 7 * 8
     assert len(objects('{"a": 1}' * MAX_OBJECTS)) == MAX_OBJECTS
-    assert objects("{" * (MAX_STEPS + 9)) == [] and objects("没有") == []
+    assert objects("{" * (MAX_CHARACTERS + 9)) == [] and objects("没有") == []
 
 
 def test_nested_objects_outer_ones_first_and_not_too_deep() -> None:
@@ -377,8 +377,8 @@ def test_a_remark_that_speaks_of_the_other_side() -> None:
 # Members ----------------------------------------------------------------------------------------------------
 
 
-def found(value: dict[str, Any], *unfinished: str) -> Found:
-    return Found(value, 0, 1, frozenset(unfinished))
+def found(value: dict[str, Any], *unfinished: str) -> LooseObject:
+    return LooseObject(value, 0, 1, frozenset(unfinished))
 
 
 def test_members_by_name_alias_and_addition() -> None:
@@ -390,8 +390,8 @@ def test_members_by_name_alias_and_addition() -> None:
         ({"corrected_verdict": 0}, None),
         ({"verdict": 1, "verdict2": 1}, 1),
         ({"verdict": None}, None),
-        ({"verdict": Several((1, 1))}, 1),
-        ({"verdict": Several((1, 0))}, InvalidValue("conflicting")),
+        ({"verdict": RepeatedValues((1, 1))}, 1),
+        ({"verdict": RepeatedValues((1, 0))}, InvalidValue("conflicting")),
         ({"verdict": 3, "x": {"verdict": 1}}, InvalidValue("out_of_range")),
     ):
         assert member_value(found(value), ("verdict",), V) == expected
@@ -421,7 +421,7 @@ def test_members_by_name_alias_and_addition() -> None:
         ("1. 甲\n- 乙；丙", text_list_field("t"), ["甲", "乙", "丙"]),
         (["甲", 2, None], text_list_field("t"), ["甲", "2"]),
         (3, text_list_field("t"), None),
-        (Several(("甲", "乙")), text_field("t"), "乙"),
+        (RepeatedValues(("甲", "乙")), text_field("t"), "乙"),
     ],
 )
 def test_values_of_members(value: Any, field: FieldSpec, expected: Any) -> None:

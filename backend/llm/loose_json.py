@@ -1,7 +1,12 @@
 """Objects in a model's text that are almost JSON: full-width marks, trailing commas, cut-off ends.
 
-A key that one object gives twice, with different values, keeps them all (`Several`): which one is meant is
-not for a parser of JSON to say.
+An exact object is read by the standard decoder. Any other is taken apart here into marks, keys and values, and the
+library `json_repair` completes the marks: commas and closing brackets that are missing. It is shown a number in
+place of each key and value and never the text, since it guesses where a text is wrong: `<0 或 1>` it reads as 0 and
+`1 // 优秀` as 1, it drops the sign of `-0` and keeps the last of two values of one key. No verdict may come of a guess.
+
+A key that one object gives repeatedly, with different values, keeps them all (`RepeatedValues`): which one is meant
+is not for a parser of JSON to decide.
 """
 
 import json
@@ -13,33 +18,56 @@ from typing import Any
 from backend.llm.phrases import to_plain_width
 
 MAX_OBJECTS = 100
-MAX_STEPS = 120_000
-"""Of the forgiving reader over all objects of one text, so that no text costs more than a linear one."""
+MAX_CHARACTERS = 120_000
+"""Read in inexact objects over all of one text, so that braces without end cost no more than a long text."""
+MAX_MARKS = 4_000
+"""Most marks, keys and values of one inexact object: 20,000 braces cost the library 4.8 s."""
 _DEPTH = 12
-_SPACE = re.compile(r"[\s\u3000\ufeff]*")
-_OPEN = re.compile(r"[{｛]")
-_QUOTES = {'"': '"', "“": "”", "”": "”", "＂": "＂", "「": "」", "'": "'"}
-_BARE = re.compile(r"[^,，}｝\]］\n]*")
-_BARE_KEY = re.compile(r"[\w\-]{1,40}")
-_MARK = re.compile(r"[\\\"”＂」']")
+_BLANKS = " \n\t\r\u3000\ufeff"
+_SPACE = r"[\s\u3000\ufeff]*+"
+_OPENING = re.compile(r"[{｛]")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+_PLAIN_MARKS = str.maketrans("｛｝［］，、;；", "{}[],,,,")
+_QUOTATION_MARKS = {'"': '"', "“": '”"', "”": '”"', "＂": "＂", "「": "」", "'": "'"}
+"""Which marks close a string that begins with a mark."""
 
 
-class Several(tuple[Any, ...]):
+def _string_pattern(following_marks: str) -> str:
+    """The pattern of a string in any quotation marks, to a closing one before `following_marks`, or to the text's end.
+
+    A quotation mark inside the text is common ("他写"好""): it ends the string only where what follows it can follow
+    a string. No part of the pattern gives back what it has matched, so that no text costs more than one pass.
+    """
+    return "|".join(
+        rf"{opening}(?:[^{closing}\\]++|\\.|[{closing}](?!{_SPACE}(?:[{following_marks}]|\Z)))*+(?:[{closing}]|\\?\Z)"
+        for opening, closing in _QUOTATION_MARKS.items()
+    )
+
+
+_KEY_STRING, _VALUE_STRING = _string_pattern(":："), _string_pattern(r",，、;；}｝\]］")
+_KEY = re.compile(rf"{_SPACE}(?:(?P<mark>[,，、;；}}｝])|(?P<leaf>{_KEY_STRING}|[\w\-]{{1,40}}))", re.DOTALL)
+_COLON = re.compile(rf"{_SPACE}[:：=＝]")
+_VALUE = re.compile(
+    rf"{_SPACE}(?:(?P<mark>[{{｛\[［,，、;；}}｝\]］])|(?P<leaf>{_VALUE_STRING}|[^,，}}｝\]］\n]++))", re.DOTALL
+)
+
+
+class RepeatedValues(tuple[Any, ...]):
     """The different values that one object gives for the same key, in order."""
 
 
-def _joined(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The members of one object; a repeated key with another value becomes `Several`."""
-    value: dict[str, Any] = {}
-    for key, given in pairs:
-        known = value.get(key)
-        if key not in value or known == given:
-            value[key] = given
+def _joined_members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of one object; a repeated key with another value becomes `RepeatedValues`."""
+    members_by_key: dict[str, Any] = {}
+    for key, new_value in pairs:
+        known_value = members_by_key.get(key)
+        if key not in members_by_key or known_value == new_value:
+            members_by_key[key] = new_value
         else:
-            value[key] = Several((*(known if isinstance(known, Several) else (known,)), given))
-    return value
+            known_values = known_value if isinstance(known_value, RepeatedValues) else (known_value,)
+            members_by_key[key] = RepeatedValues((*known_values, new_value))
+    return members_by_key
 
 
 def _integer(digits: str) -> Any:
@@ -56,12 +84,12 @@ def _decimal(figures: str) -> Any:
     return value if exact and not figures.startswith("-0") else figures
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_joined, parse_int=_integer, parse_float=_decimal)
+_DECODER = json.JSONDecoder(object_pairs_hook=_joined_members, parse_int=_integer, parse_float=_decimal)
 
 
 @dataclass(frozen=True)
-class Found:
-    """One object of the text and where it stands; `unfinished` names the keys whose value was cut off."""
+class LooseObject:
+    """One object of a text, where it begins and ends in it, and the keys whose value was cut off (`unfinished`)."""
 
     value: dict[str, Any]
     start: int
@@ -69,20 +97,24 @@ class Found:
     unfinished: frozenset[str] = field(default_factory=frozenset)
 
 
-def objects(text: str) -> list[Found]:
+def objects(text: str) -> list[LooseObject]:
     """Every outermost object, in order. Of a text with very many braces only the last part is read."""
-    starts = [match.start() for match in _OPEN.finditer(text)]
-    found: list[Found] = []
-    steps = iter(range(MAX_STEPS))
+    starts = [opening.start() for opening in _OPENING.finditer(text)]
+    loose_objects: list[LooseObject] = []
+    characters_left = MAX_CHARACTERS
     position = starts[-MAX_OBJECTS] if len(starts) > MAX_OBJECTS else 0
     for start in starts[-MAX_OBJECTS:]:
         if start < position:
             continue
-        read = _strict(text, start) or _loose(text, start, steps)
-        if read is not None:
-            found.append(read)
-            position = read.end
-    return found
+        loose_object = _exact_object(text, start)
+        if loose_object is None and characters_left > 0:
+            skeleton = _Skeleton(text, start)
+            loose_object = skeleton.completed_object()
+            characters_left -= skeleton.end - start
+        if loose_object is not None:
+            loose_objects.append(loose_object)
+            position = loose_object.end
+    return loose_objects
 
 
 def members(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
@@ -91,150 +123,122 @@ def members(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
         return
     if isinstance(value, dict):
         yield value
-        for inner in value.values():
-            yield from members(inner, depth + 1)
+        for inner_value in value.values():
+            yield from members(inner_value, depth + 1)
     elif isinstance(value, list):
-        for inner in value:
-            yield from members(inner, depth + 1)
+        for inner_value in value:
+            yield from members(inner_value, depth + 1)
 
 
-def _strict(text: str, start: int) -> Found | None:
+def _exact_object(text: str, start: int) -> LooseObject | None:
     try:
         value, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
-    return Found(value, start, end) if isinstance(value, dict) else None
+    return LooseObject(value, start, end) if isinstance(value, dict) else None
 
 
-def _loose(text: str, start: int, steps: Iterator[int]) -> Found | None:
-    reader = _Reader(text, start, steps)
-    try:
-        value = reader.object(0)
-    except _Unreadable:
-        return None
-    return Found(value, start, reader.at, frozenset(reader.unfinished)) if value else None
+class _Skeleton:
+    """The marks of an inexact object as JSON writes them, with a number in place of each key and value."""
 
+    def __init__(self, text: str, start: int) -> None:
+        self.end = start + 1
+        self._text, self._start = text, start
+        self._marks = ["{"]
+        self._leaves: list[Any] = []
+        self._closings = ["}"]
+        """What closes each open object and list, outer ones first."""
+        self._open_keys: list[str | None] = [None]
+        """The last key of each open object."""
 
-class _Unreadable(Exception):
-    pass
+    def completed_object(self) -> LooseObject | None:
+        """The object with its missing marks; None where it is empty or holds what is no part of an object."""
+        if not self._takes_apart():
+            return None
+        # Imported here: half of the library is for schemas, and would slow the start of the application.
+        from json_repair import loads
 
+        value = self._with_leaves(loads(" ".join(self._marks), skip_json_loads=True))
+        return LooseObject(value, self._start, self.end, self._unfinished_keys()) if value else None
 
-class _Reader:
-    """A forgiving recursive reader. It never guesses a value: what is cut off is named as unfinished.
-
-    `steps` are those left for the whole text; where they are used up it reads nothing more.
-    """
-
-    def __init__(self, text: str, at: int, steps: Iterator[int]) -> None:
-        self.text = text
-        self.at = at
-        self.steps = steps
-        self.unfinished: set[str] = set()
-
-    def object(self, depth: int) -> dict[str, Any]:
-        if depth > _DEPTH:
-            raise _Unreadable
-        self.at += 1
-        given: list[tuple[str, Any]] = []
-        while not self._closed("}｝"):
-            key = self._key()
-            if not self._take(":：=＝"):
-                raise _Unreadable
-            given.append((key, self._value(depth)))
-            if self._ended():
-                self.unfinished.add(key)
+    def _takes_apart(self) -> bool:
+        """Read from mark to mark until the object is closed or the text ends; False where it is no object."""
+        while self._closings:
+            is_key = self._closings[-1] == "}" and self._marks[-1] != ":"
+            part = (_KEY if is_key else _VALUE).match(self._text, self.end)
+            if part is None:
                 break
-            self._take(",，、;；")
-        return _joined(given)
+            self.end = part.end()
+            is_fitting = self._adds_mark(part["mark"]) if part["mark"] else self._adds_leaf(part["leaf"], is_key)
+            if not is_fitting or len(self._marks) > MAX_MARKS or len(self._closings) > _DEPTH + 1:
+                return False
+        if self._marks[-1] == ":":
+            self._add_value(None)
+        return not self._closings or not self._text[self.end :].strip(_BLANKS)
 
-    def _array(self, depth: int) -> list[Any]:
-        if depth > _DEPTH:
-            raise _Unreadable
-        self.at += 1
-        value: list[Any] = []
-        while not self._closed("]］"):
-            value.append(self._value(depth))
-            if self._ended():
-                break
-            self._take(",，、;；")
-        return value
-
-    def _key(self) -> str:
-        mark = self._peek()
-        if mark in _QUOTES:
-            return self._string(_QUOTES[mark], ":：")
-        match = _BARE_KEY.match(self.text, self.at)
-        if match is None:
-            raise _Unreadable
-        self.at = match.end()
-        return match.group()
-
-    def _value(self, depth: int) -> Any:
-        mark = self._peek()
-        if mark and mark in "{｛":
-            return self.object(depth + 1)
-        if mark and mark in "[［":
-            return self._array(depth + 1)
-        if mark in _QUOTES:
-            return self._string(_QUOTES[mark], ",，、;；}｝]］")
-        match = _BARE.match(self.text, self.at)
-        assert match is not None
-        self.at = match.end()
-        return _scalar(match.group())
-
-    def _string(self, close: str, after: str) -> str:
-        # A quote inside the text is common ("他说"好""): it ends the string only where what follows it
-        # can follow a value. Full-width quotes close their own kind, and so does a plain one.
-        begin = self.at + 1
-        at = begin
-        ends = close + ('"' if close == "”" else "")
-        while mark := _MARK.search(self.text, at):
-            self._step()
-            at = mark.end()
-            if mark.group() == "\\":
-                at += 1
-            elif mark.group() in ends:
-                space = _SPACE.match(self.text, at)
-                following = space.end() if space else at
-                if following >= len(self.text) or self.text[following] in after:
-                    self.at = at
-                    return _unescaped(self.text[begin : mark.start()])
-        self.at = len(self.text) + 1
-        return _unescaped(self.text[begin:])
-
-    def _step(self) -> None:
-        if next(self.steps, None) is None:
-            raise _Unreadable
-
-    def _peek(self) -> str:
-        self._step()
-        space = _SPACE.match(self.text, self.at)
-        self.at = space.end() if space else self.at
-        return self.text[self.at : self.at + 1]
-
-    def _take(self, marks: str) -> bool:
-        mark = self._peek()
-        if mark and mark in marks:
-            self.at += 1
+    def _adds_mark(self, mark: str) -> bool:
+        """Whether the mark can stand here. A colon without a value before it states nothing: null."""
+        mark = mark.translate(_PLAIN_MARKS)
+        if mark in "{[":
+            self._closings.append("}" if mark == "{" else "]")
+            self._open_keys += [None] if mark == "{" else []
+        elif self._marks[-1] == ":":
+            self._add_value(None)
+        self._marks.append(mark)
+        if mark not in "}]":
             return True
-        return False
+        if mark == "}":
+            self._open_keys.pop()
+        return self._closings.pop() == mark
 
-    def _closed(self, marks: str) -> bool:
-        return self._take(marks) or self._ended()
+    def _adds_leaf(self, raw_text: str, is_key: bool) -> bool:
+        """Whether the key or value can stand here: a key needs its colon."""
+        closing_marks = _QUOTATION_MARKS.get(raw_text[0], "")
+        is_closed = len(raw_text) > 1 and raw_text[-1] in closing_marks
+        inner_text = _unescaped(raw_text[1 : -1 if is_closed else None]) if closing_marks else raw_text
+        if not is_key:
+            self._add_value(inner_text if closing_marks else _scalar(raw_text))
+            return True
+        colon = _COLON.match(self._text, self.end)
+        if colon is None:
+            return False
+        self.end = colon.end()
+        self._open_keys[-1] = inner_text
+        self._leaves.append(inner_text)
+        self._marks += [f'"{len(self._leaves) - 1}"', ":"]
+        return True
 
-    def _ended(self) -> bool:
-        return self.at >= len(self.text)
+    def _add_value(self, value: Any) -> None:
+        self._leaves.append(value)
+        self._marks.append(str(len(self._leaves) - 1))
+
+    def _with_leaves(self, numbered: Any) -> Any:
+        """The completed object or list with the keys and values of the text for their numbers."""
+        if isinstance(numbered, dict):
+            return _joined_members(
+                (self._leaves[int(key)], self._with_leaves(inner)) for key, inner in numbered.items()
+            )
+        if isinstance(numbered, list):
+            return [self._with_leaves(inner) for inner in numbered]
+        return self._leaves[numbered]
+
+    def _unfinished_keys(self) -> frozenset[str]:
+        """The last key of each object that is open at the end; behind a comma the innermost one had its value whole."""
+        is_whole = bool(self._closings) and self._closings[-1] == "}" and self._marks[-1] == ","
+        open_keys = self._open_keys[:-1] if is_whole else self._open_keys
+        return frozenset(key for key in open_keys if key is not None)
 
 
-def _unescaped(raw: str) -> str:
+def _unescaped(raw_text: str) -> str:
     try:
-        return str(json.loads('"' + raw.replace('\\"', '"').replace('"', '\\"') + '"', strict=False))
+        return str(json.loads('"' + raw_text.replace('\\"', '"').replace('"', '\\"') + '"', strict=False))
     except ValueError:
-        return raw
+        return raw_text
 
 
-def _scalar(raw: str) -> Any:
-    word = to_plain_width(raw).strip().strip("\"'“”`")
+def _scalar(raw_text: str) -> Any:
+    """A value without quotation marks: true, false, nothing, an exact number, or the word as it stands."""
+    word = to_plain_width(raw_text).strip().strip("\"'“”`")
     lowered = word.lower()
     if lowered in {"true", "false", "null", "none", ""}:
         return {"true": True, "false": False}.get(lowered)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from backend.llm.fields import FieldKind, FieldSpec
-from backend.llm.loose_json import Found, Several, members
+from backend.llm.loose_json import LooseObject, RepeatedValues, members
 from backend.llm.phrases import InvalidValue, fold_text, value_on_scale
 from backend.llm.quotations import strip_quotation
 from backend.llm.statements import StatementSource, parse_statement
@@ -18,7 +18,9 @@ _OTHER_STAGE = (
 )
 
 
-def member_value(reply_object: Found, field_names: Sequence[str], field_spec: FieldSpec) -> Any | InvalidValue | None:
+def member_value(
+    reply_object: LooseObject, field_names: Sequence[str], field_spec: FieldSpec
+) -> Any | InvalidValue | None:
     """The value that an object gives the field under any of the names, nested or not.
 
     Invalid where its members disagree, or where one is no value of the field. A member that was cut off
@@ -46,7 +48,7 @@ def member_value(reply_object: Found, field_names: Sequence[str], field_spec: Fi
 
 def coerce_value(json_value: Any, field_spec: FieldSpec) -> Any | InvalidValue | None:
     """A JSON value as the field's value; None where it says nothing."""
-    if isinstance(json_value, Several):
+    if isinstance(json_value, RepeatedValues):
         return _coerce_repeated(json_value, field_spec)
     if json_value is None:
         return None
@@ -64,12 +66,12 @@ def coerce_value(json_value: Any, field_spec: FieldSpec) -> Any | InvalidValue |
     return InvalidValue("not_a_choice")
 
 
-def has_member(reply_object: Found, field_names: Sequence[str]) -> bool:
+def has_member(reply_object: LooseObject, field_names: Sequence[str]) -> bool:
     """Whether the object has a member of one of the names, nested or not."""
     return next(iter(_named_members(reply_object, field_names)), None) is not None
 
 
-def _named_members(reply_object: Found, field_names: Sequence[str]) -> list[tuple[str, Any]]:
+def _named_members(reply_object: LooseObject, field_names: Sequence[str]) -> list[tuple[str, Any]]:
     """The members of one of the names; those called "corrected_verdict" and the like come last."""
     exact_pattern = re.compile(
         "|".join(
@@ -104,11 +106,11 @@ def _named_members(reply_object: Found, field_names: Sequence[str]) -> list[tupl
     ]
 
 
-def _is_complete(member_key: str, reply_object: Found, field_spec: FieldSpec) -> bool:
+def _is_complete(member_key: str, reply_object: LooseObject, field_spec: FieldSpec) -> bool:
     return member_key not in reply_object.unfinished or field_spec.kind in (FieldKind.TEXT, FieldKind.TEXTS)
 
 
-def _coerce_repeated(json_values: Several, field_spec: FieldSpec) -> Any | InvalidValue | None:
+def _coerce_repeated(json_values: RepeatedValues, field_spec: FieldSpec) -> Any | InvalidValue | None:
     """The value of a key that stands twice: a text is the last one, anything else must be the same."""
     coerced_values = [coerce_value(candidate, field_spec) for candidate in json_values]
     if field_spec.kind in (FieldKind.TEXT, FieldKind.TEXTS):

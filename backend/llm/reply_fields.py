@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.llm import remarks
 from backend.llm.fields import EXPLANATION_ALIASES, FieldKind, FieldSpec
-from backend.llm.loose_json import Found, objects
+from backend.llm.loose_json import LooseObject, objects
 from backend.llm.member_values import coerce_value, has_member, member_value
 from backend.llm.phrases import InvalidValue, fold_text, to_plain_width
 from backend.llm.quotations import (
@@ -129,7 +129,7 @@ class ReplyReader:
         )
         return self._bare_value(field_spec) if is_unannounced else None
 
-    def _believed_objects(self) -> list[Found]:
+    def _believed_objects(self) -> list[LooseObject]:
         """The objects that count: of a reply that was cut off only one that reaches its end."""
         body_end = len(self.body_text.rstrip("`\n "))
         return [json_object for json_object in self.own_objects if not self.is_truncated or json_object.end >= body_end]
@@ -215,7 +215,7 @@ class ReplyReader:
             return sentence
         return window.rstrip().rpartition("\n")[2]
 
-    def _is_only_mentioned(self, json_object: Found) -> bool:
+    def _is_only_mentioned(self, json_object: LooseObject) -> bool:
         """Whether the reply only speaks of this object: as an example, or as a part of the judged text."""
         following_text = self.folded_prose[json_object.end : json_object.end + _WINDOW_AFTER]
         return remarks.is_mention(self._sentence_before(json_object.start)) or remarks.called_an_example(following_text)
@@ -301,7 +301,7 @@ class ReplyReader:
         return self._unless_the_reason_denies(bare_value, field_spec) if is_usable else bare_value
 
 
-def _has_field(json_object: Found, field_spec: FieldSpec) -> bool:
+def _has_field(json_object: LooseObject, field_spec: FieldSpec) -> bool:
     return has_member(json_object, field_spec.all_names) or has_member(json_object, field_spec.weak_names)
 
 
