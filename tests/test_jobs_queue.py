@@ -98,9 +98,9 @@ def test_only_the_holder_has_the_last_word(service: JobService, database: Databa
     assert held is not None
     succeeded = lambda _status: (JobStatus.SUCCEEDED, None)  # noqa: E731
     with database.write() as session:
-        assert not queue.finish_attempt(session, WorkerIdentity("other", "here"), held, succeeded)
-        assert queue.finish_attempt(session, ME, held, succeeded)
-        assert not queue.finish_attempt(session, ME, held, succeeded)
+        assert not queue.finish_attempt(session, "other", held, succeeded)
+        assert queue.finish_attempt(session, ME.name, held, succeeded)
+        assert not queue.finish_attempt(session, ME.name, held, succeeded)
     assert service.job(held.job_id).progress == 1.0
 
 

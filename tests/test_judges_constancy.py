@@ -14,10 +14,10 @@ from backend.judges.base import JudgeKind, JudgeSpec, PairOutcome
 from backend.judges.constancy import ENOUGH_ITEMS, NoticeLog, ValueCounts, constant_notice
 from backend.judges.scoring.records import WARNING_SEPARATOR, ScoreProgress
 from backend.judges.scoring.service import run_job as scoring_job
-from backend.preferences.service import run_pairs_job as pairs_job
 from backend.principles.records import StepInfo
 from backend.principles.rulings import constant_detector
 from backend.principles.service import run_job as game_job
+from backend.runs.attempt import run_job
 from backend.training.programs.reward_judges import JudgeReward
 from backend.training.programs.reward_terms import FormatReward
 from backend.training.programs.rewards import MixedReward
@@ -129,7 +129,7 @@ def test_a_run_of_pairs_whose_judge_likes_everything_says_why_there_are_none(hom
     with pair_helpers.house(fake_llm) as services:
         source = pair_helpers.prompts_file(services, pair_helpers.prompts(8))
         run, job = services.pairs.submit(pair_helpers.request(services, source, judge="principle"))
-        pairs_job(services.database, services.jobs, services.pairs, job.id)
+        run_job(services.database, job.id, services.pairs.play_job)
         funnel, info = services.pairs.funnel(run.id), services.pairs.find_run(run.id)
         logged = [event.data.get("text", "") for event in services.jobs.events(job.id)]
     assert funnel.pairs == 0 and funnel.judged >= ENOUGH_ITEMS and funnel.notice is not None

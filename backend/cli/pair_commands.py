@@ -19,7 +19,7 @@ from backend.preferences.intake import source_named
 from backend.preferences.pairing import PairingMode
 from backend.preferences.plan import CandidatePlan, RequestedLength
 from backend.preferences.records import HumanChecking, PairProgress, PairRequest, PairRunInfo
-from backend.preferences.service import run_pairs_job
+from backend.runs.attempt import run_job
 from backend.services import Services, open_services
 
 MULTI_WORD_OPTION = "--generators"
@@ -126,7 +126,7 @@ def generate_pairs(
         return
     with open_services() as services:
         if job is not None:
-            sys.exit(run_pairs_job(services.database, services.jobs, services.pairs, job))
+            sys.exit(run_job(services.database, job, services.pairs.play_job))
         if not prompts or not generators:
             raise UserError(
                 "Name the requests with --prompts and who writes with --generators.",

@@ -13,7 +13,7 @@ from backend.judges.scoring.records import RunEstimate
 from backend.judges.scoring.targets import ScoringTarget, TargetKind
 from backend.preferences.ablation import AblationRow
 from backend.preferences.records import PairDetail, PairFilter, PairRunInfo, PairSide, SecondVerdict
-from backend.runs.lock import RunHolder
+from backend.runs.hold import RunHolder
 from backend.services import open_services
 
 PairArgument = Annotated[int, typer.Argument(metavar="N", help="Number of the pair.")]

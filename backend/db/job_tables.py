@@ -14,7 +14,8 @@ class Job(Base):
     """One piece of background work. A resumed job is the same row with a higher attempt.
 
     `pid` and `process_start` name the leader of the session that the present attempt runs in; they are
-    null while no process has been started. `after_id` is the job that must succeed before this one starts.
+    null while no process has been started. `worker` is null where a command plays the job in the foreground, and
+    they name that command. `after_id` is the job that must succeed before this one starts.
     """
 
     __tablename__ = "jobs"

@@ -14,6 +14,7 @@ from backend.core.errors import Message
 from backend.core.processes import ProcessIdentity
 from backend.db.base import utc_now
 from backend.db.job_tables import Job, JobEvent, WorkerProcess
+from backend.jobs.outcome import PROGRAM_DISAPPEARED
 
 MAX_CANDIDATES = 50
 
@@ -28,7 +29,7 @@ class WorkerIdentity:
 
 @dataclass(frozen=True)
 class HeldJob:
-    """A job that a worker holds; a higher attempt or another worker in the row ends the holding."""
+    """A job that a worker or a command holds; a higher attempt or another worker in the row ends the holding."""
 
     job_id: int
     job_kind: str
@@ -152,22 +153,64 @@ def _is_reachable(job: Job) -> bool:
 
 
 def _mark_running(session: Session, job: Job, worker_identity: WorkerIdentity, devices: list[str]) -> bool:
+    attempt_columns = _new_attempt_columns(job, worker_identity.name, worker_identity.host, None)
+    return change_status(session, job.id, [JobStatus.QUEUED], JobStatus.RUNNING, devices=devices, **attempt_columns)
+
+
+def _new_attempt_columns(
+    job: Job, worker_name: str | None, host: str, process_identity: ProcessIdentity | None
+) -> dict[str, Any]:
+    return {
+        "attempt": job.attempt + 1,
+        "worker": worker_name,
+        "host": host,
+        "pid": process_identity and process_identity.pid,
+        "process_start": process_identity and process_identity.start_time,
+        "heartbeat_at": utc_now(),
+        "started_at": utc_now(),
+        "finished_at": None,
+        "error_en": None,
+        "error_zh": None,
+    }
+
+
+def claim_in_foreground(session: Session, job: Job, host: str, process_identity: ProcessIdentity) -> HeldJob | None:
+    """Let a command play a job that has no process: its row then names that process and no worker.
+
+    None where somebody else was faster.
+    """
+    attempt_columns = _new_attempt_columns(job, None, host, process_identity)
+    idle_statuses = [job_status for job_status in JobStatus if job_status not in ACTIVE_STATUSES]
+    # The condition on the attempt: a worker that took the job meanwhile has raised it.
+    same_attempt = Job.attempt == job.attempt
+    if not change_status(
+        session, job.id, idle_statuses, JobStatus.RUNNING, same_attempt, devices=[], **attempt_columns
+    ):
+        return None
+    return _build_held_job(job, attempt_columns["attempt"], (), process_identity)
+
+
+def record_foreground_heartbeat(session: Session, held_job: HeldJob) -> None:
+    """A sign of life of a command that plays a job."""
+    held_conditions = _held_conditions(None, held_job)
+    session.execute(
+        update(Job).where(*held_conditions, Job.status.in_(ACTIVE_STATUSES)).values(heartbeat_at=utc_now()),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def give_up_foreground(session: Session, job: Job) -> bool:
+    """Give up the job of a command whose process is gone; whether this caller was the one who did."""
     return change_status(
         session,
         job.id,
-        [JobStatus.QUEUED],
-        JobStatus.RUNNING,
-        attempt=job.attempt + 1,
-        worker=worker_identity.name,
-        host=worker_identity.host,
-        devices=devices,
-        pid=None,
-        process_start=None,
-        heartbeat_at=utc_now(),
-        started_at=utc_now(),
-        finished_at=None,
-        error_en=None,
-        error_zh=None,
+        ACTIVE_STATUSES,
+        JobStatus.LOST,
+        Job.attempt == job.attempt,
+        Job.worker.is_(None),
+        error_en=PROGRAM_DISAPPEARED.en,
+        error_zh=PROGRAM_DISAPPEARED.zh,
+        finished_at=utc_now(),
     )
 
 
@@ -181,7 +224,8 @@ def record_process_start(
     """Write down the process before its program runs; False where there is none or it is not wanted."""
     if process_identity is None:
         return False
-    job_update = update(Job).where(*_held_conditions(worker_identity, held_job), Job.status.in_(ACTIVE_STATUSES))
+    held_conditions = _held_conditions(worker_identity.name, held_job)
+    job_update = update(Job).where(*held_conditions, Job.status.in_(ACTIVE_STATUSES))
     return _changed_one_row(
         session,
         job_update.values(pid=process_identity.pid, process_start=process_identity.start_time, log_path=str(log_path)),
@@ -227,6 +271,9 @@ def find_orphans(
 def _is_orphaned(
     job: Job, worker_identity: WorkerIdentity, worker: WorkerProcess | None, stale_before: datetime
 ) -> bool:
+    if job.worker is None:
+        # A command in somebody's terminal: it ends its row itself, as long as it lives.
+        return not (job.pid and job.process_start and ProcessIdentity(job.pid, job.process_start).is_alive)
     if worker is None or job.worker == worker_identity.name:
         return True
     is_silent = job.heartbeat_at is None or job.heartbeat_at < stale_before
@@ -250,15 +297,16 @@ def adopt_job(session: Session, worker_identity: WorkerIdentity, job: Job) -> He
 
 def finish_attempt(
     session: Session,
-    worker_identity: WorkerIdentity,
+    worker_name: str | None,
     held_job: HeldJob,
     decide_end: Callable[[JobStatus], tuple[JobStatus, Message | None]],
 ) -> bool:
     """The last word on an attempt; False where the job is no longer ours.
 
-    `verdict` makes it from the status as it is now. An error that the program has told itself is kept.
+    `worker_name` is None where a command holds it. `decide_end` makes the end from the status as it is now. An
+    error that the program itself has stored stays.
     """
-    held_conditions = _held_conditions(worker_identity, held_job)
+    held_conditions = _held_conditions(worker_name, held_job)
     job_query = select(Job.status, Job.error_en).where(*held_conditions, Job.status.in_(ACTIVE_STATUSES))
     job_row = session.execute(job_query.with_for_update()).one_or_none()
     if job_row is None:
@@ -299,8 +347,8 @@ def give_up_job(session: Session, job: Job) -> bool:
     )
 
 
-def _held_conditions(worker_identity: WorkerIdentity, held_job: HeldJob) -> tuple[ColumnElement[bool], ...]:
-    return (Job.id == held_job.job_id, Job.attempt == held_job.attempt, Job.worker == worker_identity.name)
+def _held_conditions(worker_name: str | None, held_job: HeldJob) -> tuple[ColumnElement[bool], ...]:
+    return (Job.id == held_job.job_id, Job.attempt == held_job.attempt, Job.worker == worker_name)
 
 
 def _changed_one_row(session: Session, statement: Any) -> bool:

@@ -72,6 +72,11 @@ class JobInfo:
         return self.status in RESUMABLE_STATUSES
 
     @property
+    def in_foreground(self) -> bool:
+        """Whether a command plays it in somebody's terminal: no worker stands in its row."""
+        return self.status in ACTIVE_STATUSES and self.worker is None
+
+    @property
     def folder(self) -> Path | None:
         """Folder of the run: log, checkpoints, whatever the program keeps; null before the first start."""
         return self.log_path.parent if self.log_path else None

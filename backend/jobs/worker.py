@@ -151,7 +151,7 @@ class Worker:
         with self._database.write() as session:
             queue.finish_attempt(
                 session,
-                self._worker_identity,
+                self._worker_identity.name,
                 held_job,
                 lambda status: decide_status(status, program_exit, log_lines, disk_full=disk_is_full),
             )
@@ -217,7 +217,7 @@ class Worker:
     def _refuse_job(self, held_job: HeldJob, explanation: Message) -> None:
         with self._database.write() as session:
             queue.finish_attempt(
-                session, self._worker_identity, held_job, lambda _status: (JobStatus.FAILED, explanation)
+                session, self._worker_identity.name, held_job, lambda _status: (JobStatus.FAILED, explanation)
             )
         self._ended_job_ids.append(held_job.job_id)
         write_log(f"job {held_job.job_id}: {explanation.en}")

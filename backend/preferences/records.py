@@ -13,7 +13,7 @@ from backend.judges.scoring.records import ScoringRunState, format_duration
 from backend.preferences.balance import SurfaceAccuracy
 from backend.preferences.pairing import PairingMode
 from backend.preferences.plan import CandidatePlan, RequestedLength
-from backend.runs.lock import RunHolder
+from backend.runs.hold import RunHolder
 
 __all__ = ["ScoringRunState"]
 CALLS_PER_VERDICT = 4

@@ -32,7 +32,7 @@ from backend.preferences.emit import emit_pairs, mark
 from backend.preferences.intake import filter_prompts
 from backend.preferences.records import PairProgress, PairRequest, done_share
 from backend.preferences.review import hand_out
-from backend.runs.lock import RunLock
+from backend.runs.service import RunAttempt
 
 CHUNK = 250
 """Prompts that are written before their candidates are judged."""
@@ -61,20 +61,20 @@ class RunHalted(Exception):
 
 
 class PairRunner:
-    """One attempt at a run, by whoever has its seat."""
+    """One attempt at a run, by whoever holds its job."""
 
     def __init__(
         self,
         run_tools: PairRunTools,
         run_id: int,
-        run_lock: RunLock,
+        run_attempt: RunAttempt,
         on_progress: ProgressCallback,
         stop_requested: StopCheck,
     ) -> None:
-        self._tools, self._run_id, self._run_lock, self._on_progress, self._stop_requested = (
+        self._tools, self._run_id, self._run_attempt, self._on_progress, self._stop_requested = (
             run_tools,
             run_id,
-            run_lock,
+            run_attempt,
             on_progress,
             stop_requested,
         )
@@ -97,7 +97,7 @@ class PairRunner:
 
     def run_stages(self) -> PairProgress:
         """Work until the pairs stand, the run is stopped, or its budget is used up. Raises UserError, and
-        Elsewhere where another process took the run over."""
+        HoldLost where another process took the run over."""
         run_state, run_error = ScoringRunState.DONE, None
         try:
             self._enter_stage(PairStage.FILTERING)
@@ -211,7 +211,7 @@ class PairRunner:
             if rater_id is None:
                 with self._tools.database.read() as session:
                     rater_id = self._tools.scoring.catalog.find_rater_id(session, progress.judge, progress.version)
-                self._run_lock.store_values(**{rater_column: rater_id})
+                self._run_attempt.store_values(**{rater_column: rater_id})
             on_progress(progress)
 
         final_progress = self._tools.scoring.run(score_request, handle_progress, self._should_stop, self._budget)
@@ -240,21 +240,21 @@ class PairRunner:
     def _make_pairs(self) -> None:
         self._enter_stage(PairStage.PAIRING)
         pairing_report = emit_pairs(self._tools.database, self._run_id, self._request)
-        self._run_lock.heartbeat()
+        self._run_attempt.should_stop()
         hand_out(self._tools.database, self._run_id, self._request)
-        self._run_lock.store_values(report=pairing_report.plain(), stage=PairStage.DONE, finished_at=utc_now())
+        self._run_attempt.store_values(report=pairing_report.plain(), stage=PairStage.DONE, finished_at=utc_now())
         self._stage = PairStage.DONE
 
     def _enter_stage(self, next_stage: PairStage) -> None:
         self._stage = next_stage
-        self._run_lock.heartbeat()
-        self._run_lock.store_values(stage=next_stage)
+        self._run_attempt.should_stop()
+        self._run_attempt.store_values(stage=next_stage)
         self._save_spending(save_now=True)
         self._report_progress()
 
     def _should_stop(self) -> bool:
-        """Be heard of; whether to stop: asked by the job, or noted in the row of the run."""
-        return self._run_lock.heartbeat() or self._stop_requested()
+        """Be heard of; whether to stop: asked of the job, or by the caller."""
+        return self._run_attempt.should_stop() or self._stop_requested()
 
     def _check_stop(self) -> None:
         if self._should_stop():
@@ -278,7 +278,7 @@ class PairRunner:
             "cost": self._budget.total_cost,
             "seconds": self._seconds + time.monotonic() - self._started_at,
         }
-        self._run_lock.store_values(spent=total_spending)
+        self._run_attempt.store_values(spent=total_spending)
 
     def _current_progress(self, run_state: ScoringRunState) -> PairProgress:
         with self._tools.database.read() as session:

@@ -2,12 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy import update
 
 from backend.core.enums import PairStage, PairState
 from backend.core.errors import Conflict, UserError
@@ -17,9 +15,7 @@ from backend.db.engine import Database
 from backend.db.pair_tables import PairRun
 from backend.generation.generators import GeneratorKind, GeneratorService, WriterPool
 from backend.generation.writer import greeting_messages
-from backend.jobs.outcome import STOPPED
 from backend.jobs.records import JobInfo
-from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
 from backend.judges.base import JudgeSpec, PairJudge, Sample
 from backend.judges.constancy import warning_line
@@ -51,7 +47,8 @@ from backend.preferences.records import (
     PromptLine,
 )
 from backend.preferences.run import PairRunner, PairRunTools
-from backend.runs.lock import RunLock, RunTable, not_a_job_error, not_running_error, refuse_if_held
+from backend.runs.attempt import JobAttempt, JobOutcome
+from backend.runs.service import RunAttempt, RunKind, RunService, named_run
 from backend.training.service import STARTER_PRESET, TrainingService
 from backend.training.settings import STARTER, settings_for
 
@@ -170,7 +167,18 @@ def _judging_estimate(
 
 
 PAIRS_JOB_KIND = "pairs"
-PAIRS_RUN_TABLE = RunTable(PairRun, "批次", "pairs pause")
+PAIRS_RUN_KIND = RunKind(
+    row_class=PairRun,
+    job_kind=PAIRS_JOB_KIND,
+    title_zh="批次",
+    pause_command="pairs pause",
+    caps_column="config",
+    is_done=lambda run_row: run_row.stage is PairStage.DONE,
+    done_error=lambda run_id: Conflict(
+        f"Run {run_id} is done; start a new one.", f"批次 {run_id} 已完成，请新建一批。"
+    ),
+    job_config=lambda run_row: {"run": run_row.id, "name": run_row.name},
+)
 REWARD_MODEL = "reward_model"
 
 
@@ -190,6 +198,7 @@ class PairService:
         self._database, self._endpoints, self._generators = database, endpoints, generators
         self._scoring, self._corpus, self._jobs = scoring, corpus, jobs
         self._policy = retry_policy
+        self._lifecycle = RunService(database, jobs, PAIRS_RUN_KIND)
 
     def check(self, request: PairRequest) -> None:
         """Refuse what cannot work. Raises UserError, NotFound."""
@@ -237,59 +246,28 @@ class PairService:
     def submit(self, request: PairRequest) -> tuple[PairRunInfo, JobInfo]:
         """Store a new run and queue it as a job."""
         pair_run = self.open(request)
-        pairs_job = self._queue_job(pair_run)
+        pairs_job = self._lifecycle.queue(pair_run.id)
         return self.find_run(pair_run.id), pairs_job
 
     def resume(self, run_id: int, **caps: Any) -> JobInfo:
         """Queue a run again that stopped early; caps that are given replace its own. Raises Conflict."""
-        pair_run = self.update_caps(run_id, **caps)
-        earlier_job = self._current_job(pair_run)
-        if earlier_job is not None and earlier_job.resumable:
-            return self._jobs.resume(earlier_job.id)
-        return self._queue_job(pair_run)
+        return self._lifecycle.resume(run_id, **caps)
 
     def update_caps(self, run_id: int, **caps: Any) -> PairRunInfo:
         """A run that can go on, with other caps where they are given. Raises NotFound, and Conflict where it
         is done or in the works."""
-        pair_run = self.find_run(run_id)
-        if pair_run.stage is PairStage.DONE:
-            raise Conflict(f"Run {pair_run.id} is done; start a new one.", f"批次 {pair_run.id} 已完成，请新建一批。")
-        if (active_job := self._active_job(pair_run)) is not None:
-            raise Conflict(
-                f"Job {active_job.id} works on run {pair_run.id} already.",
-                f"任务 {active_job.id} 正在跑批次 {pair_run.id}。",
-            )
-        changed_caps = {cap_name: cap_value for cap_name, cap_value in caps.items() if cap_value is not None}
-        with self._database.write() as session:
-            run_row = session.get_one(PairRun, pair_run.id, with_for_update=True)
-            refuse_if_held(PAIRS_RUN_TABLE, run_row)
-            run_row.config = {**run_row.config, **changed_caps}
-        return self.find_run(pair_run.id)
+        self._lifecycle.raise_caps(run_id, **caps)
+        return self.find_run(run_id)
 
     def pause(self, run_id: int) -> PairRunInfo:
-        """Let a run stop, whoever plays it; what is finished is kept. Raises Conflict where nobody does."""
-        pair_run = self.find_run(run_id)
-        if (active_job := self._active_job(pair_run)) is not None:
-            self._jobs.pause(active_job.id)
-        elif pair_run.playing is not None:
-            with self._database.write() as session:
-                session.get_one(PairRun, pair_run.id).stop_wished = True
-        else:
-            raise not_running_error(PAIRS_RUN_TABLE, pair_run.id)
-        return self.find_run(pair_run.id)
+        """Let a run stop, whoever plays it; what is finished stays. Raises Conflict where nobody does."""
+        self._lifecycle.pause(run_id)
+        return self.find_run(run_id)
 
     def cancel(self, run_id: int) -> PairRunInfo:
-        """End a run's job; the run can be resumed later. Raises Conflict where it has none that runs."""
-        pair_run = self.find_run(run_id)
-        active_job = self._active_job(pair_run)
-        if active_job is None:
-            raise (
-                not_a_job_error(PAIRS_RUN_TABLE, pair_run.id, pair_run.playing)
-                if pair_run.playing
-                else not_running_error(PAIRS_RUN_TABLE, pair_run.id)
-            )
-        self._jobs.cancel(active_job.id)
-        return self.find_run(pair_run.id)
+        """End a run, whoever plays it; it can be resumed later. Raises Conflict where nobody does."""
+        self._lifecycle.cancel(run_id)
+        return self.find_run(run_id)
 
     def run(
         self,
@@ -302,13 +280,43 @@ class PairService:
         Raises UserError for what it cannot go on with, and Conflict where another process plays the run,
         which goes on undisturbed.
         """
+        with self._lifecycle.play(run_id) as run_attempt:
+            return self._run_stages(run_id, run_attempt, on_progress, stop_requested)
+
+    def play_job(self, job_attempt: JobAttempt, job_config: Mapping[str, Any]) -> JobOutcome:
+        """Work on the run that a job names, as `backend.runs.attempt.run_job` asks. Raises UserError."""
+        run_info = self.find_run(named_run(job_config, "任务没有指定批次。"))
+        report = job_attempt.report
+        report.log(f"run {run_info.id} “{run_info.name}”")
+        final_progress = self._run_stages(run_info.id, self._lifecycle.join(run_info.id, job_attempt))
+        run_funnel = self.funnel(run_info.id)
+        report.metric(
+            final_progress.written,
+            pairs=run_funnel.pairs,
+            calls=final_progress.calls,
+            tokens=final_progress.tokens,
+            cost=final_progress.cost,
+        )
+        closing_lines = [f"{final_progress.state}: {final_progress.line()}"]
+        closing_lines += [warning_line(run_funnel.notice)] if run_funnel.notice is not None else []
+        return JobOutcome(tuple(closing_lines))
+
+    def _run_stages(
+        self,
+        run_id: int,
+        run_attempt: RunAttempt,
+        on_progress: Callable[[PairProgress], None] = lambda _: None,
+        stop_requested: Callable[[], bool] = lambda: False,
+    ) -> PairProgress:
+        def report_progress(progress: PairProgress) -> None:
+            run_attempt.report.progress(progress.share, _status_message(progress))
+            on_progress(progress)
+
         run_tools = PairRunTools(self._database, self._scoring, self._open_writers, self._make_retriever)
-        run_lock = RunLock(self._database, PAIRS_RUN_TABLE, run_id)
-        run_lock.acquire()
-        try:
-            return PairRunner(run_tools, run_id, run_lock, on_progress, stop_requested).run_stages()
-        finally:
-            run_lock.release()
+        final_progress = PairRunner(run_tools, run_id, run_attempt, report_progress, stop_requested).run_stages()
+        if final_progress.state is ScoringRunState.STOPPED:
+            run_attempt.mark_stopped()
+        return final_progress
 
     def runs(self) -> list[PairRunInfo]:
         """Every run, the newest first."""
@@ -389,51 +397,11 @@ class PairService:
             overrides["base"] = STARTER
         return training_service.submit(REWARD_MODEL, STARTER_PRESET, overrides)
 
-    def _queue_job(self, pair_run: PairRunInfo) -> JobInfo:
-        queued_job = self._jobs.submit(PAIRS_JOB_KIND, {"run": pair_run.id, "name": pair_run.name})
-        with self._database.write() as session:
-            session.execute(update(PairRun).where(PairRun.id == pair_run.id).values(job_id=queued_job.id))
-        return queued_job
-
-    def _current_job(self, pair_run: PairRunInfo) -> JobInfo | None:
-        return None if pair_run.job is None else self._jobs.job(pair_run.job)
-
-    def _active_job(self, pair_run: PairRunInfo) -> JobInfo | None:
-        pairs_job = self._current_job(pair_run)
-        return pairs_job if pairs_job is not None and not pairs_job.ended else None
-
     def _open_writers(self) -> WriterPool:
         return self._generators.writer_pool(self._policy)
 
     def _make_retriever(self, request: PairRequest, run_budget: Budget) -> Retriever:
         return self._scoring.retriever(request.judge, run_budget)
-
-
-def run_pairs_job(database: Database, jobs: JobService, pairs: PairService, job_id: int) -> int:
-    """Run job `job_id`; the exit code. Raises UserError for what ends the run, after telling the row."""
-    requested_run = jobs.job(job_id).config.get("run")
-    with JobReport(database, job_id) as job_report:
-        if not isinstance(requested_run, int):
-            raise UserError("The job names no run.", "任务没有指定批次。")
-        run_info = pairs.find_run(requested_run)
-        job_report.log(f"run {run_info.id} “{run_info.name}”")
-
-        def report_progress(progress: PairProgress) -> None:
-            job_report.progress(progress.share, _status_message(progress))
-
-        final_progress = pairs.run(run_info.id, report_progress, job_report.stop_requested)
-        run_funnel = pairs.funnel(run_info.id)
-        job_report.metric(
-            final_progress.written,
-            pairs=run_funnel.pairs,
-            calls=final_progress.calls,
-            tokens=final_progress.tokens,
-            cost=final_progress.cost,
-        )
-        job_report.log(f"{final_progress.state}: {final_progress.line()}")
-        if run_funnel.notice is not None:
-            job_report.log(warning_line(run_funnel.notice))
-    return STOPPED if final_progress.state is ScoringRunState.STOPPED else 0
 
 
 def _status_message(progress: PairProgress) -> str:

@@ -29,7 +29,7 @@ from backend.preferences.records import (
     SecondVerdict,
 )
 from backend.preferences.review import votes_by_greeting
-from backend.runs.lock import find_run_holder
+from backend.runs.hold import RunHolder, find_run_holders
 
 
 def runs(session: Session, run_id: int | None = None) -> list[PairRunInfo]:
@@ -45,7 +45,11 @@ def runs(session: Session, run_id: int | None = None) -> list[PairRunInfo]:
         ).all()
     )
     run_rows = session.execute(run_query.order_by(PairRun.id.desc())).all()
-    return [_run_info(pair_run, judge_version, campaign_names.get(pair_run.id)) for pair_run, judge_version in run_rows]
+    holders = find_run_holders(session, [pair_run.job_id for pair_run, _ in run_rows])
+    return [
+        _run_info(pair_run, judge_version, campaign_names.get(pair_run.id), holders.get(pair_run.job_id))
+        for pair_run, judge_version in run_rows
+    ]
 
 
 def find_run(session: Session, run_or_name: str | int) -> PairRunInfo:
@@ -217,11 +221,13 @@ def pair_detail(session: Session, pair_id: int) -> PairDetail:
         ),
         second_judge=second_judge.name if second_judge else "",
         second_version=second_judge.version if second_judge else "",
-        playing=find_run_holder(pair_run),
+        playing=find_run_holders(session, [pair_run.job_id]).get(pair_run.job_id),
     )
 
 
-def _run_info(pair_run: PairRun, judge_version: str | None, campaign_name: str | None) -> PairRunInfo:
+def _run_info(
+    pair_run: PairRun, judge_version: str | None, campaign_name: str | None, run_holder: RunHolder | None
+) -> PairRunInfo:
     return PairRunInfo(
         id=pair_run.id,
         name=pair_run.name,
@@ -237,7 +243,7 @@ def _run_info(pair_run: PairRun, judge_version: str | None, campaign_name: str |
         report=PairingReport.read(pair_run.report) if pair_run.report else None,
         created_at=pair_run.created_at,
         finished_at=pair_run.finished_at,
-        playing=find_run_holder(pair_run),
+        playing=run_holder,
     )
 
 

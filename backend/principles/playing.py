@@ -23,7 +23,8 @@ from backend.principles.records import RunInfo
 from backend.principles.replay import ReplayContext, ReplayLedger, ReplayResult, compare_steps
 from backend.principles.setup import SEARCHERS, GameContext, GameContextFactory, build_game_run
 from backend.principles.store import DatabaseGameRecord
-from backend.runs.lock import HeldElsewhere, RunLock
+from backend.runs.hold import HeldElsewhere
+from backend.runs.lock import RunLock
 
 POLL_SECONDS = 0.5
 FIRST_REPLAY_NUMBER = 10**9

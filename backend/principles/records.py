@@ -10,7 +10,7 @@ from backend.core.errors import Message
 from backend.principles.algorithm.rules import RuleSet
 from backend.principles.algorithm.settings import GameSettings
 from backend.principles.locked_uses import LockedSetUses
-from backend.runs.lock import RunHolder
+from backend.runs.hold import RunHolder
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from backend.principles.algorithm.settings import GameSettings
 from backend.principles.algorithm.state import NewVersion, PlantedFlaw, StepData, VersionOutcome
 from backend.principles.dealing import count_labels
 from backend.principles.records import OpenCase, RunInfo
-from backend.runs.lock import HeldElsewhere, RunTable, find_run_holder
+from backend.runs.hold import HeldElsewhere
+from backend.runs.lock import RunTable, find_run_holder
 
 
 class DatabaseGameRecord:

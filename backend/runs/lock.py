@@ -15,6 +15,7 @@ from backend.core.errors import Conflict, NotFound
 from backend.core.processes import ProcessIdentity, identify_process
 from backend.db.base import LockableRun, utc_now
 from backend.db.engine import Database
+from backend.runs.hold import HeldElsewhere, RunHolder
 
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 60.0
@@ -28,19 +29,6 @@ class RunTable:
     row_class: type[LockableRun]
     title_zh: str
     pause_command: str
-
-
-@dataclass(frozen=True)
-class RunHolder:
-    """The process that plays a run; `stopping` where it was asked to stop after the calls in flight."""
-
-    host: str
-    pid: int
-    stopping: bool = False
-
-
-class HeldElsewhere(Conflict):
-    """Another process plays this run; this one leaves it alone and changes nothing of it."""
 
 
 class RunLock:

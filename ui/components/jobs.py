@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from backend.core.enums import JobStatus
 from backend.jobs.records import JobInfo
-from backend.runs.lock import RunHolder
+from backend.runs.hold import RunHolder
 from ui.components import widgets
 from ui.components.language import Translator
 from ui.components.templates import render_part
@@ -43,7 +43,7 @@ def status_pill(translate: Translator, job_status: JobStatus) -> Markup:
 
 
 def command_run_note(translate: Translator, run_holder: RunHolder) -> Markup:
-    """Who plays a run that no job plays."""
+    """Who plays a run in the foreground, and what can be done about it from here."""
     process_text = translate(
         f"主机 {run_holder.host}，进程 {run_holder.pid}", f"process {run_holder.pid} on {run_holder.host}"
     )

@@ -91,12 +91,12 @@ class PairRunsTab:
     def _collect_facts(self, run_id: Any) -> dict[str, Any]:
         services, translate = self._services, self._translate
         pair_runs = services.pairs.runs()
-        jobs_by_run = {pair_run.id: _active_job(services, pair_run) for pair_run in pair_runs}
+        jobs_by_run = {pair_run.id: _newest_job(services, pair_run) for pair_run in pair_runs}
         progress_by_run = {
-            pair_run.id: self._run_progress(pair_run, jobs_by_run[pair_run.id]) for pair_run in pair_runs
+            listed_id: run_job.progress if run_job is not None else None for listed_id, run_job in jobs_by_run.items()
         }
         pair_run = next((candidate for candidate in pair_runs if candidate.id == run_id), None)
-        is_busy = any(pair_run.playing or job_is_active(jobs_by_run[pair_run.id]) for pair_run in pair_runs)
+        is_busy = any(job_is_active(run_job) for run_job in jobs_by_run.values())
         block_facts: dict[str, Any] = {
             "timer": is_busy,
             "listed": runs_html(translate, pair_runs, jobs_by_run, progress_by_run, run_id),
@@ -114,14 +114,6 @@ class PairRunsTab:
             block_facts |= _possible_actions(pair_run, run_job)
             block_facts["caps"] = block_facts["resume"] and run_has_budget(pair_run)
         return block_facts
-
-    def _run_progress(self, pair_run: PairRunInfo, run_job: JobInfo | None) -> float | None:
-        """How far the run is; None where nobody knows."""
-        if run_job is not None:
-            return run_job.progress
-        if pair_run.playing is None:
-            return None
-        return self._services.pairs.funnel(pair_run.id).share(pair_run.request.plan.candidates)
 
     def _build_buttons(self) -> list[gr.Button]:
         translate = self._translate
@@ -333,19 +325,17 @@ def _block_update(block_name: str, block_fact: Any) -> Any:
     return gr.update(visible=block_fact) if block_name in TOGGLED_BLOCKS else block_fact
 
 
-def _active_job(services: Services, pair_run: PairRunInfo) -> JobInfo | None:
-    """The job of a run; None also where it has ended and a command goes on with the run."""
-    run_job = None
+def _newest_job(services: Services, pair_run: PairRunInfo) -> JobInfo | None:
+    """The newest job of a run; None where nobody has played it yet."""
     with suppress(UserError):
-        run_job = services.jobs.job(pair_run.job) if pair_run.job is not None else None
-    return run_job if job_is_active(run_job) or pair_run.playing is None else None
+        return services.jobs.job(pair_run.job) if pair_run.job is not None else None
+    return None
 
 
 def _possible_actions(pair_run: PairRunInfo, run_job: JobInfo | None) -> dict[str, bool]:
     is_running = run_job is not None and run_job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
-    by_command = run_job is None and pair_run.playing is not None and not pair_run.playing.stopping
     return {
-        "pause": is_running or by_command,
+        "pause": is_running,
         "resume": run_is_stopped(pair_run, run_job),
         "cancel": is_running,
     }

@@ -259,7 +259,7 @@ def job_is_active(run_job: JobInfo | None) -> bool:
 
 def run_is_stopped(run: PairRunInfo, run_job: JobInfo | None) -> bool:
     """Whether it ended before its pairs stand."""
-    return run.stage is not PairStage.DONE and run.playing is None and not job_is_active(run_job)
+    return run.stage is not PairStage.DONE and not job_is_active(run_job)
 
 
 def run_has_budget(run: PairRunInfo) -> bool:
@@ -351,8 +351,6 @@ def _run_state_pill(translate: Translator, run: PairRunInfo, run_job: JobInfo | 
         return widgets.pill_html("good", "✓", translate(*STAGE_NAMES[run.stage]))
     if run_job is not None and run_job.status is not JobStatus.SUCCEEDED:
         return status_pill(translate, run_job.status)
-    if run.playing is not None:
-        return status_pill(translate, JobStatus.PAUSING if run.playing.stopping else JobStatus.RUNNING)
     return widgets.pill_html("wait", "‖", translate("停下了", "stopped"))
 
 
@@ -360,7 +358,7 @@ def run_head_html(translate: Translator, run: PairRunInfo, job: JobInfo | None, 
     """Name and state of one run, how far it is, and what to do about it."""
     progress_html = (
         f'<div class="zf-watch-bar">{progress_bar(progress_share)}<span>{esc(translate(*STAGE_NAMES[run.stage]))}</span></div>'
-        if progress_share is not None and (run.playing or job_is_active(job))
+        if progress_share is not None and job_is_active(job)
         else ""
     )
     heading_html = f'<div class="zf-watch-head"><h3>{esc(run.name)}</h3>{_run_state_pill(translate, run, job)}</div>'
@@ -370,7 +368,7 @@ def run_head_html(translate: Translator, run: PairRunInfo, job: JobInfo | None, 
 def _run_state_note(translate: Translator, run: PairRunInfo, run_job: JobInfo | None) -> str:
     if run.stage is PairStage.DONE:
         return ""
-    if run_job is None and run.playing is not None:
+    if run.playing is not None and run_job is not None and run_job.in_foreground:
         return command_run_note(translate, run.playing)
     if run_job and (problem := run_job.error or run_job.waiting):
         return f'<p class="zf-error">{esc(translate.localize(problem))}</p>'
