@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,11 +15,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from backend.core.settings import PROJECT_ROOT, Settings
+from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.services import build_services
 from tests.browser_setup import find_browser
 from tests.job_helpers import sweep
+from tests.preloaded import Process, start_app
 
 FLAGS = (
     "--no-sandbox",
@@ -41,7 +41,7 @@ class App:
 
     url: str
     home: Path
-    process: subprocess.Popen[bytes]
+    process: Process
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""
@@ -62,8 +62,7 @@ def start(home: Path, port: int | None = None, wait: float = 90, **settings: str
     env = {key: value for key, value in os.environ.items() if not key.startswith("ZHUFU_")}
     env |= {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(port)} | settings
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "server.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=PROJECT_ROOT, env=env, stdout=log, stderr=log)
+    process = start_app(env, home / "server.log")
     app = App(f"http://127.0.0.1:{port}", home, process)
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
