@@ -1,7 +1,11 @@
 """Rounds of greetings: counts, lengths, faults, near-duplicates, queues, reloads, signals."""
 
 import asyncio
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -14,9 +18,10 @@ from backend.db.tables import Comparison, Verdict
 from backend.generation.checks import Fault
 from backend.generation.writer import GREETING_TEMPLATE as TEMPLATE
 from backend.playground.cards import NEAR_DUPLICATE, leaks_instructions
-from backend.playground.records import MAX_GREETINGS, RequestFields, request_sentence
+from backend.playground.records import MAX_GREETINGS, RequestFields, RoundView, request_sentence
 from backend.playground.rounds import FairQueue
 from backend.playground.service import MAX_VISITOR_ROUNDS, PlayService
+from backend.playground.store import PlayStore
 from backend.services import Services
 from tests.llm_fixtures import FakeLLM
 from tests.playing import ANN, BEN, GREETING, WISH, ask, endpoint, only, played, texts, until, written
@@ -256,6 +261,39 @@ def test_a_visitor_cannot_take_everything(house: Services, fake_llm: FakeLLM) ->
     with pytest.raises(Conflict, match="still being written"):
         house.play.begin(ask(), ANN)
     assert house.play.begin(ask(), BEN).cards
+
+
+def test_nobody_waits_for_the_round_that_another_visitors_database_call_holds_up(
+    house: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_round, held, entered = PlayStore.begin, threading.Event(), threading.Event()
+
+    def slow_begin(store: PlayStore, token: str, visitor: str, *details: Any) -> RoundView:
+        if visitor == ANN:
+            entered.set()
+            assert held.wait(20)
+        return store_round(store, token, visitor, *details)
+
+    monkeypatch.setattr(PlayStore, "begin", slow_begin)
+    with ThreadPoolExecutor(MAX_VISITOR_ROUNDS) as threads:
+        waiting = [threads.submit(house.play.begin, ask(), ANN) for _ in range(MAX_VISITOR_ROUNDS)]
+        try:
+            assert entered.wait(20)
+            assert house.play.begin(ask(), BEN).cards
+            wait_until(lambda: len(house.play._pending_starts) == MAX_VISITOR_ROUNDS)
+            with pytest.raises(Conflict, match="still being written"):
+                house.play.begin(ask(), ANN)
+        finally:
+            held.set()
+        assert len({future.result(20).token for future in waiting}) == MAX_VISITOR_ROUNDS
+    assert house.play._pending_starts == []
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_another_version_stands_at_the_same_place(house: Services, fake_llm: FakeLLM) -> None:

@@ -26,7 +26,10 @@ ResultT = TypeVar("ResultT")
 
 
 class BackgroundLoop:
-    """Started at first use. Safe to use from several threads."""
+    """An event loop in a thread of its own, started at first use. Safe to use from several threads.
+
+    Rounds live here and not in the server's loop: they go on when the page that asked for them is gone.
+    """
 
     def __init__(self, thread_name: str) -> None:
         self._thread_name = thread_name
@@ -82,7 +85,7 @@ class FairQueue:
     async def wait_for_turn(
         self, visitor: str, on_position: Callable[[int], None] = lambda _: None
     ) -> AsyncIterator[None]:
-        """Wait for a slot and hold it; `told` hears how many cards go first."""
+        """Wait for a slot and hold it; `on_position` gets how many cards go first, once, where it has to wait."""
         if self._free_slots > 0 and not self._waiting_visitors:
             self._free_slots -= 1
         else:
@@ -100,6 +103,7 @@ class FairQueue:
         try:
             await own_turn
         except asyncio.CancelledError:
+            # The slot was handed over in the same moment: without this it would be gone for good.
             if own_turn.done() and not own_turn.cancelled():
                 self._release_slot()
             elif own_turn in visitor_queue:
@@ -109,7 +113,7 @@ class FairQueue:
             raise
 
     def cards_ahead(self, visitor: str, card_position: int) -> int:
-        """Cards that go before the visitor's card number `place` (0 is the next), as things stand."""
+        """Cards that go before the visitor's card at `card_position` (0 is the next), as things stand."""
         other_lengths = (
             len(other_queue)
             for other_visitor, other_queue in self._waiting_visitors.items()
@@ -148,14 +152,12 @@ class LiveRound:
         """Whether any card is still to be written."""
         return any(card_view.state not in FINAL_STATES for card_view in list(self.cards_by_id.values()))
 
-    def card_versions(self, card_view: CardView) -> list[CardView]:
-        """Every card at the same place."""
-        card_views = list(self.cards_by_id.values())
-        return [
-            other_card
-            for other_card in card_views
-            if (other_card.generator, other_card.place) == (card_view.generator, card_view.place)
-        ]
+    def is_written(self, card_place: tuple[str, int] | None) -> bool:
+        """Whether some version of the card of this generator and place is still to be written."""
+        return any(
+            card_view.state not in FINAL_STATES and (card_view.generator, card_view.place) == card_place
+            for card_view in list(self.cards_by_id.values())
+        )
 
     def show_card(self, card_view: CardView) -> None:
         """Show a card as it is now."""
@@ -167,7 +169,7 @@ class LiveRound:
         self.show_card(replace(self.cards_by_id[card_id], **values))
 
     def show_growing_text(self, card_id: int, text_so_far: str, try_index: int) -> None:
-        """The text so far of a card, in its try `number` (0 is the first)."""
+        """The text so far of a card, in its try `try_index` (0 is the first)."""
         self.change(card_id, text=text_so_far, tries=try_index + 1, note=_RETRY_NOTE if try_index else None)
 
     def view(self) -> RoundView:
@@ -182,13 +184,14 @@ logger = logging.getLogger(__name__)
 MAX_SLOTS = 4
 """Cards that one generator writes at a time, of all visitors together."""
 SAVE_INTERVAL_S = 1.0
+# A visitor looks at an empty card while a call is repeated: one more try, soon, then the sentence.
 QUICK_RETRY = RetryPolicy(attempts=2, base_pause_s=0.3, max_pause_s=2.0)
 _INTERNAL_ERROR = Message("Something broke inside and was logged; try again.", "程序内部出错，已写入日志，请重试。")
 _STOPPED_NOTE = Message("Stopped.", "已停下。")
 
 
 class RoundRunner:
-    """Use in one event loop."""
+    """Writes the cards of rounds, shows them as they grow, and stores how they end. Use in one event loop."""
 
     def __init__(self, generators: GeneratorService, store: PlayStore) -> None:
         self._generators = generators
@@ -261,6 +264,7 @@ class RoundRunner:
         except UserError as error:
             await self._end_open_cards(live_round, card_views, CardState.FAILED, error.message, _error_kind(error))
         except asyncio.CancelledError:
+            # Shielded: whoever stops a round twice must not leave its cards open for ever.
             await asyncio.shield(self._end_open_cards(live_round, card_views, CardState.STOPPED, _STOPPED_NOTE))
             raise
         except Exception:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from backend.core.enums import FINAL_STATES, CardChange, Scale
+from backend.core.enums import CardChange, Scale
 from backend.core.errors import Conflict, UserError
 from backend.db.engine import Database
 from backend.generation.generators import GeneratorInfo, GeneratorService
@@ -31,6 +31,7 @@ from backend.playground.records import (
 from backend.playground.rounds import BackgroundLoop, LiveRound, RoundRunner
 from backend.playground.store import PlayStore, missing_round_error
 
+# A judge asks a model or fits a classifier while a visitor waits: two at a time leave the pages quick.
 MAX_CONCURRENT = 2
 TURN_TIMEOUT_S = 60.0
 
@@ -98,10 +99,23 @@ class CardJudges:
 MAX_VISITOR_ROUNDS, MAX_ROUNDS = 3, 40
 """Rounds that may run at a time: of one visitor, of everybody."""
 KEEP_ROUND_S = 600.0
+"""How long a finished round stays in memory, for pages that still look at it; the database has it anyway."""
+
+
+@dataclass(frozen=True)
+class _PendingStart:
+    """What is about to be written: a new round, or (with its generator and place) one more version of a card."""
+
+    token: str
+    visitor: str
+    card_place: tuple[str, int] | None = None
 
 
 class PlayService:
-    """Rounds of greetings: begun, watched, stopped, changed, liked."""
+    """Rounds of greetings: begun, watched, stopped, changed, liked. Safe to use from several threads.
+
+    A visitor is whoever holds a browser's cookie; what belongs to another one is not found.
+    """
 
     def __init__(self, database: Database, generators: GeneratorService) -> None:
         self._store = PlayStore(database)
@@ -110,6 +124,7 @@ class PlayService:
         self._background_loop = BackgroundLoop("zhufu-play")
         self._live_rounds: dict[str, LiveRound] = {}
         self._round_futures: dict[str, list[Future[None]]] = {}
+        self._pending_starts: list[_PendingStart] = []
         self._rounds_lock = threading.Lock()
 
     def begin(self, request: PlayRequest, visitor: str) -> RoundView:
@@ -125,9 +140,8 @@ class PlayService:
             for generator in generators
             for new_card in _new_cards(generator, request, parsed_request, base_seed)
         ]
-        with self._rounds_lock:
-            self._check_capacity(visitor)
-            token = secrets.token_hex(16)
+        token = secrets.token_hex(16)
+        with self._reserve_start(_PendingStart(token, visitor)):
             stored_round = self._store.begin(
                 token,
                 visitor,
@@ -136,7 +150,8 @@ class PlayService:
                 base_seed,
                 new_cards,
             )
-            live_round = self._remember_round(stored_round, visitor)
+            with self._rounds_lock:
+                live_round = self._remember_round(stored_round, visitor)
         self._start_writing(live_round, self._round_runner.write_round(live_round, parsed_request, generators))
         return live_round.view()
 
@@ -169,10 +184,8 @@ class PlayService:
         live_round = self._recall_round(self._store.round_token(card_id, visitor), visitor)
         changed_card = live_round.cards_by_id[card_id]
         generator = self._chosen_generators((changed_card.generator,))[0]
-        with self._rounds_lock:
-            if any(other_card.state not in FINAL_STATES for other_card in live_round.card_versions(changed_card)):
-                raise Conflict("This greeting is still being written.", "这一条还在写，请稍等。")
-            self._check_capacity(visitor)
+        start = _PendingStart(live_round.round.token, visitor, (changed_card.generator, changed_card.place))
+        with self._reserve_start(start, live_round):
             self._live_rounds[live_round.round.token] = live_round
             new_card = self._store.add(live_round.round.token, _new_version(changed_card, generator, card_change))
             live_round.show_card(new_card)
@@ -217,19 +230,40 @@ class PlayService:
             raise UserError(f"Choose 1 to {MAX_MODELS} models.", f"请选择 1 到 {MAX_MODELS} 个模型。")
         return [self._generators.info(generator_name) for generator_name in unique_names]
 
+    @contextmanager
+    def _reserve_start(self, start: _PendingStart, live_round: LiveRound | None = None) -> Iterator[None]:
+        """Hold a place among the rounds that are written while the database takes what is about to start.
+
+        Raises Conflict where too much is being written, or the place that is to be written anew is already.
+        """
+        # The lock is for the count alone: held while the database waits, it would hold up every other visitor.
+        with self._rounds_lock:
+            if start in self._pending_starts or (live_round is not None and live_round.is_written(start.card_place)):
+                raise Conflict("This greeting is still being written.", "这一条还在写，请稍等。")
+            self._check_capacity(start.visitor)
+            self._pending_starts.append(start)
+        try:
+            yield
+        finally:
+            with self._rounds_lock:
+                self._pending_starts.remove(start)
+
     def _check_capacity(self, visitor: str) -> None:
         expiry_limit = time.monotonic() - KEEP_ROUND_S
         for token, live_round in list(self._live_rounds.items()):
             if not live_round.running and live_round.touched_at < expiry_limit:
                 del self._live_rounds[token]
                 self._round_futures.pop(token, None)
-        running_rounds = [live_round for live_round in self._live_rounds.values() if live_round.running]
-        if sum(live_round.visitor == visitor for live_round in running_rounds) >= MAX_VISITOR_ROUNDS:
+        visitor_by_round = {pending_start.token: pending_start.visitor for pending_start in self._pending_starts}
+        visitor_by_round |= {
+            token: live_round.visitor for token, live_round in list(self._live_rounds.items()) if live_round.running
+        }
+        if list(visitor_by_round.values()).count(visitor) >= MAX_VISITOR_ROUNDS:
             raise Conflict(
                 "Your earlier requests are still being written; wait for one or stop it.",
                 "您前面的请求还在写，请等写完一个，或先停下一个。",
             )
-        if len(running_rounds) >= MAX_ROUNDS:
+        if len(visitor_by_round) >= MAX_ROUNDS:
             raise Conflict(
                 "Very many people are writing just now; try again in a minute.",
                 "现在写祝福的人太多，请过一分钟再试。",
@@ -244,11 +278,13 @@ class PlayService:
     def _recall_round(self, token: str, visitor: str) -> LiveRound:
         """The round in memory, brought back where it was finished long ago."""
         with self._rounds_lock:
-            live_round = self._live_rounds.get(token) or self._remember_round(
-                self._store.round(token, visitor), visitor
-            )
-            live_round.touched_at = time.monotonic()
-            return live_round
+            if (live_round := self._live_rounds.get(token)) is not None:
+                live_round.touched_at = time.monotonic()
+                return live_round
+        stored_round = self._store.round(token, visitor)
+        with self._rounds_lock:
+            # Somebody may have brought it back in the meantime, and write in it by now.
+            return self._live_rounds.get(token) or self._remember_round(stored_round, visitor)
 
     def _start_writing(self, live_round: LiveRound, writing_work: Coroutine[Any, Any, None]) -> None:
         round_futures = self._round_futures.setdefault(live_round.round.token, [])
