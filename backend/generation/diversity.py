@@ -17,7 +17,7 @@ from backend.corpus.occasion import detect_occasion
 
 NAN = float("nan")
 BLEU_EPSILON = 0.1
-"""Stands for a count of 0 in BLEU, as in method 1 of Chen & Cherry (2014)."""
+"""Stands for a count of 0 in BLEU, as in method 1 of Chen & Cherry (2014), who compare ways of smoothing it."""
 BLEU_ORDER = 4
 
 UNNAMED_CREDIT = 0.25
@@ -68,7 +68,7 @@ def distinct_n(texts: Iterable[str], order: int) -> float:
 
 
 def first_characters(texts: Sequence[str], limit: int) -> list[str]:
-    """The first texts of at most `size` characters together: distinct-n falls with the amount of text."""
+    """The first texts of at most `limit` characters together: distinct-n falls with the amount of text."""
     ends = accumulate(map(count_characters, texts))
     return [text for text, end in zip(texts, ends, strict=True) if end <= limit]
 
@@ -77,7 +77,7 @@ def self_bleu(texts: Sequence[str], max_order: int = BLEU_ORDER) -> float:
     """Mean BLEU-n of each text against all others (Zhu et al. 2018): 1 where they say the same.
 
     BLEU = BP · exp(mean over orders k ≤ n of log p_k), p_k the share of k-grams that another text has as
-    often, EPSILON for 0 matches; BP = min(1, exp(1 - r/c)) with r the other length closest to c. Empty texts
+    often, BLEU_EPSILON for 0 matches; BP = min(1, exp(1 - r/c)) with r the other length closest to c. Empty texts
     are left out; nan for fewer than two.
     """
     squeezed_texts = [squeezed for text in texts if (squeezed := strip_white_space(text))]
@@ -104,6 +104,7 @@ def repetition_share(text: str) -> float:
     squeezed = strip_white_space(text)
     if not squeezed:
         return NAN
+    # Halving works because every part of a repeated stretch is repeated as well.
     shortest, longest = 0, len(squeezed) // 2
     while shortest < longest:
         middle = (shortest + longest + 1) // 2
@@ -115,8 +116,8 @@ def prompt_fit(prompt: str, greeting: str) -> float:
     """How far the greeting still answers the request, 0 to 1; nan where the request says nothing to check.
 
     The mean of up to three parts, those that the request names:
-    occasion: 1 if a clause of the greeting names the same, 0 if it names only others, else UNSAID;
-    recipient: 1 if the greeting speaks to or of the same circle, 0 if only to others, else UNSAID;
+    occasion: 1 if a clause of the greeting names the same, 0 if it names only others, else UNNAMED_CREDIT;
+    recipient: 1 if the greeting speaks to or of the same circle, 0 if only to others, else UNNAMED_CREDIT;
     words: share of the request's character bigrams, without talk about form, that the greeting echoes.
     An empty greeting answers nothing: 0.
     """
@@ -179,6 +180,7 @@ def _clipped_precisions(counts: Sequence[Counter[str]], order: int) -> list[floa
             min(frequency, best_counts[gram][2] if best_counts[gram][1] == index else best_counts[gram][0])
             for gram, frequency in count.items()
         )
+        # Without a character in common the texts are as different as can be: 0, and no smoothing lifts it.
         smoothing = 0.0 if order == 1 else BLEU_EPSILON
         precisions.append((matched or smoothing) / max(1, count.total()))
     return precisions

@@ -39,13 +39,14 @@ from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import Endpoint, SchemaMode
 
 IDLE_MINUTES = 20.0
+"""A policy that nobody asked for so long ends its server: memory is scarce, and waking takes seconds."""
 START_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 0.25
 BYTES_PER_MB = 1_000_000
 POLICY_PROGRAMS = ("sft", "grpo")
 """Trainings that make a policy."""
 SERVER_MB = 700
-"""What the server takes without a model: Python, torch, transformers."""
+"""Megabytes that the server takes without a model: Python, torch, transformers."""
 
 
 class GeneratorKind(StrEnum):
@@ -112,10 +113,10 @@ class GeneratorService:
         for generator in all_generators:
             if generator.name == generator_name:
                 return generator
-        known_names = ", ".join(generator.name for generator in all_generators) or "none yet"
+        known_names = [generator.name for generator in all_generators]
         raise NotFound(
-            f"There is no generator “{generator_name}”; known: {known_names}.",
-            f"没有名为“{generator_name}”的模型，可用的有：{'、'.join(generator.name for generator in all_generators) or '无'}。",
+            f"There is no generator “{generator_name}”; known: {', '.join(known_names) or 'none yet'}.",
+            f"没有名为“{generator_name}”的模型，可用的有：{'、'.join(known_names) or '无'}。",
         )
 
     def usable(self, generator_name: str) -> GeneratorInfo:
@@ -311,6 +312,7 @@ def _default_sampling(model_folder: Path) -> SamplingSettings:
         stored_settings: Any = json.loads((model_folder / "generation_config.json").read_text("utf-8"))
     except (OSError, ValueError):
         stored_settings = {}
+    # Cooler and shorter than an endpoint's: enough for the greetings that a policy learns from here.
     usual_sampling = SamplingSettings(temperature=0.8, max_tokens=160)
     return SamplingSettings(
         temperature=_number_within(stored_settings.get("temperature"), 0.0, 2.0, usual_sampling.temperature),

@@ -19,6 +19,7 @@ from backend.generation.rules import word_pattern
 _COUNTED_CHARACTERS = re.compile(r"[^\W_]+")
 _EDGE_MARK = "\x02"
 FIRST_RELEARNING = 256
+"""Texts after which the order of rarity is learnt for the first time; below that any order is quick enough."""
 # What requests add without asking for anything else.
 _POLITE_WORDS = re.compile(
     r"(?:请|麻烦|可以|能不能|能|帮忙|帮我|给我|替我)*(?:写|来|想|编|生成|创作)(?=[一几]?[条句段个])[一几]?[条句段个]?|一[条句段]|大全|合集|的|了|吗|呢|吧|呀|啊"
@@ -31,7 +32,7 @@ _GREETING_WORDS = re.compile(r"祝福(?:语句|语|词|话|句子|短句|句)|�
 class SimilarityRule:
     """How texts are compared: what of them counts, n-gram order, smallest Jaccard index of a duplicate.
 
-    What `fixed` takes from two texts must be equal, however alike they are.
+    What `fixed_facts` finds in two texts must be equal, however alike they are.
     """
 
     normalise: Callable[[str], str]
@@ -95,7 +96,7 @@ class NearDuplicateIndex:
         return None
 
     def find_similar(self, raw_text: str) -> str | None:
-        """As `add`, without keeping the text."""
+        """The first text met before that says the same, None without one; the text is not kept."""
         normal_text = self.similarity_rule.normalise(raw_text)
         ngram_ids = self._number_ngrams(normal_text)
         match_position = self._find_match(normal_text, ngram_ids, self._rarest_ngrams(ngram_ids))
@@ -108,7 +109,7 @@ class NearDuplicateIndex:
         ngram_count, ngram_sets, threshold = len(ngram_ids), self._ngram_sets, self.similarity_rule.threshold
         similar_positions = (
             position
-            for position in sorted(nearby_positions)
+            for position in sorted(nearby_positions)  # the earliest match is the one that is named
             if _bounded_jaccard(ngram_ids, ngram_count, ngram_sets[position], threshold) >= threshold
         )
         text_facts = self.similarity_rule.fixed_facts(normal_text)
@@ -130,6 +131,7 @@ class NearDuplicateIndex:
         self._postings.clear()
         for text_position, ngram_ids in enumerate(self._ngram_sets):
             self._add_postings(text_position, self._rarest_ngrams(ngram_ids))
+        # At each doubling, so that all relearning together costs no more than a few passes over the texts.
         self._relearn_size = 2 * len(self)
 
     def _add_postings(self, text_position: int, rarest_ngrams: Sequence[int]) -> None:
@@ -153,7 +155,7 @@ class NearDuplicateIndex:
 
 
 def _bounded_jaccard(ngram_ids: set[int], ngram_count: int, other_ngrams: "array[int]", threshold: float) -> float:
-    """The Jaccard index, or 0 where the sizes alone forbid `least`."""
+    """The Jaccard index, or 0 where the sizes alone forbid `threshold`."""
     if not threshold * ngram_count <= len(other_ngrams) <= ngram_count / threshold:
         return 0.0
     shared_count = len(ngram_ids.intersection(other_ngrams))

@@ -22,6 +22,7 @@ from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.messages import ChatMessage
 
 MAX_TRIES, MAX_TRIES_EXACT = 3, 6
+"""Draws of a card. More where an exact length is asked for, which a model hits by luck."""
 SEED_STRIDE = 7_919
 """Between the seeds of two tries of a card; the cards beside it have the seeds in between."""
 HIDDEN_FAULTS = frozenset({Fault.EMPTY, Fault.GARBAGE, Fault.REFUSED, Fault.WRONG_LANGUAGE, Fault.REPEATS_PROMPT})
@@ -34,13 +35,18 @@ CHANGE_INSTRUCTIONS = {
     CardChange.CLASSICAL: ("更有古典韵味，用典雅的词句，但要读得懂", "古风一点"),
 }
 _SAME_TEXT_NOTE = Message("The model keeps writing what is there already.", "模型写来写去都是已有的那几句。")
+# Twelve characters in a row of the prompt files do not come up in a greeting by chance; shorter stretches may.
 _WINDOW_LENGTH = 12
+# Every piece of a stream may be one character: looking each time would cost the square of the length.
 _CHECK_INTERVAL = 24
 
 
 @dataclass(frozen=True)
 class CardOutcome:
-    """How a card ended. `note` says what is wrong with the text, or why there is none."""
+    """How a card ended. `note` says what is wrong with the text, or why there is none.
+
+    `fault` is empty, a Fault, NEAR_DUPLICATE, or the kind of an LLMError; `seconds` count all tries together.
+    """
 
     text: str
     note: Message | None
@@ -70,7 +76,7 @@ class _CardDraft:
 
 
 class CardAuthor:
-    """Writes the cards of one generator for one request; they share what was seen."""
+    """Writes the cards of one generator for one request; what one card said the others do not repeat."""
 
     def __init__(
         self,
@@ -90,7 +96,11 @@ class CardAuthor:
         on_text: Callable[[str, int], None],
         previous_version: PreviousVersion | None = None,
     ) -> CardOutcome:
-        """`tell` gets the text so far and which try it is. Raises LLMError only where nobody can go on."""
+        """Draw until a text has no fault, at most MAX_TRIES times; the best of the drafts where none is good.
+
+        `on_text` gets the text so far and which try it is (0 is the first). Raises LLMError only where no
+        further call makes sense.
+        """
         request = _request_for_change(self._request, previous_version)
         started_at, first_seed = time.monotonic(), sampling.seed or 0
         max_tries = MAX_TRIES_EXACT if request.exact_chars is not None else MAX_TRIES
@@ -166,6 +176,7 @@ class CardAuthor:
                 previous_version.text,
                 short_instruction if self._greeting_writer.trained else instruction,
             )
+        # A model trained here knows no second turn: it gets another seed and nothing else.
         if (
             self._greeting_writer.trained
             or last_draft is None
@@ -173,11 +184,11 @@ class CardAuthor:
             or not last_draft.written_greeting
         ):
             return base_messages
-        # A model that can be told what was wrong does better than one that only draws again.
+        # A model that hears what was wrong does better than one that only draws again.
         correction = f"这一条不行：{last_draft.note.zh}请重写一条，只写正文。"
         return [
             *base_messages,
-            ChatMessage("assistant", last_draft.text or "……"),
+            ChatMessage("assistant", last_draft.text or "……"),  # some servers refuse an empty turn
             ChatMessage("user", correction),
         ]
 
@@ -200,6 +211,7 @@ class _StreamWatch:
             raise LLMError(LLMErrorKind.STOPPED)
         self._on_text(text_so_far)
 
+    # Only faults that more text cannot mend: a text that is too short or cut off is simply not finished.
     def _find_fault(self, text_so_far: str) -> Fault | None:
         if leaks_instructions(text_so_far):
             return Fault.REPEATS_PROMPT

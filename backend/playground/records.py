@@ -81,7 +81,7 @@ class RoundView:
 
 @dataclass(frozen=True)
 class CardVerdict:
-    """One judge on one greeting. `value` None: no verdict, and `reason` says why."""
+    """One judge on one greeting. `verdict_value` None: no verdict, and `reason` says why."""
 
     judge: str
     judge_kind: str
@@ -117,7 +117,10 @@ _SETTING_NAMES = {
 def visitor_sampling(
     default_sampling: SamplingSettings, overrides: Mapping[str, float | int], draw_seed: int
 ) -> SamplingSettings:
-    """Raises UserError naming what is out of its range."""
+    """A generator's own sampling with what a visitor set instead, and the seed of one draw.
+
+    Raises UserError naming what is out of its range.
+    """
     for setting_name, setting_value in overrides.items():
         if setting_name not in SAMPLING_LIMITS:
             raise UserError(f"There is no setting “{setting_name}”.", f"没有“{setting_name}”这项设置。")
@@ -155,7 +158,7 @@ class ParsedRequest:
 
 
 def parse_play_request(request: PlayRequest) -> ParsedRequest:
-    """Raises UserError with a friendly sentence for what cannot be answered."""
+    """Read sentence and fields together. Raises UserError with a sentence for what cannot be answered."""
     whole_text = request_sentence(request.text, request.fields)
     whole_request = parse_request(whole_text)
     if whole_request.refusal is not None:

@@ -16,6 +16,7 @@ from backend.playground.cards import CardOutcome
 from backend.playground.records import CardView, ModelTally, RoundView
 
 _UNFINISHED_STATES = [card_state for card_state in CardState if card_state not in FINAL_STATES]
+# Nobody waits for the end of a card to be stored, and its text would be gone: so it waits for the database.
 _FINISH_WAIT_S = 60.0
 _INTERRUPTED_NOTE = Message(
     "The application was restarted before this one was finished.", "应用重启过，这一条没有写完。"
@@ -79,7 +80,7 @@ class PlayStore:
                 session.execute(update(PlayCard).where(*is_unfinished).values(text=text_so_far))
 
     def finish(self, card_id: int, final_state: CardState, card_outcome: CardOutcome) -> None:
-        """The last word on a card; nobody waits for it, so it waits for the database instead."""
+        """Store how a card ended; one that has ended already stays as it is."""
         end_note = card_outcome.note or Message("", "")
         with self._database.write(_FINISH_WAIT_S) as session:
             session.execute(
@@ -185,7 +186,7 @@ def _round_view(session: Session, round_row: PlayRound, *, stale: bool) -> Round
 
 
 def _card_view(card_row: PlayCard, signal_value: int, *, stale: bool) -> CardView:
-    """`stale`: nobody writes this round any more, so a card that is not finished never will be."""
+    """The row as a record. `stale` says that no process writes this round: an open card counts as stopped."""
     is_interrupted = stale and card_row.state in _UNFINISHED_STATES
     stored_note = Message(card_row.note_en, card_row.note_zh) if card_row.note_en else None
     return CardView(

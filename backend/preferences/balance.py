@@ -36,14 +36,18 @@ if TYPE_CHECKING:
     FlagArray = NDArray[np.bool_]
 
 FOLDS = 5
+"""As many parts as a style model is cross-fitted in; prompts stay whole."""
 FITTED_FROM = 40
 """Pairs below which no style model is fitted: its cross-validated accuracy would be noise."""
 LENGTH_BAND = (0.45, 0.55)
+"""Where the share of pairs whose chosen side is the longer one must lie; 0.5 says nothing."""
 STYLE_LIMIT = 0.60
+"""Share of pairs that style may foretell, cross-fitted; 0.5 says nothing."""
 FIRST_AIM, AIM_STEP = 0.58, 0.01
 """Share foretold that the first thinning aims at, and how much lower each further one: the next model finds
 other signs."""
 ROUNDS = 9
+"""The last one aims at 0.50, below which there is nothing to win."""
 _GAP_LIMITS = (0, 2, 5, 10, 20, 40)
 _LENGTH_RATIO = 1.35
 """Ratio of neighbouring cells of the mean length."""
@@ -53,7 +57,7 @@ _LENGTH_RATIO = 1.35
 class PairTexts:
     """One pair as balancing sees it; `group` is its prompt, which folds keep together.
 
-    Where some of several have to go for their lengths, those of greater `surety` stay. `holds` is whether the
+    Where some of several have to go for their lengths, those of greater `confidence` stay. `confirmed` is whether the
     label was confirmed by a second judge, None where none was asked.
     """
 
@@ -112,9 +116,9 @@ def balance_pairs(
 ) -> BalanceResult:
     """The largest body of pairs that this method finds in which neither length nor style tells.
 
-    With `twice` a pair falls first where its second judge sees it otherwise, and a scarce one (see `scarce`)
-    where no second judge confirmed it.
-    Deterministic: what goes is decided by surety, then by a hash of the texts. Memory: a few numbers a pair.
+    With `second_judged` a pair falls first where its second judge sees it otherwise, and a scarce one (see
+    `scarce_pairs`) where no second judge confirmed it.
+    Deterministic: what goes is decided by confidence, then by a hash of the texts. Memory: a few numbers a pair.
     """
     pair_features = _BalanceWork(pair_texts)
     all_pairs = pair_features.all_pairs()
@@ -170,7 +174,7 @@ def _against_odds(gaps_and_cells: Iterable[tuple[float, tuple[int, int]]], pair_
     )
     is_scarce = [False] * pair_count
     for cell_pairs in pairs_by_cell.values():
-        # Of equal sides the one that is rare in the whole run.
+        # Where a cell has as many of both, those that are rare in the whole run.
         for pair_index in min(cell_pairs[longer_is_rare], cell_pairs[not longer_is_rare], key=len):
             is_scarce[pair_index] = True
     return is_scarce
@@ -197,6 +201,7 @@ class _BalanceWork:
                 )
             )
             side_lengths.extend((len(chosen_text), len(rejected_text)))
+            # From the texts and not from a generator: the same pairs stay in a run that is paired again.
             random_draws.append(int(digest(chosen_text, rejected_text)[:12], 16) / 16**12)
             confidences.append(pair_text.confidence)
             confirmations.append(0 if pair_text.confirmed is None else 1 if pair_text.confirmed else -1)
@@ -266,7 +271,7 @@ class _BalanceWork:
         return retained
 
     def _thinned(self, retained: "FlagArray", round_index: int, target_share: float) -> "FlagArray":
-        """The most that stays with the share foretold at `aim`: the odds are found by halving."""
+        """The most that stays with the share foretold at `target_share`: the odds are found by halving."""
         import numpy as np
 
         style_logits = self._style_logits(retained, fold_salt=round_index + 1)
@@ -287,6 +292,7 @@ class _BalanceWork:
 
     def _round_draws(self, round_index: int) -> "FloatArray":
         """A number in [0, 1) for each pair, another one in each round."""
+        # Steps of the golden ratio: no two rounds draw alike, and none needs a generator of its own.
         return (self.random_draws + round_index * 0.6180339887498949) % 1.0
 
     def _style_logits(self, retained: "FlagArray", fold_salt: int) -> "FloatArray | None":
@@ -300,6 +306,7 @@ class _BalanceWork:
             self.feature_gaps[retained],
             _assign_folds(self.prompt_groups[retained], fold_salt),
         )
+        # Scaled by hand, without centring: the model has no intercept, and turned pairs must stay mirrored.
         deviations = feature_rows.std(axis=0)
         feature_rows = np.divide(feature_rows, deviations, out=np.zeros_like(feature_rows), where=deviations > 0)
         pair_logits = np.zeros(len(feature_rows))

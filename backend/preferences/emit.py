@@ -24,6 +24,7 @@ SECOND_TEMPERATURE = 0.7
 SECOND_JUDGED_SHARE = 0.15
 """Of the candidates, how many are judged twice: about as in the measured runs (docs/experiments.md)."""
 _LONGEST_NAME = 60
+# Ids in one statement: databases bound how many values it may hold (SQLite 32,766).
 SECOND_BATCH = 500
 
 
@@ -111,6 +112,7 @@ def apply_changes(session: Session, changes: Sequence[StateChange]) -> None:
             update(RunPair),
             [{"id": state_change.pair_id, "state": state_change.state} for state_change in change_batch],
         )
+        # The states must be in the database before the data set is made to follow them.
         session.flush()
         sync_dataset(session, [state_change.pair_id for state_change in change_batch])
 
@@ -133,6 +135,7 @@ def sync_dataset(session: Session, pair_ids: Sequence[int]) -> None:
         )
 
 
+# A pair may stand in the data set either way round, depending on the state that it had: both are taken out first.
 def _both_orders(stored_pair: _StoredPair) -> list[tuple[int | None, int | None]]:
     return [
         (stored_pair.chosen_id, stored_pair.rejected_id),

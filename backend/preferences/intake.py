@@ -25,6 +25,7 @@ from backend.judges.registry import judge_prompt_hashes
 from backend.preferences.candidates import DUPLICATE, NEAR_DUPLICATE, UNREADABLE, prompt_drop_reason, writing_template
 from backend.preferences.records import PairRequest, PromptSource, SourceKind
 
+# Lines of one transaction: short enough that annotations come in between.
 PAGE = 1_000
 
 
@@ -55,8 +56,9 @@ class PromptFilter:
 def filter_prompts(database: Database, run_id: int, after_page: Callable[[], None] = lambda: None) -> None:
     """Look at every line that nobody has looked at; a run that was killed here goes on where it was.
 
-    `each` is called after every page, and may end it by raising.
+    `after_page` is called after every page, and may end it by raising.
     """
+    # What an earlier attempt let through is met again first, or a duplicate of it would pass now.
     prompt_filter = PromptFilter()
     with database.read() as session:
         passed_texts = select(RunPrompt.text).where(RunPrompt.run_id == run_id, RunPrompt.prompt_id.is_not(None))
@@ -111,6 +113,7 @@ def _filtered_prompt_row(text_hash: str, prompt_text: str) -> dict[str, Any]:
     return {"text": prompt_text, "text_hash": text_hash, "split": assign_split(prompt_text)}
 
 
+# Twelve bytes stand for a text, to spare memory: of ten million lines two are taken for one with a chance of 2^-50.
 def _text_fingerprint(prompt_text: str) -> bytes:
     return bytes.fromhex(digest(strip_white_space(prompt_text))[:24])
 
@@ -214,6 +217,7 @@ def _prompt_row(run_id: int, position: int, source_line: SourceLine) -> dict[str
 def _dataset_prompts(database: Database, dataset_name: str) -> Iterator[str]:
     with database.read() as session:
         source_dataset = require_dataset_id(session, dataset_name)
+    # Page by page in transactions of their own: a read that stays open keeps SQLite's log from being cleared.
     last_prompt_id = 0
     while True:
         with database.read() as session:

@@ -32,7 +32,7 @@ class PairingMode(StrEnum):
 class JudgedCandidate:
     """A candidate with its verdict. `strength` orders candidates of the same verdict, higher is better.
 
-    `again` is what a second judge says, None where none said anything.
+    `second_accepted` is whether a second judge accepts it too, None where none gave a verdict.
     """
 
     id: int
@@ -74,7 +74,7 @@ def pair_candidates(
 ) -> list[CandidatePair]:
     """The pairs of one prompt, accepted over refused. Empty where all have the same verdict.
 
-    `all` gives every combination (at most MOST_A_PROMPT, the closest surfaces first), `best_worst` the
+    `all` gives every combination (at most MAX_PAIRS_PER_PROMPT, the closest surfaces first), `best_worst` the
     strongest accepted over the weakest refused, `hardest` the two whose surfaces differ least.
     """
     accepted = [candidate for candidate in judged_candidates if candidate.accepted]
@@ -93,6 +93,7 @@ def pair_candidates(
         )
         for accepted_side, rejected_side in itertools.product(accepted, rejected)
     ]
+    # By id last, so that pairs of equal difference come in one order on every database.
     candidate_pairs.sort(key=lambda pair: (pair.difference, pair.chosen.id, pair.rejected.id))
     return candidate_pairs[: 1 if pairing_mode is PairingMode.HARDEST else MAX_PAIRS_PER_PROMPT]
 
@@ -133,12 +134,12 @@ ACCEPTED_FROM = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
 def is_current_verdict(
     judge_id: int | None, verdict_table: Any = Verdict, candidate_table: Any = Candidate
 ) -> ColumnElement[bool]:
-    """The join of candidates with what the judge says of them now."""
+    """The condition that joins candidates with the current verdict of a judge: the one that none supersedes."""
     newer_verdict = aliased(Verdict)
     return and_(
         verdict_table.greeting_id == candidate_table.greeting_id,
         verdict_table.rater_id == judge_id,
-        verdict_table.item_id.is_(None),
+        verdict_table.item_id.is_(None),  # a judge's verdict on an item belongs to that item's campaign
         ~select(newer_verdict.id).where(newer_verdict.supersedes_id == verdict_table.id).exists(),
     )
 
@@ -172,6 +173,7 @@ class PossiblePairs:
             yield from prompt_pairs
 
     def _judged_candidates(self) -> Iterator[tuple[int, JudgedCandidate]]:
+        # By place and not by offset: pages stay whole while verdicts come in, and the last is as quick as the first.
         last_position = (0, 0)
         while row_page := self._candidate_page(last_position):
             for candidate_row in row_page:

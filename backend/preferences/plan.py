@@ -9,6 +9,8 @@ from typing import Any
 
 from backend.core.errors import UserError
 
+# Seeds of a prompt's candidates lie this far apart from the next prompt's (see candidates.py): raise it, and runs
+# that were stopped would be asked anew.
 MAX_CANDIDATES = 16
 
 
@@ -30,7 +32,7 @@ class CandidateRecipe:
     wished: RequestedLength = RequestedLength.FREE
 
     def plain(self) -> dict[str, Any]:
-        """Without the generator, which has a column of its own."""
+        """As it is stored: plain values by name, without the generator, which has a column of its own."""
         plain_recipe = asdict(self) | {"wished": self.wished.value}
         plain_recipe.pop("generator")
         return plain_recipe
@@ -38,7 +40,7 @@ class CandidateRecipe:
 
 @dataclass(frozen=True)
 class CandidatePlan:
-    """N candidates a prompt out of every combination; see `recipes`."""
+    """N candidates a prompt out of every combination; see `prompt_recipes`."""
 
     generators: tuple[str, ...]
     candidates: int = 4
@@ -76,5 +78,6 @@ class CandidatePlan:
     @cached_property
     def _shuffled_settings(self) -> list[tuple[float, bool, RequestedLength]]:
         combinations = list(itertools.product(self.temperatures, self.examples, self.wished))
+        # Shuffled, so that no setting follows another's turn; always alike, so that a run that goes on has its plan.
         random.Random(0).shuffle(combinations)
         return combinations

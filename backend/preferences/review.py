@@ -31,7 +31,7 @@ _LONGEST_NAME, _LONGEST_NOTE = 40, 500
 class DecisionRequest:
     """One decision: what is done to which pair, by whom and why.
 
-    `seen` is the state in which the reviewer saw the pair: a decision on what somebody else has changed since
+    `seen_state` is the state in which the reviewer saw the pair: a decision on what somebody else has changed since
     is refused.
     """
 
@@ -86,6 +86,7 @@ _BUCKETS = 1_000_000
 
 def hand_out(database: Database, run_id: int, request: PairRequest) -> str | None:
     """Give the wished share of the run's pairs to people, once; the campaign's name, None without one."""
+    # One transaction: killed in between, the run would have a campaign whose pairs are used all the same.
     with database.write() as session:
         pair_run = session.get_one(PairRun, run_id)
         existing_id = session.scalar(
@@ -158,7 +159,7 @@ def settle_pairs(database: Database, run_id: int) -> int:
 
 @dataclass(frozen=True)
 class HumanVotes:
-    """What people said of one greeting; `complete` where no further answer is awaited."""
+    """What people answered about one greeting, 1 for excellent; `is_complete` where no further answer is awaited."""
 
     answers: tuple[float, ...]
     is_complete: bool
@@ -201,6 +202,7 @@ def _state_by_votes(both_votes: Sequence[HumanVotes | None]) -> PairState | None
     complete_votes = [side_votes for side_votes in both_votes if side_votes is not None and side_votes.is_complete]
     if len(complete_votes) < len(both_votes):
         return None
+    # A tie on either side is no confirmation; a person looks at such a pair.
     return (
         PairState.ACCEPTED if [side_votes.majority for side_votes in complete_votes] == [1.0, 0.0] else PairState.REVIEW
     )
@@ -211,6 +213,7 @@ def _pairs_in_state(session: Session, run_id: int, pair_state: PairState = PairS
     return list(session.scalars(pair_query.order_by(RunPair.id)))
 
 
+# By a hash and not by lot: run again, the same pairs are drawn, and more of them where the share has grown.
 def _is_drawn(run_name: str, run_pair: RunPair, drawn_share: float) -> bool:
     return (
         assign_bucket(f"{run_pair.chosen_id}:{run_pair.rejected_id}", _BUCKETS, hash_salt=run_name)

@@ -33,7 +33,7 @@ from backend.runs.hold import RunHolder, find_run_holders
 
 
 def runs(session: Session, run_id: int | None = None) -> list[PairRunInfo]:
-    """Every run, or the one of that number, the newest first."""
+    """Every run, or the one of that number, the newest first; empty for a number that there is not."""
     run_query = select(PairRun, Rater.version).outerjoin(Rater, Rater.id == PairRun.judge_id)
     if run_id is not None:
         run_query = run_query.where(PairRun.id == run_id)
@@ -54,6 +54,7 @@ def runs(session: Session, run_id: int | None = None) -> list[PairRunInfo]:
 
 def find_run(session: Session, run_or_name: str | int) -> PairRunInfo:
     """The run of that number or name. Raises NotFound."""
+    # A run may be called “12”: then the name goes before the number.
     run_number = parse_row_number(run_or_name)
     matching_id = session.scalar(
         select(PairRun.id)
@@ -170,6 +171,7 @@ def pair_page(session: Session, run_id: int, pair_filter: PairFilter, row_offset
             )
         )
     total_count = session.scalar(select(func.count()).select_from(pair_query.with_only_columns(RunPair.id).subquery()))
+    # What waits for a person comes first; within, the order of the ids keeps pages apart.
     review_first = case((RunPair.state == PairState.REVIEW, 0), else_=1)
     pair_rows = session.execute(pair_query.order_by(review_first, RunPair.id).offset(row_offset).limit(page_size)).all()
     decider_by_pair = _deciders_by_pair(session, [pair_row[0].id for pair_row in pair_rows])
@@ -336,6 +338,7 @@ def _deciders_by_pair(session: Session, pair_ids: Sequence[int]) -> dict[int, De
 
 def _pair_row(pair_row: Any, decider_by_pair: dict[int, Decider]) -> PairRow:
     run_pair, prompt_text, chosen_text, rejected_text, *both_dimensions = pair_row
+    # The row keeps the judge's order; whoever looks at the list sees what is exported.
     if run_pair.state is PairState.FLIPPED:
         chosen_text, rejected_text = rejected_text, chosen_text
     return PairRow(
