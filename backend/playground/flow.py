@@ -31,6 +31,7 @@ from backend.judges.scoring.targets import ScoringTarget, TargetKind
 DATASET_KIND = "generated"
 _DATASET_PREFIX = "写祝福 · "
 _CAMPAIGN_LIMIT = 1_000
+# Read by annotators and stored in every campaign: another wording would make campaigns incomparable.
 _SINGLE_INSTRUCTIONS = "想象你要把它发给那个人：这条祝福优秀吗？凭感觉选，不必多想。"
 _PAIR_INSTRUCTIONS = "想象你要把它发给那个人：你更愿意发哪一条？凭感觉选，不必多想。"
 
@@ -55,6 +56,7 @@ class FlowBack:
                     f"“{generator_name}” has written nothing here yet; write a few greetings first.",
                     f"“{generator_name}”还没有写过祝福，请先写几条。",
                 )
+            # The newest model gives the name: behind one generator's name another model may answer by now.
             target_name = dataset_name(generator_name, shown_greetings[-1].model)
             corpus_rows = [
                 _corpus_row(row_number, shown_greeting)
@@ -87,7 +89,7 @@ class FlowBack:
             kind=campaign_kind,
             k=raters_per_item,
             instructions=_PAIR_INSTRUCTIONS if compared_datasets else _SINGLE_INSTRUCTIONS,
-            rubric=False,
+            rubric=False,  # a quick impression of many greetings, as visitors have it
             datasets=dataset_names,
             occasion=None,
             recipient=None,
@@ -137,6 +139,7 @@ def _load_shown(session: Session, generator_name: str) -> list[_ShownGreeting]:
 
 
 def _unique_greetings(shown_greetings: Sequence[_ShownGreeting]) -> list[_ShownGreeting]:
+    # The same seed writes the same text again for every visitor who asks the same: one of them is enough.
     return list(
         {(shown_greeting.prompt, shown_greeting.text): shown_greeting for shown_greeting in shown_greetings}.values()
     )

@@ -164,6 +164,7 @@ def parse_play_request(request: PlayRequest) -> ParsedRequest:
     if whole_request.refusal is not None:
         raise UserError(whole_request.refusal.message.en, whole_request.refusal.message.zh)
     prompt_text = for_one_greeting(whole_request.text)
+    # A number in the sentence is what the visitor wrote; the field beside it may simply stand as it was.
     wanted_count = whole_request.count if whole_request.count > 1 else (request.count or DEFAULT_COUNT)
     count_note = None
     if wanted_count > MAX_GREETINGS:

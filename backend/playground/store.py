@@ -209,6 +209,7 @@ def _card_view(card_row: PlayCard, signal_value: int, *, stale: bool) -> CardVie
 
 
 def _newest_signals(session: Session, card_ids: Sequence[int]) -> dict[int, int]:
+    # Signals are append-only, as labels are: the newest of a card counts.
     newest_ids = select(func.max(PlaySignal.id)).where(PlaySignal.card_id.in_(card_ids)).group_by(PlaySignal.card_id)
     signal_rows = session.execute(select(PlaySignal.card_id, PlaySignal.value).where(PlaySignal.id.in_(newest_ids)))
     return {signal_row.card_id: signal_row.value for signal_row in signal_rows}

@@ -82,6 +82,7 @@ def count_funnel(session: Session, run_id: int) -> Funnel:
         ).where(RunPrompt.run_id == run_id, RunPrompt.prompt_id.is_not(None))
     ).one()
     judged_count, scored_count, accepted_count, paired_count, one_sided_count = _count_verdicts(session, pair_run)
+    # Every loss of every stage, so that the numbers of two stages always add up.
     dropped_counts = {
         **{f"prompt_{reason_name}": item_count for reason_name, item_count in drop_counts.items()},
         **{f"candidate_{reason_name}": item_count for reason_name, item_count in fault_counts.items()},

@@ -73,6 +73,7 @@ class TrainingService:
 
     def cancel(self, job_id: int) -> JobInfo:
         """End a job, and what waits for it to succeed."""
+        # Those that wait would only fail one by one, with a sentence about a job that somebody ended on purpose.
         job = self._job_service.cancel(self.job(job_id).id)
         for waiting_job in self._find_waiting_jobs(job, JobStatus.QUEUED, JobStatus.PAUSED):
             self._job_service.cancel(waiting_job.id)
