@@ -15,11 +15,11 @@ from backend.annotation.session import (
     WriteConflict,
     load_campaign,
     load_open_campaign,
-    not_superseded,
 )
 from backend.core.enums import CampaignKind, Outcome, Scale
 from backend.core.errors import Conflict, NotFound, UserError
 from backend.db.engine import Database
+from backend.db.queries import newest_rows
 from backend.db.tables import Campaign, Comparison, Item, Lease, Review, Verdict
 from tests.annotation_helpers import LEASE, Clock, add_corpus, add_judge, campaign, greeting_ids
 from tests.annotation_helpers import clock as clock
@@ -389,4 +389,4 @@ def test_a_closed_campaign_another_kind_and_nobody(
         assert load_campaign(session, desks.id, people[0]).closed
         with pytest.raises(Conflict, match="closed"):
             load_open_campaign(session, desks.id, people[0])
-        assert session.scalars(select(Comparison).where(not_superseded(Comparison))).all() == []
+        assert session.scalars(select(Comparison).where(newest_rows(Comparison))).all() == []

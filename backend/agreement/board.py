@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from backend.agreement.models import build_model_rows, find_authors
 from backend.agreement.records import (
@@ -41,7 +41,7 @@ from backend.corpus.occasion import detect_occasion
 from backend.db.engine import Database
 from backend.db.play_tables import GreetingOrigin
 from backend.db.publication import count_finished_imports
-from backend.db.queries import current_version
+from backend.db.queries import current_rows, current_version
 from backend.db.tables import Comparison, PreferencePair, Rater, Verdict
 from backend.judges.scoring.service import TRIVIAL, ScoringService
 
@@ -116,17 +116,11 @@ class BoardService:
 
     def verdicts_on(self, greeting_id: int) -> list[RaterVerdict]:
         """Every current verdict on a greeting: people, data sets, judges at each version."""
-        newer_revision = aliased(Verdict)
         with self._database.read() as session:
             rows = session.execute(
                 select(Rater.name, Rater.kind, Rater.version, Verdict.value, Verdict.reason)
                 .join(Verdict, Verdict.rater_id == Rater.id)
-                .outerjoin(newer_revision, newer_revision.supersedes_id == Verdict.id)
-                .where(
-                    Verdict.greeting_id == greeting_id,
-                    Verdict.withdrawn.is_(False),
-                    newer_revision.id.is_(None),
-                )
+                .where(Verdict.greeting_id == greeting_id, current_rows(Verdict))
                 .order_by(Rater.kind, Rater.id)
             )
             return [

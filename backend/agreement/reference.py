@@ -12,6 +12,7 @@ from backend.agreement.records import ReferenceInfo
 from backend.agreement.statistics.figures import Flags
 from backend.core.enums import CampaignKind, Outcome, RaterKind
 from backend.core.errors import UserError
+from backend.db.queries import current_rows
 from backend.db.tables import (
     Campaign,
     Comparison,
@@ -24,8 +25,6 @@ from backend.db.tables import (
 from backend.judges.scoring.targets import FLIP_REASON
 
 FloatArray = NDArray[np.float64]
-
-_COUNTED_OUTCOMES = (Outcome.A, Outcome.B, Outcome.BOTH_GOOD, Outcome.BOTH_BAD)
 
 
 @dataclass(frozen=True)
@@ -109,13 +108,11 @@ def read_reference(session: Session, name: str) -> Reference:
 
 
 def _dataset_reference(session: Session, rater: Rater) -> Reference:
-    newer_revision = aliased(Verdict)
     rows = session.execute(
         select(Verdict.value, Greeting.id, Greeting.text, Prompt.id, Prompt.text, Prompt.occasion)
         .join(Greeting, Greeting.id == Verdict.greeting_id)
         .join(Prompt, Prompt.id == Greeting.prompt_id)
-        .outerjoin(newer_revision, newer_revision.supersedes_id == Verdict.id)
-        .where(Verdict.rater_id == rater.id, Verdict.withdrawn.is_(False), newer_revision.id.is_(None))
+        .where(Verdict.rater_id == rater.id, current_rows(Verdict))
         .order_by(Greeting.id)
     ).all()
     units = [
@@ -159,7 +156,6 @@ def _campaign_units(session: Session, campaign_id: int) -> list[Unit]:
 
 
 def _comparison_answers(session: Session, campaign_id: int) -> Iterable[tuple[int, int, float]]:
-    newer_revision = aliased(Comparison)
     rows = session.execute(
         select(
             Comparison.item_id,
@@ -170,12 +166,11 @@ def _comparison_answers(session: Session, campaign_id: int) -> Iterable[tuple[in
         )
         .join(Item, Item.id == Comparison.item_id)
         .join(Rater, Rater.id == Comparison.rater_id)
-        .outerjoin(newer_revision, newer_revision.supersedes_id == Comparison.id)
         .where(
             Item.campaign_id == campaign_id,
             Rater.kind != RaterKind.JUDGE,
-            newer_revision.id.is_(None),
-            Comparison.outcome.in_(_COUNTED_OUTCOMES),
+            Comparison.outcome != Outcome.SKIP,
+            current_rows(Comparison),
         )
     )
     for item_id, rater_id, outcome, left_id, greeting_a_id in rows:
@@ -186,16 +181,13 @@ def _comparison_answers(session: Session, campaign_id: int) -> Iterable[tuple[in
 
 
 def _verdict_answers(session: Session, campaign_id: int) -> Iterable[tuple[int, int, float]]:
-    newer_revision = aliased(Verdict)
     rows = session.execute(
         select(Verdict.item_id, Verdict.rater_id, Verdict.value)
         .join(Item, Item.id == Verdict.item_id)
-        .outerjoin(newer_revision, newer_revision.supersedes_id == Verdict.id)
         .where(
             Item.campaign_id == campaign_id,
-            newer_revision.id.is_(None),
-            Verdict.withdrawn.is_(False),
             Verdict.value.is_not(None),
+            current_rows(Verdict),
         )
     )
     for item_id, rater_id, value in rows:
@@ -248,10 +240,9 @@ def has_judged(session: Session, reference: Reference, rater_id: int) -> bool:
 def _read_scores(session: Session, reference: Reference, rater_id: int) -> JudgeReading:
     verdict_rows = session.execute(
         select(Verdict.greeting_id, Verdict.value, Verdict.reason)
-        .where(Verdict.rater_id == rater_id, Verdict.item_id.is_(None))
-        .order_by(Verdict.revision)
+        .where(Verdict.rater_id == rater_id, Verdict.item_id.is_(None), current_rows(Verdict))
+        .order_by(Verdict.id)
     ).all()
-    # A later revision overwrites the one it supersedes.
     scores_by_greeting = {
         greeting_id: np.nan if score_value is None else score_value for greeting_id, score_value, _ in verdict_rows
     }
@@ -276,8 +267,8 @@ def _scores_of(scores_by_greeting: dict[int, float], greeting_ids: Sequence[int 
 def _read_choices(session: Session, units: Sequence[Unit], rater_id: int) -> JudgeReading | None:
     comparison_rows = session.execute(
         select(Comparison.item_id, Comparison.left_id, Comparison.outcome, Comparison.reasons)
-        .where(Comparison.rater_id == rater_id)
-        .order_by(Comparison.revision)
+        .where(Comparison.rater_id == rater_id, current_rows(Comparison))
+        .order_by(Comparison.id)
     ).all()
     choices_by_item = {item_id: (left_id, outcome, reasons) for item_id, left_id, outcome, reasons in comparison_rows}
     margins, reasons_by_greeting, requested_mask = (

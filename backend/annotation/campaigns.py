@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from backend.annotation.progress import campaign_infos
 from backend.annotation.records import CampaignInfo, CampaignSpec
-from backend.annotation.session import LabelingSession, check_choice, check_line, check_prose, not_superseded
+from backend.annotation.session import LabelingSession, check_choice, check_line, check_prose
 from backend.core.enums import CampaignKind, RaterKind
-from backend.core.errors import NotFound, UserError
-from backend.db.queries import current_version
+from backend.core.errors import UserError
+from backend.db.queries import current_rows, current_version, get_or_not_found
 from backend.db.tables import Campaign, Dataset, DatasetEntry, Item, PreferencePair, Prompt, Rater, Verdict
 
 SelectQuery = Select[*tuple[Any, ...]]
@@ -87,8 +87,7 @@ def draw_greetings(session: Session, campaign_spec: CampaignSpec, judge_id: int 
                 Verdict.rater_id == judge_id,
                 Verdict.greeting_id == greeting_column,
                 Verdict.value.is_not(None),
-                Verdict.withdrawn.is_(False),
-                not_superseded(Verdict),
+                current_rows(Verdict),
             )
         )
     unique_query = entry_query.with_only_columns(
@@ -122,8 +121,7 @@ def count_judged(session: Session, campaign_spec: CampaignSpec, rater_ids: Seque
             Verdict.rater_id.in_(rater_ids),
             Verdict.greeting_id.in_(drawable_query),
             Verdict.value.is_not(None),
-            Verdict.withdrawn.is_(False),
-            not_superseded(Verdict),
+            current_rows(Verdict),
         )
         .group_by(Verdict.rater_id)
     )
@@ -298,10 +296,8 @@ def set_closed(labeling_session: LabelingSession, campaign_id: int, is_closed: b
     """Close a campaign for answers, or open it again."""
 
     def store_closed(session: Session) -> None:
-        campaign = session.get(Campaign, campaign_id)
-        if campaign is None:
-            raise NotFound(f"There is no campaign {campaign_id}.", f"没有编号为 {campaign_id} 的标注任务。")
-        campaign.closed = is_closed
+        sentences = f"There is no campaign {campaign_id}.", f"没有编号为 {campaign_id} 的标注任务。"
+        get_or_not_found(session, Campaign, campaign_id, *sentences).closed = is_closed
 
     labeling_session.write(store_closed)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, false, insert, or_, select
+from sqlalchemy import and_, bindparam, insert, or_, select
 from sqlalchemy.orm import Session
 
 from backend.annotation import queue
@@ -22,11 +22,11 @@ from backend.annotation.session import (
     load_campaign,
     load_open_campaign,
     load_question,
-    not_superseded,
 )
 from backend.annotation.views import build_reveal, has_verdict, judge_verdict, own_review, view_item
 from backend.core.enums import RUBRIC_WEIGHTS, CampaignKind, Flaw, Outcome, Scale
 from backend.core.errors import Conflict, UserError
+from backend.db.queries import current_rows, is_skip
 from backend.db.tables import Comparison, Item, Review, Verdict
 
 AnswerTable = type[Comparison] | type[Verdict] | type[Review]
@@ -59,12 +59,6 @@ class AnswerChain:
 
 
 def _chain_query(answer_table: Any) -> Any:
-    is_withdrawn = answer_table.outcome == Outcome.WITHDRAWN if answer_table is Comparison else answer_table.withdrawn
-    is_skipped = {
-        Comparison: lambda: answer_table.outcome == Outcome.SKIP,
-        Verdict: lambda: and_(answer_table.value.is_(None), answer_table.withdrawn.is_(False)),
-        Review: false,
-    }[answer_table]()
     same_request = answer_table.request_id == bindparam("request")
     same_item = and_(answer_table.rater_id == bindparam("rater"), answer_table.item_id == bindparam("item"))
     return (
@@ -74,8 +68,8 @@ def _chain_query(answer_table: Any) -> Any:
             answer_table.item_id,
             answer_table.revision,
             answer_table.request_id,
-            is_withdrawn,
-            is_skipped,
+            answer_table.withdrawn,
+            is_skip(answer_table),
         )
         .where(or_(same_request, same_item))
         .order_by(answer_table.revision.desc())
@@ -350,11 +344,8 @@ def _earlier_undo(session: Session, campaign: CampaignSnapshot, rater_id: int, r
     answer_row = session.scalar(select(answer_table).where(answer_table.request_id == request_id))
     if answer_row is None:
         return None
-    is_withdrawn = (
-        answer_row.outcome == Outcome.WITHDRAWN if isinstance(answer_row, Comparison) else answer_row.withdrawn
-    )
     item_row = session.get_one(Item, answer_row.item_id)
-    if item_row.campaign_id != campaign.id or answer_row.rater_id != rater_id or not is_withdrawn:
+    if item_row.campaign_id != campaign.id or answer_row.rater_id != rater_id or not answer_row.withdrawn:
         raise reused_request_error()
     return item_row.id
 
@@ -398,15 +389,14 @@ def _answer_table(campaign: CampaignSnapshot) -> Any:
     return Comparison if campaign.kind == CampaignKind.COMPARE else Verdict
 
 
-def _latest_query(answer_table: Any, is_valid: Any) -> Any:
+def _latest_query(answer_table: Any) -> Any:
     return (
         select(answer_table)
         .join(Item, Item.id == answer_table.item_id)
         .where(
             Item.campaign_id == bindparam("campaign"),
             answer_table.rater_id == bindparam("rater"),
-            is_valid,
-            not_superseded(answer_table),
+            current_rows(answer_table),
         )
         .order_by(answer_table.id.desc())
         .limit(1)
@@ -414,6 +404,6 @@ def _latest_query(answer_table: Any, is_valid: Any) -> Any:
 
 
 _LATEST_QUERIES = {
-    CampaignKind.COMPARE: _latest_query(Comparison, Comparison.outcome != Outcome.WITHDRAWN),
-    CampaignKind.VALIDATE: _latest_query(Verdict, Verdict.withdrawn.is_(False)),
+    CampaignKind.COMPARE: _latest_query(Comparison),
+    CampaignKind.VALIDATE: _latest_query(Verdict),
 }

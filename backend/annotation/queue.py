@@ -22,9 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from backend.annotation.session import CampaignSnapshot, LabelingSession, WriteConflict, not_superseded
-from backend.core.enums import CampaignKind, Outcome
+from backend.annotation.session import CampaignSnapshot, LabelingSession, WriteConflict
+from backend.core.enums import CampaignKind
 from backend.core.errors import Conflict
+from backend.db.queries import is_skip, newest_rows
 from backend.db.tables import Comparison, Item, Lease, Verdict
 
 _LEASE_TABLE: Any = Lease.__table__
@@ -32,12 +33,8 @@ _LEASE_TABLE: Any = Lease.__table__
 
 def current_skips(campaign_kind: CampaignKind) -> tuple[Any, ColumnElement[bool]]:
     """An alias of the table of answers, and the condition that a row of it is a skip that still stands."""
-    answer_table: Any
-    if campaign_kind == CampaignKind.COMPARE:
-        answer_table = aliased(Comparison)
-        return answer_table, (answer_table.outcome == Outcome.SKIP) & not_superseded(answer_table)
-    answer_table = aliased(Verdict)
-    return answer_table, answer_table.value.is_(None) & answer_table.withdrawn.is_(False) & not_superseded(answer_table)
+    answer_table: Any = aliased(Comparison if campaign_kind == CampaignKind.COMPARE else Verdict)
+    return answer_table, is_skip(answer_table) & newest_rows(answer_table)
 
 
 def _first_open_query(campaign_kind: CampaignKind) -> Any:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement, bindparam, exists, func, inspect, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from backend.core import text
 from backend.core.enums import CampaignKind, RaterKind
@@ -226,12 +226,6 @@ def load_question(session: Session, campaign: CampaignSnapshot, item_id: int) ->
 def unknown_rater_error() -> UnknownRater:
     """The sentence for somebody who has not entered a name, or whose database is gone."""
     return UnknownRater("We do not know you yet; enter your name first.", "还不认识你，请先填写名字。")
-
-
-def not_superseded(answer_table: Any) -> ColumnElement[bool]:
-    """The condition that nothing supersedes a row of the table (or of an alias of it)."""
-    newer_row = aliased(inspect(answer_table).mapper)
-    return ~exists().where(newer_row.supersedes_id == answer_table.id)
 
 
 def display_order(campaign: CampaignSnapshot, question: Question, rater_id: int) -> tuple[int, int | None]:

@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session, aliased
 
 from backend.annotation.progress import ProgressCache
 from backend.annotation.records import GreetingDetail, HistoryEntry, ItemDetail, ItemReveal, ItemView
-from backend.annotation.session import CampaignSnapshot, Question, display_order, not_superseded
+from backend.annotation.session import CampaignSnapshot, Question, display_order
 from backend.core.enums import CampaignKind, Outcome
-from backend.core.errors import NotFound
+from backend.db.queries import current_rows, get_or_not_found
 from backend.db.tables import (
     Campaign,
     Comparison,
@@ -66,10 +66,7 @@ def load_history(session: Session, item_id: int) -> list[HistoryEntry]:
 
 
 def _require_item(session: Session, item_id: int) -> Item:
-    item_row = session.get(Item, item_id)
-    if item_row is None:
-        raise NotFound(f"There is no item {item_id}.", f"没有编号为 {item_id} 的题目。")
-    return item_row
+    return get_or_not_found(session, Item, item_id, f"There is no item {item_id}.", f"没有编号为 {item_id} 的题目。")
 
 
 def _greeting_detail(session: Session, greeting_id: int) -> GreetingDetail:
@@ -103,16 +100,16 @@ def _history_entry(
         note="" if isinstance(answer_row, Comparison) else answer_row.reason,
         seconds=comparison.seconds if comparison else None,
         created_at=answer_row.created_at,
-        withdrawn=_answer_text(answer_row) == Outcome.WITHDRAWN,
+        withdrawn=answer_row.withdrawn,
         superseded=is_superseded,
     )
 
 
 def _answer_text(answer_row: Comparison | Verdict | Review) -> str:
-    if isinstance(answer_row, Comparison):
-        return answer_row.outcome.value
     if answer_row.withdrawn:
         return Outcome.WITHDRAWN.value
+    if isinstance(answer_row, Comparison):
+        return answer_row.outcome.value
     if isinstance(answer_row, Verdict):
         return Outcome.SKIP.value if answer_row.value is None else f"{answer_row.value:g}"
     return {True: "agree", False: "disagree", None: "no opinion"}[answer_row.agrees]
@@ -209,8 +206,7 @@ def _filter_rater(base_query: Any, answer_table: Any) -> Any:
     return base_query.where(
         answer_table.rater_id == bindparam("rater"),
         answer_table.item_id == bindparam("item"),
-        answer_table.withdrawn.is_(False),
-        not_superseded(answer_table),
+        current_rows(answer_table),
     )
 
 
@@ -228,9 +224,8 @@ _JUDGE_VERDICT = (
     .where(
         Verdict.rater_id == bindparam("judge"),
         Verdict.greeting_id == bindparam("greeting"),
-        Verdict.withdrawn.is_(False),
         Verdict.value.is_not(None),
-        not_superseded(Verdict),
+        current_rows(Verdict),
     )
     .order_by(Verdict.id.desc())
     .limit(1)

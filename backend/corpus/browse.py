@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, distinct, exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, Executable, distinct, func, select
+from sqlalchemy.orm import Session
 
-from backend.core.enums import Outcome, RaterKind
+from backend.core.enums import RaterKind
 from backend.core.errors import NotFound
 from backend.corpus.records import DatasetInfo, Facets, GreetingRow, PromptPage, PromptRow
+from backend.db.queries import current_rows
 from backend.db.tables import (
     Comparison,
     Dataset,
@@ -33,18 +34,6 @@ class CorpusFilter:
     recipient: str | None = None
     style: str | None = None
     search: str = ""
-
-
-def current_verdict() -> ColumnElement[bool]:
-    """Verdicts that nothing supersedes and nobody withdrew."""
-    later_revision = aliased(Verdict)
-    return ~exists().where(later_revision.supersedes_id == Verdict.id) & ~Verdict.withdrawn
-
-
-def current_comparison() -> ColumnElement[bool]:
-    """Comparisons that nothing supersedes and nobody withdrew."""
-    later_revision = aliased(Comparison)
-    return ~exists().where(later_revision.supersedes_id == Comparison.id) & (Comparison.outcome != Outcome.WITHDRAWN)
 
 
 def require_dataset_id(session: Session, dataset_name: str) -> int:
@@ -78,7 +67,7 @@ def list_datasets(session: Session) -> list[DatasetInfo]:
         session,
         select(Rater.name, func.count())
         .join(Verdict, Verdict.rater_id == Rater.id)
-        .where(Rater.kind == RaterKind.DATASET, Verdict.value.is_not(None), current_verdict())
+        .where(Rater.kind == RaterKind.DATASET, Verdict.value.is_not(None), current_rows(Verdict))
         .group_by(Rater.name),
     )
     return [
@@ -127,14 +116,14 @@ def count_records(session: Session) -> dict[str, int]:
         session,
         select(Rater.kind, func.count())
         .join(Verdict, Verdict.rater_id == Rater.id)
-        .where(Verdict.value.is_not(None), current_verdict())
+        .where(Verdict.value.is_not(None), current_rows(Verdict))
         .group_by(Rater.kind),
     )
     record_counts["labels"] = verdict_counts.get(RaterKind.HUMAN, 0) + verdict_counts.get(RaterKind.DATASET, 0)
     record_counts["comparisons"] = session.scalar(
         select(func.count(Comparison.id))
         .join(Rater, Rater.id == Comparison.rater_id)
-        .where(Rater.kind == RaterKind.HUMAN, current_comparison())
+        .where(Rater.kind == RaterKind.HUMAN, current_rows(Comparison))
     )
     record_counts["verdicts"] = sum(verdict_counts.values())
     return {record_name: record_count or 0 for record_name, record_count in record_counts.items()}
@@ -225,7 +214,7 @@ def _load_labels(
     query = (
         select(Verdict.greeting_id, Verdict.value, Verdict.reason)
         .join(Rater, Rater.id == Verdict.rater_id)
-        .where(Rater.kind == RaterKind.DATASET, Verdict.greeting_id.in_(greetings), current_verdict())
+        .where(Rater.kind == RaterKind.DATASET, Verdict.greeting_id.in_(greetings), current_rows(Verdict))
         .order_by(Verdict.id)
     )
     if dataset_key is not None:

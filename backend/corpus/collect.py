@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend.core.enums import LABELLED_BY_JUDGE, RUBRIC_EXCELLENT, Outcome, RaterKind, Scale
 from backend.core.text import digest, strip_white_space
-from backend.corpus.browse import current_comparison, current_verdict
+from backend.db.queries import current_rows
 from backend.db.tables import Comparison, Greeting, Item, PreferencePair, Prompt, Rater, Verdict
 
 
@@ -143,7 +143,7 @@ def _stored_labels(session: Session, scope: ExportScope) -> Iterator[SourceClaim
         select(Greeting.prompt_id, Verdict.greeting_id, Verdict.value, Verdict.reason)
         .join(Greeting, Greeting.id == Verdict.greeting_id)
         .join(Rater, Rater.id == Verdict.rater_id)
-        .where(Rater.kind == RaterKind.DATASET, Verdict.value.is_not(None), current_verdict())
+        .where(Rater.kind == RaterKind.DATASET, Verdict.value.is_not(None), current_rows(Verdict))
     )
     if scope.dataset_name is not None:
         query = query.where(Rater.name == scope.dataset_name)
@@ -156,7 +156,7 @@ def _voted_pairs(session: Session, scope: ExportScope, dropped: DropCounts) -> I
         select(Item.id, Item.prompt_id, Comparison.left_id, Comparison.right_id, Comparison.outcome)
         .join(Item, Item.id == Comparison.item_id)
         .join(Rater, Rater.id == Comparison.rater_id)
-        .where(Rater.kind == RaterKind.HUMAN, Comparison.outcome != Outcome.SKIP, current_comparison())
+        .where(Rater.kind == RaterKind.HUMAN, Comparison.outcome != Outcome.SKIP, current_rows(Comparison))
     )
     if scope.campaign_id is not None:
         query = query.where(Item.campaign_id == scope.campaign_id)
@@ -186,7 +186,7 @@ def _voted_labels(session: Session, scope: ExportScope, dropped: DropCounts) -> 
         select(Verdict.item_id, Greeting.prompt_id, Verdict.greeting_id, Verdict.value, Verdict.scale)
         .join(Greeting, Greeting.id == Verdict.greeting_id)
         .join(Rater, Rater.id == Verdict.rater_id)
-        .where(Rater.kind == RaterKind.HUMAN, Verdict.value.is_not(None), current_verdict())
+        .where(Rater.kind == RaterKind.HUMAN, Verdict.value.is_not(None), current_rows(Verdict))
     )
     if scope.campaign_id is not None:
         query = query.join(Item, Item.id == Verdict.item_id).where(Item.campaign_id == scope.campaign_id)

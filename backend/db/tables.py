@@ -16,6 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.core.enums import CampaignKind, Outcome, RaterKind, Scale, Source, Split
@@ -253,6 +254,11 @@ class Comparison(Base):
     supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id"), unique=True)
     request_id: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+    @hybrid_property
+    def withdrawn(self) -> bool:
+        """Whether the row takes back what it supersedes, of a row and in a query, as with verdicts and reviews."""
+        return self.outcome == Outcome.WITHDRAWN
 
 
 class Review(Base):

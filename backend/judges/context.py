@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 from backend.core.enums import JUDGE_ORIGINS, RaterKind
 from backend.core.errors import UserError
 from backend.db.engine import Database
+from backend.db.queries import current_rows
 from backend.db.tables import Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.judges.base import Judge
 from backend.judges.crossfit import TrainingLabel, TrainingPair, TrainingPool
@@ -85,7 +86,7 @@ def _build_training_pool(session: Session) -> TrainingPool:
         .join(Rater, Rater.id == Verdict.rater_id)
         .join(Greeting, Greeting.id == Verdict.greeting_id)
         .join(Prompt, Prompt.id == Greeting.prompt_id)
-        .where(Rater.kind == RaterKind.DATASET, Verdict.value.is_not(None))
+        .where(Rater.kind == RaterKind.DATASET, Verdict.value.is_not(None), current_rows(Verdict))
         .order_by(Verdict.id)
     )
     return TrainingPool(

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import case, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from backend.core.enums import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale, Split
 from backend.core.errors import UserError
 from backend.core.text import assign_split, strip_white_space
 from backend.db.engine import Database
 from backend.db.play_tables import PlayCard, PlayRound, PlaySignal
+from backend.db.queries import current_rows
 from backend.db.tables import ClickCount, Comparison, Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.generation.near_duplicates import normal_greeting, normal_prompt
 from backend.judges.base import Sample
@@ -142,17 +143,14 @@ def _count_votes(session: Session) -> tuple[VoteCounts, VoteCounts]:
 
 
 def _human_verdicts(session: Session) -> Iterator[tuple[int, float, Scale]]:
-    newer_revision = aliased(Verdict)
     statement = (
         select(Verdict.greeting_id, Verdict.value, Verdict.scale)
         .join(Rater, Rater.id == Verdict.rater_id)
-        .outerjoin(newer_revision, newer_revision.supersedes_id == Verdict.id)
         .where(
             Rater.kind.in_(HUMAN_RATER_KINDS),
             Verdict.scale != Scale.SCORE,
             Verdict.value.is_not(None),
-            Verdict.withdrawn.is_(False),
-            newer_revision.id.is_(None),
+            current_rows(Verdict),
         )
     )
     for greeting_id, verdict_value, verdict_scale in session.execute(statement):
@@ -161,12 +159,10 @@ def _human_verdicts(session: Session) -> Iterator[tuple[int, float, Scale]]:
 
 
 def _human_comparisons(session: Session) -> Iterator[tuple[int, int, Outcome]]:
-    newer_revision = aliased(Comparison)
     statement = (
         select(Comparison.left_id, Comparison.right_id, Comparison.outcome)
         .join(Rater, Rater.id == Comparison.rater_id)
-        .outerjoin(newer_revision, newer_revision.supersedes_id == Comparison.id)
-        .where(Rater.kind.in_(HUMAN_RATER_KINDS), newer_revision.id.is_(None))
+        .where(Rater.kind.in_(HUMAN_RATER_KINDS), current_rows(Comparison))
     )
     for comparison_row in session.execute(statement):
         yield comparison_row[0], comparison_row[1], comparison_row[2]

@@ -14,6 +14,7 @@ from backend.core.enums import RUBRIC_EXCELLENT, Scale
 from backend.core.text import strip_white_space
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun
+from backend.db.queries import current_rows
 from backend.db.tables import Verdict
 
 MAX_PAIRS_PER_PROMPT = 6
@@ -135,12 +136,11 @@ def is_current_verdict(
     judge_id: int | None, verdict_table: Any = Verdict, candidate_table: Any = Candidate
 ) -> ColumnElement[bool]:
     """The condition that joins candidates with the current verdict of a judge: the one that none supersedes."""
-    newer_verdict = aliased(Verdict)
     return and_(
         verdict_table.greeting_id == candidate_table.greeting_id,
         verdict_table.rater_id == judge_id,
         verdict_table.item_id.is_(None),  # a judge's verdict on an item belongs to that item's campaign
-        ~select(newer_verdict.id).where(newer_verdict.supersedes_id == verdict_table.id).exists(),
+        current_rows(verdict_table),
     )
 
 

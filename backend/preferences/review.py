@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from backend.annotation.campaigns import ItemDraw, shuffled_items
 from backend.core.enums import CampaignKind, Decider, PairState, RaterKind
@@ -14,6 +14,7 @@ from backend.core.errors import Conflict, NotFound, UserError
 from backend.core.text import assign_bucket, has_control_characters, normalize_text
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun, RunPair, RunPrompt
+from backend.db.queries import current_rows
 from backend.db.tables import Campaign, Item, Rater, Verdict
 from backend.preferences.emit import STATE_BATCH as BATCH
 from backend.preferences.emit import StateChange, apply_changes
@@ -174,18 +175,15 @@ class HumanVotes:
 def votes_by_greeting(session: Session, campaign_id: int) -> dict[int, HumanVotes]:
     """Current answers of people in a campaign, by greeting."""
     campaign = session.get_one(Campaign, campaign_id)
-    newer_verdict = aliased(Verdict)
     verdict_rows = session.execute(
         select(Verdict.greeting_id, Verdict.value)
         .join(Item, Item.id == Verdict.item_id)
         .join(Rater, Rater.id == Verdict.rater_id)
-        .outerjoin(newer_verdict, newer_verdict.supersedes_id == Verdict.id)
         .where(
             Item.campaign_id == campaign_id,
             Rater.kind == RaterKind.HUMAN,
-            newer_verdict.id.is_(None),
-            Verdict.withdrawn.is_(False),
             Verdict.value.is_not(None),
+            current_rows(Verdict),
         )
         .order_by(Verdict.id)
     )

@@ -26,9 +26,10 @@ from backend.core.enums import RaterKind, Source, Split
 from backend.core.errors import UserError
 from backend.core.files import read_text_file
 from backend.core.text import count_characters, digest, strip_white_space
-from backend.corpus.browse import current_verdict, require_dataset_id
+from backend.corpus.browse import require_dataset_id
 from backend.corpus.collect import ExportScope, collect_labels, collect_pairs, count_judged_pairs
 from backend.db.engine import Database
+from backend.db.queries import current_rows
 from backend.db.tables import Dataset, DatasetEntry, Greeting, PreferencePair, Prompt, Rater, Verdict
 from backend.starter import compose as starter
 
@@ -225,7 +226,7 @@ def _judged_entries(session: Session) -> set[tuple[int, int]]:
         select(Dataset.id, Verdict.greeting_id)
         .join(Rater, Rater.id == Verdict.rater_id)
         .join(Dataset, Dataset.name == Rater.name)
-        .where(Rater.kind == RaterKind.DATASET, current_verdict())
+        .where(Rater.kind == RaterKind.DATASET, current_rows(Verdict))
     )
     return {
         (entry_row[0], entry_row[1])

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from backend.core.enums import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale
 from backend.core.errors import NotFound, UserError
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
+from backend.db.queries import current_rows
 from backend.db.tables import Comparison, Greeting, Prompt, Rater, Verdict
 from backend.judges.base import JudgeKind, JudgeSpec, PairJudge
 from backend.judges.context import DatabaseJudgeContext
@@ -122,25 +123,21 @@ class JudgeCatalog:
 
 
 def _count_verdicts(session: Session) -> _JudgmentCounts:
-    newer_verdict = aliased(Verdict)
     count_rows = session.execute(
         select(Verdict.rater_id, func.count(Verdict.value), func.count())
         .join(Rater, Rater.id == Verdict.rater_id)
-        .outerjoin(newer_verdict, newer_verdict.supersedes_id == Verdict.id)
-        .where(Rater.kind == RaterKind.JUDGE, newer_verdict.id.is_(None))
+        .where(Rater.kind == RaterKind.JUDGE, current_rows(Verdict))
         .group_by(Verdict.rater_id)
     )
     return {rater_id: (scored_count, total_count - scored_count) for rater_id, scored_count, total_count in count_rows}
 
 
 def _count_comparisons(session: Session) -> _JudgmentCounts:
-    newer_comparison = aliased(Comparison)
     unscored_sum = func.sum(case((Comparison.outcome == Outcome.SKIP, 1), else_=0))
     count_rows = session.execute(
         select(Comparison.rater_id, func.count(), unscored_sum)
         .join(Rater, Rater.id == Comparison.rater_id)
-        .outerjoin(newer_comparison, newer_comparison.supersedes_id == Comparison.id)
-        .where(Rater.kind == RaterKind.JUDGE, newer_comparison.id.is_(None))
+        .where(Rater.kind == RaterKind.JUDGE, current_rows(Comparison))
         .group_by(Comparison.rater_id)
     )
     return {
@@ -230,12 +227,7 @@ def _build_opinion(verdict: Verdict) -> Opinion:
 
 
 def _is_current_verdict(verdict: Any, rater_id: int) -> ColumnElement[bool]:
-    newer_verdict = aliased(Verdict)
-    return and_(
-        verdict.rater_id == rater_id,
-        verdict.item_id.is_(None),
-        ~exists().where(newer_verdict.supersedes_id == verdict.id),
-    )
+    return and_(verdict.rater_id == rater_id, verdict.item_id.is_(None), current_rows(verdict))
 
 
 def _judges_disagree(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, union
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, union
 from sqlalchemy.orm import Session, aliased
 
 from backend.core.enums import CampaignKind, Outcome, RaterKind, Scale
@@ -13,6 +13,7 @@ from backend.core.errors import NotFound, UserError
 from backend.db.base import insert_ignore
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate
+from backend.db.queries import newest_rows
 from backend.db.tables import Campaign, Comparison, Dataset, DatasetEntry, Greeting, Item, Prompt, Rater, Verdict
 from backend.judges.base import JudgeSpec, Judgment, PairJudgment, PairOutcome, PairSample, Sample
 from backend.judges.constancy import JudgeValue
@@ -222,21 +223,19 @@ def _needs_verdict(current_id: Any, is_unscored: ColumnElement[bool], retry_unsc
 
 
 def _is_current_verdict(current_verdict: Any, rater_id: int) -> ColumnElement[bool]:
-    newer_verdict = aliased(Verdict)
     return and_(
         current_verdict.greeting_id == Greeting.id,
         current_verdict.rater_id == rater_id,
         current_verdict.item_id.is_(None),
-        ~exists().where(newer_verdict.supersedes_id == current_verdict.id),
+        newest_rows(current_verdict),  # not `current_rows`: the next attempt is appended to the end of the chain
     )
 
 
 def _is_current_comparison(current_comparison: Any, rater_id: int) -> ColumnElement[bool]:
-    newer_comparison = aliased(Comparison)
     return and_(
         current_comparison.item_id == Item.id,
         current_comparison.rater_id == rater_id,
-        ~exists().where(newer_comparison.supersedes_id == current_comparison.id),
+        newest_rows(current_comparison),
     )
 
 
