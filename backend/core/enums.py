@@ -74,6 +74,21 @@ RUBRIC_WEIGHTS = {"language": 0.30, "creativity": 0.30, "emotion": 0.15, "cultur
 """Human rubric of the method: each dimension 1 to 3, a weighted total of at least 2 is excellent."""
 RUBRIC_EXCELLENT = 2.0
 
+# No threshold for Scale.SCORE: of a length or a log-probability only the order means something, so a threshold must be
+# learnt from people's labels (`cross_fit_decisions`), and a judge on that scale can label no pairs.
+DECISION_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
+"""From which value on, this value included, a verdict calls a greeting excellent: by scale."""
+
+# A policy in training has no labels from which a threshold could be learnt. Zero is where a model of log odds or of the
+# difference between good and bad (Bradley-Terry) changes its mind.
+REWARD_THRESHOLDS = {**DECISION_THRESHOLDS, Scale.SCORE: 0.0}
+"""From which value on a judge gives the reward 1 instead of 0: by scale."""
+
+
+def is_excellent(verdict_value: float, verdict_scale: Scale) -> bool:
+    """Whether a verdict calls its greeting excellent. Raises KeyError for a scale without a threshold."""
+    return verdict_value >= DECISION_THRESHOLDS[verdict_scale]
+
 
 class JobStatus(StrEnum):
     """Where a job stands. The row says it, and nothing else does."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.core.enums import LABELLED_BY_JUDGE, RUBRIC_EXCELLENT, Outcome, RaterKind, Scale
+from backend.core.enums import LABELLED_BY_JUDGE, Outcome, RaterKind, is_excellent
 from backend.core.text import digest, strip_white_space
 from backend.db.queries import current_rows
 from backend.db.tables import Comparison, Greeting, Item, PreferencePair, Prompt, Rater, Verdict
@@ -193,7 +193,7 @@ def _voted_labels(session: Session, scope: ExportScope, dropped: DropCounts) -> 
     vote_rows = session.execute(query.order_by(Verdict.item_id, Verdict.greeting_id))
     for (_, prompt_id, greeting_id), votes in itertools.groupby(vote_rows, key=lambda row: tuple(row[:3])):
         positive_votes = [
-            verdict_value >= (RUBRIC_EXCELLENT if verdict_scale == Scale.RUBRIC else 0.5)
+            is_excellent(verdict_value, verdict_scale)
             for *_, verdict_value, verdict_scale in votes
             if verdict_value is not None
         ]

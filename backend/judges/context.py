@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
-from backend.core.enums import JUDGE_ORIGINS, RaterKind
+from backend.core.enums import JUDGE_ORIGINS, RaterKind, is_excellent
 from backend.core.errors import UserError
 from backend.db.engine import Database
 from backend.db.queries import current_rows
@@ -81,7 +81,7 @@ def _build_training_pool(session: Session) -> TrainingPool:
         .order_by(PreferencePair.id)
     )
     label_rows = session.execute(
-        select(Prompt.text, Greeting.text, Verdict.value)
+        select(Prompt.text, Greeting.text, Verdict.value, Verdict.scale)
         .select_from(Verdict)
         .join(Rater, Rater.id == Verdict.rater_id)
         .join(Greeting, Greeting.id == Verdict.greeting_id)
@@ -92,8 +92,8 @@ def _build_training_pool(session: Session) -> TrainingPool:
     return TrainingPool(
         pairs=[TrainingPair(*pair_row) for pair_row in pair_rows],
         labels=[
-            TrainingLabel(prompt_text, greeting_text, label_value >= 0.5)
-            for prompt_text, greeting_text, label_value in label_rows
+            TrainingLabel(prompt_text, greeting_text, is_excellent(label_value, label_scale))
+            for prompt_text, greeting_text, label_value, label_scale in label_rows
             if label_value is not None
         ],
     )

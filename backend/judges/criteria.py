@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from backend.core.enums import RUBRIC_EXCELLENT, RUBRIC_WEIGHTS, Scale
+from backend.core.enums import RUBRIC_WEIGHTS, Scale, is_excellent
 from backend.core.errors import UserError
 from backend.core.text import strip_white_space
 from backend.judges.asking import (
@@ -171,7 +171,7 @@ class RubricJudge:
         weighted_total = weighted_mean(dimensions)
         details = {
             "dimensions": dimensions,
-            "excellent": weighted_total >= RUBRIC_EXCELLENT,
+            "excellent": is_excellent(weighted_total, Scale.RUBRIC),
             **answer_details(answer),
         }
         return Judgment(weighted_total, answer.field_values.get("explanation", ""), details)

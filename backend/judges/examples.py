@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from backend.core.enums import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale, Split
+from backend.core.enums import Outcome, RaterKind, Scale, Split, is_excellent
 from backend.core.errors import UserError
 from backend.core.text import assign_split, strip_white_space
 from backend.db.engine import Database
@@ -122,8 +122,7 @@ def _evaluation_texts(session: Session) -> tuple[set[str], set[str]]:
 def _count_votes(session: Session) -> tuple[VoteCounts, VoteCounts]:
     like_counts, dislike_counts = VoteCounts(), VoteCounts()
     for greeting_id, verdict_value, verdict_scale in _human_verdicts(session):
-        is_positive = verdict_value >= RUBRIC_EXCELLENT if verdict_scale is Scale.RUBRIC else verdict_value > 0.5
-        (like_counts if is_positive else dislike_counts)[greeting_id] += 1
+        (like_counts if is_excellent(verdict_value, verdict_scale) else dislike_counts)[greeting_id] += 1
     for left_id, right_id, choice in _human_comparisons(session):
         if choice in (Outcome.A, Outcome.BOTH_GOOD):
             like_counts[left_id] += 1

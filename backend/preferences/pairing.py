@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import aliased
 
-from backend.core.enums import RUBRIC_EXCELLENT, Scale
+from backend.core.enums import DECISION_THRESHOLDS, is_excellent
 from backend.core.text import strip_white_space
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun
@@ -128,10 +128,6 @@ def _dice_coefficient(first_text: str, second_text: str) -> float:
     )
 
 
-ACCEPTED_FROM = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
-"""From which value on a judge accepts. A judge whose scale has no such line cannot label."""
-
-
 def is_current_verdict(
     judge_id: int | None, verdict_table: Any = Verdict, candidate_table: Any = Candidate
 ) -> ColumnElement[bool]:
@@ -149,7 +145,7 @@ def is_accepted() -> ColumnElement[bool]:
     return or_(
         *(
             and_(Verdict.scale == judge_scale, Verdict.value >= lowest_accepted)
-            for judge_scale, lowest_accepted in ACCEPTED_FROM.items()
+            for judge_scale, lowest_accepted in DECISION_THRESHOLDS.items()
         )
     )
 
@@ -215,12 +211,12 @@ def _judged_candidate(candidate_row: Any) -> JudgedCandidate:
     # Of two with the same value the one with more praise and less blame is the stronger.
     strength = candidate_row.value + 0.001 * (merit_count - fault_count)
     second_accepts = (
-        None if candidate_row.again is None else candidate_row.again >= ACCEPTED_FROM[candidate_row.again_scale]
+        None if candidate_row.again is None else is_excellent(candidate_row.again, candidate_row.again_scale)
     )
     return JudgedCandidate(
         candidate_row.id,
         candidate_row.text,
-        candidate_row.value >= ACCEPTED_FROM[candidate_row.scale],
+        is_excellent(candidate_row.value, candidate_row.scale),
         strength,
         second_accepts,
     )

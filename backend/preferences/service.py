@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backend.core.enums import PairStage, PairState
+from backend.core.enums import DECISION_THRESHOLDS, PairStage, PairState
 from backend.core.errors import Conflict, UserError
 from backend.corpus.records import ExportReport
 from backend.corpus.service import CorpusService
@@ -32,7 +32,6 @@ from backend.preferences import intake, review, views
 from backend.preferences.candidates import UNREADABLE, writing_instructions
 from backend.preferences.emit import SECOND_JUDGED_SHARE
 from backend.preferences.intake import PromptFilter, read_source
-from backend.preferences.pairing import ACCEPTED_FROM
 from backend.preferences.plan import CandidatePlan
 from backend.preferences.records import (
     FaultyCandidate,
@@ -207,7 +206,7 @@ class PairService:
         judge_specs = [judge_spec for judge_spec in (request.judge, request.second) if judge_spec is not None]
         for judge_spec in judge_specs:
             described_judge = self._scoring.describe_judge(judge_spec)
-            if isinstance(described_judge, PairJudge) or described_judge.scale not in ACCEPTED_FROM:
+            if isinstance(described_judge, PairJudge) or described_judge.scale not in DECISION_THRESHOLDS:
                 raise UserError(
                     f"The judge “{judge_spec.name}” does not say which greetings are excellent; use a panel, "
                     "principles or a rubric.",

@@ -1,6 +1,6 @@
 """What judges, their verdicts, endpoints and the agents of a panel are called, in both languages."""
 
-from backend.core.enums import RUBRIC_EXCELLENT, Scale
+from backend.core.enums import Scale, is_excellent
 from backend.generation.generators import GeneratorInfo, Readiness
 from backend.judges.base import JudgeKind
 from backend.judges.scoring.records import JudgeInfo
@@ -100,13 +100,10 @@ def verdict_mark(translate: Translator, verdict_value: float | None, verdict_sca
     """A verdict in a word or a number."""
     if verdict_value is None:
         return translate("未评", "unscored")
+    if verdict_scale is Scale.SCORE or verdict_scale is None:
+        return f"{verdict_value:.3f}"
+    excellent = is_excellent(verdict_value, verdict_scale)
     if verdict_scale is Scale.BINARY:
-        return translate("优秀", "excellent") if verdict_value >= 0.5 else translate("不优秀", "not excellent")
-    if verdict_scale is Scale.RUBRIC:
-        level_name = (
-            translate("优秀", "excellent")
-            if verdict_value >= RUBRIC_EXCELLENT
-            else translate("未达优秀", "below excellent")
-        )
-        return f"{verdict_value:.2f} / 3 · {level_name}"
-    return f"{verdict_value:.3f}"
+        return translate("优秀", "excellent") if excellent else translate("不优秀", "not excellent")
+    level_name = translate("优秀", "excellent") if excellent else translate("未达优秀", "below excellent")
+    return f"{verdict_value:.2f} / 3 · {level_name}"

@@ -10,10 +10,8 @@ from backend.agreement.statistics.figures import Figure, Flags, Floats, Groups, 
 from backend.agreement.statistics.matched import Decisions, cross_fit_decisions, matched_auc
 from backend.agreement.statistics.minimums import count_rarer, withhold_if_few
 from backend.agreement.statistics.rank import auc, kendall, spearman
-from backend.core.enums import RUBRIC_EXCELLENT, Scale
+from backend.core.enums import DECISION_THRESHOLDS, Scale
 from backend.core.errors import Message
-
-FIXED_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
 
 
 @dataclass(frozen=True)
@@ -253,8 +251,8 @@ def _decide_values(
     """Yes, no or tie per item: the sign of a margin, a fixed threshold, or one learnt elsewhere."""
     if is_paired:
         return Decisions((np.sign(judge_values) + 1) / 2, Figure(0.0))
-    if judge_scale in FIXED_THRESHOLDS:
-        fixed_threshold = FIXED_THRESHOLDS[judge_scale]
+    if judge_scale in DECISION_THRESHOLDS:
+        fixed_threshold = DECISION_THRESHOLDS[judge_scale]
         return Decisions((judge_values >= fixed_threshold).astype(float), Figure(fixed_threshold))
     return cross_fit_decisions(human_decisions, judge_values, prompt_groups)
 
@@ -267,10 +265,12 @@ def judge_opinions(
     Pairs are decided by the sign of the margin, verdicts on a scale with a fixed threshold by that one, so
     also where people are silent. Other scores have a threshold only where people's verdicts give one.
     """
-    if not is_paired and judge_scale not in FIXED_THRESHOLDS:
+    if not is_paired and judge_scale not in DECISION_THRESHOLDS:
         return decide_items(human_values, judge_values, prompt_groups, judge_scale, is_paired=False)
     decisions = (
-        (np.sign(judge_values) + 1) / 2 if is_paired else (judge_values >= FIXED_THRESHOLDS[judge_scale]).astype(float)
+        (np.sign(judge_values) + 1) / 2
+        if is_paired
+        else (judge_values >= DECISION_THRESHOLDS[judge_scale]).astype(float)
     )
     return np.where(np.isfinite(judge_values), decisions, np.nan)
 

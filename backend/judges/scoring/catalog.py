@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from backend.core.enums import RUBRIC_EXCELLENT, Outcome, RaterKind, Scale
+from backend.core.enums import DECISION_THRESHOLDS, Outcome, RaterKind, Scale
 from backend.core.errors import NotFound, UserError
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
@@ -182,9 +182,6 @@ def _read_spec(rater_config: Mapping[str, Any]) -> JudgeSpec | None:
         return None
 
 
-_GOOD_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
-
-
 def load_opinion_pairs(
     session: Session,
     first_judge_id: int,
@@ -242,4 +239,4 @@ def _judges_disagree(
 
 def _good_threshold(session: Session, rater_id: int) -> float | None:
     verdict_scale = session.scalar(select(Verdict.scale).where(Verdict.rater_id == rater_id).limit(1))
-    return _GOOD_THRESHOLDS.get(verdict_scale) if verdict_scale else None
+    return DECISION_THRESHOLDS.get(verdict_scale) if verdict_scale else None

@@ -5,16 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from backend.core.enums import RUBRIC_EXCELLENT, Scale
+from backend.core.enums import REWARD_THRESHOLDS
 from backend.core.errors import Message, UserError
 from backend.core.text import strip_white_space
 from backend.judges.base import Judge, JudgeKind, JudgeSpec, Judgment, Sample
 from backend.judges.constancy import ValueCounts
 from backend.judges.registry import JudgeContext, build_judge
 from backend.training.programs.rewards import Reward, RewardValues
-
-GOOD_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT, Scale.SCORE: 0.0}
-"""From which value on a greeting counts as good."""
 
 
 class JudgeReward(Reward):
@@ -62,7 +59,7 @@ class JudgeReward(Reward):
         self._value_counts.add_values(reward_values)
         if not self.binary:
             return reward_values
-        threshold = GOOD_THRESHOLDS[self.judge.scale]
+        threshold = REWARD_THRESHOLDS[self.judge.scale]
         return [None if reward_value is None else float(reward_value >= threshold) for reward_value in reward_values]
 
     @property
