@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from backend.agreement.records import ReferenceInfo
+from backend.agreement.statistics.categorical import TIE, majority
 from backend.agreement.statistics.figures import Flags
 from backend.core.enums import CampaignKind, Outcome, RaterKind
 from backend.core.errors import UserError
@@ -63,7 +64,7 @@ class Reference:
         counts = answered.sum(axis=0)
         sums = np.where(answered, self.matrix, 0.0).sum(axis=0)
         means = np.divide(sums, counts, out=np.full(len(self.units), np.nan), where=counts > 0)
-        return np.where(np.isnan(means), np.nan, np.where(means > 0.5, 1.0, np.where(means < 0.5, 0.0, 0.5)))
+        return majority(means)
 
 
 def list_references(session: Session) -> list[ReferenceInfo]:
@@ -175,7 +176,7 @@ def _comparison_answers(session: Session, campaign_id: int) -> Iterable[tuple[in
     )
     for item_id, rater_id, outcome, left_id, greeting_a_id in rows:
         if outcome in (Outcome.BOTH_GOOD, Outcome.BOTH_BAD):
-            yield item_id, rater_id, 0.5
+            yield item_id, rater_id, TIE
         else:
             yield item_id, rater_id, float((outcome == Outcome.A) == (left_id == greeting_a_id))
 

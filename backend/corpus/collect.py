@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from backend.core.enums import LABELLED_BY_JUDGE, Outcome, RaterKind, is_excellent
 from backend.core.text import digest, strip_white_space
+from backend.db.base import BATCH_ROWS, in_batches
 from backend.db.queries import current_rows
 from backend.db.tables import Comparison, Greeting, Item, PreferencePair, Prompt, Rater, Verdict
 
@@ -52,8 +53,6 @@ def _share_of(evaluated_marks: set[bytes], training_marks: set[bytes]) -> float:
 
 ExportRecord = dict[str, Any]
 DropCounts = Counter[str]
-
-_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _stored_pairs(session: Session, scope: ExportScope) -> Iterator[SourceClaim]
     elif not scope.panel:
         query = query.where(PreferencePair.origin != LABELLED_BY_JUDGE)
     for row in session.execute(
-        query.order_by(PreferencePair.prompt_id, PreferencePair.id).execution_options(yield_per=_BATCH_SIZE)
+        query.order_by(PreferencePair.prompt_id, PreferencePair.id).execution_options(yield_per=BATCH_ROWS)
     ):
         yield SourceClaim(row[0], row[1], row[2], note=row[3] or "", only_judged=row[4] == LABELLED_BY_JUDGE)
 
@@ -147,7 +146,7 @@ def _stored_labels(session: Session, scope: ExportScope) -> Iterator[SourceClaim
     )
     if scope.dataset_name is not None:
         query = query.where(Rater.name == scope.dataset_name)
-    for row in session.execute(query.order_by(Greeting.prompt_id, Verdict.id).execution_options(yield_per=_BATCH_SIZE)):
+    for row in session.execute(query.order_by(Greeting.prompt_id, Verdict.id).execution_options(yield_per=BATCH_ROWS)):
         yield SourceClaim(row[0], row[1], label=int(row[2] or 0), note=row[3])
 
 
@@ -247,7 +246,7 @@ def _build_records(
     claims: Iterator[SourceClaim],
     build_record: Callable[[SourceClaim, dict[int, str]], ExportRecord],
 ) -> Iterator[ExportRecord]:
-    while batch := list(itertools.islice(claims, _BATCH_SIZE)):
+    for batch in in_batches(claims):
         prompts_by_id = {
             row.id: row
             for row in session.execute(

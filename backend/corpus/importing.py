@@ -28,11 +28,13 @@ from backend.corpus.rows import ImportRow, Rejected
 from backend.corpus.shapes import RowShape, choose_shape
 from backend.corpus.unpublished import (
     PATIENCE_S,
+    POLL_S,
     UnpublishedImport,
     begin_import,
     lock_import_start,
     remove_abandoned,
 )
+from backend.db.base import in_batches
 from backend.db.engine import Database
 
 MAX_ERRORS = 1_000
@@ -40,7 +42,6 @@ _SAMPLE_ROWS = 50
 _PREVIEW_ROWS = 5
 _PREVIEW_CHARACTERS = 2_000
 _SHEET_FORMATS = ("csv", "xlsx")
-_POLL_S = 0.2
 _PARSING_SHARE = 0.5  # share of the work that is over when everything is checked
 
 ProgressCallback = Callable[[float, str], None]
@@ -175,7 +176,8 @@ def _check_rows(tally: ImportTally, spool: IO[bytes], report_progress: ProgressC
         is_sheet = foreign_file.file_format.container in _SHEET_FORMATS
         row_shape = choose_shape(file_name, sample_values, request.kind, request.mapping, is_sheet=is_sheet)
         tally.kind = row_shape.kind
-        for chunk in _split_chunks(_usable_rows(tally, row_shape, itertools.chain(head_rows, numbered_rows))):
+        usable_rows = _usable_rows(tally, row_shape, itertools.chain(head_rows, numbered_rows))
+        for chunk in in_batches(usable_rows, store.CHUNK_ROWS):
             pickle.dump(chunk, spool, pickle.HIGHEST_PROTOCOL)
     return row_shape
 
@@ -198,11 +200,6 @@ def _usable_rows(tally: ImportTally, row_shape: RowShape, numbered_rows: Iterabl
             tally.reject(line_number, rejected.message, is_harmless=rejected.harmless)
         else:
             yield row
-
-
-def _split_chunks(rows: Iterator[ImportRow]) -> Iterator[list[ImportRow]]:
-    while chunk := list(itertools.islice(rows, store.CHUNK_ROWS)):
-        yield chunk
 
 
 def _read_spool(spool: IO[bytes]) -> Iterator[list[ImportRow]]:
@@ -239,7 +236,7 @@ def _store_small(
             if time.monotonic() > waiting_end:
                 raise
         report_progress(_PARSING_SHARE, _waiting_message(tally))
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
 
 
 def _store_large(

@@ -22,11 +22,10 @@ from backend.core.errors import Message, UserError
 from backend.corpus import limits
 from backend.corpus.detect import detect_format
 from backend.corpus.reader_frames import add_frame_length, to_compact_json, write_frame
-from backend.corpus.readers import NumberedRow, read_rows
+from backend.corpus.readers import ROWS_PER_TICK, NumberedRow, read_rows
 
 OUT_OF_MEMORY_STATUS = 81
 """Exit status where the limit of memory was met."""
-_ROWS_PER_FRAME = 500
 _FULL_FRAME_BYTES = 1 << 18
 _MAX_OPEN_FILES = 64
 
@@ -142,7 +141,7 @@ def _collect_frames(
         frame_bytes, total_bytes = frame_bytes + len(json_rows[-1]), total_bytes + len(json_rows[-1])
         if total_bytes > request.characters:
             raise limits.expands_too_far(file_name, request.characters)
-        if len(json_rows) == _ROWS_PER_FRAME or frame_bytes > _FULL_FRAME_BYTES:
+        if len(json_rows) == ROWS_PER_TICK or frame_bytes > _FULL_FRAME_BYTES:
             yield json_rows
             json_rows, frame_bytes = [], 0
     if json_rows:

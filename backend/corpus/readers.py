@@ -25,7 +25,8 @@ NumberedRow = tuple[int, Any]
 ShareCallback = Callable[[float], None]
 
 MAX_LINE_LENGTH = 8_000_000  # a million characters may come as six million of JSON escapes
-_ROWS_PER_TICK = 500
+ROWS_PER_TICK = 500
+"""Rows between two reports of the share read; as many travel in one frame, which carries the share."""
 # What openpyxl and zipfile raise on bytes that are not what they seem.
 _DAMAGE_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, SyntaxError),
@@ -77,7 +78,7 @@ def _with_progress(
     progress_callback: ShareCallback,
 ) -> Iterator[NumberedRow]:
     for row_count, numbered_row in enumerate(numbered_rows):
-        if row_count % _ROWS_PER_TICK == 0:
+        if row_count % ROWS_PER_TICK == 0:
             progress_callback(binary_file.tell() / file_size)
         yield numbered_row
 
@@ -193,7 +194,7 @@ def _read_parquet(file_path: Path, progress_callback: ShareCallback | None) -> I
             total_rows, row_number = parquet_file.metadata.num_rows, 0
             if len(parquet_file.schema_arrow) > limits.MAX_COLUMNS:
                 raise limits.too_many_columns(file_path.name, 1, len(parquet_file.schema_arrow))
-            for batch in parquet_file.iter_batches(batch_size=_ROWS_PER_TICK):
+            for batch in parquet_file.iter_batches(batch_size=ROWS_PER_TICK):
                 batch.validate(full=True)
                 if progress_callback:
                     progress_callback(min(1.0, row_number / max(total_rows, 1)))
@@ -224,7 +225,7 @@ def _read_workbook(file_path: Path, progress_callback: ShareCallback | None) -> 
     _require_fitting_memory(file_path)
     header: list[str] | None = None
     for row_count, (row_number, cells, read_share) in enumerate(_first_sheet_rows(file_path)):
-        if progress_callback and row_count % _ROWS_PER_TICK == 0:
+        if progress_callback and row_count % ROWS_PER_TICK == 0:
             progress_callback(read_share)
         if not any(cell not in (None, "") for cell in cells):
             continue

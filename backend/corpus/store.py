@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from backend.core.enums import RaterKind, Scale, Source
@@ -22,7 +21,7 @@ from backend.corpus.facts import (
     publish_prompt_ids,
 )
 from backend.corpus.rows import ImportRow
-from backend.db.base import utc_now
+from backend.db.base import BATCH_ROWS, in_batches, insert_ignore, utc_now
 from backend.db.engine import Database
 from backend.db.publication import read_with_unpublished
 from backend.db.tables import (
@@ -73,7 +72,7 @@ def raise_clicks(
     click_counts: Mapping[int, int],
     extra_condition: ColumnElement[bool] | None = None,
 ) -> None:
-    """Bring the counts of greetings, by id, up to what is told."""
+    """Bring the counts of greetings, by id, up to the given ones where those are higher."""
     if not click_counts:
         return
     click_table: Any = ClickCount.__table__
@@ -82,14 +81,14 @@ def raise_clicks(
         .where(
             click_table.c.dataset_id == dataset_id,
             click_table.c.greeting_id == bindparam("greeting"),
-            click_table.c.clicks < bindparam("told"),
+            click_table.c.clicks < bindparam("clicks_now"),
             true() if extra_condition is None else extra_condition,
         )
-        .values(clicks=bindparam("told"))
+        .values(clicks=bindparam("clicks_now"))
     )
     session.execute(
         update_statement,
-        [{"greeting": greeting_id, "told": click_count} for greeting_id, click_count in click_counts.items()],
+        [{"greeting": greeting_id, "clicks_now": click_count} for greeting_id, click_count in click_counts.items()],
     )
 
 
@@ -145,8 +144,7 @@ def apply_change(session: Session, noted_change: ImportChange) -> None:
 
 
 CHUNK_ROWS = 1_000
-_BATCH_ROWS = 500
-"""Rows of one table that go in together: some 10 to 40 ms under SQLite's write lock."""
+"""Rows of a file that are checked against what is stored, and stored, together."""
 
 TransactionFactory = Callable[[], AbstractContextManager[Session]]
 
@@ -286,21 +284,12 @@ def _insert_facts(
 
 
 def _insert_batches(writing: TransactionFactory, table: type[DeclarativeBase], rows: Sequence[dict[str, Any]]) -> None:
-    batch_size = CHUNK_ROWS if table is DatasetEntry else _BATCH_ROWS  # numbers alone are quicker than texts
-    for start in range(0, len(rows), batch_size):
-        with writing() as session:
-            _insert_rows(session, table, rows[start : start + batch_size])
-
-
-def _insert_rows(session: Session, table: type[DeclarativeBase], rows: Sequence[dict[str, Any]]) -> None:
-    """Insert the rows; one that breaks a unique constraint is passed over. All have the same keys."""
-    if not rows:
-        return
-    dialect = session.get_bind().dialect.name
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    batch_size = CHUNK_ROWS if table is DatasetEntry else BATCH_ROWS  # numbers alone are quicker than texts
     # On the table itself: the mapped class costs five times what the database needs, under its lock.
     bare_table: Any = table.__table__
-    session.execute(insert(bare_table).on_conflict_do_nothing(), list(rows))
+    for batch in in_batches(rows, batch_size):
+        with writing() as session:
+            insert_ignore(session, bare_table, batch)
 
 
 def _prompt_columns(target: ImportTarget, hashed: HashedRow) -> dict[str, Any]:
@@ -390,13 +379,13 @@ def _store_clicks(
     hashed_rows: Sequence[HashedRow],
     greeting_ids: dict[GreetingKey, int],
 ) -> None:
-    """Keep what is told of clicks, the higher count where there is one: clicks only grow."""
+    """Store the clicks of the rows, the higher count where there is one already: clicks only grow."""
     click_counts: dict[int, int] = {}
     for hashed in hashed_rows:
         if (greeting_id := greeting_ids.get(hashed.greeting_keys[0])) is not None:
             click_counts[greeting_id] = max(click_counts.get(greeting_id, 0), hashed.row.clicks or 0)
     shared_columns = {"dataset_id": target.dataset_id, "import_id": target.import_id}
-    _insert_rows(
+    insert_ignore(
         session,
         ClickCount,
         [

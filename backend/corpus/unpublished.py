@@ -32,7 +32,8 @@ BEAT_S = 5.0
 STALE_S = 60.0
 """After so long a silence an import on another machine counts as dead."""
 _DELETE_BATCH = 2_000
-_POLL_S = 0.2
+POLL_S = 0.2
+"""Between two looks at whether it is this import's turn."""
 _IMPORT_LOCK = 0x5A46_0002
 """Number of the advisory lock under which PostgreSQL lets one import at a time begin."""
 
@@ -113,7 +114,7 @@ def _register_import(database: Database, dataset_name: str, report_waiting: Call
                     _running_ids.add(row.id)
                 return row.id
         report_waiting()
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
     raise Conflict(
         "Another import has been under way for a long time; try again when it has ended.",
         "另一份数据一直在导入，请等它结束后再试。",
