@@ -47,13 +47,15 @@ from backend.judges.scoring.service import TRIVIAL, ScoringService
 
 WORST_SHOWN = 30
 POINTS_SHOWN = 2000
+"""Points of a chart; more would lie upon each other, and all of them travel to the browser."""
 CACHED_BOARDS = 16
+"""Boards that are remembered: computing one takes seconds, for every figure is resampled a thousand times."""
 
 _CacheKey = tuple[str, tuple[str, ...], tuple[int, ...]]
 
 
 class BoardService:
-    """Reads references and verdicts, lets `backend.agreement` do the statistics."""
+    """Reads references and verdicts, lets `backend.agreement.statistics` compute, and remembers the boards it made."""
 
     def __init__(self, database: Database, scoring: ScoringService) -> None:
         self._database = database
@@ -153,7 +155,7 @@ def _greeting_ids(reference: Reference) -> list[int]:
 
 @dataclass(frozen=True)
 class _JudgeEntry:
-    """A judge at the version that stands for it, or (`newer`) at one that has judged less so far."""
+    """A judge at the version that stands for it, or (`is_newer`) at one that has judged less so far."""
 
     rater: Rater
     is_newer: bool = False

@@ -27,7 +27,7 @@ class ChartPoint:
 class OccasionCell:
     """A judge's share of right decisions within one occasion, over `n` items that are no tie.
 
-    None where they are too few for a share (`backend.agreement.statistics.figures`).
+    None where they are too few for a share (`backend.agreement.statistics.minimums`).
     """
 
     occasion: str

@@ -212,7 +212,7 @@ _OUTCOME_MARGINS = {Outcome.A: 1.0, Outcome.B: -1.0, Outcome.BOTH_GOOD: 0.0, Out
 class JudgeReading:
     """What one judge said of the units of a reference.
 
-    values: per unit, A minus B for pairs; nan where it gave none. reasons: by greeting. asked: per unit,
+    unit_values: per unit, A minus B for pairs; nan where it gave none. reasons: by greeting. requested_mask: per unit,
     whether it was asked; of a pair scored one by one it must have been asked of both greetings.
     """
 

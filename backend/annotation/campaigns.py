@@ -18,6 +18,8 @@ from backend.db.tables import Campaign, Dataset, DatasetEntry, Item, PreferenceP
 
 SelectQuery = Select[*tuple[Any, ...]]
 
+# Multiplier and modulus of the generator minstd_rand (Park, Miller & Stockmeyer, CACM 36, 1993). The square of a number
+# below 2^31 still fits into 64 bits, so that SQLite and PostgreSQL compute the same order.
 _PRIME = 2_147_483_647
 _STRIDE = 48_271
 
@@ -33,7 +35,8 @@ class ItemDraw:
 
 
 def draw_pairs(session: Session, campaign_spec: CampaignSpec) -> list[ItemDraw]:
-    """One pair a prompt: a stored preference pair, else two greetings of the prompt."""
+    """One pair a prompt: a stored preference pair, else two greetings of the prompt. Raises UserError for none."""
+    # One a prompt and not all: items of one request are alike, so that a second one says less than a new request.
     stored_pairs = _read_draws(session, _stored_pairs_query(campaign_spec), campaign_spec.limit)
     loose_pairs = _read_draws(session, _loose_pairs_query(campaign_spec), campaign_spec.limit)
     item_draws = sorted([*stored_pairs, *loose_pairs], key=lambda draw: draw.key)[: campaign_spec.limit]
@@ -49,7 +52,10 @@ def draw_pairs(session: Session, campaign_spec: CampaignSpec) -> list[ItemDraw]:
 
 
 def draw_across(session: Session, campaign_spec: CampaignSpec, dataset_pair: tuple[str, str]) -> list[ItemDraw]:
-    """Pairs of one greeting from each of two data sets, for the same prompt; each greeting once."""
+    """Pairs of one greeting from each of two data sets, for the same prompt; each greeting once.
+
+    Raises UserError where no prompt has a greeting in both.
+    """
     greeting_column = DatasetEntry.greeting_id
     order_key = _order_key(greeting_column, campaign_spec.seed).label("key")
     entry_query = _entries_query(campaign_spec).where(greeting_column.is_not(None))
@@ -78,7 +84,7 @@ def draw_across(session: Session, campaign_spec: CampaignSpec, dataset_pair: tup
 
 
 def draw_greetings(session: Session, campaign_spec: CampaignSpec, judge_id: int | None) -> list[ItemDraw]:
-    """Single greetings; with a judge only those on which it gave a verdict."""
+    """Single greetings; with a judge only those on which it gave a verdict. Raises UserError for none."""
     greeting_column = DatasetEntry.greeting_id
     entry_query = _entries_query(campaign_spec).where(greeting_column.is_not(None))
     if judge_id is not None:
@@ -102,9 +108,10 @@ def draw_greetings(session: Session, campaign_spec: CampaignSpec, judge_id: int 
         judged_en = "" if judge_id is None else f", none of them judged by “{campaign_spec.judge}”"
         judged_zh = "" if judge_id is None else f"，其中没有裁判“{campaign_spec.judge}”评过的"
         raise UserError(
-            f"Nothing to validate: the filter matches {prompt_count} prompts with {greeting_count} greetings{judged_en}; "
-            "choose other data sets or filters.",
-            f"没有可验证的内容：筛选到 {prompt_count} 个请求、{greeting_count} 条祝福{judged_zh}；请换数据集或筛选条件。",
+            f"Nothing to validate: the filter matches {prompt_count} prompts with {greeting_count} greetings"
+            f"{judged_en}; choose other data sets or filters.",
+            f"没有可验证的内容：筛选到 {prompt_count} 个请求、{greeting_count} 条祝福{judged_zh}；"
+            "请换数据集或筛选条件。",
         )
     return item_draws
 
@@ -243,7 +250,10 @@ def create_campaign(
     campaign_spec: CampaignSpec,
     dataset_pair: tuple[str, str] | None = None,
 ) -> CampaignInfo:
-    """Draw the items and store the campaign; `across` compares two data sets with each other."""
+    """Draw the items and store the campaign; `dataset_pair` compares two data sets with each other.
+
+    Raises UserError for a specification out of bounds, a name that is taken, or nothing to draw.
+    """
     campaign_name, instructions = _check_spec(campaign_spec)
     with labeling_session.database.read() as session:  # the draw may take seconds, in which others write
         _check_name_free(session, campaign_name)
@@ -350,7 +360,8 @@ def _judge_version(session: Session, campaign_spec: CampaignSpec, judge_name: st
         versions_by_name.setdefault(stored_name, []).append(rater_id)
     if judge_name not in versions_by_name:
         raise UserError(
-            f"No verdicts of a judge named “{judge_name}” are stored; known: {', '.join(versions_by_name) or 'none yet'}.",
+            f"No verdicts of a judge named “{judge_name}” are stored; known: "
+            f"{', '.join(versions_by_name) or 'none yet'}.",
             f"没有名为“{judge_name}”的裁判的评判结果，已有：{'、'.join(versions_by_name) or '无'}。",
         )
     verdict_counts = count_judged(session, campaign_spec, versions_by_name[judge_name])

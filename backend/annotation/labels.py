@@ -83,6 +83,8 @@ def read_chain(
     session: Session, answer_table: AnswerTable, request_id: str, rater_id: int, item_id: int
 ) -> AnswerChain:
     """Read the chain; Conflict where the request id was used for something else."""
+    # One query for two questions, since the write lock is held meanwhile: what this rater answered to the item, and
+    # whether this very request was stored before its reply got lost on the way.
     parameters = {"request": request_id, "rater": rater_id, "item": item_id}
     stored_answers = [
         StoredAnswer(*stored_answer) for stored_answer in session.execute(_CHAIN_QUERIES[answer_table], parameters)
@@ -363,6 +365,7 @@ def _withdraw_latest(
     item_id: int = latest_answer.item_id
     queue.lease_item(labeling_session, session, campaign, item_id, rater_id)
     session.add(_build_withdrawal(latest_answer, request_id))
+    # Without the verdict on which it rests, a review would count as given before the blind half.
     if rater_review := own_review(session, item_id, rater_id):
         session.add(_build_withdrawal(rater_review, request_id))
     session.flush()

@@ -76,7 +76,7 @@ class AnnotationService:
     def create_campaign(self, campaign_spec: CampaignSpec, dataset_pair: tuple[str, str] | None = None) -> CampaignInfo:
         """Draw items and store a new campaign.
 
-        `across` names two data sets: each item then compares a greeting of one with one of the other.
+        `dataset_pair` names two data sets: each item then compares a greeting of one with one of the other.
         """
         return campaigns.create_campaign(self._labeling_session, campaign_spec, dataset_pair)
 

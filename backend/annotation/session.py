@@ -1,4 +1,4 @@
-"""What every part of annotation shares: transactions that survive a race, look-ups, and checks of hand-made requests."""
+"""What every part of annotation shares: transactions that survive a race, look-ups, checks of hand-made requests."""
 
 import math
 import re
@@ -42,7 +42,7 @@ def check_seconds(seconds: float | None) -> None:
 
 
 def check_prose(free_text: str, max_length: int, en: str, zh: str) -> str:
-    """A cleaned free text of at most `limit` characters; `en` and `zh` name the field."""
+    """A cleaned free text of at most `max_length` characters; `en` and `zh` name the field. Raises UserError."""
     cleaned = text.normalize_text(free_text)
     if len(cleaned) > max_length:
         raise UserError(f"{en} may have at most {max_length} characters.", f"{zh}最多 {max_length} 个字符。")
@@ -52,7 +52,10 @@ def check_prose(free_text: str, max_length: int, en: str, zh: str) -> str:
 
 
 def check_line(single_line: str, max_length: int, en: str, zh: str) -> str:
-    """A cleaned single line of 1 to `limit` characters; `en` and `zh` name the field."""
+    """A cleaned single line of 1 to `max_length` characters; `en` and `zh` name the field.
+
+    Raises UserError.
+    """
     cleaned = check_prose(single_line, max_length, en, zh)
     if not cleaned:
         raise UserError(f"{en} is empty; please fill it in.", f"{zh}不能为空，请填写。")
@@ -71,6 +74,8 @@ def check_choice(chosen: str, choices: Iterable[str], en: str, zh: str) -> None:
 
 ResultT = TypeVar("ResultT")
 
+# A conflict means that another writer got further, so that somebody advances each time; whoever loses six times in a row
+# meets a mistake of the program rather than bad luck.
 _MAX_ATTEMPTS = 6
 _ADVISORY_LOCK = 0x5A46_0001
 """Number of the advisory lock under which PostgreSQL lets one annotation write at a time."""
@@ -100,7 +105,7 @@ class LabelingSession:
         self._write_lock = threading.Lock()
 
     def write(self, transaction: Callable[[Session], ResultT]) -> ResultT:
-        """Run `work` in one write transaction. Raises Busy where the lock is not free within `wait_s`.
+        """Run `transaction` in one write transaction. Raises Busy where the lock stays taken.
 
         One writer at a time: SQLite's way, and PostgreSQL is asked for it, since of eight annotators at one
         item all but one would else have read what no longer holds. What still meets another writer (an
@@ -117,7 +122,7 @@ class LabelingSession:
 
     @contextmanager
     def _exclusive_session(self) -> Iterator[Session]:
-        """A write transaction; waiting for the turn and for the lock together take `wait_s` at most."""
+        """A write transaction; waiting for the turn and for the lock together take `wait_seconds` at most."""
         deadline = time.monotonic() + self._wait_seconds
         if not self._is_sqlite:
             with self.database.write(self._wait_seconds) as session:
@@ -232,6 +237,7 @@ def display_order(campaign: CampaignSnapshot, question: Question, rater_id: int)
     """Ids of the greetings this rater sees left and right: fixed by seed, rater and item."""
     if question.b_id is None:
         return question.a_id, None
+    # By hash and not stored: a reload shows the same sides, and no row has to be written before an item is seen.
     if text.assign_bucket(f"{campaign.seed}:{rater_id}:{question.id}", 2) == 0:
         return question.a_id, question.b_id
     return question.b_id, question.a_id

@@ -216,7 +216,7 @@ _LATEST_VERDICT = (
     select(Verdict.item_id, Verdict.greeting_id, Verdict.withdrawn, Verdict.value)
     .join(Item, Item.id == Verdict.item_id)
     .where(Item.campaign_id == bindparam("campaign"), Verdict.rater_id == bindparam("rater"))
-    .order_by(Verdict.id.desc())
+    .order_by(Verdict.id.desc())  # by id and not only current rows: an undo as the latest act means nothing to review
     .limit(1)
 )
 _JUDGE_VERDICT = (

@@ -54,6 +54,7 @@ def restrict_to_owner(file_path: Path) -> None:
 
 def write_atomically(file_path: Path, file_text: str, encoding: str = "utf-8") -> None:
     """Write a text file that appears complete or not at all. Raises OSError."""
+    # In the same folder, for a file can be put in place at one stroke within one file system only.
     temporary_file = file_path.with_name(f".{file_path.name}.{os.getpid()}.part")
     try:
         temporary_file.write_text(file_text, encoding)
@@ -80,7 +81,7 @@ def translate_disk_fault(error: OSError) -> Unavailable | None:
 
 
 def read_text_file(file_path: Path, byte_limit: int) -> str:
-    """The UTF-8 text of a regular file of at most `limit` bytes. Raises UserError for anything else."""
+    """The UTF-8 text of a regular file of at most `byte_limit` bytes. Raises UserError for anything else."""
     try:
         if file_path.exists() and not file_path.is_file():
             raise UserError(

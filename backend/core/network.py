@@ -8,6 +8,7 @@ from backend.core.errors import UserError
 from backend.core.settings import Settings
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+# Only what visitors are invited to: every other page shows who annotated what, or spends money at an endpoint.
 OPENABLE_PAGES = ("annotate", "write")
 SHORTEST_PASSWORD = 8
 """In characters, as NIST SP 800-63B asks of a memorised secret; guesses are slowed down besides."""
@@ -42,7 +43,7 @@ def check_exposure(settings: Settings) -> None:
 
 
 def is_loopback(host_name: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host` (a name or an IP address)."""
+    """Whether only this machine can reach a server that listens on `host_name` (a name or an IP address)."""
     if host_name.lower() == "localhost":
         return True
     try:

@@ -37,7 +37,7 @@ class CorpusFilter:
 
 
 def require_dataset_id(session: Session, dataset_name: str) -> int:
-    """The id of the data set called `name`. Raises NotFound with the names there are."""
+    """The id of the data set called `dataset_name`. Raises NotFound with the names there are."""
     existing_id = session.scalar(select(Dataset.id).where(Dataset.name == dataset_name))
     if existing_id is None:
         available_names = ", ".join(session.scalars(select(Dataset.name).order_by(Dataset.id.desc()).limit(20))) or "–"

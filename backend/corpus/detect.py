@@ -19,6 +19,7 @@ Container = Literal["json", "jsonl", "text", "csv", "xlsx", "parquet"]
 
 _BLOCK_BYTES = 1 << 20
 _HEAD_LENGTH = 1 << 16
+# UTF-32 before UTF-16: the mark of the one begins with the mark of the other.
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -41,7 +42,7 @@ class FileFormat:
 
 
 def detect_format(file_path: Path, *, assume_table: bool = False, assume_prompts: bool = False) -> FileFormat:
-    """Look into the file. `table` and `prompts` settle what plain text cannot tell by itself.
+    """Look into the file. `assume_table` and `assume_prompts` settle what plain text cannot tell by itself.
 
     Raises UserError for what is no file, empty, binary or in an unknown encoding.
     """

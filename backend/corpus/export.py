@@ -1,4 +1,4 @@
-"""Pairs and labels out of the database, with splits that share neither a prompt nor a text, each file in a folder of its own."""
+"""Pairs and labels out of the database, with splits that share no prompt and no text; each file in a new folder."""
 
 import fcntl
 import os
@@ -31,11 +31,12 @@ RETENTION_S = 24 * 3600.0
 
 
 def new_export_path(home_folder: Path, file_name: str) -> Path:
-    """Where to write a file called `name`: in a new folder below HOME/exports. Old ones are removed.
+    """Where to write a file called `file_name`: in a new folder below HOME/exports. Old ones are removed.
 
     Raises UserError where no folder can be made.
     """
     exports_folder = home_folder / EXPORTS_FOLDER
+    # Of its own, under a name that nobody can guess: exports of the same file name neither meet nor find each other.
     private_folder = exports_folder / secrets.token_hex(16)
     try:
         exports_folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -19,7 +19,10 @@ _LENIENT_DECODER = json.JSONDecoder(strict=False)
 
 
 def iterate_array(file_name: str, text_stream: TextIO) -> Iterator[tuple[int, Any]]:
-    """The elements of the array that `stream` holds. Raises UserError naming file `name` and the line."""
+    """The elements of the array that `text_stream` holds, each with the line it starts on.
+
+    Raises UserError naming `file_name` and the line.
+    """
     text_window = _TextWindow(file_name, text_stream)
     text_window.expect_character("[")
     if text_window.peek_character() == "]":

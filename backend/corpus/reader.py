@@ -39,7 +39,7 @@ _PASSED_VARIABLES = (
 
 
 class _ReaderSlots:
-    """At most `AT_ONCE` files are read at once in this process, and at most `WAITING` requests wait."""
+    """At most MAX_READERS files are read at once in this process, and at most MAX_WAITING requests wait."""
 
     def __init__(self) -> None:
         self._count_lock = threading.Lock()
@@ -81,7 +81,8 @@ class ForeignFile:
         self.file_format = FileFormat(**self._frame_field("form"))
 
     def rows(self, progress_callback: ShareCallback | None = None) -> Iterator[NumberedRow]:
-        """(line, value) one by one, a Message for a row that cannot be read; `tick` hears the share read.
+        """(line, value) one by one, a Message for a row that cannot be read; `progress_callback` hears the
+        share read.
 
         Raises UserError where the file cannot be read on.
         """
@@ -131,8 +132,8 @@ def open_foreign_file(
 ) -> Iterator[ForeignFile]:
     """The file as another process reads it, which ends with the block.
 
-    `table` and `prompts` settle what plain text cannot tell by itself. `rows` None means the whole file, a
-    number only so many, under the tighter limits of a preview; `cut` shortens texts to so many characters.
+    `table` and `prompts` settle what plain text cannot tell by itself. `row_limit` None means the whole file, a
+    number only so many, under the tighter limits of a preview; `text_limit` shortens texts to so many characters.
     Raises UserError for a file that cannot be read, or where too many others are being read.
     """
     try:

@@ -9,8 +9,6 @@ from typing import IO, Any
 
 MAX_FRAME_BYTES = 64 << 20
 """A longer frame was not written by the reading process as it should be."""
-
-
 _LENGTH_BYTES = 4
 
 
@@ -25,7 +23,7 @@ def add_frame_length(frame_text: bytes) -> bytes:
 
 
 def read_frame(read_bytes: Callable[[int], bytes]) -> dict[str, Any] | None:
-    """The next frame from `read`, which gives exactly as many bytes as asked or fewer at the end.
+    """The next frame from `read_bytes`, which gives exactly as many bytes as asked or fewer at the end.
 
     None at the end. Raises ValueError for anything that is no whole frame.
     """

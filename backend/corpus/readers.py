@@ -37,7 +37,9 @@ _DAMAGE_ERRORS = (
 def read_rows(
     file_path: Path, file_format: FileFormat, progress_callback: ShareCallback | None = None
 ) -> Iterator[NumberedRow]:
-    """The file's rows: dicts, or plain strings for prompts a line. `tick` hears the share read so far."""
+    """The file's rows: dicts, or plain strings for prompts a line. `progress_callback` hears the share
+    read so far. Raises UserError where nothing more can be read.
+    """
     if file_format.container == "parquet":
         return _read_parquet(file_path, progress_callback)
     if file_format.container == "xlsx":

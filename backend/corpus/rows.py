@@ -1,4 +1,4 @@
-"""The normal form of an imported row, the checks every text passes, and cells that a spreadsheet would run as formulas."""
+"""The normal form of an imported row, the checks of its texts, and cells that a spreadsheet would run as formulas."""
 
 import re
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ from backend.core.enums import Flaw
 from backend.core.errors import Message
 from backend.core.text import MAX_TEXT_LENGTH, has_control_characters, normalize_text, strip_white_space
 
+# What a spreadsheet may take for a formula (OWASP, CSV Injection), behind any number of apostrophes: a text that has
+# one already gets another, so that taking one away brings back exactly what was there.
 _RISKY = re.compile(r"'*[=+\-@\t\r]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 
@@ -18,7 +20,7 @@ def guard_formula(cell_text: str) -> str:
 
 
 def unguard_formula(cell_text: str) -> str:
-    """Undo `guard`: for every text, unguard(guard(text)) == text."""
+    """Undo `guard_formula`: for every text, unguard_formula(guard_formula(text)) == text."""
     return cell_text[1:] if _GUARDED.match(cell_text) else cell_text
 
 
@@ -72,7 +74,7 @@ def build_row(
     """Check the fields and bring them to normal form. Raises Rejected.
 
     `strict` rejects unusable tags, flaws and reasons, which are otherwise left out: in other people's
-    formats these names may mean anything. `labelled` pairs carry the verdicts 1 and 0 as well.
+    formats these names may mean anything. `with_labels` pairs carry the verdicts 1 and 0 as well.
     """
     prompt_text = require_text(fields.get("prompt"), "prompt")
     base = ImportRow(line_number, prompt_text, tags=_read_tags(fields, strict))

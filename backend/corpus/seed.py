@@ -162,7 +162,7 @@ def collect_greetings(rows: Iterable[SeedRow]) -> list[str]:
 
 
 def find_overlaps(texts: Sequence[str], share_limit: float = MAX_SHARED_GRAMS) -> list[GreetingOverlap]:
-    """Pairs of texts of ten or more characters that share more than `limit` of their 4-grams."""
+    """Pairs of texts of ten or more characters that share more than `share_limit` of their 4-grams."""
     long_texts = [text for text in texts if count_characters(text) >= _MIN_LENGTH]
     text_grams = [_character_grams(text) for text in long_texts]
     index: dict[str, list[int]] = defaultdict(list)

@@ -43,7 +43,7 @@ def recognise_columns(column_names: Iterable[str]) -> dict[str, str]:
 def resolve_columns(file_name: str, file_columns: Iterable[str], column_mapping: Mapping[str, str]) -> dict[str, str]:
     """Our field -> their column; the mapping wins over usual names.
 
-    Raises UserError, naming the columns of file `name`, where the mapping does not fit it.
+    Raises UserError, naming the columns of `file_name`, where the mapping does not fit it.
     """
     available_columns = tuple(file_columns)
     for field_name, column_name in column_mapping.items():
@@ -155,9 +155,9 @@ def choose_shape(
     *,
     is_sheet: bool = False,
 ) -> RowShape:
-    """The shape of the file called `name` from its first rows, a wished kind and a mapping.
+    """The shape of the file called `file_name` from its first rows, a wished kind and a mapping.
 
-    A `sheet` (CSV or workbook) is a table by nature, unless its columns need more than renaming.
+    With `is_sheet` (CSV or workbook) it is a table by nature, unless its columns need more than renaming.
     Raises UserError where nothing fits.
     """
     if row_kind is not None and row_kind not in ROW_KINDS:
@@ -294,7 +294,7 @@ _CANONICAL_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "
 
 
 def _last_turn_of(turns: Any, wanted_role: str) -> Any:
-    """What `role` said last; a plain text, or a single turn of any role, stands for itself."""
+    """What `wanted_role` said last; a plain text, or a single turn of any role, stands for itself."""
     if isinstance(turns, Mapping):
         return turns.get("value", turns.get("content"))
     if not isinstance(turns, list):

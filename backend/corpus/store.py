@@ -1,4 +1,4 @@
-"""Normal rows into the database: chunk by chunk, idempotent, never against what is stored; changes to older rows are noted."""
+"""Normal rows into the database: chunk by chunk, idempotent, never against what is stored; older rows change last."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -170,7 +170,7 @@ def prepare_target(
     labelled: bool,
     import_id: int | None = None,
 ) -> ImportTarget:
-    """The data set called `name` (and the rater its labels belong to), made where it is new.
+    """The data set called `dataset_name` (and the rater its labels belong to), made where it is new.
 
     Raises ImportUnderWay where another import into it has not ended.
     """

@@ -78,9 +78,9 @@ class UnpublishedImport:
 def begin_import(
     database: Database, dataset_name: str, report_waiting: Callable[[], None]
 ) -> Iterator[UnpublishedImport]:
-    """The turn of a large import into `dataset`; what is not published when the block ends is removed.
+    """The turn of a large import into `dataset_name`; what is not published when the block ends is removed.
 
-    `waiting` is called now and then while another import has its turn. Raises Conflict where that takes long.
+    `report_waiting` is called now and then while another import has its turn. Raises Conflict where that takes long.
     """
     import_id = _register_import(database, dataset_name, report_waiting)
     running = UnpublishedImport(database, import_id)

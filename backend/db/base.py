@@ -56,9 +56,9 @@ def enum_column(enum_class: type[StrEnum], constraint: str = "") -> Any:
     """
     return Enum(
         enum_class,
-        native_enum=False,
+        native_enum=False,  # one schema for both databases: SQLite knows no types of its own
         create_constraint=True,
-        length=24,
+        length=24,  # room for values to come: widening a column copies the table on SQLite
         name=constraint or enum_class.__name__.lower(),
         values_callable=lambda members: [member.value for member in members],
     )
@@ -94,8 +94,11 @@ def in_batches(row_values: Iterable[RowValue], batch_size: int = BATCH_ROWS) -> 
 
 
 class LockableRun(Base):
-    """`player_…` name the process that plays the run, if any, heard of last at `beat_at`; `stop_wished` is
-    for it to notice. See `backend.runs.lock`."""
+    """A run that one process at a time plays (`backend.runs.lock`).
+
+    `player_host`, `player_pid` and `player_start` name that process, if any; it was heard of last at `beat_at`, and
+    stops where it sees `stop_wished`.
+    """
 
     __abstract__ = True
 

@@ -137,6 +137,7 @@ RUN_WAIT_S = 600.0
 """How long a job or a long run waits: it would rather be late than lost."""
 
 _WRITES_OPTION = "zhufu_writes"
+# Python handles a signal between two calls into SQLite only: one wait of 10 minutes could not be interrupted.
 _WAIT_SLICE_MS = 250
 """One wait inside SQLite; between two of them signals are heard."""
 _READ_WAIT_MS = 15_000
@@ -168,6 +169,7 @@ class Database:
         """A transaction that sees one moment and never writes."""
         with self.faults_as_sentences(), self._read_sessions() as session, session.begin():
             yield session
+            # Not left to the database: on SQLite a reader that begins to write may fail with a stale snapshot.
             if session.new or session.dirty or session.deleted:
                 raise AssertionError("a read transaction must not write")
 
@@ -261,6 +263,8 @@ def _connect_arguments(database_url: URL) -> dict[str, Any]:
 
 
 def _prepare_sqlite(dbapi_connection: sqlite3.Connection, _record: Any) -> None:
+    # The driver would otherwise begin transactions by itself, late and deferred; see `_begin_sqlite`. FULL and not
+    # NORMAL: an answer that was confirmed must outlive a power cut, which NORMAL does not promise in WAL mode.
     dbapi_connection.isolation_level = None
     timeout_pragma = f"busy_timeout={_READ_WAIT_MS}"
     for pragma in (timeout_pragma, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):

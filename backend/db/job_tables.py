@@ -65,7 +65,7 @@ class JobEvent(Base):
 
 
 class WorkerProcess(Base):
-    """A living worker. `parent_*` is the application that keeps it; null for one started by hand."""
+    """A living worker. `parent_pid` and `parent_start` name the application that started it, null for one by hand."""
 
     __tablename__ = "workers"
 

@@ -24,10 +24,11 @@ from backend.db.base import Base, UtcDateTime, enum_column, utc_now
 
 
 class Imported(Base):
-    """Rows that an import may have brought; while that is unfinished they are in no query (`publication`)."""
+    """Rows that an import may have brought; until it has ended they are in no query (`backend.db.publication`)."""
 
     __abstract__ = True
 
+    # No foreign key: removing an import would make SQLite search every table for what refers to it.
     import_id: Mapped[int | None] = mapped_column(Integer)
 
 
@@ -77,6 +78,7 @@ class DatasetEntry(Imported):
     """Membership of a prompt, or of a prompt's greeting, in a data set."""
 
     __tablename__ = "dataset_entries"
+    # The partial index is needed besides the constraint: to that one two nulls are two different greetings.
     __table_args__ = (
         UniqueConstraint("dataset_id", "prompt_id", "greeting_id"),
         Index(
@@ -96,7 +98,7 @@ class DatasetEntry(Imported):
 
 
 class ClickCount(Imported):
-    """How often readers clicked on a greeting where a data set comes from; the highest count told."""
+    """How often readers clicked on a greeting where a data set comes from; the highest count that was imported."""
 
     __tablename__ = "click_counts"
     __table_args__ = (
@@ -205,6 +207,8 @@ class Verdict(Imported):
     """A rater on one greeting. `value` is null where the rater gave none: unscored is not zero."""
 
     __tablename__ = "verdicts"
+    # Of two writers that append to one chain at the same time the second fails and reads anew. A verdict of a judge or
+    # of a data set belongs to no item, and to the constraint two nulls differ, hence the partial index.
     __table_args__ = (
         UniqueConstraint("rater_id", "item_id", "revision"),
         Index(

@@ -1,4 +1,4 @@
-"""Agreement in yes and no: accuracy with its chance-corrected figures, and Krippendorff's alpha for any number of raters."""
+"""Agreement in yes and no: accuracy and its chance-corrected figures; Krippendorff's alpha for any number of raters."""
 
 from typing import Literal
 
@@ -24,12 +24,12 @@ MeasurementLevel = Literal["nominal", "ordinal", "interval"]
 
 
 def pairable_columns(rating_matrix: Floats) -> Floats:
-    """The columns of `matrix` (raters x items, NaN = not rated) that at least two raters rated."""
+    """The columns of `rating_matrix` (raters x items, NaN = not rated) that at least two raters rated."""
     return rating_matrix[:, (~np.isnan(rating_matrix)).sum(axis=0) > 1]
 
 
 def krippendorff_alpha(rating_matrix: Floats, measurement_level: MeasurementLevel) -> Figure:
-    """Alpha of `matrix` (raters x items, NaN = not rated), at most 1; 0 is chance. Without interval.
+    """Alpha of `rating_matrix` (raters x items, NaN = not rated), at most 1; 0 is chance. Without interval.
 
     Undefined where no item has two ratings, or all ratings are the same.
     Source: Krippendorff, Computing Krippendorff's Alpha-Reliability (2011).
@@ -47,13 +47,17 @@ def krippendorff_alpha(rating_matrix: Floats, measurement_level: MeasurementLeve
 
 
 Z95 = 1.959963984540054
+"""Quantile of the normal distribution at 0.975, written out: SciPy is too slow to import for one number."""
 TIE = 0.5
 BINARY = np.array([0.0, 1.0])
 Weighting = Literal["none", "linear", "quadratic"]
 
 
 def majority(human_shares: Floats) -> Floats:
-    """What most people said: 1 above one half, 0 below, .5 exactly at it."""
+    """What most people answer, (items,): 1 above one half, 0 below, .5 exactly at it; NaN stays NaN.
+
+    human_shares: (items,) in [0, 1], the share of raters for yes (of a pair: for A).
+    """
     return (np.sign(human_shares - TIE) + 1) / 2
 
 
@@ -93,6 +97,7 @@ def rate_figure(item_credits: Floats, prompt_groups: Groups) -> Figure:
     _, group_indices = np.unique(prompt_groups, return_inverse=True)
     deviations = item_credits - mean_credit
     item_variance, group_variance = (deviations**2).sum(), (np.bincount(group_indices, deviations) ** 2).sum()
+    # At least 1: a design effect below 1 (requests more alike than chance) is noise, and would narrow the interval.
     effective_count = (
         len(item_credits) / max(1.0, group_variance / item_variance) if item_variance else group_indices.max() + 1
     )
@@ -135,6 +140,7 @@ def cohen_kappa(
         return undefined_figure(ONLY_TIES if len(human_values) else NO_ITEMS, 0)
     item_cells = item_cells[is_counted]
     category_count = len(categories)
+    # Penalties and not credits: kappa is then 1 - observed / expected disagreement for all three weightings alike.
     distances = np.abs(np.subtract.outer(np.arange(category_count), np.arange(category_count))).astype(float)
     penalties = {"none": (distances > 0).astype(float), "linear": distances, "quadratic": distances**2}[weighting]
 

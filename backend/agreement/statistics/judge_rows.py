@@ -68,9 +68,10 @@ class AlphaRow:
 
 @dataclass(frozen=True)
 class _JudgedItems:
-    """What both sides judged; (rows,) each. `told` and `decided` are 0, 1 or .5 for a tie.
+    """What both sides judged; (rows,) each. `human_decisions` and `judge_decisions` are 0, 1 or .5
+    for a tie.
 
-    `item` is the item that a row stands for: a pair taken both ways round is two rows and one item.
+    `item_ids` has the item that a row stands for: a pair taken both ways round is two rows and one item.
     """
 
     human: Floats
@@ -109,11 +110,11 @@ def judge_row(
 ) -> JudgeRow:
     """The figures of one judge; every array is (items,).
 
-    human: share in [0, 1] of people who call the greeting good (paired: who prefer A); NaN = no label.
-    value: the judge's value on `scale` (paired: its margin score(A) - score(B)); NaN = unscored.
-    groups: the request, as int or str; intervals are clustered by it.
-    lengths: characters of the greeting (paired: characters of A minus characters of B).
-    asked: whether the judge was asked (paired: of both greetings); without it all items count as asked.
+    human_values: share in [0, 1] of people who call the greeting good (paired: who prefer A); NaN = no label.
+    judge_values: the judge's value on `judge_scale` (paired: its margin score(A) - score(B)); NaN = unscored.
+    prompt_groups: the request, as int or str; intervals are clustered by it.
+    text_lengths: characters of the greeting (paired: characters of A minus characters of B).
+    was_queried: whether the judge was asked (paired: of both greetings); without it all items count as asked.
     Figures that these items do not define say why. Raises ValueError for a human value outside [0, 1].
     """
     is_labelled = ~np.isnan(human_values)
@@ -188,7 +189,7 @@ def _order_figures(judged_items: _JudgedItems, random_seed: int, *, is_paired: b
 def _decision_figures(
     judged_items: _JudgedItems, undefined_reason: Message | None, random_seed: int, *, is_paired: bool
 ) -> dict[str, Figure]:
-    """The figures that hang on the judge's yes and no; undefined where `why` says that it has none."""
+    """The figures that hang on the judge's yes and no; undefined where `undefined_reason` says that it has none."""
     counted_items = judged_items.mirrored() if is_paired else judged_items
     clear_decisions = judged_items.human_decisions[
         categorical.is_decided(judged_items.human_decisions, judged_items.judge_decisions)
@@ -234,7 +235,7 @@ def decide_items(
 
 
 def alpha_row(rating_matrix: Floats) -> AlphaRow:
-    """Krippendorff's alpha of `matrix` (raters x items, NaN = not rated); one row per rater."""
+    """Krippendorff's alpha of `rating_matrix` (raters x items, NaN = not rated); one row per rater."""
     item_count = pairable_columns(rating_matrix).shape[1]
     return AlphaRow(
         raters=int((~np.isnan(rating_matrix)).any(axis=1).sum()),
@@ -278,8 +279,8 @@ def judge_opinions(
 def share_of_model(opinions: Floats, is_first: Flags, is_second: Flags, prompt_groups: Groups) -> Figure:
     """The model's share of good opinions with its interval; withheld on too few items.
 
-    opinions: (items,) of 1, 0, .5 and NaN, about the first greeting of an item. first, second: whether that
-    greeting, or the one beside it, is the model's; where both are, the item says nothing and is left out.
+    opinions: (items,) of 1, 0, .5 and NaN, about the first greeting of an item. is_first, is_second: (items,), whether
+    the first or the second greeting is the model's; where both are, the item says nothing and is left out.
     """
     item_credits = np.where(is_first, opinions, 1.0 - opinions)
     is_counted = (is_first != is_second) & ~np.isnan(opinions)

@@ -1,4 +1,4 @@
-"""Agreement where length is no help: matched classes, same-request pairs, hard pairs; thresholds come from other requests."""
+"""Agreement where length is no help: matched classes, same-request and hard pairs; thresholds from other requests."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from backend.agreement.statistics.rank import auc
 from backend.core.errors import Message
 from backend.core.text import assign_bucket
 
+# Few, for each fold must hold good and bad items, and the smallest data sets have some dozen requests.
 FOLD_COUNT = 5
 
 
@@ -38,8 +39,8 @@ class Decisions:
 def cross_fit_decisions(human_values: Floats, judge_values: Floats, prompt_groups: Groups) -> Decisions:
     """Decide each item by the threshold that is most accurate on the items of other folds.
 
-    human: (items,) of 0, 1 and .5 (tie, not learnt from); value: (items,) on any scale, higher is better;
-    groups: (items,), the request: folds are made of whole groups. The threshold is in the judge's unit.
+    human_values: (items,) of 0, 1 and .5 (tie, not learnt from); judge_values: (items,) on any scale, higher is
+    better; prompt_groups: (items,), the request: folds are made of whole groups. The threshold is in the judge's unit.
     Undefined where a class is missing, or missing from what some fold may learn from.
     Source: Stone, JRSS B 36 (1974), on cross-validatory choice.
     """
@@ -59,12 +60,13 @@ def cross_fit_decisions(human_values: Floats, judge_values: Floats, prompt_group
 def best_threshold(human_values: Floats, judge_values: Floats) -> float:
     """The threshold with the most items on their right side (value >= threshold means 1).
 
-    human: (items,) of 0 and 1; value: (items,). It lies half way between two values that occur, or at
-    the edge where one answer for all is best; of equally good ones the middle one is taken.
+    human_values: (items,) of 0 and 1; judge_values: (items,). It lies half way between two values that occur, or
+    at the edge where one answer for all is best; of equally good ones the middle one is taken.
     """
     sorted_values, level_indices = np.unique(judge_values, return_inverse=True)
     level_gains = np.bincount(level_indices, np.where(human_values == 1, -1.0, 1.0))
     right_counts = np.concatenate([[0.0], np.cumsum(level_gains)])
+    # The last edge lies above every value: >= must be able to say no to all.
     candidate_edges = [
         sorted_values[0],
         *(sorted_values[:-1] + sorted_values[1:]) / 2,
@@ -91,14 +93,17 @@ def _undecided_items(item_count: int, undefined_reason: Message) -> Decisions:
 
 
 LENGTH_TOLERANCE = 2
+"""Characters by which two greetings may differ and still count as equally long."""
 HARD_GAP = 5
+"""Characters of advantage up to which the longer greeting is no safe guess."""
 
 
 def length_matched(is_positive: Flags, text_lengths: Floats) -> Flags:
     """Items (items,) of a subset in which each positive has a negative within 2 characters of length.
 
     Greedy, nearest lengths first, without replacement; among equals the earlier item is taken.
-    lengths: (items,) in characters. Source: Rosenbaum & Rubin, American Statistician 39 (1985).
+    is_positive: (items,); text_lengths: (items,) in characters.
+    Source: Rosenbaum & Rubin, American Statistician 39 (1985).
     """
     good_by_length, bad_by_length = (
         _items_by_length(is_positive, text_lengths),
@@ -126,11 +131,11 @@ def matched_auc(
     *,
     item_ids: Groups | None = None,
 ) -> Figure:
-    """AUC in [0, 1] over the length-matched subset; interval clustered by `groups`.
+    """AUC in [0, 1] over the length-matched subset; interval clustered by `prompt_groups`.
 
-    human: (rows,) of 0, 1 and .5 (tie, left out). items: (rows,), the item that a row stands for, where a
-    pair is given both ways round; without it every row is one. Undefined for one class, or where nothing
-    matches; withheld where fewer items match than `minimums.MATCHED`.
+    human_values: (rows,) of 0, 1 and .5 (tie, left out). item_ids: (rows,), the item that a row stands for, where
+    a pair is given both ways round; without it every row is one. Undefined for one class, or where nothing
+    matches; withheld where fewer items match than `MIN_MATCHED_ITEMS`.
     """
     is_clear = human_values != TIE
     is_positive = human_values[is_clear] == 1
@@ -154,7 +159,7 @@ def matched_auc(
 def same_prompt_accuracy(human_values: Floats, judge_values: Floats, prompt_groups: Groups) -> Figure:
     """Share, in [0, 1], of same-request pairs that the judge orders like people; equal values earn half.
 
-    human, value: (items,), higher is better. Only pairs that people tell apart count; undefined without.
+    human_values, judge_values: (items,), higher is better. Only pairs that people tell apart count; undefined without.
     The figure's `n` counts these pairs.
     """
     group_names, group_indices = np.unique(prompt_groups, return_inverse=True)
@@ -173,7 +178,7 @@ def same_prompt_accuracy(human_values: Floats, judge_values: Floats, prompt_grou
 def hard_pairs(length_differences: Floats) -> Flags:
     """Pairs (pairs,) that a character counter gets wrong or nearly so.
 
-    difference: characters of the preferred greeting minus characters of the other one.
+    length_differences: (pairs,), characters of the preferred greeting minus characters of the other one.
     """
     return length_differences <= HARD_GAP
 

@@ -38,13 +38,16 @@ def too_few_matched(item_count: int) -> Message:
     """Why nothing is said where so few items have a partner of like length."""
     verb_form = "has" if item_count == 1 else "have"
     return Message(
-        f"Only {_count_text(item_count)} {verb_form} a partner of like length; at least {MIN_MATCHED_ITEMS} are needed.",
+        f"Only {_count_text(item_count)} {verb_form} a partner of like length; at least {MIN_MATCHED_ITEMS} are "
+        "needed.",
         f"只有 {item_count} 条找得到长度相近的对照，至少需要 {MIN_MATCHED_ITEMS} 条。",
     )
 
 
 def count_rarer(human_values: Floats, *, is_paired: bool) -> int:
-    """How many of the items (each 0, 1 or .5 for a tie) people put into the rarer kind, or told apart.
+    """How many of the items people put into the rarer kind, or (paired) decided.
+
+    human_values: (items,) of 0, 1 and .5 (tie).
 
     Which of two greetings is called A is arbitrary, so pairs have no rarer kind: all that are no tie count.
     """
@@ -55,9 +58,9 @@ def count_rarer(human_values: Floats, *, is_paired: bool) -> int:
 
 
 def withhold_if_few(figure: Figure, item_count: int, rarer_count: int | None = None) -> Figure:
-    """The figure, resting on `n` items, or in its place the reason why they are too few to show it.
+    """The figure, resting on `item_count` items, or in its place the reason why they are too few to show it.
 
-    kind: items of the rarer kind, where the figure hangs on them. What is undefined keeps its reason, but
+    rarer_count: items of the rarer kind, where the figure hangs on them. What is undefined keeps its reason, but
     for few items.
     """
     if 0 < item_count < MIN_FIGURE_ITEMS:

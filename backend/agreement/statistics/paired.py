@@ -31,7 +31,7 @@ class PairedTest:
 def compare_paired(human_values: Floats, old_values: Floats, new_values: Floats, prompt_groups: Groups) -> PairedTest:
     """Compare two judges; every array is (items,), labels and values 0 or 1, NaN where unscored.
 
-    groups: the request. With one item a request the test is McNemar's exact one.
+    prompt_groups: (items,), the request. With one item a request the test is McNemar's exact one.
     """
     has_both = ~np.isnan(old_values) & ~np.isnan(new_values)
     was_right, is_right = (

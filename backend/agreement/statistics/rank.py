@@ -22,6 +22,7 @@ from backend.agreement.statistics.figures import (
 )
 from backend.core.errors import Message
 
+# Of two items the order is right or wrong: any correlation would be 1 or -1.
 MIN_ITEMS = 3
 
 
@@ -52,7 +53,7 @@ class _SortedValues:
 
 
 def spearman(human_values: Floats, judge_values: Floats, prompt_groups: Groups, random_seed: int) -> Figure:
-    """Spearman's rho with mid-ranks for ties, in [-1, 1]; interval clustered by `groups`.
+    """Spearman's rho with mid-ranks for ties, in [-1, 1]; interval clustered by `prompt_groups`.
 
     Undefined for fewer than 3 items or a constant side. Source: Kendall & Gibbons, Rank Correlation
     Methods (1990), chapter 3.
@@ -73,7 +74,7 @@ def spearman(human_values: Floats, judge_values: Floats, prompt_groups: Groups, 
 def partial_spearman(
     human_values: Floats, judge_values: Floats, text_lengths: Floats, prompt_groups: Groups, random_seed: int
 ) -> Figure:
-    """Spearman's rho between human and judge with `lengths` (characters) held fixed, in [-1, 1].
+    """Spearman's rho between human and judge with `text_lengths` (characters) held fixed, in [-1, 1].
 
     Undefined like `spearman`, and where length alone fixes the order of one side.
     Source: Conover, Practical Nonparametric Statistics (1999), section 5.4.
@@ -144,5 +145,5 @@ def _weighted_correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
 
 
 def _safe_ratio(numerator: Floats, denominator: Floats, min_denominator: float = 1e-12) -> Floats:
-    """top / bottom, NaN where bottom is 0 but for rounding (at most `least`)."""
+    """The ratio, NaN where the denominator is 0 but for rounding (at most `min_denominator`)."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > min_denominator)
