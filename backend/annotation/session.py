@@ -74,8 +74,8 @@ def check_choice(chosen: str, choices: Iterable[str], en: str, zh: str) -> None:
 
 ResultT = TypeVar("ResultT")
 
-# A conflict means that another writer got further, so that somebody advances each time; whoever loses six times in a row
-# meets a mistake of the program rather than bad luck.
+# A conflict means that another writer got further, so that somebody advances each time; six conflicts in a row are a
+# mistake of the program rather than bad luck.
 _MAX_ATTEMPTS = 6
 _ADVISORY_LOCK = 0x5A46_0001
 """Number of the advisory lock under which PostgreSQL lets one annotation write at a time."""

@@ -117,13 +117,16 @@ def _add_small_talk(clause_bank: ClauseBank, request_text: str, rng: Random) -> 
     return request_text + rng.choice(ENDING_MARKS) if rng.random() < 0.08 else request_text
 
 
+# What a small model reads several times within the minutes that its training may take on a CPU.
 ROW_COUNT = 20_000
 CORPUS_SEED = 20_261_125
 NO_RECIPIENT_SHARE = 0.22
 """Share of requests that name an occasion only."""
 STYLED_SHARE, SIZED_SHARE, DETAILED_SHARE = 0.32, 0.22, 0.14
 MAX_TRIES = 40
+"""Attempts at one scene before it is given up: some have few clauses, and all of their greetings may be there already."""
 RARE_ADDRESS_WEIGHT = 3
+"""How much more often somebody is drawn who is not simply 你 or 您."""
 DRAWN_PER_ROW = 1.6
 """Rows drawn for each row that stays."""
 _PUNCTUATION = re.compile(r"[^\w]+")
@@ -197,6 +200,7 @@ def draw_scenes(clause_bank: ClauseBank, corpus_seed: int) -> Iterator[tuple[Gre
     occasion_weights = [occasion.weight + 1 for occasion in clause_bank.occasions]
     scene_number = 0
     while True:
+        # A source of its own, so that a clause more in one scene does not change every row after it.
         rng = Random(f"{corpus_seed} {scene_number}")
         scene_number += 1
         (occasion,) = rng.choices(clause_bank.occasions, occasion_weights)
@@ -266,9 +270,11 @@ def _compose_row(
         )
         if prompt_text is None or greeting_text is None:
             continue
+        # A number that the request leaves out can be no duty of the greeting; one that it invents would be a lie.
         stated_scene = scene if _names_number(scene.number, prompt_text) else replace(scene, number="")
         if scene.number != stated_scene.number and scene.number in greeting_text:
             continue
+        # A greeting that stands in its request would teach the model to copy.
         if greeting_text.rstrip("！。") in prompt_text:
             continue
         if (
