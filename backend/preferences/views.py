@@ -10,6 +10,7 @@ from backend.core.enums import USABLE_STATES, Decider, PairState
 from backend.core.errors import NotFound
 from backend.core.text import parse_row_number
 from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair, RunPrompt
+from backend.db.queries import get_or_not_found
 from backend.db.tables import Campaign, Rater, Verdict
 from backend.judges.constancy import JudgeValue, constant_notice
 from backend.preferences.pairing import is_accepted, is_current_verdict
@@ -181,9 +182,8 @@ def pair_page(session: Session, run_id: int, pair_filter: PairFilter, row_offset
 
 def pair_detail(session: Session, pair_id: int) -> PairDetail:
     """A pair with both debates and its history. Raises NotFound."""
-    run_pair = session.get(RunPair, pair_id)
-    if run_pair is None:
-        raise NotFound(f"There is no pair {pair_id}.", f"没有编号为 {pair_id} 的偏好对。")
+    sentences = f"There is no pair {pair_id}.", f"没有编号为 {pair_id} 的偏好对。"
+    run_pair = get_or_not_found(session, RunPair, pair_id, *sentences)
     pair_run = session.get_one(PairRun, run_pair.run_id)
     first_judge, second_judge = (
         session.get(Rater, record_id) if record_id else None

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.core.enums import DecisionReason, GamePhase, Proposer, Role
-from backend.core.errors import NotFound, UserError
+from backend.core.errors import UserError
 from backend.db.engine import Database
 from backend.db.principle_tables import (
     PrincipleMark,
@@ -15,12 +15,14 @@ from backend.db.principle_tables import (
     Principles,
     PrincipleStep,
 )
+from backend.db.queries import get_or_not_found
 from backend.judges.base import JudgeSpec
 from backend.judges.scoring.records import JudgeInfo
 from backend.judges.scoring.service import ScoringService
 from backend.principles.algorithm.rules import RuleSet, list_rule_changes, rules_from_texts, starting_rules
 from backend.principles.records import VersionInfo
 from backend.principles.setup import principle_spec
+from backend.principles.store import require_run
 
 _MAX_NAME_LENGTH = 120
 DECISION_PHASES = {
@@ -61,7 +63,7 @@ class PrincipleArchive:
             version_query = version_query.where(Principles.role == agent_role)
         with self._database.read() as session:
             if run_id is not None:
-                run_row = _require_run(session, run_id)
+                run_row = require_run(session, run_id)
                 first_ids = (run_row.detector_id, run_row.generator_id)
                 version_query = version_query.where((Principles.run_id == run_id) | Principles.id.in_(first_ids))
             return _version_infos(session, session.scalars(version_query).all(), run_id)
@@ -293,14 +295,5 @@ def _marked_versions(session: Session) -> dict[Role, int]:
 
 
 def _require_version(session: Session, version_id: int) -> Principles:
-    version_row = session.get(Principles, version_id)
-    if version_row is None:
-        raise NotFound(f"There is no version {version_id}.", f"没有编号为 {version_id} 的版本。")
-    return version_row
-
-
-def _require_run(session: Session, run_id: int) -> PrincipleRun:
-    run_row = session.get(PrincipleRun, run_id)
-    if run_row is None:
-        raise NotFound(f"There is no run {run_id}.", f"没有编号为 {run_id} 的运行。")
-    return run_row
+    sentences = f"There is no version {version_id}.", f"没有编号为 {version_id} 的版本。"
+    return get_or_not_found(session, Principles, version_id, *sentences)

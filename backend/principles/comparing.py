@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from backend.core.enums import Agent
-from backend.core.errors import Conflict, NotFound, UserError
+from backend.core.errors import Conflict, UserError
 from backend.core.text import digest
 from backend.db.engine import Database
 from backend.db.principle_tables import PrincipleComparison
+from backend.db.queries import get_or_not_found
 from backend.jobs.service import JobService
 from backend.judges.base import Judge
 from backend.judges.context import DatabaseJudgeContext
@@ -79,10 +80,8 @@ class Comparisons:
     def comparison(self, comparison_id: int) -> ComparisonInfo:
         """One comparison. Raises NotFound."""
         with self._database.read() as session:
-            comparison_row = session.get(PrincipleComparison, comparison_id)
-            if comparison_row is None:
-                raise NotFound(f"There is no comparison {comparison_id}.", f"没有编号为 {comparison_id} 的对比。")
-            return _comparison_info(comparison_row)
+            sentences = f"There is no comparison {comparison_id}.", f"没有编号为 {comparison_id} 的对比。"
+            return _comparison_info(get_or_not_found(session, PrincipleComparison, comparison_id, *sentences))
 
     def play(self, comparison_id: int, is_stopped: Callable[[], bool] = lambda: False) -> ComparisonInfo:
         """Let both read the labels in this process. Raises UserError; what was asked is in the ledger."""

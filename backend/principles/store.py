@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.core.enums import DecisionReason, GamePhase, Proposer, Role, RunState
-from backend.core.errors import Message, NotFound, UserError
+from backend.core.errors import Message, UserError
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.db.principle_tables import (
@@ -18,6 +18,7 @@ from backend.db.principle_tables import (
     Principles,
     PrincipleStep,
 )
+from backend.db.queries import get_or_not_found
 from backend.llm.budget import Budget
 from backend.principles.algorithm.settings import GameSettings
 from backend.principles.algorithm.state import NewVersion, PlantedFlaw, StepData, VersionOutcome
@@ -182,10 +183,8 @@ class RunProgressWriter:
 
 def require_run(session: Session, run_id: int) -> PrincipleRun:
     """The row of a run. Raises NotFound."""
-    run_row = session.get(PrincipleRun, run_id)
-    if run_row is None:
-        raise NotFound(f"There is no run {run_id}.", f"没有编号为 {run_id} 的运行。")
-    return run_row
+    sentences = f"There is no run {run_id}.", f"没有编号为 {run_id} 的运行。"
+    return get_or_not_found(session, PrincipleRun, run_id, *sentences)
 
 
 def load_run_info(session: Session, run_id: int) -> RunInfo:
