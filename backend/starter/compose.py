@@ -124,7 +124,7 @@ NO_RECIPIENT_SHARE = 0.22
 """Share of requests that name an occasion only."""
 STYLED_SHARE, SIZED_SHARE, DETAILED_SHARE = 0.32, 0.22, 0.14
 MAX_TRIES = 40
-"""Attempts at one scene before it is given up: some have few clauses, and all of their greetings may be there already."""
+"""Attempts at one scene before it is given up: where clauses are few, every greeting may be there already."""
 RARE_ADDRESS_WEIGHT = 3
 """How much more often somebody is drawn who is not simply 你 or 您."""
 DRAWN_PER_ROW = 1.6
