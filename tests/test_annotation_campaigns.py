@@ -42,7 +42,7 @@ def test_a_sample_spreads_over_the_corpus_and_over_both_greetings(
     database: Database, service: AnnotationService
 ) -> None:
     add_corpus(database, 500)
-    made = campaign(service, campaign_kind=CampaignKind.VALIDATE, limit=200)
+    made = campaign(service, kind=CampaignKind.VALIDATE, limit=200)
     ids = [item.greeting_a_id for item in _items(database, made.id)]
     assert 70 < sum(one % 2 for one in ids) < 130
     assert 70 < sum(one > 500 for one in ids) < 130
@@ -77,7 +77,7 @@ def test_filters_and_data_sets_narrow_the_draw(database: Database, service: Anno
     assert campaign(service, name="a", datasets=("two",)).items == 7
     assert campaign(service, name="b", occasion="生日").items == 5
     assert campaign(service, name="c").items == 12
-    assert campaign(service, name="d", campaign_kind=CampaignKind.VALIDATE, datasets=("one",)).items == 10
+    assert campaign(service, name="d", kind=CampaignKind.VALIDATE, datasets=("one",)).items == 10
     with pytest.raises(UserError, match="matches 0 prompts"):
         campaign(service, name="e", datasets=("one",), occasion="除夕")
 
@@ -85,10 +85,10 @@ def test_filters_and_data_sets_narrow_the_draw(database: Database, service: Anno
 def test_a_validate_campaign_holds_what_its_judge_has_judged(database: Database, service: AnnotationService) -> None:
     add_corpus(database, 5)
     add_judge(database, "panel", greeting_ids(database)[:4])
-    made = campaign(service, campaign_kind=CampaignKind.VALIDATE, judge="panel")
+    made = campaign(service, kind=CampaignKind.VALIDATE, judge="panel")
     assert (made.items, made.judge) == (4, "panel")
     with pytest.raises(UserError, match="known: panel"):
-        campaign(service, name="x", campaign_kind=CampaignKind.VALIDATE, judge="nobody")
+        campaign(service, name="x", kind=CampaignKind.VALIDATE, judge="nobody")
 
 
 def test_a_newer_version_with_few_verdicts_does_not_shrink_a_validate_campaign(
@@ -136,7 +136,7 @@ def test_a_wrong_wish_is_one_sentence_in_both_languages(
 
 def test_counts_and_a_constant_number_of_queries(database: Database, service: AnnotationService) -> None:
     add_corpus(database, 3)
-    made = campaign(service, raters_per_item=2)
+    made = campaign(service, k=2)
     campaign(service, name="另一个")
     people = [service.enter(name).id for name in ("甲", "乙")]
     for person in people:

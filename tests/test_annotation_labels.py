@@ -97,7 +97,7 @@ def test_an_item_of_another_campaign_and_an_unknown_person_are_not_found(service
 
 
 def test_a_request_is_stored_once_and_its_id_serves_nobody_else(service: AnnotationService) -> None:
-    made = campaign(service, raters_per_item=2)
+    made = campaign(service, k=2)
     me, other = service.enter("甲").id, service.enter("乙").id
     view = _next(service, made.id, me)
     answer = ComparisonInput(made.id, view.item_id, "a", "same")
@@ -171,7 +171,7 @@ def test_undo_gives_back_one_after_the_other(database: Database, service: Annota
 
 
 def test_the_item_undone_last_comes_first_although_another_is_held(service: AnnotationService, clock: Clock) -> None:
-    made = campaign(service, raters_per_item=2)
+    made = campaign(service, k=2)
     me = service.enter("甲").id
     first = _next(service, made.id, me)
     _answer(service, first, me, "a", "r0")
@@ -200,7 +200,7 @@ def test_undoing_a_skip_needs_a_free_slot(service: AnnotationService) -> None:
 @pytest.fixture
 def judged(database: Database, service: AnnotationService) -> int:
     add_judge(database, "panel", greeting_ids(database))
-    return campaign(service, campaign_kind=CampaignKind.VALIDATE, judge="panel", rubric=True, name="验证").id
+    return campaign(service, kind=CampaignKind.VALIDATE, judge="panel", rubric=True, name="验证").id
 
 
 def test_the_judge_is_shown_only_after_the_own_verdict(
@@ -254,7 +254,7 @@ def test_undo_withdraws_the_review_with_its_verdict(
 
 
 def test_without_a_judge_only_the_blind_half_is_asked(database: Database, service: AnnotationService) -> None:
-    made = campaign(service, campaign_kind=CampaignKind.VALIDATE)
+    made = campaign(service, kind=CampaignKind.VALIDATE)
     me = service.enter("甲").id
     view = _next(service, made.id, me)
     told = service.judge_blind(VerdictInput(made.id, view.item_id, 1, "v"), me)

@@ -155,7 +155,7 @@ def test_slots_of_an_item_are_filled_from_the_lowest(
     database: Database, service: AnnotationService, clock: Clock, people: tuple[int, int, int]
 ) -> None:
     add_corpus(database, 1)
-    desks = Desks(database, clock, campaign(service, raters_per_item=3).id)
+    desks = Desks(database, clock, campaign(service, k=3).id)
     (item,) = desks.items()
     for person in people:
         assert desks.next(person) == item
@@ -173,7 +173,7 @@ def test_only_an_unfinished_lease_is_taken_over(
     database: Database, service: AnnotationService, clock: Clock, people: tuple[int, int, int]
 ) -> None:
     add_corpus(database, 1)
-    desks = Desks(database, clock, campaign(service, raters_per_item=2).id)
+    desks = Desks(database, clock, campaign(service, k=2).id)
     (item,) = desks.items()
     desks.take(item, people[0])
     desks.finish(item, people[0])
@@ -203,7 +203,7 @@ def test_what_somebody_finishes_or_releases_is_the_own_lease_alone(
     database: Database, service: AnnotationService, clock: Clock, people: tuple[int, int, int]
 ) -> None:
     add_corpus(database, 2)
-    desks = Desks(database, clock, campaign(service, raters_per_item=2).id)
+    desks = Desks(database, clock, campaign(service, k=2).id)
     first, second = desks.items()
     for person in people[:2]:
         for item in (first, second):
@@ -324,8 +324,8 @@ def test_undo_takes_back_the_own_answers_of_this_campaign_alone(
     database: Database, service: AnnotationService, clock: Clock, people: tuple[int, int, int]
 ) -> None:
     add_corpus(database, 1)
-    one = Desks(database, clock, campaign(service, raters_per_item=2).id)
-    two = Desks(database, clock, campaign(service, raters_per_item=2, name="另一个").id)
+    one = Desks(database, clock, campaign(service, k=2).id)
+    two = Desks(database, clock, campaign(service, k=2, name="另一个").id)
     for desks, person in ((one, people[0]), (one, people[1]), (two, people[0])):
         (item,) = desks.items()
         desks.take(item, person)
@@ -344,7 +344,7 @@ def test_a_verdict_its_review_and_both_withdrawn(
 ) -> None:
     add_corpus(database, 2)
     judge = add_judge(database, "panel", greeting_ids(database))
-    made = campaign(service, campaign_kind=CampaignKind.VALIDATE, judge="panel", rubric=True, raters_per_item=1)
+    made = campaign(service, kind=CampaignKind.VALIDATE, judge="panel", rubric=True, k=1)
     desks, me = Desks(database, clock, made.id), people[0]
     item = desks.next(me)
     assert item is not None

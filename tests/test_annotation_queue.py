@@ -37,7 +37,7 @@ def test_reload_and_second_tab_show_the_same_item(database: Database, service: A
 
 def test_the_view_is_blind_and_sides_depend_on_the_rater(database: Database, service: AnnotationService) -> None:
     add_corpus(database, 1)
-    made = campaign(service, raters_per_item=20)
+    made = campaign(service, k=20)
     lefts = Counter(_next(service, made.id, service.enter(f"人{n}").id).left for n in range(20))
     assert len(lefts) == 2
     assert set(ItemView.__dataclass_fields__) == {
@@ -109,7 +109,7 @@ def test_a_skip_frees_the_slot_for_others_and_is_never_offered_again(
 def test_eight_threads_label_everything_exactly_k_times(database: Database) -> None:
     add_corpus(database, 40)
     service = AnnotationService(database, LEASE)
-    made = campaign(service, raters_per_item=3)
+    made = campaign(service, k=3)
     start = threading.Barrier(8)
 
     def work(number: int) -> int:

@@ -26,7 +26,7 @@ class Walk:
         self.database = database
         self.clock = Clock()
         self.service = AnnotationService(database, LEASE, self.clock)
-        self.campaign = campaign(self.service, name=f"漫步{number}", raters_per_item=k)
+        self.campaign = campaign(self.service, name=f"漫步{number}", k=k)
         self.k = k
         self.raters = [self.service.enter(f"人{n}").id for n in range(RATERS)]
         self.shown: dict[int, int | None] = dict.fromkeys(self.raters)
