@@ -16,6 +16,7 @@ from trl import GRPOTrainer
 from backend.core.errors import UserError
 from backend.core.settings import Settings
 from backend.db.engine import Database
+from backend.jobs.messages import JobMessage
 from backend.jobs.report import JobReport
 from backend.judges.base import JudgeKind, JudgeSpec
 from backend.training.grpo_settings import GrpoSettings
@@ -62,8 +63,8 @@ class Told(JobReport):
     def sample(self, step: int, prompt_text: str, reply_text: str) -> None:
         self.samples.append({"step": step, "prompt": prompt_text, "text": reply_text})
 
-    def log(self, line_text: str) -> None:
-        self.logs.append(line_text)
+    def log(self, message: JobMessage) -> None:
+        self.logs.append(message.log_line)
 
     def stop_requested(self) -> bool:
         steps = [row["step"] for row in self.metrics if "loss" in row]

@@ -26,6 +26,7 @@ from backend.db import engine
 from backend.db.engine import Database
 from backend.db.play_tables import PlayCard
 from backend.db.tables import Comparison, Rater
+from backend.jobs.messages import JobMessage
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
 from backend.services import Services
@@ -243,7 +244,7 @@ def test_a_program_keeps_what_it_has_to_say_until_the_lock_is_free(database: Dat
     assert database.engine.url.database
     with held_for(Path(database.engine.url.database), 2.5), JobReport(database, job.id) as report:
         report.metric(1, loss=0.5)
-        report.progress(0.5, "half")
+        report.progress(0.5, JobMessage.from_text("half"))
     told = service.job(job.id)
     assert (told.progress, told.progress_text) == (0.5, "half")
     assert database.wait_s == engine.RUN_WAIT_S

@@ -16,7 +16,7 @@ from backend.core.enums import CampaignKind, JobStatus, Scale
 from backend.core.errors import Message
 from backend.core.settings import PROJECT_ROOT
 from backend.judges.base import JudgeKind
-from backend.judges.scoring.records import WARNING_SEPARATOR, Opinion
+from backend.judges.scoring.records import SCORING_CONSTANT, Opinion
 from backend.training.service import OfferState
 from ui.agreement import page as agreement_page
 from ui.agreement.views import models_table, worst_disagreements
@@ -82,7 +82,7 @@ def services() -> Any:
     dataset = Record(name=ATTACK, kind=ATTACK, prompts=1, greetings=1, pairs=0, labels=0)
     endpoint = {"name": ATTACK, "model": ATTACK, "base_url": ATTACK, "read_only": True, "has_key": True}
     limits = {"price_in": 0.0, "price_out": 0.0, "concurrency": 1, "timeout_s": 1.0}
-    report = f"{ATTACK}{WARNING_SEPARATOR}{ATTACK}"
+    report = SCORING_CONSTANT.fill(figures_en=ATTACK, figures_zh=ATTACK, notice_en=ATTACK, notice_zh=ATTACK)
     return Record(
         annotation=Record(
             history=lambda _: [Record(**answer, **state)],
@@ -92,7 +92,7 @@ def services() -> Any:
         board=Record(verdicts_on=lambda _: [Record(rater=ATTACK, value=None, reason=ATTACK)], board=lambda *_: board()),
         corpus=Record(datasets=lambda: [dataset]),
         endpoints=Record(endpoints=lambda: [Record(**endpoint, **limits)]),
-        jobs=Record(jobs=lambda *_: [Record(**job, waiting=None, progress_text=report)]),
+        jobs=Record(jobs=lambda *_: [Record(**job, waiting=None, progress_message=report)]),
     )
 
 

@@ -100,7 +100,7 @@ def test_a_failing_reward_does_not_kill_the_training(results: dict[str, Any]) ->
     assert failing["ended"] == "done"
     assert [(row["unscored"], row["reward"], row["loss"]) for row in steps(failing)] == [(1.0, None, 0.0)] * 2
     assert [line for line in failing["logs"] if "the judge fell over" in line] == [
-        "unscored by odd: RuntimeError: the judge fell over"
+        "“odd”没给出评判：RuntimeError: the judge fell over | unscored by odd: RuntimeError: the judge fell over"
     ]
 
 

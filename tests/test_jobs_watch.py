@@ -12,6 +12,7 @@ from backend.db.engine import Database
 from backend.db.job_tables import Job
 from backend.jobs import local
 from backend.jobs.local import LocalRunner
+from backend.jobs.messages import COUNTED, JobMessage
 from backend.jobs.queue import HeldJob
 from backend.jobs.report import JobReport
 from backend.jobs.selftest import check_jobs
@@ -33,8 +34,8 @@ def test_a_report_is_stored_and_pages(service: JobService, database: Database) -
         for step in range(250):
             report.metric(step, loss=1.0 / (step + 1), broken=float("nan"), endless=float("inf"), odd="text")
         report.sample(250, "生日祝福", "生日快乐！")
-        report.progress(0.5, "250 / 500")
-        report.progress(float("nan"), "still there")
+        report.progress(0.5, COUNTED.fill(done=250, total=500))
+        report.progress(float("nan"), COUNTED.fill(done=251, total=500))
     first = service.events(job, limit=100)
     seen = list(first)
     while page := service.events(job, after_id=seen[-1].id, limit=100):
@@ -45,7 +46,9 @@ def test_a_report_is_stored_and_pages(service: JobService, database: Database) -
     assert metrics[1].data == {"loss": 0.5, "broken": None, "endless": None, "odd": None}
     [sample] = service.events(job, event_kinds=[EventKind.SAMPLE])
     assert sample.data == {"prompt": "生日祝福", "text": "生日快乐！"}
-    assert service.job(job).progress_text == "still there"
+    told = service.job(job)
+    assert (told.progress, told.progress_text) == (0.0, "251 / 500")
+    assert (told.progress_message.code, told.progress_message.values) == ("counted", {"done": 251, "total": 500})
 
 
 def test_a_report_sees_the_wish_to_stop(service: JobService, database: Database) -> None:
@@ -71,7 +74,7 @@ def test_a_report_never_raises_into_the_program(
     empty.close()
     assert "cannot be reached" in capsys.readouterr().err
     with JobReport(None, None) as alone:
-        alone.log("by hand")
+        alone.log(JobMessage.from_text("by hand"))
     assert "by hand" in capsys.readouterr().out
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from backend.core.enums import GamePhase, Scale
+from backend.core.enums import EventLevel, GamePhase, Scale
 from backend.db.base import utc_now
 from backend.judges.base import JudgeKind, JudgeSpec, PairOutcome
 from backend.judges.constancy import ENOUGH_ITEMS, NoticeLog, ValueCounts, constant_notice
-from backend.judges.scoring.records import WARNING_SEPARATOR, ScoreProgress
+from backend.judges.scoring.records import ScoreProgress
 from backend.judges.scoring.service import run_job as scoring_job
 from backend.principles.records import StepInfo
 from backend.principles.rulings import constant_detector
@@ -69,9 +69,10 @@ def test_counting_ends_where_values_differ_and_unscored_ones_are_no_values():
 
 def test_a_log_says_it_once_and_takes_it_back_once():
     log, said = NoticeLog(), constant_notice({1.0: 20})
-    lines = [log.log_line(one) for one in (None, said, said, None, None)]
-    assert [bool(line) for line in lines] == [False, True, False, True, False]
-    assert all(line.startswith("警告") and " | " in line for line in lines if line)
+    lines = [log.next_message(one) for one in (None, said, said, None, None)]
+    codes = [line.code if line else None for line in lines]
+    assert codes == [None, "constant_judge", None, "warning_withdrawn", None]
+    assert all(line.level is EventLevel.WARNING and line.log_line.startswith("警告") for line in lines if line)
 
 
 def test_a_scoring_run_says_so_from_the_twentieth_item_on(home: Path, fake_llm: FakeLLM):
@@ -114,14 +115,15 @@ def test_a_job_keeps_it_and_the_page_shows_it_in_the_reader_s_language(home: Pat
     with house(fake_llm, 30) as services:
         job = services.scoring.submit(request(services))
         assert scoring_job(services.database, services.jobs, services.scoring, job.id) == 0
-        text = services.jobs.job(job.id).progress_text
+        stands = services.jobs.job(job.id)
         logged = [event.data.get("text", "") for event in services.jobs.events(job.id)]
         pages = {lang: _runs_table(services, Translator(lang)) for lang in ("zh", "en")}
-    assert text.startswith("30 / 30") and WARNING_SEPARATOR in text
+    assert stands.progress_text.startswith("30 / 30") and "gave 1 to all" in stands.progress_text
+    assert stands.progress_message.level is EventLevel.WARNING
     assert any(line.startswith("警告：裁判给已评的前 30 条打的都是 1") for line in logged)
     assert "前 30 条打的都是 1" in pages["zh"] and "gave 1 to all" not in pages["zh"]
     assert "gave 1 to all of the first 30 items" in pages["en"] and "打的都是" not in pages["en"]
-    assert all('class="zf-warn"' in page and WARNING_SEPARATOR.strip() not in page for page in pages.values())
+    assert all('class="zf-warn"' in page for page in pages.values())
 
 
 def test_a_run_of_pairs_whose_judge_likes_everything_says_why_there_are_none(home: Path, fake_llm: FakeLLM):

@@ -54,7 +54,7 @@ def test_cancel_keeps_what_was_judged(busy: Services, fake_llm: FakeLLM):
 
 def test_budget_and_fatal_errors_end_as_what_they_are(busy: Services, fake_llm: FakeLLM):
     capped = ended(busy.jobs, busy.scoring.submit(request(busy, max_calls=20)).id)
-    assert capped.status is JobStatus.SUCCEEDED and "预算用完" in capped.progress_text
+    assert capped.status is JobStatus.SUCCEEDED and "预算用完" in capped.progress_message.zh
     assert len(verdicts(busy)) == 20
     fake_llm.script(api_key="right")
     failed = ended(busy.jobs, busy.scoring.submit(request(busy)).id)

@@ -14,16 +14,18 @@ from backend.core.errors import UserError
 from backend.core.settings import Settings
 from backend.core.text import parse_row_number
 from backend.db.engine import Database
+from backend.jobs.messages import JobMessage
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.services import Services
 from backend.training.checks import SettingProblem
 from backend.training.history import HistoryCache, JobHistory, SampleText, thin_curve
+from backend.training.messages import COLLAPSE_STOP, DONE, RESUMED, SERVED_AT, UNSCORED, training_step
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
 from backend.training.settings import find_presets, parse_settings, settings_for
 from tests.job_helpers import until
 from tests.real_app import App, running
-from ui.components.jobs import STATUS_NAMES, localized_half, status_pill
+from ui.components.jobs import STATUS_NAMES, status_pill
 from ui.components.language import Translator
 from ui.training.fields import SETTING_LABELS, entered_settings, setting_names, shown_values
 from ui.training.form import problem_html, start_training
@@ -54,7 +56,8 @@ def job(**changes: Any) -> JobInfo:
         "devices": ("cpu:0",),
         "attempt": 1,
         "progress": 0.25,
-        "progress_text": "12 / 48, 1 h 03 min left",
+        "progress_text": "",
+        "progress_message": training_step(12, 48, 3780),
         "created_at": moment,
         "started_at": moment,
     }
@@ -91,18 +94,35 @@ def test_every_status_has_sign_and_word() -> None:
 
 def test_words() -> None:
     assert progress_line(ZH, job()) == "12 / 48 · 约剩 1 小时 03 分"
-    assert progress_line(EN, job(progress_text="12 / 48, 5 min 02 s left")) == "12 / 48 · about 5 min 02 s left"
+    soon = training_step(12, 48, 302)
+    assert soon.en == "12 / 48, 5 min 02 s left" and soon.values["seconds_left"] == 302
+    assert progress_line(EN, job(progress_message=soon)) == "12 / 48 · about 5 min 02 s left"
+    assert progress_line(EN, job(progress_message=JobMessage.from_text("12 / 48, 9 s left"))) == "12 / 48, 9 s left"
+    assert progress_line(ZH, job(progress_message=DONE.fill())) == "已完成"
     assert progress_line(ZH, job(status=JobStatus.CANCELLED)) == "12 / 48"
-    warning = "监测警告 | warning, step 8: 太长了（上限 1.5） | too long (limit 1.5)"
-    assert localized_half(ZH, warning) == "监测警告，第 8 步：太长了（上限 1.5）"
-    assert localized_half(EN, warning) == "warning, step 8: too long (limit 1.5)"
-    assert localized_half(ZH, "plain") == "plain"
     assert [size_text(size) for size in (200, 7_700_000, 3e9)] == ["0.2 kB", "7.7 MB", "3.0 GB"]
     assert [parse_row_number(wish) for wish in ("7", 7, "-1", "７", "7;", None, "9" * 12)] == [7, 7] + [None] * 5
 
 
+def test_remarks_go_by_level_and_old_lines_are_shown_as_they_are() -> None:
+    stop = COLLAPSE_STOP.fill(step=8, reason_en="too long (limit 1.5)", reason_zh="太长了（上限 1.5）")
+    old = "监测停止训练 | stopped, step 8: 太长了 | too long"
+    reported = [RESUMED.fill(checkpoint="checkpoint-4"), UNSCORED.fill(reward="odd", reason="why"), stop, stop]
+    rows = [one.to_data() for one in reported] + [{"text": old}]
+    history = JobHistory(messages=[JobMessage.from_data(json.loads(json.dumps(row))) for row in rows])
+    zh, en = remarks_html(ZH, history), remarks_html(EN, history)
+    assert zh.count("<div") == 3 and "checkpoint-4" not in zh, "information stays in the log, and nothing comes twice"
+    assert '<div class="zf-warn" role="status">“odd”没给出评判：why<' in zh and ">unscored by odd: why<" in en
+    assert '<div class="zf-bad" role="status">监测停止训练，第 8 步：太长了（上限 1.5）<' in zh
+    assert ">collapse monitor stops the run, step 8: too long (limit 1.5)<" in en
+    assert all(f'<div class="zf-note" role="status">{old}<' in page for page in (zh, en))
+
+
 def test_views_escape_what_models_and_people_wrote() -> None:
-    history = JobHistory(samples=[SampleText(4, "<i>求</i>", "<script>祝</script>")], log_lines=["监测 <b>"])
+    history = JobHistory(
+        samples=[SampleText(4, "<i>求</i>", "<script>祝</script>")],
+        messages=[UNSCORED.fill(reward="<b>奶奶", reason="<script>")],
+    )
     whole = (
         jobs_table(ZH, [job()], 7)
         + job_status_html(ZH, job(), history)
@@ -115,11 +135,12 @@ def test_views_escape_what_models_and_people_wrote() -> None:
 
 @pytest.mark.parametrize("status", JobStatus)
 def test_a_service_shows_its_address_only_while_it_may_answer(status: JobStatus) -> None:
-    serving = job(kind="serve", config={}, status=status, progress_text="xiao @ http://127.0.0.1:1/v1")
+    address = SERVED_AT.fill(model="xiao", base_url="http://127.0.0.1:1/v1")
+    serving = job(kind="serve", config={}, status=status, progress_message=address)
     for view in (jobs_table(EN, [serving], None), job_status_html(EN, serving, JobHistory())):
         assert ("http://" in view) == (status in ACTIVE_STATUSES)
         assert ("service stopped" in view) == serving.ended
-    never = job(kind="serve", status=JobStatus.CANCELLED, progress_text="")
+    never = job(kind="serve", status=JobStatus.CANCELLED, progress_message=JobMessage.from_text(""))
     assert "服务已停止" not in job_status_html(ZH, never, JobHistory())
 
 

@@ -114,9 +114,17 @@ class EventKind(StrEnum):
     """What a job event holds."""
 
     METRIC = "metric"  # data: name → number or null
-    LOG = "log"  # data: {"text"}
+    LOG = "log"  # data: {"level", "code", "en", "zh", "values", "text"}; older rows hold "text" alone
     SAMPLE = "sample"  # data: {"prompt", "text"}
     STATE = "state"  # data: {"status", "attempt", ...}, written by queue and worker
+
+
+class EventLevel(StrEnum):
+    """How much a line of a job's history matters to whoever watches it."""
+
+    INFO = "info"
+    WARNING = "warning"  # the work goes on, but somebody should look
+    STOP = "stop"  # why the work ended before its end
 
 
 class ArtifactKind(StrEnum):

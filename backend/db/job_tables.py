@@ -16,6 +16,7 @@ class Job(Base):
     `pid` and `process_start` name the leader of the session that the present attempt runs in; they are
     null while no process has been started. `worker` is null where a command plays the job in the foreground, and
     they name that command. `after_id` is the job that must succeed before this one starts.
+    `progress_data` is the message whose English sentence is `progress_text`; null where older programs wrote.
     """
 
     __tablename__ = "jobs"
@@ -42,6 +43,7 @@ class Job(Base):
     heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     progress: Mapped[float] = mapped_column(Float, default=0.0)
     progress_text: Mapped[str] = mapped_column(Text, default="")
+    progress_data: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error_en: Mapped[str | None] = mapped_column(Text)
     error_zh: Mapped[str | None] = mapped_column(Text)
     log_path: Mapped[str | None] = mapped_column(Text)

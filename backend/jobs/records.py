@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from backend.core.enums import ACTIVE_STATUSES, RESUMABLE_STATUSES, ArtifactKind, EventKind, JobStatus
 from backend.core.errors import Message
 from backend.core.settings import Environment
+from backend.jobs.messages import JobMessage
 
 
 class JobOptions(Environment):
@@ -36,7 +37,10 @@ DEFAULT_OPTIONS = JobOptions.model_construct()
 
 @dataclass(frozen=True)
 class JobInfo:
-    """A job as it stands. `waiting` says why a queued one has not started, where that is known."""
+    """A job as it stands. `waiting` says why a queued one has not started, where that is known.
+
+    `progress_message` is what its program reported last; `progress_text` is the English of it, for scripts.
+    """
 
     id: int
     kind: str
@@ -53,6 +57,7 @@ class JobInfo:
     pid: int | None
     progress: float
     progress_text: str
+    progress_message: JobMessage
     error: Message | None
     waiting: Message | None
     log_path: Path | None

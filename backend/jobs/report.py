@@ -1,10 +1,10 @@
-"""How a program talks back to the page: progress, metrics, samples, and the wish to stop.
+"""How a program reports to its job's row: progress, metrics, samples, messages; and how it learns that it shall stop.
 
 with JobReport(database, job_id) as report:
     for step in range(start, steps):
         ...
         report.metric(step, loss=loss)
-        report.progress(step / steps, f"{step} / {steps}")
+        report.progress(step / steps, COUNTED.fill(done=step, total=steps))
         if report.stop_requested():
             save()
             sys.exit(STOPPED)
@@ -28,6 +28,7 @@ from backend.core.errors import UserError
 from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.job_tables import Job, JobEvent
+from backend.jobs.messages import JobMessage
 from backend.jobs.outcome import STOPPED as STOPPED
 
 FLUSH_INTERVAL_S = 1.0
@@ -36,7 +37,7 @@ _STOP_STATUSES = (JobStatus.CANCELLING, JobStatus.PAUSING)
 
 
 class JobReport:
-    """Collects what the program says; a thread stores it once a second and looks for a wish to stop.
+    """Collects what the program reports; a thread stores it once a second and looks for a request to stop.
 
     Nothing here raises into the program or waits for the database. Without a job (a program run by
     hand) everything is only printed. Build it in the main thread: it listens for SIGTERM.
@@ -57,13 +58,15 @@ class JobReport:
         self._thread = threading.Thread(target=self._flush_repeatedly, name="job-report", daemon=True)
         self._thread.start()
 
-    def progress(self, progress_share: float, progress_text: str = "") -> None:
-        """How far the work is (0 to 1) and a short line about it."""
+    def progress(self, progress_share: float, message: JobMessage | None = None) -> None:
+        """How far the work is (0 to 1; not a number counts as 0), and a short message about it."""
         finite_share = float(progress_share) if math.isfinite(progress_share) else 0.0
         with self._lock:
+            # Only the newest counts, so it takes the place of one that has not been stored yet.
             self._pending_progress = {
                 "progress": min(max(finite_share, 0.0), 1.0),
-                "progress_text": progress_text,
+                "progress_text": message.en if message else "",
+                "progress_data": message.to_data() if message else None,
             }
 
     def metric(self, step: int, **values: Any) -> None:
@@ -78,11 +81,11 @@ class JobReport:
         """What the model writes for a fixed prompt at a step."""
         self._queue_event(EventKind.SAMPLE, step, {"prompt": prompt_text, "text": reply_text})
 
-    def log(self, line_text: str) -> None:
-        """A line for the log and the job's page."""
+    def log(self, message: JobMessage) -> None:
+        """A message for the job's page, and a readable line of it in the log file."""
         with suppress(OSError):  # A full disk takes no line; the page still gets it where the database does.
-            print(line_text, flush=True)
-        self._queue_event(EventKind.LOG, None, {"text": line_text})
+            print(message.log_line, flush=True)
+        self._queue_event(EventKind.LOG, None, message.to_data())
 
     def stop_requested(self) -> bool:
         """Whether the program should finish its step, save, and end with `STOPPED`. Costs nothing."""

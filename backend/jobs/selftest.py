@@ -15,11 +15,18 @@ from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.job_tables import Job
 from backend.db.migrate import migrate
+from backend.jobs.messages import COUNTED, MessageTemplate
 from backend.jobs.outcome import STOPPED
 from backend.jobs.records import DEFAULT_OPTIONS, JobInfo, JobOptions
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
 from backend.jobs.worker import Worker
+
+COUNTING = MessageTemplate(
+    "counting",
+    "counting from {start} to {steps} as process {process}",
+    "进程 {process} 从 {start} 数到 {steps}",
+)
 
 
 def main() -> None:
@@ -50,13 +57,13 @@ def count_steps(job_config: dict[str, Any], run_folder: Path, report: JobReport)
     child_process = _start_child(job_config.get("child"))
     checkpoint = run_folder / "checkpoint.txt"
     start_step = int(checkpoint.read_text()) if checkpoint.exists() else 0
-    report.log(f"counting from {start_step} to {step_count} as process {os.getpid()}")
+    report.log(COUNTING.fill(start=start_step, steps=step_count, process=os.getpid()))
     for step in range(start_step + 1, step_count + 1):
         time.sleep(step_seconds)
         _fail_as_configured(job_config, step)
         _save_checkpoint(checkpoint, step)
         report.metric(step, count=step, attempt_start=start_step)
-        report.progress(step / step_count, f"{step} / {step_count}")
+        report.progress(step / step_count, COUNTED.fill(done=step, total=step_count))
         if "until" in job_config and Path(job_config["until"]).exists():
             break
         if report.stop_requested() and not job_config.get("ignore_sigterm"):

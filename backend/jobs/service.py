@@ -17,6 +17,7 @@ from backend.db.job_tables import Artifact, Job, JobEvent, WorkerProcess
 from backend.jobs import local
 from backend.jobs.kinds import JobConfig, check_job_config, find_job_program
 from backend.jobs.local import refuse_if_blocked
+from backend.jobs.messages import JobMessage
 from backend.jobs.queue import change_status
 from backend.jobs.records import DEFAULT_OPTIONS, ArtifactInfo, JobEventInfo, JobInfo, JobOptions, WorkerInfo
 
@@ -307,6 +308,7 @@ def _build_job_info(session: Session, job: Job, workers: Sequence[WorkerInfo]) -
         waiting=waiting_reason,
         devices=tuple(job.devices),
         log_path=Path(job.log_path) if job.log_path else None,
+        progress_message=JobMessage.from_data(job.progress_data or {"text": job.progress_text}),
         **{field_name: getattr(job, field_name) for field_name in _PLAIN_FIELDS},
     )
 

@@ -8,13 +8,22 @@ once they differ. It is a warning: nothing is stopped, nothing is left out.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from backend.core.enums import EventLevel
 from backend.core.errors import Message
+from backend.jobs.messages import JobMessage, MessageTemplate
 from backend.judges.base import PairOutcome
 
 ENOUGH_ITEMS = 20
 """Scored items from which on a single value is no chance: an honest judge of even odds does it once in
 500,000 times."""
-WARNING_WITHDRAWN = Message("Warning withdrawn: the judge's values differ now.", "警告解除：裁判的分数已有差别。")
+CONSTANT_JUDGE = MessageTemplate("constant_judge", "Warning: {notice_en}", "警告：{notice_zh}", EventLevel.WARNING)
+WARNING_WITHDRAWN = MessageTemplate(
+    "warning_withdrawn",
+    "Warning withdrawn: the judge's values differ now.",
+    "警告解除：裁判的分数已有差别。",
+    # As loud as what it takes back: whoever read the warning must not miss that it is over.
+    EventLevel.WARNING,
+)
 JudgeValue = float | PairOutcome
 
 
@@ -62,17 +71,17 @@ class NoticeLog:
     def __init__(self) -> None:
         self._notice_active = False
 
-    def log_line(self, notice: Message | None) -> str:
-        """The line that the notice of now is worth; "" where nothing has changed."""
+    def next_message(self, notice: Message | None) -> JobMessage | None:
+        """What the notice of now is worth reporting; None where nothing has changed."""
         has_changed, self._notice_active = (notice is not None) != self._notice_active, notice is not None
         if not has_changed:
-            return ""
-        return warning_line(notice) if notice else f"{WARNING_WITHDRAWN.zh} | {WARNING_WITHDRAWN.en}"
+            return None
+        return warning_message(notice) if notice else WARNING_WITHDRAWN.fill()
 
 
-def warning_line(notice: Message) -> str:
-    """The sentence as logs have it, in both languages."""
-    return f"警告：{notice.zh} | Warning: {notice.en}"
+def warning_message(notice: Message) -> JobMessage:
+    """The notice as jobs report it."""
+    return CONSTANT_JUDGE.fill(notice_en=notice.en, notice_zh=notice.zh)
 
 
 def _constant_items_message(only_value: float, item_count: int) -> Message:

@@ -15,10 +15,11 @@ from backend.db.engine import Database
 from backend.db.pair_tables import PairRun
 from backend.generation.generators import GeneratorKind, GeneratorService, WriterPool
 from backend.generation.writer import greeting_messages
+from backend.jobs.messages import BUDGET_USED, FIGURES, RUN_ENDED, RUN_STARTED, JobMessage
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.judges.base import JudgeSpec, PairJudge, Sample
-from backend.judges.constancy import warning_line
+from backend.judges.constancy import warning_message
 from backend.judges.panel import Retriever
 from backend.judges.registry import AskingJudge
 from backend.judges.scoring.records import ScoringRunState
@@ -286,7 +287,7 @@ class PairService:
         """Work on the run that a job names, as `backend.runs.attempt.run_job` asks. Raises UserError."""
         run_info = self.find_run(named_run(job_config, "任务没有指定批次。"))
         report = job_attempt.report
-        report.log(f"run {run_info.id} “{run_info.name}”")
+        report.log(RUN_STARTED.fill(run=f"{run_info.id} “{run_info.name}”"))
         final_progress = self._run_stages(run_info.id, self._lifecycle.join(run_info.id, job_attempt))
         run_funnel = self.funnel(run_info.id)
         report.metric(
@@ -296,9 +297,10 @@ class PairService:
             tokens=final_progress.tokens,
             cost=final_progress.cost,
         )
-        closing_lines = [f"{final_progress.state}: {final_progress.line()}"]
-        closing_lines += [warning_line(run_funnel.notice)] if run_funnel.notice is not None else []
-        return JobOutcome(tuple(closing_lines))
+        closing_messages = [RUN_ENDED.fill(state=final_progress.state.value, figures=final_progress.line())]
+        if run_funnel.notice is not None:
+            closing_messages.append(warning_message(run_funnel.notice))
+        return JobOutcome(tuple(closing_messages))
 
     def _run_stages(
         self,
@@ -403,7 +405,6 @@ class PairService:
         return self._scoring.retriever(request.judge, run_budget)
 
 
-def _status_message(progress: PairProgress) -> str:
-    if progress.state is ScoringRunState.BUDGET:
-        return f"budget used up / 预算用完 · {progress.line()}"
-    return progress.line()
+def _status_message(progress: PairProgress) -> JobMessage:
+    template = BUDGET_USED if progress.state is ScoringRunState.BUDGET else FIGURES
+    return template.fill(figures=progress.line())

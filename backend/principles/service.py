@@ -11,11 +11,12 @@ from backend.db.base import insert_ignore
 from backend.db.engine import Database
 from backend.db.principle_tables import PrincipleAnswer, PrincipleRun, PrincipleStep
 from backend.generation.generators import GeneratorService, is_policy_name
+from backend.jobs.messages import FIGURES, RUN_ENDED, RUN_STARTED
 from backend.jobs.outcome import STOPPED
 from backend.jobs.records import JobInfo
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
-from backend.judges.constancy import warning_line
+from backend.judges.constancy import warning_message
 from backend.judges.context import DatabaseJudgeContext
 from backend.judges.scoring.service import ScoringService
 from backend.llm.endpoints import EndpointService
@@ -338,16 +339,16 @@ def run_job(database: Database, jobs: JobService, evolution: EvolutionService, j
             return 0
         if not isinstance(job_config.get("run"), int):
             raise UserError("The job names no run.", "任务没有指定运行。")
-        job_report.log(f"run {job_config['run']}")
+        job_report.log(RUN_STARTED.fill(run=job_config["run"]))
         final_info = evolution.play(
             job_config["run"],
-            lambda info: job_report.progress(progress_share(info), status_line(info)),
+            lambda info: job_report.progress(progress_share(info), FIGURES.fill(figures=status_line(info))),
             job_report.stop_requested,
         )
-        job_report.progress(progress_share(final_info), status_line(final_info))
-        job_report.log(f"{final_info.state}: {status_line(final_info)}")
+        job_report.progress(progress_share(final_info), FIGURES.fill(figures=status_line(final_info)))
+        job_report.log(RUN_ENDED.fill(state=final_info.state.value, figures=status_line(final_info)))
         if constant_notice := constant_detector(evolution.steps(job_config["run"])):
-            job_report.log(warning_line(constant_notice))
+            job_report.log(warning_message(constant_notice))
     return STOPPED if final_info.state is RunState.PAUSED else 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from backend.core.errors import Message, UserError
 from backend.db.engine import Database
 from backend.db.job_tables import Job
+from backend.jobs.messages import JobMessage
 from backend.jobs.outcome import STOPPED
 from backend.jobs.report import JobReport
 from backend.runs.hold import HoldLost, JobHold, hold_job
@@ -35,7 +36,7 @@ class JobAttempt:
 class JobOutcome:
     """How a program ended: what its log says at last, and what went wrong."""
 
-    closing_lines: tuple[str, ...] = ()
+    closing_messages: tuple[JobMessage, ...] = ()
     error: Message | None = None
 
 
@@ -86,8 +87,8 @@ def run_job(database: Database, job_id: int, play: Callable[[JobAttempt, dict[st
         with database.read() as session:
             job_config = dict(session.get_one(Job, job_id).config)
         outcome = play(attempt, job_config)
-        for log_line in outcome.closing_lines:
-            attempt.report.log(log_line)
+        for closing_message in outcome.closing_messages:
+            attempt.report.log(closing_message)
         if outcome.error is not None:
             raise UserError(outcome.error.en, outcome.error.zh)
     return STOPPED if attempt.is_stopped else 0

@@ -1,18 +1,19 @@
-"""What a job said so far, kept in memory so that a page that polls reads only what is new."""
+"""What a job reported so far, kept in memory so that a page that polls reads only what is new."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from backend.core.enums import EventKind
+from backend.core.enums import EventKind, EventLevel
+from backend.jobs.messages import JobMessage
 from backend.jobs.records import JobEventInfo
 from backend.jobs.service import JobService
 
 PAGE_SIZE = 2000
 MAX_JOBS = 16
 MAX_SAMPLES = 400
-MAX_LINES = 200
+MAX_MESSAGES = 200
 _EVENT_KINDS = (EventKind.METRIC, EventKind.SAMPLE, EventKind.LOG)
 
 Curve = Mapping[int, float]
@@ -29,28 +30,41 @@ class SampleText:
 
 @dataclass
 class JobHistory:
-    """Curves by metric, samples and lines of one job, oldest first."""
+    """Curves by metric (step → value), samples and messages of one job, oldest first."""
 
     last_event_id: int = 0
     metrics: dict[str, dict[int, float]] = field(default_factory=dict)
     samples: list[SampleText] = field(default_factory=list)
-    log_lines: list[str] = field(default_factory=list)
+    messages: list[JobMessage] = field(default_factory=list)
 
     def newest_value(self, metric_name: str) -> float | None:
         """The value of a metric at its last step."""
         curve = self.metrics.get(metric_name)
         return curve[max(curve)] if curve else None
 
+    @property
+    def remarks(self) -> list[JobMessage]:
+        """What somebody should look at, each message once: warnings, why a run was stopped, lines without a level.
+
+        Programs of earlier versions stored their warnings among plain lines without a level, so all of those are
+        here rather than none.
+        """
+        return [
+            message
+            for message in dict.fromkeys(self.messages)
+            if message.level is not EventLevel.INFO or not message.code
+        ]
+
     def copy(self) -> "JobHistory":
         """As it stands now; nobody adds to the copy."""
         curves = {metric_name: dict(curve) for metric_name, curve in self.metrics.items()}
-        return JobHistory(self.last_event_id, curves, list(self.samples), list(self.log_lines))
+        return JobHistory(self.last_event_id, curves, list(self.samples), list(self.messages))
 
     def add_event(self, event: JobEventInfo) -> None:
         """Add one event. Steps that come again after a resume replace those before."""
         self.last_event_id = event.id
         if event.kind is EventKind.LOG:
-            self.log_lines = [*self.log_lines, str(event.data.get("text", ""))][-MAX_LINES:]
+            self.messages = [*self.messages, JobMessage.from_data(event.data)][-MAX_MESSAGES:]
         elif event.kind is EventKind.SAMPLE:
             new_sample = SampleText(event.step or 0, str(event.data.get("prompt")), str(event.data.get("text")))
             other_samples = [
@@ -89,7 +103,7 @@ class HistoryCache:
 
 
 def thin_curve(curve: Curve, max_points: int = 300) -> list[tuple[int, float]]:
-    """The curve with at most `most` points, always with its first and last."""
+    """The curve with at most `max_points` points, always with its first and last."""
     steps = sorted(curve)
     if len(steps) > max_points:
         steps = [steps[round(point_index * (len(steps) - 1) / (max_points - 1))] for point_index in range(max_points)]

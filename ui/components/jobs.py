@@ -1,6 +1,4 @@
-"""How a background job stands, as every page shows it: sign, word and colour, progress, and its program's words."""
-
-import re
+"""How a background job stands, as every page shows it: sign, word and colour, and how far it is."""
 
 from markupsafe import Markup
 
@@ -33,8 +31,6 @@ _STATUS_PILLS = {
     JobStatus.SUCCEEDED: ("good", "✓"),
     JobStatus.LOST: ("bad", "?"),
 }
-_BILINGUAL = re.compile(r"^(?P<zh>[^|,]*) \| (?P<en>[^|,]*), step (?P<step>\d+): (?P<zh_why>.*) \| (?P<en_why>.*)$")
-_UNSCORED = re.compile(r"^unscored by (?P<by>.+?): (?P<why>.*)$")
 
 
 def status_pill(translate: Translator, job_status: JobStatus) -> Markup:
@@ -70,14 +66,3 @@ def job_progress_bar(job: JobInfo) -> Markup:
 def progress_bar(fraction: float) -> Markup:
     """How far something is, 0 to 1."""
     return render_part("progress", f"{fraction:.4f}", f"{fraction:.0%}")
-
-
-def localized_half(translate: Translator, bilingual_text: str) -> str:
-    """The reader's half of “中文 | English”, as the programs write it; else the text as it is."""
-    if pattern_match := _BILINGUAL.match(bilingual_text):
-        zh = f"{pattern_match['zh']}，第 {pattern_match['step']} 步：{pattern_match['zh_why']}"
-        return translate(zh, f"{pattern_match['en']}, step {pattern_match['step']}: {pattern_match['en_why']}")
-    if pattern_match := _UNSCORED.match(bilingual_text):
-        return translate(f"“{pattern_match['by']}”没给出评判：{pattern_match['why']}", bilingual_text)
-    zh, separator, en = bilingual_text.partition(" | ")
-    return translate(zh, en) if separator and " | " not in en else bilingual_text

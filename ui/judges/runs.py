@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from backend.core.errors import UserError
 from backend.jobs.records import JobInfo
-from backend.judges.scoring.records import WARNING_SEPARATOR, ScoreRequest, format_duration
+from backend.judges.scoring.records import ScoreRequest, format_duration, read_progress
 from backend.judges.scoring.service import JOB_KIND
 from backend.judges.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services
-from ui.components.jobs import job_progress_bar, localized_half, status_pill
+from ui.components.jobs import job_progress_bar, status_pill
 from ui.components.judges import JUDGE_KIND_NAMES, endpoint_choices
 from ui.components.language import Translator
 from ui.components.widgets import (
@@ -250,14 +250,14 @@ def _runs_table(services: Services, translate: Translator) -> Markup:
 
 def _run_cells(translate: Translator, job: JobInfo) -> list[str]:
     message = job.error or job.waiting
-    figures, _, warning = job.progress_text.partition(WARNING_SEPARATOR)
-    details = Markup.escape((translate.localize(message) if message else "") or figures)
+    figures, judge_notice = read_progress(job.progress_message)
+    details = Markup.escape(translate.localize(message or figures))
     return [
         str(job.id),
         _run_title(job),
         status_pill(translate, job.status),
         job_progress_bar(job),
-        details + note(localized_half(translate, warning)) if warning else details,
+        details + note(translate.localize(judge_notice)) if judge_notice else details,
     ]
 
 

@@ -1,13 +1,13 @@
 """Names of programs, presets, settings, curves and states on the training page, in both languages."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backend.core.enums import ACTIVE_STATUSES, ArtifactKind
 from backend.generation.serving import SERVE_KIND
 from backend.jobs.records import JobInfo
-from ui.components.jobs import STATUS_NAMES, localized_half
+from backend.training.messages import TRAINING_STEP
+from ui.components.jobs import STATUS_NAMES
 from ui.components.language import Translator
 
 BilingualText = tuple[str, str]
@@ -74,7 +74,6 @@ ACTION_NAMES: dict[str, BilingualText] = {
     "warn": ("只提醒", "Warn only"),
     "off": ("关闭", "Off"),
 }
-_TIME_LEFT = re.compile(r"^(\d+ / \d+), (.+) left$")
 
 
 @dataclass(frozen=True)
@@ -185,20 +184,17 @@ def job_title(translate: Translator, training_job: JobInfo) -> str:
 
 
 def progress_line(translate: Translator, training_job: JobInfo) -> str:
-    """The program's short line, in the reader's language; addresses and times left only while it runs."""
-    progress_text = training_job.progress_text
-    if training_job.kind == SERVE_KIND and training_job.status not in ACTIVE_STATUSES:
-        return translate("服务已停止", "service stopped") if progress_text and training_job.ended else ""
-    if time_match := _TIME_LEFT.match(progress_text):
-        if training_job.status not in ACTIVE_STATUSES:
-            return time_match[1]
-        return f"{time_match[1]} · {translate(f'约剩 {_duration_zh(time_match[2])}', f'about {time_match[2]} left')}"
-    state_labels = {"done": ("已完成", "done"), "starting": ("正在启动", "starting")}
-    return (
-        translate(*state_labels[progress_text])
-        if progress_text in state_labels
-        else localized_half(translate, progress_text)
-    )
+    """What the program reported last, in the reader's language; addresses and times left only while it runs."""
+    message, is_active = training_job.progress_message, training_job.status in ACTIVE_STATUSES
+    if training_job.kind == SERVE_KIND and not is_active:
+        # The address of a service that has ended leads nowhere, or to what listens there now.
+        return translate("服务已停止", "service stopped") if message.en and training_job.ended else ""
+    if message.code != TRAINING_STEP.code:
+        return translate.localize(message)
+    values = message.values
+    steps_done = f"{values['step']} / {values['total']}"
+    time_left = translate(f"约剩 {values['left_zh']}", f"about {values['left_en']} left")
+    return f"{steps_done} · {time_left}" if is_active else steps_done
 
 
 def clock_time(timestamp: datetime | None) -> str:
@@ -220,9 +216,3 @@ def short_figure(figure_value: object) -> str:
     if isinstance(figure_value, bool) or not isinstance(figure_value, int | float):
         return "–" if figure_value is None else str(figure_value)
     return f"{figure_value:,}" if isinstance(figure_value, int) else f"{figure_value:.4g}"
-
-
-def _duration_zh(span_text: str) -> str:
-    for en, zh in ((" h", " 小时"), (" min", " 分"), (" s", " 秒")):
-        span_text = span_text.replace(en, zh)
-    return span_text

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from backend.agreement.statistics import minimums
-from backend.core.enums import JobStatus
+from backend.core.enums import EventLevel, JobStatus
 from backend.generation.serving import ServedAddress, measure_size
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.training.history import JobHistory, SampleText, thin_curve
-from ui.components.jobs import job_progress_bar, localized_half, status_pill
+from ui.components.jobs import job_progress_bar, status_pill
 from ui.components.language import Translator
 from ui.components.widgets import empty_notice, esc, note, ready_html_table, row_click_script
 from ui.training.names import (
@@ -165,7 +165,8 @@ def _artifact_cells(translate: Translator, artifact: ArtifactInfo, names_by_id: 
 PlotPoints = tuple[tuple[int, float, str], ...]
 NEWEST_STEPS = 3
 """Steps of a sample that stand open; earlier ones are a click away."""
-REMARK_PREFIXES = ("监测", "unscored by", "警告")
+LEVEL_NOTES = {EventLevel.INFO: "note", EventLevel.WARNING: "warn", EventLevel.STOP: "bad"}
+"""How a message stands out, by its level."""
 CURRENT_FIGURES = (
     ("loss", ("损失", "loss")),
     ("reward", ("奖励", "reward")),
@@ -232,11 +233,8 @@ def all_points(translate: Translator, history: JobHistory) -> list[PlotPoints]:
 
 
 def remarks_html(translate: Translator, history: JobHistory) -> str:
-    """What the monitor and the reward said, each line once."""
-    remark_lines = [log_line for log_line in dict.fromkeys(history.log_lines) if log_line.startswith(REMARK_PREFIXES)]
-    return "".join(
-        note(localized_half(translate, log_line), "bad" if "停止" in log_line else "warn") for log_line in remark_lines
-    )
+    """What somebody should look at of what the program reported, by its level."""
+    return "".join(note(translate.localize(remark), LEVEL_NOTES[remark.level]) for remark in history.remarks)
 
 
 def samples_html(translate: Translator, samples: Sequence[SampleText]) -> str:

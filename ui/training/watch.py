@@ -31,6 +31,7 @@ from ui.training.views import (
 )
 
 POLL_SECONDS = 2.5
+PLOT_NAMES = tuple(f"plot{plot_number}" for plot_number in range(len(PLOT_CURVES)))
 BUTTON_NAMES = ("cancel", "pause", "resume", "again", "changed", "serve", "stop")
 
 
@@ -72,8 +73,8 @@ def build_watch_blocks(translate: Translator, other_parts: dict[str, Any]) -> Tr
         parts_by_name["card"] = gr.Markdown(elem_id="zf-train-card")
     parts_by_name["has_card"] = card_accordion
     with gr.Row(elem_classes="zf-plots"):
-        for plot_number, plot_curve in enumerate(PLOT_CURVES):
-            parts_by_name[f"plot{plot_number}"] = _build_plot(translate, plot_curve)
+        for plot_name, plot_curve in zip(PLOT_NAMES, PLOT_CURVES, strict=True):
+            parts_by_name[plot_name] = _build_plot(translate, plot_curve)
     parts_by_name["samples"] = html_block(elem_id="zf-train-samples")
     log_accordion = gr.Accordion(
         translate("日志（最后 80 行）", "Log (last 80 lines)"),
@@ -141,10 +142,8 @@ def part_update(part_name: str, part_fact: Any) -> Any:
         return gr.update(interactive=part_fact)
     if part_name in ("has_card", "has_log"):
         return gr.update(visible=part_fact)
-    if part_name.startswith("plot"):
-        return (
-            gr.update(value=points_frame(part_fact), visible=bool(part_fact)) if part_fact else gr.update(visible=False)
-        )
+    if part_name in PLOT_NAMES:
+        return gr.update(value=points_frame(part_fact), visible=True) if part_fact else gr.update(visible=False)
     return part_fact
 
 
@@ -224,10 +223,7 @@ class TrainingWatcher:
         serving_job = self._trainings.find_serving_job(artifact.id) if artifact else None
         address = self._trainings.find_address(serving_job.id) if serving_job and not serving_job.ended else None
         card_text = self._trainings.read_card(artifact) if artifact and watched_job.kind != SERVE_KIND else ""
-        plot_facts = {
-            f"plot{plot_number}": curve_points
-            for plot_number, curve_points in enumerate(all_points(translate, history))
-        }
+        plot_facts = dict(zip(PLOT_NAMES, all_points(translate, history), strict=True))
         can_serve = artifact is not None and artifact.kind is ArtifactKind.POLICY
         return {
             "head": job_status_html(translate, watched_job, history),
@@ -275,5 +271,5 @@ def _possible_actions(training_job: JobInfo) -> BlockFacts:
 
 def _empty_facts() -> BlockFacts:
     empty_texts = dict.fromkeys(("head", "remarks", "samples", "log", "artifact", "card"), "")
-    empty_plots: BlockFacts = {f"plot{plot_number}": () for plot_number in range(len(PLOT_CURVES))}
+    empty_plots: BlockFacts = dict.fromkeys(PLOT_NAMES, ())
     return {**empty_texts, **empty_plots, **dict.fromkeys(BUTTON_NAMES, False), "has_card": False}

@@ -6,13 +6,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from backend.core.enums import Scale
+from backend.core.enums import EventLevel, Scale
 from backend.core.errors import Message, UserError
+from backend.jobs.messages import BUDGET_USED, FIGURES, JobMessage, MessageTemplate
 from backend.judges.base import JudgeKind, JudgeSpec
 from backend.judges.scoring.targets import ScoringTarget
 
-WARNING_SEPARATOR = " ⚠ "
-"""Parts the figures of a job from what people should know of its judge ("中文 | English")."""
+SCORING_STARTED = MessageTemplate(
+    "scoring_started", "judge {judge}, target {kind} {target}", "裁判 {judge}，对象 {kind} {target}"
+)
+SCORING = MessageTemplate("scoring", "{figures_en}", "{figures_zh}")
+SCORING_CONSTANT = MessageTemplate(
+    "scoring_constant", "{figures_en} · {notice_en}", "{figures_zh} · {notice_zh}", EventLevel.WARNING
+)
+"""Figures of a job, and what people should know of its judge."""
 
 
 class ScoringRunState(StrEnum):
@@ -181,3 +188,24 @@ def format_duration(seconds: float) -> str:
     minutes, rest_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest_seconds:02d}" if hours else f"{minutes}:{rest_seconds:02d}"
+
+
+def progress_message(progress: ScoreProgress) -> JobMessage:
+    """How a run stands, as its job reports it."""
+    template = BUDGET_USED if progress.state is ScoringRunState.BUDGET else FIGURES
+    figures = template.fill(figures=progress.summary_line())
+    if progress.notice is None:
+        return SCORING.fill(figures_en=figures.en, figures_zh=figures.zh)
+    return SCORING_CONSTANT.fill(
+        figures_en=figures.en, figures_zh=figures.zh, notice_en=progress.notice.en, notice_zh=progress.notice.zh
+    )
+
+
+def read_progress(message: JobMessage) -> tuple[Message, Message | None]:
+    """The figures of `progress_message`, and the notice about the judge where there is one."""
+    values = message.values
+    if message.code not in (SCORING.code, SCORING_CONSTANT.code):
+        return message, None
+    has_notice = message.code == SCORING_CONSTANT.code
+    figures = Message(values["figures_en"], values["figures_zh"])
+    return figures, Message(values["notice_en"], values["notice_zh"]) if has_notice else None

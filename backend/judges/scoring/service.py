@@ -14,6 +14,7 @@ from backend.core.errors import UserError
 from backend.core.processes import RUN_FOLDER_VARIABLE
 from backend.db.engine import Database
 from backend.db.tables import Greeting, Prompt, Verdict
+from backend.jobs.messages import RUN_ENDED
 from backend.jobs.outcome import STOPPED
 from backend.jobs.records import JobInfo
 from backend.jobs.report import JobReport
@@ -29,7 +30,7 @@ from backend.judges.base import (
     PairSample,
     Sample,
 )
-from backend.judges.constancy import warning_line
+from backend.judges.constancy import warning_message
 from backend.judges.context import DatabaseJudgeContext, FittedJudges, PreviewJudgeContext
 from backend.judges.examples import ExampleService
 from backend.judges.pairwise import PairwiseJudge
@@ -45,12 +46,13 @@ from backend.judges.registry import (
 )
 from backend.judges.scoring.catalog import JudgeCatalog, load_opinion_pairs
 from backend.judges.scoring.records import (
-    WARNING_SEPARATOR,
+    SCORING_STARTED,
     OpinionPairPage,
     RunEstimate,
     ScoreProgress,
     ScoreRequest,
     ScoringRunState,
+    progress_message,
 )
 from backend.judges.scoring.run import ScoreRun, choose_batch_shape, release_judge, run_blocking
 from backend.judges.scoring.targets import (
@@ -377,17 +379,19 @@ def run_job(database: Database, job_service: JobService, scoring_service: Scorin
         Path(os.environ[RUN_FOLDER_VARIABLE]) / USED_FILE if RUN_FOLDER_VARIABLE in os.environ else None
     )
     with JobReport(database, job_id) as job_report:
-        job_report.log(f"judge {request.spec.name}, target {request.target.kind} {request.target.name}")
+        job_report.log(
+            SCORING_STARTED.fill(judge=request.spec.name, kind=request.target.kind.value, target=request.target.name)
+        )
 
         def report_progress(progress: ScoreProgress) -> None:
-            job_report.progress(progress.share, _progress_text(progress))
+            job_report.progress(progress.share, progress_message(progress))
             used_budget.write(progress)
 
         final_progress = scoring_service.run(request, report_progress, job_report.stop_requested, used_budget.read())
         job_report.metric(final_progress.scored + final_progress.unscored, **_collect_metrics(final_progress))
-        job_report.log(f"{final_progress.state}: {final_progress.summary_line()}")
+        job_report.log(RUN_ENDED.fill(state=final_progress.state.value, figures=final_progress.summary_line()))
         if final_progress.notice is not None:
-            job_report.log(warning_line(final_progress.notice))
+            job_report.log(warning_message(final_progress.notice))
         if final_progress.state is ScoringRunState.FAILED and final_progress.error is not None:
             raise UserError(final_progress.error.en, final_progress.error.zh)
     return STOPPED if final_progress.state is ScoringRunState.STOPPED else 0
@@ -419,12 +423,6 @@ class UsedBudget:
             used_figures = {"calls": progress.calls, "tokens": progress.tokens, "cost": progress.cost}
             temporary_file.write_text(json.dumps(used_figures), "utf-8")
             temporary_file.replace(self._file_path)
-
-
-def _progress_text(progress: ScoreProgress) -> str:
-    ending_text = "budget used up / 预算用完 · " if progress.state is ScoringRunState.BUDGET else ""
-    notice_text = f"{WARNING_SEPARATOR}{progress.notice.zh} | {progress.notice.en}" if progress.notice else ""
-    return f"{ending_text}{progress.summary_line()}{notice_text}"
 
 
 def _collect_metrics(progress: ScoreProgress) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What happens during training: stop when asked, say how it goes, answer fixed requests."""
+"""What happens during training: stop when asked, report how it goes, answer fixed requests."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from backend.jobs.report import JobReport
+from backend.training.messages import training_step
 from backend.training.programs.rewards import Reward
 
 METRIC_NAMES = {"learning_rate": "lr", "eval_mean_token_accuracy": "eval_token_accuracy"}
@@ -56,7 +57,7 @@ class ProgressReporter(TrainerCallback):
         seconds_per_step = (time.monotonic() - self._started_at) / max(current_step - self._first_step, 1)
         self._report.progress(
             current_step / max(total_steps, 1),
-            f"{current_step} / {total_steps}, {_format_duration((total_steps - current_step) * seconds_per_step)} left",
+            training_step(current_step, total_steps, (total_steps - current_step) * seconds_per_step),
         )
 
     def on_log(
@@ -174,12 +175,6 @@ def generate_greetings(
     model.train(was_training)
     written_tokens = output_tokens[:, encoded_batch["input_ids"].shape[1] :]
     return [greeting_text.strip() for greeting_text in tokenizer.batch_decode(written_tokens, skip_special_tokens=True)]
-
-
-def _format_duration(seconds: float) -> str:
-    minutes, remaining_seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {remaining_seconds:02d} s"
 
 
 def _format_number(metric_value: Any) -> str:

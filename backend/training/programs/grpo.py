@@ -23,6 +23,7 @@ from backend.core.enums import Split
 from backend.core.errors import UserError
 from backend.core.text import count_characters, strip_white_space
 from backend.training.grpo_settings import GrpoSettings
+from backend.training.messages import COLLAPSED, REQUESTS_CHOSEN
 from backend.training.programs import models
 from backend.training.programs.callbacks import RewardMemory
 from backend.training.programs.card import OutputKind
@@ -81,7 +82,7 @@ def _load_requests(training_run: TrainingRun[GrpoSettings], tokenizer: Any) -> l
         <= settings.prompt_tokens
     ]
     training_run.report.log(
-        f"requests: {len(short_requests)} of {len(unique_prompts)} have at most {settings.prompt_tokens} tokens"
+        REQUESTS_CHOSEN.fill(chosen=len(short_requests), requests=len(unique_prompts), tokens=settings.prompt_tokens)
     )
     if len(short_requests) < settings.prompts:
         raise models.too_few_rows(training_run, len(short_requests), settings.prompts)
@@ -183,8 +184,8 @@ def _finish_run(
         collapse_watch.best_folder.rename(training_run.artifact_folder)
         metrics |= collapse_watch.summary()
     training_run.finish(OutputKind.POLICY, metrics)
-    if collapse_watch.stop_message:
-        training_run.report.progress(1.0, collapse_watch.stop_message)
+    if stop_reason := collapse_watch.stop_reason:
+        training_run.report.progress(1.0, COLLAPSED.fill(reason_en=stop_reason.en, reason_zh=stop_reason.zh))
 
 
 def _launch_processes(training_run: TrainingRun[GrpoSettings]) -> None:
@@ -194,8 +195,10 @@ def _launch_processes(training_run: TrainingRun[GrpoSettings]) -> None:
     if available_devices < wanted_processes:
         en, zh = ("GPUs", "GPU") if on_gpu else ("CPU cores", "CPU 核心")
         raise UserError(
-            f"processes = {wanted_processes}, but {available_devices} {en} can be used here; lower processes or give the job more.",
-            f"processes = {wanted_processes}，但这里只有 {available_devices} 个可用的 {zh}，请减小 processes 或为任务分配更多。",
+            f"processes = {wanted_processes}, but {available_devices} {en} can be used here; "
+            "lower processes or give the job more.",
+            f"processes = {wanted_processes}，但这里只有 {available_devices} 个可用的 {zh}，"
+            "请减小 processes 或为任务分配更多。",
         )
     launch_options = {
         "num_processes": wanted_processes,

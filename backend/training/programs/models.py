@@ -21,6 +21,7 @@ from backend.core.errors import UserError
 from backend.core.text import parse_row_number
 from backend.db.job_tables import Artifact, Job
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
+from backend.training.messages import STARTER_BUILT
 from backend.training.programs import starter_tokenizer
 from backend.training.programs.program import TrainingRun
 from backend.training.programs.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
@@ -212,7 +213,7 @@ def _build_starter(training_run: TrainingRun[Any], data_rows: Sequence[DataRow],
     )
     model.save_pretrained(starter_folder)
     parameter_count = sum(weight.numel() for weight in model.parameters())
-    training_run.report.log(f"starter: {parameter_count / 1e6:.2f} M parameters, {len(tokenizer)} tokens of vocabulary")
+    training_run.report.log(STARTER_BUILT.fill(parameters_million=parameter_count / 1e6, tokens=len(tokenizer)))
     return starter_folder
 
 
@@ -232,9 +233,10 @@ def too_few_rows(training_run: TrainingRun[Any], row_count: int, needed_count: i
     """Not enough to learn from."""
     data_source = ", ".join(training_run.settings.datasets) or "the database"
     return UserError(
-        f"{data_source} holds {row_count} usable training rows for {training_run.program}, at least {needed_count} are needed; "
-        "import or label more.",
-        f"{data_source} 中可用于 {training_run.program} 的训练数据只有 {row_count} 条，至少需要 {needed_count} 条，请导入或标注更多。",
+        f"{data_source} holds {row_count} usable training rows for {training_run.program}, "
+        f"at least {needed_count} are needed; import or label more.",
+        f"{data_source} 中可用于 {training_run.program} 的训练数据只有 {row_count} 条，"
+        f"至少需要 {needed_count} 条，请导入或标注更多。",
     )
 
 

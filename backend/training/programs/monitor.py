@@ -13,9 +13,11 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from backend.core.errors import Message
 from backend.generation.diversity import build_profile, distinct_n, first_characters
 from backend.jobs.report import JobReport
 from backend.judges.constancy import NoticeLog
+from backend.training.messages import COLLAPSE_STOP, COLLAPSE_WARNING, MONITOR_OFF, UNSCORED
 from backend.training.programs.callbacks import generate_greetings
 from backend.training.programs.collapse import CollapseAssessment, CollapseMonitor, PolicyReading
 from backend.training.programs.gold import GoldJudge, GoldReading
@@ -67,12 +69,18 @@ class CollapseWatch(TrainerCallback):
     sample_every: int
     save_policy: Callable[[Path], None]
     readings: list[dict[str, Any]] = field(default_factory=list)
-    stop_message: str | None = None
+    stop_reason: Message | None = None
+    """Why the monitor ended the run; None as long as it did not."""
     sharded: bool = False
     """Parts of the policy lie on several devices, which no reading can answer with: the monitor is off."""
     _logged_values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _reported_reasons: set[str] = field(default_factory=set)
     _notices: NoticeLog = field(default_factory=NoticeLog)
+
+    @property
+    def stop_message(self) -> str | None:
+        """The reason as it is stored with the artifact and in the monitor's file: one text in both languages."""
+        return f"{self.stop_reason.zh} | {self.stop_reason.en}" if self.stop_reason else None
 
     @property
     def best_folder(self) -> Path:
@@ -90,7 +98,7 @@ class CollapseWatch(TrainerCallback):
         """The start, or what was known before an interruption."""
         self.sharded = bool(args.fsdp or args.deepspeed)
         if self.sharded:
-            self.report.log("监测已关闭：模型分散在多个设备上 | monitor off: the model is sharded")
+            self.report.log(MONITOR_OFF.fill())
         elif state.global_step and (self.folder / STATE_FILE).is_file():
             self._restore_state(state.global_step)
         else:
@@ -115,9 +123,9 @@ class CollapseWatch(TrainerCallback):
             : MAX_REASONS - len(self._reported_reasons)
         ]:
             self._reported_reasons.add(reason)
-            self.report.log(f"unscored by {self.reward.name}: {reason}")
-        if notice_line := self._notices.log_line(self.reward.notice):
-            self.report.log(notice_line)
+            self.report.log(UNSCORED.fill(reward=self.reward.name, reason=reason))
+        if notice_message := self._notices.next_message(self.reward.notice):
+            self.report.log(notice_message)
 
     def on_step_end(
         self,
@@ -209,9 +217,9 @@ class CollapseWatch(TrainerCallback):
                 self.report.sample(reading.step, request, greeting_text)
         if reason := assessment.reason:
             if assessment.stop:
-                self.stop_message = f"{reason.zh} | {reason.en}"
-            headline = "监测停止训练 | collapse monitor stops the run" if assessment.stop else "监测警告 | warning"
-            self.report.log(f"{headline}, step {reading.step}: {reason.zh} | {reason.en}")
+                self.stop_reason = reason
+            template = COLLAPSE_STOP if assessment.stop else COLLAPSE_WARNING
+            self.report.log(template.fill(step=reading.step, reason_en=reason.en, reason_zh=reason.zh))
 
     def _save_best(self, state: TrainerState) -> None:
         draft_folder = self.best_folder.with_name(f"{BEST_FOLDER}.new")

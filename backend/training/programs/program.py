@@ -34,6 +34,7 @@ from backend.db.engine import Database
 from backend.db.job_tables import Job
 from backend.db.migrate import migrate
 from backend.jobs.report import STOPPED, JobReport
+from backend.training.messages import ARTIFACT_STORED, DATA_OPENED, DONE, RESUMED
 from backend.training.programs import card
 from backend.training.programs.callbacks import ProgressReporter, StopOnRequest
 from backend.training.programs.environment import process_rank
@@ -107,14 +108,17 @@ class TrainingRun(Generic[S]):
             f"{entry_name} {sum(file_facts['rows'].values())}"
             for entry_name, file_facts in data_snapshot.manifest["files"].items()
         )
-        dropped_summary = (
-            ", ".join(
-                f"{entry_name} {dropped_count}"
-                for entry_name, dropped_count in data_snapshot.manifest["dropped"].items()
-            )
-            or "nothing"
+        dropped_summary = ", ".join(
+            f"{entry_name} {dropped_count}" for entry_name, dropped_count in data_snapshot.manifest["dropped"].items()
         )
-        self.report.log(f"data {data_snapshot.hash[:16]}: {row_summary}; dropped: {dropped_summary}")
+        self.report.log(
+            DATA_OPENED.fill(
+                hash=data_snapshot.hash[:16],
+                rows=row_summary,
+                dropped_en=dropped_summary or "nothing",
+                dropped_zh=dropped_summary or "无",
+            )
+        )
         return data_snapshot
 
     def _snapshot_options(self) -> SnapshotOptions:
@@ -167,7 +171,7 @@ class TrainingRun(Generic[S]):
             trainer.add_callback(callback)
         last_checkpoint = get_last_checkpoint(str(self.checkpoint_folder)) if self.checkpoint_folder.is_dir() else None
         if last_checkpoint:
-            self.report.log(f"going on from {Path(last_checkpoint).name}")
+            self.report.log(RESUMED.fill(checkpoint=Path(last_checkpoint).name))
         cpu_start, wall_start = time.process_time(), time.monotonic()
         train_output = trainer.train(resume_from_checkpoint=last_checkpoint)
         self.stop_if_requested()
@@ -195,8 +199,8 @@ class TrainingRun(Generic[S]):
             return
         card.write_card(self, artifact_kind, metrics)
         shutil.rmtree(self.checkpoint_folder, ignore_errors=True)
-        self.report.progress(1.0, "done")
-        self.report.log(f"artifact: {self.artifact_folder}")
+        self.report.progress(1.0, DONE.fill())
+        self.report.log(ARTIFACT_STORED.fill(folder=str(self.artifact_folder)))
 
 
 def main(program: str, train_program: Callable[[TrainingRun[Any]], None]) -> NoReturn:

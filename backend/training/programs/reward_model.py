@@ -14,6 +14,7 @@ from backend.judges.base import Sample
 from backend.judges.crossfit import TrainingPair, TrainingPool
 from backend.judges.ngram import fit_ngram
 from backend.starter.compose import COMPOSED_ORIGIN
+from backend.training.messages import HELD_OUT_ACCURACY
 from backend.training.programs import models
 from backend.training.programs.card import OutputKind
 from backend.training.programs.program import TrainingRun, main
@@ -155,7 +156,9 @@ def _compare_scorers(training_run: TrainingRun[RewardModelSettings], training_ro
             }
     for name in (name for name in metrics if name.endswith("accuracy") and metrics[name] is not None):
         pairs = metrics[f"{name.removesuffix('accuracy')}pairs"]
-        training_run.report.log(f"{held_out_split.value} {name}: {metrics[name]:.3f} on {pairs} pairs")
+        training_run.report.log(
+            HELD_OUT_ACCURACY.fill(split=held_out_split.value, figure=name, accuracy=metrics[name], pairs=pairs)
+        )
     return metrics
 
 

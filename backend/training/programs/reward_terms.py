@@ -377,7 +377,7 @@ class RequestFitReward(Reward):
 
     def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
         """1 for its own request alone, near 0.2 by chance, 0 where empty; None where nothing is known."""
-        return list(self._learn_fit().values(requests, greetings))
+        return list(self._learn_fit().rate_greetings(requests, greetings))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_fitted": None}

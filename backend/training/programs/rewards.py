@@ -165,7 +165,8 @@ class MixedReward(Reward):
 def _nothing_scored_error(reward_name: str, rollout_count: int, reasons: Counter[str]) -> UserError:
     commonest_reason = reasons.most_common(1)[0][0].rstrip("。.;") if reasons else "?"
     return UserError(
-        f"The reward {reward_name} has scored nothing for {rollout_count} rollouts in a row ({commonest_reason}); mend it and resume.",
+        f"The reward {reward_name} has scored nothing for {rollout_count} rollouts in a row ({commonest_reason}); "
+        "mend it and resume.",
         f"奖励 {reward_name} 连续 {rollout_count} 轮没有给出任何评分（{commonest_reason}），请修复后继续训练。",
     )
 

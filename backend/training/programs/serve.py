@@ -29,6 +29,7 @@ from backend.db.job_tables import Artifact, Job, JobEvent
 from backend.db.migrate import migrate
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST, ServeSettings, parse_serve_settings
 from backend.jobs.report import STOPPED, JobReport
+from backend.training.messages import IDLE_STOP, SERVED_AT, SERVING, STARTING
 from backend.training.programs.starter_tokenizer import PLAN_CLOSE, PLAN_OPEN
 
 GENERATION_FILE, TOKENIZER_FILE, TEMPLATE_FILE = (
@@ -225,7 +226,7 @@ def _start_server(
 
 
 def _wait_until_ready(settings: ServeSettings, server: ModelServer, report: JobReport) -> bool:
-    report.progress(0.0, "starting")
+    report.progress(0.0, STARTING.fill())
     deadline = time.monotonic() + settings.start_seconds
     while time.monotonic() < deadline and server.exit_code is None:
         if report.stop_requested() or server.is_healthy():
@@ -240,7 +241,7 @@ def _wait_until_stopped(settings: ServeSettings, server: ModelServer, report: Jo
         if server.exit_code is not None:
             raise _ended_error(server)
         if settings.idle_minutes and time.monotonic() - server.last_request > 60 * settings.idle_minutes:
-            report.log(f"no request for {settings.idle_minutes:g} minutes: stopping")
+            report.log(IDLE_STOP.fill(minutes=settings.idle_minutes))
             return False
         time.sleep(POLL_SECONDS)
     return True
@@ -260,7 +261,7 @@ def _announce_endpoint(
     draft_path.write_text(json.dumps(endpoint), "utf-8")
     draft_path.replace(output_folder / "endpoint.json")
     print(f"serving {model_name} at {endpoint['base_url']}", flush=True)
-    report.progress(1.0, f"{model_name} @ {endpoint['base_url']}")
+    report.progress(1.0, SERVED_AT.fill(model=model_name, base_url=endpoint["base_url"]))
     announce(endpoint)
 
 
@@ -396,7 +397,8 @@ def _resolve_settings(
 def _store_event(database: Database, job_id: int | None, endpoint: dict[str, Any]) -> None:
     if job_id is None:
         return
-    event_data = {"text": f"serving {endpoint['model']} at {endpoint['base_url']}", **endpoint}
+    # The address also stands beside the message: playgrounds of earlier versions look for it there.
+    event_data = SERVING.fill(**endpoint).to_data() | endpoint
     with database.write() as session:
         session.add(JobEvent(job_id=job_id, kind=EventKind.LOG, data=event_data))
 

@@ -8,6 +8,7 @@ from trl import SFTConfig, SFTTrainer
 
 from backend.core.enums import Split
 from backend.core.text import count_characters
+from backend.training.messages import FEW_GREETINGS
 from backend.training.programs import models, starter_tokenizer
 from backend.training.programs.callbacks import SampleReporter
 from backend.training.programs.card import OutputKind
@@ -81,10 +82,7 @@ def _warn_if_small(training_run: TrainingRun[SftSettings], data_rows: list[DataR
     character_count = sum(count_characters(data_row["completion"]) for data_row in data_rows)
     if training_run.settings.base == STARTER and character_count < MIN_CHARACTERS:
         training_run.report.log(
-            f"警告：{len(data_rows)} 条祝福共 {character_count} 字，从零训练只会背诵，学不会写；"
-            f"请导入更多（至少 {MIN_CHARACTERS} 字），或选一个训练好的模型作起点。 | "
-            f"warning: {len(data_rows)} greetings of {character_count} characters teach a model from scratch to repeat them; "
-            f"import more (at least {MIN_CHARACTERS} characters) or choose a trained base."
+            FEW_GREETINGS.fill(greetings=len(data_rows), characters=character_count, needed=MIN_CHARACTERS)
         )
 
 

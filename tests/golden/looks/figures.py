@@ -219,7 +219,11 @@ def costs(house: House) -> dict[str, Any]:
 
 
 def _history(history: JobHistory) -> dict[str, Any]:
-    return {"lines": history.log_lines, "metrics": plain(history.metrics), "samples": plain(history.samples)}
+    return {
+        "lines": [one.log_line for one in history.messages],
+        "metrics": plain(history.metrics),
+        "samples": plain(history.samples),
+    }
 
 
 def jobs(house: House) -> dict[str, Any]:
@@ -227,7 +231,7 @@ def jobs(house: House) -> dict[str, Any]:
     found = house.jobs.jobs()
     histories = HistoryCache(house.jobs)
     return {
-        "jobs": plain(found),
+        "jobs": plain(found, "progress_message"),
         "resumable": {str(job.id): [job.ended, job.resumable] for job in found},
         "events": {str(job.id): plain(house.jobs.events(job.id)) for job in found},
         "logs": {str(job.id): house.jobs.log_tail(job.id, 40) for job in found},

@@ -1,0 +1,90 @@
+"""Every message that training programs report, by the code under which it is stored."""
+
+from backend.core.enums import EventLevel
+from backend.core.errors import Message
+from backend.jobs.messages import JobMessage, MessageTemplate
+
+DATA_OPENED = MessageTemplate(
+    "data_opened",
+    "data {hash}: {rows}; dropped: {dropped_en}",
+    "数据 {hash}：{rows}；未用：{dropped_zh}",
+)
+RESUMED = MessageTemplate("resumed", "going on from {checkpoint}", "从 {checkpoint} 继续")
+ARTIFACT_STORED = MessageTemplate("artifact_stored", "artifact: {folder}", "产物：{folder}")
+STARTER_BUILT = MessageTemplate(
+    "starter_built",
+    "starter: {parameters_million:.2f} M parameters, {tokens} tokens of vocabulary",
+    "入门模型：{parameters_million:.2f} M 参数，词表 {tokens} 个词元",
+)
+FEW_GREETINGS = MessageTemplate(
+    "few_greetings",
+    "warning: {greetings} greetings of {characters} characters teach a model from scratch to repeat them; "
+    "import more (at least {needed} characters) or choose a trained base.",
+    "警告：{greetings} 条祝福共 {characters} 字，从零训练只会背诵，学不会写；"
+    "请导入更多（至少 {needed} 字），或选一个训练好的模型作起点。",
+    EventLevel.WARNING,
+)
+HELD_OUT_ACCURACY = MessageTemplate(
+    "held_out_accuracy",
+    "{split} {figure}: {accuracy:.3f} on {pairs} pairs",
+    "{split} {figure}：{accuracy:.3f}（{pairs} 对）",
+)
+REQUESTS_CHOSEN = MessageTemplate(
+    "requests_chosen",
+    "requests: {chosen} of {requests} have at most {tokens} tokens",
+    "请求：{requests} 条中有 {chosen} 条不超过 {tokens} 个词元",
+)
+
+STARTING = MessageTemplate("starting", "starting", "正在启动")
+DONE = MessageTemplate("done", "done", "已完成")
+TRAINING_STEP = MessageTemplate("training_step", "{step} / {total}, {left_en} left", "{step} / {total}，约剩 {left_zh}")
+
+MONITOR_OFF = MessageTemplate(
+    "monitor_off",
+    "monitor off: the model is sharded",
+    "监测已关闭：模型分散在多个设备上",
+    EventLevel.WARNING,
+)
+COLLAPSE_WARNING = MessageTemplate(
+    "collapse_warning",
+    "warning, step {step}: {reason_en}",
+    "监测警告，第 {step} 步：{reason_zh}",
+    EventLevel.WARNING,
+)
+COLLAPSE_STOP = MessageTemplate(
+    "collapse_stop",
+    "collapse monitor stops the run, step {step}: {reason_en}",
+    "监测停止训练，第 {step} 步：{reason_zh}",
+    EventLevel.STOP,
+)
+COLLAPSED = MessageTemplate("collapsed", "{reason_en}", "{reason_zh}", EventLevel.STOP)
+"""How a run that the monitor stopped is shown in lists."""
+UNSCORED = MessageTemplate(
+    "unscored", "unscored by {reward}: {reason}", "“{reward}”没给出评判：{reason}", EventLevel.WARNING
+)
+
+SERVING = MessageTemplate("serving", "serving {model} at {base_url}", "{model} 的服务地址：{base_url}")
+SERVED_AT = MessageTemplate("served_at", "{model} @ {base_url}", "{model} @ {base_url}")
+IDLE_STOP = MessageTemplate(
+    "idle_stop", "no request for {minutes:g} minutes: stopping", "{minutes:g} 分钟没有请求，停止服务"
+)
+
+
+def training_step(step: int, total_steps: int, seconds_left: float) -> JobMessage:
+    """How far a training is: optimizer steps done and in all, and a guess of the seconds that are left."""
+    time_left = _duration(seconds_left)
+    return TRAINING_STEP.fill(
+        step=step,
+        total=total_steps,
+        seconds_left=round(seconds_left),
+        left_en=time_left.en,
+        left_zh=time_left.zh,
+    )
+
+
+def _duration(seconds: float) -> Message:
+    minutes, remaining_seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return Message(f"{hours} h {minutes:02d} min", f"{hours} 小时 {minutes:02d} 分")
+    return Message(f"{minutes} min {remaining_seconds:02d} s", f"{minutes} 分 {remaining_seconds:02d} 秒")
