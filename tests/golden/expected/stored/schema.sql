@@ -214,7 +214,7 @@ CREATE TABLE "jobs" (
 	created_at DATETIME NOT NULL, 
 	started_at DATETIME, 
 	finished_at DATETIME, 
-	after_id INTEGER, 
+	after_id INTEGER, progress_data JSON, 
 	CONSTRAINT pk_jobs PRIMARY KEY (id), 
 	CONSTRAINT ck_jobs_slots_not_negative CHECK (slots >= 0), 
 	CONSTRAINT ck_jobs_progress_is_a_share CHECK (progress >= 0 AND progress <= 1), 
