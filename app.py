@@ -17,6 +17,7 @@ from backend.core.settings import Settings
 from backend.jobs.workers import WorkerKeeper
 from backend.services import Services, build_services
 from backend.training.service import TrainingService, train_unasked
+from backend.worker import WORKER_COMMAND
 
 STOP_SECONDS = 3
 """What a request that is being answered when the application is stopped still gets."""
@@ -58,7 +59,7 @@ def serve_app(services: Services) -> None:
         if train_unasked(TrainingService(services.jobs), settings.starter):
             print("Training the starter model in the background, about six minutes …", flush=True)
     app = build_app(services)
-    worker_keeper = WorkerKeeper(settings, services.database)
+    worker_keeper = WorkerKeeper(settings, services.database, WORKER_COMMAND)
     worker_keeper.start()
     print(f"祝福 Zhufu: http://{settings.host}:{settings.port}", flush=True)
     if not is_loopback(settings.host):

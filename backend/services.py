@@ -14,6 +14,7 @@ from backend.corpus.service import CorpusService
 from backend.db.engine import Database
 from backend.db.migrate import migrate
 from backend.generation.generators import GeneratorService
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.records import JobOptions
 from backend.jobs.service import JobService
 from backend.judges.examples import ExampleService
@@ -74,7 +75,7 @@ def build_services(settings: Settings) -> Services:
     database = Database(settings.url)
     migrate(database)
     endpoint_service = EndpointService(database, settings.home, settings)
-    job_service = JobService(database, settings.home, JobOptions.load())
+    job_service = JobService(database, settings.home, JobOptions.load(), JOB_PROGRAMS)
     example_service = ExampleService(database, settings.home, endpoint_service)
     scoring_service = ScoringService(database, endpoint_service, job_service, example_service=example_service)
     corpus_service, generator_service = (

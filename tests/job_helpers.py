@@ -33,7 +33,7 @@ QUICK = {
 def worker(home: Path, *arguments: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process on this home, asked to leave at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "backend.jobs", *arguments],
+        [sys.executable, "-m", "backend.worker", *arguments],
         env=os.environ | QUICK | {"ZHUFU_HOME": str(home), "PYTHONPATH": str(PROJECT_ROOT)} | settings,
         stdout=subprocess.DEVNULL,
     )

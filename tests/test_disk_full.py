@@ -146,7 +146,7 @@ def test_a_worker_whose_log_takes_no_line_goes_on(database: Database, home: Path
     job = service.submit("selftest", {"steps": 2})
     with FULL.open("wb") as log:
         ran = subprocess.run(
-            [sys.executable, "-m", "backend.jobs", "--once"],
+            [sys.executable, "-m", "backend.worker", "--once"],
             cwd=PROJECT_ROOT,
             env=os.environ | {"ZHUFU_JOB_MIN_FREE_DISK_MB": "1", "ZHUFU_JOB_MIN_FREE_MEMORY_MB": "1"},
             stderr=log,
@@ -161,7 +161,7 @@ def test_a_folder_of_runs_that_cannot_be_made_is_told_in_the_job(database: Datab
     (home / "runs").write_text("no folder")
     settings = {"ZHUFU_JOB_MIN_FREE_DISK_MB": "1", "ZHUFU_JOB_MIN_FREE_MEMORY_MB": "1"}
     ran = subprocess.run(
-        [sys.executable, "-m", "backend.jobs", "--once"],
+        [sys.executable, "-m", "backend.worker", "--once"],
         cwd=PROJECT_ROOT,
         env=os.environ | settings,
         capture_output=True,

@@ -10,6 +10,7 @@ import pytest
 
 from backend.core.enums import ArtifactKind, EventKind, JobStatus
 from backend.db.engine import Database
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.service import JobService
 from tests import warm
 from tests.grpo_fixtures import TinyHome, make_tiny_home
@@ -164,7 +165,7 @@ def test_end_to_end_as_a_job(tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatc
     for name in [name for name in os.environ if name.startswith("ZHUFU_")]:
         monkeypatch.delenv(name)
     database = Database(f"sqlite:///{tiny_home.home / 'zhufu.db'}")
-    service = JobService(database, tiny_home.home)
+    service = JobService(database, tiny_home.home, job_programs=JOB_PROGRAMS)
     config = JOB | {
         "base": str(tiny_home.policy),
         "reward_artifact": str(tiny_home.rm),

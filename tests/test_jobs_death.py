@@ -165,8 +165,9 @@ import sys, time
 from backend.db.engine import Database
 from backend.jobs.workers import WorkerKeeper
 from backend.core.settings import Settings
+from backend.worker import WORKER_COMMAND
 settings = Settings.load()
-keeper = WorkerKeeper(settings, Database(settings.url), interval=0.2)
+keeper = WorkerKeeper(settings, Database(settings.url), WORKER_COMMAND, interval=0.2)
 keeper.start()
 print("up", flush=True)
 time.sleep(600)

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from backend.core.settings import Settings
 from backend.db.engine import Database
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.service import JobService
 from backend.training.service import TrainingService
 from tests.job_helpers import sweep
@@ -47,7 +48,7 @@ def app(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def train_a_little(app: App) -> None:
     """What the page's button does, with fewer steps."""
     database = Database(Settings(home=app.home).url)
-    TrainingService(JobService(database, app.home)).submit("sft", "starter_cpu", SHORT)
+    TrainingService(JobService(database, app.home, job_programs=JOB_PROGRAMS)).submit("sft", "starter_cpu", SHORT)
     database.close()
 
 

@@ -17,6 +17,7 @@ from backend.core.errors import UserError
 from backend.core.settings import PROJECT_ROOT
 from backend.db.engine import Database
 from backend.generation.serving import parse_serve_settings
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.report import STOPPED
 from backend.jobs.service import JobService
 from backend.training.programs.serve import find_policy
@@ -33,7 +34,7 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> TinyHome:
 
 @pytest.fixture
 def service(database: Database, home: Path) -> Iterator[JobService]:
-    yield JobService(database, home)
+    yield JobService(database, home, job_programs=JOB_PROGRAMS)
     sweep(database)
 
 

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.database
 
 BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
 """What makes a program of root obey the modes of files, as those of everybody else do."""
-COMMANDS = (["app.py"], ["-m", "backend", "agreement"], ["-m", "backend.jobs", "--once"])
+COMMANDS = (["app.py"], ["-m", "backend", "agreement"], ["-m", "backend.worker", "--once"])
 
 
 def start(home: Path, *arguments: str, bound: bool = False, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ import pytest
 from backend.core.enums import ArtifactKind, JobStatus
 from backend.db.engine import Database
 from backend.db.job_tables import Job
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs import queue, workers
 from backend.jobs.queue import WorkerIdentity
 from backend.jobs.service import JobService
@@ -19,7 +20,7 @@ WORKER = WorkerIdentity("w", "here")
 
 @pytest.fixture
 def jobs(database: Database, home: Path) -> JobService:
-    return JobService(database, home)
+    return JobService(database, home, job_programs=JOB_PROGRAMS)
 
 
 def end(database: Database, job_id: int, status: JobStatus, **values: object) -> None:

@@ -14,6 +14,7 @@ from backend.cli import train_commands
 from backend.core.enums import ArtifactKind, EventKind, JobStatus
 from backend.core.errors import UserError
 from backend.db.engine import Database
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.service import JobService
 from tests.job_helpers import QUICK, ended, members, sweep, worker
 from tests.training_helpers import TINY, snapshot, within
@@ -28,7 +29,7 @@ def service(database: Database, home: Path, tmp_path: Path, monkeypatch: pytest.
     for name, value in (QUICK | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}).items():
         monkeypatch.setenv(name, value)
     snapshot(database, home, tmp_path)
-    yield JobService(database, home)
+    yield JobService(database, home, job_programs=JOB_PROGRAMS)
     sweep(database)
 
 

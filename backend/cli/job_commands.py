@@ -14,6 +14,7 @@ from backend.core.enums import JobStatus
 from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.migrate import migrate
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.records import JobInfo, JobOptions
 from backend.jobs.service import JobService
 from backend.services import open_services
@@ -84,7 +85,7 @@ def work_on_jobs(
     as_json: JsonOption = False,
 ) -> None:
     """Work on queued jobs until Ctrl-C; what runs then goes on, and the next worker takes it over."""
-    from backend.jobs.__main__ import run_worker
+    from backend.worker import run_worker
 
     ended_jobs = run_worker(once=until_idle, slot_count=slots, worker_name=name)
     print_result({"jobs": [job_to_dict(ended_job) for ended_job in ended_jobs]}, as_json, _format_jobs)
@@ -156,7 +157,7 @@ def _open_job_service() -> Iterator[JobService]:
     database = Database(settings.url)
     try:
         migrate(database)
-        yield JobService(database, settings.home, JobOptions.load())
+        yield JobService(database, settings.home, JobOptions.load(), JOB_PROGRAMS)
     finally:
         database.close()
 

@@ -11,6 +11,7 @@ from backend.core.enums import ArtifactKind, JobStatus
 from backend.core.errors import UserError
 from backend.generation.generators import Readiness
 from backend.generation.serving import ARTIFACT_PREFIX
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.records import JobInfo, JobOptions
 from backend.jobs.service import JobService
 from backend.jobs.worker import Worker
@@ -19,6 +20,7 @@ from backend.playground.records import CardView, PlayRequest, RoundView
 from backend.services import Services, open_services
 from backend.training.service import TrainingService
 from backend.training.settings import parse_assignments, settings_for
+from backend.worker import WORKER_COMMAND
 
 POLL_SECONDS = 0.5
 ProgramArgument = Annotated[str, typer.Argument(metavar="sft|reward_model|grpo", help="What to train.")]
@@ -71,7 +73,10 @@ def _wait_for_end(services: Services, training_job: JobInfo) -> JobInfo:
     while not training_job.ended:
         if training_job.status is JobStatus.QUEUED and not job_service.workers():
             print("no worker is running: working here", file=sys.stderr, flush=True)
-            Worker(services.database, services.settings.home, options=JobOptions.load()).run(once=True)
+            worker = Worker(
+                services.database, services.settings.home, options=JobOptions.load(), job_programs=JOB_PROGRAMS
+            )
+            worker.run(once=True)
         elif training_job.progress_text != shown_text:
             shown_text = training_job.progress_text
             print(f"job {training_job.id}: {shown_text}", file=sys.stderr, flush=True)
@@ -168,7 +173,7 @@ def _start_generator(services: Services, generator_name: str) -> None:
     if generator_info.readiness is Readiness.READY:
         return
     if not services.jobs.workers():
-        start_worker(services.settings)
+        start_worker(services.settings, WORKER_COMMAND)
     print(f"starting {generator_info.title} …", file=sys.stderr, flush=True)
 
 

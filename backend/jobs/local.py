@@ -20,8 +20,8 @@ from backend.core.errors import Message, UserError
 from backend.core.processes import RUN_FOLDER_VARIABLE, ProcessIdentity
 from backend.core.settings import PROJECT_ROOT
 from backend.jobs import launch
-from backend.jobs.kinds import LLM_KEY_VARIABLE, find_job_program
 from backend.jobs.outcome import ProgramExit, exit_record_path, read_exit_record
+from backend.jobs.programs import LLM_KEY_VARIABLE, OWN_PROGRAMS, JobProgramRegistry
 from backend.jobs.queue import HeldJob
 from backend.jobs.records import JobOptions
 
@@ -29,7 +29,7 @@ CPU_PREFIX = "cpu:"
 
 
 def find_devices(slot_limit: int | None) -> tuple[str, ...]:
-    """Names of the devices a worker may give to jobs: at most `slots` GPUs, or `slots` (one) on a CPU."""
+    """Names of the devices a worker may give to jobs: at most `slot_limit` GPUs (None: all), or so many CPU slots (one)."""
     gpu_names = _find_gpus()
     if gpu_names:
         return gpu_names[:slot_limit]
@@ -66,7 +66,7 @@ _HEADER_PATTERN = re.compile(r"^=== job \d+ attempt \d+ ")
 
 
 def read_tail(log_path: Path, line_count: int) -> list[str]:
-    """The last `lines` lines, oldest first, read from the end; empty where none can be read.
+    """The last `line_count` lines, oldest first, read from the end; empty where none can be read.
 
     Of a progress bar that rewrites its line only the last state is kept.
     """
@@ -139,7 +139,7 @@ def is_disk_full(home_folder: Path) -> bool:
 
 
 def refuse_if_blocked(home_folder: Path, options: JobOptions) -> None:
-    """Raise UserError where `obstacle` finds one."""
+    """Raises UserError where `find_obstacle` finds one."""
     obstacle_message = find_obstacle(home_folder, options)
     if obstacle_message is not None:
         raise UserError(obstacle_message.en, obstacle_message.zh)
@@ -150,7 +150,7 @@ _SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)
 
 @dataclass
 class JobProcess:
-    """A started attempt. `launcher` is there only in the worker that started it."""
+    """A started attempt. `launcher_process` is there only in the worker that started it."""
 
     held_job: HeldJob
     leader_process: ProcessIdentity | None
@@ -171,7 +171,7 @@ class JobProcess:
             self.close_launcher_input()
 
     def close_launcher_input(self) -> None:
-        """Close the launcher's stdin: before `release` that means that the program never starts."""
+        """Close the launcher's stdin: before `release_program` that means that the program never starts."""
         if self.launcher_process is not None and self.launcher_process.stdin is not None:
             self.launcher_process.stdin.close()
             self.launcher_process.stdin = None
@@ -190,7 +190,7 @@ class JobProcess:
                 processes.terminate_leader(self.leader_process)
 
     def is_overdue(self, grace_seconds: float) -> bool:
-        """Whether the grace period since `ask_to_stop` is over."""
+        """Whether the grace period since `request_stop` is over."""
         return self.stop_requested_at is not None and time.monotonic() - self.stop_requested_at > grace_seconds
 
     def kill(self) -> int:
@@ -202,7 +202,7 @@ class JobProcess:
         processes.kill_run(self.leader_process, None)
 
     def program_exit(self) -> ProgramExit | None:
-        """How the program ended, once `running` is false."""
+        """How the program ended, once `is_running` is false."""
         if self.leader_process is None and self.launcher_process is None:
             return ProgramExit(started=False)
         exit_record = read_exit_record(self.run_folder, self.held_job.attempt)
@@ -218,13 +218,14 @@ class JobProcess:
 class LocalRunner:
     """Starts and finds runs under HOME/runs."""
 
-    def __init__(self, home_folder: Path, database_url: str) -> None:
+    def __init__(self, home_folder: Path, database_url: str, job_programs: JobProgramRegistry = OWN_PROGRAMS) -> None:
         self._home_folder = home_folder
         self._database_url = database_url
+        self._job_programs = job_programs
 
     def prepare_process(self, held_job: HeldJob) -> JobProcess:
-        """Start the launcher; the program waits for `Run.release`. Raises OSError and UserError."""
-        job_program = find_job_program(held_job.job_kind)
+        """Start the launcher; the program waits for `JobProcess.release_program`. Raises OSError and UserError."""
+        job_program = self._job_programs.find(held_job.job_kind)
         run_folder = self._run_folder(held_job)
         if held_job.attempt == 1 and run_folder.exists():
             # Left by a database that is gone: its checkpoints are not this job's.
@@ -265,7 +266,7 @@ class LocalRunner:
 
     def build_environment(self, held_job: HeldJob, run_folder: Path) -> dict[str, str]:
         """What the program finds in its environment: no secret that its kind has no right to."""
-        job_program = find_job_program(held_job.job_kind)
+        job_program = self._job_programs.find(held_job.job_kind)
         variables = {
             variable_name: variable_text
             for variable_name, variable_text in os.environ.items()

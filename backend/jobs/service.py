@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,9 +16,9 @@ from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.job_tables import Artifact, Job, JobEvent, WorkerProcess
 from backend.jobs import local
-from backend.jobs.kinds import JobConfig, check_job_config, find_job_program
 from backend.jobs.local import refuse_if_blocked
 from backend.jobs.messages import JobMessage
+from backend.jobs.programs import OWN_PROGRAMS, JobConfig, JobProgramRegistry
 from backend.jobs.queue import change_status
 from backend.jobs.records import DEFAULT_OPTIONS, ArtifactInfo, JobEventInfo, JobInfo, JobOptions, WorkerInfo
 
@@ -87,27 +88,36 @@ def artifact_info(artifact_row: Artifact) -> ArtifactInfo:
 class JobService:
     """Submit, watch and steer jobs. Never starts a process itself."""
 
-    def __init__(self, database: Database, home_folder: Path, options: JobOptions = DEFAULT_OPTIONS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        home_folder: Path,
+        options: JobOptions = DEFAULT_OPTIONS,
+        job_programs: JobProgramRegistry = OWN_PROGRAMS,
+    ) -> None:
+        """`job_programs` are the kinds of jobs that may be queued here."""
         self._database = database
         self._home_folder = home_folder.resolve()
         self._options = options
+        self._job_programs = job_programs
 
     def submit(
         self,
         job_kind: str,
-        job_config: JobConfig,
+        job_config: JobConfig | BaseModel,
         priority: int = 0,
         slot_count: int = 0,
         parent_id: int | None = None,
         after_id: int | None = None,
     ) -> JobInfo:
-        """Queue a job; a higher priority goes first, `slots` is how many GPUs it needs (one on CPU).
+        """Queue a job; a higher priority goes first, `slot_count` is how many GPUs it needs (one on CPU).
 
-        `parent` is the job that this one repeats or builds on; until the job `after` has succeeded this one
-        waits, and it fails with a sentence where that one stops early. Raises UserError for an unknown kind,
-        for settings that cannot work and for a full disk.
+        Typed settings are stored as they are, plain ones are checked by the kind's program before. `parent_id` is
+        the job that this one repeats or builds on; until the job `after_id` has succeeded this one waits, and it
+        fails with a sentence where that one stops early. Raises UserError for an unknown kind, for settings that
+        cannot work and for a full disk.
         """
-        check_job_config(job_kind, job_config)
+        plain_config = self._job_programs.config_to_store(job_kind, job_config)
         if slot_count < 0:
             raise UserError("A job needs 0 or more slots.", "任务的算力槽数不能为负。")
         refuse_if_blocked(self._home_folder, self._options)
@@ -117,7 +127,7 @@ class JobService:
                     _load_job(session, related_id)
             job = Job(
                 kind=job_kind,
-                config=job_config,
+                config=plain_config,
                 priority=priority,
                 slots=slot_count,
                 parent_id=parent_id,
@@ -167,7 +177,7 @@ class JobService:
         """
         with self._database.write() as session:
             job = _load_job(session, job_id)
-            job_status, pausable = job.status, find_job_program(job.kind).pausable
+            job_status, pausable = job.status, self._job_programs.find(job.kind).pausable
             changed = pausable and (
                 change_status(session, job_id, [JobStatus.QUEUED], JobStatus.PAUSED)
                 or change_status(session, job_id, [JobStatus.RUNNING], JobStatus.PAUSING)
@@ -177,6 +187,10 @@ class JobService:
         if not changed and job_status not in (JobStatus.PAUSING, JobStatus.PAUSED):
             raise _already_ended(job_id, job_status)
         return self.job(job_id)
+
+    def is_pausable(self, job_kind: str) -> bool:
+        """Whether jobs of a kind can stop in between and go on. Raises UserError for an unknown kind."""
+        return self._job_programs.find(job_kind).pausable
 
     def resume(self, job_id: int) -> JobInfo:
         """Queue the same job again; its program goes on from what lies in the folder of the run.
@@ -214,7 +228,7 @@ class JobService:
         event_kinds: Collection[EventKind] | None = None,
         limit: int = 500,
     ) -> list[JobEventInfo]:
-        """Events with an id above `after`, oldest first; the last id begins the next page."""
+        """Events with an id above `after_id`, oldest first; the last id begins the next page."""
         event_query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after_id)
         if event_kinds is not None:
             event_query = event_query.where(JobEvent.kind.in_(event_kinds))

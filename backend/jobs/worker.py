@@ -17,6 +17,7 @@ from backend.db.engine import Database
 from backend.jobs import queue, workers
 from backend.jobs.local import JobProcess, LocalRunner, find_devices, find_obstacle, is_disk_full
 from backend.jobs.outcome import decide_status
+from backend.jobs.programs import OWN_PROGRAMS, JobProgramRegistry
 from backend.jobs.queue import HeldJob, JobRowState, WorkerIdentity
 from backend.jobs.records import DEFAULT_OPTIONS, JobOptions
 
@@ -35,6 +36,7 @@ class Worker:
         worker_name: str | None = None,
         *,
         options: JobOptions = DEFAULT_OPTIONS,
+        job_programs: JobProgramRegistry = OWN_PROGRAMS,
         parent_process: ProcessIdentity | None = None,
     ) -> None:
         host_name = socket.gethostname()
@@ -45,7 +47,7 @@ class Worker:
         self._devices = find_devices(slot_limit)
         self._parent_process = parent_process
         database_url = database.engine.url.render_as_string(hide_password=False)
-        self._runner = LocalRunner(self._home_folder, database_url)
+        self._runner = LocalRunner(self._home_folder, database_url, job_programs)
         self._job_processes: dict[int, JobProcess] = {}
         self._disowned_processes: list[JobProcess] = []
         self._stop_event = threading.Event()

@@ -138,9 +138,17 @@ CHECK_INTERVAL_S = 5.0
 class WorkerKeeper:
     """Every few seconds: does a worker live? Adopts one whose application is gone, else starts one."""
 
-    def __init__(self, settings: Settings, database: Database, interval: float = CHECK_INTERVAL_S) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        worker_command: Sequence[str],
+        interval: float = CHECK_INTERVAL_S,
+    ) -> None:
+        """`worker_command` starts a worker's program; `interval` are the seconds between two looks."""
         self._settings = settings
         self._database = database
+        self._worker_command = worker_command
         self._interval_seconds = interval
         self._worker_process: subprocess.Popen[bytes] | None = None
         self._closed_event = threading.Event()
@@ -161,7 +169,7 @@ class WorkerKeeper:
         if self._worker_process is not None and self._worker_process.poll() is None:
             return
         if not self._has_living_worker():
-            self._worker_process = start_worker(self._settings)
+            self._worker_process = start_worker(self._settings, self._worker_command)
 
     def _has_living_worker(self) -> bool:
         home_folder, this_process = self._settings.home.resolve(), current_process()
@@ -186,8 +194,11 @@ class WorkerKeeper:
                 return
 
 
-def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
-    """Start a worker for this process's home that outlives it as long as jobs run."""
+def start_worker(settings: Settings, worker_command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a worker for this process's home that outlives it as long as jobs run.
+
+    `worker_command` is its program, which takes `--parent PID:START`. Raises OSError.
+    """
     home_folder = settings.home.resolve()
     home_folder.mkdir(parents=True, exist_ok=True)
     python_path = [str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -199,7 +210,7 @@ def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
     }
     with _log_path(home_folder).open("ab") as log_file:
         return subprocess.Popen(
-            [sys.executable, "-m", "backend.jobs", "--parent", _format_identity(current_process())],
+            [*worker_command, "--parent", _format_identity(current_process())],
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT,

@@ -11,9 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from backend.core.errors import UserError
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
 
-# For the table of job programs (`backend.jobs.kinds`), which looks for every check of a configuration here.
-from backend.generation.serving import check_serve_config as check_serve_config
-
 STARTER = "starter"
 DEFAULT_PRESET = "starter_cpu"
 _COMPOSED_DESCRIPTION = "Add what is composed of the clauses in data/starter, written for this project."

@@ -14,6 +14,7 @@ from backend.core.enums import Agent, ArtifactKind, CampaignKind, CardChange, Jo
 from backend.core.errors import UserError
 from backend.db.engine import Database
 from backend.db.job_tables import Job
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.outcome import PROGRAM_DISAPPEARED
 from backend.jobs.records import JobOptions
 from backend.jobs.worker import Worker
@@ -285,7 +286,7 @@ def run_jobs(services: Services, fake: FakeLLM) -> None:
 
 def _work(database: Database, home: Path) -> None:
     options = JobOptions(poll_seconds=0.05, min_free_disk_mb=1, min_free_memory_mb=1, light_jobs=1)
-    Worker(database, home, 0, "golden-worker", options=options).run(once=True)
+    Worker(database, home, 0, "golden-worker", options=options, job_programs=JOB_PROGRAMS).run(once=True)
 
 
 def _artifacts(services: Services, job: int) -> None:

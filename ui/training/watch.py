@@ -10,7 +10,6 @@ from backend.core.enums import ACTIVE_STATUSES, ArtifactKind, JobStatus
 from backend.core.errors import UserError
 from backend.core.text import parse_row_number
 from backend.generation.serving import SERVE_KIND
-from backend.jobs.kinds import find_job_program
 from backend.jobs.records import JobInfo
 from backend.services import Services
 from backend.training.history import HistoryCache
@@ -236,7 +235,7 @@ class TrainingWatcher:
             "serve": can_serve and serving_job is None,
             "stop": can_serve and serving_job is not None,
             **plot_facts,
-            **_possible_actions(watched_job),
+            **_possible_actions(watched_job, pausable=self._services.jobs.is_pausable(watched_job.kind)),
         }
 
     def _job_choices(self, all_jobs: list[JobInfo], job_id: int | None) -> list[tuple[str, int]]:
@@ -254,7 +253,7 @@ def _changes_by_itself(training_job: JobInfo) -> bool:
     return not training_job.ended and not waits_for_requests
 
 
-def _possible_actions(training_job: JobInfo) -> BlockFacts:
+def _possible_actions(training_job: JobInfo, *, pausable: bool) -> BlockFacts:
     """Which buttons make sense now."""
     is_training, stoppable = (
         training_job.kind in TRAINING_PROGRAMS,
@@ -262,7 +261,7 @@ def _possible_actions(training_job: JobInfo) -> BlockFacts:
     )
     return {
         "cancel": stoppable or training_job.status in (JobStatus.PAUSED, JobStatus.PAUSING),
-        "pause": stoppable and find_job_program(training_job.kind).pausable,
+        "pause": stoppable and pausable,
         "resume": training_job.resumable,
         "again": training_job.ended,
         "changed": is_training,

@@ -1,4 +1,4 @@
-"""`python -m backend.jobs`: the worker, without loading the rest of the command line."""
+"""`python -m backend.worker`: runs queued jobs, without loading services or the rest of the command line."""
 
 import argparse
 import signal
@@ -11,22 +11,25 @@ from backend.core.processes import ProcessIdentity
 from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.migrate import migrate
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.records import JobInfo, JobOptions
 from backend.jobs.service import JobService
 from backend.jobs.worker import Worker
 from backend.jobs.workers import parse_identity
 
+WORKER_COMMAND = (sys.executable, "-m", "backend.worker")
+"""How the application and commands start a worker of their own."""
 DATABASE_WAIT_S = 2.0
 """How long the worker waits for another writer: what it could not store it tries again at its next look."""
 
 
 def main() -> None:
     """Read the arguments and work; foreseen errors end as one sentence and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m backend.jobs")
-    parser.add_argument("--once", action="store_true")
-    parser.add_argument("--slots", type=int)
-    parser.add_argument("--name")
-    parser.add_argument("--parent", type=parse_identity)
+    parser = argparse.ArgumentParser(prog="python -m backend.worker")
+    parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
+    parser.add_argument("--slots", type=int, help="GPUs to use; default: all")
+    parser.add_argument("--name", help="name of this worker; default: host and process")
+    parser.add_argument("--parent", type=parse_identity, metavar="PID:START", help="the process that it belongs to")
     arguments = parser.parse_args()
     restrict_new_files()
     try:
@@ -50,7 +53,9 @@ def run_worker(
 ) -> list[JobInfo]:
     """A worker for the home of the environment, until SIGTERM or Ctrl-C; its programs then go on.
 
-    Returns the jobs whose end it saw. Raises UserError for wrong settings or a name that is taken.
+    With `once` it ends when nothing is left to do. `slot_count` is the most GPUs it gives away; `parent_process`
+    the application after whose end it leaves. Returns the jobs whose end it saw. Raises UserError for wrong
+    settings or a name that is taken.
     """
     settings = Settings.load()
     create_home_folder(settings.home)
@@ -64,10 +69,11 @@ def run_worker(
             slot_count,
             worker_name,
             options=JobOptions.load(),
+            job_programs=JOB_PROGRAMS,
             parent_process=parent_process,
         )
         _stop_on_signals(worker)
-        service = JobService(database, settings.home)
+        service = JobService(database, settings.home, job_programs=JOB_PROGRAMS)
         return [service.job(job_id) for job_id in worker.run(once=once)]
     finally:
         database.close()
@@ -77,6 +83,7 @@ def _stop_on_signals(worker: Worker) -> None:
     def handle_signal(_signal_number: int, _frame: FrameType | None) -> None:
         worker.stop()
 
+    # SIGHUP too: a worker started in a terminal must leave its row in order when the terminal is closed.
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signal_number, handle_signal)
 
