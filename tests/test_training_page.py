@@ -18,7 +18,8 @@ from backend.jobs.messages import JobMessage
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
 from backend.services import Services
-from backend.training.checks import SettingProblem
+from backend.training.checks import SettingProblem, read_entries
+from backend.training.grpo_settings import GrpoSettings
 from backend.training.history import HistoryCache, JobHistory, SampleText, thin_curve
 from backend.training.messages import COLLAPSE_STOP, DONE, RESUMED, SERVED_AT, UNSCORED, training_step
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
@@ -192,7 +193,8 @@ def test_what_cannot_work_is_said_at_the_form(services: Services) -> None:
                 strict=True,
             )
         )
-        return trainings.find_problems(program, entered_settings(program, tuple((boxes | values).values())), [], [])
+        entered = read_entries(program, entered_settings(program, tuple((boxes | values).values())))
+        return entered if isinstance(entered, list) else trainings.find_problems(entered, [], [])
 
     assert not wrong("sft")
     found = wrong("sft", epochs=None, learning_rate=3, batch_size=2.5)
@@ -208,6 +210,23 @@ def test_what_cannot_work_is_said_at_the_form(services: Services) -> None:
     assert services.jobs.jobs() == []
     message = start_training(services, trainings, ZH, "sft", tuple(shown_values("sft", {"learning_rate": 3})))
     assert isinstance(message, str) and "学习率" in message
+
+
+@pytest.mark.database
+def test_settings_are_parsed_once_on_their_way_from_the_form_to_the_queue(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed, usual = [], GrpoSettings.__init__
+
+    def counted(settings: GrpoSettings, **values: Any) -> None:
+        parsed.append(values)
+        usual(settings, **values)
+
+    monkeypatch.setattr(GrpoSettings, "__init__", counted)
+    boxes = shown_values("grpo", {"base": "gpt2", "reward": "ngram"})
+    started = start_training(services, TrainingService(services.jobs), ZH, "grpo", tuple(boxes))
+    assert isinstance(started, JobInfo) and len(parsed) == 1
+    assert parse_settings("grpo", started.config).model_dump(mode="json") == started.config, "as the program reads it"
 
 
 @pytest.mark.database

@@ -19,7 +19,7 @@ from backend.jobs.workers import start_worker
 from backend.playground.records import CardView, PlayRequest, RoundView
 from backend.services import Services, open_services
 from backend.training.service import TrainingService
-from backend.training.settings import parse_assignments, settings_for
+from backend.training.settings import TrainingSettings, parse_assignments, settings_for
 from backend.worker import WORKER_COMMAND
 
 POLL_SECONDS = 0.5
@@ -47,8 +47,8 @@ def queue_training(
     training_settings = settings_for(program_name, preset, parse_assignments(program_name, setting_options or []))
     with open_services() as services:
         training_service = TrainingService(services.jobs)
-        _check_settings(services, training_service, program_name, training_settings.model_dump(mode="json"))
-        training_job = training_service.submit(program_name, None, training_settings.model_dump(mode="json"), priority)
+        _check_settings(services, training_service, training_settings)
+        training_job = training_service.queue(training_settings, priority)
         if wait_for_end:
             training_job = _wait_for_end(services, training_job)
         training_fields = _training_to_dict(services.jobs, training_job)
@@ -57,13 +57,11 @@ def queue_training(
         raise typer.Exit(1)
 
 
-def _check_settings(
-    services: Services, training_service: TrainingService, program_name: str, setting_values: dict[str, Any]
-) -> None:
+def _check_settings(services: Services, training_service: TrainingService, settings: TrainingSettings) -> None:
     """Raises UserError for the first thing that would stop the training."""
     dataset_names = [source_info.name for source_info in services.corpus.datasets()]
     endpoint_names = [source_info.name for source_info in services.endpoints.endpoints()]
-    for problem in training_service.find_problems(program_name, setting_values, dataset_names, endpoint_names):
+    for problem in training_service.find_problems(settings, dataset_names, endpoint_names):
         en, zh = problem.message.en, problem.message.zh
         raise UserError(f"{problem.field}: {en}", f"{problem.field}：{zh}")
 

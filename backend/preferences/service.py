@@ -393,10 +393,10 @@ class PairService:
         training_service = TrainingService(self._jobs)
         overrides = {"datasets": [pair_run.name], "name": f"rm-{pair_run.name}"}
         dataset_names = [dataset_info.name for dataset_info in self._corpus.datasets()]
-        training_settings = settings_for(REWARD_MODEL, STARTER_PRESET, overrides).model_dump(mode="json")
-        if training_service.find_problems(REWARD_MODEL, training_settings, dataset_names, ()):
-            overrides["base"] = STARTER
-        return training_service.submit(REWARD_MODEL, STARTER_PRESET, overrides)
+        training_settings = settings_for(REWARD_MODEL, STARTER_PRESET, overrides)
+        if training_service.find_problems(training_settings, dataset_names, ()):
+            training_settings = settings_for(REWARD_MODEL, STARTER_PRESET, {**overrides, "base": STARTER})
+        return training_service.queue(training_settings)
 
     def _open_writers(self) -> WriterPool:
         return self._generators.writer_pool(self._policy)

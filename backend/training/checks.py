@@ -1,4 +1,4 @@
-"""What would stop a training, said before it is queued: one sentence for each setting that is wrong."""
+"""What would stop a training, found before it is queued: one sentence for each setting that is wrong."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,18 +31,21 @@ class SettingProblem:
     message: Message
 
 
-def find_problems(
-    job_service: JobService,
-    program: str,
-    setting_values: Mapping[str, Any],
-    datasets: Collection[str],
-    endpoints: Collection[str],
-) -> list[SettingProblem]:
-    """Everything that would stop this training, as far as it can be known before the start."""
+def read_entries(program: str, setting_values: Mapping[str, Any]) -> TrainingSettings | list[SettingProblem]:
+    """Typed settings from what somebody entered, or what is wrong with each field of it, all at once."""
     try:
-        settings = find_settings_class(program)(**setting_values)
+        return find_settings_class(program)(**setting_values)
     except ValidationError as error:
         return [_problem_from_error(error_details) for error_details in error.errors()]
+
+
+def find_problems(
+    job_service: JobService, settings: TrainingSettings, datasets: Collection[str], endpoints: Collection[str]
+) -> list[SettingProblem]:
+    """Everything that would stop this training, as far as it can be known before the start.
+
+    `datasets` and `endpoints` are the names of those that there are.
+    """
     named_datasets = {"datasets": settings.datasets, "exclude": settings.exclude}
     dataset_problems = [
         SettingProblem(setting_name, _missing_dataset(dataset_name))

@@ -57,6 +57,8 @@ RISING_FIGURES = ("longer", "self_bleu_4", "repetition", "kl", "zero_variance", 
 class GrpoSettings(TrainingSettings):
     """Group relative policy optimisation by a reward model, a judge, or a mix with terms of form."""
 
+    program = "grpo"
+
     base: str = Field(LATEST, min_length=1, description="The policy to improve, normally one from SFT.")
     prompts: int = Field(8, ge=1, le=4096, description="Requests of one rollout.")
     generations: int = Field(8, ge=2, le=256, description="Greetings sampled for each request (the group).")
@@ -109,6 +111,11 @@ class GrpoSettings(TrainingSettings):
     eval_every: int = Field(4, ge=1, description="Steps between two readings of the monitor.")
     eval_prompts: int = Field(64, ge=2, le=4096, description="Fixed held-out requests that it reads.")
     monitor: CollapseRules = CollapseRules()
+
+    @property
+    def slot_count(self) -> int:
+        """A GPU for each process."""
+        return self.processes
 
     @property
     def rollout_size(self) -> int:

@@ -13,7 +13,7 @@ from backend.jobs.local import CPU_PREFIX, find_devices
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.service import JobService
 from backend.training.checks import ARTIFACT_KIND_BY_PROGRAM, SettingProblem, find_problems
-from backend.training.settings import STARTER, settings_for
+from backend.training.settings import STARTER, TrainingSettings, settings_for
 
 TRAINING_PROGRAMS = ("sft", "reward_model", "grpo")
 TRAINING_JOB_KINDS = (*TRAINING_PROGRAMS, SERVE_KIND)
@@ -39,25 +39,27 @@ class TrainingService:
         parent_id: int | None = None,
         after_id: int | None = None,
     ) -> JobInfo:
-        """Queue a training, to start once the job `after_id` has succeeded.
+        """Queue a training of plain values over a preset, to start once the job `after_id` has succeeded.
 
         Raises UserError naming the preset or the setting that is wrong.
         """
-        settings = settings_for(program, preset, setting_values)
-        slot_count = getattr(settings, "processes", 1)
-        return self._job_service.submit(
-            program, settings.model_dump(mode="json"), priority, slot_count, parent_id, after_id
-        )
+        return self.queue(settings_for(program, preset, setting_values), priority, parent_id, after_id)
+
+    def queue(
+        self,
+        settings: TrainingSettings,
+        priority: int = 0,
+        parent_id: int | None = None,
+        after_id: int | None = None,
+    ) -> JobInfo:
+        """Queue a training whose settings are typed already; they are not parsed again. Raises UserError."""
+        return self._job_service.submit(settings.program, settings, priority, settings.slot_count, parent_id, after_id)
 
     def find_problems(
-        self,
-        program: str,
-        setting_values: Mapping[str, Any],
-        datasets: Collection[str],
-        endpoints: Collection[str],
+        self, settings: TrainingSettings, datasets: Collection[str], endpoints: Collection[str]
     ) -> list[SettingProblem]:
         """Everything that would stop this training, as far as it can be known before the start."""
-        return find_problems(self._job_service, program, setting_values, datasets, endpoints)
+        return find_problems(self._job_service, settings, datasets, endpoints)
 
     def jobs(self, limit: int = 30) -> list[JobInfo]:
         """Trainings and servings, newest first."""
@@ -87,7 +89,7 @@ class TrainingService:
         return job
 
     def resume(self, job_id: int) -> JobInfo:
-        """Go on with a job, and with what was paused beside it or failed because of it."""
+        """Go on with a job, and with what was paused together with it or failed because of it."""
         job = self._job_service.resume(self.job(job_id).id)
         for waiting_job in self._find_waiting_jobs(job, JobStatus.PAUSED, JobStatus.FAILED):
             self._job_service.resume(waiting_job.id)
@@ -220,7 +222,7 @@ def decide_offer(job_service: JobService, starter_mode: StarterMode) -> StarterO
 
 
 def train_unasked(training_service: TrainingService, starter_mode: StarterMode) -> bool:
-    """At a first start, where that is wished and there is no GPU: queue the starter. Whether it was."""
+    """At a first start, where that is configured and there is no GPU: queue the starter. Whether it was queued."""
     if starter_mode != "auto" or any(not device_name.startswith(CPU_PREFIX) for device_name in find_devices(None)):
         return False
     try:

@@ -1,10 +1,14 @@
-"""Settings of the training programs, with presets, checked before anything starts. No torch here."""
+"""Settings of the training programs, with presets, checked before anything starts.
+
+Settings are parsed twice on their way: once where they are entered (a form, a command), and once by the program,
+which reads what its job's row holds. In between they travel typed. No torch here.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,8 +21,9 @@ _COMPOSED_DESCRIPTION = "Add what is composed of the clauses in data/starter, wr
 
 
 class TrainingSettings(BaseModel):
-    """What every training program understands."""
+    """What every training program understands; `program` is the kind of job that a class of settings is for."""
 
+    program: ClassVar[str]
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: str = Field(
@@ -65,9 +70,16 @@ class TrainingSettings(BaseModel):
     sample_every: int = Field(100, ge=1)
     samples: int = Field(4, ge=0, le=64, description="Fixed requests that are answered every sample_every steps.")
 
+    @property
+    def slot_count(self) -> int:
+        """GPUs that the training takes at a time (or the slot of a CPU)."""
+        return 1
+
 
 class SftSettings(TrainingSettings):
     """Supervised fine-tuning on accepted greetings."""
+
+    program = "sft"
 
     composed: bool = Field(False, description=_COMPOSED_DESCRIPTION)
     packing: Literal["none", "wrapped", "bfd"] = Field(
@@ -78,6 +90,8 @@ class SftSettings(TrainingSettings):
 
 class RewardModelSettings(TrainingSettings):
     """A reward model on preference pairs."""
+
+    program = "reward_model"
 
     composed: bool = Field(False, description=_COMPOSED_DESCRIPTION)
     center_rewards: float = Field(0.01, ge=0, le=1, description="Weight of the term that keeps rewards near 0.")
@@ -163,7 +177,7 @@ def find_presets(program: str) -> dict[str, dict[str, Any]]:
 
 
 def settings_for(program: str, preset: str | None, setting_values: Mapping[str, Any]) -> TrainingSettings:
-    """Preset first, then `values`. Raises UserError naming the preset or the field that is wrong."""
+    """The preset's values under `setting_values`. Raises UserError naming the preset or the field that is wrong."""
     known_presets = find_presets(program)
     chosen_preset = preset or DEFAULT_PRESET
     if chosen_preset not in known_presets:

@@ -1,4 +1,4 @@
-"""Start a training: forms made from the typed settings, filled by presets, checked before anything is queued."""
+"""Start a training: forms built from the typed settings, filled by presets, checked before anything is queued."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import gradio as gr
 from backend.core.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.services import Services
-from backend.training.checks import SettingProblem
+from backend.training.checks import SettingProblem, read_entries
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
 from backend.training.settings import DEFAULT_PRESET, find_presets
 from ui.components.language import Translator
@@ -57,7 +57,7 @@ AddBoxes = Callable[..., None]
 
 @dataclass(frozen=True)
 class TrainingForm:
-    """The form of one program; `boxes` in the order of `fields_of`."""
+    """The form of one program; `input_boxes` in the order of `setting_names`."""
 
     program: str
     input_boxes: list[Any]
@@ -84,14 +84,20 @@ def start_training(
 ) -> JobInfo | str:
     """The queued job, or what is wrong with the form as HTML."""
     try:
-        entered_values = entered_settings(program, box_values)
+        settings = read_entries(program, entered_settings(program, box_values))
+        if isinstance(settings, list):
+            return _problems_html(translate, settings)
         dataset_names = [catalog_entry.name for catalog_entry in services.corpus.datasets()]
         endpoint_names = [catalog_entry.name for catalog_entry in services.endpoints.endpoints()]
-        if problems := training_service.find_problems(program, entered_values, dataset_names, endpoint_names):
-            return "".join(problem_html(translate, problem) for problem in problems)
-        return training_service.submit(program, None, entered_values)
+        if problems := training_service.find_problems(settings, dataset_names, endpoint_names):
+            return _problems_html(translate, problems)
+        return training_service.queue(settings)
     except UserError as error:
         return note(translate.localize(error), "bad")
+
+
+def _problems_html(translate: Translator, problems: list[SettingProblem]) -> str:
+    return "".join(problem_html(translate, problem) for problem in problems)
 
 
 def problem_html(translate: Translator, problem: SettingProblem) -> str:
