@@ -56,7 +56,7 @@ class Services:
         return not dataset_names or (dataset_names == {SEED_DATASET} and not self.annotation.campaigns())
 
     def prepare(self) -> None:
-        """Fill an empty house: seed corpus, the trivial judges' verdicts, something to annotate."""
+        """Fill an empty home: seed corpus, the trivial judges' verdicts, something to annotate."""
         self.corpus.load_seed()
         self.board.board(SEED_DATASET)
         for campaign_spec in _starter_campaigns():

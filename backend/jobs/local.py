@@ -29,7 +29,10 @@ CPU_PREFIX = "cpu:"
 
 
 def find_devices(slot_limit: int | None) -> tuple[str, ...]:
-    """Names of the devices a worker may give to jobs: at most `slot_limit` GPUs (None: all), or so many CPU slots (one)."""
+    """Names of the devices a worker may give to jobs: its GPUs, without any its CPU (once by default).
+
+    `slot_limit` is the most of them; None takes every GPU.
+    """
     gpu_names = _find_gpus()
     if gpu_names:
         return gpu_names[:slot_limit]

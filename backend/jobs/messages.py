@@ -73,7 +73,7 @@ class MessageTemplate:
     """Every template of the modules that have been imported, by code."""
 
     def __post_init__(self) -> None:
-        # A code names one message for good: stored rows are told apart by nothing else.
+        # A code names one message for good: it is all that tells stored rows apart.
         if self.all_templates.setdefault(self.code, self) != self:
             raise ValueError(f"two message templates have the code {self.code}")
 

@@ -46,11 +46,13 @@ def decide_status(
 ) -> tuple[JobStatus, Message | None]:
     """The final status of an attempt, and its error.
 
-    `status` is what the row says now, `ended` the exit record, `lines` the end of the attempt's log;
-    on a full disk those last words may be missing.
+    `job_status` is that of the row as it is now, `program_exit` the exit record (None where there is none),
+    `log_lines` the end of the attempt's log; on a full disk those last words may be missing.
     """
+    # First of all: whoever cancelled a job wants it gone, even if it succeeded in the same second.
     if job_status is JobStatus.CANCELLING:
         return JobStatus.CANCELLED, None
+    # The worker died between claiming the job and releasing its program: nothing ran, so it is queued again.
     if program_exit is not None and not program_exit.started:
         return (JobStatus.PAUSED if job_status is JobStatus.PAUSING else JobStatus.QUEUED), None
     if program_exit is None:
@@ -112,7 +114,7 @@ def _signal_message(signal_number: int) -> Message:
 
 
 def _find_last_words(log_lines: Sequence[str]) -> str:
-    """What the program said at its end: its `error: …` line, else the exception, else the last line."""
+    """What the program wrote at its end: its `error: …` line, else the exception, else the last line."""
     printed_lines = [_RANK_PREFIX.sub("", log_line).rstrip() for log_line in log_lines if log_line.strip()]
     traceback_indexes = [
         line_index for line_index, log_line in enumerate(printed_lines) if log_line.startswith("Traceback (most recent")

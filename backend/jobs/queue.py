@@ -41,7 +41,7 @@ class HeldJob:
 
 @dataclass(frozen=True)
 class JobRowState:
-    """What the row says of a job that a worker believes to hold."""
+    """What the row holds of a job that a worker believes to run."""
 
     status: JobStatus
     attempt: int
@@ -57,7 +57,11 @@ def change_status(
     *conditions: ColumnElement[bool],
     **values: Any,
 ) -> bool:
-    """Change the status if it is still one of `allowed`; whether this caller was the one who did."""
+    """Change the status if it is still one of `allowed_statuses`; whether this caller was the one who did.
+
+    `values` are further columns to set, `conditions` further ones that must hold. A state event goes with it, in the
+    same transaction, so that the history of a job has no gap.
+    """
     job_update = update(Job).where(Job.id == job_id, Job.status.in_(allowed_statuses), *conditions)
     if not _changed_one_row(session, job_update.values(status=new_status, **values)):
         return False
@@ -77,7 +81,7 @@ def claim_job(
 ) -> HeldJob | None:
     """Take the best queued job that fits the devices nobody on this host uses; None where none does.
 
-    `light` says whether a job without slots may be taken too.
+    `allow_light` is whether a job without slots may be taken too.
     """
     # Two workers of one host must not give the same device away; SQLite's write lock does the same.
     session.execute(
@@ -104,7 +108,7 @@ def has_startable_job(session: Session) -> bool:
 
 
 def fail_stranded_jobs(session: Session) -> list[int]:
-    """Queued jobs whose `after` stopped early fail with a sentence; `resume` queues them again."""
+    """Queued jobs whose predecessor stopped early fail with a sentence; the numbers of those that did."""
     ended_ids: list[int] = []
     # Ascending, so that what builds on a job that has just ended is found in the same pass.
     waiting_query = select(Job.id, Job.after_id).where(Job.status == JobStatus.QUEUED, Job.after_id.is_not(None))
@@ -221,7 +225,10 @@ def record_process_start(
     process_identity: ProcessIdentity | None,
     log_path: Path,
 ) -> bool:
-    """Write down the process before its program runs; False where there is none or it is not wanted."""
+    """Write down the process before its program runs.
+
+    False where there is none, or the job was taken away meanwhile.
+    """
     if process_identity is None:
         return False
     held_conditions = _held_conditions(worker_identity.name, held_job)
@@ -244,7 +251,7 @@ def record_heartbeat(session: Session, worker_identity: WorkerIdentity, job_ids:
 
 
 def load_row_states(session: Session, job_ids: Collection[int]) -> dict[int, JobRowState]:
-    """What the rows say now."""
+    """The rows of these jobs as they are now; jobs that are gone are left out."""
     job_rows = session.execute(select(Job.id, Job.status, Job.attempt, Job.worker, Job.host).where(Job.id.in_(job_ids)))
     return {
         job_row.id: JobRowState(job_row.status, job_row.attempt, job_row.worker, job_row.host) for job_row in job_rows
@@ -254,7 +261,7 @@ def load_row_states(session: Session, job_ids: Collection[int]) -> dict[int, Job
 def find_orphans(
     session: Session, worker_identity: WorkerIdentity, held_job_ids: Collection[int], stale_before: datetime
 ) -> list[Job]:
-    """Active jobs of this host whose worker is gone, or has been silent since `stale`."""
+    """Active jobs of this host whose worker is gone, or has been silent since `stale_before`."""
     workers_by_name = {worker_row.name: worker_row for worker_row in session.scalars(select(WorkerProcess))}
     active_jobs = session.scalars(
         select(Job).where(
@@ -276,12 +283,14 @@ def _is_orphaned(
         return not (job.pid and job.process_start and ProcessIdentity(job.pid, job.process_start).is_alive)
     if worker is None or job.worker == worker_identity.name:
         return True
+    # A worker that hangs still lives; its silence is what counts, unless its process is gone anyway.
     is_silent = job.heartbeat_at is None or job.heartbeat_at < stale_before
     return is_silent or not ProcessIdentity(worker.pid, worker.process_start).is_alive
 
 
 def adopt_job(session: Session, worker_identity: WorkerIdentity, job: Job) -> HeldJob | None:
     """Take over a job whose worker is gone, unless another worker was faster."""
+    # Everything that was read must still hold: two workers may have found the same orphan.
     job_update = update(Job).where(
         Job.id == job.id,
         Job.attempt == job.attempt,
@@ -301,12 +310,13 @@ def finish_attempt(
     held_job: HeldJob,
     decide_end: Callable[[JobStatus], tuple[JobStatus, Message | None]],
 ) -> bool:
-    """The last word on an attempt; False where the job is no longer ours.
+    """Record how an attempt ended; False where another worker holds the job by now.
 
-    `worker_name` is None where a command holds it. `decide_end` makes the end from the status as it is now. An
-    error that the program itself has stored stays.
+    `worker_name` is None where a command holds it. `decide_end` turns the status as it is now into the new one with
+    its error. An error that the program has written itself stays: it knows better why it failed than its exit code.
     """
     held_conditions = _held_conditions(worker_name, held_job)
+    # Locked for the decision: a request to cancel that comes meanwhile must not be overwritten by “succeeded”.
     job_query = select(Job.status, Job.error_en).where(*held_conditions, Job.status.in_(ACTIVE_STATUSES))
     job_row = session.execute(job_query.with_for_update()).one_or_none()
     if job_row is None:
@@ -326,7 +336,7 @@ def finish_attempt(
 
 
 def find_silent_jobs(session: Session, worker_identity: WorkerIdentity, silent_since: datetime) -> list[Job]:
-    """Active jobs of other machines that nobody has heard of since `before`."""
+    """Active jobs of other machines that nobody has heard of since `silent_since`."""
     job_query = select(Job).where(
         Job.host != worker_identity.host, Job.status.in_(ACTIVE_STATUSES), Job.heartbeat_at < silent_since
     )

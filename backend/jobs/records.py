@@ -37,7 +37,7 @@ DEFAULT_OPTIONS = JobOptions.model_construct()
 
 @dataclass(frozen=True)
 class JobInfo:
-    """A job as it stands. `waiting` says why a queued one has not started, where that is known.
+    """A job as it stands. `waiting` is why a queued one has not started, where that is known.
 
     `progress_message` is what its program reported last; `progress_text` is the English of it, for scripts.
     """
@@ -73,7 +73,7 @@ class JobInfo:
 
     @property
     def resumable(self) -> bool:
-        """Whether `resume` would take it."""
+        """Whether `JobService.resume` would take it."""
         return self.status in RESUMABLE_STATUSES
 
     @property
@@ -89,7 +89,7 @@ class JobInfo:
 
 @dataclass(frozen=True)
 class JobEventInfo:
-    """One event; `id` is what the next page of `events` continues after."""
+    """One event; its `id` is what the next page of `JobService.events` continues after."""
 
     id: int
     job_id: int

@@ -32,7 +32,9 @@ from backend.jobs.messages import JobMessage
 from backend.jobs.outcome import STOPPED as STOPPED
 
 FLUSH_INTERVAL_S = 1.0
+"""Pages poll every 2.5 s: storing more often would only cost write locks."""
 MAX_WAITING_EVENTS = 20_000
+"""Events that wait while the database cannot be written; beyond, the oldest go, before memory does."""
 _STOP_STATUSES = (JobStatus.CANCELLING, JobStatus.PAUSING)
 
 
@@ -88,11 +90,11 @@ class JobReport:
         self._queue_event(EventKind.LOG, None, message.to_data())
 
     def stop_requested(self) -> bool:
-        """Whether the program should finish its step, save, and end with `STOPPED`. Costs nothing."""
+        """Whether the program should finish its step, save, and end with `STOPPED`; cheap enough for every step."""
         return self._stop_event.is_set()
 
     def close(self) -> None:
-        """Store what is left; harmless twice."""
+        """Store what is left; a second call does nothing."""
         if self._closed_event.is_set():
             return
         self._closed_event.set()
@@ -136,6 +138,7 @@ class JobReport:
             self._pending_events.clear()
             self._pending_progress = {}
         if (pending_events or pending_progress) and not self._store(pending_events, pending_progress):
+            # Tried again at the next flush, in front of what was reported meanwhile.
             with self._lock:
                 self._pending_events = deque([*pending_events, *self._pending_events], maxlen=MAX_WAITING_EVENTS)
                 self._pending_progress = {**pending_progress, **self._pending_progress}

@@ -1,4 +1,4 @@
-"""What pages and commands do with jobs. A request is a change of the row; the worker acts on it."""
+"""What pages and commands do with jobs: a request changes the row, and the worker acts on it."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -154,7 +154,7 @@ class JobService:
             return _build_job_info(session, _load_job(session, job_id), self._fresh_workers(session))
 
     def cancel(self, job_id: int) -> JobInfo:
-        """End a job: at once where nothing runs, else when its last process is gone. Harmless twice.
+        """End a job: at once where nothing runs, else when its last process is gone. A second call does nothing.
 
         Raises Conflict for a job that has ended by itself.
         """
@@ -171,7 +171,7 @@ class JobService:
         return self.job(job_id)
 
     def pause(self, job_id: int) -> JobInfo:
-        """Let a job stop after its current step; `resume` goes on from there. Harmless twice.
+        """Let a job stop after its current step; `resume` goes on from there. A second call does nothing.
 
         Raises Conflict for a job that does not run, or whose kind cannot stop in between.
         """

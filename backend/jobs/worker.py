@@ -1,4 +1,4 @@
-"""The worker: takes jobs from the queue, starts their programs, and says how they ended."""
+"""The worker: takes jobs from the queue, starts their programs, and records how they ended."""
 
 import os
 import socket
@@ -23,9 +23,9 @@ from backend.jobs.records import DEFAULT_OPTIONS, JobOptions
 
 
 class Worker:
-    """One loop over the queue of one database. It holds nothing that the rows do not say.
+    """One loop over the queue of one database. It knows nothing that is not in the rows too.
 
-    When it dies its programs go on, and another worker of the same host takes them over.
+    So when it dies its programs go on, and another worker of the same host takes them over.
     """
 
     def __init__(

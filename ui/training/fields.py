@@ -1,5 +1,7 @@
-"""The settings of a training as boxes of a form, made from the typed settings, and their values back.
-What fills the boxes of the training forms: presets, the database's names, judges, an earlier job."""
+"""The settings of a training as boxes of a form, built from the typed settings, and their values back.
+
+Also what fills the boxes: presets, the database's names, judges, an earlier job.
+"""
 
 import json
 from collections.abc import Mapping
@@ -132,7 +134,7 @@ def setting_box(translate: Translator, program: str, setting_name: str, **option
 
 
 def shown_values(program: str, setting_values: Mapping[str, Any]) -> list[Any]:
-    """What the boxes show for settings, in the order of `fields_of`; defaults where a value is missing."""
+    """What the boxes show for settings, in the order of `setting_names`; defaults where a value is missing."""
     full_settings = (
         find_settings_class(program).model_construct(**setting_values).model_dump(mode="json", warnings=False)
     )

@@ -22,7 +22,7 @@ from ui.training.watch import TrainingWatchBlocks, TrainingWatcher, build_watch_
 
 @dataclass(frozen=True)
 class StarterCard:
-    """The blocks of the card; the watch keeps `parts` up to date."""
+    """The blocks of the card; the watch keeps those of `parts_by_name` up to date."""
 
     parts_by_name: dict[str, Any]
     message_block: gr.HTML

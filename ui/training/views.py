@@ -65,7 +65,8 @@ def jobs_table(translate: Translator, training_jobs: Sequence[JobInfo], chosen_i
 def job_link(translate: Translator, job_id: int, link_text: str, is_chosen: bool = False) -> str:
     """A link that opens a job on this page."""
     current_mark = ' aria-current="true"' if is_chosen else ""
-    return f'<a class="zf-a" data-job="{job_id}"{current_mark} href="/{translate.lang}/training?job={job_id}">{esc(link_text)}</a>'
+    target_url = f"/{translate.lang}/training?job={job_id}"
+    return f'<a class="zf-a" data-job="{job_id}"{current_mark} href="{target_url}">{esc(link_text)}</a>'
 
 
 def artifacts_table(translate: Translator, artifacts: Sequence[ArtifactInfo]) -> str:
@@ -103,7 +104,7 @@ def key_figures(
 
 
 def _figure_text(metric_name: str, metrics: Mapping[str, Any]) -> str:
-    """A figure as it is shown; an accuracy says its pairs, and is left out where they are too few."""
+    """A figure as it is shown; an accuracy comes with its pairs, and is left out where they are too few."""
     pair_count = metrics.get(f"{metric_name.removesuffix('accuracy')}pairs")
     if not metric_name.endswith("_accuracy") or not isinstance(pair_count, int):
         return short_figure(metrics[metric_name])
@@ -273,10 +274,11 @@ def artifact_html(
     size_note = translate("文件已不在", "files are gone") if byte_count is None else size_text(byte_count)
     head_html = (
         f'<h3 class="zf-h">{translate("成果", "Result")} · {esc(artifact.name)}</h3><p class="zf-note">'
-        f"{esc(translate(*ARTIFACT_NAMES[artifact.kind]))} · {translate('产物', 'artifact')} {artifact.id} · {size_note} · "
-        f"{translate('数据', 'data')} <code>{esc((artifact.data_hash or '–')[:12])}</code></p>"
+        f"{esc(translate(*ARTIFACT_NAMES[artifact.kind]))} · {translate('产物', 'artifact')} {artifact.id} · "
+        f"{size_note} · {translate('数据', 'data')} <code>{esc((artifact.data_hash or '–')[:12])}</code></p>"
     )
-    return f'{head_html}<div class="zf-figures zf-tight">{metric_cells}</div>{_serving_html(translate, serving_job, address)}'
+    serving_html = _serving_html(translate, serving_job, address)
+    return f'{head_html}<div class="zf-figures zf-tight">{metric_cells}</div>{serving_html}'
 
 
 def _serving_html(translate: Translator, serving_job: JobInfo | None, address: ServedAddress | None) -> str:
@@ -290,22 +292,24 @@ def _serving_html(translate: Translator, serving_job: JobInfo | None, address: S
         f"<code>{esc(address.base_url)}</code> · {translate('模型', 'model')} <code>{esc(address.model_name)}</code>"
     )
     usage_hint = translate("填到“裁判 → 模型端点”即可使用。", "Enter it under Judges → Endpoints to use it.")
-    return f'<div class="zf-ok" role="status">{translate("服务地址", "Served at")} {address_html} · {serving_link}<br>{usage_hint}</div>'
+    served_at = translate("服务地址", "Served at")
+    return f'<div class="zf-ok" role="status">{served_at} {address_html} · {serving_link}<br>{usage_hint}</div>'
 
 
 def _sample_card(translate: Translator, prompt_text: str, prompt_samples: Sequence[SampleText]) -> str:
-    sample_items = [
-        f"<li><span>{translate(f'第 {sample.step} 步', f'step {sample.step}')}</span><p>{esc(sample.text) or '–'}</p></li>"
-        for sample in prompt_samples
-    ]
+    sample_items = [_sample_item(translate, sample) for sample in prompt_samples]
+    newest_items, earlier_items = sample_items[:NEWEST_STEPS], sample_items[NEWEST_STEPS:]
     earlier_html = ""
-    if len(sample_items) > NEWEST_STEPS:
-        earlier_count = len(sample_items) - NEWEST_STEPS
-        summary_text = translate(f"更早的 {earlier_count} 步", f"{earlier_count} earlier")
-        earlier_html = (
-            f"<details><summary>{summary_text}</summary><ul>{''.join(sample_items[NEWEST_STEPS:])}</ul></details>"
-        )
-    return f'<div class="zf-sample"><b>{esc(prompt_text)}</b><ul>{"".join(sample_items[:NEWEST_STEPS])}</ul>{earlier_html}</div>'
+    if earlier_items:
+        summary_text = translate(f"更早的 {len(earlier_items)} 步", f"{len(earlier_items)} earlier")
+        earlier_html = f"<details><summary>{summary_text}</summary><ul>{''.join(earlier_items)}</ul></details>"
+    newest_html = f"<ul>{''.join(newest_items)}</ul>"
+    return f'<div class="zf-sample"><b>{esc(prompt_text)}</b>{newest_html}{earlier_html}</div>'
+
+
+def _sample_item(translate: Translator, sample: SampleText) -> str:
+    step_label = translate(f"第 {sample.step} 步", f"step {sample.step}")
+    return f"<li><span>{step_label}</span><p>{esc(sample.text) or '–'}</p></li>"
 
 
 def _elapsed_text(translate: Translator, training_job: JobInfo) -> str:

@@ -36,7 +36,7 @@ BUTTON_NAMES = ("cancel", "pause", "resume", "again", "changed", "serve", "stop"
 
 @dataclass(frozen=True)
 class TrainingWatchBlocks:
-    """The blocks of the tab; `parts` are what a poll may send, by name."""
+    """The blocks of the tab; `parts_by_name` are what a poll may send."""
 
     job_dropdown: gr.Dropdown
     seen_facts: gr.State
@@ -46,12 +46,12 @@ class TrainingWatchBlocks:
 
     @property
     def outputs(self) -> list[Any]:
-        """What `Watcher.look` returns values for."""
+        """What `TrainingWatcher.poll_updates` returns values for."""
         return [self.seen_facts, *self.parts_by_name.values()]
 
 
 def build_watch_blocks(translate: Translator, other_parts: dict[str, Any]) -> TrainingWatchBlocks:
-    """Everything that is shown, empty; `more` stands elsewhere on the page and is kept up to date too."""
+    """Everything that is shown, empty; `other_parts` lie elsewhere on the page and are kept up to date too."""
     parts_by_name = dict(other_parts)
     parts_by_name["timer"] = poll_timer = gr.Timer(POLL_SECONDS, active=False)
     parts_by_name["listed"] = html_block(elem_id="zf-trainings", js_on_load=OPEN_SCRIPT)
@@ -151,14 +151,14 @@ BlockFacts = dict[str, Any]
 
 
 class TrainingWatcher:
-    """Reads the rows and says what changed since the last look."""
+    """Reads the rows and finds what changed since the last look."""
 
     def __init__(self, services: Services, training_service: TrainingService, translate: Translator) -> None:
         self._services, self._trainings, self._translate = services, training_service, translate
         self._histories = HistoryCache(services.jobs)
 
     def newest_job(self, requested_id: object = None) -> int | None:
-        """The job to watch: the one wished for, else the newest that runs, that waits, or at all."""
+        """The job to watch: the requested one, else the newest that runs, that waits, or at all."""
         all_jobs = self._trainings.jobs()
         if (job_number := parse_row_number(requested_id)) is not None:
             # A link to a job of another database: what is here is shown instead.
@@ -181,7 +181,7 @@ class TrainingWatcher:
         seen_facts: dict[str, str] | None,
         choose: int | None = None,
     ) -> list[Any]:
-        """New values where something changed, nothing elsewhere; in the order of `watch.outputs`.
+        """New values where something changed, nothing elsewhere; in the order of `watch_blocks.outputs`.
 
         `choose` also makes the dropdown change to another job, whose look then follows by itself; where none
         is watched yet, to the newest.

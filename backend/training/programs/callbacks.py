@@ -20,7 +20,7 @@ IGNORED_METRICS = re.compile(r"total_flos|num_input_tokens_seen|(train|eval)_(ru
 
 
 class StopOnRequest(TrainerCallback):
-    """After the step in which the wish to stop arrives: save a checkpoint and end."""
+    """After the step in which the request to stop arrives: save a checkpoint and end."""
 
     def __init__(self, report: JobReport) -> None:
         self._report = report
@@ -143,7 +143,7 @@ def generate_greetings(
 ) -> list[str]:
     """One sampled greeting for each request; leaves the random state and the mode of the model alone.
 
-    Drawn as in training unless told otherwise: a guard against repetition would hide from the monitor what
+    By default drawn as in training: a guard against repetition would hide from the monitor what
     the policy has become.
     """
     conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]

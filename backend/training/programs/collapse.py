@@ -12,7 +12,7 @@ from backend.training.grpo_settings import FALLING_FIGURES, CollapseRules
 
 @dataclass(frozen=True)
 class PolicyReading:
-    """What one look at the policy found: held-out greetings, and what training said since the last look."""
+    """One look at the policy: its held-out greetings, and what the trainer logged since the look before."""
 
     step: int
     profile: DiversityProfile
@@ -27,7 +27,7 @@ class PolicyReading:
 
 @dataclass(frozen=True)
 class Finding:
-    """A figure beyond a limit. `stop` says which of its two limits."""
+    """A figure beyond a limit: beyond the one that stops where `stop`, else beyond the one that warns."""
 
     figure: str
     value: float

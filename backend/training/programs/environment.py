@@ -31,5 +31,5 @@ def keep_freed_memory() -> None:
 
 
 def process_rank() -> int:
-    """Which of several processes of one training this is (`accelerate launch` says so)."""
+    """Which of several processes of one training this is (`accelerate launch` sets it)."""
     return int(os.environ.get("RANK", "0"))

@@ -1,4 +1,4 @@
-"""Judges fitted on a snapshot: the gold judge that no reward ever uses; and from GRPO's settings to its reward."""
+"""Judges fitted on a snapshot, such as the gold judge that no reward ever uses; and the reward that settings mean."""
 
 import asyncio
 import math
@@ -72,7 +72,10 @@ def _load_labels(snapshot: Snapshot, split: Split) -> list[TrainingLabel]:
 
 @dataclass(frozen=True)
 class GoldReading:
-    """What gold says of a body of greetings; nan where it could score none."""
+    """Gold on a body of greetings: mean and spread of the probability of good, share that is good, share unscored.
+
+    The first three are nan where it could score none.
+    """
 
     mean: float
     spread: float
@@ -113,7 +116,7 @@ class RewardContextFactory:
     max_calls: int | None = None
 
     def __call__(self) -> DatabaseJudgeContext:
-        """The house of one run."""
+        """The context of one run, with an open database."""
         database = Database(self.settings.url)
         database.wait_patiently()
         endpoint_service = EndpointService(database, self.settings.home, self.settings)

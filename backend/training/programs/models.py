@@ -146,7 +146,7 @@ def load_classifier(training_run: TrainingRun[Any], base_model: str, tokenizer: 
 
 
 def build_lora_config(settings: TrainingSettings, task_type: str) -> LoraConfig | None:
-    """The adapter to train; None trains every weight. `task` is "CAUSAL_LM" or "SEQ_CLS"."""
+    """The adapter to train; None trains every weight. `task_type` is PEFT's "CAUSAL_LM" or "SEQ_CLS"."""
     if not settings.lora_rank:
         return None
     return LoraConfig(
@@ -172,7 +172,7 @@ def _loading_options(training_run: TrainingRun[Any]) -> dict[str, Any]:
 
 
 def _merge_adapter(training_run: TrainingRun[Any], base_model: str) -> str:
-    """The base itself; an adapter is laid into its own base first, and the result kept beside the run."""
+    """The base itself; an adapter is merged into its own base first, and the result stored with the run."""
     if not (Path(base_model) / "adapter_config.json").is_file():
         return base_model
     merged_folder = training_run.output_folder / "base"

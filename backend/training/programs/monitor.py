@@ -26,6 +26,7 @@ from backend.training.programs.rewards import Reward
 STATE_FILE, BEST_FOLDER = "monitor.json", "best"
 UNKNOWN_GOLD = GoldReading(math.nan, math.nan, math.nan, math.nan)
 MAX_REASONS = 20
+"""Different reasons of unscored texts that are reported: a judge that fails in ever new words must not flood pages."""
 NON_FIGURE_KEYS = ("step", "best", "findings")
 WATCHED_METRICS = ("reward", "kl", "frac_reward_zero_std")
 
@@ -53,9 +54,9 @@ class HeldOutRequests:
 
 @dataclass(eq=False)
 class CollapseWatch(TrainerCallback):
-    """Reads before the first step, then every `every` steps and at the end.
+    """Reads the policy before the first step, then every `reading_interval` steps and at the end.
 
-    `save` writes the policy into a folder; the one under BEST is the checkpoint to keep.
+    `save_policy` writes the policy into a folder; the one in `best_folder` is the checkpoint to keep.
     """
 
     monitor: CollapseMonitor
@@ -112,7 +113,7 @@ class CollapseWatch(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Collect what training says about itself until the next reading."""
+        """Collect what the trainer logs until the next reading."""
         del args, state, control
         for metric_name in WATCHED_METRICS:
             if (metric_value := (logs or {}).get(metric_name)) is not None:
@@ -145,7 +146,7 @@ class CollapseWatch(TrainerCallback):
             control.should_training_stop, control.should_save = control_flags
 
     def summary(self) -> dict[str, Any]:
-        """Figures of the checkpoint that is kept, beside those of the start."""
+        """Figures of the checkpoint that is the result, and those of the start under `start/…`."""
         best_reading = next(reading for reading in reversed(self.readings) if reading["best"])
         figures = {
             figure_name: figure for figure_name, figure in best_reading.items() if figure_name not in NON_FIGURE_KEYS

@@ -3,7 +3,7 @@
     python -m backend.training.programs.sft --job 7
     python -m backend.training.programs.sft --out DIR [--preset P] [--config F.json] [--set key=value …] [--resume]
 
-A program is a function of a `Run`. It builds its trainer, calls `run.fit(trainer)` and `run.finish(…)`.
+A program is a function of a `TrainingRun`. It builds its trainer, calls its `fit(trainer)` and `finish(…)`.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class TrainingStopped(Exception):
 
 @dataclass
 class TrainingRun(Generic[S]):
-    """One execution of a program: what to do, where to put it, and whom to tell."""
+    """One execution of a program: what to do, where to put it, and where to report."""
 
     program: str
     settings: S
@@ -165,7 +165,7 @@ class TrainingRun(Generic[S]):
         }
 
     def fit(self, trainer: Trainer, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, Any]:
-        """Train from the last checkpoint on; the final figures. Raises Stopped once asked to stop."""
+        """Train from the last checkpoint on; the final figures. Raises TrainingStopped once asked to stop."""
         trainer.remove_callback(PrinterCallback)
         for callback in (StopOnRequest(self.report), ProgressReporter(self.report, self.device), *callbacks):
             trainer.add_callback(callback)
@@ -183,7 +183,7 @@ class TrainingRun(Generic[S]):
         }
 
     def stop_if_requested(self) -> None:
-        """Raises Stopped between two phases of the work."""
+        """Raises TrainingStopped between two phases of the work."""
         if self.report.stop_requested():
             raise TrainingStopped
 

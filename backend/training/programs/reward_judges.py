@@ -15,12 +15,12 @@ from backend.training.programs.rewards import Reward, RewardValues
 
 
 class JudgeReward(Reward):
-    """A judge of the house: `principle`, `rubric`, `panel` or `ngram`. All calls of a batch run at once."""
+    """A judge of the catalogue: `principle`, `rubric`, `panel` or `ngram`. All calls of a batch run at once."""
 
     def __init__(
         self, judge_spec: JudgeSpec, open_context: Callable[[], JudgeContext], *, binary: bool = False
     ) -> None:
-        """`house` opens what the judge is built from, in whichever process that happens."""
+        """`open_context` opens what the judge is built from, in whichever process that happens."""
         self.name = judge_spec.name
         super().__init__()
         self.spec, self.open_context, self.binary = judge_spec, open_context, binary
@@ -64,7 +64,7 @@ class JudgeReward(Reward):
 
     @property
     def notice(self) -> Message | None:
-        """Said of a judge that gave one value to all it scored so far."""
+        """The notice about a judge that gave one value to all it scored so far."""
         return self._value_counts.notice
 
     def state(self) -> Any:
@@ -76,7 +76,7 @@ class JudgeReward(Reward):
         self._value_counts = ValueCounts(dict(saved_state["values"]))
 
     def close(self) -> None:
-        """Close the house's clients, in the loop that they belong to."""
+        """Close the clients of its endpoints, in the loop that they belong to."""
         with self._runner or asyncio.Runner() as loop_runner:
             if close_context := getattr(self._opened, "close", None):
                 loop_runner.run(close_context())

@@ -57,7 +57,7 @@ class RewardModel:
         ]
 
     def raw_scores(self, text_pairs: list[list[str]]) -> list[float | None]:
-        """What the model itself says, length's part still in it; the length term is fitted on this."""
+        """The model's own scores, length's part still in them; the length term is fitted on these."""
         token_ids = [self._encode_pair(prompt_text, greeting_text) for prompt_text, greeting_text in text_pairs]
         # Batches of similar length waste little on padding.
         sorted_indexes = sorted(
@@ -144,7 +144,7 @@ def _send_message(output_stream: Any, message: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Load, then serve. Standard output is kept for the protocol alone."""
+    """Load, then serve. Standard output carries the protocol and nothing else."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--artifact", type=Path, required=True)
     parser.add_argument("--max-length", type=int, default=1024)

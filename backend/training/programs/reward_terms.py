@@ -1,4 +1,4 @@
-"""Rewards beside a judge: length, repetition, diversity, rarity, format, and fit to the request. No torch here."""
+"""Rewards that need no judge: length, repetition, diversity, rarity, format, and fit to the request. No torch here."""
 
 import json
 import re
@@ -45,7 +45,7 @@ class LengthDebias:
 
     @classmethod
     def load(cls, artifact_folder: Path) -> Self | None:
-        """What lies beside the model; None where its scores are used as they are."""
+        """What was saved with the model; None where its scores are used as they are."""
         debias_path = artifact_folder / DEBIAS_FILE
         return cls(**json.loads(debias_path.read_text("utf-8"))) if debias_path.is_file() else None
 
@@ -60,7 +60,7 @@ class LengthDebias:
 
 NGRAM_ORDER = 4
 REMEMBERED_REQUESTS = 128
-"""Remembered: in one batch of eight requests nearly every 4-gram is new, and the reward says little."""
+"""Requests remembered: in one batch of eight nearly every 4-gram is new, and rarity would tell nothing apart."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,7 @@ class LengthBandReward(Reward):
 
 
 class RepetitionReward(Reward):
-    """1 as long as the longest repeated phrase covers at most `free` of the text, then down to 0 at all."""
+    """1 as long as the longest repeated phrase covers at most `free_share` of the text, then down to 0 at all of it."""
 
     name = "repetition"
 
@@ -355,7 +355,7 @@ class RequestFitReward(Reward):
     name = "fit"
 
     def __init__(self, accepted_pairs: Sequence[tuple[str, str]]) -> None:
-        """`rows` are requests, each with an accepted greeting."""
+        """`accepted_pairs` are requests, each with an accepted greeting."""
         super().__init__()
         self.accepted_pairs = tuple(accepted_pairs)
         self._fitted: Any = None

@@ -53,7 +53,7 @@ class Reward(ABC):
 
     @property
     def notice(self) -> Message | None:
-        """What the log should say of a reward although nothing failed: it gives one value to everything."""
+        """What to report of a reward although nothing failed: that it gives one value to everything."""
         return None
 
     def score_guarded(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
@@ -91,7 +91,7 @@ class Reward(ABC):
         return reward_values
 
     def figures(self, reward_values: RewardValues) -> dict[str, float]:
-        """What is worth a curve beside TRL's own."""
+        """Figures worth a curve besides those that TRL logs itself."""
         return {"unscored": sum(reward_value is None for reward_value in reward_values) / max(1, len(reward_values))}
 
     def _count_failure(self, failure_reason: str) -> None:

@@ -42,7 +42,7 @@ SMALL_MODEL_BYTES = 300_000_000
 
 
 def arrange_folder(model_folder: Path, served_folder: Path) -> Path:
-    """Fill `folder` (emptied before) so that the model in `model` is served as it was trained."""
+    """Fill `served_folder` (emptied before) so that the model in `model_folder` is served as it was trained."""
     if served_folder.is_symlink() or served_folder.is_file():
         served_folder.unlink()
     served_folder.mkdir(exist_ok=True)
@@ -397,7 +397,7 @@ def _resolve_settings(
 def _store_event(database: Database, job_id: int | None, endpoint: dict[str, Any]) -> None:
     if job_id is None:
         return
-    # The address also stands beside the message: playgrounds of earlier versions look for it there.
+    # The address is also at the top of the row, where earlier versions look for it.
     event_data = SERVING.fill(**endpoint).to_data() | endpoint
     with database.write() as session:
         session.add(JobEvent(job_id=job_id, kind=EventKind.LOG, data=event_data))
