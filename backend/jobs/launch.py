@@ -25,6 +25,7 @@ class Launcher:
     def run(self) -> int:
         """The program's exit code, or 128 + the number of the signal that ended it."""
         signal.signal(signal.SIGTERM, self._forward_signal)
+        # End of file instead of a byte: the worker died before the row knew this process, so nothing may run.
         if not os.read(0, 1):
             self._write_record(code=None, signal=None, started=False)
             return 0
@@ -34,6 +35,7 @@ class Launcher:
             print(f"error: {self._program_command[0]} cannot be started: {error.strerror}", flush=True)
             self._write_record(code=127, signal=None, started=True)
             return 127
+        # The request came between the byte and the start of the program, which would otherwise never hear of it.
         if self._stop_requested:
             self._program_process.terminate()
         return_code = self._program_process.wait()
@@ -55,6 +57,7 @@ class Launcher:
             with open(draft_path, "w", encoding="utf-8") as draft_file:
                 json.dump(record, draft_file)
                 draft_file.flush()
+                # Without it a crash may leave a renamed, empty record, which means nothing to any worker.
                 os.fsync(draft_file.fileno())
             os.replace(draft_path, self._record_path)
         except OSError as error:  # A full disk: the own exit code still tells the worker, if it lives.

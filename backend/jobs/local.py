@@ -100,6 +100,7 @@ def lines_since_header(log_lines: list[str]) -> list[str]:
 def _read_last_lines(log_file: BinaryIO, line_count: int) -> bytes:
     position = log_file.seek(0, 2)
     tail_bytes = b""
+    # From the end, block by block: a log of days may be gigabytes.
     while position > 0 and tail_bytes.count(b"\n") <= line_count and len(tail_bytes) < MAX_TAIL_BYTES:
         block_size = min(BLOCK_BYTES, position)
         position -= block_size
@@ -109,6 +110,7 @@ def _read_last_lines(log_file: BinaryIO, line_count: int) -> bytes:
 
 
 def _visible_line(log_line: str) -> str:
+    # A progress bar goes back to the start of its line with a carriage return.
     return log_line.rstrip("\r").rsplit("\r", 1)[-1]
 
 
@@ -238,6 +240,7 @@ class LocalRunner:
         record_file.unlink(missing_ok=True)
         with (run_folder / "log.txt").open("ab") as log_file:
             start_time = datetime.now(UTC).isoformat(timespec="seconds")
+            # Into the log itself, so that the last words of one attempt are never taken for those of the next.
             log_file.write(f"{attempt_header(held_job.job_id, held_job.attempt, start_time)}\n".encode())
             log_file.flush()
             launcher_process = subprocess.Popen(

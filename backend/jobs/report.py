@@ -97,6 +97,7 @@ class JobReport:
         """Store what is left; a second call does nothing."""
         if self._closed_event.is_set():
             return
+        # The thread first: two flushes at a time could store events out of their order.
         self._closed_event.set()
         self._thread.join()
         self._flush()
@@ -181,6 +182,7 @@ class JobReport:
                 print(f"warning: the job's row cannot be reached ({error})", file=sys.stderr, flush=True)
 
     def _install_handler(self) -> Any:
+        # Python allows signal handlers in the main thread alone; a test or server may report from another.
         if threading.current_thread() is not threading.main_thread():
             return None
 

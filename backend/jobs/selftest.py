@@ -75,6 +75,7 @@ def count_steps(job_config: dict[str, Any], run_folder: Path, report: JobReport)
 
 
 def _save_checkpoint(checkpoint: Path, step: int) -> None:
+    # Renamed when whole: the worker may kill this program at any moment, and half a number misleads the next attempt.
     draft_path = checkpoint.with_suffix(".new")
     draft_path.write_text(str(step))
     draft_path.replace(checkpoint)

@@ -55,6 +55,7 @@ def compute_sha256(target_path: Path) -> str:
         with target_path.open("rb") as binary_file:
             return hashlib.file_digest(binary_file, "sha256").hexdigest()
     folder_hash = hashlib.sha256()
+    # Sorted, and with names: the hash must not depend on the order of the file system.
     for file_path in sorted(candidate for candidate in target_path.rglob("*") if candidate.is_file()):
         folder_hash.update(f"{file_path.relative_to(target_path).as_posix()}\0{compute_sha256(file_path)}\n".encode())
     return folder_hash.hexdigest()
@@ -120,6 +121,7 @@ class JobService:
         plain_config = self._job_programs.config_to_store(job_kind, job_config)
         if slot_count < 0:
             raise UserError("A job needs 0 or more slots.", "任务的算力槽数不能为负。")
+        # Refused here rather than by the worker: whoever submits it is still looking.
         refuse_if_blocked(self._home_folder, self._options)
         with self._database.write() as session:
             for related_id in (parent_id, after_id):
@@ -164,6 +166,7 @@ class JobService:
         )
         with self._database.write() as session:
             job_status = _load_job(session, job_id).status
+            # In this order: a job that starts between the two is caught by the second.
             changed = change_status(session, job_id, idle_statuses, JobStatus.CANCELLED, finished_at=utc_now())
             changed = changed or change_status(session, job_id, running_statuses, JobStatus.CANCELLING)
         if not changed and job_status not in (JobStatus.CANCELLING, JobStatus.CANCELLED):

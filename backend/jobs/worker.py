@@ -78,6 +78,7 @@ class Worker:
         try:
             self._send_heartbeat()
             self._check_all_jobs()
+            # Until nothing more fits: several devices may be free at once.
             while self._start_next():
                 pass
             is_busy, self._is_cut_off = bool(self._job_processes), False
@@ -140,6 +141,7 @@ class Worker:
                 job_process.request_stop()
                 if job_process.is_overdue(self._options.grace_seconds):
                     job_process.kill()
+        # Only when no process of the run is left is the job over; its devices are free then, and not before.
         elif job_process.kill() == 0:
             self._record_end(job_process.held_job, job_process)
             del self._job_processes[job_process.held_job.job_id]
@@ -209,6 +211,7 @@ class Worker:
                 start_recorded = queue.record_process_start(
                     session, self._worker_identity, held_job, job_process.leader_process, job_process.log_path
                 )
+            # A program whose row does not know it could never be stopped; the launcher ends without starting it.
             if start_recorded:
                 job_process.release_program()
         finally:

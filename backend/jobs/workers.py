@@ -51,6 +51,7 @@ def register_worker(
                 f"A worker named “{worker_identity.name}” is already running; choose another name.",
                 f"名为“{worker_identity.name}”的工作进程已在运行，请换一个名字。",
             )
+        # Rows of workers that were killed have nobody else who removes them.
         if worker_row.name == worker_identity.name or not is_living:
             session.delete(worker_row)
     session.flush()
@@ -166,6 +167,7 @@ class WorkerKeeper:
 
     def check_once(self) -> None:
         """One look; starts a worker where none lives."""
+        # Its own child first: that one needs a moment until its row is there, and must not be doubled meanwhile.
         if self._worker_process is not None and self._worker_process.poll() is None:
             return
         if not self._has_living_worker():
@@ -214,6 +216,7 @@ def start_worker(settings: Settings, worker_command: Sequence[str]) -> subproces
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT,
+            # In a session of its own it survives the application, whose restart must not end the jobs.
             start_new_session=True,
             env=os.environ | environment,
         )

@@ -34,6 +34,7 @@ class SettingProblem:
 def read_entries(program: str, setting_values: Mapping[str, Any]) -> TrainingSettings | list[SettingProblem]:
     """Typed settings from what somebody entered, or what is wrong with each field of it, all at once."""
     try:
+        # Not `parse_settings`, which stops at the first fault: a form shows all of them at once.
         return find_settings_class(program)(**setting_values)
     except ValidationError as error:
         return [_problem_from_error(error_details) for error_details in error.errors()]
@@ -98,6 +99,7 @@ def _check_artifact(job_service: JobService, requested_artifact: str, artifact_k
     )
     if artifact is not None:
         check_artifact_files(artifact)
+    # “Latest” may well mean what a job in front of this one is about to leave behind.
     elif requested_artifact != LATEST or not _is_being_trained(job_service, artifact_kind):
         raise _missing_artifact(requested_artifact, artifact_kind)
 

@@ -67,6 +67,7 @@ class JobHistory:
             self.messages = [*self.messages, JobMessage.from_data(event.data)][-MAX_MESSAGES:]
         elif event.kind is EventKind.SAMPLE:
             new_sample = SampleText(event.step or 0, str(event.data.get("prompt")), str(event.data.get("text")))
+            # A resumed training writes the samples after its checkpoint anew.
             other_samples = [
                 earlier_sample
                 for earlier_sample in self.samples
@@ -92,6 +93,7 @@ class HistoryCache:
         with self._lock:
             history = self._histories.setdefault(job_id, JobHistory())
             self._histories.move_to_end(job_id)
+            # Histories of long trainings take megabytes each, and every visitor may look at every job.
             while len(self._histories) > MAX_JOBS:
                 self._histories.popitem(last=False)
             while True:

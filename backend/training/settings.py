@@ -235,6 +235,7 @@ def check_base(base_model: str) -> None:
     if base_model in (STARTER, LATEST) or base_model.startswith(ARTIFACT_PREFIX):
         return
     base_path = Path(base_model).expanduser()
+    # A hub id has exactly one slash; what looks like a path must exist before the queue takes it.
     is_local = (
         base_path.is_absolute() or base_path.exists() or base_model.startswith((".", "~")) or base_model.count("/") > 1
     )
@@ -250,6 +251,7 @@ def _parse_value(value_text: str, annotation: Any) -> Any:
         return value_text
     if annotation == str | None:
         return value_text or None
+    # Names of data sets are typed without quotes and brackets; a JSON list works too.
     if annotation == tuple[str, ...] and not value_text.startswith("["):
         return [list_item for list_item in value_text.split(",") if list_item]
     try:

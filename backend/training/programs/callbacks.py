@@ -69,6 +69,7 @@ class ProgressReporter(TrainerCallback):
         **_kwargs: Any,
     ) -> None:
         """Numbers only: TRL logs None for what it could not compute."""
+        # Every process of a training logs the same figures.
         if not state.is_world_process_zero:
             return
         metric_values = {
@@ -157,6 +158,7 @@ def generate_greetings(
     )
     tokenizer.padding_side = previous_side
     was_training, _ = model.training, model.eval()
+    # Sampling must not shift the random state of training: a run with samples equals one without.
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         output_tokens = model.generate(

@@ -156,6 +156,7 @@ class CollapseMonitor:
         findings = self._collect_findings(
             reading, ReferenceReadings(self.start, self.best, self._choose_reference_length(self.start))
         )
+        # “Not below” rather than “at least”: without a gold judge both are nan, and the newest reading wins.
         is_best = not findings and not reading.gold < self.best.gold
         if is_best:
             self.best = reading

@@ -37,12 +37,14 @@ from backend.training.programs.rewards import Reward
 
 def train(training_run: TrainingRun[GrpoSettings]) -> None:
     """Load policy and reward, train under the monitor, keep the best checkpoint."""
+    # Without WORLD_SIZE this is the job's own process, which only starts the others.
     if training_run.settings.processes > 1 and "WORLD_SIZE" not in os.environ:
         _launch_processes(training_run)
         return
     settings, snapshot = training_run.settings, training_run.snapshot
     base_model = models.resolve_base(training_run, snapshot.rows("sft", Split.TRAIN), "completion")
     tokenizer = models.load_tokenizer(base_model, settings.revision)
+    # Generation goes on at the right end, so requests of a batch are padded on the left.
     tokenizer.padding_side = "left"
     requests = _load_requests(training_run, tokenizer)
     reward = reward_of(training_run)
@@ -180,6 +182,7 @@ def _finish_run(
     training_run: TrainingRun[GrpoSettings], collapse_watch: CollapseWatch, metrics: dict[str, Any]
 ) -> None:
     if collapse_watch.readings:
+        # Left by an attempt that was broken off between saving and finishing.
         shutil.rmtree(training_run.artifact_folder, ignore_errors=True)
         collapse_watch.best_folder.rename(training_run.artifact_folder)
         metrics |= collapse_watch.summary()

@@ -120,6 +120,7 @@ class CollapseWatch(TrainerCallback):
                 self._logged_values[metric_name].append(metric_value)
                 if metric_name == "reward":
                     self.monitor.set_first_reward(metric_value)
+        # Each reason once: a judge that is down fails with the same words for every text.
         for reason in sorted(self.reward.reasons().keys() - self._reported_reasons)[
             : MAX_REASONS - len(self._reported_reasons)
         ]:
@@ -140,6 +141,7 @@ class CollapseWatch(TrainerCallback):
         is_due = state.global_step % self.reading_interval == 0 or state.global_step >= state.max_steps
         if is_due and not self.sharded:
             self._take_reading(args, state, control, model)
+        # Processes that disagree whether training goes on would wait for each other for ever.
         if args.world_size > 1:
             control_flags = [control.should_training_stop, control.should_save]
             broadcast_object_list(control_flags)
@@ -223,6 +225,7 @@ class CollapseWatch(TrainerCallback):
             self.report.log(template.fill(step=reading.step, reason_en=reason.en, reason_zh=reason.zh))
 
     def _save_best(self, state: TrainerState) -> None:
+        # Renamed when whole: killed in between, the best checkpoint so far must still be there.
         draft_folder = self.best_folder.with_name(f"{BEST_FOLDER}.new")
         self.save_policy(draft_folder)
         if state.is_world_process_zero:

@@ -103,6 +103,7 @@ class TrainingRun(Generic[S]):
             data_snapshot = open_snapshot(self.home_folder, snapshot_name)
         else:
             data_snapshot = export_snapshot(self.open_database(), self.home_folder, self._snapshot_options())
+        # A resumed run must read the data of its first attempt, though the database has moved on.
         note_path.write_text(str(data_snapshot.folder), "utf-8")
         row_summary = ", ".join(
             f"{entry_name} {sum(file_facts['rows'].values())}"
@@ -166,6 +167,7 @@ class TrainingRun(Generic[S]):
 
     def fit(self, trainer: Trainer, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, Any]:
         """Train from the last checkpoint on; the final figures. Raises TrainingStopped once asked to stop."""
+        # It prints raw dictionaries; `ProgressReporter` prints the same as readable lines.
         trainer.remove_callback(PrinterCallback)
         for callback in (StopOnRequest(self.report), ProgressReporter(self.report, self.device), *callbacks):
             trainer.add_callback(callback)
@@ -190,14 +192,17 @@ class TrainingRun(Generic[S]):
     def save(self, trainer: Trainer) -> Path:
         """Model and tokenizer into the artifact folder."""
         trainer.save_model(str(self.artifact_folder))
+        # A pickle: others should not have to trust one to use the model.
         (self.artifact_folder / "training_args.bin").unlink(missing_ok=True)
         return self.artifact_folder
 
     def finish(self, artifact_kind: card.OutputKind, metrics: dict[str, Any]) -> None:
         """Model card, row of the artifact, last figures; checkpoints are no longer needed."""
+        # Every process comes here; card and artifact are written by one.
         if process_rank() > 0:
             return
         card.write_card(self, artifact_kind, metrics)
+        # They hold optimizer states, several times the size of the model.
         shutil.rmtree(self.checkpoint_folder, ignore_errors=True)
         self.report.progress(1.0, DONE.fill())
         self.report.log(ARTIFACT_STORED.fill(folder=str(self.artifact_folder)))
@@ -207,6 +212,7 @@ def main(program: str, train_program: Callable[[TrainingRun[Any]], None]) -> NoR
     """Run a program from its command line. Exits 0, 2 (a sentence on stderr), 75 (stopped, saved) or 1."""
     parser = _build_parser(program)
     options = parser.parse_args()
+    # Its settings were checked when it was queued; others now would make its stored record a lie.
     if options.job is not None and (options.set or options.preset or options.config or options.resume):
         parser.error("a job has its settings in the database; --job goes alone")
     try:

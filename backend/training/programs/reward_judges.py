@@ -88,6 +88,7 @@ class JudgeReward(Reward):
                 self.failures[judgment.reason] += 1
 
     def __getstate__(self) -> dict[str, Any]:
+        # Open clients and loops belong to one process; another one opens its own.
         return self.__dict__ | {"_judge": None, "_opened": None, "_runner": None}
 
 

@@ -83,6 +83,7 @@ class Reward(ABC):
         self._unscored_rollouts = (
             self._unscored_rollouts + 1 if all(reward_value is None for reward_value in reward_values) else 0
         )
+        # Nothing is learnt from such rollouts, while each still costs its time and its calls.
         if self._unscored_rollouts == self.patience:
             raise _nothing_scored_error(self.name, self._unscored_rollouts, self.reasons() - reasons_before)
         if log_metric := columns.get("log_metric"):

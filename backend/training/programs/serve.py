@@ -187,6 +187,7 @@ def serve(
 ) -> bool:
     """Serve until asked to stop (True) or idle for long enough (False). Raises UserError if it fails."""
     folder_name = model_folder.parent.name if model_folder.name == "artifact" else model_folder.name
+    # A run's model lies in its folder “artifact”; the run's own name tells more.
     model_name = settings.model or f"zhufu-{_ODD_CHARACTERS.sub('-', folder_name)}"
     server = _start_server(settings, _merge_adapter(model_folder, output_folder), model_name, output_folder, report)
     try:
@@ -203,6 +204,7 @@ def _start_server(
 ) -> ModelServer:
     # `transformers serve` knows a model by the path it was given only: a folder here gives it a short one.
     arrange_folder(model_folder, output_folder / model_name)
+    # A free port may be taken between looking and listening; another try takes another one.
     for is_last_try in (False,) * (START_TRIES - 1) + (True,):
         port = settings.port or _find_free_port(settings.host)
         url_host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -32,6 +32,7 @@ class LeanSFTTrainer(SFTTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """The loss of the greeting's tokens (TRL asks to override this method for a loss of one's own)."""
+        # The model predicts the token that follows, hence the shift by one.
         labels = inputs.pop("labels")[:, 1:]
         is_scored, token_count = labels != -100, (labels != -100).sum()
         with self.accelerator.autocast():
