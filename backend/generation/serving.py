@@ -113,7 +113,7 @@ class PolicyServing:
         settings = parse_serve_settings({"artifact": f"{ARTIFACT_PREFIX}{artifact_id}", "idle_minutes": idle_minutes})
         # On a CPU a model that waits for requests must not keep the only slot from the next training.
         slot_count = int(self._has_gpus())
-        return self._job_service.submit(SERVE_KIND, settings.model_dump(mode="json"), slot_count=slot_count)
+        return self._job_service.submit(SERVE_KIND, settings, slot_count=slot_count)
 
     def start_or_join(self, artifact_id: int, idle_minutes: float) -> "JobInfo | None":
         """As `start`, or the job that serves the policy already; None where that one has just ended."""
