@@ -10,6 +10,7 @@ from backend.core.enums import ArtifactKind, EventKind, JobStatus
 from backend.core.errors import NotFound, UserError
 from backend.db.engine import Database
 from backend.db.job_tables import Job
+from backend.job_programs import JOB_PROGRAMS
 from backend.jobs import local
 from backend.jobs.local import LocalRunner
 from backend.jobs.messages import COUNTED, JobMessage
@@ -117,7 +118,7 @@ def test_a_program_gets_no_secret_it_does_not_need(tmp_path: Path, monkeypatch: 
     for name in ("ZHUFU_LLM_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD"):
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
-    runner = LocalRunner(tmp_path, "sqlite://")
+    runner = LocalRunner(tmp_path, "sqlite://", JOB_PROGRAMS)
     environment = runner.build_environment(HeldJob(1, "sft", 1, ("0", "2"), None, None), tmp_path)
     assert environment["ZHUFU_LLM_API_KEY"] == ""
     assert environment["HF_TOKEN"] == "secret"
