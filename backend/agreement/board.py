@@ -46,10 +46,10 @@ from backend.db.tables import Comparison, PreferencePair, Rater, Verdict
 from backend.judges.scoring.service import TRIVIAL, ScoringService
 
 WORST_SHOWN = 30
+# Points of a chart; more would lie upon each other, and all of them travel to the browser.
 POINTS_SHOWN = 2000
-"""Points of a chart; more would lie upon each other, and all of them travel to the browser."""
+# Boards that are remembered: computing one takes seconds, for every figure is resampled a thousand times.
 CACHED_BOARDS = 16
-"""Boards that are remembered: computing one takes seconds, for every figure is resampled a thousand times."""
 
 _CacheKey = tuple[str, tuple[str, ...], tuple[int, ...]]
 

@@ -77,8 +77,8 @@ ResultT = TypeVar("ResultT")
 # A conflict means that another writer got further, so that somebody advances each time; six conflicts in a row are a
 # mistake of the program rather than bad luck.
 _MAX_ATTEMPTS = 6
+# Number of the advisory lock under which PostgreSQL lets one annotation write at a time.
 _ADVISORY_LOCK = 0x5A46_0001
-"""Number of the advisory lock under which PostgreSQL lets one annotation write at a time."""
 
 
 class WriteConflict(Exception):

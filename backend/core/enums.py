@@ -70,19 +70,19 @@ class Split(StrEnum):
     TEST = "test"
 
 
+# Human rubric of the method: each dimension 1 to 3, a weighted total of at least 2 is excellent.
 RUBRIC_WEIGHTS = {"language": 0.30, "creativity": 0.30, "emotion": 0.15, "culture": 0.15, "richness": 0.10}
-"""Human rubric of the method: each dimension 1 to 3, a weighted total of at least 2 is excellent."""
 RUBRIC_EXCELLENT = 2.0
 
 # No threshold for Scale.SCORE: of a length or a log-probability only the order means something, so a threshold must be
 # learnt from people's labels (`cross_fit_decisions`), and a judge on that scale can label no pairs.
+# From which value on, this value included, a verdict calls a greeting excellent: by scale.
 DECISION_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
-"""From which value on, this value included, a verdict calls a greeting excellent: by scale."""
 
 # A policy in training has no labels from which a threshold could be learnt. Zero is where a model of log odds or of the
 # difference between good and bad (Bradley-Terry) changes its mind.
+# From which value on a judge gives the reward 1 instead of 0: by scale.
 REWARD_THRESHOLDS = {**DECISION_THRESHOLDS, Scale.SCORE: 0.0}
-"""From which value on a judge gives the reward 1 instead of 0: by scale."""
 
 
 def is_excellent(verdict_value: float, verdict_scale: Scale) -> bool:
@@ -104,10 +104,10 @@ class JobStatus(StrEnum):
     LOST = "lost"  # the processes are gone and nobody saw how
 
 
+# A process may exist.
 ACTIVE_STATUSES = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING)
-"""A process may exist."""
+# Has ended before its work was done.
 RESUMABLE_STATUSES = (JobStatus.PAUSED, JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.LOST)
-"""Has ended before its work was done."""
 
 
 class EventKind(StrEnum):
@@ -137,12 +137,12 @@ class ArtifactKind(StrEnum):
     DATASET_SNAPSHOT = "dataset_snapshot"
 
 
+# Origin of pairs that only a judge labelled: read where they are asked for, never for "everything".
 LABELLED_BY_JUDGE = "panel"
-"""Origin of pairs that only a judge labelled: read where they are asked for, never for "everything"."""
+# Origin of pairs that a judge proposed and people accepted or turned: by now a person's word.
 CONFIRMED_BY_PEOPLE = "confirmed"
-"""Origin of pairs that a judge proposed and people accepted or turned: by now a person's word."""
+# Origins that begin with a judge: the baselines that judges are held against never learn from them.
 JUDGE_ORIGINS = (LABELLED_BY_JUDGE, CONFIRMED_BY_PEOPLE)
-"""Origins that begin with a judge: the baselines that judges are held against never learn from them."""
 
 
 class PairStage(StrEnum):
@@ -166,10 +166,10 @@ class PairState(StrEnum):
     DISCARDED = "discarded"
 
 
+# States in which a pair stands in the run's data set.
 USABLE_STATES = frozenset({PairState.PROPOSED, PairState.ACCEPTED, PairState.FLIPPED})
-"""States in which a pair stands in the run's data set."""
+# States that no person has decided.
 OPEN_STATES = frozenset({PairState.PROPOSED, PairState.CHECKING, PairState.REVIEW})
-"""States that no person has decided."""
 
 
 class Decider(StrEnum):
@@ -296,6 +296,7 @@ class RunState(StrEnum):
     DONE = "done"
 
 
+# What the Generator is told to plant, by kind.
 FLAW_DESCRIPTIONS: dict[Flaw, str] = {
     Flaw.CLICHE: "套话：用熟语堆砌，换谁都能用，却装作是专门写的",
     Flaw.VAGUE: "空泛：看着热闹，没有一处贴着这个人、这件事",
@@ -308,4 +309,3 @@ FLAW_DESCRIPTIONS: dict[Flaw, str] = {
     Flaw.STIFF: "生硬：公文腔、翻译腔，情意不真",
     Flaw.OFF_LENGTH: "长短不合：凑字、重复，或不合请求写明的字数与体裁",
 }
-"""What the Generator is told to plant, by kind."""

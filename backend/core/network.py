@@ -10,8 +10,8 @@ from backend.core.settings import Settings
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 # Only what visitors are invited to: every other page shows who annotated what, or spends money at an endpoint.
 OPENABLE_PAGES = ("annotate", "write")
+# In characters, as NIST SP 800-63B asks of a memorised secret; guesses are slowed down besides.
 SHORTEST_PASSWORD = 8
-"""In characters, as NIST SP 800-63B asks of a memorised secret; guesses are slowed down besides."""
 _HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 
 

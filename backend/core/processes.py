@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+# Environment variable with the run's folder: finds processes that left the session too.
 RUN_FOLDER_VARIABLE = "ZHUFU_RUN"
-"""Environment variable with the run's folder: finds processes that left the session too."""
 
 
 @dataclass(frozen=True)

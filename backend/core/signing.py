@@ -11,8 +11,8 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from backend.core.errors import UserError
 from backend.core.files import restrict_to_owner
 
+# Bytes below which a secret can be guessed: as many as the SHA-256 that signs with it (RFC 2104, section 3).
 MIN_BYTES = 32
-"""Bytes below which a secret can be guessed: as many as the SHA-256 that signs with it (RFC 2104, section 3)."""
 
 
 class Signer:

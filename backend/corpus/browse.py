@@ -21,8 +21,8 @@ from backend.db.tables import (
     Verdict,
 )
 
+# Greetings shown of one prompt; popular requests have hundreds.
 SHOWN_GREETINGS = 20
-"""Greetings shown of one prompt; popular requests have hundreds."""
 
 
 @dataclass(frozen=True)

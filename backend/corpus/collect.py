@@ -87,8 +87,8 @@ class SourceClaim(NamedTuple):
     second_id: int = 0
     label: int = 1
     note: str = ""
+    # Whether only a judge says so.
     only_judged: bool = False
-    """Whether only a judge says so."""
 
 
 def collect_pairs(session: Session, scope: ExportScope, dropped: DropCounts) -> Iterator[ExportRecord]:

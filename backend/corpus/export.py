@@ -26,8 +26,8 @@ from backend.corpus.records import ExportReport
 from backend.db.tables import Campaign
 
 EXPORTS_FOLDER = "exports"
+# Whoever wanted the file has it by then.
 RETENTION_S = 24 * 3600.0
-"""Whoever wanted the file has it by then."""
 
 
 def new_export_path(home_folder: Path, file_name: str) -> Path:

@@ -72,8 +72,8 @@ class ImportTarget:
     rater_id: int | None
     source: Source
     origin: str
+    # The unfinished import that hides the rows; None where they are seen at once.
     import_id: int | None = None
-    """The unfinished import that hides the rows; None where they are seen at once."""
 
 
 def hash_row(row: ImportRow) -> HashedRow:

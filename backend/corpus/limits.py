@@ -4,25 +4,25 @@ from dataclasses import dataclass
 
 from backend.core.errors import UserError
 
+# Pages take 200 MB; the command line takes more, but not a sparse file of a terabyte.
 FILE_BYTES = 4 << 30
-"""Pages take 200 MB; the command line takes more, but not a sparse file of a terabyte."""
+# Rows of one file.
 MAX_ROWS = 5_000_000
-"""Rows of one file."""
+# Rows of one sheet: no spreadsheet program writes more.
 SHEET_ROWS = 1_048_576
-"""Rows of one sheet: no spreadsheet program writes more."""
+# Columns of one row.
 MAX_COLUMNS = 2_000
-"""Columns of one row."""
+# Cells of one sheet, empty ones between filled ones included.
 MAX_CELLS = 50_000_000
-"""Cells of one sheet, empty ones between filled ones included."""
+# One row as JSON in UTF-8. Checked rows are limited to far less.
 MAX_ROW_BYTES = 32_000_000
-"""One row as JSON in UTF-8. Checked rows are limited to far less."""
 MAX_WORKBOOK_BYTES = 512 << 20
+# openpyxl holds all shared strings of a workbook at once.
 MAX_STRINGS_BYTES = 64 << 20
-"""openpyxl holds all shared strings of a workbook at once."""
+# Address space of the reading process.
 MEMORY_BYTES = 2 << 30
-"""Address space of the reading process."""
+# Characters of rows that a byte of the file may unfold to, beyond a first 256 million.
 _EXPANSION_FACTOR = 30
-"""Characters of rows that a byte of the file may unfold to, beyond a first 256 million."""
 
 
 @dataclass(frozen=True)

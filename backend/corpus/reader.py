@@ -22,9 +22,10 @@ from backend.corpus.reader_program import OUT_OF_MEMORY_STATUS, ReadRequest
 from backend.corpus.readers import NumberedRow, ShareCallback
 
 MAX_READERS = 3
+# Whoever waits holds one of the threads that answer the pages, and there are forty.
 MAX_WAITING = 5
-"""Whoever waits holds one of the threads that answer the pages, and there are forty."""
 PATIENCE_S = 15.0
+# Of the environment the reading process needs no more, and no key of an endpoint.
 _PASSED_VARIABLES = (
     "PATH",
     "LANG",
@@ -35,7 +36,6 @@ _PASSED_VARIABLES = (
     "TMPDIR",
     "TZ",
 )
-"""Of the environment the reading process needs no more, and no key of an endpoint."""
 
 
 class _ReaderSlots:

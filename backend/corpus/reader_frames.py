@@ -7,8 +7,8 @@ from datetime import time as time_of_day
 from decimal import Decimal
 from typing import IO, Any
 
+# A longer frame was not written by the reading process as it should be.
 MAX_FRAME_BYTES = 64 << 20
-"""A longer frame was not written by the reading process as it should be."""
 _LENGTH_BYTES = 4
 
 

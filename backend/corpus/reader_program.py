@@ -24,8 +24,8 @@ from backend.corpus.detect import detect_format
 from backend.corpus.reader_frames import add_frame_length, to_compact_json, write_frame
 from backend.corpus.readers import ROWS_PER_TICK, NumberedRow, read_rows
 
+# Exit status where the limit of memory was met.
 OUT_OF_MEMORY_STATUS = 81
-"""Exit status where the limit of memory was met."""
 _FULL_FRAME_BYTES = 1 << 18
 _MAX_OPEN_FILES = 64
 

@@ -25,8 +25,8 @@ NumberedRow = tuple[int, Any]
 ShareCallback = Callable[[float], None]
 
 MAX_LINE_LENGTH = 8_000_000  # a million characters may come as six million of JSON escapes
+# Rows between two reports of the share read; as many travel in one frame, which carries the share.
 ROWS_PER_TICK = 500
-"""Rows between two reports of the share read; as many travel in one frame, which carries the share."""
 # What openpyxl and zipfile raise on bytes that are not what they seem.
 _DAMAGE_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, SyntaxError),

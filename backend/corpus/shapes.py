@@ -93,8 +93,8 @@ def unknown_columns_error(file_name: str, column_names: Iterable[str]) -> UserEr
     )
 
 
+# Prefix that the published GRPO prompts carry before the request itself.
 PROMPT_TEMPLATE = "请只生成一条祝福语："
-"""Prefix that the published GRPO prompts carry before the request itself."""
 
 ROW_KINDS = ("labels", "sharegpt", "alpaca", "trl", "seed", "prompts", "verl", "table")
 

@@ -38,8 +38,8 @@ from backend.db.tables import (
 )
 
 PromptTags = tuple[str | None, str | None, str | None]
+# Hash of a prompt; its occasion, recipient and style.
 TaggedPrompt = tuple[str, PromptTags]
-"""Hash of a prompt; its occasion, recipient and style."""
 _TAG_COLUMNS = (Prompt.occasion, Prompt.recipient, Prompt.style)
 
 
@@ -143,8 +143,8 @@ def apply_change(session: Session, noted_change: ImportChange) -> None:
     raise_clicks(session, noted_change.values.get("dataset", 0), click_counts)
 
 
+# Rows of a file that are checked against what is stored, and stored, together.
 CHUNK_ROWS = 1_000
-"""Rows of a file that are checked against what is stored, and stored, together."""
 
 TransactionFactory = Callable[[], AbstractContextManager[Session]]
 

@@ -25,21 +25,21 @@ from backend.db.engine import Database
 from backend.db.publication import IMPORTED_TABLES, read_with_unpublished, write_with_unpublished
 from backend.db.tables import Import, ImportChange
 
+# Between two transactions the lock is free at least so long; whoever waits for it looks often enough.
 PAUSE_S = 0.003
-"""Between two transactions the lock is free at least so long; whoever waits for it looks often enough."""
 PATIENCE_S = 900.0
 BEAT_S = 5.0
+# After so long a silence an import on another machine counts as dead.
 STALE_S = 60.0
-"""After so long a silence an import on another machine counts as dead."""
 _DELETE_BATCH = 2_000
+# Between two looks at whether it is this import's turn.
 POLL_S = 0.2
-"""Between two looks at whether it is this import's turn."""
+# Number of the advisory lock under which PostgreSQL lets one import at a time begin.
 _IMPORT_LOCK = 0x5A46_0002
-"""Number of the advisory lock under which PostgreSQL lets one import at a time begin."""
 
 _logger = logging.getLogger(__name__)
+# Imports that run in this process.
 _running_ids: set[int] = set()
-"""Imports that run in this process."""
 _running_lock = threading.Lock()
 
 

@@ -19,11 +19,11 @@ from backend.db.publication import hide_unpublished
 _BUSY_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _UNOPENABLE_CODES = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 _DAMAGED_CODES = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# PostgreSQL: lock not available, deadlock, serialization failure.
 _BUSY_STATES = {"55P03", "40P01", "40001"}
-"""PostgreSQL: lock not available, deadlock, serialization failure."""
 _FULL_STATE = "53100"
+# PostgreSQL: connection, authorization, no such database, resources, shut down, its own system.
 _UNREACHABLE_STATES = ("08", "28", "3D", "53", "57P", "58")
-"""PostgreSQL: connection, authorization, no such database, resources, shut down, its own system."""
 
 
 def is_busy(error: DBAPIError) -> bool:
@@ -129,17 +129,17 @@ def _sqlite_result_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+# How long a write waits for another writer, unless it says otherwise.
 WAIT_S = 15.0
-"""How long a write waits for another writer, unless it says otherwise."""
+# How long a person's answer waits before the page is told to come again.
 VOTE_WAIT_S = 2.0
-"""How long a person's answer waits before the page is told to come again."""
+# How long a job or a long run waits: it would rather be late than lost.
 RUN_WAIT_S = 600.0
-"""How long a job or a long run waits: it would rather be late than lost."""
 
 _WRITES_OPTION = "zhufu_writes"
 # Python handles a signal between two calls into SQLite only: one wait of 10 minutes could not be interrupted.
+# One wait inside SQLite; between two of them signals are heard.
 _WAIT_SLICE_MS = 250
-"""One wait inside SQLite; between two of them signals are heard."""
 _READ_WAIT_MS = 15_000
 _CONNECT_S = 10
 

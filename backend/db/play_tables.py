@@ -28,10 +28,10 @@ class PlayRound(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     token: Mapped[str] = mapped_column(String(32), unique=True)
     visitor: Mapped[str] = mapped_column(String(32), index=True)
+    # The request for one greeting, as the generators got it.
     prompt: Mapped[str] = mapped_column(Text)
-    """The request for one greeting, as the generators got it."""
+    # What was entered: text, fields, count, generators.
     wish: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """What was entered: text, fields, count, generators."""
     seed: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
@@ -48,8 +48,8 @@ class PlayCard(Base):
     model: Mapped[str] = mapped_column(String(200))
     place: Mapped[int] = mapped_column(Integer)
     version: Mapped[int] = mapped_column(Integer, default=0)
+    # How it should differ from the version before: "shorter", "again" …; empty for the first.
     change: Mapped[str] = mapped_column(String(20), default="")
-    """How it should differ from the version before: "shorter", "again" …; empty for the first."""
     state: Mapped[CardState] = mapped_column(enum_column(CardState))
     text: Mapped[str] = mapped_column(Text, default="")
     fault: Mapped[str] = mapped_column(String(24), default="")
@@ -59,8 +59,8 @@ class PlayCard(Base):
     sampling: Mapped[dict[str, Any]] = mapped_column(JSON)
     tries: Mapped[int] = mapped_column(Integer, default=0)
     seconds: Mapped[float | None] = mapped_column(Float)
+    # The call of the ledger that wrote it.
     call_id: Mapped[str] = mapped_column(String(32), default="")
-    """The call of the ledger that wrote it."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 

@@ -27,15 +27,15 @@ from backend.db.tables import (
 if TYPE_CHECKING:
     from backend.db.engine import Database
 
+# Tables whose rows an import brings; none refers to one that stands before it.
 IMPORTED_TABLES = (Verdict, ClickCount, PreferencePair, DatasetEntry, Greeting, Prompt, Rater, Dataset)
-"""Tables whose rows an import brings; none refers to one that stands before it."""
+# Execution option of a query that shall find unpublished rows as well.
 SHOW_UNPUBLISHED: dict[str, Any] = {"zhufu_unpublished": True}
-"""Execution option of a query that shall find unpublished rows as well."""
 _HIDES_KEY = "zhufu_hides"
 _SHOWS_ALL_KEY = "zhufu_shows_all"
 
+# The imports whose rows nobody sees.
 unfinished_imports = select(Import.id).where(Import.finished_at.is_(None))
-"""The imports whose rows nobody sees."""
 
 
 def _published_criterion(table_class: Any) -> Any:

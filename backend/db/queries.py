@@ -57,8 +57,8 @@ def get_or_not_found(session: Session, table_class: type[RowT], row_id: int, en:
     return stored_row
 
 
+# The share of verdicts that a newer version may lack, such as items that it could not answer.
 MISSING_TOLERANCE = 0.05
-"""The share of verdicts that a newer version may lack, such as items that it could not answer."""
 
 
 def current_version(verdict_counts: Sequence[int]) -> int:

@@ -11,8 +11,8 @@ from backend.core.text import normalize_text as normal
 from backend.generation.request import NUMBER_PATTERN, GreetingRequest, parse_number
 from backend.generation.rules import compiled_rule, word_pattern
 
+# Characters without white space; the longest good greetings in the research data have about 350.
 LONGEST_GREETING = 600
-"""Characters without white space; the longest good greetings in the research data have about 350."""
 
 
 class Fault(StrEnum):
@@ -109,10 +109,10 @@ _STATED_NUMBER = re.compile(
     rf"(?<!又)满{_NUMBER_GROUP}周?岁|{_NUMBER_GROUP}(?:大寿|寿[辰宴诞]|华诞|周岁|(周年))"
     rf"|(?<!永远)(?<!年年)(?<!还像){_NUMBER_GROUP}岁(?:的?(?:生日|生辰|寿|好日子|大喜)|华诞|快乐)"
 )
+# Ages are also written digit by digit: 六六 is 66.
 _DIGIT_ROW = re.compile("[一二三四五六七八九]{2}")
-"""Ages are also written digit by digit: 六六 is 66."""
+# 百岁 is a wish as often as an age.
 CENTURY_AGE = 100
-"""百岁 is a wish as often as an age."""
 
 
 def other_number(request_text: str, greeting_text: str) -> str | None:
@@ -243,11 +243,11 @@ _CLAUSE_BREAK = re.compile(r"[，,、。．！!？?；;：:…~～\n\s]+")
 
 _SENTENCE_BREAK = re.compile(r"[。．！!？?；;…\n]+")
 
+# A stretch of that many characters that occurs that often…
 LOOP_LENGTH, LOOP_REPEATS = 4, 4
-"""A stretch of that many characters that occurs that often…"""
+# …and fills that share of the text, a clause of the same length said three times, or a sentence of twice the
+# length said twice: the text loops.
 LOOP_SHARE = 0.4
-"""…and fills that share of the text, a clause of the same length said three times, or a sentence of twice the
-length said twice: the text loops."""
 
 
 def find_fault(request: GreetingRequest, greeting_text: str, *, was_cut: bool = False) -> Fault | None:

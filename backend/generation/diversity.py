@@ -16,12 +16,12 @@ from backend.core.text import count_characters, strip_white_space
 from backend.corpus.occasion import detect_occasion
 
 NAN = float("nan")
+# Stands for a count of 0 in BLEU, as in method 1 of Chen & Cherry (2014), who compare ways of smoothing it.
 BLEU_EPSILON = 0.1
-"""Stands for a count of 0 in BLEU, as in method 1 of Chen & Cherry (2014), who compare ways of smoothing it."""
 BLEU_ORDER = 4
 
+# Credit for a greeting that names no occasion (or nobody) where the request names one.
 UNNAMED_CREDIT = 0.25
-"""Credit for a greeting that names no occasion (or nobody) where the request names one."""
 
 _CLAUSE_BREAK = re.compile(r"[，,、；;：:。．.！!？?…~～]+")
 # What requests say about the wished text itself, which a good answer does not repeat.

@@ -38,15 +38,15 @@ from backend.llm.endpoints import EndpointInfo, EndpointService
 from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import Endpoint, SchemaMode
 
+# A policy that nobody asked for so long ends its server: memory is scarce, and waking takes seconds.
 IDLE_MINUTES = 20.0
-"""A policy that nobody asked for so long ends its server: memory is scarce, and waking takes seconds."""
 START_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 0.25
 BYTES_PER_MB = 1_000_000
+# Trainings that make a policy.
 POLICY_PROGRAMS = ("sft", "grpo")
-"""Trainings that make a policy."""
+# Megabytes that the server takes without a model: Python, torch, transformers.
 SERVER_MB = 700
-"""Megabytes that the server takes without a model: Python, torch, transformers."""
 
 
 class GeneratorKind(StrEnum):
@@ -75,11 +75,11 @@ class GeneratorInfo:
     model: str
     readiness: Readiness
     sampling: SamplingSettings
+    # Bytes of the model's files; None for an endpoint.
     size: int | None = None
-    """Bytes of the model's files; None for an endpoint."""
     artifact: int | None = None
+    # The job that serves it now.
     job: int | None = None
-    """The job that serves it now."""
 
 
 def is_policy_name(generator_name: str | None) -> bool:

@@ -18,8 +18,8 @@ from backend.generation.rules import word_pattern
 
 _COUNTED_CHARACTERS = re.compile(r"[^\W_]+")
 _EDGE_MARK = "\x02"
+# Texts after which the order of rarity is learnt for the first time; below that any order is quick enough.
 FIRST_RELEARNING = 256
-"""Texts after which the order of rarity is learnt for the first time; below that any order is quick enough."""
 # What requests add without asking for anything else.
 _POLITE_WORDS = re.compile(
     r"(?:请|麻烦|可以|能不能|能|帮忙|帮我|给我|替我)*(?:写|来|想|编|生成|创作)(?=[一几]?[条句段个])[一几]?[条句段个]?|一[条句段]|大全|合集|的|了|吗|呢|吧|呀|啊"

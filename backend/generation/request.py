@@ -25,8 +25,8 @@ _ENGLISH_NUMBERS |= {"a": 1, "an": 1, "thirty": 30, "forty": 40, "fifty": 50, "h
 HAN_NUMBER_PATTERN = "[零〇一二三四五六七八九两俩仨十百千]{1,7}"
 NUMBER_PATTERN = rf"(?:\d{{1,5}}|{HAN_NUMBER_PATTERN})"
 ENGLISH_NUMBER_PATTERN = r"\b(?:\d{1,5}|" + "|".join(_ENGLISH_NUMBERS) + r")\b"
+# What "several" stands for where no number is given.
 SEVERAL_COUNT = 3
-"""What "several" stands for where no number is given."""
 
 
 def parse_number(number_text: str) -> int | None:
@@ -61,8 +61,8 @@ def _parse_with_units(number_text: str) -> int:
     return running_total + digit_value
 
 
+# Characters of a request; who needs more describes a text, not a greeting.
 LONGEST_REQUEST = 500
-"""Characters of a request; who needs more describes a text, not a greeting."""
 
 
 class RefusalReason(StrEnum):
@@ -113,10 +113,10 @@ _REFUSAL_MESSAGES = {
 }
 
 
+# Nobody counts beyond that: "200字" is a size, not an exact number of characters.
 LONGEST_EXACT = 40
-"""Nobody counts beyond that: "200字" is a size, not an exact number of characters."""
+# How far a text may go beyond a size that was only about right.
 ABOUT_FACTOR = 1.2
-"""How far a text may go beyond a size that was only about right."""
 
 # Counted greetings. 句 counts too ("写三句", "一百句"), but not where it says how to write one ("用三句话"),
 # and 几句 or 两句 is simply "a few words". Lines of one verse are no greetings: see `_in_lines`.
@@ -130,8 +130,8 @@ _GREETING_COUNT = re.compile(rf"(?<![第每\d言周])({NUMBER_PATTERN}|几|多|�
 _SENTENCE_COUNT = re.compile(
     rf"(?<![第每\d言用以一二三])(?!两|一两|二三)({NUMBER_PATTERN})\s*句(?!(?:话|子)?(?:以内|之内|以下|左右|内))"
 )
+# A verse has so many lines: "四句" and "八句" ask for one text unless they are to be separate.
 VERSE_LINES = (4, 8)
-"""A verse has so many lines: "四句" and "八句" ask for one text unless they are to be separate."""
 _VERSE_WORDS = re.compile(r"吉祥[话语]|吉利话|吉言|诗|对联|藏头|押韵|顺口溜|口诀|四言|[五七][言律]|绝句|一到十")
 _SEPARATE_WORDS = re.compile(
     r"分别|各(?:[写来给发要一两]|自)|每(?:人|个人|位)|不同|不重复|互不|任选|备选|挑选|[佳金短]句|独立|单独"

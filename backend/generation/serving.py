@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from backend.jobs.records import ArtifactInfo, JobInfo
     from backend.jobs.service import JobService
 
+# `artifact:N` names artifact N wherever a model can be named: in settings, commands, plans and the ledger.
 ARTIFACT_PREFIX = "artifact:"
-"""`artifact:N` names artifact N wherever a model can be named: in settings, commands, plans and the ledger."""
+# The newest artifact of its kind, where a setting names a model.
 LATEST = "latest"
-"""The newest artifact of its kind, where a setting names a model."""
+# The kind of job that serves a policy.
 SERVE_KIND = "serve"
-"""The kind of job that serves a policy."""
 _NAME_PATTERN = re.compile(r"[\w.-]+")
 
 

@@ -58,8 +58,8 @@ class WritingInstructions:
     values: Mapping[str, str | UntrustedText] = field(default_factory=dict)
 
 
+# What a visitor's request is asked with.
 PLAIN_INSTRUCTIONS = WritingInstructions(GREETING_TEMPLATE)
-"""What a visitor's request is asked with."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class WrittenGreeting:
     text: str
     seed: int
     error: Message | None = None
+    # Empty, or the kind of the LLMError: for counting.
     kind: str = ""
-    """Empty, or the kind of the LLMError: for counting."""
     raw_text: str = ""
     cut: bool = False
     cached: bool = False

@@ -21,12 +21,12 @@ from backend.generation.writer import (
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.messages import ChatMessage
 
+# Draws of a card. More where an exact length is asked for, which a model hits by luck.
 MAX_TRIES, MAX_TRIES_EXACT = 3, 6
-"""Draws of a card. More where an exact length is asked for, which a model hits by luck."""
+# Between the seeds of two tries of a card; the cards beside it have the seeds in between.
 SEED_STRIDE = 7_919
-"""Between the seeds of two tries of a card; the cards beside it have the seeds in between."""
+# With one of these a text is no greeting at all, and is not shown in the end.
 HIDDEN_FAULTS = frozenset({Fault.EMPTY, Fault.GARBAGE, Fault.REFUSED, Fault.WRONG_LANGUAGE, Fault.REPEATS_PROMPT})
-"""With one of these a text is no greeting at all, and is not shown in the end."""
 NEAR_DUPLICATE = "near"
 CHANGE_INSTRUCTIONS = {
     CardChange.SHORTER: ("更短，不超过原来的一半，只留最要紧的一句话", "短一点"),
@@ -55,8 +55,8 @@ class CardOutcome:
     seconds: float
     seed: int
     call_id: str = ""
+    # Whether the text is only what had come when the stream broke off.
     broken: bool = False
-    """Whether the text is only what had come when the stream broke off."""
 
 
 @dataclass(frozen=True)

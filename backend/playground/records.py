@@ -53,8 +53,8 @@ class CardView:
     state: CardState
     text: str
     note: Message | None
+    # Empty, or what is wrong: a Fault, "near", or the kind of an LLMError.
     fault: str
-    """Empty, or what is wrong: a Fault, "near", or the kind of an LLMError."""
     seed: int
     sampling: SamplingSettings
     tries: int

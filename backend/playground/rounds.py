@@ -181,8 +181,8 @@ class LiveRound:
 
 logger = logging.getLogger(__name__)
 
+# Cards that one generator writes at a time, of all visitors together.
 MAX_SLOTS = 4
-"""Cards that one generator writes at a time, of all visitors together."""
 SAVE_INTERVAL_S = 1.0
 # A visitor looks at an empty card while a call is repeated: one more try, soon, then the sentence.
 QUICK_RETRY = RetryPolicy(attempts=2, base_pause_s=0.3, max_pause_s=2.0)

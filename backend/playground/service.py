@@ -96,10 +96,10 @@ class CardJudges:
             self._turn_semaphore.release()
 
 
+# Rounds that may run at a time: of one visitor, of everybody.
 MAX_VISITOR_ROUNDS, MAX_ROUNDS = 3, 40
-"""Rounds that may run at a time: of one visitor, of everybody."""
+# How long a finished round stays in memory, for pages that still look at it; the database has it anyway.
 KEEP_ROUND_S = 600.0
-"""How long a finished round stays in memory, for pages that still look at it; the database has it anyway."""
 
 
 @dataclass(frozen=True)

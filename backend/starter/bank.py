@@ -20,10 +20,10 @@ CLAUSE_ROLES = (
     "open", "wish", "image", "close", "funny", "literary", "classical", "four", "formal", EVENTS_ROLE
 )  # fmt: skip
 SMALL_TALK_PLACES = ("before", "when", "after")
+# So many clauses of its own in a role, and a child hears no others: what fits grown-ups fits no child.
 ENOUGH_OWN_CLAUSES = 4
-"""So many clauses of its own in a role, and a child hears no others: what fits grown-ups fits no child."""
+# Of a hundred pairs of occasion and recipient so many are never composed: there the model is measured.
 HELD_OUT_PERCENT = 5
-"""Of a hundred pairs of occasion and recipient so many are never composed: there the model is measured."""
 # By hash of the two names: a new occasion moves no pair that was held out before into what is learnt from.
 
 ClausesByRole = Mapping[str, Sequence[str]]

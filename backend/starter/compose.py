@@ -29,8 +29,8 @@ from backend.starter.writing import (
 
 POLITE_PREFIXES = ("请", "帮我", "麻烦", "求")
 ENDING_MARKS = ("。", "！", "，谢谢", "？")
+# How often something stands before or after a request that says nothing of what is asked for.
 SMALL_TALK_SHARE = 0.15
-"""How often something stands before or after a request that says nothing of what is asked for."""
 HAN_DIGITS = "〇一二三四五六七八九"
 FIGURES_BY_WORD = (
     {"两": "2", "十": "10"}
@@ -120,15 +120,15 @@ def _add_small_talk(clause_bank: ClauseBank, request_text: str, rng: Random) -> 
 # What a small model reads several times within the minutes that its training may take on a CPU.
 ROW_COUNT = 20_000
 CORPUS_SEED = 20_261_125
+# Share of requests that name an occasion only.
 NO_RECIPIENT_SHARE = 0.22
-"""Share of requests that name an occasion only."""
 STYLED_SHARE, SIZED_SHARE, DETAILED_SHARE = 0.32, 0.22, 0.14
+# Attempts at one scene before it is given up: where clauses are few, every greeting may be there already.
 MAX_TRIES = 40
-"""Attempts at one scene before it is given up: where clauses are few, every greeting may be there already."""
+# How much more often somebody is drawn who is not simply 你 or 您.
 RARE_ADDRESS_WEIGHT = 3
-"""How much more often somebody is drawn who is not simply 你 or 您."""
+# Rows drawn for each row that stays.
 DRAWN_PER_ROW = 1.6
-"""Rows drawn for each row that stays."""
 _PUNCTUATION = re.compile(r"[^\w]+")
 
 
@@ -297,10 +297,11 @@ def composed_rows() -> Sequence[ComposedRow]:
 
 SnapshotRow = dict[str, Any]
 PAIR_COUNT = 7_000
+# So many rows are looked at for one whose greeting misses the request.
 DRAWN_ROWS = 40
-"""So many rows are looked at for one whose greeting misses the request."""
+# Characters by which the two greetings of a pair may differ: length says nothing about which is better.
 MAX_LENGTH_GAP = 6
-"""Characters by which the two greetings of a pair may differ: length says nothing about which is better."""
+# Occasions that may share a greeting; so may all before which courage is wished, and "日常" fits any.
 SIMILAR_OCCASIONS = (
     {"春节", "除夕", "元旦", "公司庆典", "合作"},
     {"出生", "满月", "百天", "周岁", "怀孕"},
@@ -309,9 +310,8 @@ SIMILAR_OCCASIONS = (
     {"手术", "探病", "康复"},
     {"离职", "送别", "旅途", "出国"},
 )
-"""Occasions that may share a greeting; so may all before which courage is wished, and "日常" fits any."""
+# Mark of a pair whose preference follows from how it was composed, and not from anybody's taste.
 COMPOSED_ORIGIN = "composed"
-"""Mark of a pair whose preference follows from how it was composed, and not from anybody's taste."""
 
 
 def build_sft_rows() -> list[SnapshotRow]:

@@ -8,6 +8,7 @@ from random import Random
 from backend.core.text import count_characters
 from backend.starter.bank import ClauseBank, Mood, Occasion, Recipient, RecipientDetail
 
+# By style the roles of a greeting, in their order; "" is no wish.
 STYLE_PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
     "": (
         ("open", "wish", "wish"),
@@ -26,17 +27,16 @@ STYLE_PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
     "温情": (("open", "line", "wish"), ("open", "line", "wish", "close"), ("line", "image", "close")),
     "口语": (("open", "wish", "close"), ("open", "line", "close"), ("open", "close")),
 }
-"""By style the roles of a greeting, in their order; "" is no wish."""
 BRIEF_PLANS = (("open", "wish"), ("open", "wish"), ("wish",), ("image",))
 FULL_PLANS = (
     ("open", "line", "image", "wish", "wish", "close"),
     ("open", "wish", "line", "wish", "close"),
     ("open", "image", "wish", "wish", "close"),
 )
+# By wish for a length: the fewest and the most characters of a greeting.
 SIZE_LIMITS = {"": (1, 130), "简短": (1, 22), "中等": (32, 66), "详细": (62, 150)}
-"""By wish for a length: the fewest and the most characters of a greeting."""
+# Styles whose greetings may name no occasion.
 STANDALONE_STYLES = frozenset({"古风", "四字", "四个字", "文艺"})
-"""Styles whose greetings may name no occasion."""
 NEEDED_ROLES = {
     "幽默": "funny",
     "文艺": "literary",
@@ -45,10 +45,10 @@ NEEDED_ROLES = {
     "四个字": "four",
     "正式": "formal",
 }
+# 四字 asks for phrases of four characters, 四个字 for four characters.
 FOUR_CHARACTER_STYLES = frozenset({"四字", "四个字"})
-"""四字 asks for phrases of four characters, 四个字 for four characters."""
+# How often only clauses written for the recipient are drawn from.
 OWN_CLAUSE_SHARE = 0.4
-"""How often only clauses written for the recipient are drawn from."""
 PHRASE_COUNTS = (4, 6)
 _END_MARKS = "。！？~…"
 _ADDRESS_WORDS = (

@@ -46,8 +46,8 @@ def krippendorff_alpha(rating_matrix: Floats, measurement_level: MeasurementLeve
     )
 
 
+# Quantile of the normal distribution at 0.975, written out: SciPy is too slow to import for one number.
 Z95 = 1.959963984540054
-"""Quantile of the normal distribution at 0.975, written out: SciPy is too slow to import for one number."""
 TIE = 0.5
 BINARY = np.array([0.0, 1.0])
 Weighting = Literal["none", "linear", "quadratic"]

@@ -77,18 +77,18 @@ UNSTABLE = Message(
 )
 
 
+# Resamples of an interval: as many as Efron & Tibshirani (1993) ask of percentile intervals.
 REPLICATES = 1000
-"""Resamples of an interval: as many as Efron & Tibshirani (1993) ask of percentile intervals."""
+# Requests below which resampling them says little of what other requests would have given.
 MIN_GROUPS = 10
-"""Requests below which resampling them says little of what other requests would have given."""
 CONFIDENCE_LEVEL = 0.95
+# Resamples computed at once: 100 times 20,000 items of 8 bytes are 16 MB, where all would be 160 MB an array.
 CHUNK_SIZE = 100
-"""Resamples computed at once: 100 times 20,000 items of 8 bytes are 16 MB, where all would be 160 MB an array."""
+# Share of resamples in which a figure may be undefined: leaving out more would hide how unstable it is.
 MAX_UNDEFINED_SHARE = 0.05
-"""Share of resamples in which a figure may be undefined: leaving out more would hide how unstable it is."""
 
+# Weights (replicates x items) in, one value per replicate out; NaN where it is undefined.
 Statistic = Callable[[Floats], Floats]
-"""Weights (replicates x items) in, one value per replicate out; NaN where it is undefined."""
 
 
 def estimate(statistic: Statistic, prompt_groups: Groups, random_seed: int, undefined_reason: Message) -> Figure:

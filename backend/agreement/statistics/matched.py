@@ -92,10 +92,10 @@ def _undecided_items(item_count: int, undefined_reason: Message) -> Decisions:
     return Decisions(np.full(item_count, np.nan), undefined_figure(undefined_reason))
 
 
+# Characters by which two greetings may differ and still count as equally long.
 LENGTH_TOLERANCE = 2
-"""Characters by which two greetings may differ and still count as equally long."""
+# Characters of advantage up to which the longer greeting is no safe guess.
 HARD_GAP = 5
-"""Characters of advantage up to which the longer greeting is no safe guess."""
 
 
 def length_matched(is_positive: Flags, text_lengths: Floats) -> Flags:

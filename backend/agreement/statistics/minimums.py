@@ -6,16 +6,16 @@ from backend.agreement.statistics.categorical import TIE
 from backend.agreement.statistics.figures import Figure, Floats, undefined_figure
 from backend.core.errors import Message
 
+# Items that every figure of agreement rests on at least.
 MIN_FIGURE_ITEMS = 10
-"""Items that every figure of agreement rests on at least."""
 
 
+# Items that people put into the rarer of two kinds, at least: AUC, kappa and orders hang on these few.
 MIN_RARER_ITEMS = 5
-"""Items that people put into the rarer of two kinds, at least: AUC, kappa and orders hang on these few."""
 
 
+# Items with a partner of like length that a length-matched figure rests on at least: 15 and 15.
 MIN_MATCHED_ITEMS = 30
-"""Items with a partner of like length that a length-matched figure rests on at least: 15 and 15."""
 
 
 def too_few_items(item_count: int) -> Message:
