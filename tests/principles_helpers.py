@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from backend.core.stored_records import read_record
 from backend.principles.algorithm.settings import GameSettings
 from backend.principles.records import RunRequest, VersionInfo
 from backend.services import Services
@@ -38,7 +39,7 @@ def world_house(fake: FakeLLM, **endpoint: Any) -> Iterator[Services]:
 def request(**changes: Any) -> RunRequest:
     """A small run."""
     given = {name: changes.pop(name) for name in ("max_calls", "detector", "generator") if name in changes}
-    return RunRequest("world", GameSettings.read({**SMALL, **changes}), **given)
+    return RunRequest("world", read_record(GameSettings, {**SMALL, **changes}), **given)
 
 
 def told(versions: list[VersionInfo]) -> list[tuple[Any, ...]]:

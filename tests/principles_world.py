@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.core.enums import FLAW_DESCRIPTIONS, Flaw, GamePhase, Role, Scale
+from backend.core.stored_records import read_record
 from backend.judges.asking import JudgeModel
 from backend.judges.base import Judgment, Sample
 from backend.judges.criteria import MAX_RULES, parse_principles
@@ -258,7 +259,7 @@ def play(world: World, given: Sequence[GameLabel], book: WorldBook | None = None
 
 def table_of(world: World, given: Sequence[GameLabel], book: WorldBook, **settings: Any) -> GameRun:
     """Everything laid out."""
-    chosen = GameSettings.read({"gate": 400, "rounds": 10, "patience": 6, "seed": world.seed, **settings})
+    chosen = read_record(GameSettings, {"gate": 400, "rounds": 10, "patience": 6, "seed": world.seed, **settings})
     model = JudgeModel("http://world", "world", client=WorldClient(world))
     if not book.versions:
         book.versions = {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backend.core.errors import UserError
+from backend.core.stored_records import stored_json
 from backend.core.text import strip_white_space
 from backend.generation.writer import greeting_messages
 from backend.judges.base import Sample
@@ -429,7 +430,7 @@ def test_the_bounds_of_a_plan() -> None:
     for wrong in ((-0.1,), (2.1,), (0.5, 2.1)):
         with pytest.raises(UserError):
             CandidatePlan(("a",), 4, wrong)
-    plain = CandidateRecipe("a", 0.7, examples=True, wished=RequestedLength.SHORT).plain()
+    plain = stored_json(CandidateRecipe("a", 0.7, examples=True, wished=RequestedLength.SHORT))
     assert plain == {"temperature": 0.7, "examples": True, "wished": "short"}
     assert CandidateRecipe("a", 0.7) == CandidateRecipe("a", 0.7, False, RequestedLength.FREE)
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from backend.core.enums import RunState as GameState
+from backend.core.stored_records import read_record
 from backend.db.llm_tables import LLMCall
 from backend.judges.scoring.records import ScoringRunState
 from backend.llm.budget import Budget
@@ -341,7 +342,7 @@ def test_so_does_the_game(home: Path, fake_llm: FakeLLM, fault: str, cap: dict[s
         services.corpus.import_file(world_file(services.settings.home), dataset="world")
         fake_llm.script(faults={fault: 1.0})
         used = services.evolution.play(
-            services.evolution.create(RunRequest("world", GameSettings.read({**SMALL}), **cap)).id
+            services.evolution.create(RunRequest("world", read_record(GameSettings, {**SMALL}), **cap)).id
         )
         assert used.state is GameState.BUDGET
         assert_cap_held(fake_llm, services, used, cap)

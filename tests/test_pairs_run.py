@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from backend.core.enums import PairStage
 from backend.core.errors import Conflict, NotFound, UserError
 from backend.core.settings import PROJECT_ROOT
+from backend.core.stored_records import read_record, stored_json
 from backend.db.llm_tables import LLMCall
 from backend.db.pair_tables import PairRun
 from backend.db.tables import Greeting, Rater, Verdict
@@ -389,10 +390,10 @@ def test_a_request_survives_the_way_through_json(home, fake_llm: FakeLLM):
 
     with house(fake_llm) as services:
         wish = request(services, prompts_file(services, prompts(2)), way=PairingMode.HARDEST, max_cost=0.5, seed=4)
-    assert PairRequest.read(json.loads(json.dumps(wish.plain()))) == wish
-    for broken in ({}, {**wish.plain(), "way": "sideways"}, {**wish.plain(), "source": 1}):
+    assert read_record(PairRequest, json.loads(json.dumps(stored_json(wish)))) == wish
+    for broken in ({}, {**stored_json(wish), "way": "sideways"}, {**stored_json(wish), "source": 1}):
         with pytest.raises(UserError):
-            PairRequest.read(broken)
+            read_record(PairRequest, broken)
 
 
 def test_pairing_streams_and_what_it_stores_is_balanced(home, fake_llm: FakeLLM):

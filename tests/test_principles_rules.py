@@ -315,7 +315,7 @@ def test_flaws_take_turns_over_all_rounds() -> None:
 def test_a_set_of_rules_is_known_by_role_and_texts() -> None:
     first = rules_from_texts(Role.DETECTOR, ["看真诚。", "看忌讳。"], ("r0",))
     assert first.texts == ("看真诚。", "看忌讳。")
-    assert RuleSet.read(Role.DETECTOR, first.plain()) == first
+    assert RuleSet.from_stored(Role.DETECTOR, first.stored_rules) == first
     assert [one.evidence for one in first.rules] == [("r0",), ("r0",)]
     assert first.hash == rules_from_texts(Role.DETECTOR, ["看真诚。", "看忌讳。"]).hash and len(first.hash) == 16
     hashes = {

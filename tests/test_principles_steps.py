@@ -9,6 +9,7 @@ import pytest
 
 from backend.agreement.statistics.paired import PairedTest
 from backend.core.enums import DecisionReason, Flaw, FlawConfirmer, GamePhase, Proposer, Role, SearchMethod
+from backend.core.stored_records import read_record
 from backend.judges.base import Judgment, Sample
 from backend.principles.algorithm import decisions as proposals
 from backend.principles.algorithm import duel, game, gate, locked
@@ -105,7 +106,7 @@ def better(rules: RuleSet, sample: Sample) -> Value:
 def table(says: Says = better, **settings: Any) -> GameRun:
     standing = SearchState(RulesVersion(1, OLD), RulesVersion(2, GEN), RulesVersion(1, OLD), 0.5)
     deal = PartitionedLabels(labels(40), labels(40, 100), labels(40, 200))
-    given = GameSettings.read({"rounds": 2, "alpha": 0.1, **settings})
+    given = read_record(GameSettings, {"rounds": 2, "alpha": 0.1, **settings})
     made = GameRun(Scripted(), lambda rules: Judge(rules, says), deal, given, InMemoryGameRecord(10), standing)  # type: ignore[arg-type, return-value]
     standing.gate = [says(OLD, Sample(one.prompt, one.greeting)) for one in deal.gate]
     standing.safety = [says(OLD, one.sample) for one in safety_attacks()]
@@ -374,7 +375,7 @@ def test_a_rule_that_harms_is_trimmed_away() -> None:
         {"added": True, "text": "看称呼。", "undone": False, "change": [0, wrong]},
         {"added": True, "text": "看长短。", "undone": True, "change": [spoilt, 0]},
     ]
-    assert (kept["left"], kept["rules"], kept["version"]) == ("less", NEW.plain(), 10)
+    assert (kept["left"], kept["rules"], kept["version"]) == ("less", NEW.stored_rules, 10)
     assert book(at).versions[10] == NewVersion(NEW, 1, Proposer.OPTIMISER, "v7")
     assert book(at).outcomes == [VersionOutcome(7, False, DecisionReason.TRIMMED, {"undone": 1, "of": 2})]
     assert asyncio.run(trim_proposal(at, 1, proposal(TWO), at.partitions.play[:8])) == RulesVersion(10, NEW), (
@@ -437,7 +438,7 @@ def test_advice_becomes_a_proposal_with_its_evidence() -> None:
     assert texts == [("看真诚。", ()), ("看称呼。", ("r1.l2", "r1.a0"))]
     kept = book(at).steps[1, GamePhase.PROPOSE_D]
     assert kept["advice"] == [["r1.a0", "甲"], ["r1.l2", "乙"]] and kept["refused"] is None
-    assert kept["rules"] == found.version.rules.plain()
+    assert kept["rules"] == found.version.rules.stored_rules
     assert book(at).versions[10] == NewVersion(found.version.rules, 1, Proposer.OPTIMISER, "因为")
 
 
@@ -451,9 +452,9 @@ def test_a_set_that_was_tried_is_refused_for_a_detector_only() -> None:
     at = table()
     at.search_state.tried_hashes = {NEW.hash, HARDER.hash}
     for role, rules, refused in ((Role.DETECTOR, NEW, DecisionReason.SEEN), (Role.GENERATOR, HARDER, None)):
-        found = read_proposal(at, role, {"version": 4, "rules": rules.plain(), "refused": None})
+        found = read_proposal(at, role, {"version": 4, "rules": rules.stored_rules, "refused": None})
         assert found == Proposal(RulesVersion(4, rules), refused)
-    kept = {"version": 4, "rules": NEW.plain(), "refused": "too_many"}
+    kept = {"version": 4, "rules": NEW.stored_rules, "refused": "too_many"}
     assert read_proposal(at, Role.DETECTOR, kept) == Proposal(RulesVersion(4, NEW), DecisionReason.TOO_MANY)
     data, new, outcomes = proposal_step(RulesVersion(1, OLD), ProposedRules((), (), "raw", "x"), (), Proposer.GEPA)
     assert (data["refused"], data["rules"], data["advice"], outcomes) == ("no_rules", [], [], ())

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from backend.core.errors import NotFound, UserError
+from backend.core.stored_records import read_record, stored_json
 from backend.judges.base import JudgeKind, JudgeSpec, Judgment, Sample
 from backend.judges.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState, format_duration
 from backend.judges.scoring.run import WorkStream, run_blocking
@@ -228,14 +229,14 @@ def test_a_baseline_s_name_is_its_own():
 def test_a_spec_survives_the_way_through_json():
     spec = JudgeSpec(JudgeKind.PANEL, "评议会", "fake", {"reflect": False, "temperature": 0.3})
     asked = ScoreRequest(spec, DATA, max_calls=5, max_cost=0.5, retry_unscored=True)
-    assert ScoreRequest.read(asked.plain()) == asked
+    assert read_record(ScoreRequest, stored_json(asked)) == asked
     for broken in (
         {},
-        {"judge": {"kind": "oracle", "name": "x"}, "target": DATA.plain()},
+        {"judge": {"kind": "oracle", "name": "x"}, "target": stored_json(DATA)},
         {"judge": {}, "target": 1},
     ):
         with pytest.raises(UserError):
-            ScoreRequest.read(broken)
+            read_record(ScoreRequest, broken)
 
 
 def test_one_try_is_shown_and_not_stored(home, fake_llm: FakeLLM):

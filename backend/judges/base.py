@@ -5,10 +5,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import field_validator
+from pydantic.dataclasses import dataclass as record_dataclass
 
 from backend.core.enums import Scale
-from backend.core.errors import UserError
+from backend.core.errors import Message, UserError
 
 
 class PairOutcome(StrEnum):
@@ -140,14 +143,30 @@ ASKING_KINDS = frozenset({JudgeKind.PRINCIPLE, JudgeKind.RUBRIC, JudgeKind.PAIRW
 """They ask a language model and need an endpoint."""
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class JudgeSpec:
-    """A judge before it is built. `config` holds what its kind allows; everything else has a default."""
+    """A judge before it is built. `config` holds what its kind allows; everything else has a default.
 
+    Raises UserError for a name or a setting that it cannot have.
+    """
+
+    UNREADABLE: ClassVar = Message(
+        "The stored description of a judge cannot be read ({detail}).", "无法读取裁判的定义（{detail}）。"
+    )
     kind: JudgeKind
     name: str
     endpoint: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _text_of_name(cls, stored_name: object) -> str:
+        return str(stored_name)  # older files have names that are numbers
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _no_config(cls, stored_config: object) -> object:
+        return stored_config or {}
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name.strip()) <= 60 or not self.name.isprintable():
@@ -167,29 +186,3 @@ class JudgeSpec:
     def with_name(self, new_name: str) -> "JudgeSpec":
         """The same judge under another name."""
         return replace(self, name=new_name)
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {
-            "kind": self.kind.value,
-            "name": self.name,
-            "endpoint": self.endpoint,
-            "config": dict(self.config),
-        }
-
-    @classmethod
-    def read(cls, stored_spec: Mapping[str, Any]) -> Self:
-        """From what `plain` gave. Raises UserError where it is no judge."""
-        try:
-            judge_kind = JudgeKind(stored_spec["kind"])
-            return cls(
-                judge_kind,
-                str(stored_spec["name"]),
-                stored_spec.get("endpoint"),
-                dict(stored_spec.get("config") or {}),
-            )
-        except (KeyError, ValueError, TypeError) as error:
-            raise UserError(
-                f"The stored description of a judge cannot be read ({error}).",
-                f"无法读取裁判的定义（{error}）。",
-            ) from error

@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from backend.core.enums import Source
+from backend.core.stored_records import stored_json
 from backend.core.text import digest
 from backend.corpus.facts import GreetingKey, publish_greeting_ids
 from backend.db.base import insert_ignore
@@ -265,7 +266,7 @@ def _candidate_row(
         "slot": slot_index,
         "generator": candidate.recipe.generator,
         "model": candidate.model_name,
-        "recipe": candidate.recipe.plain(),
+        "recipe": stored_json(candidate.recipe),
         "call_id": candidate.written.call_id,
         "text": candidate.text if passed_checks else storable_text(candidate.text[:FAULTY_TEXT_LIMIT]),
         "fault": candidate.fault,

@@ -10,6 +10,7 @@ from sqlalchemy import exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from backend.core.errors import Message, UserError
+from backend.core.stored_records import stored_json
 from backend.core.text import assign_split, digest, has_control_characters, normalize_text, strip_white_space
 from backend.corpus.browse import require_dataset_id
 from backend.corpus.facts import publish_prompt_ids
@@ -172,7 +173,7 @@ def _insert_run(session: Session, request: PairRequest) -> int:
         prompt_hashes |= judge_prompt_hashes(judge_spec.kind)
     new_run = PairRun(
         name=run_name,
-        config=request.plain() | {"name": run_name},
+        config=stored_json(request) | {"name": run_name},
         dataset_id=new_dataset.id,
         prompts=prompt_hashes,
     )

@@ -2,12 +2,15 @@
 
 import itertools
 import random
-from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass as record_dataclass
 
 from backend.core.errors import UserError
+from backend.core.stored_records import JsonNumber
 
 # Seeds of a prompt's candidates lie this far apart from the next prompt's (see candidates.py): raise it, and runs
 # that were stopped would be asked anew.
@@ -22,29 +25,23 @@ class RequestedLength(StrEnum):
     LONG = "long"
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class CandidateRecipe:
-    """How one candidate is asked for."""
+    """How one candidate is asked for. Stored without the generator, which has a column of its own."""
 
-    generator: str
-    temperature: float
+    generator: Annotated[str, Field(exclude=True)]
+    temperature: JsonNumber
     examples: bool = False
     wished: RequestedLength = RequestedLength.FREE
 
-    def plain(self) -> dict[str, Any]:
-        """As it is stored: plain values by name, without the generator, which has a column of its own."""
-        plain_recipe = asdict(self) | {"wished": self.wished.value}
-        plain_recipe.pop("generator")
-        return plain_recipe
 
-
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class CandidatePlan:
     """N candidates a prompt out of every combination; see `prompt_recipes`."""
 
     generators: tuple[str, ...]
     candidates: int = 4
-    temperatures: tuple[float, ...] = (0.7, 1.0)
+    temperatures: tuple[JsonNumber, ...] = (0.7, 1.0)
     examples: tuple[bool, ...] = (False, True)
     wished: tuple[RequestedLength, ...] = (RequestedLength.FREE, RequestedLength.SHORT, RequestedLength.LONG)
 

@@ -1,18 +1,22 @@
 """What crosses from the pairs room to pages, commands and jobs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as record_dataclass
 
 from backend.core.enums import Decider, PairStage, PairState
 from backend.core.errors import Message, UserError
+from backend.core.stored_records import JsonNumber
 from backend.judges.base import JudgeSpec
 from backend.judges.scoring.records import ScoringRunState, format_duration
 from backend.preferences.balance import SurfaceAccuracy
 from backend.preferences.pairing import PairingMode
-from backend.preferences.plan import CandidatePlan, RequestedLength
+from backend.preferences.plan import CandidatePlan
 from backend.runs.hold import RunHolder
 
 __all__ = ["ScoringRunState"]
@@ -26,7 +30,7 @@ class SourceKind(StrEnum):
     DATASET = "dataset"
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class PromptSource:
     """A file in any format that can be imported, or the requests of a data set. `limit` takes the first N."""
 
@@ -35,11 +39,11 @@ class PromptSource:
     limit: int | None = None
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class HumanChecking:
     """How many of the pairs go to people before use, and to how many people each greeting is shown."""
 
-    share: float = 0.05
+    share: JsonNumber = 0.05
     raters: int = 2
 
     def __post_init__(self) -> None:
@@ -49,10 +53,13 @@ class HumanChecking:
             raise UserError("1 to 20 people look at a greeting.", "每条祝福由 1 到 20 人复核。")
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class PairRequest:
     """One run: what goes in, who writes, who judges, how pairs are made, with which caps."""
 
+    UNREADABLE: ClassVar = Message(
+        "The stored settings of the run cannot be read ({detail}).", "无法读取该批次的设置（{detail}）。"
+    )
     source: PromptSource
     plan: CandidatePlan
     judge: JudgeSpec
@@ -64,47 +71,9 @@ class PairRequest:
     seed: int = 0
     max_calls: int | None = None
     max_tokens: int | None = None
-    max_cost: float | None = None
+    max_cost: JsonNumber | None = None
     second: JudgeSpec | None = None
     """Who judges once more what balance would keep against the odds; None: nobody."""
-
-    def plain(self) -> dict[str, Any]:
-        """As the row of the run has it."""
-        plain_request = asdict(self)
-        plain_request["judge"] = self.judge.plain()
-        plain_request["second"] = self.second.plain() if self.second else None
-        return plain_request
-
-    @classmethod
-    def read(cls, plain_request: Mapping[str, Any]) -> Self:
-        """From what `plain` gave, also after JSON. Raises UserError."""
-        try:
-            plain_plan, arguments = plain_request["plan"], dict(plain_request)
-            plain_source = plain_request["source"]
-            return cls(
-                **{
-                    **arguments,
-                    "source": PromptSource(
-                        SourceKind(plain_source["kind"]), plain_source["name"], plain_source["limit"]
-                    ),
-                    "plan": CandidatePlan(
-                        tuple(plain_plan["generators"]),
-                        plain_plan["candidates"],
-                        tuple(plain_plan["temperatures"]),
-                        tuple(plain_plan["examples"]),
-                        tuple(RequestedLength(length_name) for length_name in plain_plan["wished"]),
-                    ),
-                    "judge": JudgeSpec.read(plain_request["judge"]),
-                    "second": JudgeSpec.read(plain_request["second"]) if plain_request.get("second") else None,
-                    "way": PairingMode(plain_request["way"]),
-                    "checking": HumanChecking(**plain_request["checking"]),
-                }
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"The stored settings of the run cannot be read ({error}).",
-                f"无法读取该批次的设置（{error}）。",
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -230,7 +199,7 @@ SPARSE_SHARE = 0.1
 """Share of the possible pairs below which a run says why so few are left."""
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class PairingReport:
     """What pairing found: pairs before and after balancing, and what each part of it cost."""
 
@@ -253,21 +222,6 @@ class PairingReport:
             "Give more requests (some hundreds), let candidates vary in length, or leave balance out.",
             f"配平后，{self.possible} 对里只剩 {remaining_pairs} 对：和字数对着来的有多少，才能留多少。"
             "多给些请求（几百个）、让候选有长有短，或者不配平。",
-        )
-
-    def plain(self) -> dict[str, Any]:
-        """As the row of the run has it."""
-        return asdict(self)
-
-    @classmethod
-    def read(cls, plain_report: Mapping[str, Any]) -> Self:
-        """From what `plain` gave."""
-        return cls(
-            **{
-                **plain_report,
-                "before": SurfaceAccuracy(**plain_report["before"]),
-                "after": SurfaceAccuracy(**plain_report["after"]),
-            }
         )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import case, func, select
 
 from backend.core.enums import PairStage
 from backend.core.errors import UserError
+from backend.core.stored_records import read_record, stored_json
 from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun, RunPrompt
@@ -81,7 +82,7 @@ class PairRunner:
         self._started_at = self._saved_at = time.monotonic()
         with run_tools.database.read() as session:
             pair_run = session.get_one(PairRun, run_id)
-            self._request = PairRequest.read(pair_run.config)
+            self._request = read_record(PairRequest, pair_run.config)
             self._run_name, self._stage, earlier_spending = pair_run.name, pair_run.stage, pair_run.spent
         request = self._request
         self._budget = Budget(request.max_calls, request.max_tokens, request.max_cost)
@@ -203,7 +204,13 @@ class PairRunner:
         """Score what is missing, within what is left of the budget; `column` notes the rater, from its first
         verdicts on, so that they count in the funnel."""
         request = self._request
-        score_request = ScoreRequest(judge_spec, score_target, request.max_calls, request.max_tokens, request.max_cost)
+        score_request = ScoreRequest(
+            judge_spec,
+            score_target,
+            max_calls=request.max_calls,
+            max_tokens=request.max_tokens,
+            max_cost=request.max_cost,
+        )
         rater_id: int | None = None
 
         def handle_progress(progress: ScoreProgress) -> None:
@@ -242,7 +249,7 @@ class PairRunner:
         pairing_report = emit_pairs(self._tools.database, self._run_id, self._request)
         self._run_attempt.should_stop()
         hand_out(self._tools.database, self._run_id, self._request)
-        self._run_attempt.store_values(report=pairing_report.plain(), stage=PairStage.DONE, finished_at=utc_now())
+        self._run_attempt.store_values(report=stored_json(pairing_report), stage=PairStage.DONE, finished_at=utc_now())
         self._stage = PairStage.DONE
 
     def _enter_stage(self, next_stage: PairStage) -> None:

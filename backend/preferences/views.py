@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, aliased
 
 from backend.core.enums import USABLE_STATES, Decider, PairState
 from backend.core.errors import NotFound
+from backend.core.stored_records import read_record
 from backend.core.text import parse_row_number
 from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair, RunPrompt
 from backend.db.queries import get_or_not_found
@@ -71,7 +72,7 @@ def find_run(session: Session, run_or_name: str | int) -> PairRunInfo:
 def count_funnel(session: Session, run_id: int) -> Funnel:
     """How many came through each stage, and why the others did not. Counted now."""
     pair_run = session.get_one(PairRun, run_id)
-    pairing_report = PairingReport.read(pair_run.report) if pair_run.report else None
+    pairing_report = read_record(PairingReport, pair_run.report) if pair_run.report else None
     drop_counts = _count_by_value(session, RunPrompt.lost, RunPrompt.run_id == run_id)
     fault_counts = _count_by_value(session, Candidate.fault, Candidate.run_id == run_id)
     state_counts = _count_by_value(session, RunPair.state, RunPair.run_id == run_id)
@@ -235,7 +236,7 @@ def _run_info(
         id=pair_run.id,
         name=pair_run.name,
         stage=pair_run.stage,
-        request=PairRequest.read(pair_run.config),
+        request=read_record(PairRequest, pair_run.config),
         job=pair_run.job_id,
         judge_version=judge_version,
         calls=int(pair_run.spent.get("calls", 0)),
@@ -243,7 +244,7 @@ def _run_info(
         cost=float(pair_run.spent.get("cost", 0.0)),
         seconds=float(pair_run.spent.get("seconds", 0.0)),
         campaign=campaign_name,
-        report=PairingReport.read(pair_run.report) if pair_run.report else None,
+        report=read_record(PairingReport, pair_run.report) if pair_run.report else None,
         created_at=pair_run.created_at,
         finished_at=pair_run.finished_at,
         playing=run_holder,

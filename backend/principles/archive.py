@@ -175,7 +175,7 @@ class PrincipleArchive:
             run_endpoint = run_row.endpoints["detector"]["name"] if run_row else None
         if version_row.role is not Role.DETECTOR:
             raise UserError("Only an S_D can judge.", "只有 S_D 能当裁判。")
-        rule_set = RuleSet.read(version_row.role, version_row.rules)
+        rule_set = RuleSet.from_stored(version_row.role, version_row.rules)
         if not rule_set.rules:
             raise UserError("This version has no rules.", "这一版没有规则。")
         stripped_name = judge_name.strip()
@@ -202,7 +202,7 @@ def _version_row(
 ) -> Principles:
     return Principles(
         role=rule_set.role,
-        rules=rule_set.plain(),
+        rules=rule_set.stored_rules,
         rules_hash=rule_set.hash,
         parent_id=parent_id,
         proposer=proposer,
@@ -255,7 +255,7 @@ def _version_info(
     return VersionInfo(
         id=version_row.id,
         role=version_row.role,
-        rules=RuleSet.read(version_row.role, version_row.rules),
+        rules=RuleSet.from_stored(version_row.role, version_row.rules),
         parent=version_row.parent_id,
         run=version_row.run_id,
         round=version_row.round,

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from backend.core.enums import Agent, GamePhase, Role, RunState
 from backend.core.errors import Conflict, NotFound, UserError
+from backend.core.stored_records import read_record, stored_json
 from backend.db.base import insert_ignore
 from backend.db.engine import Database
 from backend.db.principle_tables import PrincipleAnswer, PrincipleRun, PrincipleStep
@@ -82,7 +83,7 @@ class EvolutionService:
         with self._database.write() as session:
             run_row = PrincipleRun(
                 dataset=request.dataset,
-                settings=settings.plain(),
+                settings=stored_json(settings),
                 endpoints=agent_endpoints,
                 caps=dict(request.caps),
                 labels=dealing.plain_partitions(partitions),
@@ -108,7 +109,7 @@ class EvolutionService:
     ) -> RunInfo:
         """A new run, as a job, that begins with a version. Raises UserError."""
         agent_role = self.archive.version(version_id).role
-        settings = GameSettings.read({"rounds": round_count})
+        settings = read_record(GameSettings, {"rounds": round_count})
         first_version = {"detector" if agent_role is Role.DETECTOR else "generator": version_id}
         return self.submit(RunRequest(dataset_name, settings, dict.fromkeys(Agent, endpoint_name), **first_version))
 

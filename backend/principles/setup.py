@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from backend.core.enums import Agent, GamePhase, SearchMethod
 from backend.core.errors import UserError
+from backend.core.stored_records import read_record
 from backend.db.principle_tables import PrincipleRun, Principles
 from backend.generation.generators import GeneratorService, is_policy_name
 from backend.generation.writer import GreetingWriter
@@ -122,7 +123,7 @@ def build_game_run(
         agents=build_agents(context, run_row.endpoints),
         build_judge=detector_builder(context, run_row.endpoints[Agent.DETECTOR]["name"]),
         partitions=read_partitions(session, run_row.labels),
-        settings=GameSettings.read(run_row.settings),
+        settings=read_record(GameSettings, run_row.settings),
         game_record=game_record,
         search_state=SearchState(detector_version, generator_version, detector_version),
         on_phase=on_phase,
@@ -132,7 +133,7 @@ def build_game_run(
 def load_version(session: Session, version_id: int) -> RulesVersion:
     """A version as the game takes it."""
     version_row = session.get_one(Principles, version_id)
-    return RulesVersion(version_row.id, RuleSet.read(version_row.role, version_row.rules))
+    return RulesVersion(version_row.id, RuleSet.from_stored(version_row.role, version_row.rules))
 
 
 def check_endpoints(context: JudgeContext, endpoints: Mapping[str, Mapping[str, str]]) -> None:

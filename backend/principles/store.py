@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from backend.core.enums import DecisionReason, GamePhase, Proposer, Role, RunState
 from backend.core.errors import Message, UserError
+from backend.core.stored_records import read_record
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.db.principle_tables import (
@@ -108,7 +109,7 @@ class DatabaseGameRecord:
     def _add_version(self, session: Session, round_number: int, new_version: NewVersion) -> int:
         version_row = Principles(
             role=new_version.rules.role,
-            rules=new_version.rules.plain(),
+            rules=new_version.rules.stored_rules,
             rules_hash=new_version.rules.hash,
             parent_id=new_version.parent,
             run_id=self._run_id,
@@ -256,7 +257,7 @@ def proposed_version_ids(session: Session, run_id: int) -> list[int]:
 
 
 def _build_open_case(step_row: PrincipleStep, case_number: int, flaw_case: Mapping[str, Any]) -> OpenCase:
-    planted_flaw = PlantedFlaw.read(flaw_case)
+    planted_flaw = read_record(PlantedFlaw, flaw_case)
     return OpenCase(
         run=step_row.run_id,
         round=step_row.round,
@@ -295,7 +296,7 @@ def _build_run_info(session: Session, run_row: PrincipleRun) -> RunInfo:
     return RunInfo(
         id=run_row.id,
         dataset=run_row.dataset,
-        settings=GameSettings.read(run_row.settings),
+        settings=read_record(GameSettings, run_row.settings),
         endpoints=run_row.endpoints,
         caps=run_row.caps,
         labels=count_labels(run_row.labels),

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from backend.core.enums import Agent, ArtifactKind, CampaignKind, CardChange, JobStatus, PairState, Proposer
 from backend.core.errors import UserError
+from backend.core.stored_records import read_record
 from backend.db.engine import Database
 from backend.db.job_tables import Job
 from backend.job_programs import JOB_PROGRAMS
@@ -201,7 +202,7 @@ def mark_again(services: Services) -> None:
 
 
 def _game(max_calls: int | None = None, endpoint: str = MAIN, **changes: Any) -> RunRequest:
-    settings = GameSettings.read({**SMALL, **changes})
+    settings = read_record(GameSettings, {**SMALL, **changes})
     return RunRequest(WORLD, settings, dict.fromkeys(Agent, endpoint), max_calls=max_calls)
 
 

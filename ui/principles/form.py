@@ -7,6 +7,7 @@ import gradio as gr
 
 from backend.core.enums import Agent, FlawConfirmer, Role, SearchMethod
 from backend.core.errors import UserError
+from backend.core.stored_records import read_record
 from backend.generation.generators import Readiness, is_policy_name
 from backend.judges.scoring.records import format_duration
 from backend.principles.algorithm.settings import GameSettings
@@ -91,14 +92,15 @@ def read_request(box_values: dict[str, Any]) -> RunRequest:
         field_name: None if box_values[field_name] is None else int(box_values[field_name])
         for field_name in NUMBER_FIELDS
     }
-    game_settings = GameSettings.read(
+    game_settings = read_record(
+        GameSettings,
         {
             **number_values,
             "alpha": box_values["alpha"],
             "search": box_values["search"],
             "confirm": box_values["confirm"],
             "evolve_generator": bool(box_values["evolve_generator"]),
-        }
+        },
     )
     agent_endpoints = {game_agent: box_values[game_agent] or box_values["endpoint"] or None for game_agent in Agent}
     return RunRequest(

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, aliased
 
 from backend.core.enums import DECISION_THRESHOLDS, Outcome, RaterKind, Scale
 from backend.core.errors import NotFound, UserError
+from backend.core.stored_records import read_record
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.db.queries import current_rows
@@ -177,7 +178,7 @@ def _read_spec(rater_config: Mapping[str, Any]) -> JudgeSpec | None:
     if not isinstance(stored_spec, Mapping):
         return None
     try:
-        return JudgeSpec.read(stored_spec)
+        return read_record(JudgeSpec, stored_spec)
     except UserError:
         return None
 

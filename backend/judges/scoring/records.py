@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field, field_validator
+from pydantic.dataclasses import dataclass as record_dataclass
 
 from backend.core.enums import EventLevel, Scale
-from backend.core.errors import Message, UserError
+from backend.core.errors import Message
+from backend.core.stored_records import JsonNumber, read_record
 from backend.jobs.messages import BUDGET_USED, FIGURES, JobMessage, MessageTemplate
 from backend.judges.base import JudgeKind, JudgeSpec
 from backend.judges.scoring.targets import ScoringTarget
@@ -32,42 +36,30 @@ class ScoringRunState(StrEnum):
     FAILED = "failed"  # an error that no other item can cure
 
 
-@dataclass(frozen=True)
+@record_dataclass(
+    frozen=True, config=ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+)
 class ScoreRequest:
-    """One run: which judge, on what, with which caps."""
+    """One run: which judge, on what, with which caps. A job's configuration has `spec` as `judge`."""
 
-    spec: JudgeSpec
+    UNREADABLE: ClassVar = Message("The job names no judge or no target.", "任务没有指定裁判或评判对象。")
+    spec: Annotated[JudgeSpec, Field(validation_alias="judge", serialization_alias="judge")]
     target: ScoringTarget
+    retry_unscored: bool = False
     max_calls: int | None = None
     max_tokens: int | None = None
-    max_cost: float | None = None
-    retry_unscored: bool = False
+    max_cost: JsonNumber | None = None
 
-    def plain(self) -> dict[str, Any]:
-        """As a job's configuration has it."""
-        budget_caps = {cap_name: getattr(self, cap_name) for cap_name in ("max_calls", "max_tokens", "max_cost")}
-        return {
-            "judge": self.spec.plain(),
-            "target": self.target.plain(),
-            "retry_unscored": self.retry_unscored,
-            **budget_caps,
-        }
-
+    @field_validator("spec", mode="before")
     @classmethod
-    def read(cls, stored_request: Mapping[str, Any]) -> Self:
-        """From what `plain` gave. Raises UserError."""
-        if not isinstance(stored_request.get("judge"), Mapping) or not isinstance(
-            stored_request.get("target"), Mapping
-        ):
-            raise UserError("The job names no judge or no target.", "任务没有指定裁判或评判对象。")
-        return cls(
-            JudgeSpec.read(stored_request["judge"]),
-            ScoringTarget.read(stored_request["target"]),
-            stored_request.get("max_calls"),
-            stored_request.get("max_tokens"),
-            stored_request.get("max_cost"),
-            bool(stored_request.get("retry_unscored")),
-        )
+    def _spec_in_its_own_words(cls, stored_spec: object) -> object:
+        """What a judge's description lacks is told as that, not as a judge that is missing."""
+        return read_record(JudgeSpec, stored_spec) if isinstance(stored_spec, Mapping) else stored_spec
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _target_in_its_own_words(cls, stored_target: object) -> object:
+        return read_record(ScoringTarget, stored_target) if isinstance(stored_target, Mapping) else stored_target
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend.core.errors import UserError
 from backend.core.processes import RUN_FOLDER_VARIABLE
+from backend.core.stored_records import read_record, stored_json
 from backend.db.engine import Database
 from backend.db.tables import Greeting, Prompt, Verdict
 from backend.jobs.messages import RUN_ENDED
@@ -205,7 +206,7 @@ class ScoringService:
         if self._job_service is None:
             raise UserError("This process has no job queue.", "当前进程没有任务队列。")
         self.estimate(request)
-        return self._job_service.submit(JOB_KIND, replace(request, spec=self.pin_examples(request.spec)).plain())
+        return self._job_service.submit(JOB_KIND, stored_json(replace(request, spec=self.pin_examples(request.spec))))
 
     def with_examples(self, judge_spec: JudgeSpec) -> JudgeSpec:
         """A panel with the usual number of examples, where its spec names none; any other judge as it is."""
@@ -374,7 +375,7 @@ USED_FILE = "used.json"
 
 def run_job(database: Database, job_service: JobService, scoring_service: ScoringService, job_id: int) -> int:
     """Run job `job_id`; the exit code. Raises UserError for what ends the run, after telling the row."""
-    request = ScoreRequest.read(job_service.job(job_id).config)
+    request = read_record(ScoreRequest, job_service.job(job_id).config)
     used_budget = UsedBudget(
         Path(os.environ[RUN_FOLDER_VARIABLE]) / USED_FILE if RUN_FOLDER_VARIABLE in os.environ else None
     )

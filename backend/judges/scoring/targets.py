@@ -1,15 +1,18 @@
 """What a scoring run judges, page by page, and its verdicts back into the database in small transactions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar
 
+from pydantic import field_validator
+from pydantic.dataclasses import dataclass as record_dataclass
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, union
 from sqlalchemy.orm import Session, aliased
 
 from backend.core.enums import CampaignKind, Outcome, RaterKind, Scale
-from backend.core.errors import NotFound, UserError
+from backend.core.errors import Message, NotFound, UserError
+from backend.core.stored_records import stored_json
 from backend.db.base import insert_ignore
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate
@@ -27,27 +30,21 @@ class TargetKind(StrEnum):
     REJUDGED = "twice"
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class ScoringTarget:
     """A data set's greetings, the items of a campaign, or what a run of pairs has judged twice.
 
     The last is named by the run's number.
     """
 
+    UNREADABLE: ClassVar = Message("The run names no target.", "没有指定要评判的对象。")
     kind: TargetKind
     name: str
 
-    def plain(self) -> dict[str, str]:
-        """As JSON has it."""
-        return {"kind": self.kind.value, "name": self.name}
-
+    @field_validator("name", mode="before")
     @classmethod
-    def read(cls, stored_target: Mapping[str, Any]) -> Self:
-        """From what `plain` gave. Raises UserError."""
-        try:
-            return cls(TargetKind(stored_target["kind"]), str(stored_target["name"]))
-        except (KeyError, ValueError, TypeError) as error:
-            raise UserError("The run names no target.", "没有指定要评判的对象。") from error
+    def _text_of_name(cls, stored_name: object) -> str:
+        return str(stored_name)  # a run of pairs is named by its number
 
 
 STORED_OUTCOMES = {PairOutcome.A: Outcome.A, PairOutcome.B: Outcome.B, PairOutcome.TIE: Outcome.BOTH_GOOD}
@@ -283,7 +280,7 @@ def ensure_rater_id(
     rater_key = {"kind": RaterKind.JUDGE, "name": judge_name, "version": judge_version}
     rater_config: dict[str, Any] = {"scale": judge_scale.value} if judge_scale else {}
     if judge_spec is not None:
-        rater_config["spec"] = judge_spec.plain()
+        rater_config["spec"] = stored_json(judge_spec)
     insert_ignore(session, Rater, [{**rater_key, "config": rater_config}])
     return session.scalars(select(Rater.id).filter_by(**rater_key)).one()
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from backend.core.enums import FLAW_DESCRIPTIONS, FlawConfirmer, GamePhase, Role
 from backend.core.errors import UserError
+from backend.core.stored_records import read_record, stored_json
 from backend.judges.base import Judgment, Sample
 from backend.principles.algorithm import draws
 from backend.principles.algorithm.game_run import GameRun, VerdictValues, label_sample, plain_judgments
@@ -51,7 +52,7 @@ async def prepare_minibatch(game_run: GameRun, round_number: int) -> Minibatch:
         game_run.partitions.play, game_run.settings.seed, round_number, game_run.settings.labelled
     )
     confirmed_indices = [case_index for case_index, confirmation in enumerate(confirmations) if confirmation.there]
-    planted_flaws = [PlantedFlaw.read(attack_data["cases"][case_index]) for case_index in confirmed_indices]
+    planted_flaws = [read_record(PlantedFlaw, attack_data["cases"][case_index]) for case_index in confirmed_indices]
     # A flaw that is really there makes the greeting a bad one, whoever wrote it.
     minibatch_labels = [
         *drawn_labels,
@@ -88,7 +89,7 @@ async def attack_detector(
     )
     case_judgments = [None if flaw_case.fault else next(judgments) for flaw_case in planted_flaws]
     return [
-        {**flaw_case.plain(), **_plain_judgment(judgment)}
+        {**stored_json(flaw_case), **_plain_judgment(judgment)}
         for flaw_case, judgment in zip(planted_flaws, case_judgments, strict=True)
     ]
 
@@ -111,7 +112,7 @@ async def confirm_flaws(
             confirmations = _confirmations_by_people(game_run, round_number, attack_phase, fooling_indices)
         else:
             confirmations = await game_run.agents.confirm(
-                [PlantedFlaw.read(flaw_cases[case_index]) for case_index in fooling_indices]
+                [read_record(PlantedFlaw, flaw_cases[case_index]) for case_index in fooling_indices]
             )
         plain_claims = {
             str(case_index): [confirmation.there, confirmation.reason]
@@ -207,7 +208,7 @@ def _advice_for_detector(
         )
         for case_index, confirmation in enumerate(confirmations)
         if confirmation.there
-        for planted_flaw in [PlantedFlaw.read(attack_data["cases"][case_index])]
+        for planted_flaw in [read_record(PlantedFlaw, attack_data["cases"][case_index])]
     ]
     missed_advice = [
         Advice(reflected_item["advice"], f"r{round_number}.l{case_index}")
@@ -222,7 +223,7 @@ def _advice_for_generator(
 ) -> list[Advice]:
     advice_pieces = []
     for case_index, (flaw_case, confirmation) in enumerate(zip(attack_data["cases"], confirmations, strict=True)):
-        flaw_kind = FLAW_DESCRIPTIONS[PlantedFlaw.read(flaw_case).flaw].split("：")[0]
+        flaw_kind = FLAW_DESCRIPTIONS[read_record(PlantedFlaw, flaw_case).flaw].split("：")[0]
         if flaw_case["value"] == 0:
             advice_pieces.append(
                 Advice(f"“{flaw_kind}”被看出来了：{flaw_case['reason']}", f"r{round_number}.a{case_index}")

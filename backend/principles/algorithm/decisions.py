@@ -57,7 +57,7 @@ def proposal_step(
     evidence = [[advice_pieces[entry].source for entry in cited_indices] for cited_indices in proposed_rules.evidence]
     rules_draft = draft_rules(parent_version.rules, proposed_rules.rules, evidence)
     step_data: StepData = {
-        "rules": rules_draft.rules.plain(),
+        "rules": rules_draft.rules.stored_rules,
         "refused": rules_draft.refused.value if rules_draft.refused else None,
         "advice": [[entry.source, entry.text] for entry in advice_pieces],
     }
@@ -68,7 +68,7 @@ def read_proposal(game_run: GameRun, agent_role: Role, step_data: StepData) -> P
     """The proposal of a kept step. An S_D that came to the gate before in this run is refused."""
     if step_data["version"] is None:
         return None
-    rule_set = RuleSet.read(agent_role, step_data["rules"])
+    rule_set = RuleSet.from_stored(agent_role, step_data["rules"])
     refusal_reason = DecisionReason(step_data["refused"]) if step_data["refused"] else None
     if refusal_reason is None and agent_role is Role.DETECTOR and rule_set.hash in game_run.search_state.tried_hashes:
         refusal_reason = DecisionReason.SEEN
@@ -121,7 +121,7 @@ async def trim_proposal(
         return None
     if trim_data["left"] == "same":
         return proposal.version
-    return RulesVersion(trim_data["version"], RuleSet.read(Role.DETECTOR, trim_data["rules"]))
+    return RulesVersion(trim_data["version"], RuleSet.from_stored(Role.DETECTOR, trim_data["rules"]))
 
 
 def proposal_changes(old_rules: RuleSet, new_rules: RuleSet) -> list[RuleChange]:
@@ -192,7 +192,7 @@ def _trim_result(
         )
     trim_outcome = game_run.version_outcome(proposed_version.id, Ruling(False, DecisionReason.TRIMMED, ruling_facts))
     new_version = NewVersion(remaining_rules, search_state.detector.id, Proposer.OPTIMISER, f"v{proposed_version.id}")
-    return {**step_data, "left": "less", "rules": remaining_rules.plain()}, new_version, (trim_outcome,)
+    return {**step_data, "left": "less", "rules": remaining_rules.stored_rules}, new_version, (trim_outcome,)
 
 
 def _is_allowed_size(rule_set: RuleSet) -> bool:

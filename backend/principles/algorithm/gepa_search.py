@@ -99,7 +99,7 @@ def _proposal_step(
         [advice_piece.source, advice_piece.text]
         for advice_piece in rules_adapter.advice_by_hash.get(best_rules.hash, ())
     ]
-    step_data |= {"rules": best_rules.plain(), "refused": None, "advice": plain_advice}
+    step_data |= {"rules": best_rules.stored_rules, "refused": None, "advice": plain_advice}
     return step_data, NewVersion(best_rules, parent_version.id, Proposer.GEPA), ()
 
 

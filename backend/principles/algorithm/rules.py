@@ -7,8 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic.dataclasses import dataclass as record_dataclass
+
 from backend.core.enums import DecisionReason, Role
 from backend.core.errors import UserError
+from backend.core.stored_records import read_record, stored_json
 from backend.core.text import digest, normalize_text, strip_white_space
 from backend.judges.criteria import MAX_RULE_CHARACTERS, MAX_RULES, parse_principles, starting_principles
 from backend.llm.prompts import PromptTemplate, load_template, neutralise_text
@@ -19,7 +22,7 @@ PROMPTS_FOLDER = Path(__file__).parent / "prompts"
 _GENERATOR_START_FILE = PROMPTS_FOLDER / "start_g.txt"
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class PrincipleRule:
     """One rule, with what it was learnt from (references such as `r3.a2`: round 3, adversarial case 2)."""
 
@@ -45,20 +48,15 @@ class RuleSet:
         """Stands for role and texts; evidence does not change what a set of rules does."""
         return digest(self.role, *self.texts)[:16]
 
-    def plain(self) -> list[dict[str, Any]]:
-        """As JSON has it."""
-        return [{"id": member.id, "text": member.text, "evidence": list(member.evidence)} for member in self.rules]
+    @property
+    def stored_rules(self) -> list[Any]:
+        """The rules as JSON has them; the role has a column of its own."""
+        return [stored_json(member) for member in self.rules]
 
     @classmethod
-    def read(cls, agent_role: Role, stored_rules: Sequence[Mapping[str, Any]]) -> Self:
-        """From what `plain` gave."""
-        return cls(
-            agent_role,
-            tuple(
-                PrincipleRule(stored_rule["id"], stored_rule["text"], tuple(stored_rule["evidence"]))
-                for stored_rule in stored_rules
-            ),
-        )
+    def from_stored(cls, agent_role: Role, stored_rules: Sequence[Mapping[str, Any]]) -> Self:
+        """From what `stored_rules` gave."""
+        return cls(agent_role, tuple(read_record(PrincipleRule, stored_rule) for stored_rule in stored_rules))
 
 
 @dataclass(frozen=True)

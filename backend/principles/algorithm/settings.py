@@ -1,14 +1,16 @@
 """How a run is played: plain numbers with their bounds, checked before anything is asked."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any
+
+from pydantic import ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass as record_dataclass
 
 from backend.core.enums import FlawConfirmer, SearchMethod
 from backend.core.errors import UserError
+from backend.core.stored_records import JsonNumber
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class GameSettings:
     """The game's numbers.
 
@@ -27,7 +29,7 @@ class GameSettings:
     duels: int = 32
     gate: int = 200
     locked: int = 400
-    alpha: float = 0.05
+    alpha: JsonNumber = 0.05
     seed: int = 1
     search: SearchMethod = SearchMethod.GAME
     confirm: FlawConfirmer = FlawConfirmer.JUDGE
@@ -42,38 +44,36 @@ class GameSettings:
         """The level of one look at the gate: a proposal a round, so the levels add up to alpha at most."""
         return self.alpha / self.rounds
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
-
+    @field_validator("*", mode="before")
     @classmethod
-    def read(cls, plain_values: Mapping[str, Any]) -> Self:
-        """From plain values, defaults where none are given. Raises UserError for one that cannot be."""
-        setting_values = {
-            setting_field.name: plain_values[setting_field.name]
-            for setting_field in fields(cls)
-            if plain_values.get(setting_field.name) is not None
-        }
-        for setting_name, (lower_bound, upper_bound) in _BOUNDS.items():
-            setting_value = setting_values.get(setting_name, lower_bound)
+    def _checked_value(cls, setting_value: object, info: ValidationInfo) -> object:
+        """The value, the default for None. Raises UserError for one that cannot be."""
+        setting_name = str(info.field_name)
+        if setting_value is None:
+            return cls.__dataclass_fields__[setting_name].default
+        if setting_name in _CHOICES:
+            return _enum_member(_CHOICES[setting_name], setting_name, setting_value)
+        if setting_name in ("evolve_generator", "rewrite"):
+            if not isinstance(setting_value, bool):
+                raise UserError(f"“{setting_name}” must be true or false.", f"“{setting_name}”只能是 true 或 false。")
+            return setting_value
+        if setting_name == "alpha":
             if (
                 isinstance(setting_value, bool)
-                or not isinstance(setting_value, int)
-                or not lower_bound <= setting_value <= upper_bound
+                or not isinstance(setting_value, int | float)
+                or not 0 < setting_value < 0.5
             ):
-                raise _out_of_bounds(setting_name, lower_bound, upper_bound)
-        alpha = setting_values.get("alpha", 0.05)
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 0.5:
-            raise _out_of_bounds("alpha", 0, 0.5)
-        for setting_name in ("evolve_generator", "rewrite"):
-            if not isinstance(setting_values.get(setting_name, True), bool):
-                raise UserError(f"“{setting_name}” must be true or false.", f"“{setting_name}”只能是 true 或 false。")
-        for setting_name, enum_type in (("search", SearchMethod), ("confirm", FlawConfirmer)):
-            if setting_name in setting_values:
-                setting_values[setting_name] = _enum_member(enum_type, setting_name, setting_values[setting_name])
-        return cls(**setting_values)
+                raise _out_of_bounds("alpha", 0, 0.5)
+            return setting_value
+        lower_bound, upper_bound = _BOUNDS[setting_name]
+        if isinstance(setting_value, bool) or not isinstance(setting_value, int):
+            raise _out_of_bounds(setting_name, lower_bound, upper_bound)
+        if not lower_bound <= setting_value <= upper_bound:
+            raise _out_of_bounds(setting_name, lower_bound, upper_bound)
+        return setting_value
 
 
+_CHOICES: dict[str, Any] = {"search": SearchMethod, "confirm": FlawConfirmer}
 _BOUNDS = {
     "rounds": (1, 100),
     "patience": (1, 100),

@@ -1,8 +1,11 @@
 """What a run writes down: flaws planted, what was said of them, versions, outcomes, and the record they go to."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass as record_dataclass
 
 from backend.core.enums import DecisionReason, Flaw, GamePhase, Proposer
 from backend.core.errors import UserError
@@ -10,7 +13,7 @@ from backend.llm.errors import RETRYABLE_KINDS, LLMErrorKind
 from backend.principles.algorithm.rules import RuleSet
 
 
-@dataclass(frozen=True)
+@record_dataclass(frozen=True)
 class PlantedFlaw:
     """A greeting with a planted flaw. `place` is where the flaw stands, in the greeting's own words.
 
@@ -25,24 +28,7 @@ class PlantedFlaw:
     explanation: str = ""
     fault: str = ""
     note: str = ""
-    asked: bool = True
-
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
-        plain_values = {**asdict(self), "flaw": self.flaw.value}
-        if self.asked:
-            del plain_values["asked"]
-        return plain_values
-
-    @classmethod
-    def read(cls, plain_values: Mapping[str, Any]) -> Self:
-        """From what `plain` gave; what else stands there is passed over."""
-        field_values = {
-            field_name: plain_values[field_name]
-            for field_name in cls.__dataclass_fields__
-            if field_name in plain_values
-        }
-        return cls(**{**field_values, "flaw": Flaw(plain_values["flaw"])})
+    asked: bool = Field(default=True, exclude_if=bool)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import text
 
 from backend.core.enums import ArtifactKind, PairState, Role
+from backend.core.stored_records import stored_json
 from backend.judges.base import JudgeKind, PairSample, Sample
 from backend.judges.registry import ExampleRequest
 from backend.judges.scoring.run import run_blocking
@@ -83,7 +84,7 @@ def judges(house: House) -> dict[str, Any]:
     asking = ("看真诚", "rubric", "pairwise", "panel", "看范例的评审团")
     return {
         "judges": plain(found),
-        "resolved": {str(name): plain(catalog.resolve(name).plain()) for name in names},
+        "resolved": {str(name): plain(stored_json(catalog.resolve(name))) for name in names},
         "sent": {
             name: house.scoring.preview(catalog.resolve(name, MAIN), two if name == "pairwise" else sample)
             for name in asking

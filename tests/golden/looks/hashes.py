@@ -10,6 +10,7 @@ from backend.core import text as texts
 from backend.core.enums import Role
 from backend.core.settings import PROJECT_ROOT
 from backend.core.signing import Signer
+from backend.core.stored_records import stored_json
 from backend.core.text import assign_split
 from backend.corpus.occasion import detect_occasion
 from backend.db.principle_tables import PrincipleRun
@@ -67,7 +68,7 @@ def prompt_hashes(_: House) -> dict[str, Any]:
         "game": {path.stem: game_prompts.prompt_file(path.stem).template_hash for path in sorted(game.glob("*.txt"))},
         "write": writing_template().template_hash,
         "kinds": {kind.value: judge_prompt_hashes(kind) for kind in JudgeKind},
-        "starts": {role.value: [starting_rules(role).hash, plain(starting_rules(role).plain())] for role in Role},
+        "starts": {role.value: [starting_rules(role).hash, plain(starting_rules(role).stored_rules)] for role in Role},
     }
 
 
@@ -124,7 +125,7 @@ def keys(house: House) -> dict[str, Any]:
         "model": plain(JudgeModel("http://x/v1/", "m", JudgeSampling(0.5, 10, 2)).identity),
         "cookie": Signer(house.settings.home, "zhufu-rater").sign(6),
         "folders": [compute_sha256(folder), folder_hash(folder)],
-        "recipes": [plain(one.plain()) for one in CandidatePlan(("a", "b"), 3).prompt_recipes(5)],
+        "recipes": [plain(stored_json(one)) for one in CandidatePlan(("a", "b"), 3).prompt_recipes(5)],
     }
 
 
@@ -140,7 +141,7 @@ def stored_hashes(house: House) -> dict[str, Any]:
         "prompts": [len(prompts), sum(texts.digest(one) == known for one, known, _ in prompts)],
         "splits": [len(prompts), sum(assign_split(one).value == known for one, _, known in prompts)],
         "greetings": [len(greetings), sum(texts.digest(one) == known for one, known in greetings)],
-        "rules": [[known, RuleSet.read(Role(role), json.loads(some)).hash] for role, some, known in rules],
+        "rules": [[known, RuleSet.from_stored(Role(role), json.loads(some)).hash] for role, some, known in rules],
         "labels": deals,
         "artifacts": [[one.sha256, compute_sha256(one.path)] for one in reversed(house.jobs.artifacts())],
         "judges": [

@@ -12,12 +12,13 @@ from sqlalchemy import inspect, select, text
 
 import backend
 from backend.core.enums import Role
+from backend.core.stored_records import read_record, stored_json
 from backend.db.base import Base
 from backend.db.principle_tables import PrincipleRun
 from backend.generation.writer import SamplingSettings
 from backend.judges.base import JudgeSpec
 from backend.judges.scoring.records import ScoreRequest
-from backend.preferences.plan import CandidateRecipe, RequestedLength
+from backend.preferences.plan import CandidateRecipe
 from backend.preferences.records import PairingReport, PairRequest
 from backend.principles.algorithm.rules import RuleSet
 from backend.principles.algorithm.settings import GameSettings
@@ -61,38 +62,38 @@ def _settings_again(program: str) -> Callable[[Any], Any]:
 
 
 def _recipe_again(value: Any) -> Any:
-    return CandidateRecipe("g", **{**value, "wished": RequestedLength(value["wished"])}).plain()
+    return stored_json(read_record(CandidateRecipe, {"generator": "g", **value}))
 
 
 def _planted_again(value: Any) -> Any:
     """A case with what else stands beside it in the step."""
-    made = PlantedFlaw.read(value).plain()
+    made = stored_json(read_record(PlantedFlaw, value))
     return {name: made.get(name, one) for name, one in value.items()} | made
 
 
 _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "score jobs": (
         "SELECT config FROM jobs WHERE kind = 'score'",
-        lambda value: ScoreRequest.read(value).plain(),
+        lambda value: stored_json(read_record(ScoreRequest, value)),
     ),
     "sft jobs": ("SELECT config FROM jobs WHERE kind = 'sft'", _settings_again("sft")),
     "reward model jobs": (
         "SELECT config FROM jobs WHERE kind = 'reward_model'",
         _settings_again("reward_model"),
     ),
-    "pair runs": ("SELECT config FROM pair_runs", lambda value: PairRequest.read(value).plain()),
+    "pair runs": ("SELECT config FROM pair_runs", lambda value: stored_json(read_record(PairRequest, value))),
     "reports of pair runs": (
         "SELECT report FROM pair_runs WHERE report <> '{}'",
-        lambda value: PairingReport.read(value).plain(),
+        lambda value: stored_json(read_record(PairingReport, value)),
     ),
     "recipes": ("SELECT recipe FROM candidates", _recipe_again),
     "judges": (
         "SELECT json_extract(config, '$.spec') FROM raters WHERE json_extract(config, '$.spec') <> ''",
-        lambda value: JudgeSpec.read(value).plain(),
+        lambda value: stored_json(read_record(JudgeSpec, value)),
     ),
     "settings of games": (
         "SELECT settings FROM principle_runs",
-        lambda value: GameSettings.read(value).plain(),
+        lambda value: stored_json(read_record(GameSettings, value)),
     ),
     "planted flaws": (
         "SELECT one.value FROM principle_steps, json_each(principle_steps.data, '$.cases') AS one "
@@ -117,7 +118,7 @@ def _rules_again(house: House) -> Iterator[tuple[str, str]]:
         rows = session.execute(text("SELECT role, rules FROM principles")).all()
     for role, rules in rows:
         value = json.loads(rules)
-        yield json.dumps(value), json.dumps(RuleSet.read(Role(role), value).plain())
+        yield json.dumps(value), json.dumps(RuleSet.from_stored(Role(role), value).stored_rules)
 
 
 def _deals_again(house: House) -> Iterator[tuple[str, str]]:
