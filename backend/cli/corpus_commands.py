@@ -129,8 +129,8 @@ def _format_reports(import_fields: dict[str, Any]) -> str:
 
 def _format_file_report(file_report: dict[str, Any]) -> list[str]:
     heading = (
-        f"{file_report['path']} ({file_report['kind'] or 'unknown'}) into {file_report['dataset']}: {file_report['read']} read, "
-        f"{file_report['added']} added, {file_report['duplicate']} duplicate, {file_report['rejected']} rejected"
+        f"{file_report['path']} ({file_report['kind'] or 'unknown'}) into {file_report['dataset']}: "
+        f"{file_report['read']} read, {file_report['added']} added, {file_report['duplicate']} duplicate, {file_report['rejected']} rejected"
     )
     error_lines = [
         f"  line {row_error['line']}: {row_error['reason']}" if row_error["line"] else f"  {row_error['reason']}"
@@ -224,4 +224,5 @@ def compose_file(
 
 
 def _format_summary(summary_fields: dict[str, Any]) -> str:
-    return f"{summary_fields['path']}: {summary_fields['rows']:,} requests with a greeting, from {summary_fields['clauses']:,} clauses"
+    row_text = f"{summary_fields['rows']:,} requests with a greeting"
+    return f"{summary_fields['path']}: {row_text}, from {summary_fields['clauses']:,} clauses"

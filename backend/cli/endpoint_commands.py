@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from backend.cli.output import JsonOption, print_result
+from backend.cli.output import JsonOption, list_by_default, print_listing, print_result
 from backend.core.errors import UserError
 from backend.llm.endpoints import EndpointInfo, EndpointInput
 from backend.llm.messages import SchemaMode
@@ -20,7 +20,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the e
 def register(cli_app: typer.Typer) -> None:
     """Add the commands to the application."""
     endpoints_group = typer.Typer(help="Endpoints of language models: list, add, remove, test them.")
-    endpoints_group.callback(invoke_without_command=True)(list_by_default)
+    list_by_default(endpoints_group, list_endpoints)
     endpoints_group.command("list")(list_endpoints)
     endpoints_group.command("add")(add_endpoint)
     endpoints_group.command("remove")(remove_endpoint)
@@ -28,23 +28,11 @@ def register(cli_app: typer.Typer) -> None:
     cli_app.add_typer(endpoints_group, name="endpoints")
 
 
-def list_by_default(cli_context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the endpoints, when no other word follows."""
-    if cli_context.invoked_subcommand is None:
-        list_endpoints(as_json)
-
-
 def list_endpoints(as_json: JsonOption = False) -> None:
     """List the endpoints."""
     with open_services() as services:
-        endpoint_list = {
-            "endpoints": [_endpoint_to_dict(endpoint_info) for endpoint_info in services.endpoints.endpoints()]
-        }
-    print_result(
-        endpoint_list,
-        as_json,
-        lambda r: "\n".join(map(_format_endpoint, r["endpoints"])) or "There are no endpoints.",
-    )
+        endpoint_rows = [_endpoint_to_dict(endpoint_info) for endpoint_info in services.endpoints.endpoints()]
+    print_listing("endpoints", endpoint_rows, as_json, _format_endpoint, "There are no endpoints.")
 
 
 def add_endpoint(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.output import JsonOption, print_result
+from backend.cli.output import JsonOption, list_by_default, print_result
 from backend.core.enums import JobStatus
 from backend.core.settings import Settings
 from backend.db.engine import Database
@@ -25,7 +25,7 @@ JobArgument = Annotated[int, typer.Argument(metavar="N", help="Number of the job
 def register(cli_app: typer.Typer) -> None:
     """Add the commands to the application."""
     jobs_group = typer.Typer(help="Background jobs: list them, look at one, stop it, go on with it.")
-    jobs_group.callback(invoke_without_command=True)(list_by_default)
+    list_by_default(jobs_group, list_jobs)
     jobs_group.command("list")(list_jobs)
     jobs_group.command("show")(show_job)
     jobs_group.command("cancel")(
@@ -41,19 +41,18 @@ def register(cli_app: typer.Typer) -> None:
     cli_app.command("doctor")(doctor)
 
 
-def list_by_default(cli_context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the newest jobs, when no other word follows."""
-    if cli_context.invoked_subcommand is None:
-        _print_jobs(50, None, as_json)
-
-
 def list_jobs(
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
     kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the newest jobs."""
-    _print_jobs(limit, kind, as_json)
+    with _open_job_service() as job_service:
+        job_list = {
+            "jobs": [job_to_dict(job) for job in job_service.jobs(limit, kind)],
+            "workers": [worker_info.name for worker_info in job_service.workers()],
+        }
+    print_result(job_list, as_json, _format_jobs)
 
 
 def show_job(job_id: JobArgument, as_json: JsonOption = False) -> None:
@@ -122,22 +121,14 @@ def job_to_dict(job: JobInfo) -> dict[str, Any]:
     }
 
 
-def _print_jobs(limit: int, job_kind: str | None, as_json: bool) -> None:
-    with _open_job_service() as job_service:
-        job_list = {
-            "jobs": [job_to_dict(job) for job in job_service.jobs(limit, job_kind)],
-            "workers": [worker_info.name for worker_info in job_service.workers()],
-        }
-    print_result(job_list, as_json, _format_jobs)
-
-
 def _format_jobs(job_list: dict[str, Any]) -> str:
     return "\n".join(_format_job(job_fields) for job_fields in job_list["jobs"]) or "There are no jobs."
 
 
 def _format_job(job_fields: dict[str, Any]) -> str:
     note_text = job_fields["error"] or job_fields["waiting"] or job_fields["progress_text"]
-    return f"{job_fields['job']:>5}  {job_fields['kind']:<12}  {job_fields['status']:<10}  {job_fields['progress']:>4.0%}  {note_text}".rstrip()
+    state_text = f"{job_fields['status']:<10}  {job_fields['progress']:>4.0%}"
+    return f"{job_fields['job']:>5}  {job_fields['kind']:<12}  {state_text}  {note_text}".rstrip()
 
 
 def _build_command(job_action: Callable[[JobService, int], JobInfo], help_text: str) -> Callable[[int, bool], None]:

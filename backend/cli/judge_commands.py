@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.output import JsonOption, print_result
+from backend.cli.output import JsonOption, list_by_default, print_listing, print_result
 from backend.cli.principles_archive import read_principles
 from backend.judges.base import JudgeKind, JudgeSpec, Judgment, PairSample, Sample
 from backend.judges.registry import DEFAULT_EXAMPLES, MOST_EXAMPLES, ExampleRequest
@@ -21,7 +21,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the j
 def register(cli_app: typer.Typer) -> None:
     """Add the commands to the application."""
     judges_group = typer.Typer(help="Judges: list them, make one, try one on a text.")
-    judges_group.callback(invoke_without_command=True)(list_by_default)
+    list_by_default(judges_group, list_judges)
     judges_group.command("list")(list_judges)
     judges_group.command("add")(add_judge)
     judges_group.command("try")(try_judge)
@@ -29,21 +29,11 @@ def register(cli_app: typer.Typer) -> None:
     cli_app.command("examples")(find_examples)
 
 
-def list_by_default(cli_context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the judges, when no other word follows."""
-    if cli_context.invoked_subcommand is None:
-        list_judges(as_json)
-
-
 def list_judges(as_json: JsonOption = False) -> None:
     """List the judges at every version, the newest first."""
     with open_services() as services:
-        judge_list = {"judges": [_judge_to_dict(judge_info) for judge_info in services.scoring.catalog.judges()]}
-    print_result(
-        judge_list,
-        as_json,
-        lambda r: "\n".join(map(_format_judge, r["judges"])) or "There are no judges yet.",
-    )
+        judge_rows = [_judge_to_dict(judge_info) for judge_info in services.scoring.catalog.judges()]
+    print_listing("judges", judge_rows, as_json, _format_judge, "There are no judges yet.")
 
 
 def add_judge(
@@ -128,8 +118,8 @@ def _judge_to_dict(judge_info: JudgeInfo) -> dict[str, Any]:
 def _format_judge(judge_fields: dict[str, Any]) -> str:
     older_note = "" if judge_fields["newest"] else "  (older)"
     return (
-        f"{judge_fields['name']:<20}  {judge_fields['kind'] or '–':<12}  {judge_fields['version']}  scored {judge_fields['scored']:,}, "
-        f"unscored {judge_fields['unscored']:,}, cost {judge_fields['cost']:.4f}{older_note}"
+        f"{judge_fields['name']:<20}  {judge_fields['kind'] or '–':<12}  {judge_fields['version']}  "
+        f"scored {judge_fields['scored']:,}, unscored {judge_fields['unscored']:,}, cost {judge_fields['cost']:.4f}{older_note}"
     )
 
 

@@ -17,11 +17,32 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 
 def print_result(command_result: dict[str, Any], as_json: bool, format_result: Callable[[dict[str, Any]], str]) -> None:
-    """Print the result as JSON (undefined figures are null) or as `lines` puts it for people."""
+    """Print the result as JSON (undefined figures are null) or as `format_result` puts it for people."""
     if as_json:
         print(json.dumps(_replace_undefined(command_result), ensure_ascii=False, allow_nan=False))
     else:
         print(format_result(command_result))
+
+
+def print_listing(
+    list_name: str,
+    rows: list[dict[str, Any]],
+    as_json: bool,
+    format_row: Callable[[dict[str, Any]], str],
+    empty_text: str,
+) -> None:
+    """Print the rows under the key `list_name`, or a line for each; `empty_text` where there are none."""
+    print_result({list_name: rows}, as_json, lambda _: "\n".join(map(format_row, rows)) or empty_text)
+
+
+def list_by_default(commands_group: typer.Typer, print_list: Callable[..., None]) -> None:
+    """Let the group itself print its list where no other word follows. print_list: takes `as_json`."""
+
+    def print_list_unless_command(cli_context: typer.Context, as_json: JsonOption = False) -> None:
+        if cli_context.invoked_subcommand is None:
+            print_list(as_json=as_json)
+
+    commands_group.callback(invoke_without_command=True)(print_list_unless_command)
 
 
 def throttled_printer(format_progress: Callable[[ProgressT], str]) -> Callable[[ProgressT], None]:

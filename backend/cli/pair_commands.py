@@ -1,12 +1,14 @@
 """`pairs`: from prompts to preference pairs; here, in the background, or as the job of that number."""
 
 import sys
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from backend.cli import pair_review
+from backend.cli.option_groups import BudgetCaps, RunMode, with_option_groups
 from backend.cli.output import JsonOption, print_result, throttled_printer
 from backend.cli.pair_review import RunOption
 from backend.core.enums import PairState
@@ -26,39 +28,69 @@ MULTI_WORD_OPTION = "--generators"
 SAME_JUDGE, NO_SECOND_JUDGE = "again", "none"
 
 
-PromptsOption = Annotated[str | None, typer.Option(help="A file of requests, or a data set.")]
-GeneratorsOption = Annotated[
-    str | None, typer.Option(metavar="E …", help="Endpoints or artifacts that write, by name.")
-]
-JudgeOption = Annotated[str, typer.Option(help="A stored judge, or a kind such as panel.")]
-CandidatesOption = Annotated[int, typer.Option(help="Candidates a prompt.")]
-EndpointOption = Annotated[str | None, typer.Option(help="Endpoint that the judge asks.")]
-NameOption = Annotated[str, typer.Option(help="Name of the run and of its data set.")]
-WayOption = Annotated[PairingMode, typer.Option(help="Which candidates of a prompt become pairs.")]
-TemperaturesOption = Annotated[str, typer.Option(help="Temperatures to write with, by commas.")]
-ExamplesOption = Annotated[
-    bool | None, typer.Option("--examples/--no-examples", help="Write with examples only, or without.")
-]
-FreeLengthOption = Annotated[bool, typer.Option("--free-length", help="Never ask for a shorter or longer greeting.")]
-UnbalancedOption = Annotated[bool, typer.Option("--unbalanced", help="Leave length and style as they are.")]
-SecondJudgeOption = Annotated[
-    str,
-    typer.Option(help="Who judges once more what balance keeps against the odds: a judge, again (the same one), none."),
-]
-PositiveOption = Annotated[bool, typer.Option("--positive/--no-positive", help="The agent that praises.")]
-NegativeOption = Annotated[bool, typer.Option("--negative/--no-negative", help="The agent that blames.")]
-JudgingOption = Annotated[bool, typer.Option("--judging/--no-judging", help="The agent that judges first.")]
-ReflectOption = Annotated[bool, typer.Option("--reflect/--no-reflect", help="The agent that reviews.")]
-CheckOption = Annotated[float, typer.Option(help="Share of the pairs that people see before use.")]
-RatersOption = Annotated[int, typer.Option(help="People who see each of their greetings.")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Only the first so many requests.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of writing and sampling.")]
-MaxCostOption = Annotated[float | None, typer.Option(min=0, help="End when this much is spent.")]
-MaxCallsOption = Annotated[int | None, typer.Option(min=0, help="End after so many calls.")]
-MaxTokensOption = Annotated[int | None, typer.Option(min=0, help="End after so many tokens.")]
-EstimateOption = Annotated[bool, typer.Option("--estimate", help="Only say what it would take.")]
-BackgroundOption = Annotated[bool, typer.Option("--background", help="Queue it as a job.")]
-JobOption = Annotated[int | None, typer.Option(help="Run this queued job (for workers).")]
+@dataclass(frozen=True)
+class WriterOptions:
+    """What goes in, who writes, who judges, and what the run is called."""
+
+    prompts: Annotated[str | None, typer.Option(help="A file of requests, or a data set.")] = None
+    generators: Annotated[
+        str | None, typer.Option(metavar="E …", help="Endpoints or artifacts that write, by name.")
+    ] = None
+    judge: Annotated[str, typer.Option(help="A stored judge, or a kind such as panel.")] = "panel"
+    candidates: Annotated[int, typer.Option(help="Candidates a prompt.")] = 4
+    endpoint: Annotated[str | None, typer.Option(help="Endpoint that the judge asks.")] = None
+    name: Annotated[str, typer.Option(help="Name of the run and of its data set.")] = ""
+
+
+@dataclass(frozen=True)
+class PairingOptions:
+    """How candidates are asked for and become pairs."""
+
+    way: Annotated[PairingMode, typer.Option(help="Which candidates of a prompt become pairs.")] = PairingMode.ALL
+    temperatures: Annotated[str, typer.Option(help="Temperatures to write with, by commas.")] = "0.7,1.0"
+    use_examples: Annotated[
+        bool | None, typer.Option("--examples/--no-examples", help="Write with examples only, or without.")
+    ] = None
+    free_length: Annotated[bool, typer.Option("--free-length", help="Never ask for a shorter or longer greeting.")] = (
+        False
+    )
+    unbalanced: Annotated[bool, typer.Option("--unbalanced", help="Leave length and style as they are.")] = False
+    second: Annotated[
+        str,
+        typer.Option(
+            help="Who judges once more what balance keeps against the odds: a judge, again (the same one), none."
+        ),
+    ] = SAME_JUDGE
+
+
+@dataclass(frozen=True)
+class PanelSwitches:
+    """Which agents of a panel take part."""
+
+    use_positive: Annotated[bool, typer.Option("--positive/--no-positive", help="The agent that praises.")] = True
+    use_negative: Annotated[bool, typer.Option("--negative/--no-negative", help="The agent that blames.")] = True
+    use_judging: Annotated[bool, typer.Option("--judging/--no-judging", help="The agent that judges first.")] = True
+    use_reflection: Annotated[bool, typer.Option("--reflect/--no-reflect", help="The agent that reviews.")] = True
+
+    def disabled_agents(self) -> list[str]:
+        """The agents that are switched off, as a judge's settings name them."""
+        switches = {
+            "positive": self.use_positive,
+            "negative": self.use_negative,
+            "judge": self.use_judging,
+            "reflect": self.use_reflection,
+        }
+        return [agent_name for agent_name, is_enabled in switches.items() if not is_enabled]
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What people see of the pairs, how many requests are taken, and the seed of the run."""
+
+    check: Annotated[float, typer.Option(help="Share of the pairs that people see before use.")] = 0.05
+    raters: Annotated[int, typer.Option(help="People who see each of their greetings.")] = 2
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many requests.")] = None
+    seed: Annotated[int, typer.Option(min=0, help="Seed of writing and sampling.")] = 0
 
 
 class _PairsGroup(TyperGroup):
@@ -85,7 +117,7 @@ def register(cli_app: typer.Typer) -> None:
     pairs_group = typer.Typer(
         cls=_PairsGroup, help="Preference pairs from prompts: candidates, debate, balance, review."
     )
-    pairs_group.callback(invoke_without_command=True)(generate_pairs)
+    pairs_group.callback(invoke_without_command=True)(with_option_groups(generate_pairs))
     pairs_group.command("resume")(resume_run)
     pair_review.register_commands(pairs_group)
     cli_app.add_typer(pairs_group, name="pairs")
@@ -93,87 +125,69 @@ def register(cli_app: typer.Typer) -> None:
 
 def generate_pairs(
     cli_context: typer.Context,
-    prompts: PromptsOption = None,
-    generators: GeneratorsOption = None,
-    judge: JudgeOption = "panel",
-    candidates: CandidatesOption = 4,
-    endpoint: EndpointOption = None,
-    name: NameOption = "",
-    way: WayOption = PairingMode.ALL,
-    temperatures: TemperaturesOption = "0.7,1.0",
-    use_examples: ExamplesOption = None,
-    free_length: FreeLengthOption = False,
-    unbalanced: UnbalancedOption = False,
-    second: SecondJudgeOption = SAME_JUDGE,
-    use_positive: PositiveOption = True,
-    use_negative: NegativeOption = True,
-    use_judging: JudgingOption = True,
-    use_reflection: ReflectOption = True,
-    check: CheckOption = 0.05,
-    raters: RatersOption = 2,
-    limit: LimitOption = None,
-    seed: SeedOption = 0,
-    max_cost: MaxCostOption = None,
-    max_calls: MaxCallsOption = None,
-    max_tokens: MaxTokensOption = None,
-    only_estimate: EstimateOption = False,
-    in_background: BackgroundOption = False,
-    job: JobOption = None,
+    writers: WriterOptions,
+    pairing: PairingOptions,
+    panel: PanelSwitches,
+    checks: CheckOptions,
+    caps: BudgetCaps,
+    mode: RunMode,
     as_json: JsonOption = False,
 ) -> None:
     """Write candidates for requests, let a judge debate them, and pair accepted with refused ones."""
     if cli_context.invoked_subcommand is not None:
         return
     with open_services() as services:
-        if job is not None:
-            sys.exit(run_job(services.database, job, services.pairs.play_job))
-        if not prompts or not generators:
+        if mode.job is not None:
+            sys.exit(run_job(services.database, mode.job, services.pairs.play_job))
+        if not writers.prompts or not writers.generators:
             raise UserError(
                 "Name the requests with --prompts and who writes with --generators.",
                 "请用 --prompts 指定请求，用 --generators 指定写作模型。",
             )
-        agent_switches = {
-            "positive": use_positive,
-            "negative": use_negative,
-            "judge": use_judging,
-            "reflect": use_reflection,
-        }
-        disabled_agents = [agent_role for agent_role, enabled in agent_switches.items() if not enabled]
-        judge_spec = without_agents(services.scoring.catalog.resolve(judge, endpoint), disabled_agents)
+        judge_spec = services.scoring.catalog.resolve(writers.judge, writers.endpoint)
+        judge_spec = without_agents(judge_spec, panel.disabled_agents())
+        is_balanced = not pairing.unbalanced
         request = PairRequest(
-            source=source_named(prompts, limit),
-            plan=CandidatePlan(
-                tuple(generator_name.strip() for generator_name in generators.split(",") if generator_name.strip()),
-                candidates,
-                _parse_temperatures(temperatures),
-                (False, True) if use_examples is None else (use_examples,),
-                (RequestedLength.FREE,) if free_length else tuple(RequestedLength),
-            ),
+            source=source_named(writers.prompts, checks.limit),
+            plan=_candidate_plan(writers, pairing),
             judge=judge_spec,
-            second=None if unbalanced else _second_judge(services, judge_spec, second, endpoint),
-            name=name,
-            way=way,
-            balance_length=not unbalanced,
-            balance_style=not unbalanced,
-            checking=HumanChecking(check, raters),
-            seed=seed,
-            max_calls=max_calls,
-            max_tokens=max_tokens,
-            max_cost=max_cost,
+            second=_second_judge(services, judge_spec, pairing.second, writers.endpoint) if is_balanced else None,
+            name=writers.name,
+            way=pairing.way,
+            balance_length=is_balanced,
+            balance_style=is_balanced,
+            checking=HumanChecking(checks.check, checks.raters),
+            seed=checks.seed,
+            **caps.by_name(),
         )
-        if only_estimate:
+        if mode.only_estimate:
             _print_estimate(services, request, as_json)
-        elif in_background:
-            created_run, queued_job = services.pairs.submit(request)
-            job_fields = {
-                "run": created_run.id,
-                "name": created_run.name,
-                "job": queued_job.id,
-                "status": queued_job.status.value,
-            }
-            print_result(job_fields, as_json, lambda r: f"run {r['run']} “{r['name']}” is job {r['job']}")
+        elif mode.in_background:
+            _queue_and_print(services, request, as_json)
         else:
             _run_and_report(services, services.pairs.open(request), as_json)
+
+
+def _candidate_plan(writers: WriterOptions, pairing: PairingOptions) -> CandidatePlan:
+    generator_names = (generator_name.strip() for generator_name in str(writers.generators).split(","))
+    return CandidatePlan(
+        tuple(filter(None, generator_names)),
+        writers.candidates,
+        _parse_temperatures(pairing.temperatures),
+        (False, True) if pairing.use_examples is None else (pairing.use_examples,),
+        (RequestedLength.FREE,) if pairing.free_length else tuple(RequestedLength),
+    )
+
+
+def _queue_and_print(services: Services, request: PairRequest, as_json: bool) -> None:
+    created_run, queued_job = services.pairs.submit(request)
+    job_fields = {
+        "run": created_run.id,
+        "name": created_run.name,
+        "job": queued_job.id,
+        "status": queued_job.status.value,
+    }
+    print_result(job_fields, as_json, lambda r: f"run {r['run']} “{r['name']}” is job {r['job']}")
 
 
 def resume_run(
@@ -260,9 +274,9 @@ def _result_to_dict(services: Services, final_progress: PairProgress) -> dict[st
 def _format_result(result_fields: dict[str, Any]) -> str:
     output_lines = [
         f"run {result_fields['run']} “{result_fields['name']}”: {result_fields['state']}",
-        f"{result_fields['prompts']} requests → {result_fields['kept_prompts']} kept → {result_fields['candidates']} candidates → "
-        f"{result_fields['debated']} debated → {result_fields['kept']} kept → {result_fields['possible']} possible pairs → "
-        f"{result_fields['pairs']} pairs",
+        f"{result_fields['prompts']} requests → {result_fields['kept_prompts']} kept → "
+        f"{result_fields['candidates']} candidates → {result_fields['debated']} debated → {result_fields['kept']} kept → "
+        f"{result_fields['possible']} possible pairs → {result_fields['pairs']} pairs",
     ]
     if result_fields["length_accuracy"] is not None:
         style_text = "–" if result_fields["style_accuracy"] is None else f"{result_fields['style_accuracy']:.3f}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from backend.agreement.board import flatten_judge_row
-from backend.cli.output import JsonOption, print_result
+from backend.cli.output import JsonOption, print_listing, print_result
 from backend.core.enums import PairStage, PairState
 from backend.core.errors import UserError
 from backend.judges.scoring.records import RunEstimate
@@ -36,12 +36,8 @@ def register_commands(pairs_group: typer.Typer) -> None:
 def list_runs(as_json: JsonOption = False) -> None:
     """Every run, the newest first."""
     with open_services() as services:
-        run_list = {"runs": [_run_to_dict(pair_run) for pair_run in services.pairs.runs()]}
-    print_result(
-        run_list,
-        as_json,
-        lambda r: "\n".join(_format_run(pair_run) for pair_run in r["runs"]) or "There are no runs.",
-    )
+        run_rows = [_run_to_dict(pair_run) for pair_run in services.pairs.runs()]
+    print_listing("runs", run_rows, as_json, _format_run, "There are no runs.")
 
 
 def pause_run(run: RunOption, as_json: JsonOption = False) -> None:
@@ -220,7 +216,8 @@ def _format_holder(holder_fields: dict[str, Any] | None) -> str:
 
 def _format_table(table_fields: dict[str, Any]) -> str:
     table_lines = [
-        f"{pair_row['pair']:>6}  {pair_row['state']:<9}  {pair_row['prompt']}  {pair_row['chosen']}  >  {pair_row['rejected']}"
+        f"{pair_row['pair']:>6}  {pair_row['state']:<9}  {pair_row['prompt']}  "
+        f"{pair_row['chosen']}  >  {pair_row['rejected']}"
         for pair_row in table_fields["pairs"]
     ]
     return "\n".join([*table_lines, f"{table_fields['total']} pairs"])
@@ -307,8 +304,9 @@ def _format_candidate(candidate_fields: dict[str, Any]) -> list[str]:
     ]
     for entry_name in ("first", "final"):
         if entry_name in debate_details:
+            agent_verdict = debate_details[entry_name]
             output_lines.append(
-                f"  {entry_name} verdict: {debate_details[entry_name]['verdict']} {debate_details[entry_name].get('explanation', '')}"
+                f"  {entry_name} verdict: {agent_verdict['verdict']} {agent_verdict.get('explanation', '')}"
             )
     output_lines.append(
         f"  verdict: {candidate_fields['value']}" + (", overturned" if debate_details.get("overturned") else "")

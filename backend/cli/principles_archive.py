@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.output import JsonOption, print_result
+from backend.cli.output import JsonOption, print_listing, print_result
 from backend.core.enums import Role
 from backend.core.errors import UserError
 from backend.core.files import read_text_file
@@ -137,7 +137,8 @@ def format_report_row(report_fields: Mapping[str, Any]) -> str:
     )
     use_number = report_fields["locked_uses"]["number"] if report_fields["locked_uses"] else 1
     use_note = f"  (use {use_number} of these locked labels)" if use_number > 1 else ""
-    return f"{report_fields['name']:<10}  n {report_fields['n']} ({report_fields['unscored']} unscored)  {figure_text}{cost_text}{use_note}"
+    count_text = f"n {report_fields['n']} ({report_fields['unscored']} unscored)"
+    return f"{report_fields['name']:<10}  {count_text}  {figure_text}{cost_text}{use_note}"
 
 
 def format_run(run_fields: dict[str, Any]) -> str:
@@ -168,7 +169,8 @@ def format_version(version_fields: Mapping[str, Any]) -> str:
     accepted_sign = {True: "+", False: "-", None: " "}[version_fields["accepted"]]
     parent_text = f" <- {version_fields['parent']}" if version_fields["parent"] else ""
     current_mark = "  (current)" if version_fields["current"] else ""
-    return f"{accepted_sign} {version_fields['id']:>4}{parent_text}  {version_fields['role']}  {version_fields['proposer']}{score_text}  {version_fields['reason'] or ''}{current_mark}"
+    origin_text = f"{version_fields['id']:>4}{parent_text}  {version_fields['role']}  {version_fields['proposer']}"
+    return f"{accepted_sign} {origin_text}{score_text}  {version_fields['reason'] or ''}{current_mark}"
 
 
 VersionArgument = Annotated[int, typer.Argument(metavar="VERSION", help="Number of a version.")]
@@ -200,10 +202,8 @@ def runs(as_json: JsonOption = False) -> None:
     """List the runs, the newest first."""
     with open_services() as services:
         archive = services.evolution.archive
-        run_list = {
-            "runs": [run_to_dict(run_info, archive.versions(run_info.id)) for run_info in services.evolution.runs()]
-        }
-    print_result(run_list, as_json, lambda r: "\n".join(map(format_run, r["runs"])) or "There are no runs yet.")
+        run_rows = [run_to_dict(run_info, archive.versions(run_info.id)) for run_info in services.evolution.runs()]
+    print_listing("runs", run_rows, as_json, format_run, "There are no runs yet.")
 
 
 def pause(
@@ -224,16 +224,8 @@ def list_versions(
 ) -> None:
     """List versions in the order they came."""
     with open_services() as services:
-        version_list = {
-            "versions": [
-                version_to_dict(version_info) for version_info in services.evolution.archive.versions(run, role)
-            ]
-        }
-    print_result(
-        version_list,
-        as_json,
-        lambda r: "\n".join(map(format_version, r["versions"])) or "There are no versions yet.",
-    )
+        version_rows = [version_to_dict(version) for version in services.evolution.archive.versions(run, role)]
+    print_listing("versions", version_rows, as_json, format_version, "There are no versions yet.")
 
 
 def show(version_id: VersionArgument, as_json: JsonOption = False) -> None:

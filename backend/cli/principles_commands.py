@@ -2,16 +2,18 @@
 
 import json
 import sys
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
 import typer
 
 from backend.cli import principles_archive
+from backend.cli.option_groups import RunMode, with_option_groups
 from backend.cli.output import JsonOption, print_result, throttled_printer
 from backend.cli.principles_archive import format_run, run_to_dict, uses_to_dict
 from backend.core.enums import Agent, Role, RunState, SearchMethod
 from backend.core.errors import UserError
+from backend.core.stored_records import read_record
 from backend.judges.scoring.records import format_duration
 from backend.principles.algorithm.settings import GameSettings
 from backend.principles.records import RunInfo, RunRequest
@@ -22,78 +24,97 @@ from backend.services import Services, open_services
 SETTING_NAMES = tuple(
     setting_field.name for setting_field in fields(GameSettings) if setting_field.name not in ("rounds", "search")
 )
-CapOption = typer.Option(min=0, help="End cleanly when this much is used.")
+_CapOption = typer.Option(min=0, help="End cleanly when this much is used.")
 
 
-def register(cli_app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    principles_group = typer.Typer(help="Principles that evolve: play the game over S_D and S_G, and its archive.")
-    principles_group.callback(invoke_without_command=True)(play_principles)
-    principles_archive.register(principles_group)
-    cli_app.add_typer(principles_group, name="principles")
+@dataclass(frozen=True)
+class GameOptions:
+    """What is played: labels, rounds, who searches, who asks which endpoint, where it begins, other settings."""
 
-
-def play_principles(
-    cli_context: typer.Context,
-    dataset: Annotated[str | None, typer.Option(help="Labels: a data set or a campaign of verdicts.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="The most rounds.")] = None,
-    optimizer: Annotated[SearchMethod, typer.Option(help="What searches for a better S_D.")] = SearchMethod.GAME,
-    endpoint: Annotated[str | None, typer.Option(help="Endpoint of every agent, by name.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Labels: a data set or a campaign of verdicts.")] = None
+    rounds: Annotated[int | None, typer.Option(help="The most rounds.")] = None
+    optimizer: Annotated[SearchMethod, typer.Option(help="What searches for a better S_D.")] = SearchMethod.GAME
+    endpoint: Annotated[str | None, typer.Option(help="Endpoint of every agent, by name.")] = None
     agent: Annotated[
         list[str] | None,
         typer.Option(
             metavar="AGENT=ENDPOINT",
             help=f"One agent asks its own: {', '.join(Agent)}. The generator may be artifact:N.",
         ),
-    ] = None,
+    ] = None
     start_versions: Annotated[
         list[int] | None, typer.Option("--from", metavar="VERSION", help="Begin with this S_D or S_G.")
-    ] = None,
+    ] = None
     setting_options: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help=f"May be repeated; keys: {', '.join(SETTING_NAMES)}."),
-    ] = None,
-    max_calls: Annotated[int | None, CapOption] = None,
-    max_tokens: Annotated[int | None, CapOption] = None,
-    max_cost: Annotated[float | None, CapOption] = None,
-    resume: Annotated[int | None, typer.Option(metavar="RUN", help="Go on with a run.")] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class GameCaps:
+    """What a game may use."""
+
+    max_calls: Annotated[int | None, _CapOption] = None
+    max_tokens: Annotated[int | None, _CapOption] = None
+    max_cost: Annotated[float | None, _CapOption] = None
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """A run to go on with or to play again, and the name under which the best S_D is published."""
+
+    resume: Annotated[int | None, typer.Option(metavar="RUN", help="Go on with a run.")] = None
     replay: Annotated[
         int | None, typer.Option(metavar="RUN", help="Play a run again from the ledger; asks nothing.")
-    ] = None,
-    publish: Annotated[str | None, typer.Option(help="Keep the best S_D as a judge of that name.")] = None,
-    only_estimate: Annotated[bool, typer.Option("--estimate", help="Only say what it would take.")] = False,
-    in_background: Annotated[bool, typer.Option("--background", help="Queue it as a job.")] = False,
-    job: Annotated[int | None, typer.Option(help="Run this queued job (for workers).")] = None,
+    ] = None
+    publish: Annotated[str | None, typer.Option(help="Keep the best S_D as a judge of that name.")] = None
+
+
+def register(cli_app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    principles_group = typer.Typer(help="Principles that evolve: play the game over S_D and S_G, and its archive.")
+    principles_group.callback(invoke_without_command=True)(with_option_groups(play_principles))
+    principles_archive.register(principles_group)
+    cli_app.add_typer(principles_group, name="principles")
+
+
+def play_principles(
+    cli_context: typer.Context,
+    game: GameOptions,
+    caps: GameCaps,
+    earlier: EarlierRun,
+    mode: RunMode,
     as_json: JsonOption = False,
 ) -> None:
     """Play the adversarial game; a new S_D stays only if labels that it never saw confirm it."""
     if cli_context.invoked_subcommand is not None:
         return
     with open_services() as services:
-        if job is not None:
-            sys.exit(run_job(services.database, services.jobs, services.evolution, job))
-        if replay is not None:
-            _replay_run(services, replay, as_json)
+        if mode.job is not None:
+            sys.exit(run_job(services.database, services.jobs, services.evolution, mode.job))
+        if earlier.replay is not None:
+            _replay_run(services, earlier.replay, as_json)
             return
-        if resume is not None:
-            raised_caps = {"max_calls": max_calls, "max_tokens": max_tokens, "max_cost": max_cost}
-            run_id = _resume_run(services, resume, raised_caps, in_background)
+        if earlier.resume is not None:
+            run_id = _resume_run(services, earlier.resume, asdict(caps), mode.in_background)
         else:
-            game_settings = _parse_settings(rounds, optimizer, setting_options or [])
-            agent_endpoints = _parse_agent_endpoints(endpoint, agent or [])
-            start_by_role = _versions_by_role(services, start_versions)
-            budget_caps = (max_calls, max_tokens, max_cost)
-            request = RunRequest(
-                _require_dataset(dataset), game_settings, agent_endpoints, *budget_caps, **start_by_role
-            )
-            if only_estimate:
+            request = _read_request(services, game, caps)
+            if mode.only_estimate:
                 _print_estimate(services, request, as_json)
                 return
-            created_run = services.evolution.submit(request) if in_background else services.evolution.create(request)
-            run_id = created_run.id
-        if not in_background:
+            create_run = services.evolution.submit if mode.in_background else services.evolution.create
+            run_id = create_run(request).id
+        if not mode.in_background:
             _play_run(services, run_id)
-        _print_run(services, run_id, publish, as_json)
+        _print_run(services, run_id, earlier.publish, as_json)
+
+
+def _read_request(services: Services, game: GameOptions, caps: GameCaps) -> RunRequest:
+    game_settings = _parse_settings(game.rounds, game.optimizer, game.setting_options or [])
+    agent_endpoints = _parse_agent_endpoints(game.endpoint, game.agent or [])
+    start_by_role = _versions_by_role(services, game.start_versions)
+    return RunRequest(_require_dataset(game.dataset), game_settings, agent_endpoints, **asdict(caps), **start_by_role)
 
 
 def _require_dataset(dataset: str | None) -> str:
@@ -115,7 +136,7 @@ def _parse_settings(rounds: int | None, search_method: SearchMethod, setting_opt
             setting_values[setting_name] = json.loads(setting_text)
         except ValueError:
             setting_values[setting_name] = setting_text
-    return GameSettings.read(setting_values)
+    return read_record(GameSettings, setting_values)
 
 
 def _parse_agent_endpoints(default_endpoint: str | None, agent_options: list[str]) -> dict[Agent, str | None]:

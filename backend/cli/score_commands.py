@@ -1,15 +1,18 @@
 """`score` and `agreement`: a judge over a target, and how far judges agree with people."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from backend.agreement.board import flatten_judge_row, flatten_model_row
+from backend.cli.option_groups import BudgetCaps, RunMode, with_option_groups
 from backend.cli.output import JsonOption, print_result, throttled_printer
 from backend.cli.principles_archive import read_principles
 from backend.core.errors import UserError
+from backend.judges.base import JudgeSpec
 from backend.judges.registry import MOST_EXAMPLES
 from backend.judges.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState, format_duration
 from backend.judges.scoring.service import run_job
@@ -19,57 +22,61 @@ from backend.services import Services, open_services
 
 def register(cli_app: typer.Typer) -> None:
     """Add the commands to the application."""
-    cli_app.command("score")(run_scoring)
+    cli_app.command("score")(with_option_groups(run_scoring))
     cli_app.command("agreement")(agreement)
 
 
-def run_scoring(
-    judge: Annotated[str | None, typer.Option(help="A stored judge, or a kind such as principle.")] = None,
+@dataclass(frozen=True)
+class TargetOptions:
+    """What is judged: exactly one of the three."""
+
     file: Annotated[
         Path | None,
         typer.Option(help="Greetings with their requests; imported as a data set first, then judged."),
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Judge the greetings of this data set.")] = None,
-    campaign: Annotated[str | None, typer.Option(help="Judge the items of this campaign.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None,
-    principles: Annotated[Path | None, typer.Option(help="Text file of at most ten principles, one a line.")] = None,
-    artifact: Annotated[Path | None, typer.Option(help="Folder of a trained model (judge reward_model).")] = None,
+    ] = None
+    dataset: Annotated[str | None, typer.Option(help="Judge the greetings of this data set.")] = None
+    campaign: Annotated[str | None, typer.Option(help="Judge the items of this campaign.")] = None
+
+
+@dataclass(frozen=True)
+class JudgeOverrides:
+    """What the judge is asked with in place of its own settings."""
+
+    endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None
+    principles: Annotated[Path | None, typer.Option(help="Text file of at most ten principles, one a line.")] = None
+    artifact: Annotated[Path | None, typer.Option(help="Folder of a trained model (judge reward_model).")] = None
     examples: Annotated[
         int | None, typer.Option(min=0, max=MOST_EXAMPLES, help="Liked greetings that a panel is shown.")
-    ] = None,
+    ] = None
     embeddings: Annotated[
         str | None, typer.Option(metavar="ENDPOINT", help="Find a panel's examples by meaning too.")
-    ] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="End when this much is spent.")] = None,
-    max_calls: Annotated[int | None, typer.Option(min=0, help="End after so many calls.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=0, help="End after so many tokens.")] = None,
+    ] = None
+
+
+def run_scoring(
+    *,
+    judge: Annotated[str | None, typer.Option(help="A stored judge, or a kind such as principle.")] = None,
+    target: TargetOptions,
+    overrides: JudgeOverrides,
+    caps: BudgetCaps,
     retry_unscored: Annotated[
         bool, typer.Option("--retry-unscored", help="Also ask again what got no verdict before.")
     ] = False,
-    only_estimate: Annotated[bool, typer.Option("--estimate", help="Only say what it would take.")] = False,
-    in_background: Annotated[bool, typer.Option("--background", help="Queue it as a job.")] = False,
-    job: Annotated[int | None, typer.Option(help="Run this queued job (for workers).")] = None,
+    mode: RunMode,
     as_json: JsonOption = False,
 ) -> None:
     """Let a judge score greetings. What is scored already is not asked again; unscored is not zero."""
     with open_services() as services:
-        if job is not None:
-            sys.exit(run_job(services.database, services.jobs, services.scoring, job))
+        if mode.job is not None:
+            sys.exit(run_job(services.database, services.jobs, services.scoring, mode.job))
         if judge is None:
             raise UserError("Name a judge with --judge.", "请用 --judge 指定裁判。")
-        judge_spec = services.scoring.catalog.resolve(
-            judge,
-            endpoint,
-            principles=read_principles(principles) if principles else None,
-            path=str(artifact) if artifact else None,
-            examples=examples,
-            embeddings=embeddings,
-        )
-        scoring_target = _select_target(services, file, dataset, campaign)
-        request = ScoreRequest(judge_spec, scoring_target, max_calls, max_tokens, max_cost, retry_unscored)
-        if only_estimate:
+        judge_spec = _resolve_judge(services, judge, overrides)
+        scoring_target = _select_target(services, target)
+        request = ScoreRequest(judge_spec, scoring_target, retry_unscored, **caps.by_name())
+        if mode.only_estimate:
             _print_estimate(services, request, as_json)
-        elif in_background:
+        elif mode.in_background:
             queued_job = services.scoring.submit(request)
             print_result(
                 {"job": queued_job.id, "status": queued_job.status.value},
@@ -80,23 +87,28 @@ def run_scoring(
             _run_and_report(services, request, as_json)
 
 
-def _select_target(
-    services: Services, file_path: Path | None, dataset_name: str | None, campaign_name: str | None
-) -> ScoringTarget:
-    named_targets = [
-        target_option for target_option in (file_path, dataset_name, campaign_name) if target_option is not None
-    ]
-    if len(named_targets) != 1:
+def _resolve_judge(services: Services, judge_name: str, overrides: JudgeOverrides) -> JudgeSpec:
+    return services.scoring.catalog.resolve(
+        judge_name,
+        overrides.endpoint,
+        principles=read_principles(overrides.principles) if overrides.principles else None,
+        path=str(overrides.artifact) if overrides.artifact else None,
+        examples=overrides.examples,
+        embeddings=overrides.embeddings,
+    )
+
+
+def _select_target(services: Services, target: TargetOptions) -> ScoringTarget:
+    if [target.file, target.dataset, target.campaign].count(None) != 2:
         raise UserError(
             "Name exactly one of --file, --dataset and --campaign.",
             "请在 --file、--dataset、--campaign 中恰好指定一个。",
         )
-    if file_path is not None:
-        return ScoringTarget(TargetKind.DATASET, services.corpus.import_file(file_path).dataset)
-    if dataset_name is not None:
-        return ScoringTarget(TargetKind.DATASET, dataset_name)
-    assert campaign_name is not None
-    return ScoringTarget(TargetKind.CAMPAIGN, campaign_name)
+    if target.campaign is not None:
+        return ScoringTarget(TargetKind.CAMPAIGN, target.campaign)
+    if target.file is not None:
+        return ScoringTarget(TargetKind.DATASET, services.corpus.import_file(target.file).dataset)
+    return ScoringTarget(TargetKind.DATASET, str(target.dataset))
 
 
 def _print_estimate(services: Services, request: ScoreRequest, as_json: bool) -> None:
@@ -133,7 +145,8 @@ def _run_and_report(services: Services, request: ScoreRequest, as_json: bool) ->
 
 def _format_progress(final_progress: ScoreProgress) -> str:
     warning_text = f"\nwarning: {final_progress.notice.en}" if final_progress.notice else ""
-    return f"{final_progress.judge} {final_progress.version}: {final_progress.state}, {final_progress.summary_line()}{warning_text}"
+    judge_version = f"{final_progress.judge} {final_progress.version}"
+    return f"{judge_version}: {final_progress.state}, {final_progress.summary_line()}{warning_text}"
 
 
 COUNT_HEADINGS = {"n": "n", "never_asked": "never asked", "without_verdict": "no verdict", "ties": "ties"}
@@ -168,8 +181,8 @@ def _format_agreement(agreement_fields: dict[str, Any]) -> str:
         f" ({agreement_fields['alpha_why']})" if agreement_fields["alpha_why"] else ""
     )
     heading = (
-        f"reference {agreement_fields['reference']}: {agreement_fields['items']} items, {agreement_fields['raters']} raters, "
-        f"alpha {alpha_text} on {agreement_fields['alpha_n']}"
+        f"reference {agreement_fields['reference']}: {agreement_fields['items']} items, "
+        f"{agreement_fields['raters']} raters, alpha {alpha_text} on {agreement_fields['alpha_n']}"
     )
     output_lines = [
         heading,
@@ -186,7 +199,8 @@ def _format_agreement(agreement_fields: dict[str, Any]) -> str:
         )
         output_lines += [f"{'':<14}  {remark}" for remark in _judge_remarks(result_row)]
     for result_row in agreement_fields["models"]:
-        model_text = f"{result_row['model']} ({result_row['generator']}) by {result_row['by']}: {result_row['measure']} {_format_number(result_row['share'])}"
+        share_text = f"{result_row['measure']} {_format_number(result_row['share'])}"
+        model_text = f"{result_row['model']} ({result_row['generator']}) by {result_row['by']}: {share_text}"
         count_text = f"n = {result_row['n']}, ties {result_row['ties']}, without an opinion {result_row['missing']}"
         reason_suffix = f" ({result_row['why']})" if result_row["why"] else ""
         output_lines.append(f"{model_text}{reason_suffix}, {count_text} (never asked {result_row['never_asked']})")
