@@ -151,12 +151,19 @@ def test_the_game_says_it_of_its_detector(home: Path, fake_llm: FakeLLM):
         logged = [event.data.get("text", "") for event in services.jobs.events(info.job)]
     assert notice is not None and "gave 1 to all of the first 2" in notice.en
     assert any(line.startswith("警告：裁判给已评的前") for line in logged)
-    entered = {"values": [1.0] * 12 + [0.0] * 12, "accepted": True}
+    entered = {
+        "values": [1.0] * 12 + [0.0] * 12,
+        "safety": [],
+        "accepted": True,
+        "why": "better",
+        "facts": {},
+        "score": 0.5,
+    }
     later = [
         StepInfo(2, 1, GamePhase.GATE_D, entered, 0, 0.0, utc_now()),
-        StepInfo(3, 1, GamePhase.DUEL, {}, 0, 0.0, utc_now()),
+        StepInfo(3, 1, GamePhase.DUEL, {"cases": []}, 0, 0.0, utc_now()),
     ]
-    first = StepInfo(1, 0, GamePhase.START, {"values": [1.0] * 24}, 0, 0.0, utc_now())
+    first = StepInfo(1, 0, GamePhase.START, {"values": [1.0] * 24, "safety": [], "score": 0.5}, 0, 0.0, utc_now())
     refused = replace(later[0], data={**entered, "accepted": False})
     assert constant_detector([first, *later]) is None and constant_detector([]) is None
     assert constant_detector([first, refused]) is not None

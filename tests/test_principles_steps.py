@@ -19,8 +19,8 @@ from backend.principles.algorithm.decisions import (
     MAX_CHANGES,
     Proposal,
     RuleChange,
+    draft_proposal,
     proposal_changes,
-    proposal_step,
     read_proposal,
     trim_proposal,
 )
@@ -39,6 +39,7 @@ from backend.principles.algorithm.state import (
     RulesVersion,
     VersionOutcome,
 )
+from backend.principles.algorithm.steps import JudgedFlaw, ProposalStep
 
 Value = float | None
 Says = Callable[[RuleSet, Sample], Value]
@@ -335,7 +336,8 @@ def test_people_confirm_a_duel_under_its_own_name() -> None:
     ],
 )
 def test_who_won_a_case(case: dict[str, Any], there: bool | None, won: bool | None) -> None:
-    assert duel._fooled_detector(case, FlawConfirmation(there)) is won
+    judged = JudgedFlaw(prompt="请求", flaw=Flaw.CLICHE, reason="", **case)
+    assert duel._fooled_detector(judged, FlawConfirmation(there)) is won
 
 
 # Trimming -----------------------------------------------------------------------------------------------
@@ -452,12 +454,12 @@ def test_a_set_that_was_tried_is_refused_for_a_detector_only() -> None:
     at = table()
     at.search_state.tried_hashes = {NEW.hash, HARDER.hash}
     for role, rules, refused in ((Role.DETECTOR, NEW, DecisionReason.SEEN), (Role.GENERATOR, HARDER, None)):
-        found = read_proposal(at, role, {"version": 4, "rules": rules.stored_rules, "refused": None})
+        found = read_proposal(at, role, ProposalStep(version=4, rules=list(rules.rules), refused=None))
         assert found == Proposal(RulesVersion(4, rules), refused)
-    kept = {"version": 4, "rules": NEW.stored_rules, "refused": "too_many"}
+    kept = ProposalStep(version=4, rules=list(NEW.rules), refused="too_many")
     assert read_proposal(at, Role.DETECTOR, kept) == Proposal(RulesVersion(4, NEW), DecisionReason.TOO_MANY)
-    data, new, outcomes = proposal_step(RulesVersion(1, OLD), ProposedRules((), (), "raw", "x"), (), Proposer.GEPA)
-    assert (data["refused"], data["rules"], data["advice"], outcomes) == ("no_rules", [], [], ())
+    step, new, outcomes = draft_proposal(RulesVersion(1, OLD), ProposedRules((), (), "raw", "x"), (), Proposer.GEPA)
+    assert (step.refused, step.rules, step.advice, outcomes) == ("no_rules", [], [], ())
     assert new == NewVersion(RuleSet(Role.DETECTOR, ()), 1, Proposer.GEPA, "x")
 
 

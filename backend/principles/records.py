@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from backend.core.enums import Agent, DecisionReason, Proposer, Role, RunState
+from backend.core.enums import Agent, DecisionReason, GamePhase, Proposer, Role, RunState
 from backend.core.errors import Message
 from backend.principles.algorithm.rules import RuleSet
 from backend.principles.algorithm.settings import GameSettings
+from backend.principles.algorithm.steps import STEP_TYPES, GameStep
 from backend.principles.locked_uses import LockedSetUses
 from backend.runs.hold import RunHolder
 
@@ -94,7 +95,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class StepInfo:
-    """A finished phase, with everything that was said in it."""
+    """A finished phase: its result as JSON (`data`) and as the model of its phase (`step`)."""
 
     id: int
     round: int
@@ -103,6 +104,11 @@ class StepInfo:
     calls: int
     cost: float
     created_at: datetime
+
+    @property
+    def step(self) -> GameStep:
+        """What the phase gave, under the names it was stored with."""
+        return STEP_TYPES[GamePhase(self.phase)].model_validate(self.data)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.ledger import CallRecord
 from backend.llm.messages import Completion, Endpoint, TokenUsage
 from backend.principles.algorithm.planting import POLICY_SAMPLING
+from backend.principles.algorithm.steps import STEP_TYPES
 from backend.principles.setup import refuse_baseline
 
 if TYPE_CHECKING:
@@ -133,20 +134,18 @@ def compare_steps(
     """Two tellings of a run, step by step; `numbers` maps versions of the second to those of the first."""
     for step_name, step_data in stored_steps.items():
         if step_name not in replayed_steps or _comparable_json(step_data) != _comparable_json(
-            _renumber_versions(replayed_steps[step_name], version_numbers)
+            _renumbered_step(step_name, replayed_steps[step_name], version_numbers)
         ):
             return ReplayResult(len(stored_steps), same=False, differs=step_name)
     return ReplayResult(len(stored_steps), same=True)
 
 
-def _renumber_versions(step_data: Mapping[str, Any], version_numbers: Mapping[int, int]) -> dict[str, Any]:
-    version_keys = ("version", "detector", "generator", "old", "new", "best")
-    return {
-        field_name: version_numbers.get(field_value, field_value)
-        if field_name in version_keys and isinstance(field_value, int)
-        else field_value
-        for field_name, field_value in step_data.items()
-    }
+def _renumbered_step(
+    step_name: str, step_data: Mapping[str, Any], version_numbers: Mapping[int, int]
+) -> Mapping[str, Any]:
+    """The step with the version numbers of the first run. step_name: "round.phase"."""
+    game_phase = GamePhase(step_name.partition(".")[2])
+    return STEP_TYPES[game_phase].model_validate(step_data).with_versions(version_numbers).stored()
 
 
 def _comparable_json(step_data: Mapping[str, Any]) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend.core.enums import DecisionReason, GamePhase
+from backend.core.enums import DecisionReason
 from backend.core.errors import Message
 from backend.judges.constancy import ValueCounts
 from backend.judges.criteria import MAX_RULE_CHARACTERS, MAX_RULES
 from backend.principles.algorithm.rules import MAX_TOTAL_LENGTH
+from backend.principles.algorithm.steps import GateStep, StartStep
 from backend.principles.locked_uses import LockedSetUses
 from backend.principles.records import StepInfo
 
@@ -77,8 +78,9 @@ def constant_detector(steps: Sequence[StepInfo]) -> Message | None:
     """Said of a Detector in force that gave one value to the whole gate set; None where its values differ."""
     value_counts = ValueCounts()
     for step_info in reversed(steps):
-        if step_info.phase == GamePhase.START or (step_info.phase == GamePhase.GATE_D and step_info.data["accepted"]):
-            value_counts.add_values(step_info.data["values"])
+        step = step_info.step
+        if isinstance(step, StartStep) or (isinstance(step, GateStep) and step.accepted):
+            value_counts.add_values(step.values)
             break
     return value_counts.notice
 

@@ -22,7 +22,8 @@ from backend.db.principle_tables import (
 from backend.db.queries import get_or_not_found
 from backend.llm.budget import Budget
 from backend.principles.algorithm.settings import GameSettings
-from backend.principles.algorithm.state import NewVersion, PlantedFlaw, StepData, VersionOutcome
+from backend.principles.algorithm.state import NewVersion, StepData, VersionOutcome
+from backend.principles.algorithm.steps import AttackStep, DuelStep, JudgedFlaw
 from backend.principles.dealing import count_labels
 from backend.principles.records import OpenCase, RunInfo
 from backend.runs.hold import HeldElsewhere
@@ -211,8 +212,8 @@ def open_cases(session: Session, run_id: int) -> list[OpenCase]:
         for step_row in step_rows
         if step_row.phase in _CONFIRM_PHASES
         and (step_row.round, _CONFIRM_PHASES[GamePhase(step_row.phase)].value) not in finished_phases
-        for case_number, flaw_case in enumerate(step_row.data["cases"])
-        if flaw_case["value"] == 1
+        for case_number, flaw_case in enumerate(_stored_cases(step_row))
+        if flaw_case.value == 1
         and case_number not in answers_by_phase.get((step_row.round, GamePhase(step_row.phase)), {})
     ]
 
@@ -256,8 +257,12 @@ def proposed_version_ids(session: Session, run_id: int) -> list[int]:
     return list(session.scalars(version_query))
 
 
-def _build_open_case(step_row: PrincipleStep, case_number: int, flaw_case: Mapping[str, Any]) -> OpenCase:
-    planted_flaw = read_record(PlantedFlaw, flaw_case)
+def _stored_cases(step_row: PrincipleStep) -> list[JudgedFlaw]:
+    step_type = AttackStep if step_row.phase == GamePhase.ADVERSARY else DuelStep
+    return step_type.model_validate(step_row.data).cases
+
+
+def _build_open_case(step_row: PrincipleStep, case_number: int, planted_flaw: JudgedFlaw) -> OpenCase:
     return OpenCase(
         run=step_row.run_id,
         round=step_row.round,

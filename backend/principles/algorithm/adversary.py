@@ -5,22 +5,13 @@ from dataclasses import dataclass
 
 from backend.core.enums import FLAW_DESCRIPTIONS, FlawConfirmer, GamePhase, Role
 from backend.core.errors import UserError
-from backend.core.stored_records import read_record, stored_json
 from backend.judges.base import Judgment, Sample
 from backend.principles.algorithm import draws
-from backend.principles.algorithm.game_run import GameRun, VerdictValues, label_sample, plain_judgments
+from backend.principles.algorithm.game_run import GameRun, StepResult, VerdictValues, label_sample
 from backend.principles.algorithm.labels import GameLabel
 from backend.principles.algorithm.rules import RuleSet
-from backend.principles.algorithm.state import (
-    Advice,
-    FlawConfirmation,
-    NewVersion,
-    PlantedFlaw,
-    StepData,
-    VersionOutcome,
-)
-
-StepResult = tuple[StepData, NewVersion | None, Sequence[VersionOutcome]]
+from backend.principles.algorithm.state import Advice, FlawConfirmation
+from backend.principles.algorithm.steps import AttackStep, ConfirmStep, JudgedFlaw, ReflectedLabel, ReflectStep
 
 
 class AwaitingConfirmation(UserError):
@@ -39,45 +30,41 @@ class Minibatch:
 
 async def prepare_minibatch(game_run: GameRun, round_number: int) -> Minibatch:
     """The phases of round `number` up to the optimiser."""
-    attack_data = await game_run.run_step(
-        round_number, GamePhase.ADVERSARY, lambda: _attack_step(game_run, round_number)
+    attack = await game_run.run_step(
+        round_number, GamePhase.ADVERSARY, AttackStep, lambda: _attack_step(game_run, round_number)
     )
-    confirmations = await confirm_flaws(
-        game_run, round_number, GamePhase.ADVERSARY, GamePhase.CONFIRM, attack_data["cases"]
-    )
-    reflect_data = await game_run.run_step(
-        round_number, GamePhase.REFLECT, lambda: _reflect_step(game_run, round_number)
+    confirmations = await confirm_flaws(game_run, round_number, GamePhase.ADVERSARY, GamePhase.CONFIRM, attack.cases)
+    reflection = await game_run.run_step(
+        round_number, GamePhase.REFLECT, ReflectStep, lambda: _reflect_step(game_run, round_number)
     )
     drawn_labels = draws.draw_labels(
         game_run.partitions.play, game_run.settings.seed, round_number, game_run.settings.labelled
     )
-    confirmed_indices = [case_index for case_index, confirmation in enumerate(confirmations) if confirmation.there]
-    planted_flaws = [read_record(PlantedFlaw, attack_data["cases"][case_index]) for case_index in confirmed_indices]
+    confirmed_cases = [
+        flaw_case for flaw_case, confirmation in zip(attack.cases, confirmations, strict=True) if confirmation.there
+    ]
     # A flaw that is really there makes the greeting a bad one, whoever wrote it.
     minibatch_labels = [
         *drawn_labels,
         *(
-            GameLabel(-1 - case_index, planted_flaw.prompt, planted_flaw.greeting, False)
-            for case_index, planted_flaw in enumerate(planted_flaws)
+            GameLabel(-1 - case_index, flaw_case.prompt, flaw_case.greeting, False)
+            for case_index, flaw_case in enumerate(confirmed_cases)
         ),
     ]
     return Minibatch(
         tuple(map(label_sample, minibatch_labels)),
         tuple(minibatch_labels),
-        [
-            *(reflected_item["value"] for reflected_item in reflect_data["items"]),
-            *(1.0 for _ in planted_flaws),
-        ],
+        [*(reflected_label.value for reflected_label in reflection.items), *(1.0 for _ in confirmed_cases)],
         {
-            Role.DETECTOR: _advice_for_detector(round_number, attack_data, confirmations, reflect_data),
-            Role.GENERATOR: _advice_for_generator(round_number, attack_data, confirmations),
+            Role.DETECTOR: _advice_for_detector(round_number, attack, confirmations, reflection),
+            Role.GENERATOR: _advice_for_generator(round_number, attack, confirmations),
         },
     )
 
 
 async def attack_detector(
     game_run: GameRun, flaw_tasks: Sequence[draws.FlawTask], generator_rules: RuleSet, variant: str
-) -> list[StepData]:
+) -> list[JudgedFlaw]:
     """Planted flaws and what the present Detector says of each; nothing where there is nothing to judge."""
     planted_flaws = await game_run.agents.write(flaw_tasks, generator_rules, variant)
     judgeable_cases = [flaw_case for flaw_case in planted_flaws if not flaw_case.fault]
@@ -89,8 +76,7 @@ async def attack_detector(
     )
     case_judgments = [None if flaw_case.fault else next(judgments) for flaw_case in planted_flaws]
     return [
-        {**stored_json(flaw_case), **_plain_judgment(judgment)}
-        for flaw_case, judgment in zip(planted_flaws, case_judgments, strict=True)
+        JudgedFlaw.of(flaw_case, judgment) for flaw_case, judgment in zip(planted_flaws, case_judgments, strict=True)
     ]
 
 
@@ -99,29 +85,29 @@ async def confirm_flaws(
     round_number: int,
     attack_phase: GamePhase,
     confirm_phase: GamePhase,
-    flaw_cases: Sequence[StepData],
+    flaw_cases: Sequence[JudgedFlaw],
 ) -> list[FlawConfirmation]:
     """For each case whether its flaw is really there: asked where the Detector was fooled, else None.
 
     Raises Waiting where a person is to say so and has not yet.
     """
-    fooling_indices = [place for place, flaw_case in enumerate(flaw_cases) if flaw_case["value"] == 1]
+    fooling_indices = [place for place, flaw_case in enumerate(flaw_cases) if flaw_case.value == 1]
 
-    async def ask_confirmations() -> StepResult:
+    async def ask_confirmations() -> StepResult[ConfirmStep]:
         if game_run.settings.confirm is FlawConfirmer.PERSON:
             confirmations = _confirmations_by_people(game_run, round_number, attack_phase, fooling_indices)
         else:
             confirmations = await game_run.agents.confirm(
-                [read_record(PlantedFlaw, flaw_cases[case_index]) for case_index in fooling_indices]
+                [flaw_cases[case_index].planted_flaw for case_index in fooling_indices]
             )
-        plain_claims = {
-            str(case_index): [confirmation.there, confirmation.reason]
+        claims = {
+            str(case_index): (confirmation.there, confirmation.reason)
             for case_index, confirmation in zip(fooling_indices, confirmations, strict=True)
         }
-        return {"claims": plain_claims, "by": game_run.settings.confirm.value}, None, ()
+        return ConfirmStep(claims=claims, by=game_run.settings.confirm.value), None, ()
 
-    claims_by_index = (await game_run.run_step(round_number, confirm_phase, ask_confirmations))["claims"]
-    return [FlawConfirmation(*claims_by_index.get(str(place), (None, ""))) for place in range(len(flaw_cases))]
+    confirm_step = await game_run.run_step(round_number, confirm_phase, ConfirmStep, ask_confirmations)
+    return [confirm_step.confirmation(case_index) for case_index in range(len(flaw_cases))]
 
 
 def _confirmations_by_people(
@@ -137,7 +123,7 @@ def _confirmations_by_people(
     return [FlawConfirmation(person_answers[case_index]) for case_index in fooling_indices]
 
 
-async def _attack_step(game_run: GameRun, round_number: int) -> StepResult:
+async def _attack_step(game_run: GameRun, round_number: int) -> StepResult[AttackStep]:
     flaw_tasks = draws.draw_tasks(
         game_run.partitions.play, game_run.settings.seed, round_number, game_run.settings.attacks, "attack"
     )
@@ -145,18 +131,11 @@ async def _attack_step(game_run: GameRun, round_number: int) -> StepResult:
     flaw_cases = await attack_detector(
         game_run, flaw_tasks, generator_version.rules, game_run.variant(round_number, GamePhase.ADVERSARY)
     )
-    return (
-        {
-            "cases": flaw_cases,
-            "detector": game_run.search_state.detector.id,
-            "generator": generator_version.id,
-        },
-        None,
-        (),
-    )
+    detector_id = game_run.search_state.detector.id
+    return AttackStep(cases=flaw_cases, detector=detector_id, generator=generator_version.id), None, ()
 
 
-async def _reflect_step(game_run: GameRun, round_number: int) -> StepResult:
+async def _reflect_step(game_run: GameRun, round_number: int) -> StepResult[ReflectStep]:
     drawn_labels = draws.draw_labels(
         game_run.partitions.play, game_run.settings.seed, round_number, game_run.settings.labelled
     )
@@ -172,67 +151,57 @@ async def _reflect_step(game_run: GameRun, round_number: int) -> StepResult:
     )
     advice_by_index = dict(zip(wrong_indices, advice_texts, strict=True))
     reflected_items = [
-        {
-            "id": drawn_label.id,
-            "prompt": drawn_label.prompt,
-            "greeting": drawn_label.greeting,
-            "good": drawn_label.good,
-            **plain_judgment,
-            "advice": advice_by_index.get(label_index, ""),
-        }
-        for label_index, (drawn_label, plain_judgment) in enumerate(
-            zip(drawn_labels, plain_judgments(judgments), strict=True)
+        ReflectedLabel(
+            id=drawn_label.id,
+            prompt=drawn_label.prompt,
+            greeting=drawn_label.greeting,
+            good=drawn_label.good,
+            value=judgment.value,
+            reason=judgment.reason,
+            advice=advice_by_index.get(label_index, ""),
         )
+        for label_index, (drawn_label, judgment) in enumerate(zip(drawn_labels, judgments, strict=True))
     ]
-    return {"items": reflected_items, "detector": game_run.search_state.detector.id}, None, ()
+    return ReflectStep(items=reflected_items, detector=game_run.search_state.detector.id), None, ()
 
 
 def _is_misjudged(human_label: GameLabel, judgment: Judgment) -> bool:
     return judgment.value is not None and (judgment.value == 1) != human_label.good
 
 
-def _plain_judgment(judgment: Judgment | None) -> StepData:
-    return {"value": judgment.value if judgment else None, "reason": judgment.reason if judgment else ""}
-
-
 def _advice_for_detector(
-    round_number: int,
-    attack_data: StepData,
-    confirmations: Sequence[FlawConfirmation],
-    reflect_data: StepData,
+    round_number: int, attack: AttackStep, confirmations: Sequence[FlawConfirmation], reflection: ReflectStep
 ) -> list[Advice]:
     fooled_advice = [
         Advice(
-            f"漏看了“{FLAW_DESCRIPTIONS[planted_flaw.flaw].split('：')[0]}”：{planted_flaw.explanation or planted_flaw.place or confirmation.reason}",
+            f"漏看了“{_flaw_title(flaw_case)}”：{flaw_case.explanation or flaw_case.place or confirmation.reason}",
             f"r{round_number}.a{case_index}",
         )
-        for case_index, confirmation in enumerate(confirmations)
+        for case_index, (flaw_case, confirmation) in enumerate(zip(attack.cases, confirmations, strict=True))
         if confirmation.there
-        for planted_flaw in [read_record(PlantedFlaw, attack_data["cases"][case_index])]
     ]
     missed_advice = [
-        Advice(reflected_item["advice"], f"r{round_number}.l{case_index}")
-        for case_index, reflected_item in enumerate(reflect_data["items"])
-        if reflected_item["advice"]
+        Advice(reflected_label.advice, f"r{round_number}.l{label_index}")
+        for label_index, reflected_label in enumerate(reflection.items)
+        if reflected_label.advice
     ]
     return [*fooled_advice, *missed_advice]
 
 
 def _advice_for_generator(
-    round_number: int, attack_data: StepData, confirmations: Sequence[FlawConfirmation]
+    round_number: int, attack: AttackStep, confirmations: Sequence[FlawConfirmation]
 ) -> list[Advice]:
     advice_pieces = []
-    for case_index, (flaw_case, confirmation) in enumerate(zip(attack_data["cases"], confirmations, strict=True)):
-        flaw_kind = FLAW_DESCRIPTIONS[read_record(PlantedFlaw, flaw_case).flaw].split("：")[0]
-        if flaw_case["value"] == 0:
+    for case_index, (flaw_case, confirmation) in enumerate(zip(attack.cases, confirmations, strict=True)):
+        source = f"r{round_number}.a{case_index}"
+        if flaw_case.value == 0:
+            advice_pieces.append(Advice(f"“{_flaw_title(flaw_case)}”被看出来了：{flaw_case.reason}", source))
+        elif flaw_case.value == 1 and confirmation.there is False:
             advice_pieces.append(
-                Advice(f"“{flaw_kind}”被看出来了：{flaw_case['reason']}", f"r{round_number}.a{case_index}")
-            )
-        elif flaw_case["value"] == 1 and confirmation.there is False:
-            advice_pieces.append(
-                Advice(
-                    f"“{flaw_kind}”没藏成，缺陷并不存在：{confirmation.reason}",
-                    f"r{round_number}.a{case_index}",
-                )
+                Advice(f"“{_flaw_title(flaw_case)}”没藏成，缺陷并不存在：{confirmation.reason}", source)
             )
     return advice_pieces
+
+
+def _flaw_title(flaw_case: JudgedFlaw) -> str:
+    return FLAW_DESCRIPTIONS[flaw_case.flaw].split("：")[0]

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from backend.core.enums import DecisionReason, GamePhase, Proposer, Role
 from backend.judges.criteria import MAX_RULES
 from backend.principles.algorithm import draws, gate
-from backend.principles.algorithm.adversary import Minibatch, StepResult
+from backend.principles.algorithm.adversary import Minibatch
 from backend.principles.algorithm.agents import ProposedRules
-from backend.principles.algorithm.game_run import GameRun
+from backend.principles.algorithm.game_run import GameRun, StepResult
 from backend.principles.algorithm.gate import Ruling
 from backend.principles.algorithm.labels import GameLabel
 from backend.principles.algorithm.rules import MAX_TOTAL_LENGTH, PrincipleRule, RuleSet, draft_rules
-from backend.principles.algorithm.state import Advice, NewVersion, RulesVersion, StepData
+from backend.principles.algorithm.state import Advice, NewVersion, RulesVersion
+from backend.principles.algorithm.steps import GateStep, ProposalStep, TrialStep, TriedChange, TrimStep
 
 
 @dataclass(frozen=True)
@@ -33,46 +34,47 @@ async def propose_rules(
     """The optimiser's new set of rules for a role; None where nobody gave any advice."""
     parent_version = game_run.search_state.version_in_force(agent_role)
 
-    async def ask_optimiser() -> StepResult:
+    async def ask_optimiser() -> StepResult[ProposalStep]:
         if not advice_pieces:
-            return {"version": None}, None, ()
+            return ProposalStep(version=None), None, ()
         proposed_rules = await game_run.agents.optimise(
             parent_version.rules,
             [advice_piece.text for advice_piece in advice_pieces],
             game_run.search_state.rejected[agent_role],
             game_run.variant(round_number, game_phase),
         )
-        return proposal_step(parent_version, proposed_rules, advice_pieces, Proposer.OPTIMISER)
+        return draft_proposal(parent_version, proposed_rules, advice_pieces, Proposer.OPTIMISER)
 
-    return read_proposal(game_run, agent_role, await game_run.run_step(round_number, game_phase, ask_optimiser))
+    proposal_step = await game_run.run_step(round_number, game_phase, ProposalStep, ask_optimiser)
+    return read_proposal(game_run, agent_role, proposal_step)
 
 
-def proposal_step(
+def draft_proposal(
     parent_version: RulesVersion,
     proposed_rules: ProposedRules,
     advice_pieces: Sequence[Advice],
     proposer: Proposer,
-) -> StepResult:
-    """What an optimiser said as a step with a new version, whatever it is worth."""
+) -> StepResult[ProposalStep]:
+    """What an optimiser wrote as a step with a new version, whatever it is worth."""
     evidence = [[advice_pieces[entry].source for entry in cited_indices] for cited_indices in proposed_rules.evidence]
     rules_draft = draft_rules(parent_version.rules, proposed_rules.rules, evidence)
-    step_data: StepData = {
-        "rules": rules_draft.rules.stored_rules,
-        "refused": rules_draft.refused.value if rules_draft.refused else None,
-        "advice": [[entry.source, entry.text] for entry in advice_pieces],
-    }
-    return step_data, NewVersion(rules_draft.rules, parent_version.id, proposer, proposed_rules.reason), ()
+    proposal_step = ProposalStep(
+        rules=list(rules_draft.rules.rules),
+        refused=rules_draft.refused.value if rules_draft.refused else None,
+        advice=[(entry.source, entry.text) for entry in advice_pieces],
+    )
+    return proposal_step, NewVersion(rules_draft.rules, parent_version.id, proposer, proposed_rules.reason), ()
 
 
-def read_proposal(game_run: GameRun, agent_role: Role, step_data: StepData) -> Proposal | None:
-    """The proposal of a kept step. An S_D that came to the gate before in this run is refused."""
-    if step_data["version"] is None:
+def read_proposal(game_run: GameRun, agent_role: Role, proposal_step: ProposalStep) -> Proposal | None:
+    """The proposal of a stored step. An S_D that came to the gate before in this run is refused."""
+    if proposal_step.version is None:
         return None
-    rule_set = RuleSet.from_stored(agent_role, step_data["rules"])
-    refusal_reason = DecisionReason(step_data["refused"]) if step_data["refused"] else None
+    rule_set = RuleSet(agent_role, tuple(proposal_step.rules))
+    refusal_reason = DecisionReason(proposal_step.refused) if proposal_step.refused else None
     if refusal_reason is None and agent_role is Role.DETECTOR and rule_set.hash in game_run.search_state.tried_hashes:
         refusal_reason = DecisionReason.SEEN
-    return Proposal(RulesVersion(step_data["version"], rule_set), refusal_reason)
+    return Proposal(RulesVersion(proposal_step.version, rule_set), refusal_reason)
 
 
 MAX_CHANGES = 6
@@ -112,16 +114,17 @@ async def trim_proposal(
     )
     if not 2 <= len(rule_changes) <= MAX_CHANGES or not trim_labels:
         return proposal.version
-    trim_data = await game_run.run_step(
+    trim_step = await game_run.run_step(
         round_number,
         GamePhase.TRIM,
+        TrimStep,
         lambda: _trim_step(game_run, proposal.version, rule_changes, trim_labels),
     )
-    if trim_data["left"] is None:
+    if trim_step.left is None:
         return None
-    if trim_data["left"] == "same":
+    if trim_step.left == "same" or trim_step.version is None:
         return proposal.version
-    return RulesVersion(trim_data["version"], RuleSet.from_stored(Role.DETECTOR, trim_data["rules"]))
+    return RulesVersion(trim_step.version, RuleSet(Role.DETECTOR, tuple(trim_step.rules)))
 
 
 def proposal_changes(old_rules: RuleSet, new_rules: RuleSet) -> list[RuleChange]:
@@ -139,10 +142,11 @@ async def _trim_step(
     proposed_version: RulesVersion,
     rule_changes: Sequence[RuleChange],
     trim_labels: Sequence[GameLabel],
-) -> StepResult:
+) -> StepResult[TrimStep]:
     rule_set = proposed_version.rules
     whole_values = await game_run.detector_values(rule_set, trim_labels)
-    plain_changes, remaining_rules = [], rule_set
+    tried_changes: list[TriedChange] = []
+    remaining_rules = rule_set
     for rule_change in rule_changes:
         rules_without = rule_change.without_change(rule_set)
         # Ten rules of which one was replaced are eleven with the old one back: no judge takes them.
@@ -155,44 +159,39 @@ async def _trim_step(
         reduced_rules = rule_change.without_change(remaining_rules)
         is_undone = is_harmful and _is_allowed_size(reduced_rules)
         remaining_rules = reduced_rules if is_undone else remaining_rules
-        change_counts = [paired_test.fixed, paired_test.broken] if paired_test else None
-        plain_changes.append(
-            {
-                "added": rule_change.added,
-                "text": rule_change.rule.text,
-                "undone": is_undone,
-                "change": change_counts,
-            }
+        change_counts = (paired_test.fixed, paired_test.broken) if paired_test else None
+        tried_changes.append(
+            TriedChange(added=rule_change.added, text=rule_change.rule.text, undone=is_undone, change=change_counts)
         )
-    return _trim_result(game_run, proposed_version, remaining_rules, plain_changes)
+    return _trim_result(game_run, proposed_version, remaining_rules, tried_changes)
 
 
 def _trim_result(
     game_run: GameRun,
     proposed_version: RulesVersion,
     remaining_rules: RuleSet,
-    plain_changes: list[dict[str, object]],
-) -> StepResult:
+    tried_changes: list[TriedChange],
+) -> StepResult[TrimStep]:
     search_state = game_run.search_state
-    step_data: dict[str, object] = {"changes": plain_changes}
     if remaining_rules.hash == proposed_version.rules.hash:
-        return {**step_data, "left": "same"}, None, ()
+        return TrimStep(changes=tried_changes, left="same"), None, ()
     ruling_facts = {
-        "undone": sum(bool(plain_change["undone"]) for plain_change in plain_changes),
-        "of": len(plain_changes),
+        "undone": sum(tried_change.undone for tried_change in tried_changes),
+        "of": len(tried_changes),
     }
     if remaining_rules.hash in search_state.tried_hashes:
         decision_reason = (
             DecisionReason.USELESS if remaining_rules.hash == search_state.detector.rules.hash else DecisionReason.SEEN
         )
         return (
-            {**step_data, "left": None},
+            TrimStep(changes=tried_changes, left=None),
             None,
             (game_run.version_outcome(proposed_version.id, Ruling(False, decision_reason, ruling_facts)),),
         )
     trim_outcome = game_run.version_outcome(proposed_version.id, Ruling(False, DecisionReason.TRIMMED, ruling_facts))
     new_version = NewVersion(remaining_rules, search_state.detector.id, Proposer.OPTIMISER, f"v{proposed_version.id}")
-    return {**step_data, "left": "less", "rules": remaining_rules.stored_rules}, new_version, (trim_outcome,)
+    trim_step = TrimStep(changes=tried_changes, left="less", rules=list(remaining_rules.rules))
+    return trim_step, new_version, (trim_outcome,)
 
 
 def _is_allowed_size(rule_set: RuleSet) -> bool:
@@ -201,23 +200,24 @@ def _is_allowed_size(rule_set: RuleSet) -> bool:
 
 async def decide_proposal(game_run: GameRun, round_number: int, proposal: Proposal, minibatch: Minibatch) -> bool:
     """Whether the proposed S_D is in; the standing is brought up to date."""
-    trial_data = await game_run.run_step(
-        round_number, GamePhase.TRY_D, lambda: _minibatch_step(game_run, proposal, minibatch)
+    trial_step = await game_run.run_step(
+        round_number, GamePhase.TRY_D, TrialStep, lambda: _minibatch_step(game_run, proposal, minibatch)
     )
     trimmed_version = (
-        await trim_proposal(game_run, round_number, proposal, minibatch.labels) if trial_data["passed"] else None
+        await trim_proposal(game_run, round_number, proposal, minibatch.labels) if trial_step.passed else None
     )
     if trimmed_version is None:
         return False
-    gate_data = await game_run.run_step(round_number, GamePhase.GATE_D, lambda: _gate_step(game_run, trimmed_version))
-    accepted = bool(gate_data["accepted"])
-    if accepted:
-        game_run.search_state.adopt_detector(trimmed_version, gate_data)
-    game_run.search_state.remember_result(Role.DETECTOR, trimmed_version.rules, accepted=accepted)
-    return accepted
+    gate_step = await game_run.run_step(
+        round_number, GamePhase.GATE_D, GateStep, lambda: _gate_step(game_run, trimmed_version)
+    )
+    if gate_step.accepted:
+        game_run.search_state.adopt_detector(trimmed_version, gate_step)
+    game_run.search_state.remember_result(Role.DETECTOR, trimmed_version.rules, accepted=gate_step.accepted)
+    return gate_step.accepted
 
 
-async def _minibatch_step(game_run: GameRun, proposal: Proposal, minibatch: Minibatch) -> StepResult:
+async def _minibatch_step(game_run: GameRun, proposal: Proposal, minibatch: Minibatch) -> StepResult[TrialStep]:
     if proposal.refused is not None:
         ruling, new_values = Ruling(False, proposal.refused, {}), None
     else:
@@ -225,16 +225,11 @@ async def _minibatch_step(game_run: GameRun, proposal: Proposal, minibatch: Mini
         paired_test = gate.compare_values(minibatch.labels, minibatch.parent_values, new_values)
         ruling = gate.passes_minibatch(paired_test)
     outcomes = () if ruling.accepted else (game_run.version_outcome(proposal.version.id, ruling),)
-    step_data = {
-        "passed": ruling.accepted,
-        "why": ruling.why.value,
-        "facts": ruling.facts,
-        "values": new_values,
-    }
-    return step_data, None, outcomes
+    trial_step = TrialStep(passed=ruling.accepted, why=ruling.why.value, facts=dict(ruling.facts), values=new_values)
+    return trial_step, None, outcomes
 
 
-async def _gate_step(game_run: GameRun, new_version: RulesVersion) -> StepResult:
+async def _gate_step(game_run: GameRun, new_version: RulesVersion) -> StepResult[GateStep]:
     gate_labels, search_state = game_run.partitions.gate, game_run.search_state
     new_values = await game_run.detector_values(new_version.rules, gate_labels)
     paired_test = gate.compare_values(gate_labels, search_state.gate, new_values)
@@ -250,12 +245,12 @@ async def _gate_step(game_run: GameRun, new_version: RulesVersion) -> StepResult
         ruling = Ruling(safety_ruling.accepted, safety_ruling.why, ruling_facts)
     gate_figure = gate.gate_score(gate_labels, new_values)
     gate_outcome = game_run.version_outcome(new_version.id, ruling, gate_figure)
-    step_data: StepData = {
-        "values": new_values,
-        "safety": safety_values,
-        "accepted": ruling.accepted,
-        "why": ruling.why.value,
-        "facts": ruling.facts,
-        "score": gate_figure.value,
-    }
-    return step_data, None, (gate_outcome,)
+    gate_step = GateStep(
+        values=new_values,
+        safety=safety_values,
+        accepted=ruling.accepted,
+        why=ruling.why.value,
+        facts=dict(ruling.facts),
+        score=gate_figure.value,
+    )
+    return gate_step, None, (gate_outcome,)

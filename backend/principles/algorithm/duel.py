@@ -5,48 +5,52 @@ from dataclasses import asdict
 from backend.agreement.statistics.paired import PairedTest, sign_flip_test
 from backend.core.enums import DecisionReason, GamePhase, Role
 from backend.principles.algorithm import draws
-from backend.principles.algorithm.adversary import StepResult, attack_detector, confirm_flaws
+from backend.principles.algorithm.adversary import attack_detector, confirm_flaws
 from backend.principles.algorithm.decisions import Proposal
-from backend.principles.algorithm.game_run import GameRun
+from backend.principles.algorithm.game_run import GameRun, StepResult
 from backend.principles.algorithm.gate import Ruling
-from backend.principles.algorithm.state import FlawConfirmation, RulesVersion, StepData
+from backend.principles.algorithm.state import FlawConfirmation, RulesVersion
+from backend.principles.algorithm.steps import DuelRulingStep, DuelStep, JudgedFlaw
 
 
 async def decide_duel(game_run: GameRun, round_number: int, proposal: Proposal) -> bool:
     """Whether the proposed S_G is in. A duel costs no look at the gate: labels play no part in it."""
     challenger, defender = proposal.version, game_run.search_state.generator
     accepted = False
-    duel_data = await game_run.run_step(
-        round_number, GamePhase.DUEL, lambda: _duel_step(game_run, round_number, proposal, defender)
+    duel_step = await game_run.run_step(
+        round_number, GamePhase.DUEL, DuelStep, lambda: _duel_step(game_run, round_number, proposal, defender)
     )
-    if duel_data["cases"]:
+    if duel_step.cases:
         confirmations = await confirm_flaws(
-            game_run, round_number, GamePhase.DUEL, GamePhase.DUEL_CONFIRM, duel_data["cases"]
+            game_run, round_number, GamePhase.DUEL, GamePhase.DUEL_CONFIRM, duel_step.cases
         )
-        ruling_data = await game_run.run_step(
+        ruling_step = await game_run.run_step(
             round_number,
             GamePhase.GATE_G,
-            lambda: _ruling_step(game_run, challenger, duel_data["cases"], confirmations),
+            DuelRulingStep,
+            lambda: _ruling_step(game_run, challenger, duel_step.cases, confirmations),
         )
-        accepted = ruling_data["accepted"]
+        accepted = ruling_step.accepted
         if accepted:
             game_run.search_state.generator = challenger
         game_run.search_state.remember_result(Role.GENERATOR, challenger.rules, accepted=accepted)
     return accepted
 
 
-async def _duel_step(game_run: GameRun, round_number: int, proposal: Proposal, defender: RulesVersion) -> StepResult:
+async def _duel_step(
+    game_run: GameRun, round_number: int, proposal: Proposal, defender: RulesVersion
+) -> StepResult[DuelStep]:
     """Cases of the old S_G first, then the new one's on the same requests in the same order."""
     if proposal.refused is not None:
         ruling = Ruling(False, proposal.refused, {})
-        return {"cases": []}, None, (game_run.version_outcome(proposal.version.id, ruling),)
+        return DuelStep(cases=[]), None, (game_run.version_outcome(proposal.version.id, ruling),)
     settings = game_run.settings
     flaw_tasks = draws.draw_tasks(game_run.partitions.play, settings.seed, round_number, settings.duels, "duel")
     variant = game_run.variant(round_number, GamePhase.DUEL)
     defender_cases = await attack_detector(game_run, flaw_tasks, defender.rules, variant)
     challenger_cases = await attack_detector(game_run, flaw_tasks, proposal.version.rules, variant)
     return (
-        {"cases": [*defender_cases, *challenger_cases], "old": defender.id, "new": proposal.version.id},
+        DuelStep(cases=[*defender_cases, *challenger_cases], old=defender.id, new=proposal.version.id),
         None,
         (),
     )
@@ -55,9 +59,9 @@ async def _duel_step(game_run: GameRun, round_number: int, proposal: Proposal, d
 async def _ruling_step(
     game_run: GameRun,
     challenger: RulesVersion,
-    duel_cases: list[StepData],
+    duel_cases: list[JudgedFlaw],
     confirmations: list[FlawConfirmation],
-) -> StepResult:
+) -> StepResult[DuelRulingStep]:
     fooling_results = [
         _fooled_detector(duel_case, confirmation)
         for duel_case, confirmation in zip(duel_cases, confirmations, strict=True)
@@ -73,20 +77,20 @@ async def _ruling_step(
     }
     is_better = paired_test.gain > 0 and paired_test.p <= significance_level
     ruling = Ruling(is_better, DecisionReason.BETTER if is_better else DecisionReason.NOT_FOOLING, ruling_facts)
-    step_data = {"accepted": is_better, "why": ruling.why.value, "facts": ruling_facts}
-    return step_data, None, (game_run.version_outcome(challenger.id, ruling),)
+    ruling_step = DuelRulingStep(accepted=is_better, why=ruling.why.value, facts=ruling_facts)
+    return ruling_step, None, (game_run.version_outcome(challenger.id, ruling),)
 
 
-def _fooled_detector(duel_case: StepData, confirmation: FlawConfirmation) -> bool | None:
+def _fooled_detector(duel_case: JudgedFlaw, confirmation: FlawConfirmation) -> bool | None:
     """Whether the Detector was fooled by a flaw that is there; None where that cannot be told.
 
     A Generator that refuses or returns the request fools nobody.
     """
-    if duel_case["fault"]:
+    if duel_case.fault:
         return False
-    if duel_case["value"] is None or (duel_case["value"] == 1 and confirmation.there is None):
+    if duel_case.value is None or (duel_case.value == 1 and confirmation.there is None):
         return None
-    return duel_case["value"] == 1 and confirmation.there is True
+    return duel_case.value == 1 and confirmation.there is True
 
 
 def _compare_wins(defender_wins: list[bool | None], challenger_wins: list[bool | None]) -> PairedTest:

@@ -5,12 +5,13 @@ from typing import Protocol
 
 from backend.core.enums import DecisionReason, GamePhase, Role, SearchMethod
 from backend.principles.algorithm import adversary, gate
-from backend.principles.algorithm.adversary import Minibatch, StepResult
+from backend.principles.algorithm.adversary import Minibatch
 from backend.principles.algorithm.decisions import Proposal, decide_proposal, propose_rules
 from backend.principles.algorithm.duel import decide_duel
-from backend.principles.algorithm.game_run import GameRun
+from backend.principles.algorithm.game_run import GameRun, StepResult
 from backend.principles.algorithm.gate import Ruling
 from backend.principles.algorithm.locked import report_locked_set
+from backend.principles.algorithm.steps import StartStep
 
 
 class Searcher(Protocol):
@@ -49,7 +50,7 @@ async def run_game(game_run: GameRun, searchers: dict[SearchMethod, Callable[[],
 async def _start_run(game_run: GameRun) -> None:
     first_version = game_run.search_state.detector
 
-    async def read_start() -> StepResult:
+    async def read_start() -> StepResult[StartStep]:
         gate_values = await game_run.detector_values(first_version.rules, game_run.partitions.gate)
         safety_values = await game_run.safety_values(first_version.rules)
         gate_figure = gate.gate_score(game_run.partitions.gate, gate_values)
@@ -62,10 +63,10 @@ async def _start_run(game_run: GameRun) -> None:
             game_run.version_outcome(first_version.id, start_ruling, gate_figure),
             game_run.version_outcome(game_run.search_state.generator.id, Ruling(True, DecisionReason.START, {})),
         )
-        return {"values": gate_values, "safety": safety_values, "score": gate_figure.value}, None, outcomes
+        return StartStep(values=gate_values, safety=safety_values, score=gate_figure.value), None, outcomes
 
-    start_data = await game_run.run_step(0, GamePhase.START, read_start)
-    game_run.search_state.adopt_detector(first_version, start_data)
+    start_step = await game_run.run_step(0, GamePhase.START, StartStep, read_start)
+    game_run.search_state.adopt_detector(first_version, start_step)
     game_run.search_state.tried_hashes |= {
         first_version.rules.hash,
         game_run.search_state.generator.rules.hash,

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 from backend.agreement.statistics.figures import Figure
 from backend.core.enums import Agent, GamePhase, Role
@@ -17,15 +17,17 @@ from backend.principles.algorithm.state import (
     GameRecord,
     NewVersion,
     RulesVersion,
-    StepData,
     VersionOutcome,
     refuse_unavailable,
 )
+from backend.principles.algorithm.steps import GameStep, GateStep, StartStep
 
 VerdictValues = list[float | None]
 
 
-StepWork = Callable[[], Awaitable[tuple[StepData, NewVersion | None, Sequence[VersionOutcome]]]]
+StepT = TypeVar("StepT", bound=GameStep)
+StepResult = tuple[StepT, NewVersion | None, Sequence[VersionOutcome]]
+"""A step with the version that enters the archive by it, and what becomes of versions."""
 
 
 @dataclass
@@ -51,11 +53,11 @@ class SearchState:
         """The version in force."""
         return self.detector if agent_role is Role.DETECTOR else self.generator
 
-    def adopt_detector(self, version: RulesVersion, gate_data: StepData) -> None:
-        """Put an S_D in force, with what it said of gate and safety set."""
-        self.detector, self.gate, self.safety = version, gate_data["values"], gate_data["safety"]
-        if (gate_data["score"] or 0.0) > self.best_score:
-            self.best, self.best_score = version, gate_data["score"]
+    def adopt_detector(self, version: RulesVersion, reading: StartStep | GateStep) -> None:
+        """Put an S_D in force, with its reading of gate and safety set."""
+        self.detector, self.gate, self.safety = version, reading.values, reading.safety or []
+        if reading.score is not None and reading.score > self.best_score:
+            self.best, self.best_score = version, reading.score
 
     def remember_result(self, agent_role: Role, rule_set: RuleSet, *, accepted: bool) -> None:
         """Remember what came to its last test, and the new rules of what was turned down there.
@@ -84,14 +86,21 @@ class GameRun:
     def __post_init__(self) -> None:
         self.first_version = self.search_state.detector
 
-    async def run_step(self, round_number: int, game_phase: GamePhase, step_work: StepWork) -> StepData:
-        """A phase as it was kept, or played now and kept before anything follows."""
-        stored_step = self.game_record.stored_step(round_number, game_phase)
-        if stored_step is not None:
-            return stored_step
-        self.on_phase(round_number, game_phase)
-        step_data, new_version, outcomes = await step_work()
-        return self.game_record.store_step(round_number, game_phase, step_data, new_version, outcomes)
+    async def run_step(
+        self,
+        round_number: int,
+        game_phase: GamePhase,
+        step_type: type[StepT],
+        step_work: Callable[[], Awaitable[StepResult[StepT]]],
+    ) -> StepT:
+        """A phase as it was stored, or played now and stored before anything follows."""
+        step_data = self.game_record.stored_step(round_number, game_phase)
+        if step_data is None:
+            self.on_phase(round_number, game_phase)
+            step, new_version, outcomes = await step_work()
+            step_data = self.game_record.store_step(round_number, game_phase, step.stored(), new_version, outcomes)
+        # Read again also after playing: what follows must not depend on whether a run was interrupted.
+        return step_type.model_validate(step_data)
 
     async def detector_judgments(self, rule_set: RuleSet, samples: Sequence[Sample]) -> list[Judgment]:
         """The Detector's verdicts, in order. Raises EndpointLost where its endpoint is gone."""
@@ -123,8 +132,3 @@ class GameRun:
 def label_sample(label: GameLabel) -> Sample:
     """A label as judges take it."""
     return Sample(label.prompt, label.greeting)
-
-
-def plain_judgments(judgments: Sequence[Judgment]) -> list[dict[str, Any]]:
-    """Verdicts with their reasons, as a step keeps them."""
-    return [{"value": judgment.value, "reason": judgment.reason} for judgment in judgments]

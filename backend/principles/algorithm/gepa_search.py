@@ -12,13 +12,14 @@ from typing import Any, TypeVar, cast
 from backend.core.enums import GamePhase, Proposer, Role
 from backend.judges.base import Judgment
 from backend.principles.algorithm import draws
-from backend.principles.algorithm.adversary import Minibatch, StepResult
+from backend.principles.algorithm.adversary import Minibatch
 from backend.principles.algorithm.agents import ProposedRules
 from backend.principles.algorithm.decisions import Proposal, read_proposal
-from backend.principles.algorithm.game_run import GameRun, label_sample
+from backend.principles.algorithm.game_run import GameRun, StepResult, label_sample
 from backend.principles.algorithm.labels import GameLabel
 from backend.principles.algorithm.rules import RuleSet, draft_rules
-from backend.principles.algorithm.state import Advice, NewVersion, RulesVersion, StepData
+from backend.principles.algorithm.state import Advice, NewVersion, RulesVersion
+from backend.principles.algorithm.steps import ProposalStep
 
 ResultT = TypeVar("ResultT")
 COMPONENT_NAME = Role.DETECTOR.value
@@ -35,13 +36,14 @@ class GepaSearch:
             game_run.partitions.play, game_run.settings.seed, round_number, 2 * game_run.settings.gepa_labels
         )
         train_labels, choice_labels = drawn_labels[::2], drawn_labels[1::2]
-        step_data = await game_run.run_step(
+        proposal_step = await game_run.run_step(
             round_number,
             GamePhase.PROPOSE_D,
+            ProposalStep,
             lambda: _search_step(game_run, round_number, train_labels, choice_labels),
         )
-        minibatch = Minibatch(tuple(map(label_sample, choice_labels)), tuple(choice_labels), step_data["before"], {})
-        return read_proposal(game_run, Role.DETECTOR, step_data), minibatch
+        minibatch = Minibatch(tuple(map(label_sample, choice_labels)), tuple(choice_labels), proposal_step.before, {})
+        return read_proposal(game_run, Role.DETECTOR, proposal_step), minibatch
 
 
 async def _search_step(
@@ -49,7 +51,7 @@ async def _search_step(
     round_number: int,
     train_labels: Sequence[GameLabel],
     choice_labels: Sequence[GameLabel],
-) -> StepResult:
+) -> StepResult[ProposalStep]:
     parent_version = game_run.search_state.detector
     parent_values = await game_run.detector_values(parent_version.rules, choice_labels)
     rules_adapter = RulesAdapter(game_run, parent_version.rules, asyncio.get_running_loop(), round_number)
@@ -85,8 +87,8 @@ def _proposal_step(
     rules_adapter: "RulesAdapter",
     gepa_result: Any,
     parent_values: Sequence[float | None],
-) -> StepResult:
-    step_data: StepData = {
+) -> StepResult[ProposalStep]:
+    search_figures: dict[str, Any] = {
         "before": list(parent_values),
         "candidates": len(gepa_result.candidates),
         "scores": [float(candidate_score) for candidate_score in gepa_result.val_aggregate_scores],
@@ -94,13 +96,13 @@ def _proposal_step(
     }
     best_rules: RuleSet = rules_adapter.rules_of(gepa_result.best_candidate)
     if best_rules.hash == parent_version.rules.hash:
-        return {**step_data, "version": None}, None, ()
-    plain_advice = [
-        [advice_piece.source, advice_piece.text]
+        return ProposalStep(**search_figures, version=None), None, ()
+    advice = [
+        (advice_piece.source, advice_piece.text)
         for advice_piece in rules_adapter.advice_by_hash.get(best_rules.hash, ())
     ]
-    step_data |= {"rules": best_rules.stored_rules, "refused": None, "advice": plain_advice}
-    return step_data, NewVersion(best_rules, parent_version.id, Proposer.GEPA), ()
+    proposal_step = ProposalStep(**search_figures, rules=list(best_rules.rules), refused=None, advice=advice)
+    return proposal_step, NewVersion(best_rules, parent_version.id, Proposer.GEPA), ()
 
 
 @dataclass

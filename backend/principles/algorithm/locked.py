@@ -11,12 +11,12 @@ from backend.agreement.statistics.judge_rows import JudgeRow, judge_row
 from backend.core.enums import DecisionReason, GamePhase, Proposer, Role, Scale
 from backend.core.text import count_characters
 from backend.principles.algorithm import draws, gate
-from backend.principles.algorithm.adversary import StepResult
-from backend.principles.algorithm.decisions import Proposal, proposal_step, read_proposal
-from backend.principles.algorithm.game_run import GameRun
+from backend.principles.algorithm.decisions import Proposal, draft_proposal, read_proposal
+from backend.principles.algorithm.game_run import GameRun, StepResult
 from backend.principles.algorithm.gate import Ruling
 from backend.principles.algorithm.labels import GameLabel
 from backend.principles.algorithm.state import VersionOutcome
+from backend.principles.algorithm.steps import LockedStep, ProposalStep
 
 FIGURE_NAMES = ("accuracy", "kappa", "ac1", "auc", "matched_auc")
 EXAMPLE_COUNT = 16
@@ -26,28 +26,28 @@ START_ROW, REWRITE_ROW, BEST_ROW, LENGTH_ROW = "start", "rewrite", "best", "leng
 async def report_locked_set(game_run: GameRun) -> None:
     """The last two phases: the one-shot rewriting, and the readings of the locked set."""
     rewrite_proposal = await _rewrite_baseline(game_run) if game_run.settings.rewrite else None
-    await game_run.run_step(0, GamePhase.LOCKED, lambda: _locked_step(game_run, rewrite_proposal))
+    await game_run.run_step(0, GamePhase.LOCKED, LockedStep, lambda: _locked_step(game_run, rewrite_proposal))
 
 
 async def _rewrite_baseline(game_run: GameRun) -> Proposal:
     """One rewriting of the first S_D from labelled examples, never gated: what the game must beat."""
     settings = game_run.settings
 
-    async def ask_rewrite() -> StepResult:
+    async def ask_rewrite() -> StepResult[ProposalStep]:
         examples = draws.draw_labels(game_run.partitions.play, settings.seed, 1, EXAMPLE_COUNT)
         proposed_rules = await game_run.agents.rewrite(
             game_run.first_version.rules, examples, game_run.variant(0, GamePhase.REWRITE)
         )
-        return proposal_step(game_run.first_version, proposed_rules, (), Proposer.REWRITE)
+        return draft_proposal(game_run.first_version, proposed_rules, (), Proposer.REWRITE)
 
     rewrite_proposal = read_proposal(
-        game_run, Role.DETECTOR, await game_run.run_step(0, GamePhase.REWRITE, ask_rewrite)
+        game_run, Role.DETECTOR, await game_run.run_step(0, GamePhase.REWRITE, ProposalStep, ask_rewrite)
     )
     assert rewrite_proposal is not None
     return rewrite_proposal
 
 
-async def _locked_step(game_run: GameRun, rewrite_proposal: Proposal | None) -> StepResult:
+async def _locked_step(game_run: GameRun, rewrite_proposal: Proposal | None) -> StepResult[LockedStep]:
     locked_labels, search_state = game_run.partitions.locked, game_run.search_state
     values_by_row = {START_ROW: await game_run.detector_values(game_run.first_version.rules, locked_labels)}
     outcomes: tuple[VersionOutcome, ...] = ()
@@ -78,13 +78,10 @@ async def _locked_step(game_run: GameRun, rewrite_proposal: Proposal | None) -> 
         )
     )
     paired_test = gate.compare_values(locked_labels, values_by_row[START_ROW], values_by_row[BEST_ROW])
-    step_data = {
-        "rows": report_rows,
-        "best": search_state.best.id,
-        "values": values_by_row,
-        "change": asdict(paired_test),
-    }
-    return step_data, None, outcomes
+    locked_step = LockedStep(
+        rows=report_rows, best=search_state.best.id, values=values_by_row, change=asdict(paired_test)
+    )
+    return locked_step, None, outcomes
 
 
 def locked_row(

@@ -48,6 +48,7 @@ class Advice:
 
 
 StepData = dict[str, Any]
+"""A step as JSON, which a record stores without reading it; `steps` has a model for each phase."""
 
 
 @dataclass(frozen=True)
