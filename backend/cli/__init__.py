@@ -1,7 +1,7 @@
 """The command line: everything the pages do, for scripts. One file a group of commands.
 
 Every command takes `--json` (one object on stdout, messages on stderr) and exits 0 (done), 1 (ran, but
-something failed: said in the object) or 2 (wrong use or bad input: one sentence).
+something failed: the object names it) or 2 (wrong use or bad input: one sentence).
 """
 
 import importlib

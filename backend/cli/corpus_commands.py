@@ -130,7 +130,8 @@ def _format_reports(import_fields: dict[str, Any]) -> str:
 def _format_file_report(file_report: dict[str, Any]) -> list[str]:
     heading = (
         f"{file_report['path']} ({file_report['kind'] or 'unknown'}) into {file_report['dataset']}: "
-        f"{file_report['read']} read, {file_report['added']} added, {file_report['duplicate']} duplicate, {file_report['rejected']} rejected"
+        f"{file_report['read']} read, {file_report['added']} added, "
+        f"{file_report['duplicate']} duplicate, {file_report['rejected']} rejected"
     )
     error_lines = [
         f"  line {row_error['line']}: {row_error['reason']}" if row_error["line"] else f"  {row_error['reason']}"

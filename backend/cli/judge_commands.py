@@ -119,7 +119,8 @@ def _format_judge(judge_fields: dict[str, Any]) -> str:
     older_note = "" if judge_fields["newest"] else "  (older)"
     return (
         f"{judge_fields['name']:<20}  {judge_fields['kind'] or '–':<12}  {judge_fields['version']}  "
-        f"scored {judge_fields['scored']:,}, unscored {judge_fields['unscored']:,}, cost {judge_fields['cost']:.4f}{older_note}"
+        f"scored {judge_fields['scored']:,}, unscored {judge_fields['unscored']:,}, "
+        f"cost {judge_fields['cost']:.4f}{older_note}"
     )
 
 

@@ -275,8 +275,8 @@ def _format_result(result_fields: dict[str, Any]) -> str:
     output_lines = [
         f"run {result_fields['run']} “{result_fields['name']}”: {result_fields['state']}",
         f"{result_fields['prompts']} requests → {result_fields['kept_prompts']} kept → "
-        f"{result_fields['candidates']} candidates → {result_fields['debated']} debated → {result_fields['kept']} kept → "
-        f"{result_fields['possible']} possible pairs → {result_fields['pairs']} pairs",
+        f"{result_fields['candidates']} candidates → {result_fields['debated']} debated → "
+        f"{result_fields['kept']} kept → {result_fields['possible']} possible pairs → {result_fields['pairs']} pairs",
     ]
     if result_fields["length_accuracy"] is not None:
         style_text = "–" if result_fields["style_accuracy"] is None else f"{result_fields['style_accuracy']:.3f}"

@@ -105,7 +105,7 @@ def _locked_row_to_dict(locked_row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def uses_to_dict(label_uses: LockedSetUses) -> dict[str, Any]:
-    """Who read locked labels before: `number` is the how-manieth use this one is."""
+    """Who read locked labels before: `number` counts the uses, this one included."""
     return {"runs": list(label_uses.runs), "comparisons": label_uses.comparisons, "number": label_uses.number}
 
 

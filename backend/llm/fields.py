@@ -1,4 +1,4 @@
-"""Named fields of a structured reply: kind, scale, other names; and how they are asked for, as JSON schema or in words."""
+"""Named fields of a structured reply: kind, scale, other names; how a prompt asks for them, by schema or in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class FieldKind(StrEnum):
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field of a reply; build it with `choice`, `integer`, `number`, `text` or `texts`."""
+    """One field of a reply; build it with `choice_field`, `integer_field`, `number_field`, `text_field` and so on."""
 
     name: str
     kind: FieldKind
@@ -59,7 +59,7 @@ def choice_field(
     required: bool = True,
     tie_value: Any = None,
 ) -> FieldSpec:
-    """One of several values, each said by any of its words (lower case).
+    """One of several values, each stated by any of its words (lower case).
 
     `opposite` reads negations of good and bad, `tie` (one of the values) reads comparisons of two sides.
     """

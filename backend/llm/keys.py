@@ -1,4 +1,4 @@
-"""Secrets of the house: endpoint keys and the fence key, in files that only their owner reads."""
+"""Secrets of the installation: endpoint keys and the fence key, in files that only their owner reads."""
 
 import json
 import os

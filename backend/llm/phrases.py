@@ -1,4 +1,4 @@
-"""A value stated in one clause, and in nothing but that clause: verdicts, digits in any script, comparisons of two sides."""
+"""The value that one clause states by itself: a verdict, digits in any script, a comparison of two greetings."""
 
 import math
 import re
@@ -121,7 +121,8 @@ def _comparison_grammar(side_words: tuple[str, ...]) -> tuple[tuple[re.Pattern[s
     patterns = (
         (rf"{first_side} ?{_COMPARED_DEGREES} ?{_BETTER_THAN} ?{second_side}{_COMPARISON_TRAILS}", "x"),
         (
-            rf"{first_side} ?{_COMPARED_DEGREES} ?{_WORSE_THAN} ?{second_side} ?(?:好|优秀|真诚|自然)?{_COMPARISON_TRAILS}",
+            rf"{first_side} ?{_COMPARED_DEGREES} ?{_WORSE_THAN} ?{second_side} ?(?:好|优秀|真诚|自然)?"
+            rf"{_COMPARISON_TRAILS}",
             "y",
         ),
         (rf"{first_side} ?比 ?{second_side} ?{_COMPARED_DEGREES}(?:好|强|优秀?|胜){_COMPARISON_TRAILS}", "x"),
@@ -143,7 +144,8 @@ def _comparison_grammar(side_words: tuple[str, ...]) -> tuple[tuple[re.Pattern[s
         (rf"{first_side} (?:is not|isn'?t) (?:quite )?as (?:good|strong) as {second_side}", "y"),
         (rf"{first_side} (?:loses to|falls short of) {second_side}", "y"),
         (
-            rf"{first_side} ?(?:[和与跟、,及]|同)? ?{second_side} ?(?:两者|二者|两条)?{_COMPARED_DEGREES} ?{_EVENLY_MATCHED}{_COMPARISON_TRAILS}",
+            rf"{first_side} ?(?:[和与跟、,及]|同)? ?{second_side} ?(?:两者|二者|两条)?{_COMPARED_DEGREES} ?"
+            rf"{_EVENLY_MATCHED}{_COMPARISON_TRAILS}",
             "tie",
         ),
         (rf"{first_side} and {second_side} {_EVENLY_MATCHED_EN}", "tie"),

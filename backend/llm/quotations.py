@@ -387,7 +387,7 @@ def _instruction_lines(instruction_text: str, field_name: str) -> Iterable[str]:
 
 
 def _field_descriptions(field_spec: FieldSpec) -> list[str]:
-    """What is said of a field; the hint of a text alone may begin an honest answer."""
+    """What a prompt tells about a field; the hint of a text alone may begin an honest answer."""
     return (
         [field_meaning(field_spec)] if field_spec.kind in _TEXT_KINDS else [field_meaning(field_spec), field_spec.hint]
     )

@@ -178,7 +178,7 @@ def overturns_value(remark_text: str, stated_value: Any, field_spec: FieldSpec, 
 
 
 def may_prefer(remark_text: str) -> bool:
-    """Whether what is said of one side may prefer it."""
+    """Whether a remark on one side may prefer it."""
     return re.search(r"好|优|胜|赢|强|选|better|best|win|prefer|superior", remark_text) is not None
 
 

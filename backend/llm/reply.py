@@ -1,4 +1,4 @@
-"""What the server said: a whole document or the pieces of a stream, read into a `ServerReply` or a typed error."""
+"""A server's reply: a whole document or the pieces of a stream, read into a `ServerReply` or a typed error."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ _THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 
 @dataclass(frozen=True)
 class ServerReply:
-    """What the server said, before anything is read into it."""
+    """A server's text, why it ended, and its usage, before fields are read from it."""
 
     text: str
     finish_reason: str
@@ -76,7 +76,7 @@ def error_without_choices(endpoint: Endpoint, document: Mapping[str, Any]) -> LL
 
 
 class StreamedReply:
-    """The pieces of a stream, each told at once, until the reply is whole."""
+    """The pieces of a stream, each passed on at once, until the reply is whole."""
 
     def __init__(self, endpoint: Endpoint, on_piece: Callable[[str], None]) -> None:
         self._endpoint, self._on_piece = endpoint, on_piece

@@ -59,7 +59,7 @@ _WINDOW_BEFORE, _WINDOW_AFTER = 80, 40
 
 @dataclass(frozen=True)
 class _FieldMention:
-    """One value that the reply gives a field (None: nothing was said), and where."""
+    """One value that the reply gives a field (None: the mention states nothing), and where."""
 
     value: Any | InvalidValue | None
     start: int

@@ -25,7 +25,7 @@ _CLAUSE_END = re.compile(
 _ARROW_MARK = re.compile(r"->|=>|→|⇒")
 _LIST_NUMBER = re.compile(r"^[.)、．]")
 _AFFIRMATIONS = frozenset({"是", "是的", "对", "好的", "yes"})
-"""Words that affirm the question as often as they are a value: a value said after them is the value."""
+"""Words that affirm the question as often as they are a value: a value that follows them is the value."""
 _CONSENT_WORDS = re.compile(
     r"(?:好的?|好啊|行|可以|没问题|当然(?:可以)?|嗯|明白了?|收到|了解|是的?|对|不错|ok|okay|sure|yes|good|"
     r"great|certainly|of course"
@@ -342,7 +342,7 @@ class _FollowingClauses:
         return InvalidValue("unclear") if self._is_overturned(clause, current_value) else current_value
 
     def _heads_a_remark(self, clause: Clause, next_clause: Clause | None) -> bool:
-        """Whether a side only heads what is said of it in another sentence ("乙：略空泛")."""
+        """Whether a side only heads a sentence about it ("乙：略空泛")."""
         if self.field_spec.tie_value is None or self._in_same_sentence(clause) or next_clause is None:
             return False
         return clause.after.strip() == ":" and not remarks.may_prefer(next_clause.text)

@@ -78,7 +78,7 @@ class PairRequest:
 
 @dataclass(frozen=True)
 class PairEstimate:
-    """What a run will roughly take: `kept` of the `prompts` pass the filter. Tokens are guessed."""
+    """What a run will roughly take: `kept` of the `prompts` pass the filter. Tokens are estimated from text lengths."""
 
     prompts: int
     kept: int
@@ -190,8 +190,8 @@ class PairProgress:
         second_judge_text = f" + {self.again:,} again" if self.again else ""
         return (
             f"{self.stage.value} · prompts {self.passed_prompts:,} / {self.prompts:,} · candidates "
-            f"{self.written:,} / {self.expected:,} · judged {self.judged:,}{second_judge_text} · ETA {eta_text} · calls "
-            f"{self.calls:,} · cost {self.cost:.4f}"
+            f"{self.written:,} / {self.expected:,} · judged {self.judged:,}{second_judge_text} · ETA {eta_text} · "
+            f"calls {self.calls:,} · cost {self.cost:.4f}"
         )
 
 
@@ -248,7 +248,7 @@ class PairRunInfo:
 
 @dataclass(frozen=True)
 class SecondVerdict:
-    """What the second judge said of a greeting."""
+    """The second judge's verdict on a greeting."""
 
     value: float | None
     reason: str
@@ -257,7 +257,7 @@ class SecondVerdict:
 
 @dataclass(frozen=True)
 class PairSide:
-    """One greeting of a pair: how it was asked for, what was said of it, and by which calls."""
+    """One greeting of a pair: how it was asked for, the verdict on it, and the calls behind both."""
 
     candidate: int
     greeting: int
@@ -270,7 +270,7 @@ class PairSide:
     reason: str
     details: Mapping[str, Any]
     people: tuple[float, ...] = ()
-    """What people said of it in the run's campaign: 1 excellent, 0 not."""
+    """People's verdicts on it in the run's campaign: 1 excellent, 0 not."""
     again: SecondVerdict | None = None
 
 

@@ -35,14 +35,14 @@ DECISION_PHASES = {
 class EarlierVersion(UserError):
     """A name under which a judge with these principles stands already, behind a newer one.
 
-    `judge` is that earlier version; under `free` the same principles can be published.
+    `earlier_judge` is that version; under `free_name` the same principles can be published.
     """
 
     def __init__(self, earlier_judge: JudgeInfo, free_name: str) -> None:
         created_date = f"{earlier_judge.created_at:%Y-%m-%d}"
         super().__init__(
-            f"These principles are an earlier version of “{earlier_judge.name}” ({earlier_judge.version}, {created_date}), which "
-            f"goes by its newest one; publish them as “{free_name}”, which scores just the same.",
+            f"These principles are an earlier version of “{earlier_judge.name}” ({earlier_judge.version}, "
+            f"{created_date}), which goes by its newest one; publish them as “{free_name}”, which scores just the same.",
             f"这套原则已是“{earlier_judge.name}”的旧版本（{earlier_judge.version}，{created_date}），而按名称取用的是最新版本；"
             f"可以另发布为“{free_name}”，评判完全一样。",
         )

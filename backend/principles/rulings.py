@@ -35,7 +35,10 @@ def explain_decision(decision_reason: DecisionReason, ruling_facts: Mapping[str,
     change_en = (
         f"{ruling_facts.get('fixed', 0)} mended, {ruling_facts.get('broken', 0)} broken of {ruling_facts.get('n', 0)}"
     )
-    change_zh = f"{ruling_facts.get('n', 0)} 条中改对 {ruling_facts.get('fixed', 0)} 条、改错 {ruling_facts.get('broken', 0)} 条"
+    change_zh = (
+        f"{ruling_facts.get('n', 0)} 条中改对 {ruling_facts.get('fixed', 0)} 条、"
+        f"改错 {ruling_facts.get('broken', 0)} 条"
+    )
     test_text = f"p = {_short_number(ruling_facts.get('p'))}"
     if decision_reason is DecisionReason.MINIBATCH:
         return Message(f"no better on its own minibatch: {change_en}", f"在自己的小批上没有变好：{change_zh}")
@@ -53,7 +56,8 @@ def explain_decision(decision_reason: DecisionReason, ruling_facts: Mapping[str,
     if decision_reason is DecisionReason.NOT_FOOLING:
         fooled_text = f"{ruling_facts.get('before', 0)} → {ruling_facts.get('after', 0)}"
         return Message(
-            f"confirmed flaws that slip through do not clearly grow: {fooled_text} of {ruling_facts.get('n', 0)}, {test_text}",
+            f"confirmed flaws that slip through do not clearly grow: {fooled_text} of {ruling_facts.get('n', 0)}, "
+            f"{test_text}",
             f"骗过评审且确有缺陷的没有明显增多：{fooled_text}（共 {ruling_facts.get('n', 0)}），{test_text}",
         )
     if decision_reason is DecisionReason.BETTER and "before" in ruling_facts:

@@ -20,7 +20,7 @@ class AwaitingConfirmation(UserError):
 
 @dataclass(frozen=True)
 class Minibatch:
-    """What inspired a proposal: samples with their true label, what the parent said, and advice by role."""
+    """What inspired a proposal: samples with their true label, the parent's verdicts on them, and advice by role."""
 
     samples: tuple[Sample, ...]
     labels: tuple[GameLabel, ...]
@@ -29,7 +29,7 @@ class Minibatch:
 
 
 async def prepare_minibatch(game_run: GameRun, round_number: int) -> Minibatch:
-    """The phases of round `number` up to the optimiser."""
+    """The phases of a round (from 1) up to the optimiser: attack, confirmation, reflection."""
     attack = await game_run.run_step(
         round_number, GamePhase.ADVERSARY, AttackStep, lambda: _attack_step(game_run, round_number)
     )
@@ -89,7 +89,7 @@ async def confirm_flaws(
 ) -> list[FlawConfirmation]:
     """For each case whether its flaw is really there: asked where the Detector was fooled, else None.
 
-    Raises Waiting where a person is to say so and has not yet.
+    Raises AwaitingConfirmation where a person is to answer and has not yet.
     """
     fooling_indices = [place for place, flaw_case in enumerate(flaw_cases) if flaw_case.value == 1]
 

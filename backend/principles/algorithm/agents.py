@@ -36,7 +36,7 @@ _NUMBER_PATTERN = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class ProposedRules:
-    """What an optimiser said: rules, and for each the numbers (from 0) of the advice it took up."""
+    """What an optimiser proposes: rules, and for each the numbers (from 0) of the advice it took up."""
 
     rules: tuple[str, ...]
     evidence: tuple[tuple[int, ...], ...]
@@ -47,7 +47,7 @@ class ProposedRules:
 @dataclass(frozen=True)
 class GameAgents:
     """The models of the four agents that are no judge. All calls of a list go out at once; answers are
-    joined by position. Raises LLMError where it ends the run, EndpointLost where an endpoint is gone."""
+    joined by position. Raises LLMError where it ends the run, EndpointUnavailable where an endpoint is gone."""
 
     generator: FlawGenerator
     confirmer: JudgeModel
@@ -79,7 +79,7 @@ class GameAgents:
     ) -> ProposedRules:
         """One new set of rules from all the advice. `rejected` are rules that were tried in vain.
 
-        An optimiser that gives more rules than allowed is asked once more, and told so.
+        An optimiser that gives more rules than allowed is asked once more, with that reason.
         """
         first_proposal = await self._ask_optimiser(current_rules, advice_texts, rejected_rules, NONE_TEXT, variant)
         if len(first_proposal.rules) <= MAX_RULES:

@@ -47,7 +47,7 @@ class FlawTask:
 def draw_labels(
     label_pool: Sequence[GameLabel], random_seed: int, round_number: int, label_count: int
 ) -> list[GameLabel]:
-    """The minibatch of labels of round `number` (from 1): half good, half bad where there are as many.
+    """The minibatch of labels of a round (from 1): half good, half bad where there are as many.
 
     Every label has its turn before one comes twice.
     """
@@ -67,7 +67,7 @@ def draw_other_labels(
     label_count: int,
     excluded_labels: Sequence[GameLabel],
 ) -> list[GameLabel]:
-    """Half good, half bad labels that are not among `without`, for round `number`."""
+    """Half good, half bad labels for a round (from 1) that are not among `excluded_labels`."""
     excluded_ids = {candidate.id for candidate in excluded_labels}
     remaining = sorted(
         (candidate for candidate in label_pool if candidate.id not in excluded_ids),

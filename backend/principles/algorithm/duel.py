@@ -82,7 +82,7 @@ async def _ruling_step(
 
 
 def _fooled_detector(duel_case: JudgedFlaw, confirmation: FlawConfirmation) -> bool | None:
-    """Whether the Detector was fooled by a flaw that is there; None where that cannot be told.
+    """Whether the Detector was fooled by a flaw that is there; None where nobody can decide that.
 
     A Generator that refuses or returns the request fools nobody.
     """

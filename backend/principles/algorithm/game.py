@@ -36,7 +36,7 @@ async def run_game(game_run: GameRun, searchers: dict[SearchMethod, Callable[[],
     """Play until the rounds are over or nothing new gets in any more, then open the locked set.
 
     A kept phase is never played again, so the same call goes on where a run stopped. Raises LLMError
-    where the run cannot go on (budget, cancelled, fatal), EndpointLost, and Waiting for people.
+    where the run cannot go on (budget, cancelled, fatal), EndpointUnavailable, and AwaitingConfirmation of people.
     """
     await _start_run(game_run)
     searcher = searchers[game_run.settings.search]()

@@ -32,10 +32,10 @@ StepResult = tuple[StepT, NewVersion | None, Sequence[VersionOutcome]]
 
 @dataclass
 class SearchState:
-    """The present versions, and what the present Detector said of gate and safety set.
+    """The present versions, and the present Detector's verdicts on gate and safety set.
 
-    `best` is the accepted S_D with the highest gate score; `idle` counts rounds in which nothing was
-    accepted; `tried` holds every S_D that came to the gate, so that none comes there twice (an S_G may
+    `best` is the accepted S_D with the highest gate score; `idle_rounds` counts rounds in which nothing was
+    accepted; `tried_hashes` holds every S_D that came to the gate, so that none comes there twice (an S_G may
     fight again: each duel is on fresh greetings).
     """
 
@@ -72,7 +72,7 @@ class SearchState:
 
 @dataclass
 class GameRun:
-    """One run. `judge` makes the `principle` judge of a set of rules."""
+    """One run. `build_judge` gives the `principle` judge of a set of rules."""
 
     agents: GameAgents
     build_judge: Callable[[RuleSet], Judge]
@@ -103,7 +103,7 @@ class GameRun:
         return step_type.model_validate(step_data)
 
     async def detector_judgments(self, rule_set: RuleSet, samples: Sequence[Sample]) -> list[Judgment]:
-        """The Detector's verdicts, in order. Raises EndpointLost where its endpoint is gone."""
+        """The Detector's verdicts, in order. Raises EndpointUnavailable where its endpoint is gone."""
         judgments = await self.build_judge(rule_set).score(samples)
         refuse_unavailable(((judgment.details or {}).get("failure", "") for judgment in judgments), Agent.DETECTOR)
         return judgments

@@ -1,4 +1,4 @@
-"""What lets a proposal in: better beyond noise on labels the game never saw, and no less safe on attacks never learnt from."""
+"""What lets a proposal in: better beyond noise on labels it never saw, and no less safe on attacks it never saw."""
 
 import json
 from collections import Counter
@@ -126,7 +126,7 @@ def passes_gate(
     new_values: VerdictValues,
     significance_level: float,
 ) -> Ruling:
-    """The paired test at `level`; too many unscored labels settle it before."""
+    """The paired test at `significance_level`; too many unscored labels settle it before."""
     missing_counts = [
         sum(verdict_value is None for verdict_value in verdict_values) for verdict_values in (parent_values, new_values)
     ]

@@ -109,7 +109,7 @@ def _proposal_step(
 class RulesAdapter:
     """What GEPA asks of a system, answered by the table in its own event loop; runs in GEPA's thread.
 
-    `made` holds every set of rules by the text that GEPA carries, `advice` what each was made from.
+    `rules_by_text` holds every set of rules by the text that GEPA carries, `advice_by_hash` what each comes from.
     """
 
     game_run: GameRun

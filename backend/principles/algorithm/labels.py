@@ -31,7 +31,7 @@ _TRAIN_SHARES = ((GamePartition.PLAY, 50), (GamePartition.GATE, 80), (GamePartit
 
 @dataclass(frozen=True)
 class GameLabel:
-    """A greeting, the request it answers, and what people said of it. `id` is the greeting's."""
+    """A greeting, the request it answers, and people's verdict. `id` is the greeting's."""
 
     id: int
     prompt: str

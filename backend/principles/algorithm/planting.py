@@ -34,7 +34,7 @@ class FlawGenerator(Protocol):
     """Writes a greeting for each task, in order; what came to nothing says why."""
 
     async def write(self, flaw_tasks: Sequence[FlawTask], rule_set: RuleSet, variant: str) -> list[PlantedFlaw]:
-        """Raises LLMError where it ends the run, EndpointLost where the endpoint is gone."""
+        """Raises LLMError where it ends the run, EndpointUnavailable where the endpoint is gone."""
 
 
 @dataclass(frozen=True)

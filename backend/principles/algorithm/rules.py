@@ -1,4 +1,4 @@
-"""Rules and sets of rules: immutable, hashed, drafted from what an optimiser said."""
+"""Rules and sets of rules: immutable, hashed, drafted from what an optimiser wrote."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def tidy_rules(rule_texts: Sequence[str]) -> tuple[str, ...]:
 def draft_rules(parent_rules: RuleSet, rule_texts: Sequence[str], evidence: Sequence[Sequence[str]]) -> RulesDraft:
     """The set that an optimiser's rules make. A rule that the parent has keeps its evidence.
 
-    evidence: per rule of `said`, what it was learnt from. Refused by rule: none, more than ten, too
+    evidence: per text of `rule_texts`, what it was learnt from. Refused by rule: none, more than ten, too
     long, or the same texts as the parent; nothing is cut to fit, since nobody knows which rule to lose.
     """
     parent_by_id = {parent_rule.id: parent_rule for parent_rule in parent_rules.rules}

@@ -1,4 +1,4 @@
-"""What a run writes down: flaws planted, what was said of them, versions, outcomes, and the record they go to."""
+"""What a run stores: planted flaws, answers about them, versions, outcomes; and the record that stores it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class PlantedFlaw:
     """A greeting with a planted flaw. `place` is where the flaw stands, in the greeting's own words.
 
     `fault` says why there is nothing to judge: a Fault's value, or unreadable. `asked`: whether the
-    Generator was told to plant it, or only wrote as it does.
+    Generator was asked to plant it, or only wrote as it does.
     """
 
     prompt: str
@@ -86,10 +86,10 @@ class VersionOutcome:
 
 
 class GameRecord(Protocol):
-    """A run's book. What was kept stays; keeping a step is one transaction."""
+    """Where a run stores its steps. What is stored stays; storing a step is one transaction."""
 
     def stored_step(self, round_number: int, game_phase: GamePhase) -> StepData | None:
-        """What a phase of a round gave, None where it is still to be played."""
+        """What a phase gave, None where it is still to be played. round_number: from 1; 0: outside rounds."""
 
     def store_step(
         self,
@@ -102,11 +102,11 @@ class GameRecord(Protocol):
         """Store a step with all that comes with it; `data["version"]` of what returns is a new version."""
 
     def person_answers(self, round_number: int, game_phase: GamePhase) -> Mapping[int, bool]:
-        """What people said of planted flaws: per number of the case, whether the flaw is really there."""
+        """People's answers about planted flaws: per number of the case, whether the flaw is really there."""
 
 
 class InMemoryGameRecord:
-    """A book that is not kept: for a replay, and for tests."""
+    """A record in memory alone: for a replay, and for tests."""
 
     def __init__(self, first: int = 1) -> None:
         """New versions are numbered from `first`."""
@@ -117,7 +117,7 @@ class InMemoryGameRecord:
         self.stored_answers: dict[tuple[int, GamePhase], dict[int, bool]] = {}
 
     def stored_step(self, round_number: int, game_phase: GamePhase) -> StepData | None:
-        """The step, where it was kept."""
+        """The step, None where it is still to be played."""
         return self.steps.get((round_number, game_phase))
 
     def store_step(
@@ -128,7 +128,7 @@ class InMemoryGameRecord:
         new_version: NewVersion | None = None,
         outcomes: Sequence[VersionOutcome] = (),
     ) -> StepData:
-        """Keep everything."""
+        """Store everything in memory; a new version gets the next number."""
         if new_version is not None:
             step_data = {**step_data, "version": self._next_number}
             self.versions[self._next_number] = new_version
@@ -138,7 +138,7 @@ class InMemoryGameRecord:
         return step_data
 
     def person_answers(self, round_number: int, game_phase: GamePhase) -> Mapping[int, bool]:
-        """What was said."""
+        """The answers, none where there are none."""
         return self.stored_answers.get((round_number, game_phase), {})
 
 
@@ -151,9 +151,9 @@ class EndpointUnavailable(UserError):
 
 
 def refuse_unavailable(failures: Iterable[str], agent_name: str) -> None:
-    """Raise EndpointLost where more than a tenth of the calls (and more than two) failed, or all did.
+    """Raise EndpointUnavailable where more than a tenth of the calls (and more than two) failed, or all did.
 
-    failures: per call the kind of its failure, "" where it has none. `who` names the agent.
+    failures: per call the kind of its failure, "" where it has none. agent_name: for the sentence.
     """
     failure_kinds = list(failures)
     transport_failures = [failure_kind for failure_kind in failure_kinds if failure_kind in TRANSPORT_FAILURES]
@@ -162,8 +162,8 @@ def refuse_unavailable(failures: Iterable[str], agent_name: str) -> None:
     ):
         failed_share = f"{len(transport_failures)} / {len(failure_kinds)}"
         raise EndpointUnavailable(
-            f"{failed_share} calls of the {agent_name} failed ({transport_failures[0]}): its endpoint seems to be gone. "
-            "See to it and resume the run; nothing is lost.",
+            f"{failed_share} calls of the {agent_name} failed ({transport_failures[0]}): its endpoint seems to be "
+            "gone. See to it and resume the run; nothing is lost.",
             f"{agent_name} 的调用失败了 {failed_share} 次（{transport_failures[0]}），端点可能已中断。"
             "处理好后继续运行即可，不会丢失结果。",
         )

@@ -109,7 +109,7 @@ class DuelStep(GameStep):
 
 
 class ConfirmStep(GameStep):
-    """Phases confirm and duel-confirm: by number of the case, whether its flaw is there, and why; and who said so."""
+    """Phases confirm and duel-confirm: by number of the case, whether its flaw is there, and why; `by`: who answers."""
 
     claims: dict[str, tuple[bool | None, str]]
     by: str
