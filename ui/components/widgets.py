@@ -41,7 +41,7 @@ def fill_tab(
     gradio_tab: gr.Tab,
     handler: Callable[..., Any],
     outputs: Sequence[Block],
-    inputs: Block | Sequence[Block] | None = None,
+    inputs: Block | Sequence[Block] | set[Block] | None = None,
 ) -> None:
     """Fill blocks when the page opens and whenever the tab is shown.
 
@@ -174,7 +174,9 @@ def figure_html(translate: Translator, measured: Figure, digits: int = 2) -> Mar
 
 def _reject_blocks(handler_result: Any) -> Any:
     """A block made in a handler would be hung into whatever page another thread is building just then."""
-    result_parts = handler_result if isinstance(handler_result, (list, tuple)) else [handler_result]
+    # An answer by block has blocks as keys, rightly.
+    result_parts = handler_result.values() if isinstance(handler_result, dict) else handler_result
+    result_parts = result_parts if isinstance(handler_result, (list, tuple, dict)) else [handler_result]
     if any(isinstance(result_part, Block) for result_part in result_parts):
         raise TypeError("A handler answers with gr.update(…), not with a component.")
     return handler_result

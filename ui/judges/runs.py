@@ -1,23 +1,31 @@
 """Scoring runs: choose target and judge, see what it takes, start it, watch, pause, resume, cancel."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
+from backend.core.enums import JobStatus
 from backend.core.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.judges.scoring.records import ScoreRequest, format_duration, read_progress
 from backend.judges.scoring.service import JOB_KIND
 from backend.judges.scoring.targets import ScoringTarget, TargetKind
 from backend.services import Services
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.jobs import job_progress_bar, status_pill
 from ui.components.judges import JUDGE_KIND_NAMES, endpoint_choices
 from ui.components.language import Translator
+from ui.components.run_watcher import (
+    CANCEL,
+    PAUSE,
+    RESUME,
+    RunSnapshot,
+    RunWatcher,
+    build_steering_buttons,
+)
 from ui.components.widgets import (
-    confirm_script,
-    default_choice,
     empty_notice,
     fill_tab,
     friendly_errors,
@@ -27,149 +35,129 @@ from ui.components.widgets import (
 )
 
 SHOWN_RUNS = 10
-POLL_INTERVAL_S = 2.5
 
 
 def build_tab(services: Services, translate: Translator, runs_tab: gr.Tab) -> None:
     """What to run above, what runs below."""
-    form_boxes, estimate_button, start_button = _build_form(translate)
+    score_form, estimate_button, start_button = _build_form(translate)
     message_block = html_block(elem_id="zf-run-told")
-    run_list, steering_row, run_choice, steering_buttons = _build_run_list(translate)
+    run_watcher = _build_watcher(services, translate, runs_tab, message_block)
 
-    def build_request(
-        judge_name: str,
-        endpoint_name: str,
-        target_key: str,
-        cost_cap: Any,
-        call_cap: Any,
-        retry_unscored: bool,
-    ) -> ScoreRequest:
-        if not judge_name or not target_key:
-            raise UserError("Choose a judge and a target.", "请选择裁判和评判对象。")
-        target_kind, _, target_name = target_key.partition(":")
-        return ScoreRequest(
-            services.scoring.catalog.resolve(judge_name, endpoint_name or None),
-            ScoringTarget(TargetKind(target_kind), target_name),
-            max_calls=int(call_cap) if call_cap else None,
-            max_cost=float(cost_cap) if cost_cap else None,
-            retry_unscored=bool(retry_unscored),
+    @friendly_errors(translate)
+    def load_choices() -> dict[Any, Any]:
+        return score_form.fill(
+            {
+                "judge": gr.update(choices=_judge_choices(services, translate)),
+                "endpoint": gr.update(choices=endpoint_choices(services, translate)),
+                "target": gr.update(choices=_target_choices(services, translate)),
+            }
         )
 
     @friendly_errors(translate)
-    def load_choices() -> list[Any]:
-        return [
-            gr.update(choices=_judge_choices(services, translate)),
-            gr.update(choices=endpoint_choices(services, translate)),
-            gr.update(choices=_target_choices(services, translate)),
-        ]
-
-    @friendly_errors(translate)
-    def estimate_run(*form_values: Any) -> Markup:
+    @score_form.named
+    def estimate_run(entered: EnteredValues) -> Markup:
         try:
-            return _estimate_note(services, translate, build_request(*form_values))
+            return _estimate_note(services, translate, _read_request(services, entered))
         except UserError as error:
             return note(translate.localize(error), "bad")
 
     @friendly_errors(translate)
-    def start_run(*form_values: Any) -> list[Any]:
+    @score_form.named
+    def start_run(entered: EnteredValues) -> list[Any]:
         try:
-            scoring_job = services.scoring.submit(build_request(*form_values))
+            scoring_job = services.scoring.submit(_read_request(services, entered))
         except UserError as error:
-            return [note(translate.localize(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
+            return [note(translate.localize(error), "bad"), *([gr.skip()] * len(run_watcher.outputs))]
         started_message = translate(f"已加入队列，任务 {scoring_job.id}。", f"Queued as job {scoring_job.id}.")
-        runs_html, choice_update, row_update = _watch_updates(services, translate, scoring_job.id)
-        return [note(started_message, "ok"), runs_html, choice_update | {"value": scoring_job.id}, row_update]
+        return [note(started_message, "ok"), *run_watcher.poll_updates(scoring_job.id, None, choose=True)]
 
-    fill_tab(runs_tab, load_choices, form_boxes[:3])
-    estimate_button.click(estimate_run, form_boxes, message_block)
-    start_button.click(start_run, form_boxes, [message_block, run_list, run_choice, steering_row])
-    _wire_steering(services, translate, message_block, [run_list, run_choice, steering_row], steering_buttons)
-    fill_tab(
-        runs_tab,
-        friendly_errors(translate)(lambda chosen: _watch_updates(services, translate, chosen)),
-        [run_list, run_choice, steering_row],
-        run_choice,
-    )
+    fill_tab(runs_tab, load_choices, score_form.pick_outputs(("judge", "endpoint", "target")))
+    estimate_button.click(estimate_run, score_form.inputs, message_block)
+    start_button.click(start_run, score_form.inputs, [message_block, *run_watcher.outputs])
 
 
-def _build_form(translate: Translator) -> tuple[list[Any], gr.Button, gr.Button]:
+def _build_form(translate: Translator) -> tuple[BoxForm, gr.Button, gr.Button]:
+    score_form = BoxForm()
     with gr.Row():
-        judge_choice = gr.Dropdown(label=translate("裁判", "Judge"), choices=[], elem_id="zf-run-judge")
-        endpoint_choice = gr.Dropdown(label=translate("模型端点", "Endpoint"), choices=[("", "")], value="")
-        target_choice = gr.Dropdown(label=translate("评判对象", "What to judge"), choices=[], elem_id="zf-run-target")
-    with gr.Row():
-        cost_box = gr.Number(label=translate("花费上限（0 为不限）", "Cap on cost (0: none)"), minimum=0, value=0)
-        calls_box = gr.Number(
-            label=translate("调用上限（0 为不限）", "Cap on calls (0: none)"), minimum=0, precision=0, value=0
+        score_form.add("judge", gr.Dropdown(label=translate("裁判", "Judge"), choices=[], elem_id="zf-run-judge"))
+        score_form.add("endpoint", gr.Dropdown(label=translate("模型端点", "Endpoint"), choices=[("", "")], value=""))
+        score_form.add(
+            "target",
+            gr.Dropdown(label=translate("评判对象", "What to judge"), choices=[], elem_id="zf-run-target"),
         )
-        retry_checkbox = gr.Checkbox(label=translate("重试未评的", "Ask again what is unscored"))
+    with gr.Row():
+        score_form.add(
+            "cost_cap",
+            gr.Number(label=translate("花费上限（0 为不限）", "Cap on cost (0: none)"), minimum=0, value=0),
+        )
+        score_form.add(
+            "call_cap",
+            gr.Number(
+                label=translate("调用上限（0 为不限）", "Cap on calls (0: none)"), minimum=0, precision=0, value=0
+            ),
+        )
+        score_form.add("retry_unscored", gr.Checkbox(label=translate("重试未评的", "Ask again what is unscored")))
     with gr.Row():
         estimate_button = gr.Button(translate("先估算", "Estimate first"), elem_id="zf-run-estimate")
         start_button = gr.Button(translate("开始评判", "Start"), variant="primary", elem_id="zf-run-start")
-    return (
-        [judge_choice, endpoint_choice, target_choice, cost_box, calls_box, retry_checkbox],
-        estimate_button,
-        start_button,
+    return score_form, estimate_button, start_button
+
+
+def _read_request(services: Services, entered: EnteredValues) -> ScoreRequest:
+    """The run that the boxes describe. Raises UserError naming what is missing or wrong."""
+    if not entered["judge"] or not entered["target"]:
+        raise UserError("Choose a judge and a target.", "请选择裁判和评判对象。")
+    target_kind, _, target_name = entered["target"].partition(":")
+    return ScoreRequest(
+        services.scoring.catalog.resolve(entered["judge"], entered["endpoint"] or None),
+        ScoringTarget(TargetKind(target_kind), target_name),
+        max_calls=int(entered["call_cap"]) if entered["call_cap"] else None,
+        max_cost=float(entered["cost_cap"]) if entered["cost_cap"] else None,
+        retry_unscored=bool(entered["retry_unscored"]),
     )
 
 
-def _build_run_list(translate: Translator) -> tuple[gr.HTML, gr.Row, gr.Dropdown, list[gr.Button]]:
+def _build_watcher(services: Services, translate: Translator, runs_tab: gr.Tab, message_block: gr.HTML) -> RunWatcher:
+    """The list, and what can be done with the chosen run."""
     run_list = html_block(elem_id="zf-runs")
-    with gr.Row(visible=False) as steering_row:
-        run_choice = gr.Dropdown(label=translate("任务", "Run"), choices=[], elem_id="zf-run-which")
-        pause_button = gr.Button(translate("暂停", "Pause"), min_width=90, elem_id="zf-run-pause")
-        resume_button = gr.Button(translate("继续", "Resume"), min_width=90, elem_id="zf-run-resume")
-        cancel_button = gr.Button(translate("取消", "Cancel"), variant="stop", min_width=90, elem_id="zf-run-cancel")
-    return run_list, steering_row, run_choice, [pause_button, resume_button, cancel_button]
-
-
-def _wire_steering(
-    services: Services,
-    translate: Translator,
-    message_block: gr.HTML,
-    run_outputs: list[Any],
-    steering_buttons: list[gr.Button],
-) -> None:
-    run_list, run_choice, _ = run_outputs
-
-    def steering_handler(
-        change_job: Callable[[int], JobInfo], done_texts: tuple[str, str]
-    ) -> Callable[[int | None], list[Any]]:
-        @friendly_errors(translate)
-        def steer_job(job_id: int | None) -> list[Any]:
-            if not job_id:
-                return [gr.skip(), gr.skip()]
-            try:
-                change_job(int(job_id))
-            except UserError as error:
-                return [note(translate.localize(error), "bad"), _runs_table(services, translate)]
-            return [note(translate(*done_texts).format(job_id), "ok"), _runs_table(services, translate)]
-
-        return steer_job
-
-    @friendly_errors(translate)
-    def poll_runs() -> Markup:
-        return _runs_table(services, translate)
-
-    question = confirm_script(
-        translate("确定取消这个任务吗？评过的会留下。", "Cancel this run? What it has judged stays.")
+    with gr.Row():
+        run_dropdown = gr.Dropdown(label=translate("任务", "Run"), choices=[], visible=False, elem_id="zf-run-which")
+        steering_buttons = build_steering_buttons(translate, "zf-run-")
+    parts_by_name: dict[str, Any] = {"listed": run_list, **steering_buttons}
+    run_watcher = RunWatcher(
+        translate, run_dropdown, message_block, parts_by_name, partial(_take_snapshot, services, translate)
     )
-    steering_actions: tuple[tuple[Callable[[int], JobInfo], tuple[str, str], str | None], ...] = (
-        (services.jobs.pause, ("任务 {} 会在当前一批之后暂停。", "Run {} will pause."), None),
-        (services.jobs.resume, ("任务 {} 接着评。", "Run {} goes on."), None),
-        (services.jobs.cancel, ("正在取消任务 {}。", "Cancelling run {}."), question),
+    run_watcher.wire_tab(runs_tab)
+    cancel_question = translate("确定取消这个任务吗？评过的会留下。", "Cancel this run? What it has judged stays.")
+    pausing, going_on, cancelling = (
+        ("任务 {} 会在当前一批之后暂停。", "Run {} will pause."),
+        ("任务 {} 接着评。", "Run {} goes on."),
+        ("正在取消任务 {}。", "Cancelling run {}."),
     )
-    for steering_button, (change_job, done_texts, question_script) in zip(
-        steering_buttons, steering_actions, strict=True
-    ):
-        steering_button.click(
-            steering_handler(change_job, done_texts),
-            run_choice,
-            [message_block, run_list],
-            js=question_script,
-            queue=False,
-        )
-    gr.Timer(POLL_INTERVAL_S).tick(poll_runs, None, run_list, queue=False, show_progress="hidden")
+    run_watcher.wire_button(steering_buttons[PAUSE], services.jobs.pause, pausing)
+    run_watcher.wire_button(steering_buttons[RESUME], services.jobs.resume, going_on)
+    run_watcher.wire_button(steering_buttons[CANCEL], services.jobs.cancel, cancelling, cancel_question)
+    return run_watcher
+
+
+def _take_snapshot(services: Services, translate: Translator, run_id: int | None) -> RunSnapshot:
+    recent_jobs = services.jobs.jobs(SHOWN_RUNS, JOB_KIND)
+    shown_job = next((job for job in recent_jobs if job.id == run_id), recent_jobs[0] if recent_jobs else None)
+    return RunSnapshot(
+        [(f"{job.id} · {_run_title(job)}", job.id) for job in recent_jobs],
+        shown_job.id if shown_job else None,
+        any(not job.ended for job in recent_jobs),
+        {"listed": _runs_table(services, translate), **_possible_actions(shown_job)},
+    )
+
+
+def _possible_actions(job: JobInfo | None) -> dict[str, bool]:
+    """Which buttons make sense now."""
+    if job is None:
+        return dict.fromkeys((PAUSE, RESUME, CANCEL), False)
+    is_stoppable = job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
+    is_paused = job.status in (JobStatus.PAUSED, JobStatus.PAUSING)
+    return {PAUSE: is_stoppable, RESUME: job.resumable, CANCEL: is_stoppable or is_paused}
 
 
 def _judge_choices(services: Services, translate: Translator) -> list[tuple[str, str]]:
@@ -217,17 +205,6 @@ def _estimate_note(services: Services, translate: Translator, request: ScoreRequ
         ),
         "ok",
     )
-
-
-def _watch_updates(services: Services, translate: Translator, chosen_id: int | None) -> list[Any]:
-    recent_jobs = services.jobs.jobs(SHOWN_RUNS, JOB_KIND)
-    job_choices = [(f"{job.id} · {_run_title(job)}", job.id) for job in recent_jobs]
-    value_update = default_choice(chosen_id, [job.id for job in recent_jobs])
-    return [
-        _runs_table(services, translate),
-        gr.update(choices=job_choices, **value_update),
-        gr.update(visible=bool(recent_jobs)),
-    ]
 
 
 def _runs_table(services: Services, translate: Translator) -> Markup:

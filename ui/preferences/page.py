@@ -7,16 +7,15 @@ import gradio as gr
 from backend.core.errors import UserError
 from backend.core.text import parse_row_number
 from backend.services import Services
+from ui.components.form import EnteredValues
 from ui.components.language import Translator
-from ui.components.widgets import ROW_CLICK, fill_on_load, friendly_errors, html_block, note, page_title
+from ui.components.widgets import ROW_CLICK, friendly_errors, html_block, note, page_title
 from ui.preferences.ablation import AblationTab
 from ui.preferences.form import PairRunForm
 from ui.preferences.runs import PairRunsTab
 from ui.preferences.table import PairTableTab
 
-SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 RUNS_TAB, PAIRS_TAB, NEW_RUN_TAB, ABLATIONS_TAB = "runs", "pairs", "new", "ablations"
-REMEMBER_SCRIPT = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?run=${id}`); }"
 
 
 def build_page(services: Services, translate: Translator) -> None:
@@ -47,66 +46,47 @@ def build_page(services: Services, translate: Translator) -> None:
             run_form = PairRunForm(services, translate, new_tab)
         with gr.Tab(translate("去掉一个角色", "Ablations"), id=ABLATIONS_TAB) as ablation_tab:
             AblationTab(services, translate, ablation_tab)
-    runs_tab.wire_buttons()
-    _wire_choice(services, translate, runs_tab, run_dropdown)
-    _wire_start(services, translate, runs_tab, run_form, page_tabs, run_dropdown)
+    runs_tab.wire_watch()
+    _wire_row_clicks(translate, runs_tab, run_dropdown)
+    _wire_start(services, translate, runs_tab, run_form, page_tabs)
 
 
-def _wire_choice(services: Services, translate: Translator, runs_tab: PairRunsTab, run_dropdown: gr.Dropdown) -> None:
-    @friendly_errors(translate)
-    def load_page(request: gr.Request) -> list[Any]:
-        run_ids = [pair_run.id for pair_run in services.pairs.runs()]
-        requested_id = parse_row_number(request.query_params.get("run"))
-        chosen_id = requested_id if requested_id in run_ids else next(iter(run_ids), None)
-        return [_dropdown_update(runs_tab, chosen_id), *runs_tab.poll_updates(chosen_id, None)]
-
+def _wire_row_clicks(translate: Translator, runs_tab: PairRunsTab, run_dropdown: gr.Dropdown) -> None:
     @friendly_errors(translate)
     def choose_clicked(event: gr.EventData) -> Any:
+        # The list and the choices of the dropdown come from one snapshot, so the run is among them.
         run_id = parse_row_number(getattr(event, "run", None))
-        return gr.skip() if run_id is None else _dropdown_update(runs_tab, run_id)
+        return gr.skip() if run_id is None else run_id
 
-    fill_on_load(load_page, run_dropdown, *runs_tab.outputs)
-    run_dropdown.change(
-        friendly_errors(translate)(runs_tab.poll_updates),
-        [run_dropdown, runs_tab.seen_facts],
-        runs_tab.outputs,
-        **SILENT_EVENT,
-    )
-    run_dropdown.change(None, run_dropdown, None, js=REMEMBER_SCRIPT)
-    run_dropdown.input(lambda: "", None, runs_tab.message_block, **SILENT_EVENT)
     runs_tab.list_block.click(choose_clicked, None, run_dropdown, **ROW_CLICK)
 
 
 def _wire_start(
-    services: Services,
-    translate: Translator,
-    runs_tab: PairRunsTab,
-    run_form: PairRunForm,
-    page_tabs: gr.Tabs,
-    run_dropdown: gr.Dropdown,
+    services: Services, translate: Translator, runs_tab: PairRunsTab, run_form: PairRunForm, page_tabs: gr.Tabs
 ) -> None:
+    run_watcher = runs_tab.run_watcher
+
     @friendly_errors(translate)
-    def begin_run(page_request: gr.Request, *box_values: Any) -> list[Any]:
+    @run_form.box_form.named
+    def begin_run(page_request: gr.Request, entered: EnteredValues) -> dict[Any, Any]:
         try:
-            pair_run, run_job = services.pairs.submit(run_form.read_request(page_request, *box_values))
+            pair_run, run_job = services.pairs.submit(run_form.read_request(page_request, entered))
         except UserError as error:
-            return [note(translate.localize(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
-        message = note(
+            return {run_form.message_block: note(translate.localize(error), "bad")}
+        started_note = note(
             translate(
                 f"“{pair_run.name}”开始了（任务 {run_job.id}）。关掉页面也照样做。",
                 f"“{pair_run.name}” has begun (job {run_job.id}). It goes on without this page.",
             ),
             "ok",
         )
-        return ["", message, gr.update(selected=RUNS_TAB), _dropdown_update(runs_tab, pair_run.id)]
+        watch_updates = run_watcher.poll_updates(pair_run.id, None, choose=True)
+        return {
+            run_form.message_block: "",
+            run_watcher.message_block: started_note,
+            page_tabs: gr.update(selected=RUNS_TAB),
+            **dict(zip(run_watcher.outputs, watch_updates, strict=True)),
+        }
 
-    run_form.start_button.click(
-        begin_run,
-        run_form.input_boxes,
-        [run_form.message_block, runs_tab.message_block, page_tabs, run_dropdown],
-    )
-
-
-def _dropdown_update(runs_tab: PairRunsTab, run_id: int | None) -> dict[str, Any]:
-    run_choices = runs_tab.run_choices()
-    return gr.update(choices=run_choices, value=run_id, visible=bool(run_choices))
+    outputs = [run_form.message_block, run_watcher.message_block, page_tabs, *run_watcher.outputs]
+    run_form.start_button.click(begin_run, run_form.box_form.inputs, outputs)

@@ -1,10 +1,10 @@
 """The runs: which there are, how far they are, the funnel of one, and what can be done with it."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from backend.core.enums import JobStatus, PairStage
 from backend.core.errors import UserError
@@ -12,16 +12,18 @@ from backend.corpus.export import new_export_path
 from backend.jobs.records import JobInfo
 from backend.preferences.records import PairRunInfo
 from backend.services import Services
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.language import Translator
-from ui.components.widgets import (
-    esc,
-    friendly_errors,
-    html_block,
-    note,
-    ready_html_table,
-    row_click_script,
-    timer_update,
+from ui.components.run_watcher import (
+    CANCEL,
+    PAUSE,
+    RESUME,
+    SILENT_EVENT,
+    RunSnapshot,
+    RunWatcher,
+    build_steering_buttons,
 )
+from ui.components.widgets import esc, friendly_errors, html_block, note, ready_html_table, row_click_script
 from ui.preferences.views import (
     funnel_html,
     job_is_active,
@@ -32,160 +34,93 @@ from ui.preferences.views import (
     runs_html,
 )
 
-POLL_SECONDS = 2.5
 MAX_LOSS_LINES = 200
-BUTTON_NAMES = ("pause", "resume", "cancel")
-TOGGLED_BLOCKS = ("caps", "using", "lost", *BUTTON_NAMES)
 FORMAT_SUFFIXES = {"trl": "jsonl", "sharegpt": "json"}
-SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
 
 class PairRunsTab:
-    """The blocks of this tab. `which` is the chosen run, shared with the other tabs."""
+    """The blocks of this tab. `run_dropdown` is the chosen run, shared with the other tabs."""
 
     def __init__(self, services: Services, translate: Translator, run_dropdown: gr.Dropdown) -> None:
-        self._services, self._translate, self.run_dropdown = services, translate, run_dropdown
-        self.seen_facts = gr.State({})
-        self.poll_timer = gr.Timer(POLL_SECONDS, active=False)
+        self._services, self._translate, self._run_dropdown = services, translate, run_dropdown
         self.list_block = html_block(elem_id="zf-pair-runs", js_on_load=row_click_script("run"))
-        self.message_block = html_block(elem_id="zf-pair-told")
-        self.head_block = html_block(elem_id="zf-pair-head")
+        message_block = html_block(elem_id="zf-pair-told")
+        parts_by_name: dict[str, Block] = {"listed": self.list_block, "head": html_block(elem_id="zf-pair-head")}
         with gr.Row(elem_classes="zf-acts"):
-            self.steering_buttons = self._build_buttons()
-        self.cap_boxes = self._build_cap_boxes()
-        self.funnel_block = html_block(elem_id="zf-pair-funnel")
-        self._build_usage()
-        self._build_losses()
-        self.outputs = [
-            self.seen_facts,
-            self.poll_timer,
-            self.list_block,
-            self.head_block,
-            self.funnel_block,
-            *self.steering_buttons,
-            self.cap_row,
-            self.usage_column,
-            self.losses_accordion,
-        ]
-        self.poll_timer.tick(
-            friendly_errors(translate)(self.poll_updates),
-            [run_dropdown, self.seen_facts],
-            self.outputs,
-            **SILENT_EVENT,
-        )
+            self._steering_buttons = build_steering_buttons(translate, "zf-pair-")
+        with gr.Row(visible=False) as parts_by_name["caps"]:
+            self._cap_form = self._build_cap_form()
+        parts_by_name["funnel"] = html_block(elem_id="zf-pair-funnel")
+        parts_by_name |= {"using": self._build_usage(), "lost": self._build_losses(), **self._steering_buttons}
+        self.run_watcher = RunWatcher(translate, run_dropdown, message_block, parts_by_name, self._take_snapshot)
 
-    def run_choices(self) -> list[tuple[str, int]]:
-        """Every run by name, the newest first."""
-        return [(f"{pair_run.id} · {pair_run.name}", pair_run.id) for pair_run in self._services.pairs.runs()]
+    def wire_watch(self) -> None:
+        """Polling, the address, and what the buttons do; to be called when every block of the page is there."""
+        pair_service, run_watcher = self._services.pairs, self.run_watcher
+        run_watcher.wire_page("run")
+        run_watcher.wire_button(self._steering_buttons[PAUSE], pair_service.pause)
+        run_watcher.wire_button(self._steering_buttons[RESUME], self._resume_run, entered_form=self._cap_form)
+        run_watcher.wire_button(self._steering_buttons[CANCEL], pair_service.cancel)
 
-    def poll_updates(self, run_id: Any, seen_facts: dict[str, str] | None) -> list[Any]:
-        """New values where something changed since the last look, in the order of `outputs`."""
-        block_facts, known_facts, block_updates = self._collect_facts(run_id), dict(seen_facts or {}), []
-        for block_name, block_fact in block_facts.items():
-            block_updates.append(
-                gr.skip() if known_facts.get(block_name) == repr(block_fact) else _block_update(block_name, block_fact)
-            )
-            known_facts[block_name] = repr(block_fact)
-        return [known_facts, *block_updates]
-
-    def _collect_facts(self, run_id: Any) -> dict[str, Any]:
+    def _take_snapshot(self, run_id: int | None) -> RunSnapshot:
         services, translate = self._services, self._translate
         pair_runs = services.pairs.runs()
         jobs_by_run = {pair_run.id: _newest_job(services, pair_run) for pair_run in pair_runs}
         progress_by_run = {
             listed_id: run_job.progress if run_job is not None else None for listed_id, run_job in jobs_by_run.items()
         }
-        pair_run = next((candidate for candidate in pair_runs if candidate.id == run_id), None)
-        is_busy = any(job_is_active(run_job) for run_job in jobs_by_run.values())
-        block_facts: dict[str, Any] = {
-            "timer": is_busy,
-            "listed": runs_html(translate, pair_runs, jobs_by_run, progress_by_run, run_id),
-            "head": "",
-            "funnel": "",
-            **dict.fromkeys(BUTTON_NAMES, False),
-            "caps": False,
-            "using": pair_run is not None and pair_run.stage is PairStage.DONE,
-            "lost": pair_run is not None,
+        newest_run = pair_runs[0] if pair_runs else None
+        shown_run = next((pair_run for pair_run in pair_runs if pair_run.id == run_id), newest_run)
+        shown_id = shown_run.id if shown_run else None
+        part_facts = {
+            **_NO_RUN_FACTS,
+            "listed": runs_html(translate, pair_runs, jobs_by_run, progress_by_run, shown_id),
         }
-        if pair_run is not None:
-            run_job = jobs_by_run[pair_run.id]
-            block_facts["head"] = run_head_html(translate, pair_run, run_job, progress_by_run[pair_run.id])
-            block_facts["funnel"] = funnel_html(translate, pair_run, services.pairs.funnel(pair_run.id))
-            block_facts |= _possible_actions(pair_run, run_job)
-            block_facts["caps"] = block_facts["resume"] and run_has_budget(pair_run)
-        return block_facts
+        if shown_run is not None:
+            part_facts |= self._run_facts(shown_run, jobs_by_run[shown_run.id], progress_by_run[shown_run.id])
+        return RunSnapshot(
+            [(f"{pair_run.id} · {pair_run.name}", pair_run.id) for pair_run in pair_runs],
+            shown_id,
+            any(job_is_active(run_job) for run_job in jobs_by_run.values()),
+            part_facts,
+        )
 
-    def _build_buttons(self) -> list[gr.Button]:
-        translate = self._translate
-        button_labels = {
-            "pause": translate("暂停", "Pause"),
-            "resume": translate("继续", "Resume"),
-            "cancel": translate("取消", "Cancel"),
+    def _run_facts(self, pair_run: PairRunInfo, run_job: JobInfo | None, progress: float | None) -> dict[str, Any]:
+        translate, possible_actions = self._translate, _possible_actions(pair_run, run_job)
+        return {
+            "head": run_head_html(translate, pair_run, run_job, progress),
+            "funnel": funnel_html(translate, pair_run, self._services.pairs.funnel(pair_run.id)),
+            "caps": possible_actions[RESUME] and run_has_budget(pair_run),
+            "using": pair_run.stage is PairStage.DONE,
+            "lost": True,
+            **possible_actions,
         }
-        built_buttons = []
-        for button_name in BUTTON_NAMES:
-            button = gr.Button(
-                button_labels[button_name],
-                visible=False,
-                min_width=96,
-                variant="stop" if button_name == "cancel" else "secondary",
-                elem_id=f"zf-pair-{button_name}",
-            )
-            built_buttons.append(button)
-        return built_buttons
 
-    def _build_cap_boxes(self) -> list[gr.Number]:
-        translate = self._translate
+    def _build_cap_form(self) -> BoxForm:
         cap_labels = {
-            "cost": translate("继续前改花费上限（0 为不改）", "New cap on cost before going on (0: as it is)"),
-            "calls": translate("继续前改调用上限（0 为不改）", "New cap on calls before going on (0: as it is)"),
+            "cost": ("继续前改花费上限（0 为不改）", "New cap on cost before going on (0: as it is)"),
+            "calls": ("继续前改调用上限（0 为不改）", "New cap on calls before going on (0: as it is)"),
         }
-        with gr.Row(visible=False) as self.cap_row:
-            return [
-                gr.Number(label=cap_label, value=0, minimum=0, elem_id=f"zf-pair-cap-{cap_name}")
+        return BoxForm(
+            **{
+                cap_name: gr.Number(
+                    label=self._translate(*cap_label), value=0, minimum=0, elem_id=f"zf-pair-cap-{cap_name}"
+                )
                 for cap_name, cap_label in cap_labels.items()
-            ]
+            }
+        )
 
-    def wire_buttons(self) -> None:
-        """What the buttons do; to be called when every block of the page is there."""
-        pair_service = self._services.pairs
-        button_actions: dict[str, Callable[..., object]] = {
-            "pause": lambda pair_run: pair_service.pause(pair_run.id),
-            "resume": self._resume_run,
-            "cancel": lambda pair_run: pair_service.cancel(pair_run.id),
+    def _resume_run(self, run_id: int, entered: EnteredValues) -> JobInfo:
+        new_caps = {
+            "max_cost": float(entered["cost"] or 0) or None,
+            "max_calls": int(entered["calls"] or 0) or None,
         }
-        for button, (button_name, run_action) in zip(self.steering_buttons, button_actions.items(), strict=True):
-            input_blocks = [
-                self.run_dropdown,
-                self.seen_facts,
-                *(self.cap_boxes if button_name == "resume" else ()),
-            ]
-            button.click(
-                self._action_handler(run_action),
-                input_blocks,
-                [self.message_block, *self.outputs],
-                queue=False,
-            )
+        return self._services.pairs.resume(run_id, **new_caps)
 
-    def _resume_run(self, pair_run: PairRunInfo, cost_cap: Any = 0, call_cap: Any = 0) -> JobInfo:
-        new_caps = {"max_cost": float(cost_cap or 0) or None, "max_calls": int(call_cap or 0) or None}
-        return self._services.pairs.resume(pair_run.id, **new_caps)
-
-    def _action_handler(self, run_action: Callable[..., object]) -> Callable[..., list[Any]]:
-        @friendly_errors(self._translate)
-        def handle_click(run_id: Any, seen_facts: dict[str, str], *new_caps: Any) -> list[Any]:
-            message = ""
-            try:
-                run_action(self._services.pairs.find_run(int(run_id or 0)), *new_caps)
-            except UserError as error:
-                message = note(self._translate.localize(error), "bad")
-            return [message, *self.poll_updates(run_id, seen_facts)]
-
-        return handle_click
-
-    def _build_usage(self) -> None:
+    def _build_usage(self) -> Any:
+        """What can be done with a finished run."""
         translate = self._translate
-        with gr.Column(visible=False) as self.usage_column, gr.Row(elem_classes="zf-acts"):
+        with gr.Column(visible=False) as usage_column, gr.Row(elem_classes="zf-acts"):
             settle_button = gr.Button(translate("收取大家的复核", "Take in people's answers"), elem_id="zf-pair-settle")
             format_radio = gr.Radio(
                 label=translate("格式", "Format"),
@@ -202,19 +137,20 @@ class PairRunsTab:
         message_block = html_block(elem_id="zf-pair-used")
         file_block = gr.File(label=translate("文件", "File"), interactive=False, visible=False, elem_id="zf-pair-file")
         settle_button.click(
-            friendly_errors(translate)(self._settle_reviews), self.run_dropdown, message_block, queue=False
+            friendly_errors(translate)(self._settle_reviews), self._run_dropdown, message_block, queue=False
         )
         export_button.click(
             friendly_errors(translate)(self._export_pairs),
-            [self.run_dropdown, format_radio],
+            [self._run_dropdown, format_radio],
             [message_block, file_block],
         )
         train_button.click(
             friendly_errors(translate)(self._train_reward_model),
-            self.run_dropdown,
+            self._run_dropdown,
             message_block,
             queue=False,
         )
+        return usage_column
 
     def _settle_reviews(self, run_id: Any) -> str:
         translate = self._translate
@@ -264,14 +200,12 @@ class PairRunsTab:
         job_link = f'<a class="zf-a" href="/{translate.lang}/training?job={job.id}">{esc(translate("去看训练", "watch it"))}</a>'
         return f'<div class="zf-ok" role="status">{esc(queued_text)} {job_link}</div>'
 
-    def _build_losses(self) -> None:
+    def _build_losses(self) -> gr.Accordion:
         translate = self._translate
-        with gr.Accordion(
-            translate("看看丢掉了什么", "See what was lost"),
-            open=False,
-            visible=False,
-            elem_id="zf-pair-losses",
-        ) as self.losses_accordion:
+        losses_accordion = gr.Accordion(
+            translate("看看丢掉了什么", "See what was lost"), open=False, visible=False, elem_id="zf-pair-losses"
+        )
+        with losses_accordion:
             reason_dropdown = gr.Dropdown(label=translate("原因", "Reason"), choices=[], elem_id="zf-pair-why")
             losses_block = html_block(elem_id="zf-pair-lost")
 
@@ -294,9 +228,10 @@ class PairRunsTab:
         def show_losses(run_id: Any, reason_name: Any) -> str:
             return self._losses_html(int(run_id), str(reason_name)) if run_id and reason_name else ""
 
-        self.losses_accordion.expand(load_reasons, self.run_dropdown, reason_dropdown, **SILENT_EVENT)
-        self.run_dropdown.change(load_reasons, self.run_dropdown, reason_dropdown, **SILENT_EVENT)
-        reason_dropdown.change(show_losses, [self.run_dropdown, reason_dropdown], losses_block, **SILENT_EVENT)
+        losses_accordion.expand(load_reasons, self._run_dropdown, reason_dropdown, **SILENT_EVENT)
+        self._run_dropdown.change(load_reasons, self._run_dropdown, reason_dropdown, **SILENT_EVENT)
+        reason_dropdown.change(show_losses, [self._run_dropdown, reason_dropdown], losses_block, **SILENT_EVENT)
+        return losses_accordion
 
     def _losses_html(self, run_id: int, loss_name: str) -> str:
         translate, (loss_stage, _, reason) = self._translate, loss_name.partition("_")
@@ -319,10 +254,10 @@ class PairRunsTab:
         return ready_html_table(header_cells, table_rows, ("zf-text", "zf-text zf-wide", "zf-text"))
 
 
-def _block_update(block_name: str, block_fact: Any) -> Any:
-    if block_name == "timer":
-        return timer_update(block_fact, POLL_SECONDS)
-    return gr.update(visible=block_fact) if block_name in TOGGLED_BLOCKS else block_fact
+_NO_RUN_FACTS: dict[str, Any] = {
+    **dict.fromkeys(("head", "funnel"), ""),
+    **dict.fromkeys(("caps", "using", "lost", PAUSE, RESUME, CANCEL), False),
+}
 
 
 def _newest_job(services: Services, pair_run: PairRunInfo) -> JobInfo | None:
@@ -335,7 +270,7 @@ def _newest_job(services: Services, pair_run: PairRunInfo) -> JobInfo | None:
 def _possible_actions(pair_run: PairRunInfo, run_job: JobInfo | None) -> dict[str, bool]:
     is_running = run_job is not None and run_job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
     return {
-        "pause": is_running,
-        "resume": run_is_stopped(pair_run, run_job),
-        "cancel": is_running,
+        PAUSE: is_running,
+        RESUME: run_is_stopped(pair_run, run_job),
+        CANCEL: is_running,
     }

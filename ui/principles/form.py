@@ -1,6 +1,5 @@
 """The form that starts a run: labels, numbers, who asks which endpoint, caps; with an estimate first."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -11,78 +10,85 @@ from backend.core.stored_records import read_record
 from backend.generation.generators import Readiness, is_policy_name
 from backend.judges.scoring.records import format_duration
 from backend.principles.algorithm.settings import GameSettings
-from backend.principles.records import RunInfo, RunRequest
+from backend.principles.records import RunRequest
 from backend.principles.rulings import explain_uses
 from backend.services import Services
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.judges import endpoint_choices, generator_label
 from ui.components.language import Translator
+from ui.components.run_watcher import RunWatcher
 from ui.components.widgets import default_choice, esc, fill_tab, friendly_errors, html_block, note
 from ui.principles.names import AGENT_NAMES, OWN_MODEL_NOTE, SEARCH_NAMES, SPLIT_NAMES, label_choices, version_label
 
-SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 NUMBER_FIELDS = ("rounds", "patience", "labelled", "attacks", "duels", "gate", "locked", "seed")
-CAP_FIELDS = ("max_calls", "max_cost")
 
 
-def build_tab(services: Services, translate: Translator, form_tab: gr.Tab) -> tuple[gr.HTML, Callable[..., None]]:
-    """The boxes and the estimate. Returns what is told, and how to say what a started run does."""
-    input_boxes = _build_boxes(translate)
-    with gr.Row():
-        estimate_button = gr.Button(translate("先估算", "Estimate first"), elem_id="zf-game-estimate")
-        start_button = gr.Button(translate("开始", "Start"), variant="primary", elem_id="zf-game-start")
-    message_block = html_block(elem_id="zf-game-told")
-    offered_boxes = [input_boxes[box_name] for box_name in ("dataset", "endpoint", *Agent, *Role)]
+class GameRunForm:
+    """The boxes by name, the estimate, and the start."""
 
-    @friendly_errors(translate)
-    def load_choices(chosen_dataset: str | None) -> list[Any]:
-        endpoint_options = endpoint_choices(services, translate)
-        agent_options = [(translate("同上", "the same"), ""), *endpoint_options[1:]]
-        policy_options = [
-            (translate(f"训练好的 · {writer_label}", f"trained here · {writer_label}"), generator_info.name)
-            for generator_info in services.generators.generators()
-            if generator_info.artifact is not None and generator_info.readiness is not Readiness.GONE
-            for writer_label in [generator_label(translate, generator_info)]
-        ]
-        label_sets = label_choices(services, translate)
-        return [
-            gr.update(
-                choices=label_sets,
-                **default_choice(chosen_dataset, [dataset_name for _, dataset_name in label_sets]),
-            ),
-            gr.update(choices=endpoint_options),
-            *(
-                gr.update(choices=[*agent_options, *policy_options] if game_agent is Agent.GENERATOR else agent_options)
-                for game_agent in Agent
-            ),
-            *(_starting_versions(services, translate, principle_role) for principle_role in Role),
-        ]
+    def __init__(self, services: Services, translate: Translator, form_tab: gr.Tab) -> None:
+        self._services, self._translate = services, translate
+        self.box_form = _build_boxes(translate)
+        with gr.Row():
+            estimate_button = gr.Button(translate("先估算", "Estimate first"), elem_id="zf-game-estimate")
+            self.start_button = gr.Button(translate("开始", "Start"), variant="primary", elem_id="zf-game-start")
+        self.message_block = html_block(elem_id="zf-game-told")
+        offered_boxes = self.box_form.pick_outputs(("dataset", "endpoint", *Agent, *Role))
+        load_choices = friendly_errors(translate)(self._load_choices)
+        fill_tab(form_tab, load_choices, offered_boxes, self.box_form["dataset"])
+        show_estimate = friendly_errors(translate)(self.box_form.named(self._show_estimate))
+        estimate_button.click(show_estimate, self.box_form.inputs, self.message_block)
 
-    @friendly_errors(translate)
-    def show_estimate(*box_values: Any) -> str:
-        try:
-            return _estimate_html(services, translate, read_request(dict(zip(input_boxes, box_values, strict=True))))
-        except UserError as error:
-            return note(translate.localize(error), "bad")
+    def wire_start(self, run_watcher: RunWatcher) -> None:
+        """What the start button does: the new run is queued, and watched."""
 
-    fill_tab(form_tab, load_choices, offered_boxes, input_boxes["dataset"])
-    estimate_button.click(show_estimate, list(input_boxes.values()), message_block)
-
-    def wire_start(show_run: Callable[[RunInfo], list[Any]], outputs: Sequence[Any]) -> None:
-        @friendly_errors(translate)
-        def begin_run(*box_values: Any) -> list[Any]:
+        @friendly_errors(self._translate)
+        @self.box_form.named
+        def begin_run(entered: EnteredValues) -> list[Any]:
             try:
-                run_info = services.evolution.submit(read_request(dict(zip(input_boxes, box_values, strict=True))))
+                run_info = self._services.evolution.submit(read_request(entered))
             except UserError as error:
-                return [note(translate.localize(error), "bad"), *([gr.skip()] * len(outputs))]
-            return ["", *show_run(run_info)]
+                error_note = note(self._translate.localize(error), "bad")
+                return [error_note, *([gr.skip()] * len(run_watcher.outputs))]
+            return ["", *run_watcher.poll_updates(run_info.id, None, choose=True)]
 
-        start_button.click(begin_run, list(input_boxes.values()), [message_block, *outputs])
+        self.start_button.click(begin_run, self.box_form.inputs, [self.message_block, *run_watcher.outputs])
 
-    return message_block, wire_start
+    def _show_estimate(self, entered: EnteredValues) -> str:
+        try:
+            return _estimate_html(self._services, self._translate, read_request(entered))
+        except UserError as error:
+            return note(self._translate.localize(error), "bad")
+
+    def _load_choices(self, chosen_dataset: str | None) -> dict[Any, Any]:
+        services, translate = self._services, self._translate
+        endpoint_options, label_sets = endpoint_choices(services, translate), label_choices(services, translate)
+        same_option = (translate("同上", "the same"), "")
+        agent_options = [same_option, *endpoint_options[1:]]
+        dataset_value = default_choice(chosen_dataset, [dataset_name for _, dataset_name in label_sets])
+        return self.box_form.fill(
+            {
+                "dataset": gr.update(choices=label_sets, **dataset_value),
+                "endpoint": gr.update(choices=endpoint_options),
+                **{game_agent: gr.update(choices=agent_options) for game_agent in Agent},
+                Agent.GENERATOR: gr.update(choices=[*agent_options, *_policy_options(services, translate)]),
+                **{role: _starting_versions(services, translate, role) for role in Role},
+            }
+        )
 
 
-def read_request(box_values: dict[str, Any]) -> RunRequest:
-    """What the boxes say. Raises UserError."""
+def _policy_options(services: Services, translate: Translator) -> list[tuple[str, str]]:
+    """The models trained here, which may write but not judge."""
+    policies = [
+        (generator_label(translate, generator_info), generator_info.name)
+        for generator_info in services.generators.generators()
+        if generator_info.artifact is not None and generator_info.readiness is not Readiness.GONE
+    ]
+    return [(translate(f"训练好的 · {label}", f"trained here · {label}"), name) for label, name in policies]
+
+
+def read_request(box_values: EnteredValues) -> RunRequest:
+    """The run that the boxes describe. Raises UserError naming what is missing or wrong."""
     if not box_values["dataset"]:
         raise UserError(
             "Choose labels; import a labelled data set or annotate first.",
@@ -114,50 +120,47 @@ def read_request(box_values: dict[str, Any]) -> RunRequest:
     )
 
 
-def _build_boxes(translate: Translator) -> dict[str, Any]:
-    """The boxes by name, in the order in which handlers get them."""
-    default_settings = GameSettings()
+def _build_boxes(translate: Translator) -> BoxForm:
+    default_settings, box_form = GameSettings(), BoxForm()
     with gr.Row():
-        dataset_dropdown = gr.Dropdown(
-            label=translate("人的标签", "Human labels"), choices=[], elem_id="zf-game-dataset"
-        )
-        endpoint_dropdown = gr.Dropdown(
-            label=translate("模型端点", "Endpoint"), choices=[("", "")], value="", elem_id="zf-game-endpoint"
-        )
-        search_dropdown = gr.Dropdown(
-            label=translate("用什么搜索", "Search by"),
-            choices=[(translate(*SEARCH_NAMES[search_kind]), search_kind.value) for search_kind in SearchMethod],
-            value=SearchMethod.GAME.value,
-            elem_id="zf-game-search",
-        )
-        rounds_box = _number_box(translate("最多几轮", "At most so many rounds"), default_settings.rounds, "rounds")
-    input_boxes = {
-        "dataset": dataset_dropdown,
-        "endpoint": endpoint_dropdown,
-        "search": search_dropdown,
-        "rounds": rounds_box,
-    }
+        box_form.add_all(_build_main_boxes(translate, default_settings))
     with gr.Accordion(translate("起点与各角色的端点", "Beginnings, and an endpoint for each agent"), open=False):
         with gr.Row():
             for principle_role in Role:
-                input_boxes[principle_role] = gr.Dropdown(
-                    label=translate(f"{principle_role} 从哪一版开始", f"Begin with this {principle_role}"),
-                    choices=[(translate("自带的第一版", "our own first"), 0)],
-                    value=0,
-                )
+                first_version = (translate("自带的第一版", "our own first"), 0)
+                role_label = translate(f"{principle_role} 从哪一版开始", f"Begin with this {principle_role}")
+                box_form.add(principle_role, gr.Dropdown(label=role_label, choices=[first_version], value=0))
         with gr.Row(elem_classes="zf-many"):
             for game_agent in Agent:
-                input_boxes[game_agent] = gr.Dropdown(
-                    label=translate(*AGENT_NAMES[game_agent]),
-                    choices=[(translate("同上", "the same"), "")],
-                    value="",
-                )
+                same_option = (translate("同上", "the same"), "")
+                agent_label = translate(*AGENT_NAMES[game_agent])
+                box_form.add(game_agent, gr.Dropdown(label=agent_label, choices=[same_option], value=""))
     with gr.Accordion(translate("更多设置与上限", "More settings, and caps"), open=False):
-        input_boxes |= _build_more_boxes(translate, default_settings)
-    return input_boxes
+        with gr.Row(elem_classes="zf-many"):
+            box_form.add_all(_build_number_boxes(translate, default_settings))
+        with gr.Row():
+            box_form.add_all(_build_switches(translate))
+    return box_form
 
 
-def _build_more_boxes(translate: Translator, default_settings: GameSettings) -> dict[str, Any]:
+def _build_main_boxes(translate: Translator, default_settings: GameSettings) -> dict[str, Any]:
+    search_options = [(translate(*SEARCH_NAMES[search_kind]), search_kind.value) for search_kind in SearchMethod]
+    return {
+        "dataset": gr.Dropdown(label=translate("人的标签", "Human labels"), choices=[], elem_id="zf-game-dataset"),
+        "endpoint": gr.Dropdown(
+            label=translate("模型端点", "Endpoint"), choices=[("", "")], value="", elem_id="zf-game-endpoint"
+        ),
+        "search": gr.Dropdown(
+            label=translate("用什么搜索", "Search by"),
+            choices=search_options,
+            value=SearchMethod.GAME.value,
+            elem_id="zf-game-search",
+        ),
+        "rounds": _number_box(translate("最多几轮", "At most so many rounds"), default_settings.rounds, "rounds"),
+    }
+
+
+def _build_number_boxes(translate: Translator, default_settings: GameSettings) -> dict[str, Any]:
     number_labels = {
         "patience": translate("几轮无采纳就停", "Rounds without acceptance"),
         "labelled": translate("每轮看几条标签", "Labels a round"),
@@ -167,19 +170,24 @@ def _build_more_boxes(translate: Translator, default_settings: GameSettings) -> 
         "locked": translate("封存集最多", "Locked set, at most"),
         "seed": translate("随机种子", "Seed"),
     }
-    input_boxes: dict[str, Any] = {}
-    with gr.Row(elem_classes="zf-many"):
-        for field_name, field_label in number_labels.items():
-            input_boxes[field_name] = _number_box(field_label, getattr(default_settings, field_name), field_name)
-        input_boxes["alpha"] = gr.Number(
+    number_boxes = {
+        field_name: _number_box(field_label, getattr(default_settings, field_name), field_name)
+        for field_name, field_label in number_labels.items()
+    }
+    return number_boxes | {
+        "alpha": gr.Number(
             label=translate("误采纳的概率上限", "Chance of a false acceptance"),
             value=default_settings.alpha,
             step=0.01,
-        )
-        input_boxes["max_calls"] = _number_box(translate("调用上限（0 为不限）", "Cap on calls (0: none)"), 0, "calls")
-        input_boxes["max_cost"] = gr.Number(label=translate("花费上限（0 为不限）", "Cap on cost (0: none)"), value=0)
-    with gr.Row():
-        input_boxes["confirm"] = gr.Radio(
+        ),
+        "max_calls": _number_box(translate("调用上限（0 为不限）", "Cap on calls (0: none)"), 0, "calls"),
+        "max_cost": gr.Number(label=translate("花费上限（0 为不限）", "Cap on cost (0: none)"), value=0),
+    }
+
+
+def _build_switches(translate: Translator) -> dict[str, Any]:
+    return {
+        "confirm": gr.Radio(
             label=translate("谁来核对藏起来的缺陷", "Who confirms planted flaws"),
             choices=[
                 (translate("核对员（模型）", "The confirmer (a model)"), FlawConfirmer.JUDGE.value),
@@ -187,9 +195,9 @@ def _build_more_boxes(translate: Translator, default_settings: GameSettings) -> 
             ],
             value=FlawConfirmer.JUDGE.value,
             elem_id="zf-game-confirm",
-        )
-        input_boxes["evolve_generator"] = gr.Checkbox(label=translate("S_G 也进化", "Let S_G evolve too"), value=True)
-    return input_boxes
+        ),
+        "evolve_generator": gr.Checkbox(label=translate("S_G 也进化", "Let S_G evolve too"), value=True),
+    }
 
 
 def _number_box(box_label: str, initial_value: int, field_name: str) -> gr.Number:

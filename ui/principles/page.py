@@ -1,15 +1,13 @@
 """The page of principles: start a run of the game, watch it, and the archive of what it found."""
 
-from typing import Any
-
 import gradio as gr
 
-from backend.principles.records import RunInfo
 from backend.services import Services
 from ui.components.language import Translator
 from ui.components.widgets import html_block, page_title
-from ui.principles import archive, form
-from ui.principles.watch import GameRunWatcher, build_watch_blocks, wire_watch
+from ui.principles import archive
+from ui.principles.form import GameRunForm
+from ui.principles.watch import GameRunReader, build_watch_blocks, wire_watch
 
 
 def build_page(services: Services, translate: Translator) -> None:
@@ -25,17 +23,12 @@ def build_page(services: Services, translate: Translator) -> None:
             ),
         )
     )
-    watcher = GameRunWatcher(services, translate)
     with gr.Tabs():
         with gr.Tab(translate("对局", "The game"), id="game") as game_tab:
             with gr.Accordion(translate("开始一次运行", "Start a run"), open=True, elem_id="zf-game-form"):
-                _, wire_start = form.build_tab(services, translate, game_tab)
+                run_form = GameRunForm(services, translate, game_tab)
             watch_blocks = build_watch_blocks(translate)
         with gr.Tab(translate("版本", "Versions"), id="archive") as archive_tab:
             archive.build_tab(services, translate, archive_tab)
-
-    def show_run(run_info: RunInfo) -> list[Any]:
-        return watcher.poll_updates(watch_blocks, run_info.id, None, choose=True)
-
-    wire_watch(services, translate, watch_blocks, watcher)
-    wire_start(show_run, watch_blocks.outputs)
+    run_watcher = wire_watch(services, translate, watch_blocks, GameRunReader(services, translate))
+    run_form.wire_start(run_watcher)

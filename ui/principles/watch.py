@@ -2,21 +2,23 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from backend.core.enums import RunState
-from backend.core.errors import Message, UserError
-from backend.core.text import parse_row_number
+from backend.core.errors import Message
 from backend.jobs.records import JobInfo
 from backend.principles.records import OpenCase, RunInfo
 from backend.principles.rulings import constant_detector, explain_uses
 from backend.services import Services
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.language import Translator
-from ui.components.widgets import empty_notice, esc, fill_on_load, friendly_errors, html_block, note, timer_update
+from ui.components.run_watcher import CANCEL, PAUSE, RESUME, RunSnapshot, RunWatcher, build_steering_buttons
+from ui.components.widgets import empty_notice, esc, html_block, note
 from ui.principles.figures import (
     current_rules_html,
     fooling_table,
@@ -30,127 +32,84 @@ from ui.principles.names import flaw_name, run_label
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 2.5
-SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-REMEMBER_SCRIPT = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?run=${id}`); }"
-PAUSE, RESUME, CANCEL, CASES, TIMER, CAPS = "pause", "resume", "cancel", "cases", "timer", "caps"
+CASES, CAPS = "cases", "caps"
 
 
 @dataclass(frozen=True)
 class GameWatchBlocks:
-    """The blocks of the tab; `parts` are what a poll may send, by name."""
+    """The blocks of the tab. `parts_by_name` are what a poll may send; the forms are what people enter."""
 
     run_dropdown: gr.Dropdown
-    seen_facts: gr.State
     message_block: gr.HTML
-    parts_by_name: dict[str, Any]
-    cap_boxes: list[gr.Number]
-    answer_blocks: dict[str, Any]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """What `look` returns values for."""
-        return [self.seen_facts, *self.parts_by_name.values()]
+    parts_by_name: dict[str, Block]
+    cap_form: BoxForm
+    answer_form: BoxForm
+    yes_button: gr.Button
+    no_button: gr.Button
 
 
 def build_watch_blocks(translate: Translator) -> GameWatchBlocks:
     """Everything that is shown, empty."""
-    parts_by_name: dict[str, Any] = {TIMER: gr.Timer(POLL_SECONDS, active=False)}
     run_dropdown = gr.Dropdown(
         label=translate("看哪次运行", "Watch"), choices=[], visible=False, elem_id="zf-game-which"
     )
-    parts_by_name["which"] = run_dropdown
-    parts_by_name["head"] = html_block(elem_id="zf-game-head")
-    with gr.Row(elem_classes="zf-acts", visible=False) as cap_row:
-        cap_boxes = [
-            gr.Number(
-                label=translate("新的调用上限", "New cap on calls"),
-                value=0,
-                precision=0,
-                elem_id="zf-game-cap",
+    parts_by_name: dict[str, Block] = {"head": html_block(elem_id="zf-game-head")}
+    with gr.Row(elem_classes="zf-acts", visible=False) as parts_by_name[CAPS]:
+        cap_form = BoxForm(
+            calls=gr.Number(
+                label=translate("新的调用上限", "New cap on calls"), value=0, precision=0, elem_id="zf-game-cap"
             ),
-            gr.Number(label=translate("新的花费上限", "New cap on cost"), value=0),
-        ]
-    parts_by_name[CAPS] = cap_row
-    button_labels = {
-        PAUSE: translate("暂停", "Pause"),
-        RESUME: translate("继续", "Resume"),
-        CANCEL: translate("取消", "Cancel"),
-    }
+            cost=gr.Number(label=translate("新的花费上限", "New cap on cost"), value=0),
+        )
     with gr.Row(elem_classes="zf-acts"):
-        for part_name, button_label in button_labels.items():
-            parts_by_name[part_name] = gr.Button(
-                button_label,
-                visible=False,
-                variant="stop" if part_name == CANCEL else "secondary",
-                min_width=96,
-                elem_id=f"zf-game-{part_name}",
-            )
+        parts_by_name |= build_steering_buttons(translate, "zf-game-")
     message_block = html_block(elem_id="zf-game-steered")
-    with gr.Column(visible=False, elem_id="zf-game-cases") as cases_column:
-        answer_blocks = _build_answer_blocks(translate)
-    parts_by_name[CASES] = cases_column
-    parts_by_name["case"] = answer_blocks["case"]
+    with gr.Column(visible=False, elem_id="zf-game-cases") as parts_by_name[CASES]:
+        parts_by_name["case"] = html_block(elem_id="zf-case")
+        with gr.Row():
+            answer_form = BoxForm(
+                person=gr.Textbox(label=translate("你的署名", "Your name"), max_length=60, elem_id="zf-case-person")
+            )
+            yes_button = gr.Button(
+                translate("缺陷确实在", "The flaw is there"), variant="primary", elem_id="zf-case-yes"
+            )
+            no_button = gr.Button(translate("并不是缺陷", "It is no flaw"), elem_id="zf-case-no")
     for part_name in ("sides", "curve", "locked", "fooling", "log"):
         parts_by_name[part_name] = html_block(elem_id=f"zf-game-{part_name}")
-    return GameWatchBlocks(run_dropdown, gr.State({}), message_block, parts_by_name, cap_boxes, answer_blocks)
+    return GameWatchBlocks(run_dropdown, message_block, parts_by_name, cap_form, answer_form, yes_button, no_button)
 
 
-def _build_answer_blocks(translate: Translator) -> dict[str, Any]:
-    case_block = html_block(elem_id="zf-case")
-    with gr.Row():
-        person_box = gr.Textbox(label=translate("你的署名", "Your name"), max_length=60, elem_id="zf-case-person")
-        yes_button = gr.Button(translate("缺陷确实在", "The flaw is there"), variant="primary", elem_id="zf-case-yes")
-        no_button = gr.Button(translate("并不是缺陷", "It is no flaw"), elem_id="zf-case-no")
-    return {"case": case_block, "person": person_box, "yes": yes_button, "no": no_button}
-
-
-class GameRunWatcher:
-    """Reads the rows and says what changed since the last look."""
+class GameRunReader:
+    """Reads the rows of runs, and what the page shows of one."""
 
     def __init__(self, services: Services, translate: Translator) -> None:
-        self._services, self._translate = services, translate
-        self._evolution = services.evolution
+        self._translate, self._evolution = translate, services.evolution
         self._reports: dict[int, str] = {}
         self._fitting: set[int] = set()
 
-    def poll_updates(
-        self,
-        watch_blocks: GameWatchBlocks,
-        run_id: object,
-        seen_facts: dict[str, str] | None,
-        choose: bool = False,
-    ) -> list[Any]:
-        """New values where something changed; with `choose` the dropdown is set to the run too."""
+    def take_snapshot(self, run_id: int | None) -> RunSnapshot:
+        """The runs, and the facts of the chosen one, else of the newest."""
         game_runs = self._evolution.runs()
-        run_info = self._chosen_run(game_runs, run_id)
-        state_mark = repr([(game_run.id, game_run.state) for game_run in game_runs]) + (
-            self._state_mark(run_info) if run_info else ""
+        run_info = _choose_run(game_runs, run_id)
+        is_busy = any(game_run.state is RunState.QUEUED or game_run.playing for game_run in game_runs)
+        part_facts = self._run_facts(run_info) if run_info else self._empty_facts()
+        return RunSnapshot(
+            [(run_label(self._translate, game_run), game_run.id) for game_run in game_runs],
+            run_info.id if run_info else None,
+            is_busy or (run_info is not None and run_info.id in self._fitting),
+            part_facts,
         )
-        known_facts = dict(seen_facts or {})
-        if known_facts.get("mark") == state_mark and not choose:
-            return [gr.skip()] * len(watch_blocks.outputs)
-        block_facts = self._collect_facts(game_runs, run_info)
-        block_updates = []
-        for part_name in watch_blocks.parts_by_name:
-            fact_repr = repr(block_facts[part_name])
-            block_updates.append(
-                gr.skip()
-                if known_facts.get(part_name) == fact_repr
-                else _part_update(part_name, block_facts[part_name])
-            )
-            known_facts[part_name] = fact_repr
-        if choose and run_info is not None:
-            run_choices = block_facts["which"]
-            block_updates[list(watch_blocks.parts_by_name).index("which")] = gr.update(
-                choices=run_choices, value=run_info.id, visible=True
-            )
-        return [{**known_facts, "mark": state_mark}, *block_updates]
 
-    def open_case(self, run_id: object) -> OpenCase | None:
+    def quick_mark(self, run_id: int | None) -> str:
+        """Changes whenever what the page shows of that run does, and takes no step or version to read."""
+        game_runs = self._evolution.runs()
+        run_info = _choose_run(game_runs, run_id)
+        run_states = [(game_run.id, game_run.state) for game_run in game_runs]
+        return repr((run_states, self._run_mark(run_info) if run_info else None))
+
+    def open_case(self, run_id: int) -> OpenCase | None:
         """The next planted flaw that waits for a person."""
-        open_cases = self._evolution.open_cases(int(run_id)) if isinstance(run_id, int | float) else []
-        return open_cases[0] if open_cases else None
+        return next(iter(self._evolution.open_cases(run_id)), None)
 
     def case_html(self, case: OpenCase | None) -> str:
         """A planted flaw as a person sees it."""
@@ -170,24 +129,11 @@ class GameRunWatcher:
             f"{esc(case.explanation)}</p></div>"
         )
 
-    def _chosen_run(self, game_runs: list[RunInfo], requested_id: object) -> RunInfo | None:
-        run_number = parse_row_number(requested_id)
-        return next(
-            (game_run for game_run in game_runs if game_run.id == run_number),
-            game_runs[0] if game_runs else None,
-        )
-
-    def _state_mark(self, run_info: RunInfo) -> str:
+    def _run_mark(self, run_info: RunInfo) -> tuple[Any, ...]:
         run_job = self._evolution.job(run_info.id)
         open_count = len(self._evolution.open_cases(run_info.id)) if run_info.state is RunState.WAITING else 0
-        return repr(
-            (
-                run_info,
-                run_job and (run_job.status, run_job.progress),
-                open_count,
-                run_info.id in self._reports,
-            )
-        )
+        job_mark = run_job and (run_job.status, run_job.progress)
+        return run_info, job_mark, open_count, run_info.id in self._reports
 
     def _report_html(self, run_info: RunInfo) -> str:
         """The locked report. Its fitted baselines take seconds at first, so they join it a little later."""
@@ -213,142 +159,75 @@ class GameRunWatcher:
         finally:
             self._fitting.discard(run_id)
 
-    def _collect_facts(self, game_runs: list[RunInfo], run_info: RunInfo | None) -> dict[str, Any]:
-        translate = self._translate
-        is_busy = any(game_run.state is RunState.QUEUED or game_run.playing for game_run in game_runs)
-        block_facts: dict[str, Any] = {
-            TIMER: is_busy,
-            "which": [(run_label(translate, game_run), game_run.id) for game_run in game_runs],
-            **dict.fromkeys(("head", "sides", "curve", "locked", "fooling", "case"), ""),
-            **dict.fromkeys((PAUSE, RESUME, CANCEL, CASES, CAPS), False),
-            "log": "",
-        }
-        if run_info is None:
-            empty_hint = translate(
-                "还没有运行。填好上面的表，先估算，再开始。",
-                "No runs yet. Fill in the form, estimate, then start.",
-            )
-            return {**block_facts, "head": empty_notice(empty_hint)}
-        run_job = self._evolution.job(run_info.id)
-        game_steps, versions = (
-            self._evolution.steps(run_info.id),
-            self._evolution.archive.versions(run_info.id),
+    def _empty_facts(self) -> dict[str, Any]:
+        empty_hint = self._translate(
+            "还没有运行。填好上面的表，先估算，再开始。",
+            "No runs yet. Fill in the form, estimate, then start.",
         )
+        empty_texts = dict.fromkeys(("sides", "curve", "locked", "fooling", "case", "log"), "")
+        hidden_parts = dict.fromkeys((PAUSE, RESUME, CANCEL, CASES, CAPS), False)
+        return {**empty_texts, **hidden_parts, "head": empty_notice(empty_hint)}
+
+    def _run_facts(self, run_info: RunInfo) -> dict[str, Any]:
+        translate, run_job = self._translate, self._evolution.job(run_info.id)
+        game_steps = self._evolution.steps(run_info.id)
+        versions = self._evolution.archive.versions(run_info.id)
         heading, constant_notice = translate("对话", "The conversation"), constant_detector(game_steps)
-        report_html = self._report_html(run_info)
-        return block_facts | {
-            TIMER: is_busy or run_info.id in self._fitting,
-            "locked": report_html,
-            "case": self.case_html(self.open_case(run_info.id)) if run_info.state is RunState.WAITING else "",
+        open_case = self.open_case(run_info.id) if run_info.state is RunState.WAITING else None
+        return {
             "head": run_status_html(translate, run_info, run_job)
             + (str(note(translate.localize(constant_notice))) if constant_notice else ""),
+            "case": self.case_html(open_case),
             "sides": current_rules_html(translate, versions),
             "curve": gate_curve(translate, versions),
+            "locked": self._report_html(run_info),
             "fooling": fooling_table(translate, game_steps),
             "log": f'<h3 class="zf-h">{heading}</h3>{conversation_html(translate, game_steps, versions)}',
-            CASES: bool(run_info.state is RunState.WAITING and self._evolution.open_cases(run_info.id)),
+            CASES: open_case is not None,
             CAPS: run_info.state is RunState.BUDGET,
             **_possible_actions(run_info, run_job),
         }
 
 
 def wire_watch(
-    services: Services, translate: Translator, watch_blocks: GameWatchBlocks, watcher: GameRunWatcher
-) -> None:
+    services: Services, translate: Translator, watch_blocks: GameWatchBlocks, run_reader: GameRunReader
+) -> RunWatcher:
     """Polling, the address, the buttons, and people's answers."""
-
-    @friendly_errors(translate)
-    def load_page(request: gr.Request) -> list[Any]:
-        return watcher.poll_updates(watch_blocks, request.query_params.get("run"), None, choose=True)
-
-    @friendly_errors(translate)
-    def poll_run(run_id: int | None, known_facts: dict[str, str]) -> list[Any]:
-        return watcher.poll_updates(watch_blocks, run_id, known_facts)
-
-    input_blocks = [watch_blocks.run_dropdown, watch_blocks.seen_facts]
-    fill_on_load(load_page, *watch_blocks.outputs)
-    watch_blocks.run_dropdown.change(poll_run, input_blocks, watch_blocks.outputs, **SILENT_EVENT)
-    watch_blocks.run_dropdown.change(None, watch_blocks.run_dropdown, None, js=REMEMBER_SCRIPT)
-    watch_blocks.run_dropdown.input(lambda: "", None, watch_blocks.message_block, **SILENT_EVENT)
-    watch_blocks.parts_by_name[TIMER].tick(poll_run, input_blocks, watch_blocks.outputs, **SILENT_EVENT)
-    _wire_buttons(services, translate, watch_blocks, watcher)
-    _wire_answers(services, translate, watch_blocks, watcher)
-
-
-def _wire_buttons(
-    services: Services, translate: Translator, watch_blocks: GameWatchBlocks, watcher: GameRunWatcher
-) -> None:
     evolution = services.evolution
+    run_watcher = RunWatcher(
+        translate,
+        watch_blocks.run_dropdown,
+        watch_blocks.message_block,
+        watch_blocks.parts_by_name,
+        run_reader.take_snapshot,
+        run_reader.quick_mark,
+    )
 
-    def resume_run(run_id: int, call_cap: float | None, cost_cap: float | None) -> RunInfo:
+    def resume_run(run_id: int, entered: EnteredValues) -> RunInfo:
+        call_cap, cost_cap = entered["calls"], entered["cost"]
         return evolution.resume(run_id, max_calls=int(call_cap) if call_cap else None, max_cost=cost_cap or None)
 
-    button_actions: dict[str, Callable[..., RunInfo]] = {
-        PAUSE: lambda run_id, *_: evolution.pause(run_id),
-        RESUME: resume_run,
-        CANCEL: lambda run_id, *_: evolution.cancel(run_id),
-    }
+    def answer_case(run_id: int, entered: EnteredValues, *, is_there: bool) -> None:
+        # Somebody else may have answered the last one since the page was sent: then there is nothing to do.
+        if (case := run_reader.open_case(run_id)) is not None:
+            evolution.answer(case.run, case.round, case.phase, case.number, is_there, entered["person"] or "")
 
-    def action_handler(run_action: Callable[..., RunInfo]) -> Callable[..., list[Any]]:
-        @friendly_errors(translate)
-        def handle_click(run_id: int | None, known_facts: dict[str, str], *caps: float | None) -> list[Any]:
-            if not run_id:
-                return [gr.skip()] * (1 + len(watch_blocks.outputs))
-            try:
-                run_action(int(run_id), *caps)
-            except UserError as error:
-                return [
-                    note(translate.localize(error), "bad"),
-                    *watcher.poll_updates(watch_blocks, run_id, known_facts),
-                ]
-            return ["", *watcher.poll_updates(watch_blocks, run_id, known_facts)]
-
-        return handle_click
-
-    for button_name, act in button_actions.items():
-        watch_blocks.parts_by_name[button_name].click(
-            action_handler(act),
-            [watch_blocks.run_dropdown, watch_blocks.seen_facts, *watch_blocks.cap_boxes],
-            [watch_blocks.message_block, *watch_blocks.outputs],
-            queue=False,
+    steering_buttons: dict[str, Any] = watch_blocks.parts_by_name
+    run_watcher.wire_page("run")
+    run_watcher.wire_button(steering_buttons[PAUSE], evolution.pause)
+    run_watcher.wire_button(steering_buttons[RESUME], resume_run, entered_form=watch_blocks.cap_form)
+    run_watcher.wire_button(steering_buttons[CANCEL], evolution.cancel)
+    for answer_button, is_there in ((watch_blocks.yes_button, True), (watch_blocks.no_button, False)):
+        run_watcher.wire_button(
+            answer_button, partial(answer_case, is_there=is_there), entered_form=watch_blocks.answer_form
         )
+    return run_watcher
 
 
-def _wire_answers(
-    services: Services, translate: Translator, watch_blocks: GameWatchBlocks, watcher: GameRunWatcher
-) -> None:
-    person_box = watch_blocks.answer_blocks["person"]
-
-    def answer_handler(is_there: bool) -> Callable[..., list[Any]]:
-        @friendly_errors(translate)
-        def handle_click(run_id: int | None, known_facts: dict[str, str], person_name: str) -> list[Any]:
-            open_case = watcher.open_case(run_id)
-            if open_case is None:
-                return ["", *watcher.poll_updates(watch_blocks, run_id, known_facts)]
-            try:
-                services.evolution.answer(
-                    open_case.run,
-                    open_case.round,
-                    open_case.phase,
-                    open_case.number,
-                    is_there,
-                    person_name or "",
-                )
-            except UserError as error:
-                return [
-                    note(translate.localize(error), "bad"),
-                    *watcher.poll_updates(watch_blocks, run_id, known_facts),
-                ]
-            return ["", *watcher.poll_updates(watch_blocks, run_id, known_facts)]
-
-        return handle_click
-
-    input_blocks, outputs = (
-        [watch_blocks.run_dropdown, watch_blocks.seen_facts, person_box],
-        [watch_blocks.message_block, *watch_blocks.outputs],
-    )
-    watch_blocks.answer_blocks["yes"].click(answer_handler(True), input_blocks, outputs, queue=False)
-    watch_blocks.answer_blocks["no"].click(answer_handler(False), input_blocks, outputs, queue=False)
+def _choose_run(game_runs: list[RunInfo], run_id: int | None) -> RunInfo | None:
+    """The run of that id, else the newest."""
+    newest_run = game_runs[0] if game_runs else None
+    return next((game_run for game_run in game_runs if game_run.id == run_id), newest_run)
 
 
 def _possible_actions(run_info: RunInfo, run_job: JobInfo | None) -> dict[str, bool]:
@@ -360,17 +239,3 @@ def _possible_actions(run_info: RunInfo, run_job: JobInfo | None) -> dict[str, b
         CANCEL: is_active,
         RESUME: is_idle and not is_waiting and run_info.state is not RunState.DONE,
     }
-
-
-def _part_update(part_name: str, part_fact: Any) -> Any:
-    if part_name == TIMER:
-        return timer_update(part_fact, POLL_SECONDS)
-    if part_name == "which":
-        return gr.update(choices=part_fact, visible=bool(part_fact))
-    if part_name in (PAUSE, RESUME, CANCEL):
-        return gr.update(visible=part_fact)
-    if part_name == CASES:
-        return gr.update(visible=part_fact)
-    if part_name == CAPS:
-        return gr.update(visible=part_fact)
-    return part_fact
