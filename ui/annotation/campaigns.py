@@ -10,6 +10,7 @@ from backend.annotation.records import CampaignInfo, CampaignSpec
 from backend.core.enums import RUBRIC_WEIGHTS, CampaignKind, Flaw
 from backend.core.errors import UserError
 from backend.services import Services
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.history import history_html
 from ui.components.judges import judge_name
 from ui.components.language import CAMPAIGN_KIND_NAMES, DIMENSION_NAMES, FLAW_NAMES, Translator
@@ -152,6 +153,20 @@ def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.
     )
     message_block = html_block(elem_id="zf-campaign-told")
 
+    campaign_form = BoxForm(
+        name=name_box,
+        kind=kind_choice,
+        datasets=dataset_choice,
+        occasion=occasion_choice,
+        recipient=recipient_choice,
+        style=style_choice,
+        limit=limit_box,
+        raters=raters_box,
+        judge=judge_choice,
+        rubric=rubric_box,
+        instructions=instructions_box,
+    )
+
     @friendly_errors(translate)
     def load_choices() -> list[Any]:
         facets = services.corpus.facets()
@@ -172,9 +187,10 @@ def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.
         return [gr.update(choices=dataset_names), *tag_updates, gr.update(choices=judge_choices)]
 
     @friendly_errors(translate)
-    def create_campaign(*form_values: Any) -> tuple[str, Any]:
+    @campaign_form.named
+    def create_campaign(entered: EnteredValues) -> tuple[str, Any]:
         try:
-            campaign = services.annotation.create_campaign(_campaign_spec(*form_values))
+            campaign = services.annotation.create_campaign(_campaign_spec(entered))
         except UserError as error:
             return note(translate.localize(error), "bad"), gr.skip()
         message = translate(
@@ -184,49 +200,24 @@ def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.
         return note(message, "ok"), _campaign_table(services, translate)
 
     fill_on_load(load_choices, dataset_choice, occasion_choice, recipient_choice, style_choice, judge_choice)
-    form_inputs = [
-        name_box,
-        kind_choice,
-        dataset_choice,
-        occasion_choice,
-        recipient_choice,
-        style_choice,
-        limit_box,
-        raters_box,
-        judge_choice,
-        rubric_box,
-        instructions_box,
-    ]
-    create_button.click(create_campaign, form_inputs, [message_block, campaign_list], queue=False)
+    create_button.click(create_campaign, campaign_form.inputs, [message_block, campaign_list], queue=False)
 
 
-def _campaign_spec(
-    campaign_name: str,
-    campaign_kind: str,
-    datasets: list[str] | None,
-    occasion: str | None,
-    recipient: str | None,
-    greeting_style: str | None,
-    item_limit: float | None,
-    raters_per_item: float | None,
-    validated_judge: str | None,
-    with_rubric: bool,
-    instructions: str | None,
-) -> CampaignSpec:
-    is_validation = campaign_kind == CampaignKind.VALIDATE
+def _campaign_spec(entered: EnteredValues) -> CampaignSpec:
+    is_validation = entered["kind"] == CampaignKind.VALIDATE
     return CampaignSpec(
-        name=campaign_name or "",
+        name=entered["name"] or "",
         kind=CampaignKind.VALIDATE if is_validation else CampaignKind.COMPARE,
-        k=int(raters_per_item or 0),
-        instructions=instructions or "",
-        rubric=bool(with_rubric) and is_validation,
-        datasets=tuple(datasets or ()),
-        occasion=occasion or None,
-        recipient=recipient or None,
-        style=greeting_style or None,
-        limit=int(item_limit or 0),
+        k=int(entered["raters"] or 0),
+        instructions=entered["instructions"] or "",
+        rubric=bool(entered["rubric"]) and is_validation,
+        datasets=tuple(entered["datasets"] or ()),
+        occasion=entered["occasion"] or None,
+        recipient=entered["recipient"] or None,
+        style=entered["style"] or None,
+        limit=int(entered["limit"] or 0),
         seed=0,
-        judge=(validated_judge or None) if is_validation else None,
+        judge=(entered["judge"] or None) if is_validation else None,
     )
 
 

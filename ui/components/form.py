@@ -38,7 +38,7 @@ class BoxForm:
         return self._boxes[box_name]
 
     @property
-    def boxes(self) -> Mapping[str, Component]:
+    def boxes(self) -> Mapping[str, Any]:
         """The boxes by name, in the order in which they were taken in."""
         return self._boxes
 

@@ -1,5 +1,6 @@
 """The corpus page: what is here, bring data in, take data out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -7,9 +8,10 @@ from markupsafe import Markup
 
 from backend.core.errors import UserError
 from backend.corpus.export import new_export_path
-from backend.corpus.records import ImportReport, PromptPage, PromptRow
+from backend.corpus.records import FilePreview, ImportReport, PromptPage, PromptRow
 from backend.corpus.service import ImportRefused
 from backend.services import Services
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.language import FORMAT_NAMES, Translator
 from ui.components.routes import uploaded_file
 from ui.components.templates import render
@@ -89,6 +91,14 @@ def _build_browse_tab(services: Services, translate: Translator) -> None:
         previous_button = gr.Button(translate("上一页", "Previous"), min_width=100)
         next_button = gr.Button(translate("下一页", "Next"), min_width=100)
     filter_boxes: list[Any] = [dataset_choice, occasion_choice, recipient_choice, style_choice, search_box]
+    browse_form = BoxForm(
+        dataset=dataset_choice,
+        occasion=occasion_choice,
+        recipient=recipient_choice,
+        style=style_choice,
+        search=search_box,
+        page=page_state,
+    )
 
     @friendly_errors(translate)
     def load_filters() -> list[Any]:
@@ -107,24 +117,16 @@ def _build_browse_tab(services: Services, translate: Translator) -> None:
             ),
         ]
 
-    @friendly_errors(translate)
-    def show_page(page_number: int, *filter_values: str) -> tuple[str, int]:
-        dataset_name, occasion_name, recipient_name, style_name, search_text = (
-            choice or "" for choice in filter_values
-        )
-        prompt_page = services.corpus.browse(
-            dataset=dataset_name or None,
-            occasion=occasion_name or None,
-            recipient=recipient_name or None,
-            style=style_name or None,
-            search=search_text[:100],
-            page=max(0, page_number),
-            size=PAGE_SIZE,
-        )
-        last_page = max(0, (prompt_page.total - 1) // PAGE_SIZE)
-        if page_number > last_page:
-            return show_page(last_page, *filter_values)  # type: ignore[no-any-return]
-        return _prompt_table(translate, prompt_page, page_number, last_page), page_number
+    def page_handler(page_step: int | None) -> Callable[..., tuple[str, int]]:
+        """Shows the page so many steps from the one that is open; None: the first."""
+
+        @friendly_errors(translate)
+        @browse_form.named
+        def show_page(entered: EnteredValues) -> tuple[str, int]:
+            page_number = 0 if page_step is None else max(0, entered["page"] + page_step)
+            return _browsed_page(services, translate, entered, page_number)
+
+        return show_page
 
     gr.on(
         None,
@@ -133,26 +135,31 @@ def _build_browse_tab(services: Services, translate: Translator) -> None:
         [dataset_choice, occasion_choice, recipient_choice, style_choice],
         queue=False,
     )
-    gr.on(None, show_page, [page_state, *filter_boxes], [prompt_list, page_state], queue=False)
-    gr.on(
-        [filter_box.change for filter_box in filter_boxes],
-        lambda *a: show_page(0, *a),
-        filter_boxes,
-        [prompt_list, page_state],
-        queue=False,
+    page_blocks = [prompt_list, page_state]
+    filter_events = [filter_box.change for filter_box in filter_boxes]
+    gr.on(None, page_handler(0), browse_form.inputs, page_blocks, queue=False)
+    gr.on(filter_events, page_handler(None), browse_form.inputs, page_blocks, queue=False)
+    previous_button.click(page_handler(-1), browse_form.inputs, page_blocks, queue=False)
+    next_button.click(page_handler(1), browse_form.inputs, page_blocks, queue=False)
+
+
+def _browsed_page(
+    services: Services, translate: Translator, entered: EnteredValues, page_number: int
+) -> tuple[str, int]:
+    """A page of what the filters leave, or the last one, with its number."""
+    prompt_page = services.corpus.browse(
+        dataset=entered["dataset"] or None,
+        occasion=entered["occasion"] or None,
+        recipient=entered["recipient"] or None,
+        style=entered["style"] or None,
+        search=(entered["search"] or "")[:100],
+        page=page_number,
+        size=PAGE_SIZE,
     )
-    previous_button.click(
-        lambda n, *a: show_page(max(0, n - 1), *a),
-        [page_state, *filter_boxes],
-        [prompt_list, page_state],
-        queue=False,
-    )
-    next_button.click(
-        lambda n, *a: show_page(n + 1, *a),
-        [page_state, *filter_boxes],
-        [prompt_list, page_state],
-        queue=False,
-    )
+    last_page = max(0, (prompt_page.total - 1) // PAGE_SIZE)
+    if page_number > last_page:
+        return _browsed_page(services, translate, entered, last_page)
+    return _prompt_table(translate, prompt_page, page_number, last_page), page_number
 
 
 def _prompt_table(translate: Translator, prompt_page: PromptPage, page_number: int, last_page: int) -> Markup:
@@ -210,86 +217,66 @@ def _build_import_tab(services: Services, translate: Translator, dataset_list: g
         )
     mapping_title = translate("列对应（表格列名认不出时用）", "Column mapping (for unusual tables)")
     with gr.Accordion(mapping_title, open=False), gr.Row():
-        column_choices = [gr.Dropdown(label=field, choices=[""], value="") for field in MAPPED_FIELDS]
+        column_choices = {field: gr.Dropdown(label=field, choices=[""], value="") for field in MAPPED_FIELDS}
+    import_form = BoxForm(file=upload_box, dataset=name_box, skip_bad=skip_checkbox, **column_choices)
     import_button = gr.Button(translate("导入", "Import"), variant="primary", elem_id="zf-import")
     report_block = html_block(elem_id="zf-import-report")
 
     @friendly_errors(translate)
-    def show_preview(request: gr.Request, upload_path: str | None) -> list[Any]:
+    def show_preview(request: gr.Request, upload_path: str | None) -> dict[Any, Any]:
+        column_names: list[str] = []
         try:
-            if (uploaded := uploaded_file(request, upload_path)) is None:
-                return ["", *(gr.update(choices=[""], value="") for _ in MAPPED_FIELDS)]
-            file_preview = services.corpus.preview(uploaded)
+            preview_html = ""
+            if (uploaded := uploaded_file(request, upload_path)) is not None:
+                file_preview = services.corpus.preview(uploaded)
+                preview_html, column_names = _preview_html(translate, file_preview), list(file_preview.columns)
         except UserError as error:
-            return [
-                note(translate.localize(error), "bad"),
-                *(gr.update(choices=[""], value="") for _ in MAPPED_FIELDS),
-            ]
-        zh, en = (f"（{file_preview.encoding}）", f" ({file_preview.encoding})") if file_preview.encoding else ("", "")
-        format_name = _format_name(translate, file_preview.kind)
-        message = (
-            note(translate(f"识别为：{format_name}{zh}", f"Recognised as {format_name}{en}"), "ok")
-            if file_preview.kind
-            else note(translate("认不出各列的含义，请在下面指定。", "The columns are not recognised; map them below."))
-        )
-        sample_rows = [
-            [str(sample_row.get(column_name, ""))[:80] for column_name in file_preview.columns]
-            for sample_row in file_preview.rows
-        ]
-        sample_table = (
-            html_table(
-                file_preview.columns,
-                sample_rows,
-                ["zf-text"] * len(file_preview.columns),
-            )
-            if sample_rows
-            else Markup()
-        )
-        return [
-            message + sample_table,
-            *(gr.update(choices=["", *file_preview.columns], value="") for _ in MAPPED_FIELDS),
-        ]
+            preview_html = note(translate.localize(error), "bad")
+        column_update = gr.update(choices=["", *column_names], value="")
+        return {preview_block: preview_html, **import_form.fill(dict.fromkeys(MAPPED_FIELDS, column_update))}
 
     @friendly_errors(translate)
-    def import_upload(
-        request: gr.Request,
-        upload_path: str | None,
-        dataset_name: str,
-        skip_bad: bool,
-        *mapped_columns: str,
-        progress: Any = gr.Progress(),
-    ) -> list[Any]:
-        column_mapping = {
-            field_name: column_name
-            for field_name, column_name in zip(MAPPED_FIELDS, mapped_columns, strict=True)
-            if column_name
-        }
+    @import_form.named
+    def import_upload(request: gr.Request, entered: EnteredValues, progress: Any = gr.Progress()) -> list[Any]:
+        column_mapping = {field_name: entered[field_name] for field_name in MAPPED_FIELDS if entered[field_name]}
         try:
-            if (uploaded := uploaded_file(request, upload_path)) is None:
+            if (uploaded := uploaded_file(request, entered["file"])) is None:
                 return [note(translate("请先选择一个文件。", "Choose a file first.")), gr.skip()]
             import_report = services.corpus.import_file(
                 uploaded,
-                dataset=dataset_name.strip() or None,
-                skip_bad=bool(skip_bad),
+                dataset=entered["dataset"].strip() or None,
+                skip_bad=bool(entered["skip_bad"]),
                 mapping=column_mapping or None,
                 progress=lambda fraction, step_text: progress(fraction, desc=step_text),
             )
         except ImportRefused as refused:
-            return [
-                note(translate.localize(refused), "bad") + _rejected_rows(translate, refused.report),
-                gr.skip(),
-            ]
+            refused_note = note(translate.localize(refused), "bad")
+            return [refused_note + _rejected_rows(translate, refused.report), gr.skip()]
         except UserError as error:
             return [note(translate.localize(error), "bad"), gr.skip()]
         return [_import_summary(translate, import_report), _dataset_table(services, translate)]
 
-    upload_box.change(show_preview, upload_box, [preview_block, *column_choices], queue=False)
-    import_button.click(
-        import_upload,
-        [upload_box, name_box, skip_checkbox, *column_choices],
-        [report_block, dataset_list],
-        concurrency_limit=1,
+    preview_blocks = [preview_block, *import_form.pick_outputs(MAPPED_FIELDS)]
+    upload_box.change(show_preview, upload_box, preview_blocks, queue=False)
+    import_button.click(import_upload, import_form.inputs, [report_block, dataset_list], concurrency_limit=1)
+
+
+def _preview_html(translate: Translator, file_preview: FilePreview) -> Markup:
+    """What a file was recognised as, and its first rows."""
+    zh, en = (f"（{file_preview.encoding}）", f" ({file_preview.encoding})") if file_preview.encoding else ("", "")
+    format_name = _format_name(translate, file_preview.kind)
+    message = (
+        note(translate(f"识别为：{format_name}{zh}", f"Recognised as {format_name}{en}"), "ok")
+        if file_preview.kind
+        else note(translate("认不出各列的含义，请在下面指定。", "The columns are not recognised; map them below."))
     )
+    if not file_preview.rows:
+        return message
+    sample_rows = [
+        [str(sample_row.get(column_name, ""))[:80] for column_name in file_preview.columns]
+        for sample_row in file_preview.rows
+    ]
+    return message + html_table(file_preview.columns, sample_rows, ["zf-text"] * len(file_preview.columns))
 
 
 def _import_summary(translate: Translator, import_report: ImportReport) -> Markup:
@@ -346,6 +333,8 @@ def _build_export_tab(services: Services, translate: Translator) -> None:
     report_block = html_block(elem_id="zf-export-report")
     file_block = gr.File(label=translate("文件", "File"), interactive=False, visible=False, elem_id="zf-export-file")
 
+    export_form = BoxForm(content=content_choice, format=format_choice, source=source_choice, judged=panel_checkbox)
+
     @friendly_errors(translate)
     def load_sources() -> Any:
         dataset_choices = [(source_info.name, f"d:{source_info.name}") for source_info in services.corpus.datasets()]
@@ -356,14 +345,16 @@ def _build_export_tab(services: Services, translate: Translator) -> None:
         return gr.update(choices=[(translate("全部", "Everything"), ""), *dataset_choices, *campaign_choices])
 
     @friendly_errors(translate)
-    def export_corpus(content: str, chosen_format: str, source_key: str, include_judged: bool) -> list[Any]:
+    @export_form.named
+    def export_corpus(entered: EnteredValues) -> list[Any]:
+        content, chosen_format = entered["content"], entered["format"]
         file_suffix = {"trl": "jsonl", "sharegpt": "json", "csv": "csv", "parquet": "parquet"}.get(chosen_format)
         if file_suffix is None or content not in ("pairs", "labels"):
             return [
                 note(translate("请选择内容和格式。", "Choose content and format.")),
                 gr.update(visible=False),
             ]
-        source_kind, _, source_name = source_key.partition(":")
+        source_kind, _, source_name = entered["source"].partition(":")
         try:
             export_report = services.corpus.export(
                 content,
@@ -371,7 +362,7 @@ def _build_export_tab(services: Services, translate: Translator) -> None:
                 new_export_path(services.settings.home, f"zhufu-{content}-{chosen_format}.{file_suffix}"),
                 dataset=source_name if source_kind == "d" else None,
                 campaign=source_name if source_kind == "c" else None,
-                panel=bool(include_judged),
+                panel=bool(entered["judged"]),
             )
         except UserError as error:
             return [note(translate.localize(error), "bad"), gr.update(visible=False)]
@@ -397,6 +388,6 @@ def _build_export_tab(services: Services, translate: Translator) -> None:
     gr.on(None, load_sources, None, source_choice, queue=False)
     export_button.click(
         export_corpus,
-        [content_choice, format_choice, source_choice, panel_checkbox],
+        export_form.inputs,
         [report_block, file_block],
     )

@@ -22,6 +22,7 @@ from backend.judges.criteria import MAX_RULES, numbered_rules, parse_principles,
 from backend.judges.registry import DEFAULT_EXAMPLES, MOST_EXAMPLES
 from backend.judges.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.judges import JUDGE_KIND_NAMES, endpoint_choices, judge_label
 from ui.components.language import Translator
 from ui.components.templates import render, render_part
@@ -29,8 +30,6 @@ from ui.components.widgets import caption_html, fill_tab, friendly_errors, html_
 from ui.judges.comparison import opinion_html
 
 EDITABLE_KINDS = (*sorted(ASKING_KINDS, key=list(JUDGE_KIND_NAMES).index), JudgeKind.REWARD_MODEL)
-SETTING_COUNT = 10
-"""How many boxes make a spec."""
 OPTIONAL_AGENTS = ("positive", "negative", "reflect")
 EXAMPLE_SAMPLE = (
     "给奶奶的八十大寿祝福，她每天早上去公园打太极",
@@ -55,9 +54,9 @@ def build_tab(services: Services, translate: Translator, editor_tab: gr.Tab) -> 
                 value=0,
                 elem_id="zf-judge-fork",
             )
-            setting_boxes = _build_settings(translate)
+            setting_form = _build_settings(translate)
         with gr.Column():
-            sample_boxes = _build_samples(translate)
+            sample_form = _build_samples(translate)
             message_block = html_block(elem_id="zf-judge-told")
             with gr.Row():
                 save_button = gr.Button(
@@ -70,14 +69,15 @@ def build_tab(services: Services, translate: Translator, editor_tab: gr.Tab) -> 
                 raw_block = html_block(elem_id="zf-try-raw")
             with gr.Accordion(translate("实际发送的提示词", "The prompt exactly as it is sent"), open=True):
                 preview_block = html_block(elem_id="zf-judge-preview")
-    _wire_choices(services, translate, editor_tab, fork_choice, setting_boxes, sample_boxes)
-    _wire_preview(services, translate, [*setting_boxes, *sample_boxes], message_block, preview_block)
-    _wire_saving(services, translate, setting_boxes, save_button, [saved_block, fork_choice])
-    _wire_trial(services, translate, [*setting_boxes, *sample_boxes], try_button, [result_block, raw_block])
+    trial_form = BoxForm(**setting_form.boxes, **sample_form.boxes)
+    _wire_choices(services, translate, editor_tab, fork_choice, trial_form, setting_form)
+    _wire_preview(services, translate, trial_form, message_block, preview_block)
+    _wire_saving(services, translate, setting_form, save_button, [saved_block, fork_choice])
+    _wire_trial(services, translate, trial_form, try_button, [result_block, raw_block])
 
 
-def _build_settings(translate: Translator) -> list[Any]:
-    """The boxes of a spec, in the order of `_spec`."""
+def _build_settings(translate: Translator) -> BoxForm:
+    """The boxes that make a spec."""
     kind_choice = gr.Dropdown(
         label=translate("类型", "Kind"),
         choices=[(translate(*JUDGE_KIND_NAMES[entry]), entry.value) for entry in EDITABLE_KINDS],
@@ -122,22 +122,22 @@ def _build_settings(translate: Translator) -> list[Any]:
     with gr.Accordion(translate("采样设置", "Sampling"), open=False), gr.Row():
         temperature_box = gr.Number(label="temperature", value=0, minimum=0, maximum=2)
         max_tokens_box = gr.Number(label="max_tokens", value=1024, minimum=16, precision=0)
-    return [
-        kind_choice,
-        name_box,
-        endpoint_choice,
-        principles_box,
-        agents_choice,
-        examples_slider,
-        embeddings_choice,
-        path_box,
-        temperature_box,
-        max_tokens_box,
-    ]
+    return BoxForm(
+        kind=kind_choice,
+        name=name_box,
+        endpoint=endpoint_choice,
+        principles=principles_box,
+        agents=agents_choice,
+        examples=examples_slider,
+        embeddings=embeddings_choice,
+        path=path_box,
+        temperature=temperature_box,
+        max_tokens=max_tokens_box,
+    )
 
 
-def _build_samples(translate: Translator) -> list[Any]:
-    """The boxes of a sample, in the order of `_sample`."""
+def _build_samples(translate: Translator) -> BoxForm:
+    """The boxes of what a judge is tried on."""
     prompt_box = gr.Textbox(label=translate("请求", "Request"), value=EXAMPLE_SAMPLE[0], elem_id="zf-try-prompt")
     greeting_box = gr.Textbox(
         label=translate("祝福语", "Greeting"), value=EXAMPLE_SAMPLE[1], lines=3, elem_id="zf-try-greeting"
@@ -145,7 +145,7 @@ def _build_samples(translate: Translator) -> list[Any]:
     second_box = gr.Textbox(
         label=translate("另一条祝福语", "The other one"), value=OTHER_GREETING, lines=3, visible=False
     )
-    return [prompt_box, greeting_box, second_box]
+    return BoxForm(prompt=prompt_box, greeting=greeting_box, second_greeting=second_box)
 
 
 def _wire_choices(
@@ -153,80 +153,63 @@ def _wire_choices(
     translate: Translator,
     editor_tab: gr.Tab,
     fork_choice: gr.Dropdown,
-    setting_boxes: list[Any],
-    sample_boxes: list[Any],
+    trial_form: BoxForm,
+    setting_form: BoxForm,
 ) -> None:
-    (
-        kind_choice,
-        name_box,
-        endpoint_choice,
-        principles_box,
-        agents_choice,
-        examples_slider,
-        embeddings_choice,
-        path_box,
-        *_,
-    ) = setting_boxes
+    @friendly_errors(translate)
+    def load_choices() -> dict[Any, Any]:
+        setting_updates = {
+            "endpoint": gr.update(choices=endpoint_choices(services, translate)),
+            "embeddings": _embedder_update(services, translate),
+        }
+        return {fork_choice: _fork_update(services, translate), **setting_form.fill(setting_updates)}
 
     @friendly_errors(translate)
-    def load_choices() -> list[Any]:
-        return [
-            _fork_update(services, translate),
-            gr.update(choices=endpoint_choices(services, translate)),
-            _embedder_update(services, translate),
-        ]
+    def load_fork(judge_id: int) -> Any:
+        if not judge_id:
+            return gr.skip()
+        return setting_form.fill(_setting_values(services.scoring.catalog.judge(int(judge_id))))
 
     @friendly_errors(translate)
-    def load_fork(judge_id: int) -> list[Any]:
-        return (
-            _setting_values(services.scoring.catalog.judge(int(judge_id)))
-            if judge_id
-            else [gr.skip()] * len(setting_boxes)
-        )
+    @trial_form.named
+    def fit_visibility(entered: EnteredValues) -> dict[Any, Any]:
+        judge_kind = JudgeKind(entered["kind"])
+        visible_boxes = {
+            "principles": judge_kind is JudgeKind.PRINCIPLE,
+            **dict.fromkeys(("agents", "examples", "embeddings"), judge_kind is JudgeKind.PANEL),
+            "path": judge_kind is JudgeKind.REWARD_MODEL,
+            "second_greeting": judge_kind is JudgeKind.PAIRWISE,
+            "endpoint": judge_kind in ASKING_KINDS,
+        }
+        # A name that nobody has changed yet follows the kind.
+        fitted_name = entered["kind"] if entered["name"] in set(JudgeKind) else entered["name"]
+        box_updates = {box_name: gr.update(visible=is_visible) for box_name, is_visible in visible_boxes.items()}
+        return trial_form.fill({"name": fitted_name, **box_updates})
 
-    @friendly_errors(translate)
-    def fit_visibility(chosen_kind: str, entered_name: str) -> list[Any]:
-        judge_kind = JudgeKind(chosen_kind)
-        return [
-            chosen_kind if entered_name in set(JudgeKind) else entered_name,
-            gr.update(visible=judge_kind is JudgeKind.PRINCIPLE),
-            gr.update(visible=judge_kind is JudgeKind.PANEL),
-            gr.update(visible=judge_kind is JudgeKind.PANEL),
-            gr.update(visible=judge_kind is JudgeKind.PANEL),
-            gr.update(visible=judge_kind is JudgeKind.REWARD_MODEL),
-            gr.update(visible=judge_kind is JudgeKind.PAIRWISE),
-            gr.update(visible=judge_kind in ASKING_KINDS),
-        ]
-
-    fill_tab(editor_tab, load_choices, [fork_choice, endpoint_choice, embeddings_choice])
-    fork_choice.change(load_fork, fork_choice, setting_boxes, queue=False, show_progress="hidden")
-    fitted_boxes = [
-        name_box,
-        principles_box,
-        agents_choice,
-        examples_slider,
-        embeddings_choice,
-        path_box,
-        sample_boxes[2],
-        endpoint_choice,
-    ]
-    kind_choice.change(fit_visibility, [kind_choice, name_box], fitted_boxes, queue=False, show_progress="hidden")
+    offered_boxes = [fork_choice, *setting_form.pick_outputs(("endpoint", "embeddings"))]
+    fill_tab(editor_tab, load_choices, offered_boxes)
+    fork_choice.change(load_fork, fork_choice, setting_form.outputs, queue=False, show_progress="hidden")
+    fitted_boxes = trial_form.pick_outputs(
+        ("name", "principles", "agents", "examples", "embeddings", "path", "second_greeting", "endpoint")
+    )
+    setting_form["kind"].change(
+        fit_visibility, trial_form.pick_inputs(("kind", "name")), fitted_boxes, queue=False, show_progress="hidden"
+    )
 
 
 def _wire_preview(
     services: Services,
     translate: Translator,
-    form_boxes: list[Any],
+    trial_form: BoxForm,
     message_block: gr.HTML,
     preview_block: gr.HTML,
 ) -> None:
     @friendly_errors(translate)
-    def show_preview(*form_values: Any) -> list[str]:
+    @trial_form.named
+    def show_preview(entered: EnteredValues) -> list[str]:
         try:
-            judge_spec = _judge_spec(*form_values[:SETTING_COUNT])
-            sent_prompts = services.scoring.preview(
-                judge_spec, _entered_sample(judge_spec.kind, *form_values[SETTING_COUNT:])
-            )
+            judge_spec = _judge_spec(entered)
+            sent_prompts = services.scoring.preview(judge_spec, _entered_sample(judge_spec.kind, entered))
         except UserError as error:
             return [note(translate.localize(error), "bad"), ""]
         return [
@@ -235,12 +218,11 @@ def _wire_preview(
         ]
 
     event_options: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-    gr.on(None, show_preview, form_boxes, [message_block, preview_block], **event_options)
-    change_events = [form_box.change for form_box in form_boxes]
+    gr.on(None, show_preview, trial_form.inputs, [message_block, preview_block], **event_options)
     gr.on(
-        change_events,
+        [form_box.change for form_box in trial_form.boxes.values()],
         show_preview,
-        form_boxes,
+        trial_form.inputs,
         [message_block, preview_block],
         trigger_mode="always_last",
         **event_options,
@@ -250,14 +232,15 @@ def _wire_preview(
 def _wire_saving(
     services: Services,
     translate: Translator,
-    setting_boxes: list[Any],
+    setting_form: BoxForm,
     save_button: gr.Button,
     output_blocks: list[Any],
 ) -> None:
     @friendly_errors(translate)
-    def save_judge(*form_values: Any) -> list[Any]:
+    @setting_form.named
+    def save_judge(entered: EnteredValues) -> list[Any]:
         try:
-            judge_info = services.scoring.catalog.save(_judge_spec(*form_values))
+            judge_info = services.scoring.catalog.save(_judge_spec(entered))
         except UserError as error:
             return [note(translate.localize(error), "bad"), gr.skip()]
         saved_message = translate(
@@ -266,31 +249,31 @@ def _wire_saving(
         )
         return [note(saved_message, "ok"), _fork_update(services, translate)]
 
-    save_button.click(save_judge, setting_boxes, output_blocks, queue=False)
+    save_button.click(save_judge, setting_form.inputs, output_blocks, queue=False)
     # A place of its own, emptied in the browser: a late preview must not wipe out what was just saved.
-    gr.on([setting_box.input for setting_box in setting_boxes], None, None, output_blocks[0], js="() => ''")
+    input_events = [setting_box.input for setting_box in setting_form.boxes.values()]
+    gr.on(input_events, None, None, output_blocks[0], js="() => ''")
 
 
 def _wire_trial(
     services: Services,
     translate: Translator,
-    form_boxes: list[Any],
+    trial_form: BoxForm,
     try_button: gr.Button,
     output_blocks: list[Any],
 ) -> None:
     @friendly_errors(translate)
-    def try_judge(*form_values: Any) -> list[str]:
+    @trial_form.named
+    def try_judge(entered: EnteredValues) -> list[str]:
         try:
-            judge_spec = _judge_spec(*form_values[:SETTING_COUNT])
-            judgment = services.scoring.judge_sample(
-                judge_spec, _entered_sample(judge_spec.kind, *form_values[SETTING_COUNT:])
-            )
+            judge_spec = _judge_spec(entered)
+            judgment = services.scoring.judge_sample(judge_spec, _entered_sample(judge_spec.kind, entered))
         except UserError as error:
             return [note(translate.localize(error), "bad"), ""]
         raw_reply = str((judgment.details or {}).get("raw", "–"))
         return [_verdict_html(translate, judge_spec.kind, judgment), render_part("preformatted", raw_reply)]
 
-    try_button.click(try_judge, form_boxes, output_blocks)
+    try_button.click(try_judge, trial_form.inputs, output_blocks)
 
 
 def _fork_update(services: Services, translate: Translator) -> dict[str, Any]:
@@ -308,62 +291,47 @@ def _embedder_update(services: Services, translate: Translator) -> dict[str, Any
     return gr.update(choices=[(none_label, ""), *((endpoint_name, endpoint_name) for endpoint_name in endpoint_names)])
 
 
-def _judge_spec(
-    kind_value: str,
-    judge_name: str,
-    endpoint_name: str,
-    principles_text: str,
-    chosen_agents: Sequence[str],
-    example_count: float | None,
-    embeddings_endpoint: str | None,
-    model_path: str,
-    temperature: float | None,
-    max_tokens: float | None,
-) -> JudgeSpec:
-    judge_kind, judge_config = JudgeKind(kind_value), dict[str, Any]()
+def _judge_spec(entered: EnteredValues) -> JudgeSpec:
+    """The judge that the boxes describe. Raises UserError naming what is missing or wrong."""
+    judge_kind, judge_config = JudgeKind(entered["kind"]), dict[str, Any]()
     if judge_kind in ASKING_KINDS:
-        judge_config = {"temperature": temperature or 0, "max_tokens": int(max_tokens or 0)}
+        judge_config = {"temperature": entered["temperature"] or 0, "max_tokens": int(entered["max_tokens"] or 0)}
     if judge_kind is JudgeKind.PRINCIPLE:
-        judge_config["principles"] = list(parse_principles(principles_text or ""))
+        judge_config["principles"] = list(parse_principles(entered["principles"] or ""))
     if judge_kind is JudgeKind.PANEL:
-        judge_config |= {agent_key: agent_key in (chosen_agents or ()) for agent_key in OPTIONAL_AGENTS}
-        judge_config |= {"examples": int(example_count or 0)} | (
-            {"embeddings": embeddings_endpoint} if embeddings_endpoint else {}
-        )
+        judge_config |= {agent_key: agent_key in (entered["agents"] or ()) for agent_key in OPTIONAL_AGENTS}
+        judge_config["examples"] = int(entered["examples"] or 0)
+        judge_config |= {"embeddings": entered["embeddings"]} if entered["embeddings"] else {}
     if judge_kind is JudgeKind.REWARD_MODEL:
-        judge_config["path"] = (model_path or "").strip()
-    return JudgeSpec(
-        judge_kind,
-        (judge_name or "").strip(),
-        (endpoint_name or None) if judge_kind in ASKING_KINDS else None,
-        judge_config,
-    )
+        judge_config["path"] = (entered["path"] or "").strip()
+    endpoint_name = (entered["endpoint"] or None) if judge_kind in ASKING_KINDS else None
+    return JudgeSpec(judge_kind, (entered["name"] or "").strip(), endpoint_name, judge_config)
 
 
-def _setting_values(judge_info: JudgeInfo) -> list[Any]:
+def _setting_values(judge_info: JudgeInfo) -> dict[str, Any]:
+    """What the boxes hold for a stored judge."""
     assert judge_info.spec is not None
     judge_config = judge_info.spec.config
     principles = judge_config.get("principles")
-    return [
-        judge_info.spec.kind.value,
-        judge_info.name,
-        judge_info.spec.endpoint or "",
-        numbered_rules(tuple(principles) if principles else starting_principles()),
-        [agent_key for agent_key in OPTIONAL_AGENTS if judge_config.get(agent_key, True)],
-        judge_config.get("examples", 0),
-        judge_config.get("embeddings") or "",
-        judge_config.get("path", ""),
-        judge_config.get("temperature", 0),
-        judge_config.get("max_tokens", 1024),
-    ]
+    return {
+        "kind": judge_info.spec.kind.value,
+        "name": judge_info.name,
+        "endpoint": judge_info.spec.endpoint or "",
+        "principles": numbered_rules(tuple(principles) if principles else starting_principles()),
+        "agents": [agent_key for agent_key in OPTIONAL_AGENTS if judge_config.get(agent_key, True)],
+        "examples": judge_config.get("examples", 0),
+        "embeddings": judge_config.get("embeddings") or "",
+        "path": judge_config.get("path", ""),
+        "temperature": judge_config.get("temperature", 0),
+        "max_tokens": judge_config.get("max_tokens", 1024),
+    }
 
 
-def _entered_sample(
-    judge_kind: JudgeKind, prompt_text: str, greeting_text: str, second_text: str
-) -> Sample | PairSample:
+def _entered_sample(judge_kind: JudgeKind, entered: EnteredValues) -> Sample | PairSample:
+    prompt_text, greeting_text = entered["prompt"] or "", entered["greeting"] or ""
     if judge_kind is JudgeKind.PAIRWISE:
-        return PairSample(prompt_text or "", greeting_text or "", second_text or "")
-    return Sample(prompt_text or "", greeting_text or "")
+        return PairSample(prompt_text, greeting_text, entered["second_greeting"] or "")
+    return Sample(prompt_text, greeting_text)
 
 
 def _principle_count(translate: Translator, judge_spec: JudgeSpec) -> Markup:

@@ -8,9 +8,10 @@ from markupsafe import Markup
 from pydantic import SecretStr
 
 from backend.core.errors import UserError
-from backend.llm.endpoints import EndpointInput
+from backend.llm.endpoints import EndpointInfo, EndpointInput
 from backend.llm.messages import SchemaMode
 from backend.services import Services
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.language import Translator
 from ui.components.templates import render
 from ui.components.widgets import (
@@ -24,6 +25,14 @@ from ui.components.widgets import (
 )
 
 NEW_ENDPOINT = ""
+NEW_ENDPOINT_VALUES: dict[str, Any] = {
+    **dict.fromkeys(("name", "base_url", "model", "secret_key"), ""),
+    **dict.fromkeys(("price_in", "price_out"), 0),
+    "concurrency": 16,
+    "timeout_s": 60,
+    "schema_mode": SchemaMode.AUTO.value,
+}
+"""What the boxes hold for an endpoint that is to be added."""
 
 
 def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) -> None:
@@ -35,7 +44,7 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
         value=NEW_ENDPOINT,
         elem_id="zf-endpoint-which",
     )
-    form_boxes = [*_address_boxes(translate), *_limit_boxes(translate)]
+    endpoint_form = BoxForm(**_address_boxes(translate), **_limit_boxes(translate))
     with gr.Row():
         save_button = gr.Button(translate("保存", "Save"), variant="primary", elem_id="zf-endpoint-save")
         test_button = gr.Button(translate("测试连接", "Test connection"), elem_id="zf-endpoint-test")
@@ -59,35 +68,25 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
         return [table_html, choice_update | {"value": chosen_name}]
 
     @friendly_errors(translate)
-    def fill_form(chosen_name: str) -> list[Any]:
-        endpoint_info = next(
-            (endpoint for endpoint in services.endpoints.endpoints() if endpoint.name == chosen_name), None
-        )
-        if endpoint_info is None:
-            return ["", "", "", "", 0, 0, 16, 60, SchemaMode.AUTO.value]
-        numbers = [
-            endpoint_info.price_in,
-            endpoint_info.price_out,
-            endpoint_info.concurrency,
-            endpoint_info.timeout_s,
-        ]
-        return [
-            endpoint_info.name,
-            endpoint_info.base_url,
-            endpoint_info.model,
-            "",
-            *numbers,
-            endpoint_info.supports_schema.value,
-        ]
+    def fill_form(chosen_name: str) -> dict[Any, Any]:
+        chosen_infos = [endpoint for endpoint in services.endpoints.endpoints() if endpoint.name == chosen_name]
+        return endpoint_form.fill(_endpoint_values(chosen_infos[0]) if chosen_infos else NEW_ENDPOINT_VALUES)
 
     @friendly_errors(translate)
-    def save_endpoint(*form_values: Any) -> list[Any]:
+    @endpoint_form.named
+    def save_endpoint(entered: EnteredValues) -> dict[Any, Any]:
         try:
-            endpoint_info = services.endpoints.save(_endpoint_input(*form_values))
+            endpoint_info = services.endpoints.save(_endpoint_input(entered))
         except UserError as error:
-            return [note(translate.localize(error), "bad"), gr.skip(), gr.skip(), gr.skip()]
+            return {message_block: note(translate.localize(error), "bad")}
         saved_message = translate(f"已保存“{endpoint_info.name}”。", f"Saved “{endpoint_info.name}”.")
-        return [note(saved_message, "ok"), *select_endpoint(endpoint_info.name), ""]
+        table_html, choice_update = select_endpoint(endpoint_info.name)
+        return {
+            message_block: note(saved_message, "ok"),
+            endpoint_list: table_html,
+            endpoint_choice: choice_update,
+            **endpoint_form.fill({"secret_key": ""}),
+        }
 
     @friendly_errors(translate)
     def test_endpoint(chosen_name: str) -> Markup:
@@ -116,10 +115,9 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
         ]
 
     fill_tab(endpoints_tab, load_endpoints, [endpoint_list, endpoint_choice], endpoint_choice)
-    endpoint_choice.change(fill_form, endpoint_choice, form_boxes, queue=False, show_progress="hidden")
-    save_button.click(
-        save_endpoint, form_boxes, [message_block, endpoint_list, endpoint_choice, form_boxes[3]], queue=False
-    )
+    endpoint_choice.change(fill_form, endpoint_choice, endpoint_form.outputs, queue=False, show_progress="hidden")
+    saved_blocks = [message_block, endpoint_list, endpoint_choice, endpoint_form["secret_key"]]
+    save_button.click(save_endpoint, endpoint_form.inputs, saved_blocks, queue=False)
     test_button.click(test_endpoint, endpoint_choice, message_block)
     question = translate("确定删除这个端点吗？已有的评判会留下。", "Delete this endpoint? Verdicts it gave stay.")
     delete_button.click(
@@ -131,7 +129,7 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
     )
 
 
-def _address_boxes(translate: Translator) -> list[Any]:
+def _address_boxes(translate: Translator) -> dict[str, Any]:
     with gr.Row():
         name_box = gr.Textbox(label=translate("名称", "Name"), max_length=120, elem_id="zf-endpoint-name")
         url_box = gr.Textbox(
@@ -147,10 +145,10 @@ def _address_boxes(translate: Translator) -> list[Any]:
             type="password",
             elem_id="zf-endpoint-key",
         )
-    return [name_box, url_box, model_box, key_box]
+    return {"name": name_box, "base_url": url_box, "model": model_box, "secret_key": key_box}
 
 
-def _limit_boxes(translate: Translator) -> list[Any]:
+def _limit_boxes(translate: Translator) -> dict[str, Any]:
     with gr.Row():
         input_price_box = gr.Number(
             label=translate("输入价（每百万 token）", "Price in (per million)"), value=0, minimum=0
@@ -169,31 +167,42 @@ def _limit_boxes(translate: Translator) -> list[Any]:
             ],
             value=SchemaMode.AUTO.value,
         )
-    return [input_price_box, output_price_box, concurrency_box, timeout_box, schema_choice]
+    return {
+        "price_in": input_price_box,
+        "price_out": output_price_box,
+        "concurrency": concurrency_box,
+        "timeout_s": timeout_box,
+        "schema_mode": schema_choice,
+    }
 
 
-def _endpoint_input(
-    endpoint_name: str,
-    base_url: str,
-    model_name: str,
-    secret_key: str,
-    price_in: float | None,
-    price_out: float | None,
-    concurrency: float | None,
-    timeout_s: float | None,
-    schema_mode: str,
-) -> EndpointInput:
+def _endpoint_input(entered: EnteredValues) -> EndpointInput:
     return EndpointInput(
-        name=endpoint_name or "",
-        base_url=base_url or "",
-        model=model_name or "",
-        api_key=SecretStr(secret_key) if secret_key else None,
-        price_in=price_in or 0.0,
-        price_out=price_out or 0.0,
-        concurrency=int(concurrency or 0),
-        timeout_s=timeout_s or 0.0,
-        supports_schema=SchemaMode(schema_mode),
+        name=entered["name"] or "",
+        base_url=entered["base_url"] or "",
+        model=entered["model"] or "",
+        api_key=SecretStr(entered["secret_key"]) if entered["secret_key"] else None,
+        price_in=entered["price_in"] or 0.0,
+        price_out=entered["price_out"] or 0.0,
+        concurrency=int(entered["concurrency"] or 0),
+        timeout_s=entered["timeout_s"] or 0.0,
+        supports_schema=SchemaMode(entered["schema_mode"]),
     )
+
+
+def _endpoint_values(endpoint_info: EndpointInfo) -> dict[str, Any]:
+    """What the boxes hold for a stored endpoint; its key is never shown."""
+    return {
+        "name": endpoint_info.name,
+        "base_url": endpoint_info.base_url,
+        "model": endpoint_info.model,
+        "secret_key": "",
+        "price_in": endpoint_info.price_in,
+        "price_out": endpoint_info.price_out,
+        "concurrency": endpoint_info.concurrency,
+        "timeout_s": endpoint_info.timeout_s,
+        "schema_mode": endpoint_info.supports_schema.value,
+    }
 
 
 def _endpoint_table(services: Services, translate: Translator) -> Markup:
