@@ -96,6 +96,11 @@ def note(note_text: str, note_kind: str = "warn") -> Markup:
     return render_part("note", note_text, note_kind)
 
 
+def link_html(address: str, link_text: str) -> Markup:
+    """A link to another page of the application."""
+    return render_part("link", address, link_text)
+
+
 def caption_html(caption_text: str) -> Markup:
     """A grey line under a heading or a table."""
     return render_part("caption", caption_text)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.core.enums import CampaignKind
 from backend.core.errors import UserError
@@ -15,14 +16,14 @@ from ui.components.board import figure_with_interval
 from ui.components.judges import JUDGE_KIND_NAMES, PANEL_ROLE_NAMES, endpoint_choices, is_derived_judge
 from ui.components.language import Translator
 from ui.components.widgets import (
+    caption_html,
     default_choice,
     empty_notice,
-    esc,
     fill_tab,
     friendly_errors,
     html_block,
+    html_table,
     note,
-    ready_html_table,
 )
 
 INTRODUCTION = (
@@ -40,7 +41,7 @@ class AblationTab:
 
     def __init__(self, services: Services, translate: Translator, ablation_tab: gr.Tab) -> None:
         self._services, self._translate = services, translate
-        html_block(f'<p class="zf-note">{esc(translate(*INTRODUCTION))}</p>')
+        html_block(caption_html(translate(*INTRODUCTION)))
         with gr.Row():
             reference_dropdown = gr.Dropdown(
                 label=translate("和谁的标签比", "Compared with"), choices=[], elem_id="zf-ablation-reference"
@@ -148,11 +149,7 @@ class AblationTab:
             started_jobs = self._services.ablation.submit(*self._selection(*selected))
         except UserError as error:
             return note(translate.localize(error), "bad")
-        job_numbers = (
-            "、".join(str(ablation_job.id) for ablation_job in started_jobs)
-            if translate.lang == "zh"
-            else ", ".join(str(queued_job.id) for queued_job in started_jobs)
-        )
+        job_numbers = translate("、", ", ").join(str(started_job.id) for started_job in started_jobs)
         message = translate(
             f"已加入队列，任务 {job_numbers}；进度在“裁判 → 评判任务”。做完后点“比较已有的结果”。",
             f"Queued as jobs {job_numbers}; watch them under Judges → Scoring runs, then press Compare.",
@@ -179,7 +176,7 @@ class AblationTab:
         return ["", ablation_html(translate, ablation_rows)]
 
 
-def ablation_html(translate: Translator, ablation_rows: list[AblationRow]) -> str:
+def ablation_html(translate: Translator, ablation_rows: list[AblationRow]) -> Markup:
     """One line a variant, each figure with its interval."""
     header_cells = [
         translate("评法", "Variant"),
@@ -194,7 +191,7 @@ def ablation_html(translate: Translator, ablation_rows: list[AblationRow]) -> st
     ]
     body_rows = [
         [
-            esc(_variant_name(translate, ablation_row.off)),
+            _variant_name(translate, ablation_row.off),
             f"{ablation_row.figures.n:,}",
             f"{ablation_row.figures.never_asked:,}",
             f"{ablation_row.figures.without_verdict:,}",
@@ -206,7 +203,7 @@ def ablation_html(translate: Translator, ablation_rows: list[AblationRow]) -> st
         ]
         for ablation_row in ablation_rows
     ]
-    return ready_html_table(header_cells, body_rows)
+    return html_table(header_cells, body_rows)
 
 
 def _variant_name(translate: Translator, excluded_role: str) -> str:

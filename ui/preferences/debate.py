@@ -1,61 +1,66 @@
 """One pair as two conversations: what each agent said of each greeting, and who decided in the end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from markupsafe import Markup
 
 from backend.core.enums import PairState
 from backend.preferences.records import Decision, PairDetail, PairSide
 from ui.components.judges import PANEL_ROLE_NAMES, judge_title
 from ui.components.language import Translator
-from ui.components.widgets import esc
-from ui.preferences.views import DECIDER_NAMES, REQUESTED_LENGTHS, STATE_NAMES, state_pill
+from ui.components.templates import render
+from ui.preferences.names import DECIDER_NAMES, REQUESTED_LENGTHS, STATE_NAMES, state_pill
 
 
-def debate_html(translate: Translator, pair: PairDetail) -> str:
-    """The card of one pair."""
+@dataclass(frozen=True)
+class ShownVerdict:
+    """A verdict in words: whether the greeting is excellent, and why."""
+
+    is_good: bool
+    verdict_word: str
+    explanation: str
+
+
+@dataclass(frozen=True)
+class DebateTurn:
+    """What one agent, or people, contributed: statements, a verdict, or a summary."""
+
+    speaker: str
+    css_kind: str
+    statements: Sequence[str] = ()
+    verdict: ShownVerdict | None = None
+    summary: str = ""
+
+
+def debate_html(translate: Translator, pair: PairDetail) -> Markup:
+    """The card of one pair: the better greeting first, as it is now decided."""
     is_flipped = pair.state is PairState.FLIPPED
     better, weaker = (pair.rejected, pair.chosen) if is_flipped else (pair.chosen, pair.rejected)
-    return (
-        f'<article class="zf-debate" id="zf-pair-{pair.id}"><header><h3>{esc(pair.prompt)}</h3>'
-        f"{state_pill(translate, pair.state)}<small>{esc(translate(f'第 {pair.id} 对', f'pair {pair.id}'))} · "
-        f"{esc(pair.run_name)}</small></header>"
-        f'<div class="zf-pd-sides">{_side_html(translate, better, True)}{_side_html(translate, weaker, False)}</div>'
-        f"{_history_html(translate, pair.decisions)}{_provenance_html(translate, pair)}</article>"
+    return render(
+        "preferences/templates/debate.html",
+        translate=translate,
+        pair=pair,
+        state=state_pill(translate, pair.state),
+        sides=[_side_view(translate, better, is_better=True), _side_view(translate, weaker, is_better=False)],
+        decision_texts=[_decision_text(translate, decision) for decision in pair.decisions],
+        judge_label=judge_title(translate, pair.judge),
+        second_label=judge_title(translate, pair.second_judge) if pair.second_judge else "",
+        call_lines=[
+            (translate("裁判认可的一条，调用", "calls on the accepted one"), _call_ids(pair.chosen)),
+            (translate("裁判否掉的一条，调用", "calls on the refused one"), _call_ids(pair.rejected)),
+        ],
     )
 
 
-def _provenance_html(translate: Translator, pair: PairDetail) -> str:
-    prompt_hashes = " · ".join(
-        f"{esc(prompt_name)} <code>{esc(prompt_hash[:8])}</code>" for prompt_name, prompt_hash in pair.prompts.items()
-    )
-    provenance_lines = [
-        f"{translate('裁判', 'judge')} {esc(judge_title(translate, pair.judge))} <code>{esc(pair.judge_version)}</code>",
-        *(
-            [
-                f"{translate('再评', 'second opinion')} {esc(judge_title(translate, pair.second_judge))} "
-                f"<code>{esc(pair.second_version)}</code>"
-            ]
-            if pair.second_judge
-            else []
-        ),
-        f"{translate('提示词', 'prompts')} {prompt_hashes}",
-        f"{translate('表面差异（0 到 2）', 'surface difference (0 to 2)')} {pair.difference:.2f}",
-        _calls_html(translate("裁判认可的一条，调用", "calls on the accepted one"), pair.chosen),
-        _calls_html(translate("裁判否掉的一条，调用", "calls on the refused one"), pair.rejected),
-    ]
-    body_html = "".join(f"<p>{provenance_line}</p>" for provenance_line in provenance_lines)
-    return f"<details><summary>{translate('出处', 'Provenance')}</summary>{body_html}</details>"
-
-
-def _calls_html(calls_label: str, side: PairSide) -> str:
+def _call_ids(side: PairSide) -> list[str]:
     second_call_ids = side.again.details.get("calls", ()) if side.again else ()
-    call_ids = (side.call_id, *side.details.get("calls", ()), *second_call_ids)
-    calls_html = " ".join(f"<code>{esc(call_id)}</code>" for call_id in call_ids)
-    return f"{esc(calls_label)} {calls_html}"
+    return [side.call_id, *side.details.get("calls", ()), *second_call_ids]
 
 
-def _side_html(translate: Translator, side: PairSide, is_better: bool) -> str:
-    side_label = translate("入选", "chosen") if is_better else translate("落选", "rejected")
+def _side_view(translate: Translator, side: PairSide, *, is_better: bool) -> dict[str, Any]:
+    """What the template shows of one greeting."""
     recipe = side.recipe
     traits = [
         side.generator,
@@ -64,96 +69,84 @@ def _side_html(translate: Translator, side: PairSide, is_better: bool) -> str:
         translate(*REQUESTED_LENGTHS.get(str(recipe.get("wished")), ("–", "–"))),
         translate(f"{len(side.text)} 字", f"{len(side.text)} characters"),
     ]
-    css_kind = "good" if is_better else "weak"
-    return (
-        f'<section class="zf-pd-side zf-pd-side-{css_kind}"><h4>{esc(side_label)}</h4>'
-        f"<blockquote>{esc(side.text)}</blockquote>"
-        f"<p>{' · '.join(esc(trait) for trait in traits)}</p><ul>{_agent_turns(translate, side)}</ul></section>"
-    )
+    return {
+        "css_kind": "good" if is_better else "weak",
+        "label": translate("入选", "chosen") if is_better else translate("落选", "rejected"),
+        "text": side.text,
+        "traits": traits,
+        "turns": _debate_turns(translate, side),
+    }
 
 
-def _agent_turns(translate: Translator, side: PairSide) -> str:
-    debate_details, turn_items = side.details, []
+def _debate_turns(translate: Translator, side: PairSide) -> list[DebateTurn]:
+    """Everything that was said of a greeting, in the order in which it was said."""
+    return [
+        *_evidence_turns(translate, side.details),
+        *_verdict_turns(translate, side),
+        *_later_turns(translate, side),
+    ]
+
+
+def _evidence_turns(translate: Translator, debate_details: Mapping[str, Any]) -> list[DebateTurn]:
+    turns = []
     if debate_details.get("examples"):
-        example_items = "".join(f"<li>{esc(statement)}</li>" for _, statement in debate_details["examples"])
-        turn_items.append(_turn_html(translate("检索", "Retrieval"), "examples", f"<ul>{example_items}</ul>"))
+        example_texts = [example_text for _, example_text in debate_details["examples"]]
+        turns.append(DebateTurn(translate("检索", "Retrieval"), "examples", example_texts))
     for agent_role, detail_key, empty_text in (
         ("positive", "merits", translate("没有优点", "no merit")),
         ("negative", "faults", translate("没有缺点", "no fault")),
     ):
         if detail_key in debate_details:
-            statement_items = (
-                "".join(f"<li>{esc(statement)}</li>" for statement in debate_details[detail_key])
-                or f"<li>{esc(empty_text)}</li>"
-            )
-            turn_items.append(
-                _turn_html(translate(*PANEL_ROLE_NAMES[agent_role]), agent_role, f"<ul>{statement_items}</ul>")
-            )
+            statements = debate_details[detail_key] or [empty_text]
+            turns.append(DebateTurn(translate(*PANEL_ROLE_NAMES[agent_role]), agent_role, statements))
+    return turns
+
+
+def _verdict_turns(translate: Translator, side: PairSide) -> list[DebateTurn]:
+    """The first verdict and its review; a judge that keeps neither gave one verdict."""
+    debate_details, turns = side.details, []
     if "first" in debate_details:
-        turn_items.append(
-            _turn_html(
-                translate(*PANEL_ROLE_NAMES["judge"]),
-                "judge",
-                _verdict_html(translate, debate_details["first"]),
-            )
-        )
+        first_verdict = _shown_verdict(translate, debate_details["first"])
+        turns.append(DebateTurn(translate(*PANEL_ROLE_NAMES["judge"]), "judge", verdict=first_verdict))
     if "final" in debate_details:
-        review_outcome = (
-            translate("推翻初判：", "overturned: ")
-            if debate_details.get("overturned")
-            else translate("维持：", "upheld: ")
-        )
+        is_overturned = bool(debate_details.get("overturned"))
+        review_outcome = translate("推翻初判：", "overturned: ") if is_overturned else translate("维持：", "upheld: ")
         lead_text = review_outcome if "first" in debate_details else ""
-        css_kind = "overturned" if debate_details.get("overturned") else "reflect"
-        turn_items.append(
-            _turn_html(
-                translate(*PANEL_ROLE_NAMES["reflect"]),
-                css_kind,
-                _verdict_html(translate, debate_details["final"], lead_text),
-            )
-        )
-    if "first" not in debate_details and "final" not in debate_details:
-        final_verdict = {"verdict": side.value, "explanation": side.reason}
-        turn_items.append(_turn_html(translate("结论", "Verdict"), "judge", _verdict_html(translate, final_verdict)))
+        final_verdict = _shown_verdict(translate, debate_details["final"], lead_text)
+        css_kind = "overturned" if is_overturned else "reflect"
+        turns.append(DebateTurn(translate(*PANEL_ROLE_NAMES["reflect"]), css_kind, verdict=final_verdict))
+    if not turns:
+        only_verdict = _shown_verdict(translate, {"verdict": side.value, "explanation": side.reason})
+        turns.append(DebateTurn(translate("结论", "Verdict"), "judge", verdict=only_verdict))
+    return turns
+
+
+def _later_turns(translate: Translator, side: PairSide) -> list[DebateTurn]:
+    """What came after the debate: a second opinion, and people."""
+    turns = []
     if side.again is not None:
-        second_verdict = {"verdict": side.again.value, "explanation": side.again.reason}
-        turn_items.append(
-            _turn_html(translate("再评", "Second opinion"), "reflect", _verdict_html(translate, second_verdict))
-        )
+        second_verdict = _shown_verdict(translate, {"verdict": side.again.value, "explanation": side.again.reason})
+        turns.append(DebateTurn(translate("再评", "Second opinion"), "reflect", verdict=second_verdict))
     if side.people:
         good_votes, vote_count = f"{sum(side.people):g}", len(side.people)
         vote_summary = translate(
             f"{vote_count} 人看过，{good_votes} 人说优秀", f"{good_votes} of {vote_count} call it excellent"
         )
-        turn_items.append(_turn_html(translate("大家", "People"), "people", f"<p>{esc(vote_summary)}</p>"))
-    return "".join(turn_items)
+        turns.append(DebateTurn(translate("大家", "People"), "people", summary=vote_summary))
+    return turns
 
 
-def _turn_html(speaker: str, css_kind: str, body_html: str) -> str:
-    return f'<li class="zf-pd-turn zf-pd-turn-{css_kind}"><b>{esc(speaker)}</b><div>{body_html}</div></li>'
-
-
-def _verdict_html(translate: Translator, verdict_data: Mapping[str, Any], lead_text: str = "") -> str:
+def _shown_verdict(translate: Translator, verdict_data: Mapping[str, Any], lead_text: str = "") -> ShownVerdict:
     verdict_value = verdict_data.get("verdict")
-    verdict_word = translate("优秀", "excellent") if verdict_value else translate("不优秀", "not excellent")
     if verdict_value is None:
         verdict_word = translate("未评", "unscored")
-    css_kind = "good" if verdict_value else "bad"
-    return (
-        f'<p><span class="zf-pill zf-pill-{css_kind}">{esc(verdict_word)}</span> '
-        f"{esc(lead_text)}{esc(verdict_data.get('explanation') or '')}</p>"
-    )
-
-
-def _history_html(translate: Translator, decisions: tuple[Decision, ...]) -> str:
-    if not decisions:
-        empty_text = translate("还没有人看过这一对。", "Nobody has looked at this pair yet.")
-        return f'<p class="zf-note">{esc(empty_text)}</p>'
-    decision_items = "".join(f"<li>{esc(_decision_text(translate, decision))}</li>" for decision in decisions)
-    return f'<ul class="zf-history">{decision_items}</ul>'
+    else:
+        verdict_word = translate("优秀", "excellent") if verdict_value else translate("不优秀", "not excellent")
+    return ShownVerdict(bool(verdict_value), verdict_word, f"{lead_text}{verdict_data.get('explanation') or ''}")
 
 
 def _decision_text(translate: Translator, decision: Decision) -> str:
     decider = decision.name or translate(*DECIDER_NAMES[decision.by])
-    summary = f"{decision.at.astimezone():%m-%d %H:%M} {decider}{translate('：', ': ')}{translate(*STATE_NAMES[decision.state])}"
+    state_name = translate(*STATE_NAMES[decision.state])
+    summary = f"{decision.at.astimezone():%m-%d %H:%M} {decider}{translate('：', ': ')}{state_name}"
     return summary + (translate(f"（{decision.note}）", f" ({decision.note})") if decision.note else "")

@@ -19,7 +19,7 @@ from ui.components.judges import JUDGE_KIND_NAMES, PANEL_ROLE_NAMES, endpoint_ch
 from ui.components.language import Translator
 from ui.components.routes import uploaded_file
 from ui.components.widgets import default_choice, fill_tab, friendly_errors, html_block, html_table, note
-from ui.preferences.views import PAIRING_WAYS, loss_reason
+from ui.preferences.names import PAIRING_WAYS, loss_reason
 
 LABELING_KINDS = (JudgeKind.PANEL, JudgeKind.PRINCIPLE, JudgeKind.RUBRIC)
 """Kinds that say of a single greeting whether it is excellent."""

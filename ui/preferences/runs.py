@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from markupsafe import Markup
 
 from backend.core.enums import JobStatus, PairStage
 from backend.core.errors import UserError
@@ -23,11 +24,11 @@ from ui.components.run_watcher import (
     RunWatcher,
     build_steering_buttons,
 )
-from ui.components.widgets import esc, friendly_errors, html_block, note, ready_html_table, row_click_script
+from ui.components.widgets import friendly_errors, html_block, html_table, link_html, note, row_click_script
+from ui.preferences.names import loss_reason
 from ui.preferences.views import (
     funnel_html,
     job_is_active,
-    loss_reason,
     run_has_budget,
     run_head_html,
     run_is_stopped,
@@ -196,9 +197,9 @@ class PairRunsTab:
             job = self._services.pairs.train(self._services.pairs.find_run(int(run_id or 0)).id)
         except UserError as error:
             return note(translate.localize(error), "bad")
+        job_link = link_html(f"/{translate.lang}/training?job={job.id}", translate("去看训练", "watch it"))
         queued_text = translate(f"已加入队列，任务 {job.id}。", f"Queued as job {job.id}.")
-        job_link = f'<a class="zf-a" href="/{translate.lang}/training?job={job.id}">{esc(translate("去看训练", "watch it"))}</a>'
-        return f'<div class="zf-ok" role="status">{esc(queued_text)} {job_link}</div>'
+        return note(Markup.escape(queued_text) + " " + job_link, "ok")
 
     def _build_losses(self) -> gr.Accordion:
         translate = self._translate
@@ -237,21 +238,18 @@ class PairRunsTab:
         translate, (loss_stage, _, reason) = self._translate, loss_name.partition("_")
         if loss_stage == "prompt":
             dropped_lines = self._services.pairs.prompt_lines(run_id, reason, MAX_LOSS_LINES)
-            table_rows = [[str(dropped_line.position + 1), esc(dropped_line.text)] for dropped_line in dropped_lines]
-            return ready_html_table(
-                [translate("行", "Line"), translate("请求", "Request")], table_rows, ("", "zf-text")
-            )
+            table_rows = [[str(dropped_line.position + 1), dropped_line.text] for dropped_line in dropped_lines]
+            return html_table([translate("行", "Line"), translate("请求", "Request")], table_rows, ("", "zf-text"))
         dropped_candidates = self._services.pairs.faulty_candidates(run_id, reason, MAX_LOSS_LINES)
         table_rows = [
-            [esc(candidate.prompt), esc(candidate.text or "–"), esc(candidate.generator)]
-            for candidate in dropped_candidates
+            [candidate.prompt, candidate.text or "–", candidate.generator] for candidate in dropped_candidates
         ]
         header_cells = [
             translate("请求", "Request"),
             translate("写出来的", "What was written"),
             translate("模型", "Model"),
         ]
-        return ready_html_table(header_cells, table_rows, ("zf-text", "zf-text zf-wide", "zf-text"))
+        return html_table(header_cells, table_rows, ("zf-text", "zf-text zf-wide", "zf-text"))
 
 
 _NO_RUN_FACTS: dict[str, Any] = {

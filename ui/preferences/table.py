@@ -3,6 +3,7 @@
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.core.enums import Decider, PairState
 from backend.core.errors import UserError
@@ -10,18 +11,17 @@ from backend.core.text import count_characters, parse_row_number
 from backend.preferences.records import PairDetail, PairFilter, PairPage, PairRow
 from backend.services import Services
 from ui.components.language import Translator
+from ui.components.templates import render
 from ui.components.widgets import (
     ROW_CLICK,
     empty_notice,
-    esc,
     friendly_errors,
     html_block,
     note,
-    ready_html_table,
     row_click_script,
 )
 from ui.preferences.debate import debate_html
-from ui.preferences.views import DECIDER_NAMES, STATE_NAMES, state_pill
+from ui.preferences.names import DECIDER_NAMES, STATE_NAMES, state_pill
 
 PAGE_SIZE = 20
 SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
@@ -262,7 +262,7 @@ class PairTableTab:
         return self._show_pair(pair_ids[open_index + 1])
 
 
-def no_runs_html(translate: Translator) -> str:
+def no_runs_html(translate: Translator) -> Markup:
     """What stands where no run is chosen."""
     return empty_notice(translate("还没有批次。先在“新的一批”里做一批。", "No run yet. Make one under “New run”."))
 
@@ -279,40 +279,22 @@ def _read_filter(
     )
 
 
-def _page_html(translate: Translator, pair_page: PairPage, page_number: int, last_page: int) -> str:
+def _page_html(translate: Translator, pair_page: PairPage, page_number: int, last_page: int) -> Markup:
     if not pair_page.rows:
         return empty_notice(translate("没有符合条件的偏好对。", "No pair matches."))
-    header_cells = [
-        translate("编号", "No."),
-        translate("请求", "Request"),
-        translate("入选", "Chosen"),
-        translate("落选", "Rejected"),
-        translate("字数差", "Length"),
-        translate("状态", "State"),
-    ]
     count_text = translate(
         f"共 {pair_page.total:,} 对，第 {page_number + 1} / {last_page + 1} 页",
         f"{pair_page.total:,} pairs, page {page_number + 1} of {last_page + 1}",
     )
-    table_html = ready_html_table(
-        header_cells,
-        [_pair_cells(translate, pair_row) for pair_row in pair_page.rows],
-        ("", "zf-text", "zf-text", "zf-text", "", "zf-left"),
-    )
-    return f'{table_html}<p class="zf-note">{esc(count_text)}</p>'
+    pair_lines = [_pair_line(translate, pair_row) for pair_row in pair_page.rows]
+    return render("preferences/templates/pairs.html", translate=translate, pair_lines=pair_lines, count_text=count_text)
 
 
-def _pair_cells(translate: Translator, row: PairRow) -> list[str]:
-    length_gap = count_characters(row.chosen) - count_characters(row.rejected)
-    overturned = translate("复核推翻过", "overturned in review")
-    decider_html = (
-        f"<small>{esc(translate(*DECIDER_NAMES[row.by]))}{f' · {esc(overturned)}' if row.overturned else ''}</small>"
-    )
-    return [
-        f'<a class="zf-a" data-pair="{row.id}" href="#zf-pair-card">{row.id}</a>',
-        f'<a class="zf-a" data-pair="{row.id}" href="#zf-pair-card">{esc(row.prompt)}</a>',
-        esc(row.chosen),
-        esc(row.rejected),
-        f"{length_gap:+d}",
-        f"{state_pill(translate, row.state)}{decider_html}",
-    ]
+def _pair_line(translate: Translator, pair_row: PairRow) -> dict[str, Any]:
+    """What the template shows of one pair."""
+    return {
+        "row": pair_row,
+        "length_gap": f"{count_characters(pair_row.chosen) - count_characters(pair_row.rejected):+d}",
+        "state": state_pill(translate, pair_row.state),
+        "decider": translate(*DECIDER_NAMES[pair_row.by]),
+    }
