@@ -3,7 +3,7 @@
 import pytest
 
 from ui.components.language import Translator
-from ui.principles.log import _trimmed_html
+from ui.principles.log import trial_html
 
 
 @pytest.mark.parametrize(
@@ -11,5 +11,5 @@ from ui.principles.log import _trimmed_html
 )
 def test_a_change_that_could_not_be_tried_is_no_zero(change: list[int] | None, told: str) -> None:
     kept = {"changes": [{"added": False, "text": "看<b>语气", "undone": False, "change": change}]}
-    shown = _trimmed_html(Translator("zh"), kept, {})
+    shown = trial_html(Translator("zh"), kept, {})
     assert told in shown and "看&lt;b&gt;语气" in shown and "留下" in shown

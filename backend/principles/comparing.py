@@ -185,6 +185,23 @@ def build_report(database: Database, scoring: ScoringService, run_ids: Sequence[
     ]
 
 
+def stored_report(run_info: RunInfo) -> list[ReportRow]:
+    """The rows that the run itself kept, before the fitted baselines join them; none before its locked set is open."""
+    stored_rows = (run_info.locked or {}).get("rows", ())
+    version_ids = {BEST_ROW: run_info.best, START_ROW: run_info.detector}
+    return [
+        ReportRow(
+            run_info.settings.search.value if stored_row["name"] == BEST_ROW else stored_row["name"],
+            run_info.id,
+            version_ids.get(stored_row["name"]),
+            run_info.calls if stored_row["name"] == BEST_ROW else None,
+            run_info.cost if stored_row["name"] == BEST_ROW else None,
+            dict(stored_row),
+        )
+        for stored_row in stored_rows
+    ]
+
+
 def _check_runs(run_infos: Sequence[RunInfo]) -> None:
     if not run_infos:
         raise UserError("Name at least one run.", "请至少指定一次运行。")

@@ -1,9 +1,11 @@
-"""Why a version is in or not, in one sentence of both languages, from the figures behind it."""
+"""What a run shows: why a version is in or not, in one sentence, and which flaws slip past the Detector."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from backend.core.enums import DecisionReason
+from backend.core.enums import DecisionReason, Flaw, GamePhase
 from backend.core.errors import Message
 from backend.judges.constancy import ValueCounts
 from backend.judges.criteria import MAX_RULE_CHARACTERS, MAX_RULES
@@ -76,6 +78,44 @@ def explain_decision(decision_reason: DecisionReason, ruling_facts: Mapping[str,
         f"not better beyond noise on the gate set: {change_en}, {test_text} > {level_text}",
         f"在把关集上没有超出噪声的进步：{change_zh}，{test_text} > {level_text}",
     )
+
+
+@dataclass(frozen=True)
+class FoolingCount:
+    """Planted flaws of one kind in a whole run.
+
+    judged: cases that the Detector gave a verdict on. fooled: those of them that it took for good greetings.
+    confirmed: those whose flaw is really there, as the confirmer or a person found; only the fooling ones are looked at.
+    """
+
+    flaw: Flaw
+    judged: int
+    fooled: int
+    confirmed: int
+
+    @property
+    def fooled_share(self) -> float:
+        """How many of the judged cases slipped through, 0 to 1."""
+        return self.fooled / self.judged
+
+
+def count_fooling(steps: Sequence[StepInfo]) -> list[FoolingCount]:
+    """One count for every kind of flaw that the Detector judged, in the order of `Flaw`."""
+    judged: Counter[str] = Counter()
+    fooled: Counter[str] = Counter()
+    confirmed: Counter[str] = Counter()
+    claims_by_round = {step.round: step.data["claims"] for step in steps if step.phase == GamePhase.CONFIRM}
+    for step in steps:
+        if step.phase != GamePhase.ADVERSARY:
+            continue
+        for case_index, planted_case in enumerate(step.data["cases"]):
+            if planted_case["value"] is None:
+                continue
+            flaw, claim = planted_case["flaw"], claims_by_round.get(step.round, {}).get(str(case_index))
+            judged[flaw] += 1
+            fooled[flaw] += planted_case["value"] == 1
+            confirmed[flaw] += bool(claim and claim[0])
+    return [FoolingCount(flaw, judged[flaw], fooled[flaw], confirmed[flaw]) for flaw in Flaw if judged[flaw]]
 
 
 def constant_detector(steps: Sequence[StepInfo]) -> Message | None:

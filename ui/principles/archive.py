@@ -14,12 +14,13 @@ from backend.principles.records import VersionInfo
 from backend.services import Services
 from ui.components.judges import endpoint_choices
 from ui.components.language import Translator
-from ui.components.widgets import ROW_CLICK, esc, fill_tab, friendly_errors, html_block, note
-from ui.principles.figures import comparison_html, rules_card, version_tree
-from ui.principles.log import diff_html
+from ui.components.run_watcher import SILENT_EVENT
+from ui.components.templates import render
+from ui.components.widgets import ROW_CLICK, caption_html, fill_tab, friendly_errors, html_block, link_html, note
+from ui.principles.figures import comparison_html
 from ui.principles.names import label_choices, version_label
+from ui.principles.versions import diff_html, rules_card, version_tree
 
-SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 POLL_SECONDS = 3.0
 NO_VERSION_CHOSEN = UserError("Choose a version first.", "请先选一个版本。")
 # A poll never replaces the tree, so a plain click is enough.
@@ -188,7 +189,7 @@ class _ArchiveView:
         except UserError as error:
             return note(self._translate.localize(error), "bad")
         if all(diff_sign == "=" for diff_sign, _ in diff_lines):
-            return f'<p class="zf-note">{self._translate("没有差别。", "No difference.")}</p>'
+            return caption_html(self._translate("没有差别。", "No difference."))
         return diff_html(diff_lines)
 
     def _find_version(self, chosen_id: int | None) -> VersionInfo | None:
@@ -197,20 +198,20 @@ class _ArchiveView:
     def publish_judge(self, chosen_id: int | None, judge_name: str) -> tuple[str, Any]:
         """Keep it as a judge: what to tell, and the name to offer next where this one cannot be."""
         translate = self._translate
-        judges_link = f' <a class="zf-a" href="/{translate.lang}/judges">{translate("去“裁判”页", "open Judges")}</a>'
+        judges_link = " " + link_html(f"/{translate.lang}/judges", translate("去“裁判”页", "open Judges"))
         try:
             if not chosen_id:
                 raise NO_VERSION_CHOSEN
             published = self._archive.publish(int(chosen_id), judge_name or "")
         except EarlierVersion as error:
-            return f"{note(translate.localize(error), 'warn')}{judges_link}", error.free_name
+            return note(translate.localize(error), "warn") + judges_link, error.free_name
         except UserError as error:
             return note(translate.localize(error), "bad"), gr.skip()
         message = translate(
             f"已发布为裁判“{published.name}”（版本 {published.version}），到“裁判”页就能用它评判。",
             f"Published as “{published.name}” (version {published.version}); let it score under Judges.",
         )
-        return f"{note(message, 'ok')}{judges_link}", gr.skip()
+        return note(message, "ok") + judges_link, gr.skip()
 
     def save_edit(self, chosen_id: int, rules_text: str, author_name: str, reason: str) -> tuple[int, str]:
         """A new version by hand."""
@@ -333,7 +334,8 @@ def _wire_comparison(
             return [note(failure_text, "bad"), gr.update(active=False)]
         if comparison.result is None:
             return [gr.skip(), gr.skip()]
-        heading_html = f"<h4>{esc(translate(f'在“{comparison.dataset}”上', f'On “{comparison.dataset}”'))}</h4>"
+        heading = translate(f"在“{comparison.dataset}”上", f"On “{comparison.dataset}”")
+        heading_html = render("principles/templates/heading.html", heading=heading)
         return [heading_html + comparison_html(translate, comparison.result), gr.update(active=False)]
 
     fill_tab(archive_tab, load_choices, label_boxes)

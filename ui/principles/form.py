@@ -3,6 +3,7 @@
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.core.enums import Agent, FlawConfirmer, Role, SearchMethod
 from backend.core.errors import UserError
@@ -17,7 +18,7 @@ from ui.components.form import BoxForm, EnteredValues
 from ui.components.judges import endpoint_choices, generator_label
 from ui.components.language import Translator
 from ui.components.run_watcher import RunWatcher
-from ui.components.widgets import default_choice, esc, fill_tab, friendly_errors, html_block, note
+from ui.components.widgets import caption_html, default_choice, fill_tab, friendly_errors, html_block, note
 from ui.principles.names import AGENT_NAMES, OWN_MODEL_NOTE, SEARCH_NAMES, SPLIT_NAMES, label_choices, version_label
 
 NUMBER_FIELDS = ("rounds", "patience", "labelled", "attacks", "duels", "gate", "locked", "seed")
@@ -213,7 +214,7 @@ def _starting_versions(services: Services, translate: Translator, principle_role
     return gr.update(choices=[(translate("自带的第一版", "our own first"), 0), *version_choices])
 
 
-def _estimate_html(services: Services, translate: Translator, run_request: RunRequest) -> str:
+def _estimate_html(services: Services, translate: Translator, run_request: RunRequest) -> Markup:
     estimate = services.evolution.estimate(run_request)
     part_counts = "，".join(
         f"{translate(*SPLIT_NAMES[split])} {estimate.labels[split]['good']} + {estimate.labels[split]['bad']}"
@@ -221,7 +222,8 @@ def _estimate_html(services: Services, translate: Translator, run_request: RunRe
     )
     excluded = {reason_name: estimate.labels[reason_name] for reason_name in ("contradictory", "repeated", "shared")}
     excluded_text = translate(
-        f"（好 + 坏；去掉矛盾 {excluded['contradictory']}、重复 {excluded['repeated']}、跨集同文 {excluded['shared']}）",
+        f"（好 + 坏；去掉矛盾 {excluded['contradictory']}、重复 {excluded['repeated']}、"
+        f"跨集同文 {excluded['shared']}）",
         f" (good + bad; left out: {excluded['contradictory']} contradictory, {excluded['repeated']} repeated, "
         f"{excluded['shared']} standing in two parts)",
     )
@@ -237,4 +239,4 @@ def _estimate_html(services: Services, translate: Translator, run_request: RunRe
     uses_text = (
         "" if estimate.uses.number == 1 else translate.localize(explain_uses(estimate.uses, run_request.settings.alpha))
     )
-    return f'{note(message, "ok")}<p class="zf-note">{esc(part_counts)}{esc(excluded_text)} {esc(uses_text)}</p>'
+    return note(message, "ok") + caption_html(f"{part_counts}{excluded_text} {uses_text}")

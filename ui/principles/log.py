@@ -3,17 +3,30 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from backend.core.enums import Agent, GamePhase
 from backend.principles.algorithm.rules import list_rule_changes
 from backend.principles.records import StepInfo, VersionInfo
 from ui.components.language import Translator
-from ui.components.widgets import empty_notice, esc
-from ui.principles.names import AGENT_NAMES, PROPOSER_NAMES, decision_reason, fault_name, flaw_name, outcome_pill
+from ui.components.templates import render
+from ui.components.widgets import empty_notice
+from ui.principles.names import (
+    AGENT_NAMES,
+    PROPOSER_NAMES,
+    decision_reason,
+    fault_name,
+    flaw_name,
+    outcome_pill,
+    split_passage,
+)
+from ui.principles.versions import diff_html
 
 PhaseData = Mapping[str, Mapping[str, Any]]
+CLAIM_SIGNS = {True: "✓", False: "✕", None: "?"}
 
 
-def conversation_html(translate: Translator, game_steps: Sequence[StepInfo], versions: Sequence[VersionInfo]) -> str:
+def conversation_html(translate: Translator, game_steps: Sequence[StepInfo], versions: Sequence[VersionInfo]) -> Markup:
     """Every round, the newest first and open."""
     phases_by_round: dict[int, dict[str, Mapping[str, Any]]] = {}
     for game_step in game_steps:
@@ -27,122 +40,87 @@ def conversation_html(translate: Translator, game_steps: Sequence[StepInfo], ver
             )
         )
     versions_by_id = {version_info.id: version_info for version_info in versions}
-    newest_round = max(phases_by_round)
-    return "".join(
-        _round_html(
-            translate,
-            round_number,
-            phases_by_round[round_number],
-            versions_by_id,
-            is_open=round_number == newest_round,
-        )
-        for round_number in sorted(phases_by_round, reverse=True)
+    return render(
+        "principles/templates/conversation.html",
+        translate=translate,
+        agents={game_agent.name.lower(): translate(*AGENT_NAMES[game_agent]) for game_agent in Agent},
+        rounds=[
+            _round_view(translate, round_number, phases_by_round[round_number], versions_by_id)
+            for round_number in sorted(phases_by_round, reverse=True)
+        ],
     )
 
 
-def diff_html(diff_lines: Sequence[tuple[str, str]]) -> str:
-    """What became of each rule, readable without colours too."""
-    classes = {"=": "same", "-": "gone", "+": "new"}
-    diff_items = "".join(
-        f'<li class="zf-diff-{classes[sign]}"><i>{"" if sign == "=" else "−" if sign == "-" else "+"}</i>'
-        f"<span>{esc(rule_text)}</span></li>"
-        for sign, rule_text in diff_lines
-    )
-    return f'<ul class="zf-diff">{diff_items}</ul>'
-
-
-def _round_html(
-    translate: Translator,
-    round_number: int,
-    phase_data: PhaseData,
-    versions_by_id: Mapping[int, VersionInfo],
-    *,
-    is_open: bool,
-) -> str:
+def _round_view(
+    translate: Translator, round_number: int, phase_data: PhaseData, versions_by_id: Mapping[int, VersionInfo]
+) -> dict[str, Any]:
+    """What the template shows of one round; a phase that has not ended is None."""
     proposed_versions = [
         versions_by_id[phase_data[phase_name]["version"]]
         for phase_name in (GamePhase.PROPOSE_D, GamePhase.TRIM, GamePhase.PROPOSE_G)
         if phase_name in phase_data and phase_data[phase_name].get("version") in versions_by_id
     ]
-    version_heads = "".join(
-        f"<span>{version_info.role} v{version_info.id} {outcome_pill(translate, version_info)}</span>"
-        for version_info in proposed_versions
-    )
-    round_parts = [
-        _adversary_html(translate, phase_data),
-        _reflection_html(translate, phase_data),
-        _proposal_html(translate, phase_data, versions_by_id, GamePhase.PROPOSE_D),
-        _proposal_html(translate, phase_data, versions_by_id, GamePhase.PROPOSE_G),
-    ]
-    round_title = translate(f"第 {round_number} 轮", f"Round {round_number}")
-    return (
-        f'<details class="zf-entry zf-round"{" open" if is_open else ""}>'
-        f"<summary><b>{round_title}</b>{version_heads}</summary>{''.join(round_parts)}</details>"
-    )
+    return {
+        "title": translate(f"第 {round_number} 轮", f"Round {round_number}"),
+        "version_heads": [(version, outcome_pill(translate, version)) for version in proposed_versions],
+        "adversary": _adversary_view(translate, phase_data) if GamePhase.ADVERSARY in phase_data else None,
+        "reflection": _reflection_view(translate, phase_data) if GamePhase.REFLECT in phase_data else None,
+        "proposals": [
+            _proposal_view(translate, phase_data, versions_by_id, proposal_phase)
+            for proposal_phase in (GamePhase.PROPOSE_D, GamePhase.PROPOSE_G)
+            if proposal_phase in phase_data
+        ],
+    }
 
 
-def _adversary_html(translate: Translator, phase_data: PhaseData) -> str:
-    if GamePhase.ADVERSARY not in phase_data:
-        return ""
+def _adversary_view(translate: Translator, phase_data: PhaseData) -> dict[str, Any]:
     case_claims = phase_data.get(GamePhase.CONFIRM, {}).get("claims", {})
     planted_cases = phase_data[GamePhase.ADVERSARY]["cases"]
-    case_items = "".join(
-        _case_html(translate, planted_case, case_claims.get(str(case_index)))
-        for case_index, planted_case in enumerate(planted_cases)
-    )
     fooled_count = sum(planted_case["value"] == 1 for planted_case in planted_cases)
-    confirmed = sum(case_claim[0] is True for case_claim in case_claims.values())
-    phase_summary = translate(
-        f"{len(planted_cases)} 条里骗过评审 {fooled_count} 条，核对属实 {confirmed} 条",
-        f"{fooled_count} of {len(planted_cases)} slipped through, {confirmed} with a flaw that is there",
-    )
-    return f"<h4>{translate('对抗', 'Adversarial phase')}<small>{phase_summary}</small></h4>{case_items}"
+    confirmed_count = sum(case_claim[0] is True for case_claim in case_claims.values())
+    return {
+        "summary": translate(
+            f"{len(planted_cases)} 条里骗过评审 {fooled_count} 条，核对属实 {confirmed_count} 条",
+            f"{fooled_count} of {len(planted_cases)} slipped through, {confirmed_count} with a flaw that is there",
+        ),
+        "cases": [
+            _case_view(translate, planted_case, case_claims.get(str(case_index)))
+            for case_index, planted_case in enumerate(planted_cases)
+        ],
+    }
 
 
-def _case_html(translate: Translator, case: Mapping[str, Any], case_claim: Sequence[Any] | None) -> str:
-    request_html = f"<small>{translate('请求', 'request')} {esc(case['prompt'])}</small>"
-    flaw_chip = f'<span class="zf-chip">{esc(flaw_name(translate, case["flaw"]))}</span>'
+def _case_view(translate: Translator, case: Mapping[str, Any], case_claim: Sequence[Any] | None) -> dict[str, Any]:
+    """One planted flaw: how it was written, how it was judged, and whether it is there."""
+    case_view: dict[str, Any] = {"flaw": flaw_name(translate, case["flaw"]), "prompt": case["prompt"]}
     if case["fault"]:
-        return _talk_html(
-            _statement_html(
-                translate,
-                Agent.GENERATOR,
-                f"{flaw_chip}{request_html}<p><i>{esc(fault_name(translate, case['fault']))}</i></p>",
-            )
-        )
-    planted_note = f"<small>{translate('藏在', 'planted')} {esc(case['explanation'] or '–')}</small>"
+        return {**case_view, "fault": fault_name(translate, case["fault"])}
+    planted_note = f"{translate('藏在', 'planted')} {case['explanation'] or '–'}"
     if not case.get("asked", True):
-        planted_note = (
-            f"<small>{translate('照常写的，看有没有这类缺陷', 'written as always; is this kind there?')}</small>"
-        )
-    greeting_html = (
-        f"{flaw_chip}{request_html}<p>{_highlight_passage(case['greeting'], case['place'])}</p>{planted_note}"
-    )
-    talk_parts = [
-        _statement_html(translate, Agent.GENERATOR, greeting_html),
-        _statement_html(translate, Agent.DETECTOR, _verdict_html(translate, case), "zf-right"),
-    ]
-    if case_claim is not None:
-        claim_labels = {
-            True: translate("缺陷确实在，可以用来教评审", "The flaw is there; it may teach"),
-            False: translate("缺陷并不存在，不用它教评审", "The flaw is not there; it teaches nothing"),
-            None: translate("说不准，不用它教评审", "Undecided; it teaches nothing"),
-        }
-        claim_sign = {True: "✓", False: "✕", None: "?"}[case_claim[0]]
-        talk_parts.append(
-            _statement_html(
-                translate,
-                Agent.CONFIRMER,
-                f"<b>{claim_sign} {claim_labels[case_claim[0]]}</b> {esc(case_claim[1])}",
-                "zf-right",
-            )
-        )
-    return _talk_html(*talk_parts)
+        # A model trained here writes from the bare request, so its flaw was looked for and not planted.
+        planted_note = translate("照常写的，看有没有这类缺陷", "written as always; is this kind there?")
+    return {
+        **case_view,
+        "fault": "",
+        "greeting": split_passage(case["greeting"], case["place"]),
+        "planted_note": planted_note,
+        "verdict": _verdict_words(translate, case),
+        "claim": _claim_words(translate, case_claim) if case_claim is not None else None,
+    }
 
 
-def _reflection_html(translate: Translator, phase_data: PhaseData) -> str:
-    if GamePhase.REFLECT not in phase_data:
-        return ""
+def _claim_words(translate: Translator, case_claim: Sequence[Any]) -> tuple[str, str]:
+    """What the confirmer or a person found: the finding, and why."""
+    claim_labels = {
+        True: translate("缺陷确实在，可以用来教评审", "The flaw is there; it may teach"),
+        False: translate("缺陷并不存在，不用它教评审", "The flaw is not there; it teaches nothing"),
+        None: translate("说不准，不用它教评审", "Undecided; it teaches nothing"),
+    }
+    is_there, explanation = case_claim[0], case_claim[1]
+    return f"{CLAIM_SIGNS[is_there]} {claim_labels[is_there]}", explanation
+
+
+def _reflection_view(translate: Translator, phase_data: PhaseData) -> dict[str, Any]:
     labeled_items = phase_data[GamePhase.REFLECT]["items"]
     unscored_count = sum(labeled_item["value"] is None for labeled_item in labeled_items)
     wrong_items = [
@@ -150,81 +128,73 @@ def _reflection_html(translate: Translator, phase_data: PhaseData) -> str:
         for labeled_item in labeled_items
         if labeled_item["value"] is not None and (labeled_item["value"] == 1) != labeled_item["good"]
     ]
-    phase_summary = translate(
-        f"{len(labeled_items)} 条有标签的判错 {len(wrong_items)} 条，未评 {unscored_count} 条",
-        f"{len(wrong_items)} of {len(labeled_items)} labels wrong, {unscored_count} unscored",
-    )
-    missed_items = "".join(_missed_html(translate, labeled_item) for labeled_item in wrong_items)
-    return f"<h4>{translate('复盘', 'Self-reflection')}<small>{phase_summary}</small></h4>{missed_items}"
+    return {
+        "summary": translate(
+            f"{len(labeled_items)} 条有标签的判错 {len(wrong_items)} 条，未评 {unscored_count} 条",
+            f"{len(wrong_items)} of {len(labeled_items)} labels wrong, {unscored_count} unscored",
+        ),
+        "missed": [
+            {
+                "label": translate("人说好", "people: good")
+                if labeled_item["good"]
+                else translate("人说不好", "people: not good"),
+                "prompt": labeled_item["prompt"],
+                "greeting": labeled_item["greeting"],
+                "verdict": _verdict_words(translate, labeled_item),
+                "advice": labeled_item["advice"],
+            }
+            for labeled_item in wrong_items
+        ],
+    }
 
 
-def _missed_html(translate: Translator, labeled_item: Mapping[str, Any]) -> str:
-    human_label = (
-        translate("人说好", "people: good") if labeled_item["good"] else translate("人说不好", "people: not good")
-    )
-    request_html = f"<small>{translate('请求', 'request')} {esc(labeled_item['prompt'])}</small>"
-    talk_parts = [
-        f'<div class="zf-said"><span class="zf-chip">{human_label}</span>{request_html}'
-        f"<p>{esc(labeled_item['greeting'])}</p></div>",
-        _statement_html(translate, Agent.DETECTOR, _verdict_html(translate, labeled_item), "zf-right"),
-    ]
-    if labeled_item["advice"]:
-        talk_parts.append(_statement_html(translate, Agent.REFLECTOR, esc(labeled_item["advice"]), "zf-right"))
-    return _talk_html(*talk_parts)
-
-
-def _proposal_html(
+def _proposal_view(
     translate: Translator,
     phase_data: PhaseData,
     versions_by_id: Mapping[int, VersionInfo],
     proposal_phase: GamePhase,
-) -> str:
-    if proposal_phase not in phase_data:
-        return ""
+) -> dict[str, Any]:
+    """What was proposed, against what it would replace, and what became of it."""
     is_detector = proposal_phase is GamePhase.PROPOSE_D
     role_name = "S_D" if is_detector else "S_G"
     heading = translate(f"{role_name} 的提案", f"Proposal of {role_name}")
     proposal = versions_by_id.get(phase_data[proposal_phase]["version"] or 0)
     if proposal is None:
-        empty_text = translate("没有可用的建议，这一轮不改。", "No advice, so nothing was proposed.")
-        return f'<h4>{heading}</h4><p class="zf-note">{empty_text}</p>'
+        return {"heading": heading, "version": None}
     parent_version = versions_by_id.get(proposal.parent or 0)
     diff_lines = list_rule_changes(parent_version.rules.texts if parent_version else (), proposal.rules.texts)
     changed_lines = [diff_line for diff_line in diff_lines if diff_line[0] != "="]
-    diff_body = diff_html(changed_lines) if changed_lines else ""
-    trimmed_html = (
-        _trimmed_html(translate, phase_data[GamePhase.TRIM], versions_by_id)
-        if is_detector and GamePhase.TRIM in phase_data
-        else ""
-    )
-    return (
-        f"<h4>{heading} <small>v{proposal.id} ← v{proposal.parent} · {esc(translate(*PROPOSER_NAMES[proposal.proposer]))}</small></h4>"
-        f'{diff_body}<p class="zf-ruling">{outcome_pill(translate, proposal)} {esc(decision_reason(translate, proposal))}</p>{trimmed_html}'
-    )
+    has_trial = is_detector and GamePhase.TRIM in phase_data
+    return {
+        "heading": heading,
+        "version": proposal,
+        "proposer": translate(*PROPOSER_NAMES[proposal.proposer]),
+        "diff": diff_html(changed_lines) if changed_lines else "",
+        "outcome": outcome_pill(translate, proposal),
+        "reason": decision_reason(translate, proposal),
+        "trial": trial_html(translate, phase_data[GamePhase.TRIM], versions_by_id) if has_trial else "",
+    }
 
 
-def _trimmed_html(
+def trial_html(
     translate: Translator, trim_result: Mapping[str, Any], versions_by_id: Mapping[int, VersionInfo]
-) -> str:
+) -> Markup:
     """What each change did by itself, and the version that was left."""
-    change_items = []
-    for rule_change in trim_result["changes"]:
-        effect_text = _effect_text(translate, rule_change["change"])
-        outcome_text = translate("撤去", "undone") if rule_change["undone"] else translate("留下", "kept")
-        diff_sign = "+" if rule_change["added"] else "−"
-        change_items.append(
-            f"<li><i>{diff_sign}</i><span>{esc(rule_change['text'])} <small>{effect_text}</small> "
-            f'<b class="zf-chip">{outcome_text}</b></span></li>'
-        )
-    section_title = translate("逐条试用", "Each change by itself")
     remaining = versions_by_id.get(trim_result.get("version") or 0)
-    ruling_html = ""
-    if remaining is not None:
-        ruling_html = f'<p class="zf-ruling">v{remaining.id} {outcome_pill(translate, remaining)} {esc(decision_reason(translate, remaining))}</p>'
-    return f'<p class="zf-note">{section_title}</p><ul class="zf-diff">{"".join(change_items)}</ul>{ruling_html}'
+    return render(
+        "principles/templates/trial.html",
+        translate=translate,
+        changes=[
+            (rule_change, _effect_text(translate, rule_change["change"])) for rule_change in trim_result["changes"]
+        ],
+        remaining=remaining,
+        outcome=outcome_pill(translate, remaining) if remaining is not None else "",
+        reason=decision_reason(translate, remaining) if remaining is not None else "",
+    )
 
 
 def _effect_text(translate: Translator, change_figures: Sequence[int] | None) -> str:
+    """What undoing a change would do; a change that could not be tried is no zero."""
     if change_figures is None:
         return translate("没法单独撤去：规则会太多或一条不剩", "not tried: too many rules would be left, or none")
     mended_count, broken_count = change_figures
@@ -234,25 +204,11 @@ def _effect_text(translate: Translator, change_figures: Sequence[int] | None) ->
     )
 
 
-def _verdict_html(translate: Translator, verdict_data: Mapping[str, Any]) -> str:
-    verdict_word = {
+def _verdict_words(translate: Translator, verdict_data: Mapping[str, Any]) -> tuple[str, str]:
+    """A verdict of the Detector: the word, and why."""
+    verdict_words = {
         1: translate("判好", "good"),
         0: translate("判坏", "bad"),
         None: translate("未评", "unscored"),
-    }[verdict_data["value"]]
-    return f"<b>{verdict_word}</b> {esc(verdict_data['reason'])}"
-
-
-def _highlight_passage(greeting_text: str, flaw_passage: str) -> str:
-    if not flaw_passage or flaw_passage not in greeting_text:
-        return esc(greeting_text)
-    text_before, _, text_after = greeting_text.partition(flaw_passage)
-    return f"{esc(text_before)}<mark>{esc(flaw_passage)}</mark>{esc(text_after)}"
-
-
-def _statement_html(translate: Translator, agent: Agent, inner_html: str, css_class: str = "") -> str:
-    return f'<div class="zf-said {css_class}"><span class="zf-who">{esc(translate(*AGENT_NAMES[agent]))}</span>{inner_html}</div>'
-
-
-def _talk_html(*parts: str) -> str:
-    return f'<div class="zf-talk">{"".join(parts)}</div>'
+    }
+    return verdict_words[verdict_data["value"]], verdict_data["reason"]

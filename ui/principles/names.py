@@ -1,5 +1,7 @@
 """Names of roles, phases, states and proposers on the page of principles, and small pieces it shares."""
 
+from markupsafe import Markup
+
 from backend.core.enums import Agent, Flaw, GamePhase, Proposer, Role, RunState, SearchMethod
 from backend.generation.checks import Fault
 from backend.principles.records import RunInfo, VersionInfo
@@ -70,6 +72,18 @@ SPLIT_NAMES: dict[str, BilingualText] = {
 }
 
 
+REPORT_ROW_NAMES: dict[str, BilingualText] = {
+    "start": ("起点 S_D", "first S_D"),
+    "rewrite": ("一次改写（无把关）", "one rewriting, ungated"),
+    "game": ("对局找到的", "found by the game"),
+    "gepa": ("GEPA 找到的", "found by GEPA"),
+    "length": ("基线：字数", "baseline: length"),
+    "style": ("基线：表面特征", "baseline: style"),
+    "ngram": ("基线：n-gram", "baseline: n-gram"),
+}
+"""Rows of the locked report."""
+
+
 def flaw_name(translate: Translator, flaw_kind: str) -> str:
     """A kind of flaw for people."""
     return translate(*FLAW_NAMES[Flaw(flaw_kind)])
@@ -87,13 +101,13 @@ def state_labels(run_info: RunInfo) -> tuple[str, str, str, str]:
     return BROKEN_OFF if run_info.broken_off else STATE_PILLS[run_info.state]
 
 
-def state_pill(translate: Translator, run_info: RunInfo) -> str:
+def state_pill(translate: Translator, run_info: RunInfo) -> Markup:
     """How a run stands, as sign, word and colour."""
     css_kind, state_sign, zh, en = state_labels(run_info)
     return pill_html(css_kind, state_sign, translate(zh, en))
 
 
-def outcome_pill(translate: Translator, version: VersionInfo) -> str:
+def outcome_pill(translate: Translator, version: VersionInfo) -> Markup:
     """Whether a version is in."""
     if version.proposer is Proposer.START:
         return pill_html("", "●", translate("起点", "start"))
@@ -119,7 +133,16 @@ def version_label(translate: Translator, version: VersionInfo) -> str:
 def run_label(translate: Translator, run_info: RunInfo) -> str:
     """A run in a list of choices."""
     _, _, zh, en = state_labels(run_info)
-    return f"{run_info.id} · {run_info.dataset} · {translate(*SEARCH_NAMES[run_info.settings.search])} · {translate(zh, en)}"
+    search_name = translate(*SEARCH_NAMES[run_info.settings.search])
+    return f"{run_info.id} · {run_info.dataset} · {search_name} · {translate(zh, en)}"
+
+
+def split_passage(greeting_text: str, flaw_passage: str) -> tuple[str, str, str]:
+    """A greeting around the passage where its flaw stands, which is empty where it does not stand there."""
+    if not flaw_passage or flaw_passage not in greeting_text:
+        return greeting_text, "", ""
+    text_before, _, text_after = greeting_text.partition(flaw_passage)
+    return text_before, flaw_passage, text_after
 
 
 def label_choices(services: Services, translate: Translator) -> list[tuple[str, str]]:

@@ -8,27 +8,24 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from markupsafe import Markup
 
 from backend.core.enums import RunState
 from backend.core.errors import Message
 from backend.jobs.records import JobInfo
+from backend.principles.comparing import stored_report
 from backend.principles.records import OpenCase, RunInfo
-from backend.principles.rulings import constant_detector, explain_uses
+from backend.principles.rulings import constant_detector, count_fooling, explain_uses
 from backend.services import Services
 from ui.components.form import BoxForm, EnteredValues
 from ui.components.language import Translator
 from ui.components.run_watcher import CANCEL, PAUSE, RESUME, RunSnapshot, RunWatcher, build_steering_buttons
-from ui.components.widgets import empty_notice, esc, html_block, note
-from ui.principles.figures import (
-    current_rules_html,
-    fooling_table,
-    gate_curve,
-    locked_table,
-    run_status_html,
-    stored_report_rows,
-)
+from ui.components.templates import render, render_part
+from ui.components.widgets import empty_notice, html_block, note
+from ui.principles.figures import fooling_table, gate_curve, locked_table, run_status_html
 from ui.principles.log import conversation_html
-from ui.principles.names import flaw_name, run_label
+from ui.principles.names import flaw_name, run_label, split_passage
+from ui.principles.versions import current_rules_html
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +81,7 @@ class GameRunReader:
 
     def __init__(self, services: Services, translate: Translator) -> None:
         self._translate, self._evolution = translate, services.evolution
-        self._reports: dict[int, str] = {}
+        self._reports: dict[int, Markup] = {}
         self._fitting: set[int] = set()
 
     def take_snapshot(self, run_id: int | None) -> RunSnapshot:
@@ -111,40 +108,22 @@ class GameRunReader:
         """The next planted flaw that waits for a person."""
         return next(iter(self._evolution.open_cases(run_id)), None)
 
-    def case_html(self, case: OpenCase | None) -> str:
-        """A planted flaw as a person sees it."""
-        translate = self._translate
-        if case is None:
-            return ""
-        flaw_passage = esc(case.place)
-        greeting_html = (
-            esc(case.greeting).replace(flaw_passage, f"<mark>{flaw_passage}</mark>", 1)
-            if flaw_passage
-            else esc(case.greeting)
-        )
-        heading = translate("这处缺陷真的在吗？", "Is this flaw really there?")
-        return (
-            f'<div class="zf-card"><h3>{heading}</h3><small>{translate("请求", "request")} {esc(case.prompt)}</small>'
-            f'<p>{greeting_html}</p><p><span class="zf-chip">{esc(flaw_name(translate, case.flaw))}</span> '
-            f"{esc(case.explanation)}</p></div>"
-        )
-
     def _run_mark(self, run_info: RunInfo) -> tuple[Any, ...]:
         run_job = self._evolution.job(run_info.id)
         open_count = len(self._evolution.open_cases(run_info.id)) if run_info.state is RunState.WAITING else 0
         job_mark = run_job and (run_job.status, run_job.progress)
         return run_info, job_mark, open_count, run_info.id in self._reports
 
-    def _report_html(self, run_info: RunInfo) -> str:
+    def _report_html(self, run_info: RunInfo) -> Markup:
         """The locked report. Its fitted baselines take seconds at first, so they join it a little later."""
         if run_info.locked is None:
-            return ""
+            return Markup()
         if run_info.id in self._reports:
             return self._reports[run_info.id]
         if run_info.id not in self._fitting:
             self._fitting.add(run_info.id)
             threading.Thread(target=self._fit_baselines, args=(run_info,), name="locked-report", daemon=True).start()
-        return locked_table(self._translate, stored_report_rows(run_info), self._uses_message(run_info))
+        return locked_table(self._translate, stored_report(run_info), self._uses_message(run_info))
 
     def _uses_message(self, run_info: RunInfo) -> Message:
         return explain_uses(self._evolution.uses(run_info.id), run_info.settings.alpha)
@@ -172,17 +151,18 @@ class GameRunReader:
         translate, run_job = self._translate, self._evolution.job(run_info.id)
         game_steps = self._evolution.steps(run_info.id)
         versions = self._evolution.archive.versions(run_info.id)
-        heading, constant_notice = translate("对话", "The conversation"), constant_detector(game_steps)
+        constant_notice = constant_detector(game_steps)
         open_case = self.open_case(run_info.id) if run_info.state is RunState.WAITING else None
         return {
             "head": run_status_html(translate, run_info, run_job)
-            + (str(note(translate.localize(constant_notice))) if constant_notice else ""),
-            "case": self.case_html(open_case),
+            + (note(translate.localize(constant_notice)) if constant_notice else Markup()),
+            "case": case_html(translate, open_case),
             "sides": current_rules_html(translate, versions),
             "curve": gate_curve(translate, versions),
             "locked": self._report_html(run_info),
-            "fooling": fooling_table(translate, game_steps),
-            "log": f'<h3 class="zf-h">{heading}</h3>{conversation_html(translate, game_steps, versions)}',
+            "fooling": fooling_table(translate, count_fooling(game_steps)),
+            "log": render_part("subheading", translate("对话", "The conversation"))
+            + conversation_html(translate, game_steps, versions),
             CASES: open_case is not None,
             CAPS: run_info.state is RunState.BUDGET,
             **_possible_actions(run_info, run_job),
@@ -222,6 +202,19 @@ def wire_watch(
             answer_button, partial(answer_case, is_there=is_there), entered_form=watch_blocks.answer_form
         )
     return run_watcher
+
+
+def case_html(translate: Translator, case: OpenCase | None) -> Markup:
+    """A planted flaw as a person sees it; nothing where none waits."""
+    if case is None:
+        return Markup()
+    return render(
+        "principles/templates/case.html",
+        translate=translate,
+        case=case,
+        greeting=split_passage(case.greeting, case.place),
+        flaw=flaw_name(translate, case.flaw),
+    )
 
 
 def _choose_run(game_runs: list[RunInfo], run_id: int | None) -> RunInfo | None:

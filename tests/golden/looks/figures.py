@@ -13,7 +13,7 @@ from backend.judges.registry import ExampleRequest
 from backend.judges.scoring.run import run_blocking
 from backend.preferences.plan import CandidatePlan
 from backend.preferences.records import PairFilter, PairRequest, PromptSource, SourceKind
-from backend.principles.rulings import constant_detector, explain_decision, explain_uses
+from backend.principles.rulings import constant_detector, count_fooling, explain_decision, explain_uses
 from backend.starter.bank import load_bank as load_bank
 from backend.starter.compose import compose_rows as composed_rows
 from backend.training.history import HistoryCache, JobHistory
@@ -25,6 +25,7 @@ from tests.golden.plain import plain, shortened
 from ui.components.language import Translator
 from ui.playground import routes
 from ui.principles import figures
+from ui.principles.versions import version_tree
 
 
 def board(house: House, reference: str) -> dict[str, Any]:
@@ -186,13 +187,13 @@ def game_words(house: House) -> dict[str, list[str]]:
     versions, translate = house.evolution.archive.versions(1), Translator("en")
     comparison = house.evolution.comparisons.comparison(1)
     drawn = {
-        "fooling": figures.fooling_table(translate, house.evolution.steps(1)),
+        "fooling": figures.fooling_table(translate, count_fooling(house.evolution.steps(1))),
         "curve": figures.gate_curve(translate, versions),
-        "tree": figures.version_tree(translate, house.evolution.archive.versions(), None),
+        "tree": version_tree(translate, house.evolution.archive.versions(), None),
         "comparison": figures.comparison_html(translate, comparison.result),
     }
     # Templates write an apostrophe as `&#39;`, `html.escape` as `&#x27;`: the same to a reader.
-    return {name: re.findall(r"[^<>]+(?=<)", html.replace("&#39;", "&#x27;")) for name, html in drawn.items()}
+    return {name: re.findall(r"[^<>]+(?=<)", str(html).replace("&#39;", "&#x27;")) for name, html in drawn.items()}
 
 
 def playground(house: House) -> dict[str, Any]:
