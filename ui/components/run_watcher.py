@@ -1,12 +1,13 @@
 """Runs of one kind on a page: one is chosen, polled slowly by one timer, and sent only where something changed."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block, BlockContext
+from gradio.blocks import Block
 
 from backend.core.errors import UserError
 from backend.core.text import parse_row_number
@@ -20,6 +21,8 @@ SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 PAUSE, RESUME, CANCEL = "pause", "resume", "cancel"
 TIMER, RUN_CHOICES, STATE_MARK = "timer", "run_choices", "state_mark"
 RUN_BOX, SEEN_BOX = "watched_run", "seen_facts"
+# Not `BlockContext`: in Gradio an HTML block is one too, and its fact is its value.
+SHOWN_OR_HIDDEN = (gr.Button, gr.Row, gr.Column, gr.Accordion)
 SeenFacts = dict[str, str]
 """What a browser was sent last, by the name of the part: the fingerprint of the fact behind it."""
 
@@ -90,7 +93,7 @@ class RunWatcher:
         part_facts = {TIMER: snapshot.is_busy, RUN_CHOICES: snapshot.run_choices, **snapshot.part_facts}
         block_updates = {}
         for part_name in self._blocks:
-            fingerprint = repr(part_facts[part_name])
+            fingerprint = _fingerprint(part_facts[part_name])
             is_known = new_facts.get(part_name) == fingerprint
             block_updates[part_name] = gr.skip() if is_known else self._part_update(part_name, part_facts[part_name])
             new_facts[part_name] = fingerprint
@@ -177,7 +180,7 @@ class RunWatcher:
             return timer_update(part_fact, POLL_SECONDS)
         if part_name == RUN_CHOICES:
             return _choices_update(part_fact)
-        if isinstance(self._blocks[part_name], gr.Button | BlockContext):
+        if isinstance(self._blocks[part_name], SHOWN_OR_HIDDEN):
             return gr.update(visible=part_fact)
         return part_fact
 
@@ -205,6 +208,11 @@ def _run_number(run_id: object) -> int | None:
     """A run's id as a dropdown or an address holds it."""
     # A number that went through JavaScript comes back as a float.
     return parse_row_number(int(run_id) if isinstance(run_id, float) else run_id)
+
+
+def _fingerprint(part_fact: Any) -> str:
+    """Short, since every open tab holds one for each of its parts, and some facts are long tables."""
+    return hashlib.blake2b(repr(part_fact).encode(), digest_size=16).hexdigest()
 
 
 def _choices_update(run_choices: list[tuple[str, int]]) -> dict[str, Any]:
