@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from backend.agreement.statistics.figures import Figure
 from backend.core.enums import CampaignKind, JobStatus, Scale
-from backend.core.errors import Message
 from backend.core.settings import PROJECT_ROOT
 from backend.judges.base import JudgeKind
 from backend.judges.scoring.records import SCORING_CONSTANT, Opinion
 from backend.training.service import OfferState
+from tests.attacked_runs import ATTACK, MESSAGE, RUN_VIEWS
 from ui.agreement import page as agreement_page
 from ui.agreement.views import models_table, worst_disagreements
 from ui.annotation import campaigns
@@ -32,14 +32,24 @@ from ui.judges import page as judges_page
 from ui.shell import entrance, guard
 from ui.shell.app import LANGUAGES
 
-ATTACK = "\"'><img src=x onerror=alert(1)>"
-MESSAGE = Message(ATTACK, ATTACK)
 MEASURED, UNKNOWN = Figure(0.5, low=0.1, high=0.9, n=40, why=MESSAGE), Figure(None, why=MESSAGE)
-ROOMS = ("agreement", "annotation", "components", "corpus", "home", "judges", "playground", "shell")
+ROOMS = (
+    "agreement",
+    "annotation",
+    "components",
+    "corpus",
+    "home",
+    "judges",
+    "playground",
+    "preferences",
+    "principles",
+    "shell",
+)
 FIXED = {
     "components/templates/parts.html",
     "home/templates/hero.html",
     "home/templates/roles.html",
+    "principles/templates/fooling.html",
     "shell/templates/guide.html",
     "shell/templates/guide_button.html",
     "shell/templates/head.html",
@@ -174,6 +184,7 @@ VIEWS: dict[str, View] = {
         translate.lang, f"/{ATTACK}", frozenset({"write"}), "/style.css", "/script.js", error=MESSAGE
     ),
     "refusal": refusal,
+    **RUN_VIEWS,
 }
 
 

@@ -13,6 +13,7 @@ from backend.judges.scoring.targets import ScoringTarget, TargetKind
 from backend.preferences.ablation import AblationRow
 from backend.services import Services
 from ui.components.board import figure_with_interval
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.judges import JUDGE_KIND_NAMES, PANEL_ROLE_NAMES, endpoint_choices, is_derived_judge
 from ui.components.language import Translator
 from ui.components.widgets import (
@@ -33,7 +34,6 @@ INTRODUCTION = (
     "judge the reviewer decides alone; without both, merits are counted against faults. What is scored is "
     "not asked again.",
 )
-SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
 
 class AblationTab:
@@ -65,12 +65,18 @@ class AblationTab:
             )
         message_block = html_block(elem_id="zf-ablation-told")
         table_block = html_block(elem_id="zf-ablation-table")
-        input_boxes = [reference_dropdown, panel_dropdown, endpoint_dropdown]
+        box_form = BoxForm(reference=reference_dropdown, judge=panel_dropdown, endpoint=endpoint_dropdown)
         load_choices = friendly_errors(translate)(self._load_choices)
-        fill_tab(ablation_tab, load_choices, input_boxes, panel_dropdown)
-        estimate_button.click(friendly_errors(translate)(self._estimate_cost), input_boxes, message_block)
-        start_button.click(friendly_errors(translate)(self._start_runs), input_boxes, message_block)
-        compare_button.click(friendly_errors(translate)(self._compare_runs), input_boxes, [message_block, table_block])
+        fill_tab(ablation_tab, load_choices, box_form.outputs, panel_dropdown)
+        estimate_button.click(
+            friendly_errors(translate)(box_form.named(self._estimate_cost)), box_form.inputs, message_block
+        )
+        start_button.click(friendly_errors(translate)(box_form.named(self._start_runs)), box_form.inputs, message_block)
+        compare_button.click(
+            friendly_errors(translate)(box_form.named(self._compare_runs)),
+            box_form.inputs,
+            [message_block, table_block],
+        )
 
     def _load_choices(self, chosen_judge: str | None) -> list[Any]:
         services, translate = self._services, self._translate
@@ -117,17 +123,19 @@ class AblationTab:
             gr.update(choices=endpoint_choices(services, translate)),
         ]
 
-    def _selection(self, reference: Any, judge_name: Any, endpoint_name: Any) -> tuple[JudgeSpec, ScoringTarget]:
-        if not reference or not judge_name:
+    def _selection(self, entered: EnteredValues) -> tuple[JudgeSpec, ScoringTarget]:
+        """The panel and the labels that the boxes name. Raises UserError where one is missing."""
+        if not entered["reference"] or not entered["judge"]:
             raise UserError("Choose labels and a panel.", "请选择人工标签和评审团。")
-        target_kind, _, target_name = str(reference).partition(":")
+        target_kind, _, target_name = str(entered["reference"]).partition(":")
         target = ScoringTarget(TargetKind(target_kind if target_kind in set(TargetKind) else "dataset"), target_name)
-        return self._services.scoring.catalog.resolve(str(judge_name), str(endpoint_name or "") or None), target
+        endpoint_name = str(entered["endpoint"] or "") or None
+        return self._services.scoring.catalog.resolve(str(entered["judge"]), endpoint_name), target
 
-    def _estimate_cost(self, *selected: Any) -> str:
+    def _estimate_cost(self, entered: EnteredValues) -> str:
         translate = self._translate
         try:
-            estimates = self._services.ablation.estimate(*self._selection(*selected))
+            estimates = self._services.ablation.estimate(*self._selection(entered))
         except UserError as error:
             return note(translate.localize(error), "bad")
         calls, cost = (
@@ -143,10 +151,10 @@ class AblationTab:
             "ok",
         )
 
-    def _start_runs(self, *selected: Any) -> str:
+    def _start_runs(self, entered: EnteredValues) -> str:
         translate = self._translate
         try:
-            started_jobs = self._services.ablation.submit(*self._selection(*selected))
+            started_jobs = self._services.ablation.submit(*self._selection(entered))
         except UserError as error:
             return note(translate.localize(error), "bad")
         job_numbers = translate("、", ", ").join(str(started_job.id) for started_job in started_jobs)
@@ -156,10 +164,10 @@ class AblationTab:
         )
         return note(message, "ok")
 
-    def _compare_runs(self, *selected: Any) -> list[str]:
+    def _compare_runs(self, entered: EnteredValues) -> list[str]:
         translate = self._translate
         try:
-            panel_spec, target = self._selection(*selected)
+            panel_spec, target = self._selection(entered)
             ablation_rows = self._services.ablation.table(panel_spec, target.name)
         except UserError as error:
             return [note(translate.localize(error), "bad"), ""]

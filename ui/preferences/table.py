@@ -1,5 +1,6 @@
 """The pairs of a run: filters, a table, and one pair as the conversations behind it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -10,7 +11,9 @@ from backend.core.errors import UserError
 from backend.core.text import count_characters, parse_row_number
 from backend.preferences.records import PairDetail, PairFilter, PairPage, PairRow
 from backend.services import Services
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.language import Translator
+from ui.components.run_watcher import SILENT_EVENT
 from ui.components.templates import render
 from ui.components.widgets import (
     ROW_CLICK,
@@ -24,7 +27,6 @@ from ui.preferences.debate import debate_html
 from ui.preferences.names import DECIDER_NAMES, STATE_NAMES, state_pill
 
 PAGE_SIZE = 20
-SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 SCROLL_SCRIPT = "() => document.getElementById('zf-pair-card')?.scrollIntoView({ behavior: 'smooth', block: 'start' })"
 DECISION_LABELS = {
     "accept": ("认可", "Accept"),
@@ -42,7 +44,6 @@ DECISION_MESSAGES = {
         "Pair {} discarded: export and training leave it out.",
     ),
 }
-SeenPair = tuple[int, str] | None
 
 
 class PairTableTab:
@@ -50,12 +51,17 @@ class PairTableTab:
 
     def __init__(self, services: Services, translate: Translator, table_tab: gr.Tab, run_dropdown: gr.Dropdown) -> None:
         self._services, self._translate, self._run_dropdown = services, translate, run_dropdown
-        self._filter_boxes = self._build_filters()
         self._open_state: gr.State = gr.State(None)
         self._page_index: gr.State = gr.State(0)
+        self._filter_boxes = self._build_filters()
+        # One form for all handlers: what is looked at, where in it, and by which filters.
+        self._table_form = BoxForm(
+            run=run_dropdown, page=self._page_index, open_pair=self._open_state, **self._filter_boxes
+        )
         self._card_block = html_block(elem_id="zf-pair-card")
         with gr.Column(visible=False) as self._decision_column:
-            self._decision_inputs = self._build_decision()
+            self._decision_buttons, self._next_pair_button, decision_boxes = self._build_decision()
+        self._decision_form = BoxForm(open_pair=self._open_state, **decision_boxes)
         self._message_block = html_block(elem_id="zf-pair-decided")
         self._table_block = html_block(elem_id="zf-pair-table", js_on_load=row_click_script("pair"))
         with gr.Row():
@@ -63,7 +69,7 @@ class PairTableTab:
             next_button = gr.Button(translate("下一页", "Next"), min_width=100)
         self._wire_events(table_tab, previous_button, next_button)
 
-    def _build_filters(self) -> list[Any]:
+    def _build_filters(self) -> dict[str, Any]:
         translate = self._translate
         any_choice = (translate("全部", "All"), "")
         with gr.Row():
@@ -93,19 +99,26 @@ class PairTableTab:
             generator_dropdown = gr.Dropdown(label=translate("谁写的", "Written by"), choices=[any_choice], value="")
             search_box = gr.Textbox(label=translate("包含文字", "Contains"), elem_id="zf-pair-search", max_length=100)
             overturned_checkbox = gr.Checkbox(label=translate("只看复核推翻过的", "Only where the review overturned"))
-        return [state_dropdown, decider_dropdown, generator_dropdown, search_box, overturned_checkbox]
+        return {
+            "state": state_dropdown,
+            "decider": decider_dropdown,
+            "generator": generator_dropdown,
+            "search": search_box,
+            "overturned": overturned_checkbox,
+        }
 
-    def _build_decision(self) -> list[Any]:
+    def _build_decision(self) -> tuple[dict[str, gr.Button], gr.Button, dict[str, Any]]:
+        """A button for each decision, the one for the next pair, and who decides and why."""
         translate = self._translate
         with gr.Row(elem_classes="zf-acts"):
-            decision_buttons = [
-                gr.Button(
+            decision_buttons = {
+                action: gr.Button(
                     translate(*bilingual_label),
                     variant={"accept": "primary", "discard": "stop"}.get(action, "secondary"),  # type: ignore[arg-type]
                     elem_id=f"zf-pair-{action}",
                 )
                 for action, bilingual_label in DECISION_LABELS.items()
-            ]
+            }
             next_pair_button = gr.Button(translate("下一对", "Next pair"), elem_id="zf-pair-next")
         with gr.Row():
             name_box = gr.Textbox(
@@ -118,78 +131,64 @@ class PairTableTab:
                 max_length=500,
                 elem_id="zf-pair-note",
             )
-        return [*decision_buttons, next_pair_button, name_box, reason_box]
+        return decision_buttons, next_pair_button, {"name": name_box, "reason": reason_box}
 
     def _wire_events(self, table_tab: gr.Tab, previous_button: gr.Button, next_button: gr.Button) -> None:
-        translate, run_dropdown, filter_boxes = self._translate, self._run_dropdown, self._filter_boxes
-        show_page, page_outputs = (
-            friendly_errors(translate)(self._show_page),
-            [self._table_block, self._page_index],
-        )
-        page_inputs = [run_dropdown, self._page_index, *filter_boxes]
-        table_tab.select(show_page, page_inputs, page_outputs, **SILENT_EVENT)
-        gr.on(
-            [filter_box.change for filter_box in filter_boxes],
-            lambda run_id, _, *filter_values: show_page(run_id, 0, *filter_values),
-            page_inputs,
-            page_outputs,
-            **SILENT_EVENT,
-        )
-        previous_button.click(
-            lambda run_id, page_index, *filter_values: show_page(run_id, page_index - 1, *filter_values),
-            page_inputs,
-            page_outputs,
-            **SILENT_EVENT,
-        )
-        next_button.click(
-            lambda run_id, page_index, *filter_values: show_page(run_id, page_index + 1, *filter_values),
-            page_inputs,
-            page_outputs,
-            **SILENT_EVENT,
-        )
+        run_dropdown, card_outputs = self._run_dropdown, self._card_outputs()
+        filter_events = [filter_box.change for filter_box in self._filter_boxes.values()]
+        self._wire_page([table_tab.select], 0)
+        self._wire_page([*filter_events, run_dropdown.change], None)
+        self._wire_page([previous_button.click], -1)
+        self._wire_page([next_button.click], 1)
         run_dropdown.change(
-            friendly_errors(translate)(self._reset_for_run),
+            friendly_errors(self._translate)(self._reset_for_run),
             run_dropdown,
-            [filter_boxes[2], self._open_state, self._card_block, self._decision_column, self._message_block],
+            [self._filter_boxes["generator"], *card_outputs],
             **SILENT_EVENT,
         )
-        run_dropdown.change(
-            lambda run_id, _, *filter_values: show_page(run_id, 0, *filter_values),
-            page_inputs,
-            page_outputs,
-            **SILENT_EVENT,
-        )
-        card_outputs = [self._open_state, self._card_block, self._decision_column, self._message_block]
-        open_event = self._table_block.click(
-            friendly_errors(translate)(self._open_clicked), None, card_outputs, **ROW_CLICK
-        )
+        open_clicked = friendly_errors(self._translate)(self._open_clicked)
+        open_event = self._table_block.click(open_clicked, None, card_outputs, **ROW_CLICK)
         open_event.then(None, js=SCROLL_SCRIPT)
-        *decision_buttons, next_pair_button, name_box, reason_box = self._decision_inputs
-        for button, action in zip(decision_buttons, DECISION_LABELS, strict=True):
-            decision_event = button.click(
-                self._decision_handler(action),
-                [self._open_state, name_box, reason_box],
-                [*card_outputs, reason_box],
-                **SILENT_EVENT,
-            )
-            decision_event.then(show_page, page_inputs, page_outputs, **SILENT_EVENT)
-        next_event = next_pair_button.click(
-            friendly_errors(translate)(self._open_next),
-            [self._open_state, *page_inputs],
-            card_outputs,
-            **SILENT_EVENT,
-        )
+        self._wire_decisions()
+        open_next = friendly_errors(self._translate)(self._table_form.named(self._open_next))
+        next_event = self._next_pair_button.click(open_next, self._table_form.inputs, card_outputs, **SILENT_EVENT)
         next_event.then(None, js=SCROLL_SCRIPT)
 
-    def _show_page(self, run_id: Any, page_index: Any, *filter_values: Any) -> list[Any]:
-        if not run_id:
-            empty_html = no_runs_html(self._translate)
-            return [empty_html, 0]
-        pair_filter, page_number = _read_filter(*filter_values), max(0, int(page_index or 0))
-        pair_page = self._services.pairs.pair_page(int(run_id), pair_filter, page_number * PAGE_SIZE, PAGE_SIZE)
+    def _wire_page(self, page_events: list[Any], page_step: int | None) -> None:
+        """Show the page so many steps from the one that is open; None: the first."""
+        outputs = [self._table_block, self._page_index]
+        gr.on(page_events, self._page_handler(page_step), self._table_form.inputs, outputs, **SILENT_EVENT)
+
+    def _wire_decisions(self) -> None:
+        outputs = [*self._card_outputs(), self._decision_form["reason"]]
+        for action, button in self._decision_buttons.items():
+            decision_handler = self._decision_handler(action)
+            decision_event = button.click(decision_handler, self._decision_form.inputs, outputs, **SILENT_EVENT)
+            decision_event.then(
+                self._page_handler(0), self._table_form.inputs, [self._table_block, self._page_index], **SILENT_EVENT
+            )
+
+    def _card_outputs(self) -> list[Any]:
+        return [self._open_state, self._card_block, self._decision_column, self._message_block]
+
+    def _page_handler(self, page_step: int | None) -> Callable[..., list[Any]]:
+        @friendly_errors(self._translate)
+        @self._table_form.named
+        def show_page(entered: EnteredValues) -> list[Any]:
+            return self._show_page(entered, 0 if page_step is None else int(entered["page"] or 0) + page_step)
+
+        return show_page
+
+    def _show_page(self, entered: EnteredValues, page_index: int) -> list[Any]:
+        if not entered["run"]:
+            return [no_runs_html(self._translate), 0]
+        page_number = max(0, page_index)
+        pair_page = self._services.pairs.pair_page(
+            int(entered["run"]), _read_filter(entered), page_number * PAGE_SIZE, PAGE_SIZE
+        )
         last_page = max(0, (pair_page.total - 1) // PAGE_SIZE)
         if page_number > last_page:
-            return self._show_page(run_id, last_page, *filter_values)
+            return self._show_page(entered, last_page)
         return [_page_html(self._translate, pair_page, page_number, last_page), page_number]
 
     def _reset_for_run(self, run_id: Any) -> list[Any]:
@@ -220,42 +219,37 @@ class PairTableTab:
         seen_pair = (pair_detail.id, pair_detail.state.value)
         return [seen_pair, debate_html(self._translate, pair_detail), gr.update(visible=True)]
 
-    def _decision_handler(self, action: str) -> Any:
-        @friendly_errors(self._translate)
-        def apply_decision(seen_pair: SeenPair, person_name: str, reason: str) -> list[Any]:
-            translate = self._translate
-            if seen_pair is None:
-                return [
-                    gr.skip(),
-                    gr.skip(),
-                    gr.skip(),
-                    note(translate("请先点开一对。", "Open a pair first.")),
-                    gr.skip(),
-                ]
-            pair_id, seen_state = seen_pair
+    def _decision_handler(self, action: str) -> Callable[..., list[Any]]:
+        translate = self._translate
+
+        @friendly_errors(translate)
+        @self._decision_form.named
+        def apply_decision(entered: EnteredValues) -> list[Any]:
+            if entered["open_pair"] is None:
+                skipped_blocks = [gr.skip(), gr.skip(), gr.skip()]
+                return [*skipped_blocks, note(translate("请先点开一对。", "Open a pair first.")), gr.skip()]
+            pair_id, seen_state = entered["open_pair"]
+            person_name, reason = entered["name"] or "", entered["reason"] or ""
             try:
-                pair_detail = self._services.pairs.decide(
-                    pair_id, action, person_name or "", reason or "", PairState(seen_state)
-                )
+                pair_detail = self._services.pairs.decide(pair_id, action, person_name, reason, PairState(seen_state))
             except UserError as error:
                 return [*self._show_pair(pair_id)[:3], note(translate.localize(error), "bad"), gr.skip()]
-            return [
-                *self._pair_card(pair_detail),
-                note(translate(*DECISION_MESSAGES[pair_detail.state]).format(pair_id), "ok"),
-                "",
-            ]
+            done_text = translate(*DECISION_MESSAGES[pair_detail.state]).format(pair_id)
+            return [*self._pair_card(pair_detail), note(done_text, "ok"), ""]
 
         return apply_decision
 
-    def _open_next(self, seen_pair: SeenPair, run_id: Any, page_index: Any, *filter_values: Any) -> list[Any]:
+    def _open_next(self, entered: EnteredValues) -> list[Any]:
         """The pair after the open one on this page of the table, or the first of the page."""
-        pair_page = self._services.pairs.pair_page(
-            int(run_id or 0), _read_filter(*filter_values), int(page_index or 0) * PAGE_SIZE, PAGE_SIZE
-        )
+        if not entered["run"]:
+            return [gr.skip()] * 4
+        page_start = int(entered["page"] or 0) * PAGE_SIZE
+        pair_page = self._services.pairs.pair_page(int(entered["run"]), _read_filter(entered), page_start, PAGE_SIZE)
         pair_ids = [pair_row.id for pair_row in pair_page.rows]
         if not pair_ids:
             return [gr.skip()] * 4
-        open_index = pair_ids.index(seen_pair[0]) if seen_pair is not None and seen_pair[0] in pair_ids else -1
+        open_id = entered["open_pair"][0] if entered["open_pair"] is not None else None
+        open_index = pair_ids.index(open_id) if open_id in pair_ids else -1
         if open_index + 1 == len(pair_ids):
             message = self._translate("这一页看完了，请翻到下一页。", "That was the last one of this page.")
             return [gr.skip(), gr.skip(), gr.skip(), note(message)]
@@ -267,15 +261,13 @@ def no_runs_html(translate: Translator) -> Markup:
     return empty_notice(translate("还没有批次。先在“新的一批”里做一批。", "No run yet. Make one under “New run”."))
 
 
-def _read_filter(
-    state_name: Any, decider_name: Any, generator_name: Any, search_text: Any, only_overturned: Any
-) -> PairFilter:
+def _read_filter(entered: EnteredValues) -> PairFilter:
     return PairFilter(
-        state=PairState(state_name) if state_name in set(PairState) else None,
-        decided_by=Decider(decider_name) if decider_name in set(Decider) else None,
-        generator=str(generator_name or ""),
-        search=str(search_text or "").strip()[:100],
-        overturned=bool(only_overturned),
+        state=PairState(entered["state"]) if entered["state"] in set(PairState) else None,
+        decided_by=Decider(entered["decider"]) if entered["decider"] in set(Decider) else None,
+        generator=str(entered["generator"] or ""),
+        search=str(entered["search"] or "").strip()[:100],
+        overturned=bool(entered["overturned"]),
     )
 
 
