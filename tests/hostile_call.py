@@ -13,7 +13,8 @@ from pathlib import Path
 
 from backend.llm.errors import LLMError
 from backend.llm.messages import Endpoint
-from backend.llm.transport import RequestRefusal, Transport
+from backend.llm.reply import parse_reply
+from backend.llm.transport import CHAT_PATH, RequestRefusal, Transport, chat_reply_limit
 
 MESSAGES = [{"role": "user", "content": "新年"}]
 TIMEOUT_S = 20.0
@@ -28,11 +29,13 @@ def peak_mb() -> float:
 
 async def call(url: str, what: str) -> str:
     """The kind of the error, or "fine"."""
-    transport = Transport(Endpoint("hostile", url, "m"))
+    endpoint = Endpoint("hostile", url, "m")
+    transport = Transport(endpoint)
     body = {"model": "m", "messages": MESSAGES, "max_tokens": 1024}
     try:
         if what == "chat":
-            await transport.send_request(body, TIMEOUT_S)
+            document = await transport.exchange(CHAT_PATH, TIMEOUT_S, chat_reply_limit(body), request_body=body)
+            parse_reply(endpoint, document)
         elif what == "stream":
             await transport.stream({**body, "stream": True}, TIMEOUT_S, lambda _: None)
         elif what == "embeddings":

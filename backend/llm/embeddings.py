@@ -4,12 +4,8 @@ import asyncio
 import json
 import math
 import sqlite3
-import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.core.text import digest
-from backend.llm.budget import Budget, Estimate, Reservation, estimate_tokens, usage_of_failure
+from backend.llm.budget import Budget, Estimate, estimate_tokens
 from backend.llm.errors import LLMError, LLMErrorKind
-from backend.llm.ledger import CallRecord, Ledger, MemoryLedger
-from backend.llm.limiter import AttemptOutcome, RetryPolicy
+from backend.llm.exchange import BillableRequest, CallAccount, RecordedExchange
+from backend.llm.ledger import Ledger, MemoryLedger
+from backend.llm.limiter import CallAttempts, RetryPolicy
 from backend.llm.messages import Endpoint, TokenUsage, storable_text
 from backend.llm.transport import RequestRefusal, Transport, endpoint_state_of
 from backend.llm.usage import settled_input_usage, usage_in_document
@@ -32,23 +29,7 @@ WIDEST_VECTOR = 16_384
 STORE_WAIT_S = 30.0
 LATENCY_S = 0.2
 """Typical time of one call, for estimates."""
-
-
-@dataclass(frozen=True)
-class _EmbeddingRequest:
-    """One request, its texts, and the most that it can use."""
-
-    request_hash: str
-    texts: tuple[str, ...]
-    token_count: int
-
-    @property
-    def character_count(self) -> int:
-        return sum(map(len, self.texts))
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {"encoding_format": "float"}
+REQUEST_PARAMETERS = {"encoding_format": "float"}
 
 
 class EmbeddingClient:
@@ -69,9 +50,9 @@ class EmbeddingClient:
         scope: str = "",
     ) -> None:
         self._endpoint = endpoint
-        self._scope = scope
-        self._ledger: Ledger = MemoryLedger() if ledger is None else ledger
-        self._budget = budget or Budget()
+        self._account = CallAccount(
+            endpoint, scope, MemoryLedger() if ledger is None else ledger, Budget() if budget is None else budget
+        )
         self._retry_policy = policy or RetryPolicy()
         self._limiter = endpoint_state_of(endpoint).limiter
         self._running_texts: dict[str, asyncio.Future[None]] = {}
@@ -149,123 +130,43 @@ class EmbeddingClient:
         return fetched_vectors
 
     async def _request_with_retries(self, transport: Transport, texts: Sequence[str]) -> list[FloatArray]:
-        embedding_request = self._build_request(texts)
-        remaining_s = self._retry_policy.call_deadline(self._endpoint.timeout_s)
-        for attempt_number in range(1, self._retry_policy.attempts + 1):
-            acquired_at = await self._limiter.acquire(at_front=attempt_number > 1)
-            attempt_start, attempt_outcome = time.monotonic(), AttemptOutcome.NEUTRAL
-            try:
-                vector_rows = await self._request_once(
-                    transport, embedding_request, attempt_number, min(remaining_s, self._endpoint.timeout_s)
-                )
-                attempt_outcome = AttemptOutcome.SUCCESS
-                return vector_rows
-            except LLMError as error:
-                last_failure = error
-                attempt_outcome = (
-                    AttemptOutcome.OVERLOADED if error.kind is LLMErrorKind.RATE_LIMITED else AttemptOutcome.NEUTRAL
-                )
-            finally:
-                self._limiter.release(acquired_at, attempt_outcome)
-            remaining_s -= time.monotonic() - attempt_start
-            retry_pause = self._retry_policy.retry_pause(attempt_number, last_failure)
-            if (
-                not last_failure.retryable
-                or attempt_number == self._retry_policy.attempts
-                or retry_pause >= remaining_s
-            ):
-                break
-            await asyncio.sleep(retry_pause)
-            remaining_s -= retry_pause
-        raise last_failure
+        request = self._build_request(texts)
+        async for attempt in CallAttempts(self._retry_policy, self._limiter, self._endpoint.timeout_s):
+            with attempt:
+                return await self._request_once(transport, request, texts, attempt.number, attempt.timeout_s)
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _build_request(self, texts: Sequence[str]) -> _EmbeddingRequest:
-        request_hash = digest("embeddings", self._endpoint.base_url.rstrip("/"), self._endpoint.model, *texts)
-        return _EmbeddingRequest(request_hash, tuple(texts), sum(map(estimate_tokens, texts)))
+    def _build_request(self, texts: Sequence[str]) -> BillableRequest:
+        return BillableRequest(
+            request_hash=digest("embeddings", self._endpoint.base_url.rstrip("/"), self._endpoint.model, *texts),
+            messages=[{"role": "input", "content": storable_text(input_text)} for input_text in texts],
+            parameters=dict(REQUEST_PARAMETERS),
+            maximum_usage=TokenUsage(sum(map(estimate_tokens, texts)), 0, estimated=True),
+            character_count=sum(map(len, texts)),
+        )
 
     async def _request_once(
         self,
         transport: Transport,
-        embedding_request: _EmbeddingRequest,
+        request: BillableRequest,
+        texts: Sequence[str],
         attempt_number: int,
         timeout_s: float,
     ) -> list[FloatArray]:
-        maximum_usage = TokenUsage(embedding_request.token_count, 0, estimated=True)
-        reservation = Reservation(
-            embedding_request.token_count, self._endpoint.cost_of_tokens(embedding_request.token_count, 0)
-        )
-        await self._budget.reserve(reservation)
-        start_time = time.perf_counter()
-        vector_rows: list[FloatArray] = []
-        # Until the server says more: nobody knows whether it bills what was cancelled.
-        actual_usage, failure = maximum_usage, LLMError(LLMErrorKind.STOPPED)
-        reply_document: dict[str, Any] = {}
+        request_body = {"model": self._endpoint.model, "input": list(texts), **REQUEST_PARAMETERS}
         try:
-            reply_document = await transport.request_embeddings(
-                self._request_body(embedding_request), timeout_s, WIDEST_VECTOR
-            )
-            actual_usage = settled_input_usage(
-                usage_in_document(reply_document), maximum_usage, embedding_request.character_count
-            )
-            vector_rows = _parse_vectors(reply_document, len(embedding_request.texts), self._endpoint.display_name)
+            async with RecordedExchange(self._account, request, attempt_number) as exchange:
+                reply_document = await transport.request_embeddings(request_body, timeout_s, WIDEST_VECTOR)
+                # Before the vectors are read: what cannot be read has been billed all the same.
+                exchange.actual_usage = settled_input_usage(
+                    usage_in_document(reply_document), request.maximum_usage, request.character_count
+                )
+                vector_rows = _parse_vectors(reply_document, len(texts), self._endpoint.display_name)
+                exchange.reply_text = _vector_proof(vector_rows)
             return vector_rows
-        except (LLMError, RequestRefusal) as error:
-            failure = error.error if isinstance(error, RequestRefusal) else error
-            if not reply_document:
-                actual_usage = usage_of_failure(failure, maximum_usage, embedding_request.character_count)
-        finally:
-            actual_cost = self._endpoint.cost_of_tokens(actual_usage.tokens_in, actual_usage.tokens_out)
-            self._budget.settle(reservation, actual_usage, actual_cost)
-            self._record_call(
-                embedding_request,
-                attempt_number,
-                start_time,
-                vector_rows,
-                actual_usage,
-                actual_cost,
-                None if vector_rows else failure,
-            )
+        except RequestRefusal as refusal:
+            failure = refusal.error
         raise failure
-
-    def _request_body(self, embedding_request: _EmbeddingRequest) -> dict[str, Any]:
-        return {
-            "model": self._endpoint.model,
-            "input": list(embedding_request.texts),
-            **embedding_request.parameters,
-        }
-
-    def _record_call(
-        self,
-        embedding_request: _EmbeddingRequest,
-        attempt_number: int,
-        start_time: float,
-        vector_rows: Sequence[FloatArray],
-        actual_usage: TokenUsage,
-        actual_cost: float,
-        failure: LLMError | None,
-    ) -> None:
-        self._ledger.record(
-            CallRecord(
-                request_hash=embedding_request.request_hash,
-                scope=self._scope,
-                call_id=uuid.uuid4().hex,
-                endpoint=self._endpoint.name,
-                model=self._endpoint.model,
-                messages=[
-                    {"role": "input", "content": storable_text(input_text)} for input_text in embedding_request.texts
-                ],
-                parameters=embedding_request.parameters,
-                created_at=datetime.now(UTC),
-                attempt=attempt_number,
-                reply=_vector_proof(vector_rows) if failure is None else None,
-                finish_reason="stop" if failure is None else None,
-                usage=actual_usage,
-                cost=actual_cost,
-                latency_s=time.perf_counter() - start_time,
-                error=failure.kind if failure else None,
-                error_detail=failure.detail if failure else None,
-            )
-        )
 
 
 def _vector_proof(vector_rows: Sequence[FloatArray]) -> str:

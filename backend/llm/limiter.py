@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Self
 
-from backend.llm.errors import LLMError
+from backend.llm.errors import LLMError, LLMErrorKind
 
 
 class AttemptOutcome(Enum):
@@ -149,6 +150,62 @@ class RetryPolicy:
             requested_wait = min(error.retry_after, self.max_retry_after_s)
             return requested_wait + random.uniform(0, min(self.base_pause_s, requested_wait / 4))
         return random.uniform(0, min(self.max_pause_s, self.base_pause_s * 2.0 ** (attempt_number - 1)))
+
+
+class CallAttempts:
+    """The attempts at one call, each with a slot of the limiter; the last one's error goes through to the caller.
+
+        async for attempt in CallAttempts(policy, limiter, timeout_s):
+            with attempt:
+                return await send(attempt.timeout_s)
+
+    An iterator that is its own context manager and no generator: a generator that is left early would be closed by the
+    event loop in a task of its own, at every single call.
+    """
+
+    def __init__(self, policy: RetryPolicy, limiter: AdaptiveLimiter, timeout_s: float) -> None:
+        self.number = 0
+        self._policy, self._limiter, self._timeout_s = policy, limiter, timeout_s
+        self._remaining_s = policy.call_deadline(timeout_s)
+        self._pause_s = self._acquired_at = self._begun_at = 0.0
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds that this attempt may take."""
+        return min(self._remaining_s, self._timeout_s)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Self:
+        """Pause where an attempt failed before, then wait for a slot. Enter the attempt at once: it holds the slot."""
+        if self.number:
+            # Without a slot, so that others are served meanwhile.
+            await asyncio.sleep(self._pause_s)
+            self._remaining_s -= self._pause_s
+        self._acquired_at = await self._limiter.acquire(at_front=self.number > 0)
+        self.number += 1
+        return self
+
+    def __enter__(self) -> None:
+        self._begun_at = time.monotonic()
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
+        """Give the slot back; True, so that the next attempt begins, where one is worth it and fits the deadline."""
+        self._limiter.release(self._acquired_at, _outcome_of(error))
+        if not isinstance(error, LLMError):
+            return False
+        self._remaining_s -= time.monotonic() - self._begun_at
+        self._pause_s = self._policy.retry_pause(self.number, error)
+        return error.retryable and self.number < self._policy.attempts and self._pause_s < self._remaining_s
+
+
+def _outcome_of(error: BaseException | None) -> AttemptOutcome:
+    if error is None:
+        return AttemptOutcome.SUCCESS
+    # Only 429 speaks of load; a broken connection or a bad reply comes at any load, and must not slow the run.
+    is_rate_limited = isinstance(error, LLMError) and error.kind is LLMErrorKind.RATE_LIMITED
+    return AttemptOutcome.OVERLOADED if is_rate_limited else AttemptOutcome.NEUTRAL
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:

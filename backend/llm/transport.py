@@ -29,6 +29,8 @@ from backend.llm.reply_limits import (
 )
 from backend.llm.usage import ReportedUsage, usage_in_document
 
+CHAT_PATH = "/chat/completions"
+
 
 class RequestRefusal(Exception):
     """A 400 or 422, with the server's words: perhaps another dialect of the same request is taken."""
@@ -75,16 +77,35 @@ class Transport:
             ),
         )
 
-    async def send_request(self, request_body: Mapping[str, Any], timeout_s: float) -> ServerReply:
-        """One request, ended after `timeout_s` whatever the server does. Raises LLMError or Refusal."""
-        reply_bytes = await self._exchange_bytes(
-            self._sdk_client.post,
-            "/chat/completions",
-            timeout_s,
-            _chat_reply_limit(request_body),
-            body=dict(request_body),
-        )
-        return parse_reply(self._endpoint, parse_document(self._endpoint, reply_bytes))
+    async def exchange(
+        self,
+        api_path: str,
+        timeout_s: float,
+        byte_limit: int,
+        *,
+        request_body: Mapping[str, Any] | None = None,
+        max_values: int = MAX_VALUES,
+    ) -> dict[str, Any]:
+        """The JSON object that answers one request (a POST where it has a body), at most `byte_limit` bytes of it.
+
+        Ends after `timeout_s` whatever the server does. Raises LLMError or RequestRefusal.
+        """
+        failure: LLMError | RequestRefusal
+        try:
+            async with asyncio.timeout(timeout_s):
+                with limit_reply(byte_limit):
+                    response: httpx2.Response = (
+                        await self._sdk_client.get(api_path, cast_to=httpx2.Response)
+                        if request_body is None
+                        else await self._sdk_client.post(api_path, cast_to=httpx2.Response, body=dict(request_body))
+                    )
+            return parse_document(self._endpoint, response.content, max_values)
+        except openai.APIStatusError as error:
+            failure = self._status_error(error)
+        except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            failure = error_from_network(self._endpoint, error)
+        # Raised here, outside the handler, so that no SDK object with its headers hangs on our error.
+        raise failure
 
     async def stream(
         self, request_body: Mapping[str, Any], timeout_s: float, on_piece: Callable[[str], None]
@@ -127,41 +148,23 @@ class Transport:
         """
         text_count = len(request_body["input"])
         byte_limit = embeddings_byte_limit(text_count, vector_width)
-        reply_bytes = await self._exchange_bytes(
-            self._sdk_client.post, "/embeddings", timeout_s, byte_limit, body=dict(request_body)
+        max_values = MAX_VALUES + text_count * vector_width
+        document = await self.exchange(
+            "/embeddings", timeout_s, byte_limit, request_body=request_body, max_values=max_values
         )
-        document = parse_document(self._endpoint, reply_bytes, MAX_VALUES + text_count * vector_width)
         if "error" in document:
             raise error_without_choices(self._endpoint, document)
         return document
 
     async def list_models(self, timeout_s: float) -> list[str]:
         """The names of the models the server offers. Raises LLMError."""
-        reply_bytes = await self._exchange_bytes(self._sdk_client.get, "/models", timeout_s, LIST_BYTES)
-        model_entries = parse_document(self._endpoint, reply_bytes).get("data")
+        model_entries = (await self.exchange("/models", timeout_s, LIST_BYTES)).get("data")
         model_rows = model_entries if isinstance(model_entries, list) else []
         return [str(model_row["id"]) for model_row in model_rows if isinstance(model_row, dict) and "id" in model_row]
 
     async def close(self) -> None:
         """Close every connection."""
         await self._sdk_client.close()
-
-    async def _exchange_bytes(
-        self, sdk_method: Any, api_path: str, timeout_s: float, byte_limit: int, **options: Any
-    ) -> bytes:
-        """The body of the answer to one request, at most `limit` bytes. Raises LLMError or Refusal."""
-        failure: LLMError | RequestRefusal
-        try:
-            async with asyncio.timeout(timeout_s):
-                with limit_reply(byte_limit):
-                    response: httpx2.Response = await sdk_method(api_path, cast_to=httpx2.Response, **options)
-                return response.content
-        except openai.APIStatusError as error:
-            failure = self._status_error(error)
-        except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-            failure = error_from_network(self._endpoint, error)
-        # Raised here, outside the handler, so that no SDK object with its headers hangs on our error.
-        raise failure
 
     @asynccontextmanager
     async def _open_stream(
@@ -170,9 +173,9 @@ class Transport:
         failure: LLMError | RequestRefusal
         try:
             async with asyncio.timeout(timeout_s):
-                with limit_reply(_chat_reply_limit(request_body)):
+                with limit_reply(chat_reply_limit(request_body)):
                     event_stream: openai.AsyncStream[Any] = await self._sdk_client.post(
-                        "/chat/completions",
+                        CHAT_PATH,
                         cast_to=object,
                         body=dict(request_body),
                         stream=True,
@@ -201,7 +204,8 @@ class Transport:
         return RequestRefusal(failure, complaint) if error.status_code in (400, 422) else failure
 
 
-def _chat_reply_limit(request_body: Mapping[str, Any]) -> int:
+def chat_reply_limit(request_body: Mapping[str, Any]) -> int:
+    """The most bytes that the reply to a chat request is read to, by the tokens it may have."""
     return chat_byte_limit(request_body.get("max_tokens") or request_body.get("max_completion_tokens"))
 
 
