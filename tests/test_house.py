@@ -19,6 +19,14 @@ def test_the_web_process_never_imports_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_application_starts_without_slow_libraries() -> None:
+    """What takes seconds to load is loaded where it is used: a start would pay for it on every run."""
+    slow = ("openai", "sklearn", "scipy", "alembic", "pandas", "gradio", "torch")
+    code = f"import app, sys; print([name for name in {slow} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_only_training_imports_the_training_libraries() -> None:
     found = []
     for path in (PROJECT_ROOT / "backend").rglob("*.py"):

@@ -15,13 +15,11 @@ from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.llm_tables import EndpointRow
 from backend.llm.budget import Budget
-from backend.llm.client import OpenAIClient
 from backend.llm.database_ledger import DatabaseLedger
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.keys import KeyStore, load_or_create_fence_key
 from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import ChatMessage, Endpoint, SchemaMode, storable_text
-from backend.llm.transport import Transport
 
 if TYPE_CHECKING:
     from backend.llm.client import OpenAIClient
@@ -315,6 +313,8 @@ async def test_connection(endpoint: Endpoint) -> Message:
 
 async def probe_endpoint(endpoint: Endpoint, timeout_s: float = 15.0) -> ProbeResult:
     """Ask for one word, once. Never raises for anything the server does."""
+    from backend.llm.client import OpenAIClient  # the SDK is a slow import, kept off every start
+
     limited_endpoint = replace(endpoint, timeout_s=min(timeout_s, endpoint.timeout_s))
     start_time = time.perf_counter()
     try:
@@ -353,6 +353,8 @@ async def _failure_message(endpoint: Endpoint, error: LLMError) -> Message:
 
 
 async def _offered_models(endpoint: Endpoint) -> list[str]:
+    from backend.llm.transport import Transport
+
     transport = Transport(endpoint)
     try:
         return await transport.list_models(endpoint.timeout_s)
