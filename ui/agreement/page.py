@@ -31,7 +31,10 @@ from ui.components.widgets import (
 )
 
 SCORE_BINS = 10
+# More bars than these leave no room for the names under them.
 MOST_OCCASIONS = 12
+# From here on a label is told by length in seven of ten pairs of a good and a weak greeting.
+LEAKING_LENGTH_AUC = 0.7
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def _occasion_chart(translate: Translator) -> gr.BarPlot:
         x="occasion",
         y="accuracy",
         title=translate("各场合的准确率", "Accuracy by occasion"),
+        # An empty title would be replaced by the name of the column.
         x_title=" ",
         tooltip=["occasion", "accuracy", "n"],
         x_label_angle=-40,
@@ -154,6 +158,7 @@ def _wire_events(services: Services, translate: Translator, page_blocks: Agreeme
                 gr.update(visible=False),
             ]
         judge_choices = [(board_row_name(translate, judge_row), judge_row.key) for judge_row in agreement_board.rows]
+        # Baselines stand first: the last row is a judge that somebody made, where there is one.
         last_judge = [judge_row.key for judge_row in agreement_board.rows if not judge_row.newer][-1]
         return [
             _summary_figures(translate, agreement_board)
@@ -223,7 +228,7 @@ def _remarks(translate: Translator, agreement_board: AgreementBoard) -> Markup:
     remarks = []
     rows_by_judge = {judge_row.judge: judge_row for judge_row in agreement_board.rows}
     length_row = rows_by_judge.get("length")
-    if length_row and length_row.auc.value is not None and max(length_row.auc.value, 1 - length_row.auc.value) >= 0.7:
+    if length_row and length_row.auc.value is not None and _length_leaks(length_row.auc.value):
         remarks.append(
             translate(
                 f"只数字数，AUC 就有 {length_row.auc.value:.2f}：长短本身就透露答案，请看“等长 AUC”。",
@@ -250,9 +255,15 @@ def _remarks(translate: Translator, agreement_board: AgreementBoard) -> Markup:
     return Markup().join(note(remark) for remark in remarks)
 
 
+def _length_leaks(length_auc: float) -> bool:
+    """Whether length tells good from weak, be it that good ones are longer or that they are shorter."""
+    return max(length_auc, 1 - length_auc) >= LEAKING_LENGTH_AUC
+
+
 def _write_csv(services: Services, agreement_board: AgreementBoard) -> Path:
     safe_name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in agreement_board.reference)
     csv_path = new_export_path(services.settings.home, f"agreement-{safe_name[:60]}.csv")
+    # With a byte order mark: without one, spreadsheets read Chinese in UTF-8 as another encoding.
     write_atomically(csv_path, format_board_csv(agreement_board), "utf-8-sig")
     return csv_path
 
@@ -265,7 +276,7 @@ def _group_chart(score_groups: pd.DataFrame) -> Any:
 def _score_groups(agreement_board: AgreementBoard, judge_key: str) -> pd.DataFrame:
     """Mean human value in up to ten groups by the judge's score; equal scores stay in one group.
 
-    No group is smaller than `minimums.ITEMS`; empty where that leaves fewer than two.
+    No group is smaller than `minimums.MIN_FIGURE_ITEMS`; empty where that leaves fewer than two.
     """
     score_points = agreement_board.points[judge_key]
     group_limit = min(SCORE_BINS, len(score_points) // minimums.MIN_FIGURE_ITEMS)

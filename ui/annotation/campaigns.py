@@ -216,6 +216,7 @@ def _campaign_spec(entered: EnteredValues) -> CampaignSpec:
         recipient=entered["recipient"] or None,
         style=entered["style"] or None,
         limit=int(entered["limit"] or 0),
+        # The same request draws the same items, so that a campaign can be made again.
         seed=0,
         judge=(entered["judge"] or None) if is_validation else None,
     )
@@ -257,6 +258,7 @@ def _build_close_tab(services: Services, translate: Translator, campaign_list: g
         return apply_change
 
     fill_on_load(load_campaigns, campaign_choice)
+    # Campaigns may have been made in the other tab since the page was opened.
     campaign_choice.focus(load_campaigns, None, campaign_choice, queue=False, show_progress="hidden")
     close_handler = changing_handler(services.annotation.close_campaign, "已关闭", "Closed")
     reopen_handler = changing_handler(services.annotation.reopen_campaign, "已重新打开", "Reopened")

@@ -96,7 +96,8 @@ def build_router(services: Services) -> APIRouter:
 
     def identify_rater(request: Request) -> int:
         cookie_value = rater_cookie.read(request)
-        # A cookie may outlive its database; the page must then ask for the name again (401).
+        # A cookie may outlive its database; the page must then ask for the name again (401). Not isinstance: a
+        # bool is an int too, and True would be the first rater.
         if type(cookie_value) is not int or services.annotation.find_rater(cookie_value) is None:
             raise NotSignedIn("We do not know you yet; enter your name first.", "还不认识你，请先填写名字。")
         return cookie_value

@@ -11,7 +11,7 @@ Language = Literal["zh", "en"]
 
 @dataclass(frozen=True)
 class Translator:
-    """Picks the reader's language: `say("中文", "English")`."""
+    """Picks the reader's language: `translate("中文", "English")`."""
 
     lang: Language
 

@@ -47,7 +47,7 @@ def fill_tab(
 
     One event for both, one request at a time: opening a page shows its first tab too, and of two answers
     the later one would take back what a person has chosen after the earlier. A handler gives a value only
-    to a box that is empty (`unless_chosen`).
+    to a box that is empty (`default_choice`).
     """
     if Context.root_block is None:
         raise RuntimeError("A tab is filled by the page it stands on.")
@@ -68,7 +68,7 @@ def default_choice(chosen_value: Any, valid_values: Sequence[Any]) -> dict[str, 
 
 
 def timer_update(is_busy: bool, busy_seconds: float) -> Any:
-    """How often a timer ticks: every `quick` seconds while something runs, else now and then.
+    """How often a timer ticks: every `busy_seconds` while something runs, else now and then.
 
     Never not at all: a command or another browser may start something while the page is open.
     """

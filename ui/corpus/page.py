@@ -273,6 +273,7 @@ def _preview_html(translate: Translator, file_preview: FilePreview) -> Markup:
     if not file_preview.rows:
         return message
     sample_rows = [
+        # A cell of a foreign file may be a whole book.
         [str(sample_row.get(column_name, ""))[:80] for column_name in file_preview.columns]
         for sample_row in file_preview.rows
     ]
@@ -298,6 +299,7 @@ def _rejected_rows(translate: Translator, import_report: ImportReport) -> Markup
     line_errors = [error for error in import_report.errors if error.line is not None]
     if not line_errors:
         return Markup()
+    # A file may have a million bad rows, which no browser shows.
     table_rows = [[str(error.line), translate.localize(error.reason)] for error in line_errors[:200]]
     return html_table([translate("行", "Line"), translate("原因", "Reason")], table_rows, ("", "zf-text"))
 
@@ -371,6 +373,7 @@ def _build_export_tab(services: Services, translate: Translator) -> None:
             f"已导出 {export_report.rows:,} 行（{split_text}）。",
             f"{export_report.rows:,} rows exported ({split_text}).",
         )
+        # Not in the sum below: these are left out by choice, not for ties or leakage.
         judged_dropped = export_report.dropped.pop("panel", 0)
         dropped_count = sum(export_report.dropped.values())
         if dropped_count:

@@ -23,6 +23,7 @@ from ui.components.widgets import (
     timer_update,
 )
 
+# The starter trains for minutes: a bar that moves every five seconds is lively enough.
 POLL_INTERVAL_S = 5
 
 
@@ -34,6 +35,7 @@ def build_starter_card(services: Services, translate: Translator) -> None:
             train_button = gr.Button(
                 translate("训练入门模型", "Train the starter"), variant="primary", elem_id="zf-home-train"
             )
+    # Off until the first answer says that something trains: most visitors of the first page need no poll.
     poll_timer = gr.Timer(POLL_INTERVAL_S, active=False)
     outputs = [starter_row, message_block, button_column, poll_timer]
 
@@ -97,6 +99,7 @@ def build_page(services: Services, translate: Translator) -> None:
     html_block(_role_cards(translate))
     figures_block = html_block(elem_id="zf-home-figures")
     html_block(render_part("heading", translate("裁判和人有多一致", "How far judges agree with people")))
+    # After new labels the board is computed anew, which takes seconds: the page opens without it.
     board_block = html_block(caption_html(translate("正在计算……", "Computing …")), elem_id="zf-home-board")
     fill_on_load(friendly_errors(translate)(lambda: _corpus_figures(services, translate)), figures_block)
     fill_on_load(friendly_errors(translate)(lambda: _board_html(services, translate)), board_block)

@@ -35,6 +35,7 @@ EXAMPLE_SAMPLE = (
     "给奶奶的八十大寿祝福，她每天早上去公园打太极",
     "奶奶，八十大寿快乐！愿您天天打着太极看日出，笑声比鸟叫还亮。",
 )
+# Every other kind answers yes or no.
 _KIND_SCALES = {JudgeKind.RUBRIC: Scale.RUBRIC, JudgeKind.REWARD_MODEL: Scale.SCORE}
 _OUTCOME_NAMES = {
     PairOutcome.A: ("第一条更好", "The first is better"),

@@ -93,6 +93,7 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
         if not chosen_name:
             return note(translate("请先保存，再选中要测试的端点。", "Save it first, then choose the one to test."))
         try:
+            # Gradio calls handlers in threads, which have no event loop.
             probe_result = asyncio.run(services.endpoints.probe(chosen_name))
         except UserError as error:
             return note(translate.localize(error), "bad")
@@ -100,6 +101,7 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
 
     @friendly_errors(translate)
     def delete_endpoint(chosen_name: str | None) -> list[Any]:
+        # The browser asked first, and the answer was no.
         if chosen_name is None:
             return [gr.skip()] * 3
         if not chosen_name:

@@ -243,6 +243,7 @@ def _add_rounds(routes: APIRouter, services: Services, visitor_cookie: SignedCoo
             if not round_view.running:
                 yield "event: end\ndata: {}\n\n"
 
+        # Nginx would otherwise hold events back until a buffer is full.
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(event_stream(), media_type="text/event-stream", headers=headers)
 

@@ -56,7 +56,7 @@ HEAD_START_S = 2.0
 
 
 class DeferredApp:
-    """An application below `prefix`, built in a thread soon after the start or at its first request."""
+    """An application below `url_prefix`, built in a thread soon after the start or at its first request."""
 
     def __init__(self, url_prefix: str, build_app: Callable[[], FastAPI]) -> None:
         self.url_prefix = url_prefix
@@ -66,7 +66,7 @@ class DeferredApp:
         self._built_app: FastAPI | None = None
 
     def attach_to(self, outer_app: FastAPI) -> None:
-        """Answer what lies below the prefix, live as long as `app`."""
+        """Answer what lies below the prefix, live as long as `outer_app`."""
         outer_lifespan = outer_app.router.lifespan_context
 
         @asynccontextmanager
@@ -208,7 +208,9 @@ def _mount_gradio(
         theme=_build_theme(),
         head=_head_html(),
         footer_links=[],
+        # It would keep what people enter in the browser, where the next rater could read it.
         run_history=False,
+        # It needs a Node server beside ours.
         ssr_mode=False,
         max_file_size="200mb",
         allowed_paths=[str(services.settings.home.resolve() / "exports")],

@@ -65,7 +65,7 @@ SERVED_SUFFIXES = (".md", ".png")
 def build_router(style_url: str, script_url: str) -> APIRouter:
     """The routes under /help: every page and picture of docs/ at its own path, so that its links hold.
 
-    `style` and `script` are the addresses of the sheet and of the script that knows the colour scheme.
+    style_url, script_url: the addresses of the sheet and of the script that knows the colour scheme.
     """
     help_routes = APIRouter(prefix="/help", include_in_schema=False)
 

@@ -50,7 +50,7 @@ MOST_TRIES, TRY_WINDOW_S = 5, 60.0
 class LoginAttempts:
     """Counts wrong passwords by address: after five within a minute that address waits.
 
-    `clock` gives seconds.
+    clock: gives seconds that never go back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -158,7 +158,10 @@ class PasswordRequired:
 
 
 def build_router(admission: Admission, style_url: str, script_url: str) -> APIRouter:
-    """The login page and leaving. `style` and `script` are the addresses of sheet and colour scheme."""
+    """The login page and leaving.
+
+    style_url, script_url: the addresses of the sheet and of the script that knows the colour scheme.
+    """
     login_routes = APIRouter(include_in_schema=False)
     attempts, password, open_pages = LoginAttempts(), admission.password, admission.open_pages
 
@@ -186,6 +189,7 @@ def build_router(admission: Admission, style_url: str, script_url: str) -> APIRo
                 401,
             )
         password.sign_in(request.session)
+        # 303: the browser asks by GET, and a reload does not send the password again.
         return RedirectResponse(target_path, 303)
 
     @login_routes.post(LOGOUT_PATH)

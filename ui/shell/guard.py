@@ -68,7 +68,7 @@ class SecurityHeaders:
 class KnownHosts:
     """Refuses requests addressed to a name that is not ours, which is how DNS rebinding gets in.
 
-    `hosts` are names without port, `*.example.org` for all below it, `*` for any. The check is
+    hosts: names without port, `*.example.org` for all below it, `*` for any. The check is
     Starlette's; this says in a sentence what to do.
     """
 
@@ -177,7 +177,7 @@ def _fits_limit(scope: Scope, headers: Headers) -> bool:
 
 
 def refusal_response(scope: Scope, status_code: int, message: errors.Message, **extra_fields: str) -> Response:
-    """The sentence as the asker can show it: a small page for a browser, JSON (with `more`) for a script."""
+    """The sentence as the asker can show it: a small page for a browser, JSON with `extra_fields` for a script."""
     headers = Headers(scope=scope)
     if scope["method"] == "HEAD":
         return PlainTextResponse("", status_code)

@@ -17,7 +17,7 @@ _LINK_PATTERN = re.compile(r"\[([^\]]+)\]\((\w+)\)")
 class PageGuide:
     """What to do on a page, in both languages; a step may link to another page as `[words](path)`.
 
-    `first`: it opens by itself until the reader has closed it once; the browser remembers that.
+    opens_itself: it is open until the reader has closed it once; the browser remembers that.
     """
 
     heading: BilingualText
