@@ -41,7 +41,7 @@ from ui.training.views import (
     samples_html,
     size_text,
 )
-from ui.training.watch import TrainingWatcher
+from ui.training.watch import TrainingReader
 
 ZH, EN = Translator("zh"), Translator("en")
 WAIT = 40_000
@@ -279,7 +279,7 @@ def test_only_trainings_are_reached_and_only_policies_served(services: Services,
 @pytest.mark.database
 def test_the_newest_living_job_is_watched(services: Services) -> None:
     trainings = TrainingService(services.jobs)
-    watcher = TrainingWatcher(services, trainings, ZH)
+    watcher = TrainingReader(services, trainings, ZH)
     assert watcher.newest_job() is None and "还没有" in jobs_table(ZH, [], None)
     first = trainings.submit("sft", None, {})
     trainings.cancel(trainings.submit("sft", None, {}).id)

@@ -131,22 +131,29 @@ class RunWatcher:
     def wire_button(
         self,
         button: gr.Button,
-        run_action: Callable[..., object],
+        run_action: Callable[..., Any],
         done_message: tuple[str, str] = ("", ""),
         confirm_question: str = "",
         entered_form: BoxForm | None = None,
+        *,
+        follow_changed: bool = False,
     ) -> None:
         """What a button does with the chosen run.
 
         run_action: gets the run's id, and what `entered_form` holds where there is one; a UserError is shown.
-        done_message: in both languages, with {} for the run's id.
+        done_message: in both languages, with {} for the id of the run that the action answers.
         confirm_question: what the browser asks first.
+        follow_changed: show the run that the action answers, which is a new one, from then on.
         """
+
+        def act_on_run(run_id: int, entered: EnteredValues) -> Any:
+            return run_action(run_id) if entered_form is None else run_action(run_id, entered)
+
         steering_form = BoxForm(**{RUN_BOX: self.run_dropdown, SEEN_BOX: self._seen_facts})
         if entered_form is not None:
             steering_form.add_all(entered_form.boxes)
         button.click(
-            steering_form.named(self._action_handler(run_action, done_message, has_form=entered_form is not None)),
+            steering_form.named(self._action_handler(act_on_run, done_message, follow_changed=follow_changed)),
             steering_form.inputs,
             [self.message_block, *self.outputs],
             js=_confirm_all_script(confirm_question) if confirm_question else None,
@@ -154,7 +161,11 @@ class RunWatcher:
         )
 
     def _action_handler(
-        self, run_action: Callable[..., object], done_message: tuple[str, str], *, has_form: bool
+        self,
+        act_on_run: Callable[[int, EnteredValues], Any],
+        done_message: tuple[str, str],
+        *,
+        follow_changed: bool,
     ) -> Callable[[EnteredValues], list[Any]]:
         translate = self._translate
 
@@ -163,12 +174,13 @@ class RunWatcher:
             run_id = _run_number(entered[RUN_BOX])
             if run_id is None:
                 return [gr.skip()] * (1 + len(self.outputs))
-            done_text = translate(*done_message).format(run_id)
-            message = note(done_text, "ok") if done_text else ""
             try:
-                run_action(run_id, entered) if has_form else run_action(run_id)
+                changed_run = act_on_run(run_id, entered)
             except UserError as error:
-                message = note(translate.localize(error), "bad")
+                return [note(translate.localize(error), "bad"), *self.poll_updates(run_id, entered[SEEN_BOX])]
+            message = note(translate(*done_message).format(changed_run.id), "ok") if any(done_message) else ""
+            if follow_changed:
+                return [message, *self.poll_updates(changed_run.id, None, choose=True)]
             return [message, *self.poll_updates(run_id, entered[SEEN_BOX])]
 
         return handle_click

@@ -12,12 +12,13 @@ from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.services import Services
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
 from ui.components.language import Translator
-from ui.components.widgets import ROW_CLICK, esc, fill_on_load, fill_tab, friendly_errors, html_block, note, page_title
+from ui.components.run_watcher import RunWatcher, SeenFacts
+from ui.components.widgets import ROW_CLICK, esc, fill_tab, friendly_errors, html_block, note, page_title
 from ui.training import form
-from ui.training.fields import SILENT_EVENT, shown_values
+from ui.training.fields import shown_values
 from ui.training.form import TrainingForm
 from ui.training.views import OPEN_SCRIPT, artifacts_table
-from ui.training.watch import TrainingWatchBlocks, TrainingWatcher, build_watch_blocks
+from ui.training.watch import PART_UPDATES, TrainingReader, TrainingWatchBlocks, build_watch_blocks
 
 
 @dataclass(frozen=True)
@@ -49,48 +50,38 @@ def build_starter_card(translate: Translator) -> StarterCard:
     return StarterCard({"starter": start_button, "why": reason_block}, html_block(elem_id="zf-starter-told"))
 
 
-def wire_starter(
+def _wire_starter(
     training_service: TrainingService,
-    watcher: TrainingWatcher,
     translate: Translator,
     starter_card: StarterCard,
-    watch_blocks: TrainingWatchBlocks,
+    run_watcher: RunWatcher,
     page_tabs: gr.Tabs,
 ) -> None:
     """The click: both jobs queued, the first one opened."""
 
     @friendly_errors(translate)
-    def begin_starter(job_id: int | None, known_facts: dict[str, str]) -> list[Any]:
+    def begin_starter(job_id: int | None, seen_facts: SeenFacts) -> list[Any]:
         try:
             policy_job, reward_job = training_service.start_starter()
         except UserError as error:
-            return [
-                note(translate.localize(error), "bad"),
-                "",
-                gr.skip(),
-                *watcher.poll_updates(watch_blocks, job_id, known_facts),
-            ]
+            error_note = note(translate.localize(error), "bad")
+            return [error_note, "", gr.skip(), *run_watcher.poll_updates(job_id, seen_facts)]
         message = translate(
             f"已加入队列：先是写作模型（任务 {policy_job.id}），再是奖励模型（任务 {reward_job.id}）。",
             f"Queued: the writer first (job {policy_job.id}), then the reward model (job {reward_job.id}).",
         )
-        block_updates = watcher.poll_updates(watch_blocks, job_id, known_facts, choose=policy_job.id)
-        return [note(message, "ok"), "", gr.update(selected="jobs"), *block_updates]
+        watch_updates = run_watcher.poll_updates(policy_job.id, None, choose=True)
+        return [note(message, "ok"), "", gr.update(selected=JOBS_TAB), *watch_updates]
 
-    outputs = [starter_card.message_block, watch_blocks.message_block, page_tabs, *watch_blocks.outputs]
-    starter_card.parts_by_name["starter"].click(
-        begin_starter, [watch_blocks.job_dropdown, watch_blocks.seen_facts], outputs, queue=False
-    )
+    outputs = [starter_card.message_block, run_watcher.message_block, page_tabs, *run_watcher.outputs]
+    starter_card.parts_by_name["starter"].click(begin_starter, run_watcher.poll_inputs, outputs, queue=False)
 
 
-JobAction = Callable[[int], JobInfo]
-
-
-def wire_buttons(
+def _wire_buttons(
     training_service: TrainingService,
-    watcher: TrainingWatcher,
     translate: Translator,
     watch_blocks: TrainingWatchBlocks,
+    run_watcher: RunWatcher,
 ) -> None:
     """What each button does; the service looks every number from the browser up before it acts."""
 
@@ -101,54 +92,25 @@ def wire_buttons(
         serving_job = training_service.find_serving_job(_trained_model(training_service, job_id).id)
         return training_service.cancel(serving_job.id) if serving_job else training_service.job(job_id)
 
-    cancel_question = translate("确定取消这个任务吗？已保存的进度会留下。", "Cancel this job? What it saved stays.")
-    button_actions: dict[str, tuple[JobAction, tuple[str, str], str | None]] = {
-        "cancel": (training_service.cancel, ("正在取消任务 {}。", "Cancelling job {}."), cancel_question),
-        "pause": (training_service.pause, ("任务 {} 会在当前一步之后暂停。", "Job {} will pause."), None),
-        "resume": (training_service.resume, ("任务 {} 接着跑。", "Job {} goes on."), None),
-        "again": (training_service.run_again, ("已加入队列，任务 {}。", "Queued as job {}."), None),
-        "serve": (serve_model, ("正在启动服务，任务 {}。", "The service starts as job {}."), None),
-        "stop": (stop_serving, ("正在停止服务，任务 {}。", "Stopping the service, job {}."), None),
+    button_actions: dict[str, tuple[Callable[[int], JobInfo], tuple[str, str]]] = {
+        "cancel": (training_service.cancel, ("正在取消任务 {}。", "Cancelling job {}.")),
+        "pause": (training_service.pause, ("任务 {} 会在当前一步之后暂停。", "Job {} will pause.")),
+        "resume": (training_service.resume, ("任务 {} 接着跑。", "Job {} goes on.")),
+        "again": (training_service.run_again, ("已加入队列，任务 {}。", "Queued as job {}.")),
+        "serve": (serve_model, ("正在启动服务，任务 {}。", "The service starts as job {}.")),
+        "stop": (stop_serving, ("正在停止服务，任务 {}。", "Stopping the service, job {}.")),
     }
-    for button_name, (job_action, done_message, confirm_question) in button_actions.items():
-        watch_blocks.parts_by_name[button_name].click(
-            _action_handler(
-                watcher, translate, watch_blocks, job_action, done_message, follow_job=button_name == "again"
-            ),
-            [watch_blocks.job_dropdown, watch_blocks.seen_facts],
-            [watch_blocks.message_block, *watch_blocks.outputs],
-            js=f"(id, seen) => [confirm('{confirm_question}') ? id : null, seen]" if confirm_question else None,
-            queue=False,
+    questions = {
+        "cancel": translate("确定取消这个任务吗？已保存的进度会留下。", "Cancel this job? What it saved stays."),
+    }
+    for button_name, (job_action, done_message) in button_actions.items():
+        run_watcher.wire_button(
+            watch_blocks.parts_by_name[button_name],
+            job_action,
+            done_message,
+            questions.get(button_name, ""),
+            follow_changed=button_name == "again",
         )
-
-
-def _action_handler(
-    watcher: TrainingWatcher,
-    translate: Translator,
-    watch_blocks: TrainingWatchBlocks,
-    job_action: JobAction,
-    done_message: tuple[str, str],
-    *,
-    follow_job: bool,
-) -> Callable[..., list[Any]]:
-    @friendly_errors(translate)
-    def handle_click(job_id: int | None, known_facts: dict[str, str]) -> list[Any]:
-        if not job_id:
-            return [gr.skip()] * (1 + len(watch_blocks.outputs))
-        try:
-            changed_job = job_action(int(job_id))
-        except UserError as error:
-            return [
-                note(translate.localize(error), "bad"),
-                *watcher.poll_updates(watch_blocks, job_id, known_facts),
-            ]
-        message = note(translate(*done_message).format(changed_job.id), "ok")
-        return [
-            message,
-            *watcher.poll_updates(watch_blocks, job_id, known_facts, choose=changed_job.id if follow_job else None),
-        ]
-
-    return handle_click
 
 
 def _trained_model(training_service: TrainingService, job_id: int) -> ArtifactInfo:
@@ -159,13 +121,12 @@ def _trained_model(training_service: TrainingService, job_id: int) -> ArtifactIn
 
 
 JOBS_TAB, START_TAB, RESULTS_TAB = "jobs", "start", "made"
-REMEMBER_SCRIPT = "(id) => { if (id) history.replaceState(null, '', `${location.pathname}?job=${id}`); }"
 
 
 def build_page(services: Services, translate: Translator) -> None:
     """The starter above; jobs, forms and results in tabs."""
     training_service = TrainingService(services.jobs)
-    watcher = TrainingWatcher(services, training_service, translate)
+    training_reader = TrainingReader(services, training_service, translate)
     html_block(
         page_title(
             translate("训练", "Training"),
@@ -183,47 +144,31 @@ def build_page(services: Services, translate: Translator) -> None:
             program_tabs, program_forms = form.build_tab(services, translate, start_tab)
         with gr.Tab(translate("成果", "Results"), id=RESULTS_TAB) as results_tab:
             results_block = html_block(elem_id="zf-artifacts", js_on_load=OPEN_SCRIPT)
-    _wire_watch(watcher, translate, watch_blocks)
-    _wire_opening(training_service, watcher, translate, page_tabs, watch_blocks, results_block)
-    wire_buttons(training_service, watcher, translate, watch_blocks)
-    _wire_start(services, training_service, watcher, translate, program_forms, page_tabs, watch_blocks)
+    run_watcher = RunWatcher(
+        translate,
+        watch_blocks.job_dropdown,
+        watch_blocks.message_block,
+        watch_blocks.parts_by_name,
+        training_reader.take_snapshot,
+        part_updates=PART_UPDATES,
+    )
+    run_watcher.wire_page("job")
+    link_blocks = [watch_blocks.parts_by_name["listed"], watch_blocks.parts_by_name["artifact"], results_block]
+    _wire_opening(training_service, translate, run_watcher, page_tabs, link_blocks)
+    _wire_buttons(training_service, translate, watch_blocks, run_watcher)
+    _wire_start(services, training_service, translate, program_forms, page_tabs, run_watcher)
     _wire_change(training_service, translate, watch_blocks, program_forms, page_tabs, program_tabs)
-    wire_starter(training_service, watcher, translate, starter_card, watch_blocks, page_tabs)
+    _wire_starter(training_service, translate, starter_card, run_watcher, page_tabs)
     load_results = friendly_errors(translate)(lambda: artifacts_table(translate, services.jobs.artifacts()))
     fill_tab(results_tab, load_results, [results_block])
 
 
-def _wire_watch(watcher: TrainingWatcher, translate: Translator, watch_blocks: TrainingWatchBlocks) -> None:
-    """What is shown follows the chosen job, at the start the one in the page's address."""
-
-    @friendly_errors(translate)
-    def load_page(request: gr.Request) -> list[Any]:
-        job_id = watcher.newest_job(request.query_params.get("job"))
-        return watcher.poll_updates(watch_blocks, job_id, None, choose=job_id)
-
-    @friendly_errors(translate)
-    def poll_job(job_id: int | None, known_facts: dict[str, str]) -> list[Any]:
-        return watcher.poll_updates(watch_blocks, job_id, known_facts)
-
-    fill_on_load(load_page, *watch_blocks.outputs)
-    # The address first: a reload at once must find the same job.
-    watch_blocks.job_dropdown.change(None, watch_blocks.job_dropdown, None, js=REMEMBER_SCRIPT)
-    watch_blocks.job_dropdown.change(
-        poll_job, [watch_blocks.job_dropdown, watch_blocks.seen_facts], watch_blocks.outputs, **SILENT_EVENT
-    )
-    watch_blocks.job_dropdown.input(lambda: "", None, watch_blocks.message_block, **SILENT_EVENT)
-    watch_blocks.poll_timer.tick(
-        poll_job, [watch_blocks.job_dropdown, watch_blocks.seen_facts], watch_blocks.outputs, **SILENT_EVENT
-    )
-
-
 def _wire_opening(
     training_service: TrainingService,
-    watcher: TrainingWatcher,
     translate: Translator,
+    run_watcher: RunWatcher,
     page_tabs: gr.Tabs,
-    watch_blocks: TrainingWatchBlocks,
-    results_block: gr.HTML,
+    link_blocks: list[gr.HTML],
 ) -> None:
     """A click on a job's name, wherever it stands, opens it."""
 
@@ -231,31 +176,21 @@ def _wire_opening(
     def open_job(event: gr.EventData) -> list[Any]:
         requested_id = parse_row_number(getattr(event, "job", None))
         if requested_id is None:
-            return [gr.skip()] * 3
-        return [
-            "",
-            gr.update(selected=JOBS_TAB),
-            watcher.choice_update(training_service.job(requested_id).id),
-        ]
+            return [gr.skip()] * (2 + len(run_watcher.outputs))
+        job_id = training_service.job(requested_id).id
+        return ["", gr.update(selected=JOBS_TAB), *run_watcher.poll_updates(job_id, None, choose=True)]
 
-    for link_block in (
-        watch_blocks.parts_by_name["listed"],
-        watch_blocks.parts_by_name["artifact"],
-        results_block,
-    ):
-        link_block.click(
-            open_job, None, [watch_blocks.message_block, page_tabs, watch_blocks.job_dropdown], **ROW_CLICK
-        )
+    for link_block in link_blocks:
+        link_block.click(open_job, None, [run_watcher.message_block, page_tabs, *run_watcher.outputs], **ROW_CLICK)
 
 
 def _wire_start(
     services: Services,
     training_service: TrainingService,
-    watcher: TrainingWatcher,
     translate: Translator,
     program_forms: list[TrainingForm],
     page_tabs: gr.Tabs,
-    watch_blocks: TrainingWatchBlocks,
+    run_watcher: RunWatcher,
 ) -> None:
     """Each form's button: the sentences about what is wrong, or the new job opened."""
 
@@ -264,21 +199,13 @@ def _wire_start(
         def begin_training(*box_values: Any) -> list[Any]:
             training_job = form.start_training(services, training_service, translate, program_form.program, box_values)
             if isinstance(training_job, str):
-                return [training_job, gr.skip(), gr.skip(), gr.skip()]
+                return [training_job, gr.skip(), gr.skip(), *([gr.skip()] * len(run_watcher.outputs))]
             queued_text = translate(f"已加入队列，任务 {training_job.id}。", f"Queued as job {training_job.id}.")
-            return [
-                "",
-                note(queued_text, "ok"),
-                gr.update(selected=JOBS_TAB),
-                watcher.choice_update(training_job.id),
-            ]
+            watch_updates = run_watcher.poll_updates(training_job.id, None, choose=True)
+            return ["", note(queued_text, "ok"), gr.update(selected=JOBS_TAB), *watch_updates]
 
-        program_form.start_button.click(
-            begin_training,
-            program_form.input_boxes,
-            [program_form.message_block, watch_blocks.message_block, page_tabs, watch_blocks.job_dropdown],
-            queue=False,
-        )
+        outputs = [program_form.message_block, run_watcher.message_block, page_tabs, *run_watcher.outputs]
+        program_form.start_button.click(begin_training, program_form.input_boxes, outputs, queue=False)
 
     for program_form in program_forms:
         wire_form(program_form)

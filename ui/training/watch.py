@@ -15,7 +15,8 @@ from backend.services import Services
 from backend.training.history import HistoryCache
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
 from ui.components.language import Translator
-from ui.components.widgets import esc, html_block, timer_update
+from ui.components.run_watcher import RunSnapshot
+from ui.components.widgets import caption_html, html_block
 from ui.training.names import PLOT_CURVES, Curve, job_label
 from ui.training.views import (
     OPEN_SCRIPT,
@@ -29,7 +30,6 @@ from ui.training.views import (
     samples_html,
 )
 
-POLL_SECONDS = 2.5
 PLOT_NAMES = tuple(f"plot{plot_number}" for plot_number in range(len(PLOT_CURVES)))
 BUTTON_NAMES = ("cancel", "pause", "resume", "again", "changed", "serve", "stop")
 
@@ -39,23 +39,15 @@ class TrainingWatchBlocks:
     """The blocks of the tab; `parts_by_name` are what a poll may send."""
 
     job_dropdown: gr.Dropdown
-    seen_facts: gr.State
-    poll_timer: gr.Timer
     message_block: gr.HTML
     parts_by_name: dict[str, Any]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """What `TrainingWatcher.poll_updates` returns values for."""
-        return [self.seen_facts, *self.parts_by_name.values()]
 
 
 def build_watch_blocks(translate: Translator, other_parts: dict[str, Any]) -> TrainingWatchBlocks:
     """Everything that is shown, empty; `other_parts` lie elsewhere on the page and are kept up to date too."""
     parts_by_name = dict(other_parts)
-    parts_by_name["timer"] = poll_timer = gr.Timer(POLL_SECONDS, active=False)
     parts_by_name["listed"] = html_block(elem_id="zf-trainings", js_on_load=OPEN_SCRIPT)
-    parts_by_name["which"] = job_dropdown = gr.Dropdown(
+    job_dropdown = gr.Dropdown(
         label=translate("看哪个任务", "Watch"),
         choices=[],
         visible=False,
@@ -84,7 +76,7 @@ def build_watch_blocks(translate: Translator, other_parts: dict[str, Any]) -> Tr
     with log_accordion:
         parts_by_name["log"] = html_block(elem_id="zf-train-log")
     parts_by_name["has_log"] = log_accordion
-    return TrainingWatchBlocks(job_dropdown, gr.State({}), poll_timer, message_block, parts_by_name)
+    return TrainingWatchBlocks(job_dropdown, message_block, parts_by_name)
 
 
 def _build_buttons(translate: Translator) -> dict[str, gr.Button]:
@@ -129,29 +121,23 @@ def _build_plot(translate: Translator, plot_curve: Curve) -> gr.LinePlot:
     )
 
 
-def part_update(part_name: str, part_fact: Any) -> Any:
-    """The fact as Gradio takes it."""
-    if part_name == "timer":
-        return timer_update(part_fact, POLL_SECONDS)
-    if part_name == "which":
-        return gr.update(choices=part_fact, visible=bool(part_fact))
-    if part_name in BUTTON_NAMES:
-        return gr.update(visible=part_fact)
-    if part_name == "starter":
-        return gr.update(interactive=part_fact)
-    if part_name in ("has_card", "has_log"):
-        return gr.update(visible=part_fact)
-    if part_name in PLOT_NAMES:
-        return gr.update(value=points_frame(part_fact), visible=True) if part_fact else gr.update(visible=False)
-    return part_fact
+def _starter_update(is_offered: bool) -> Any:
+    return gr.update(interactive=is_offered)
 
 
+def _plot_update(curve_points: Any) -> Any:
+    if not curve_points:
+        return gr.update(visible=False)
+    return gr.update(value=points_frame(curve_points), visible=True)
+
+
+PART_UPDATES = {"starter": _starter_update, **dict.fromkeys(PLOT_NAMES, _plot_update)}
 LOG_LINES = 80
 BlockFacts = dict[str, Any]
 
 
-class TrainingWatcher:
-    """Reads the rows and finds what changed since the last look."""
+class TrainingReader:
+    """Reads the rows of trainings, and what the page shows of one."""
 
     def __init__(self, services: Services, training_service: TrainingService, translate: Translator) -> None:
         self._services, self._trainings, self._translate = services, training_service, translate
@@ -169,53 +155,25 @@ class TrainingWatcher:
         queued_jobs = [training_job for training_job in training_jobs if training_job.status is JobStatus.QUEUED]
         return next((training_job.id for training_job in (*running_jobs, *queued_jobs, *all_jobs)), None)
 
-    def choice_update(self, job_id: int | None) -> Any:
-        """The dropdown with a job chosen."""
-        job_choices = self._job_choices(self._trainings.jobs(), job_id)
-        return gr.update(choices=job_choices, value=job_id, visible=bool(job_choices))
-
-    def poll_updates(
-        self,
-        watch_blocks: TrainingWatchBlocks,
-        job_id: object,
-        seen_facts: dict[str, str] | None,
-        choose: int | None = None,
-    ) -> list[Any]:
-        """New values where something changed, nothing elsewhere; in the order of `watch_blocks.outputs`.
-
-        `choose` also makes the dropdown change to another job, whose look then follows by itself; where none
-        is watched yet, to the newest.
-        """
-        watched_id = int(job_id) if isinstance(job_id, int | float) else None
-        block_facts = self._collect_facts(watched_id)
-        choose = choose or (None if watched_id else self.newest_job())
-        known_facts = dict(seen_facts or {})
-        block_updates = []
-        for part_name in watch_blocks.parts_by_name:
-            # Only what changed is sent: a plot drawn anew every 2.5 s flickers and loses the reader's selection.
-            fact_repr = repr(block_facts[part_name])
-            block_updates.append(
-                gr.skip() if known_facts.get(part_name) == fact_repr else part_update(part_name, block_facts[part_name])
-            )
-            known_facts[part_name] = fact_repr
-        if choose is not None:
-            block_updates[list(watch_blocks.parts_by_name).index("which")] = self.choice_update(choose)
-        return [known_facts, *block_updates]
-
-    def _collect_facts(self, job_id: int | None) -> BlockFacts:
-        all_jobs = self._trainings.jobs()
-        watched_job = self._trainings.job(job_id) if job_id else None
+    def take_snapshot(self, job_id: int | None) -> RunSnapshot:
+        """The jobs, and the facts of the chosen one, else of the newest."""
+        all_jobs, shown_id = self._trainings.jobs(), self.newest_job(job_id)
+        watched_job = self._trainings.job(shown_id) if shown_id is not None else None
+        is_busy = any(_changes_by_itself(listed_job) for listed_job in all_jobs)
         blocked_reason = self._trainings.why_starter_blocked()
-        block_facts: BlockFacts = {
+        part_facts: BlockFacts = {
             "starter": blocked_reason is None,
-            "why": f'<p class="zf-note">{esc(self._translate.localize(blocked_reason))}</p>' if blocked_reason else "",
-            "listed": jobs_table(self._translate, all_jobs, job_id),
-            "which": self._job_choices(all_jobs, job_id),
+            "why": caption_html(self._translate.localize(blocked_reason)) if blocked_reason else "",
+            "listed": jobs_table(self._translate, all_jobs, shown_id),
             "has_log": watched_job is not None,
-            "timer": any(_changes_by_itself(listed_job) for listed_job in all_jobs)
-            or (watched_job is not None and not watched_job.ended),
+            **(self._watched_facts(watched_job) if watched_job else _empty_facts()),
         }
-        return block_facts | (self._watched_facts(watched_job) if watched_job else _empty_facts())
+        return RunSnapshot(
+            self._job_choices(all_jobs, watched_job),
+            shown_id,
+            is_busy or (watched_job is not None and not watched_job.ended),
+            part_facts,
+        )
 
     def _watched_facts(self, watched_job: JobInfo) -> BlockFacts:
         translate, history = self._translate, self._histories.load_history(watched_job.id)
@@ -239,11 +197,11 @@ class TrainingWatcher:
             **_possible_actions(watched_job, pausable=self._services.jobs.is_pausable(watched_job.kind)),
         }
 
-    def _job_choices(self, all_jobs: list[JobInfo], job_id: int | None) -> list[tuple[str, int]]:
-        shown_jobs = list(all_jobs)
-        if job_id and job_id not in [listed_job.id for listed_job in all_jobs]:
-            shown_jobs.append(self._trainings.job(job_id))
-        return [(job_label(self._translate, listed_job), listed_job.id) for listed_job in shown_jobs]
+    def _job_choices(self, all_jobs: list[JobInfo], watched_job: JobInfo | None) -> list[tuple[str, int]]:
+        """The jobs of the list, and the watched one where it is older than those."""
+        listed_ids = [listed_job.id for listed_job in all_jobs]
+        older_jobs = [watched_job] if watched_job is not None and watched_job.id not in listed_ids else []
+        return [(job_label(self._translate, shown_job), shown_job.id) for shown_job in (*all_jobs, *older_jobs)]
 
 
 def _changes_by_itself(training_job: JobInfo) -> bool:
