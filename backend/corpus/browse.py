@@ -55,6 +55,7 @@ def list_datasets(session: Session) -> list[DatasetInfo]:
         for count_row in session.execute(
             select(
                 DatasetEntry.dataset_id,
+                # A prompt has an entry for each of its greetings.
                 func.count(distinct(DatasetEntry.prompt_id)),
                 func.count(DatasetEntry.greeting_id),
             ).group_by(DatasetEntry.dataset_id)
@@ -65,6 +66,7 @@ def list_datasets(session: Session) -> list[DatasetInfo]:
     )
     label_counts = _counts_by(
         session,
+        # The labels of a data set are the verdicts of the rater that bears its name.
         select(Rater.name, func.count())
         .join(Verdict, Verdict.rater_id == Rater.id)
         .where(Rater.kind == RaterKind.DATASET, Verdict.value.is_not(None), current_rows(Verdict))
@@ -188,6 +190,7 @@ def _greeting_conditions(prompts: list[int], dataset_key: int | None) -> list[Co
 
 
 def _load_greetings(session: Session, prompts: list[int], dataset_key: int | None) -> dict[int, list[GreetingRow]]:
+    # One query for the first greetings of all prompts of the page, however many the popular ones have.
     greeting_rank = func.row_number().over(partition_by=Greeting.prompt_id, order_by=Greeting.id).label("place")
     ranked_greetings = (
         select(Greeting.id, Greeting.prompt_id, Greeting.text, Greeting.source, greeting_rank)
@@ -215,6 +218,7 @@ def _load_labels(
         select(Verdict.greeting_id, Verdict.value, Verdict.reason)
         .join(Rater, Rater.id == Verdict.rater_id)
         .where(Rater.kind == RaterKind.DATASET, Verdict.greeting_id.in_(greetings), current_rows(Verdict))
+        # Ascending, so that in the dictionary below the newest label replaces older ones.
         .order_by(Verdict.id)
     )
     if dataset_key is not None:

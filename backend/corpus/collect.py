@@ -44,6 +44,7 @@ def _collect_marks(text_rows: Iterable[tuple[str, str]]) -> tuple[set[bytes], se
 
 
 def _text_mark(any_text: str) -> bytes:
+    # 16 bytes a text instead of the text itself: both sides of the comparison are whole data sets.
     return bytes.fromhex(digest(strip_white_space(any_text))[:32])
 
 
@@ -80,7 +81,7 @@ class ExportScope:
 
 
 class SourceClaim(NamedTuple):
-    """One source's word: greeting `first` beats `second`, or has label `label`."""
+    """What one source states: greeting `first_id` beats `second_id`, or `first_id` has label `label` (0 or 1)."""
 
     prompt: int
     first_id: int
@@ -97,6 +98,7 @@ def collect_pairs(session: Session, scope: ExportScope, dropped: DropCounts) -> 
     if scope.includes_stored:
         claim_sources.append(_stored_pairs(session, scope))
     if scope.includes_votes:
+        # Claims sort by prompt first, as merging needs; people's votes are few enough to sort in memory.
         claim_sources.append(iter(sorted(_voted_pairs(session, scope, dropped))))
     return _build_records(session, _merge_claims(claim_sources, dropped, _resolve_pairs), _pair_columns)
 
@@ -177,6 +179,7 @@ def _majority_winner(votes: list[tuple[Any, ...]]) -> SourceClaim | str:
     if not tally:
         return "no_preference"
     (winner_id, loser_id), vote_count = tally.most_common(1)[0]
+    # Of all who answered: one vote beside two “both good” is no majority.
     return SourceClaim(votes[0][0], winner_id, loser_id) if 2 * vote_count > len(votes) else "tie"
 
 
@@ -209,6 +212,7 @@ def _merge_claims(
     claim_sources: list[Iterator[SourceClaim]], dropped: DropCounts, agree: ClaimResolver
 ) -> Iterator[SourceClaim]:
     prompt_key = attrgetter("prompt")
+    # All sources come ordered by prompt, so only one prompt's claims are in memory at a time.
     for _, claims in itertools.groupby(heapq.merge(*claim_sources, key=prompt_key), key=prompt_key):
         yield from agree(list(claims), dropped)
 
@@ -217,6 +221,7 @@ def _resolve_pairs(claims: list[SourceClaim], dropped: DropCounts) -> Iterable[S
     claims_by_pair: dict[tuple[int, int], SourceClaim] = {}
     for claim in claims:
         earlier_claim = claims_by_pair.get((claim.first_id, claim.second_id))
+        # Of equal claims a person's stays, and among these the one that has a note.
         if earlier_claim is None or (claim.only_judged, not claim.note) < (
             earlier_claim.only_judged,
             not earlier_claim.note,
@@ -226,6 +231,7 @@ def _resolve_pairs(claims: list[SourceClaim], dropped: DropCounts) -> Iterable[S
         opposite_claim = claims_by_pair.get((second_id, first_id))
         if opposite_claim is None or (opposite_claim.only_judged and not claim.only_judged):
             yield claim  # a judge's word does not stand against a person's
+        # Both directions pass here; one of them is counted.
         if opposite_claim is not None and first_id < second_id:
             dropped["contradiction"] += 1
 

@@ -26,6 +26,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# At equal scores the first wins: commas and semicolons occur within texts, tabs hardly.
 _DELIMITERS = ("\t", ",", ";")
 _ARRAY_START = re.compile(r'\[\s*([{\["\]\d-]|true|false|null|$)')
 _OBJECT_START = re.compile(r'\{\s*(["}]|$)')
@@ -49,6 +50,7 @@ def detect_format(file_path: Path, *, assume_table: bool = False, assume_prompts
     require_regular_file(file_path)
     with file_path.open("rb") as binary_file:
         head_bytes = binary_file.read(_HEAD_LENGTH)
+    # The marks of Parquet, ZIP and OLE2 (Excel before 2007).
     if head_bytes.startswith(b"PAR1"):
         return FileFormat("parquet")
     if head_bytes.startswith(b"PK\x03\x04") and _is_workbook(file_path):
@@ -70,7 +72,7 @@ def detect_format(file_path: Path, *, assume_table: bool = False, assume_prompts
 
 
 def require_regular_file(file_path: Path) -> None:
-    """Raises UserError for a folder, a device, a pipe, what does not exist, is empty or beyond measure."""
+    """Raises UserError for a folder, a device, a pipe, what does not exist, is empty or above FILE_BYTES."""
     if file_path.is_dir():
         raise UserError(f"{file_path} is a folder; name a file in it.", f"{file_path} 是文件夹，请指定其中的文件。")
     if not file_path.exists():
@@ -145,6 +147,7 @@ def _find_decoding_break(file_path: Path, encoding_name: str) -> tuple[int, int]
             try:
                 decoder.decode(file_block, final=not file_block)
             except UnicodeDecodeError as error:
+                # The decoder puts the unfinished character of the block before in front of this one.
                 pending_bytes = len(error.object) - len(file_block)
                 bytes_before = (previous_block + file_block)[: len(previous_block) + error.start - pending_bytes]
                 return max(0, decoded_bytes + error.start - pending_bytes), len(_MULTIBYTE.findall(bytes_before))
@@ -194,6 +197,7 @@ def _text_format(
 
 def _require_json_lines(file_path: Path, start: str) -> None:
     """Refuse an object spread over lines: it is one thing, not a list of rows."""
+    # A file whose first line is whole is JSON Lines, even if a later line is not: that one is then named.
     first_line = start.split("\n", 1)[0].strip()
     try:
         json.loads(first_line)
@@ -210,6 +214,7 @@ def _require_json_lines(file_path: Path, start: str) -> None:
 def _guess_delimiter(file_path: Path, head_text: str) -> tuple[str, bool]:
     """The likeliest delimiter, and whether the text is a table: known names, or even rows, at its head."""
     lines = head_text.splitlines(keepends=True)
+    # The last line of the head is cut somewhere in its middle.
     lines = lines[:-1] if len(head_text) == _HEAD_LENGTH and len(lines) > 1 else lines
     suffix_hints = file_path.suffix.lower() in (".csv", ".tsv")
     best_delimiter, best_score = ",", 0
@@ -218,6 +223,7 @@ def _guess_delimiter(file_path: Path, head_text: str) -> tuple[str, bool]:
         known_columns = recognise_columns(rows[0]) if rows else {}
         equal_widths = len(rows) > 1 and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1
         has_header = bool(known_columns) and (len(rows[0]) > 1 or "prompt" in known_columns)
+        # A known name says more than even rows, which prose can have by chance; the suffix only breaks ties.
         delimiter_score = (
             10 * len(known_columns) * has_header + 2 * equal_widths + (suffix_hints and bool(rows) and len(rows[0]) > 1)
         )

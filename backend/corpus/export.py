@@ -66,6 +66,7 @@ def _remove_outdated(exports_folder: Path) -> None:
 def create_exclusively(new_file: Path) -> None:
     """Make an empty file that was not there, readable by others only where its folder is."""
     is_private = new_file.parent.stat().st_mode & 0o077 == 0
+    # O_EXCL follows no link: in a folder that others can write, a link of that name could lead to any file.
     os.close(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if is_private else 0o666))
 
 
@@ -75,7 +76,7 @@ _SPLIT_RANKS = {Split.TRAIN.value: 0, Split.VALIDATION.value: 1, Split.TEST.valu
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What the exporter was asked for."""
+    """One export: `content` is "pairs" or "labels", `format_name` a key of SUFFIXES; the rest as in ExportScope."""
 
     content: str
     format_name: str
@@ -93,6 +94,7 @@ def run_export(session: Session, request: ExportRequest) -> ExportReport:
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     scope = _resolve_scope(session, request)
     highest_ranks = _find_shared_texts(_RECORD_SOURCES[request.content](session, scope, Counter()))
+    # Zeros are written down too: a report that does not name a reason could mean that nobody looked for it.
     dropped: DropCounts = Counter(dict.fromkeys(("tie", "no_preference", "contradiction", "leak"), 0))
     if request.content == "labels":
         del dropped["no_preference"]
@@ -106,6 +108,7 @@ def run_export(session: Session, request: ExportRequest) -> ExportReport:
             else:
                 writer_for(record["split"]).write(record)
                 splits[record["split"]] += 1
+        # Inside the block, so that the files begun are removed rather than put in place.
         if not any(splits.values()):
             raise _nothing_to_export(request)
     return ExportReport(str(request.target_path), sum(splits.values()), splits, dict(dropped))
@@ -149,6 +152,8 @@ def _resolve_scope(session: Session, request: ExportRequest) -> ExportScope:
 
 def _text_hashes(record: ExportRecord) -> list[int]:
     """Short hashes of the record's greetings, blind to white space."""
+    # 64 bits: among a million texts some two are taken for one with a chance of about 3 in 100 million, and the
+    # price would be a row left out.
     texts = (record[text_field] for text_field in ("chosen", "rejected", "response") if text_field in record)
     return [int(digest(strip_white_space(greeting_text))[:16], 16) for greeting_text in texts]
 
@@ -167,6 +172,7 @@ def _find_shared_texts(records: Iterator[ExportRecord]) -> dict[int, int]:
         return {}
     texts, text_positions = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_inverse=True)
     rank = np.frombuffer(ranks, dtype=np.uint8)
+    # 9 lies above every rank, so that the first text lowers it.
     lowest_ranks, highest_ranks = np.full(len(texts), 9, np.uint8), np.zeros(len(texts), np.uint8)
     np.minimum.at(lowest_ranks, text_positions, rank)
     np.maximum.at(highest_ranks, text_positions, rank)
@@ -179,6 +185,8 @@ def _find_shared_texts(records: Iterator[ExportRecord]) -> dict[int, int]:
 def _leaks_between_splits(record: ExportRecord, highest_ranks: dict[int, int]) -> bool:
     """Whether one of the texts also stands in a split that evaluates rather than trains more."""
     rank = _SPLIT_RANKS[record["split"]]
+    # The copy in training goes and the one in evaluation stays: a figure on fewer test items would be another
+    # figure.
     return any(highest_ranks.get(text_hash, rank) > rank for text_hash in _text_hashes(record))
 
 
@@ -203,6 +211,7 @@ class _ExportFiles:
         target_path = self.target_file(split_name)
         if target_path not in self._open_writers:
             target_path.parent.mkdir(exist_ok=True)
+            # In the same folder, because replacing is atomic within one file system only.
             partial_file = target_path.with_name(f".{target_path.name}.{secrets.token_hex(8)}.part")
             create_exclusively(partial_file)
             self._open_writers[target_path] = (
@@ -216,9 +225,12 @@ class _ExportFiles:
         for partial_file, record_writer in self._open_writers.values():
             record_writer.close()
             with partial_file.open("rb") as binary_file:
+                # Without it a power cut after the renaming may leave an empty file under the final name.
                 os.fsync(binary_file.fileno())
         with _lock_folder(self._request.target_path) if self.by_split else nullcontext():
             if self.by_split:
+                # Else test rows of an earlier export would lie beside the training rows of this one, whose
+                # splits may differ.
                 for stale_file in {self.target_file(split_name) for split_name in _SPLIT_RANKS} - set(
                     self._open_writers
                 ):
@@ -230,6 +242,7 @@ class _ExportFiles:
     def abandon(self) -> None:
         """Leave no trace of an export that failed."""
         for partial_file, record_writer in self._open_writers.values():
+            # After a full disk closing fails once more, on what could not be written.
             with suppress(OSError, ValueError):
                 record_writer.close()
             partial_file.unlink(missing_ok=True)

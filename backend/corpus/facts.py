@@ -18,7 +18,7 @@ GreetingKey = tuple[str, str]  # hash of the prompt, hash of the greeting
 
 
 class HashedRow(NamedTuple):
-    """A row and the hashes that identify what it speaks of."""
+    """A row with the hashes of its prompt and of its greetings, in their order."""
 
     row: ImportRow
     prompt_hash: str
@@ -42,6 +42,7 @@ class ChunkFacts:
                     f"the same greeting is already labelled {stored_label} for this prompt, here {row_label}",
                     f"同一请求的同一条祝福语已标为 {stored_label}，这里却是 {row_label}",
                 )
+        # Both directions in one data set would cancel each other in training; the first stored one stays.
         if hashed.row.pair and hashed.greeting_keys[::-1] in self.pairs:
             return Message(
                 "the same two greetings are already stored with the opposite preference",
@@ -51,6 +52,7 @@ class ChunkFacts:
 
     def learn(self, hashed: HashedRow) -> bool:
         """Take the row in; False where every fact of it was known."""
+        # Sets only grow, so that a larger sum is a new fact, whichever of the four it is.
         size_before = self._fact_count()
         if not hashed.greeting_keys:
             self.prompts.add(hashed.prompt_hash)
@@ -120,6 +122,7 @@ def _load_pairs(
         if hashed.row.pair and all(greeting_key in greeting_ids for greeting_key in hashed.greeting_keys):
             first_key, second_key = hashed.greeting_keys
             pair_keys[greeting_ids[first_key], greeting_ids[second_key]] = (first_key, second_key)
+            # The reverse is looked for as well, since that is what a contradiction is.
             pair_keys[greeting_ids[second_key], greeting_ids[first_key]] = (second_key, first_key)
     stored_rows = session.execute(
         select(PreferencePair.chosen_id, PreferencePair.rejected_id).where(
@@ -136,6 +139,7 @@ def _load_labels(session: Session, target: ImportTarget, key_by_id: dict[int, Gr
     label_rows = session.execute(
         select(Verdict.greeting_id, Verdict.value).where(
             Verdict.rater_id == target.rater_id,
+            # Verdicts on items of campaigns are people's and no labels of a file.
             Verdict.item_id.is_(None),
             Verdict.greeting_id.in_(key_by_id),
         )

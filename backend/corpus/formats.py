@@ -12,12 +12,13 @@ from backend.corpus.rows import guard_formula
 
 SUFFIXES = {"trl": ".jsonl", "sharegpt": ".json", "csv": ".csv", "parquet": ".parquet"}
 
+# Each batch becomes a row group of the Parquet file.
 _BATCH_SIZE = 1_000
 _EXTRA_FIELDS = ("flaw", "reason", "occasion", "recipient", "style", "split")
 
 
 class RecordWriter(Protocol):
-    """One open file."""
+    """Writes records of one split to one open file."""
 
     def write(self, record: ExportRecord) -> None:
         """Append a record."""
@@ -27,7 +28,7 @@ class RecordWriter(Protocol):
 
 
 def open_writer(format_name: str, file_path: Path) -> RecordWriter:
-    """A writer of the format on a new file."""
+    """A writer on a new file; `format_name` is a key of SUFFIXES."""
     if format_name == "trl":
         return _JsonLinesWriter(file_path)
     if format_name == "sharegpt":
@@ -47,6 +48,7 @@ def to_trl_record(record: ExportRecord) -> ExportRecord:
         trl_record["rejected"] = _chat_turn(record, "rejected", "assistant")
     else:
         trl_record["completion"] = _chat_turn(record, "response", "assistant")
+        # TRL's unpaired preference rows (KTO) take truth values.
         trl_record["label"] = bool(record["label"])
     return trl_record | _extra_fields(record)
 
@@ -72,6 +74,7 @@ class _TextWriter:
     opening, separator, closing = "", "\n", "\n"
 
     def __init__(self, file_path: Path) -> None:
+        # The same bytes on every system.
         self._text_file: TextIOWrapper = file_path.open("w", encoding="utf-8", newline="\n")
         self._is_first = True
 
@@ -130,6 +133,8 @@ class _ParquetWriter:
 
         if self._pending_rows:
             column_names = self._pending_rows[0]
+            # Said rather than inferred: where all flaws of a first batch are empty, Arrow makes the column
+            # null, and the next batch does not fit the file.
             table_schema = pa.schema(
                 [(column_name, pa.int8() if column_name == "label" else pa.string()) for column_name in column_names]
             )

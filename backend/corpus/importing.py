@@ -37,9 +37,11 @@ from backend.corpus.unpublished import (
 from backend.db.base import in_batches
 from backend.db.engine import Database
 
+# A file of five million bad rows would else be five million sentences in memory; all of them are counted.
 MAX_ERRORS = 1_000
 _SAMPLE_ROWS = 50
 _PREVIEW_ROWS = 5
+# A preview goes to the browser, where one cell may otherwise be megabytes.
 _PREVIEW_CHARACTERS = 2_000
 _SHEET_FORMATS = ("csv", "xlsx")
 _PARSING_SHARE = 0.5  # share of the work that is over when everything is checked
@@ -49,7 +51,10 @@ ProgressCallback = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What the importer was asked for."""
+    """One file to import: `kind` is one of ROW_KINDS (None: guessed), `dataset` None takes the file's name.
+
+    `mapping` is our field -> their column; `skip_bad` stores the good rows of a file that has bad ones.
+    """
 
     path: Path
     dataset: str | None = None
@@ -118,6 +123,7 @@ def import_file(database: Database, request: ImportRequest, progress: ProgressCa
         tally.dataset = resolve_dataset_name(request)
         row_shape = _check_rows(tally, spool, report_progress)
         _refuse_if_unusable(tally)
+        # Only now is the database touched: the last line may have refused the file.
         spool.seek(0)
         store_all = _store_small if tally.read - tally.rejected <= store.CHUNK_ROWS else _store_large
         store_all(database, tally, row_shape, _read_spool(spool), report_progress)
@@ -126,7 +132,7 @@ def import_file(database: Database, request: ImportRequest, progress: ProgressCa
 
 
 def _ignore_progress(_share: float, _text: str) -> None:
-    """Nobody listens."""
+    """Stand in where the caller wants no progress."""
 
 
 @contextmanager
@@ -171,12 +177,15 @@ def _check_rows(tally: ImportTally, spool: IO[bytes], report_progress: ProgressC
             raise empty_file_error(request.path)
         sample_values = [row_value for _, row_value in head_rows if not isinstance(row_value, Message)]
         if not sample_values:
+            # To the end, so that the report has every row and its reason.
             _count_unreadable(tally, itertools.chain(head_rows, numbered_rows))
             raise _nothing_usable(tally)
         is_sheet = foreign_file.file_format.container in _SHEET_FORMATS
         row_shape = choose_shape(file_name, sample_values, request.kind, request.mapping, is_sheet=is_sheet)
         tally.kind = row_shape.kind
         usable_rows = _usable_rows(tally, row_shape, itertools.chain(head_rows, numbered_rows))
+        # As they will be stored: reading the spool back then needs no second batching, and a chunk's memory
+        # only.
         for chunk in in_batches(usable_rows, store.CHUNK_ROWS):
             pickle.dump(chunk, spool, pickle.HIGHEST_PROTOCOL)
     return row_shape
@@ -219,6 +228,7 @@ def _store_small(
     report_progress: ProgressCallback,
 ) -> None:
     """One chunk, in one transaction."""
+    # A dead import into this data set would else make this one wait for it in vain.
     remove_abandoned(database)
     rows, waiting_end = next(chunks, []), time.monotonic() + PATIENCE_S
     while True:
@@ -229,6 +239,7 @@ def _store_small(
                 target = store.prepare_target(
                     session, tally.dataset, row_shape.kind, row_shape.source, labelled=has_labels
                 )
+                # A refusal is raised within the transaction, which takes back the other rows of the chunk.
                 _count_outcome(tally, store.store_chunk(session, target, rows))
                 _refuse_if_unusable(tally)
                 return
@@ -253,6 +264,7 @@ def _store_large(
         database, tally.dataset, lambda: report_progress(_PARSING_SHARE, _waiting_message(tally))
     ) as running:
         for rows in chunks:
+            # A data set gets a rater with its first labelled row, which may be far down in the file.
             if target is None or target.rater_id is None:
                 target = _import_target(running, tally.dataset, row_shape, rows)
             _count_outcome(tally, store.store_unpublished(database, running.open_write, target, rows))

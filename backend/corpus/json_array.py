@@ -1,6 +1,6 @@
 """A JSON array read value by value, with the line each one starts on.
 
-`ijson` streams too, but knows no lines; `raw_decode` over a window of the text does, and is faster because
+The library ijson streams too, but knows no lines; `raw_decode` over a window of the text does, and is faster because
 each value is built by the C scanner in one go.
 """
 
@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from backend.core.errors import UserError
 
 _WINDOW = 1 << 16
+# As long as a line of JSON Lines may be, so that both containers take the same rows.
 _MAX_VALUE_LENGTH = 8_000_000
 _WHITE_SPACE = re.compile(r"[ \t\r\n]*")
 # Control characters inside strings pass here, so that the row's own check can name them.
@@ -78,6 +79,8 @@ class _TextWindow:
         while True:
             try:
                 decoded_value, end_offset = _LENIENT_DECODER.raw_decode(self._window_text, self._position)
+            # RecursionError: brackets nested too deep for the C scanner. A ValueError that is no
+            # JSONDecodeError: a number of more than 4,300 digits, which Python refuses to convert.
             except (ValueError, RecursionError) as error:
                 if len(self._window_text) - self._position > _MAX_VALUE_LENGTH or not self._read_more():
                     raise self._decode_failure(error) from error
@@ -100,6 +103,8 @@ class _TextWindow:
         if not isinstance(decode_error, json.JSONDecodeError):
             return self.invalid_json_error("nested or long beyond reason", "嵌套过深或过长")
         failing_line = self.line_number + self._window_text.count("\n", self._position, decode_error.pos)
+        # Of a text without its closing quote the decoder gives the place where it opens, so the message has to
+        # tell.
         if self._at_end and (decode_error.pos >= len(self._window_text.rstrip()) or "Unterminated" in decode_error.msg):
             return self.invalid_json_error(
                 "the file ends in the middle of a row", "文件在一行数据中间就结束了", failing_line

@@ -1,4 +1,4 @@
-"""What a file that somebody brings may cost: far beyond honest files, far below this machine's ruin."""
+"""What reading a foreign file may cost in rows, bytes, memory and time, and the refusals where it costs more."""
 
 from dataclasses import dataclass
 
@@ -11,23 +11,28 @@ MAX_ROWS = 5_000_000
 # Rows of one sheet: no spreadsheet program writes more.
 SHEET_ROWS = 1_048_576
 # Columns of one row.
+# A sheet may have 16,384: a file of a few KB with one cell in the last of them kept openpyxl busy for a minute.
 MAX_COLUMNS = 2_000
 # Cells of one sheet, empty ones between filled ones included.
 MAX_CELLS = 50_000_000
 # One row as JSON in UTF-8. Checked rows are limited to far less.
+# The longest line that is read, 8 million characters of up to four bytes. A started frame and one such row stay
+# below MAX_FRAME_BYTES.
 MAX_ROW_BYTES = 32_000_000
+# What the archive's own directory says its parts unfold to.
 MAX_WORKBOOK_BYTES = 512 << 20
 # openpyxl holds all shared strings of a workbook at once.
 MAX_STRINGS_BYTES = 64 << 20
 # Address space of the reading process.
 MEMORY_BYTES = 2 << 30
 # Characters of rows that a byte of the file may unfold to, beyond a first 256 million.
+# A kilobyte of Parquet can unfold to 2.7 GB.
 _EXPANSION_FACTOR = 30
 
 
 @dataclass(frozen=True)
 class ReadingAllowance:
-    """What reading one file may take: seconds of computing, seconds without a word, characters of rows."""
+    """What reading one file may take: seconds of CPU, seconds without output, bytes of rows as JSON."""
 
     cpu_seconds: int
     silent_seconds: float
@@ -37,6 +42,7 @@ class ReadingAllowance:
 def to_import(size: int) -> ReadingAllowance:
     """The allowance for reading a whole file of `size` bytes: two minutes, and more for large files."""
     megabyte_count = size >> 20
+    # Waiting is limited apart from computing, because a reader that hangs on a slow disk computes nothing.
     return ReadingAllowance(120 + 2 * megabyte_count, 60 + megabyte_count / 2, (256 << 20) + _EXPANSION_FACTOR * size)
 
 
@@ -47,7 +53,7 @@ def to_preview(size: int) -> ReadingAllowance:
 
 
 def file_too_large(name: str, size: int) -> UserError:
-    """The refusal of a file beyond all measure."""
+    """The refusal of a file of more than FILE_BYTES."""
     return UserError(
         f"{name} has {size >> 20:,} MB, more than {FILE_BYTES >> 20:,}; split it into several files.",
         f"{name} 有 {size >> 20:,} MB，超过 {FILE_BYTES >> 20:,} MB，请拆成几个文件。",

@@ -5,6 +5,7 @@ import re
 # Ordered: the first that matches wins, so the specific ones stand before the general ones.
 _OCCASION_RULES: tuple[tuple[str, str], ...] = (
     ("除夕", "除夕|年夜饭|守岁"),
+    # The eve and the lantern feast stand before 春节, since requests for them name 新年 or 过年 as well.
     ("元宵节", "元宵|正月十五"),
     ("春节", "春节|新年|过年|拜年|大年|新春|年初|[鼠牛虎兔龙蛇马羊猴鸡狗猪]年"),
     ("元旦", "元旦|跨年"),
@@ -24,11 +25,13 @@ _OCCASION_RULES: tuple[tuple[str, str], ...] = (
     ("圣诞节", "圣诞|平安夜"),
     ("冬至", "冬至"),
     ("立春", "立春"),
+    # Before 婚礼, whose 结婚 is in every wedding anniversary.
     ("结婚纪念日", "结婚纪念|周年纪念|结婚.{0,3}周年|[银金]婚"),
     ("订婚", "订婚|定亲"),
     ("婚礼", "结婚|新婚|婚礼|大婚|领证|嫁|新娘|新郎|喜酒"),
     ("满月", "满月"),
     ("百天", "百天|百日宴"),
+    # Before 生日, whose 岁 it holds.
     ("周岁", "周岁|抓周"),
     ("怀孕", "怀孕|孕妇|备孕"),
     ("出生", "出生|生子|宝宝降生|喜得|添丁|生[了的]?[儿女男]|产妇|产后"),
@@ -54,6 +57,7 @@ _OCCASION_RULES: tuple[tuple[str, str], ...] = (
     ("康复", "康复|出院"),
     ("慰问", "去世|节哀|悼|慰问"),
     ("送别", "送别|离别|告别"),
+    # 平安 alone means a journey; 平安夜 has matched above.
     ("旅途", "旅途|旅行|一路|平安"),
     ("感谢", "感谢|谢谢|答谢"),
     ("道歉", "道歉|对不起"),

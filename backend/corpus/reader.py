@@ -21,6 +21,7 @@ from backend.corpus.reader_frames import read_frame
 from backend.corpus.reader_program import OUT_OF_MEMORY_STATUS, ReadRequest
 from backend.corpus.readers import NumberedRow, ShareCallback
 
+# Each may take MEMORY_BYTES, so these are 6 GB at most.
 MAX_READERS = 3
 # Whoever waits holds one of the threads that answer the pages, and there are forty.
 MAX_WAITING = 5
@@ -106,6 +107,7 @@ class ForeignFile:
             frame = read_frame(self._reader_reply.read_bytes)
         except ValueError as error:
             raise self._reader_reply.early_end_error() from error
+        # Whoever ends without an "end" or "error" frame was ended; the rows so far are not the whole file.
         if frame is None:
             raise self._reader_reply.early_end_error()
         if "error" in frame:
@@ -157,7 +159,7 @@ def open_foreign_file(
 
 
 class _ReaderReply:
-    """The reading process and what it says."""
+    """The reading process, and the bytes that come out of it."""
 
     def __init__(self, file_path: Path, request: ReadRequest, allowed: ReadingAllowance) -> None:
         self._file_path, self._allowance = file_path, allowed
@@ -176,14 +178,17 @@ class _ReaderReply:
             [sys.executable, "-m", "backend.corpus.reader_program"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # A pipe that nobody reads would fill with a library's warnings and stop the process.
             stderr=subprocess.DEVNULL,
             cwd=PROJECT_ROOT,
             env=reader_environment,
+            # Ctrl-C at a terminal then reaches the command alone, which ends this process itself.
             start_new_session=True,
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._output = self._process.stdout
         self._output_poll = select.poll()  # unlike select() it takes any number of a file
+        # Read below by os.read: what a buffered reader had taken already, poll would not see.
         self._output_poll.register(self._output, select.POLLIN)
         self._buffer = bytearray()
         with suppress(BrokenPipeError):
@@ -222,6 +227,7 @@ class _ReaderReply:
     def early_end_error(self) -> UserError:
         """Why the process ended before it had said everything."""
         with suppress(subprocess.TimeoutExpired):
+            # A closed pipe comes before the status by which the end is explained.
             self._process.wait(timeout=5)
         exit_status = self._process.returncode
         if exit_status in (

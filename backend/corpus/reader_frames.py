@@ -56,12 +56,14 @@ def to_json_types(cell_value: Any) -> Any:
     if cell_value is None or isinstance(cell_value, str | bool | int | float):
         return cell_value
     if isinstance(cell_value, dict):
+        # Arrow's maps may have keys of any type, JSON's objects have texts.
         return {str(field_name): to_json_types(inner_value) for field_name, inner_value in cell_value.items()}
     if isinstance(cell_value, list | tuple):
         return [to_json_types(inner_value) for inner_value in cell_value]
     if isinstance(cell_value, bytes):
         return cell_value.decode("utf-8")
     if isinstance(cell_value, Decimal):
+        # A label stored as DECIMAL(1, 0) shall be the whole number that it is.
         return int(cell_value) if cell_value == cell_value.to_integral_value() else float(cell_value)
     if isinstance(cell_value, datetime | date | time_of_day):
         return cell_value.isoformat()

@@ -1,6 +1,6 @@
 """The program that reads one file that somebody brought: `python -m backend.corpus.reader_program`.
 
-It takes one JSON line on stdin (see `Request`) and answers in frames on stdout: the file's form, then rows,
+It takes one JSON line on stdin (see `ReadRequest`) and answers in frames on stdout: the file's form, then rows,
 then the end or the reason why there is none. It holds itself to limits of memory, time, open files and bytes
 written before it looks at the first byte, and ends when its stdin does, which is when whoever asked is gone.
 """
@@ -26,13 +26,17 @@ from backend.corpus.readers import ROWS_PER_TICK, NumberedRow, read_rows
 
 # Exit status where the limit of memory was met.
 OUT_OF_MEMORY_STATUS = 81
+# What the parent reads from the pipe at once.
 _FULL_FRAME_BYTES = 1 << 18
 _MAX_OPEN_FILES = 64
 
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """What to read and how far: `rows` None means all; `cut` shortens texts to so many characters."""
+    """What to read and how far: `rows` None means all; `cut` shortens texts to so many characters.
+
+    `table` and `prompts` settle what plain text cannot tell; `characters` is how many bytes of JSON all rows may take.
+    """
 
     path: str
     table: bool = False
@@ -71,6 +75,7 @@ def _limit_resources(request: ReadRequest) -> None:
     for resource_kind, resource_limit in (
         (resource.RLIMIT_AS, limits.MEMORY_BYTES),
         (resource.RLIMIT_CPU, request.cpu_seconds),
+        # No file may be written; pipes are not concerned. Core dumps would be as large as the memory.
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
@@ -110,6 +115,7 @@ def write_answer(request: ReadRequest, output_stream: IO[bytes]) -> None:
         write_frame(output_stream, {"end": True})
     except UserError as error:
         write_frame(output_stream, {"error": [error.message.en, error.message.zh]})
+    # Before OSError, of which a broken pipe is one: there is nobody left to write to.
     except (BrokenPipeError, MemoryError):
         raise
     except (OSError, UnicodeError) as error:
@@ -124,7 +130,7 @@ class ReadShare:
     done_share = 0.0
 
     def advance_to(self, done_share: float) -> None:
-        """Take note."""
+        """Note the share read so far; the parent gets it with the next frame."""
         self.done_share = min(1.0, max(self.done_share, done_share))
 
 
@@ -139,6 +145,7 @@ def _collect_frames(
             raise limits.too_many_rows(file_name, limits.MAX_ROWS)
         json_rows.append(_encode_row(line_number, row_value, request.cut))
         frame_bytes, total_bytes = frame_bytes + len(json_rows[-1]), total_bytes + len(json_rows[-1])
+        # Counted here rather than by the parent, so that a bomb ends before it goes through the pipe.
         if total_bytes > request.characters:
             raise limits.expands_too_far(file_name, request.characters)
         if len(json_rows) == ROWS_PER_TICK or frame_bytes > _FULL_FRAME_BYTES:

@@ -37,8 +37,9 @@ _DAMAGE_ERRORS = (
 def read_rows(
     file_path: Path, file_format: FileFormat, progress_callback: ShareCallback | None = None
 ) -> Iterator[NumberedRow]:
-    """The file's rows: dicts, or plain strings for prompts a line. `progress_callback` hears the share
-    read so far. Raises UserError where nothing more can be read.
+    """The file's rows: dicts by column, plain strings for prompts a line, a Message for a row that cannot be read.
+
+    `progress_callback` gets the share read so far, 0 to 1. Raises UserError where nothing more can be read.
     """
     if file_format.container == "parquet":
         return _read_parquet(file_path, progress_callback)
@@ -50,6 +51,7 @@ def read_rows(
 def _read_text_file(
     file_path: Path, file_format: FileFormat, progress_callback: ShareCallback | None
 ) -> Iterator[NumberedRow]:
+    # The csv module wants line breaks as they are: a quoted cell may hold some of its own.
     newline_mode = "" if file_format.container == "csv" else None
     with (
         file_path.open("rb") as binary_file,
@@ -81,6 +83,8 @@ def _with_progress(
 ) -> Iterator[NumberedRow]:
     for row_count, numbered_row in enumerate(numbered_rows):
         if row_count % ROWS_PER_TICK == 0:
+            # Of the bytes beneath: the text stream's own tell() has to reconstruct the decoder's state each
+            # time.
             progress_callback(binary_file.tell() / file_size)
         yield numbered_row
 
@@ -93,6 +97,7 @@ def _numbered_lines(text_stream: TextIO) -> Iterator[tuple[int, str | None]]:
         if len(line_text) < MAX_LINE_LENGTH or line_text.endswith("\n"):
             yield line_number, line_text
             continue
+        # The rest of the line is passed over in pieces, so that memory stays bounded however long it is.
         while line_text and not line_text.endswith("\n"):
             line_text = text_stream.readline(MAX_LINE_LENGTH)
         yield line_number, None
@@ -126,7 +131,11 @@ def _parse_json_line(line_text: str) -> Any:
 
 
 def _parse_csv(file_path: Path, text_stream: TextIO, column_delimiter: str) -> Iterator[NumberedRow]:
+    # Python's own limit of 131,072 characters would end the file rather than refuse the row that the checks
+    # refuse anyway.
     csv.field_size_limit(MAX_LINE_LENGTH)
+    # Strict: else a quote left open at the end of the file, or text behind a closing one, passes without a
+    # word.
     reader = csv.reader(_bounded_lines(file_path, text_stream), delimiter=column_delimiter, strict=True)
     header: list[str] | None = None
     while True:
@@ -173,6 +182,8 @@ def _require_few_columns(file_path: Path, line_number: int, header: list[str]) -
 
 
 def _build_record(header: list[str], cells: list[Any]) -> dict[str, Any] | Message:
+    # Programs end rows with delimiters that stand for nothing; a filled cell without a column is data that
+    # would get lost.
     while len(cells) > len(header) and not cells[-1]:
         cells = cells[:-1]
     if len(cells) > len(header):
@@ -197,12 +208,14 @@ def _read_parquet(file_path: Path, progress_callback: ShareCallback | None) -> I
             if len(parquet_file.schema_arrow) > limits.MAX_COLUMNS:
                 raise limits.too_many_columns(file_path.name, 1, len(parquet_file.schema_arrow))
             for batch in parquet_file.iter_batches(batch_size=ROWS_PER_TICK):
+                # Offsets in a damaged file may point outside their buffers, and to_pylist would follow them.
                 batch.validate(full=True)
                 if progress_callback:
                     progress_callback(min(1.0, row_number / max(total_rows, 1)))
                 for row_value in batch.to_pylist():
                     row_number += 1
                     yield row_number, _to_plain_row(row_value)
+    # As Python's own, by which the program tells its parent that memory and not the file is what failed.
     except pa.ArrowMemoryError as error:
         raise MemoryError from error
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -247,8 +260,11 @@ def _first_sheet_rows(file_path: Path) -> Iterator[tuple[int, list[Any], float]]
         with file_path.open("rb") as binary_file:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                # With data_only a formula is the value last computed for it, which is what people saw; warnings
+                # are about styles.
                 workbook = load_workbook(binary_file, read_only=True, data_only=True)
             worksheet = workbook.worksheets[0]
+            # What the sheet claims to have is good enough for a progress bar and for nothing else.
             total_rows = max(worksheet.max_row or 1, 1)
             for row_number, cells in _written_rows(file_path, worksheet):
                 yield row_number, cells, min(1.0, row_number / total_rows)
@@ -262,8 +278,8 @@ def _first_sheet_rows(file_path: Path) -> Iterator[tuple[int, list[Any], float]]
 def _written_rows(file_path: Path, worksheet: Any) -> Iterator[tuple[int, list[Any]]]:
     """The rows of a read-only sheet as its XML has them.
 
-    `iter_rows` fills every gap up to the number that a row claims to have, stops without a word at the size
-    that the sheet claims to have, and passes over rows that are out of order.
+    openpyxl's own iteration fills every gap up to the number that a row claims to have, stops without a word at the
+    size that the sheet claims to have, and passes over rows that are out of order.
     """
     from openpyxl.worksheet._reader import WorkSheetParser
 
@@ -283,6 +299,7 @@ def _written_rows(file_path: Path, worksheet: Any) -> Iterator[tuple[int, list[A
             if row_number <= last_number:
                 raise limits.row_out_of_order(file_path.name, row_number, last_number)
             last_number = row_number
+            # By the last filled cell: formatted blanks to the right are no columns.
             row_width = max((cell["column"] for cell in row_cells if cell["value"] not in (None, "")), default=0)
             if row_width > limits.MAX_COLUMNS:
                 raise limits.too_many_columns(file_path.name, row_number, row_width)
@@ -318,6 +335,7 @@ def _cell_text(row_value: Any) -> str:
     """A cell as people see it: 520 rather than 520.0."""
     if row_value is None:
         return ""
+    # Spreadsheets hold numbers as floating-point ones, and a request may be 520.
     if isinstance(row_value, float) and row_value.is_integer():
         return str(int(row_value))
     return str(row_value)

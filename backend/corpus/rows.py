@@ -24,10 +24,13 @@ def unguard_formula(cell_text: str) -> str:
     return cell_text[1:] if _GUARDED.match(cell_text) else cell_text
 
 
+# JSON may hold half a surrogate pair; it has no UTF-8, so neither database stores it.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# pandas turns whole numbers into 0.0 and 1.0 where a column has gaps, and CSV files are often written by it.
 _TRUTH_VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 _KNOWN_FLAWS = {known_flaw.value for known_flaw in Flaw}
 MAX_TAG_LENGTH = 40
+# The largest INTEGER of PostgreSQL; SQLite would take more.
 MAX_CLICKS = 2**31 - 1
 
 _FIELD_NAMES = {
@@ -93,6 +96,7 @@ def build_row(
 def _build_pair(base: ImportRow, fields: Mapping[str, Any], *, strict: bool, with_labels: bool) -> ImportRow:
     chosen_text = require_text(fields["chosen"], "chosen")
     rejected_text = require_text(fields.get("rejected"), "rejected")
+    # Harmless: a pair that says nothing is left out, but spoils no file of thousands that say something.
     if chosen_text == rejected_text or strip_white_space(chosen_text) == strip_white_space(rejected_text):
         raise Rejected(
             "chosen and rejected are the same text, which is no preference",
@@ -130,6 +134,7 @@ def require_text(raw_value: Any, field_name: str) -> str:
 
 def parse_label(raw_value: Any) -> int:
     """0 or 1. Raises Rejected for anything else."""
+    # No threshold for what lies between: a score is no label, and a cut nobody chose would make it one.
     if isinstance(raw_value, bool | int | float) and raw_value in (0, 1):
         return int(raw_value)
     if isinstance(raw_value, str) and (truth_value := _TRUTH_VALUES.get(raw_value.strip().lower())) is not None:

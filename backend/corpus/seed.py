@@ -41,6 +41,7 @@ def load_seed(database: Database, seed_folder: Path = SEED_FOLDER) -> ImportRepo
     with database.write() as session:
         seed_rater = store.find_dataset_rater(session, SEED_NAME)
         if seed_rater is not None:
+            # Last: whoever is cut off before imports again at the next start, which adds nothing twice.
             seed_rater.config = {"sha256": content_hash}
     return _sum_reports(seed_folder, file_reports)
 
@@ -48,6 +49,7 @@ def load_seed(database: Database, seed_folder: Path = SEED_FOLDER) -> ImportRepo
 def _hash_files(seed_files: list[Path]) -> str:
     sha256_hasher = hashlib.sha256()
     for seed_file in seed_files:
+        # A hash of hashes: text that moves from the end of one file to the start of the next is a change.
         sha256_hasher.update(hashlib.sha256(seed_file.read_bytes()).digest())
     return sha256_hasher.hexdigest()
 
@@ -67,7 +69,10 @@ def _sum_reports(seed_folder: Path, file_reports: list[ImportReport]) -> ImportR
 
 SEED_KEYS = ("prompt", "strong", "weak", "flaw", "occasion", "recipient", "style")
 MIN_PROMPTS, MIN_OCCASIONS, MIN_RECIPIENTS, MIN_STYLES = 600, 25, 12, 6
+# On the published labels length alone reaches an AUC of .93, so that a counter of characters passes for a
+# judge.
 LENGTH_AUC = (0.45, 0.55)
+# An opening that stands mostly before strong greetings would give them away just as length does.
 OPENING_SHARE = (0.35, 0.65)
 MAX_SHARED_GRAMS = 0.5
 _GRAM_LENGTH = 4
@@ -165,11 +170,13 @@ def find_overlaps(texts: Sequence[str], share_limit: float = MAX_SHARED_GRAMS) -
     """Pairs of texts of ten or more characters that share more than `share_limit` of their 4-grams."""
     long_texts = [text for text in texts if count_characters(text) >= _MIN_LENGTH]
     text_grams = [_character_grams(text) for text in long_texts]
+    # An inverted index: comparing each of 1,320 greetings with each other would be 870,000 comparisons of sets.
     index: dict[str, list[int]] = defaultdict(list)
     large_overlaps = []
     for text_index, own_grams in enumerate(text_grams):
         shared = Counter(other_index for text_gram in own_grams for other_index in index[text_gram])
         for other_index, shared_count in shared.items():
+            # Over the shorter one, so that a greeting copied into a longer one counts as wholly shared.
             overlap_share = shared_count / min(len(own_grams), len(text_grams[other_index]))
             if overlap_share > share_limit:
                 large_overlaps.append(GreetingOverlap(overlap_share, long_texts[other_index], long_texts[text_index]))

@@ -77,6 +77,7 @@ def is_importable(column_names: Iterable[str], chosen_fields: Mapping[str, str],
         return False
     if {"response", "chosen"} & set(chosen_fields):
         return True
+    # These three stand in exports of our own and of other tools, and hold no greetings.
     unknown_columns = set(column_names) - set(chosen_fields.values()) - {"split", "id", "origin"}
     return was_mapped or not unknown_columns
 
@@ -94,6 +95,8 @@ def unknown_columns_error(file_name: str, column_names: Iterable[str]) -> UserEr
 
 
 # Prefix that the published GRPO prompts carry before the request itself.
+# Left on, the same request from another file would be another prompt, since prompts are told apart by their
+# text.
 PROMPT_TEMPLATE = "请只生成一条祝福语："
 
 ROW_KINDS = ("labels", "sharegpt", "alpaca", "trl", "seed", "prompts", "verl", "table")
@@ -124,6 +127,7 @@ def guess_kind(row_value: Any) -> str | None:
     if not isinstance(row_value, Mapping):
         return None
     field_names = set(row_value)
+    # From the most specific names to the most general: several kinds have a prompt.
     if {"strong", "weak", "prompt"} <= field_names:
         return "seed"
     if "conversations" in field_names:
@@ -182,6 +186,7 @@ def _table_shape(file_name: str, first_rows: list[Any], column_mapping: Mapping[
     if "chosen" in columns_by_field:
         columns_by_field.pop("response", None)
     if "response" not in columns_by_field:
+        # A label needs a greeting of its own: which of a pair's two it means, nobody can tell.
         columns_by_field.pop("label", None)
 
     def pick_columns(row_value: Any) -> RowFields:
@@ -250,6 +255,7 @@ def _sharegpt_fields(row_value: Any) -> RowFields:
         return known_fields | {"chosen": chosen_text, "rejected": rejected_text}
     if (answer := _last_turn_of(turns, "assistant")) is not None:
         known_fields["response"] = answer
+        # kto_tag is what LLaMA-Factory calls the label of its KTO data.
         for label_field in ("label", "kto_tag"):
             if label_field in row_fields:
                 known_fields["label"] = row_fields[label_field]

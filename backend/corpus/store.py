@@ -49,6 +49,7 @@ def tag_prompts(
     """Give tags to prompts that were stored without, as when their text came from a plain list first."""
     tagged_list = list(tagged)
     for tag_index, column in enumerate(_TAG_COLUMNS):
+        # One UPDATE a tag instead of one a prompt, since the write lock is held meanwhile.
         prompts_by_tag: dict[str, set[str]] = {}
         for prompt, tags in tagged_list:
             if tag := tags[tag_index]:
@@ -58,6 +59,7 @@ def tag_prompts(
                 update(Prompt)
                 .where(
                     Prompt.text_hash.in_(prompts),
+                    # A tag that stands is not overwritten, so that importing two files again changes nothing.
                     column.is_(None),
                     true() if extra_condition is None else extra_condition,
                 )
@@ -97,6 +99,7 @@ def tag_or_note_prompts(session: Session, import_id: int, tagged: Iterable[Tagge
     tagged_list = list(tagged)
     tag_prompts(session, tagged_list, Prompt.import_id == import_id)
     lacks_tag = Prompt.occasion.is_(None) | Prompt.recipient.is_(None) | Prompt.style.is_(None)
+    # Not <>, which is neither true nor false where import_id is null: in what no large import brought.
     foreign_rows = Prompt.import_id.is_distinct_from(import_id)
     tagged_hashes = [prompt for prompt, _ in tagged_list]
     untagged_hashes = set(
@@ -128,13 +131,14 @@ def raise_or_note_clicks(session: Session, import_id: int, dataset_id: int, clic
 
 
 def _store_note(session: Session, import_id: int, **values: Any) -> None:
+    # Others' rows are not touched before the import is whole: a withdrawn one could not take the change back.
     if values.get("tags") or values.get("clicks"):
         session.add(ImportChange(import_id=import_id, values=values))
         session.flush()
 
 
 def apply_change(session: Session, noted_change: ImportChange) -> None:
-    """Make a change that was noted."""
+    """Apply one noted change: tags for prompts without, click counts that are higher than those stored."""
     tags: Sequence[Any] = noted_change.values.get("tags", ())
     tag_prompts(session, [(tag_entry[0], (tag_entry[1], tag_entry[2], tag_entry[3])) for tag_entry in tags])
     click_counts = {
@@ -144,6 +148,7 @@ def apply_change(session: Session, noted_change: ImportChange) -> None:
 
 
 # Rows of a file that are checked against what is stored, and stored, together.
+# The checks ask for up to four values a row in one IN list, and SQLite takes 32,766 parameters.
 CHUNK_ROWS = 1_000
 
 TransactionFactory = Callable[[], AbstractContextManager[Session]]
@@ -181,6 +186,8 @@ def prepare_target(
         session.add(dataset_row)
     dataset_rater = find_dataset_rater(session, dataset_name)
     if dataset_rater is None and labelled:
+        # An empty version, not null: SQL takes two nulls for different, and the unique constraint would let a
+        # second in.
         dataset_rater = Rater(kind=RaterKind.DATASET, name=dataset_name, version="", config={}, import_id=import_id)
         session.add(dataset_rater)
     session.flush()
@@ -256,6 +263,7 @@ def _insert_facts(
     stored = [*fresh, *clicked]
     # Rows often share a prompt; the first of them brings it, as it would in the database.
     new_prompts = {hashed.prompt_hash: _prompt_columns(target, hashed) for hashed in reversed(fresh)}
+    # Prompts, greetings, then what refers to both: each step needs the ids of the one before.
     _insert_batches(writing, Prompt, list(reversed(new_prompts.values())))
     if tagged_prompts := [(hashed.prompt_hash, hashed.row.tags) for hashed in fresh if any(hashed.row.tags)]:
         with writing() as session:
@@ -367,6 +375,7 @@ def _verdict_columns(
                 "greeting_id": greeting_ids[greeting_key],
                 "value": float(row_label),
                 "scale": Scale.BINARY,
+                # A pair's flaw is that of its weaker side.
                 "reason": hashed.row.reason or (hashed.row.flaw or "" if row_label == 0 else ""),
                 "created_at": utc_now(),
                 "import_id": target.import_id,

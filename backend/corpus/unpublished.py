@@ -30,6 +30,7 @@ PAUSE_S = 0.003
 PATIENCE_S = 900.0
 BEAT_S = 5.0
 # After so long a silence an import on another machine counts as dead.
+# Twelve beats missed; a process on this machine is asked for directly instead.
 STALE_S = 60.0
 _DELETE_BATCH = 2_000
 # Between two looks at whether it is this import's turn.
@@ -44,7 +45,7 @@ _running_lock = threading.Lock()
 
 
 class UnpublishedImport:
-    """An import that has begun. `writing` opens its transactions."""
+    """An import that has begun; `open_write` opens each of its transactions."""
 
     def __init__(self, database: Database, import_id: int) -> None:
         self._database, self.import_id = database, import_id
@@ -86,6 +87,7 @@ def begin_import(
     running = UnpublishedImport(database, import_id)
     try:
         yield running
+    # KeyboardInterrupt and a cancelled job as well: rows that nobody sees should not wait for the next start.
     except BaseException:
         running.withdraw()
         raise
@@ -100,6 +102,7 @@ def _register_import(database: Database, dataset_name: str, report_waiting: Call
         remove_abandoned(database)
         with write_with_unpublished(database) as session:
             lock_import_start(session)
+            # Asked and answered in one transaction, or two imports could both find that none is under way.
             if session.scalar(select(Import.id).where(Import.finished_at.is_(None)).limit(1)) is None:
                 own_identity = _own_identity()
                 row = Import(
@@ -149,11 +152,13 @@ def _is_alive(row: Import) -> bool:
         return utc_now() - row.beat_at < timedelta(seconds=STALE_S)
     recorded_identity = ProcessIdentity(row.pid, row.process_start)
     with _running_lock:
+        # That the process lives says nothing of its own imports: a thread of it may have failed to withdraw.
         return row.id in _running_ids if recorded_identity == _own_identity() else recorded_identity.is_alive
 
 
 def _remove(database: Database, import_id: int) -> int:
     removed_count = 0
+    # IMPORTED_TABLES has children before their parents.
     for table_class in IMPORTED_TABLES:
         while row_ids := _next_row_ids(database, table_class, import_id):
             removed_count += _delete_rows(database, table_class, import_id, row_ids)
@@ -215,5 +220,7 @@ def make_noted_changes(database: Database) -> None:
         with write_with_unpublished(database) as session:
             if (change := session.scalar(query)) is not None:
                 apply_change(session, change)
+                # In one transaction with the change itself, so that a kill in between neither loses nor repeats
+                # it.
                 session.delete(change)
         time.sleep(PAUSE_S)
