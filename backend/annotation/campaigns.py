@@ -37,6 +37,7 @@ class ItemDraw:
 def draw_pairs(session: Session, campaign_spec: CampaignSpec) -> list[ItemDraw]:
     """One pair a prompt: a stored preference pair, else two greetings of the prompt. Raises UserError for none."""
     # One a prompt and not all: items of one request are alike, so that a second one says less than a new request.
+    # Up to the limit from each: which of them come first is known only once both are in one order.
     stored_pairs = _read_draws(session, _stored_pairs_query(campaign_spec), campaign_spec.limit)
     loose_pairs = _read_draws(session, _loose_pairs_query(campaign_spec), campaign_spec.limit)
     item_draws = sorted([*stored_pairs, *loose_pairs], key=lambda draw: draw.key)[: campaign_spec.limit]
@@ -62,6 +63,8 @@ def draw_across(session: Session, campaign_spec: CampaignSpec, dataset_pair: tup
     entry_query = entry_query.with_only_columns(Dataset.name, DatasetEntry.prompt_id, greeting_column, order_key)
     dataset_greetings: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for dataset_name, prompt_id, greeting_id, order_value in session.execute(
+        # The id decides between equal keys, which a generator that squares does give: x and −x have the same
+        # square.
         entry_query.order_by("key", greeting_column)
     ):
         dataset_greetings.setdefault((dataset_name, prompt_id), []).append((greeting_id, order_value))
@@ -71,8 +74,12 @@ def draw_across(session: Session, campaign_spec: CampaignSpec, dataset_pair: tup
         for (dataset_name, prompt_id), prompt_greetings in dataset_greetings.items()
         if dataset_name == first_dataset
         for (first_greeting, order_value), (second_greeting, _) in zip(
-            prompt_greetings, dataset_greetings.get((second_dataset, prompt_id), []), strict=False
+            # The shorter list ends the zip, so that no greeting is asked about twice.
+            prompt_greetings,
+            dataset_greetings.get((second_dataset, prompt_id), []),
+            strict=False,
         )
+        # Two models may have written the same text, which is one greeting: nobody could prefer it to itself.
         if first_greeting != second_greeting
     ]
     if not item_draws:
@@ -161,6 +168,7 @@ def _stored_pairs_query(campaign_spec: CampaignSpec) -> SelectQuery:
 
 def _loose_pairs_query(campaign_spec: CampaignSpec) -> SelectQuery:
     greeting_column = DatasetEntry.greeting_id
+    # Prompts with a stored pair come from the other query; here they would come twice.
     has_pair = exists(
         _filter_datasets(
             select(PreferencePair.id)
@@ -184,6 +192,7 @@ def _loose_pairs_query(campaign_spec: CampaignSpec) -> SelectQuery:
         partition_by=candidates.c.prompt_id, order_by=(candidates.c.key, candidates.c.greeting_id)
     )
     ranked_greetings = select(candidates, greeting_rank.label("rank")).subquery()
+    # max() picks the one value that is not null: a pivot that both databases understand.
     first_greeting = func.max(case((ranked_greetings.c.rank == 1, ranked_greetings.c.greeting_id)))
     second_greeting = func.max(case((ranked_greetings.c.rank == 2, ranked_greetings.c.greeting_id)))
     return (
@@ -240,8 +249,10 @@ def _order_key(id_column: Any, seed: int) -> ColumnElement[int]:
 
 
 MAX_RATERS_PER_ITEM = 20
+# Storing 50,000 items holds the write lock for 0.8 s, so that this many stay below the 2 s that a vote waits.
 MAX_ITEMS = 100_000
 _MAX_NAME_LENGTH, _MAX_INSTRUCTIONS_LENGTH = 60, 4_000
+# Seed × _STRIDE then stays below 2^47, and the column is an INTEGER of 32 bits on PostgreSQL.
 _BIGGEST_SEED = 2**31 - 1
 
 
@@ -262,12 +273,14 @@ def create_campaign(
         item_rows = shuffled_items(0, campaign_spec.seed, _draw_items(session, campaign_spec, dataset_pair, judge_id))
 
     def store_campaign(session: Session) -> int:
+        # Once more under the write lock: somebody may have taken the name during the draw.
         _check_name_free(session, campaign_name)
         campaign = Campaign(
             name=campaign_name,
             kind=CampaignKind(campaign_spec.kind),
             k=campaign_spec.k,
             instructions=instructions,
+            # Dimensions describe one greeting; of two a rater would not know which is meant.
             rubric=campaign_spec.rubric and campaign_spec.kind != CampaignKind.COMPARE,
             seed=campaign_spec.seed,
             judge_id=judge_id,
@@ -334,6 +347,7 @@ def _check_spec(campaign_spec: CampaignSpec) -> tuple[str, str]:
 
 
 def _check_range(checked_number: int, lower_bound: int, upper_bound: int, en: str, zh: str) -> None:
+    # Not isinstance: True is an int, and JSON's true is no number of raters.
     if type(checked_number) is not int or not lower_bound <= checked_number <= upper_bound:
         raise UserError(
             f"{en} must be a whole number from {lower_bound} to {upper_bound}.",

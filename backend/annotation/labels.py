@@ -97,6 +97,7 @@ def read_chain(
         for stored_answer in stored_answers
         if (stored_answer.rater_id, stored_answer.item_id) == (rater_id, item_id)
     ]
+    # The id of an undo is refused: to answer it as saved would tell the page that an answer stands.
     if earlier_answer is not None and (earlier_answer not in rater_answers or earlier_answer.withdrawn):
         raise reused_request_error()
     earlier_saved = (
@@ -113,7 +114,8 @@ def append_answer(
     item_id: int,
     **values: Any,
 ) -> SavedLabel:
-    """Put a row on top of the chain."""
+    """Append a row to the chain: `newest_answer` is what it supersedes, None where it is the first (revision 0)."""
+    # Of two writers with the same next number the unique (rater, item, revision) lets one through.
     revision = 0 if newest_answer is None else newest_answer.revision + 1
     column_values = {
         "rater_id": rater_id,
@@ -122,13 +124,17 @@ def append_answer(
         "supersedes_id": None if newest_answer is None else newest_answer.id,
         **values,
     }
+    # The bare table: the mapped class would cost more than the insert itself, under the write lock.
     core_table: Any = answer_table.__table__
     insert_result: Any = session.execute(insert(core_table), column_values)
     return SavedLabel(insert_result.inserted_primary_key[0], revision, created=True)
 
 
 def check_amends(amended_revision: int | None, answer_chain: AnswerChain) -> None:
-    """An answer that stands is replaced only by naming its revision."""
+    """Raises Conflict where an answer stands and `amended_revision` does not name it.
+
+    A second tab, or a press sent twice under two ids, would else replace an answer that nobody meant to change.
+    """
     if (
         answer_chain.has_answer
         and answer_chain.newest_answer is not None
@@ -150,6 +156,7 @@ def reused_request_error() -> Conflict:
     )
 
 
+# Without WITHDRAWN, which only an undo writes: as an answer it would keep its slot for a label that is none.
 ALLOWED_OUTCOMES = (Outcome.A, Outcome.B, Outcome.BOTH_GOOD, Outcome.BOTH_BAD, Outcome.SKIP)
 _MAX_REASON_LENGTH = 2_000
 
@@ -157,7 +164,11 @@ _MAX_REASON_LENGTH = 2_000
 def comparison_storer(
     labeling_session: LabelingSession, submitted: ComparisonInput, rater_id: int
 ) -> Callable[[Session], SavedLabel]:
-    """What stores an answer to a compare item, the sides as this rater saw them."""
+    """The transaction that stores an answer to a compare item, with the sides as this rater saw them.
+
+    What can be checked without the database is checked here: raises UserError. The transaction itself raises
+    NotFound or Conflict.
+    """
     check_request_id(submitted.request_id)
     check_seconds(submitted.seconds)
     check_choice(submitted.outcome, ALLOWED_OUTCOMES, "outcome", "outcome ")
@@ -180,6 +191,7 @@ def comparison_storer(
             answer_chain,
             is_skip=submitted.outcome == Outcome.SKIP,
         )
+        # From the hash and not from the request: a page cannot claim other sides than it was shown.
         left_id, right_id = display_order(campaign, question, rater_id)
         return append_answer(
             session,
@@ -201,18 +213,20 @@ def comparison_storer(
 def verdict_storer(
     labeling_session: LabelingSession, submitted: VerdictInput, rater_id: int
 ) -> Callable[[Session], SavedVerdict]:
-    """What stores a blind verdict, and then shows what the judge said."""
+    """The transaction that stores a blind verdict and returns it with the judge's; errors as in `comparison_storer`."""
     check_request_id(submitted.request_id)
     _check_verdict(submitted)
 
     def store_verdict(session: Session) -> SavedVerdict:
         answer_chain = read_chain(session, Verdict, submitted.request_id, rater_id, submitted.item_id)
+        # A repeated request is answered even after the campaign was closed: its label is stored.
         load_function = load_campaign if answer_chain.earlier_saved else load_open_campaign
         campaign = load_function(session, submitted.campaign_id, rater_id)
         question = load_question(session, campaign, submitted.item_id)
         saved_answer = answer_chain.earlier_saved or _store_verdict(
             labeling_session, session, campaign, question, submitted, rater_id, answer_chain
         )
+        # Blind first: a rater who passed the item over must not see the judge's verdict and come back to it.
         if not has_verdict(session, question.id, rater_id):
             return SavedVerdict(saved_answer, None)
         return SavedVerdict(saved_answer, build_reveal(judge_verdict(session, campaign, question)))
@@ -221,7 +235,10 @@ def verdict_storer(
 
 
 def review_storer(submitted: ReviewInput, rater_id: int) -> Callable[[Session], SavedLabel]:
-    """What stores the rater's word on the judge's verdict, after the rater's own."""
+    """The transaction that stores whether the rater agrees with the judge; errors as in `comparison_storer`.
+
+    Conflict also where the rater's own verdict, or the judge's, is missing.
+    """
     check_request_id(submitted.request_id)
     review_reason = check_prose(submitted.reason, _MAX_REASON_LENGTH, "The reason", "理由")
 
@@ -232,6 +249,8 @@ def review_storer(submitted: ReviewInput, rater_id: int) -> Callable[[Session], 
         campaign = load_open_campaign(session, submitted.campaign_id, rater_id, CampaignKind.VALIDATE)
         question = load_question(session, campaign, submitted.item_id)
         judged_row = judge_verdict(session, campaign, question)
+        # Asked again although the page shows no such button: an opinion given before the own verdict would not
+        # be blind.
         if judged_row is None or not has_verdict(session, question.id, rater_id):
             raise Conflict(
                 "There is nothing to review here: your own verdict comes first, and the judge needs one.",
@@ -312,6 +331,7 @@ def _update_lease(
         answer_chain.has_answer and answer_chain.newest_answer is not None and answer_chain.newest_answer.skipped
     )
     had_answered = answer_chain.has_answer and not had_skipped
+    # The skip has given the slot back, so one has to be free still; others may have filled them since.
     if had_skipped and not is_skip:
         queue.lease_item(labeling_session, session, campaign, question.id, rater_id)
     if is_skip and not had_skipped:
@@ -332,6 +352,8 @@ def undo_latest(
 
     def withdraw_answer(session: Session) -> ItemView:
         campaign = load_open_campaign(session, campaign_id, rater_id)
+        # A lost reply is asked for again under the same id; withdrawing once more would take back one answer
+        # too many.
         item_id = _earlier_undo(session, campaign, rater_id, request_id)
         if item_id is None:
             item_id = _withdraw_latest(labeling_session, session, campaign, rater_id, request_id)
@@ -362,6 +384,8 @@ def _withdraw_latest(
     latest_answer = session.scalar(_LATEST_QUERIES[campaign.kind], {"campaign": campaign.id, "rater": rater_id})
     if latest_answer is None:
         raise UserError("There is nothing to undo in this campaign.", "这个任务里没有可以撤销的回答。")
+    # A skip gave its slot away, so undoing one may meet a full item: the Conflict then leaves the skip as it
+    # is.
     item_id: int = latest_answer.item_id
     queue.lease_item(labeling_session, session, campaign, item_id, rater_id)
     session.add(_build_withdrawal(latest_answer, request_id))
@@ -372,6 +396,8 @@ def _withdraw_latest(
     return item_id
 
 
+# A row on top and no deletion: an answer once acknowledged stays readable, and the newest id still stamps the
+# state.
 def _build_withdrawal(answer_row: Comparison | Verdict | Review, request_id: str) -> Comparison | Verdict | Review:
     chain_columns = {
         "rater_id": answer_row.rater_id,

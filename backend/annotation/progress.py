@@ -17,16 +17,19 @@ from backend.annotation.session import CampaignSnapshot
 from backend.core.enums import CampaignKind
 from backend.db.tables import Campaign, Item, Lease, Rater
 
+# Below, a count costs a fraction of the 8 ms that 10,000 items take, and every bar stays exact.
 _LARGE_CAMPAIGN = 2_000
 
 
 def count_progress(session: Session, campaign: CampaignSnapshot, rater_id: int) -> CampaignProgress:
-    """The bar of one rater in one campaign."""
+    """The bar of one rater in one campaign, counted now; items that the rater skipped are not left for them."""
     progress_row = session.execute(
         _PROGRESS_QUERIES[campaign.kind], {"campaign": campaign.id, "rater": rater_id, "k": campaign.k}
     ).one()
     item_total, full_items, full_in_hand, labeled_count, answered_open, skipped_open = progress_row
     finished = full_items - full_in_hand
+    # Answered and skipped ones count as the rater's only while the item is open: a finished one is in
+    # `finished` already.
     left_for_rater = item_total - finished - answered_open - skipped_open
     return CampaignProgress(done=finished, mine=labeled_count, left_for_me=left_for_rater, total=item_total)
 
@@ -44,11 +47,16 @@ class ProgressCache:
     def progress_for(self, session: Session, campaign: CampaignSnapshot, rater_id: int) -> CampaignProgress:
         """The rater's bar."""
         cache_key = (campaign.id, rater_id)
+        # A clock that only runs forward: setting the server's time neither freezes a bar nor empties the cache.
         started_at = time.perf_counter()
         valid_until, cached = self._cached_progress.get(cache_key, (0.0, None))
         if cached is not None and started_at < valid_until:
+            # The rater's own count is never remembered, since a press that does not move the bar looks like a
+            # lost answer.
             labeled_count = session.scalar(_LABELED_QUERY, {"campaign": campaign.id, "rater": rater_id}) or 0
             left_count = cached.left_for_me + cached.mine - labeled_count
+            # Others may have finished items meanwhile; without the bound the bar could show less than nothing
+            # left.
             return replace(cached, mine=labeled_count, left_for_me=max(left_count, 0))
         fresh_progress = count_progress(session, campaign, rater_id)
         ended_at = time.perf_counter()
@@ -108,6 +116,7 @@ def _progress_query(campaign_kind: CampaignKind) -> Any:
         current_skips(campaign_kind),
     )
     total_query = select(func.count()).where(campaign_item.campaign_id == campaign_id)
+    # Distinct, because several raters may hold the same item at once.
     full_in_hand = select(func.count(held_lease.item_id.distinct())).where(
         held_lease.campaign_id == campaign_id,
         held_lease.done.is_(False),
@@ -123,6 +132,7 @@ def _progress_query(campaign_kind: CampaignKind) -> Any:
         .join(campaign_item, campaign_item.id == skip_table.item_id)
         .where(campaign_item.campaign_id == campaign_id, skip_table.rater_id == rater_id, is_current_skip)
     )
+    # One statement with six scalar subqueries: one round trip, and all counts see the same moment.
     count_queries = (
         total_query,
         total_query.where(_count_leases(campaign_item.id) >= raters_per_item),

@@ -39,6 +39,7 @@ def current_skips(campaign_kind: CampaignKind) -> tuple[Any, ColumnElement[bool]
 
 def _first_open_query(campaign_kind: CampaignKind) -> Any:
     """The first item by position that has a free or an expired slot and that the rater has not had."""
+    # A skip has no lease (it gave its slot back), so it has to be looked for among the answers.
     answer_table, is_skip = current_skips(campaign_kind)
     rater_lease, other_lease = aliased(Lease), aliased(Lease)
     rater_id: Any = bindparam("rater")
@@ -52,6 +53,7 @@ def _first_open_query(campaign_kind: CampaignKind) -> Any:
     free_items = first_items.where(
         Item.campaign_id == bindparam("campaign"), holder_count < bindparam("k"), *new_to_rater
     ).subquery()
+    # Expired by the clock of the draw: no program has to run to free what somebody left behind.
     stale_items = (
         first_items.join(Lease, Lease.item_id == Item.id)
         .where(
@@ -62,6 +64,8 @@ def _first_open_query(campaign_kind: CampaignKind) -> Any:
         )
         .subquery()
     )
+    # Two halves: free slots are found along the items by position, expired ones among the leases in hand, which
+    # are few.
     return union_all(select(free_items), select(stale_items)).order_by("position").limit(1)
 
 
@@ -86,6 +90,7 @@ _RENEW_LEASE = (
     .where(_LEASE_TABLE.c.id == bindparam("lease"), _LEASE_TABLE.c.rater_id == bindparam("rater"))
     .values(done=False, expires_at=bindparam("until"))
 )
+# The conditions stand in the statement itself: what was read before may no longer hold when it is written.
 _TAKE_OVER = (
     update(_LEASE_TABLE)
     .where(
@@ -96,6 +101,7 @@ _TAKE_OVER = (
     .values(rater_id=bindparam("rater"), expires_at=bindparam("until"))
 )
 _OWN_LEASE = (_LEASE_TABLE.c.item_id == bindparam("item"), _LEASE_TABLE.c.rater_id == bindparam("rater"))
+# Not by expiry: an answer that comes late counts as long as nobody has taken the slot over.
 _FINISH_LEASE = update(_LEASE_TABLE).where(*_OWN_LEASE).values(done=True)
 _RELEASE_LEASE = delete(_LEASE_TABLE).where(*_OWN_LEASE)
 
@@ -111,6 +117,7 @@ def lease_next_item(
     moment = labeling_session.clock()
     held_lease = session.execute(_HELD_LEASE, {"campaign": campaign.id, "rater": rater_id}).first()
     if held_lease is not None:
+        # For a full lease time again: whoever reloads the page is still at it.
         _update_lease(session, _RENEW_LEASE, lease=held_lease.id, rater=rater_id, until=moment + labeling_session.lease)
         return int(held_lease.item_id)
     open_item = session.execute(
@@ -130,16 +137,18 @@ def lease_item(
     item_id: int,
     rater_id: int,
 ) -> None:
-    """Lease this very item to the rater, in a free slot or an expired one; Conflict where there is none."""
+    """Lease this very item to the rater, in their own slot, a free or an expired one; Conflict where there is none."""
     moment = labeling_session.clock()
     expires_at = moment + labeling_session.lease
     item_leases = session.execute(_ITEM_LEASES, {"item": item_id}).all()
     own_lease = next((item_lease for item_lease in item_leases if item_lease.rater_id == rater_id), None)
     if own_lease is not None:
+        # One that is done as well: an undo opens it again in the slot that it has.
         _update_lease(session, _RENEW_LEASE, lease=own_lease.id, rater=rater_id, until=expires_at)
         return
     free_slots = set(range(campaign.k)) - {item_lease.slot for item_lease in item_leases}
     if free_slots:
+        # That two raters take the same slot is stopped by the unique (item, slot): the slower one starts anew.
         _take_slot(session, campaign, item_id, rater_id, min(free_slots), expires_at)
         return
     stale_lease = next(
@@ -156,6 +165,8 @@ def lease_item(
 
 def finish_lease(session: Session, item_id: int, rater_id: int) -> None:
     """Mark the rater's lease as done; Conflict where the rater holds none (any more)."""
+    # Counted by the database: whoever lost the slot between reading and writing is refused rather than a k+1st
+    # label.
     if _execute_statement(session, _FINISH_LEASE, {"item": item_id, "rater": rater_id}) == 0:
         raise _not_held_error()
 

@@ -16,7 +16,11 @@ class RaterInfo:
 
 @dataclass(frozen=True)
 class CampaignSpec:
-    """What a researcher asks for; no data sets means all of them, and the filters may be None."""
+    """What a researcher asks for; no data sets means all of them, and the filters may be None.
+
+    `k` is how many people answer each item (1 to 20), `limit` how many items are drawn at most, `seed` (0 to
+    2^31 - 1) decides the sample, `rubric` asks for points by dimension, `judge` is whom a validate campaign reviews.
+    """
 
     name: str
     kind: CampaignKind
@@ -90,7 +94,11 @@ class ItemView:
 
 @dataclass(frozen=True)
 class ComparisonInput:
-    """An answer to a compare item; `amends` is the revision that it replaces on purpose."""
+    """An answer to a compare item; `amends` is the revision that it replaces on purpose.
+
+    `outcome` is a value of Outcome, A meaning the left side as shown; `reasons` are values of Flaw; `seconds` is how
+    long the rater took; `request_id` is the page's, the same when it sends the answer again.
+    """
 
     campaign_id: int
     item_id: int
@@ -103,7 +111,10 @@ class ComparisonInput:
 
 @dataclass(frozen=True)
 class VerdictInput:
-    """A blind answer to a validate item: excellent (1), not (0), or passed over (None)."""
+    """A blind answer to a validate item: excellent (1), not (0), or passed over (None).
+
+    `dimensions` gives 1 to 3 points by name of a rubric dimension; the rest is as in ComparisonInput.
+    """
 
     campaign_id: int
     item_id: int

@@ -52,6 +52,8 @@ class AnnotationService:
         rater_key = {"kind": RaterKind.HUMAN, "name": cleaned, "version": ""}
 
         def find_or_make(session: Session) -> RaterInfo:
+            # Inserting first and looking afterwards: two browsers that enter the same name at once both find
+            # the one row.
             insert_ignore(session, Rater, [rater_key])
             rater_row = session.scalars(select(Rater).filter_by(**rater_key)).one()
             return RaterInfo(rater_row.id, rater_row.name)
@@ -167,6 +169,8 @@ class AnnotationService:
         return stored, self._item_view(campaign, item_id, rater_id)
 
     def _lease_item(self, session: Session, campaign: CampaignSnapshot, rater_id: int) -> int | None:
+        # A validate item has two halves: no new one before the judge's verdict on the last one has been
+        # reviewed.
         item_to_review = views.item_to_review(session, campaign, rater_id)
         return item_to_review or queue.lease_next_item(self._labeling_session, session, campaign, rater_id)
 

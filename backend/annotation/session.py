@@ -37,6 +37,7 @@ def check_seconds(seconds: float | None) -> None:
     """Refuse a duration that no person can have taken."""
     if seconds is None:
         return
+    # Python's JSON takes NaN and Infinity, and SQLite would store NaN as null.
     if not math.isfinite(seconds) or not 0 <= seconds <= _MAX_SECONDS:
         raise UserError("seconds must lie between 0 and 86400.", "seconds 必须在 0 到 86400 之间。")
 
@@ -86,7 +87,7 @@ class WriteConflict(Exception):
 
 
 class LabelingSession:
-    """Database, clock and lease time, handed to every part."""
+    """Database, clock and lease time, handed to every part; `wait_seconds` is how long a write waits for its turn."""
 
     def __init__(
         self,
@@ -115,6 +116,8 @@ class LabelingSession:
             try:
                 with self._exclusive_session() as session:
                     return transaction(session)
+            # The whole transaction once more, reading included: a part of it would go on from what no longer
+            # holds.
             except (IntegrityError, WriteConflict):
                 if attempt == _MAX_ATTEMPTS:
                     raise
@@ -181,6 +184,7 @@ _CAMPAIGN_QUERY = (
         Campaign.judge_id,
         Rater.kind,
     )
+    # Outer, so that an unknown rater is told apart from an unknown campaign within the one query.
     .outerjoin(Rater, Rater.id == bindparam("rater"))
     .where(Campaign.id == bindparam("campaign"))
 )

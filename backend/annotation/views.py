@@ -86,6 +86,7 @@ def _history_entry(
 ) -> HistoryEntry:
     comparison = answer_row if isinstance(answer_row, Comparison) else None
     verdict = answer_row if isinstance(answer_row, Verdict) else None
+    # Stored as shown, so the researcher's A and B have to be worked out from the item.
     left_side = None if comparison is None else ("A" if comparison.left_id == item_row.greeting_a_id else "B")
     return HistoryEntry(
         kind=type(answer_row).__name__.lower(),
@@ -133,6 +134,7 @@ _ITEM_QUERY = (
     )
     .join(Prompt, Prompt.id == Item.prompt_id)
     .join(_greeting_a, _greeting_a.id == Item.greeting_a_id)
+    # Outer: an item of a validate campaign has no second greeting.
     .outerjoin(_greeting_b, _greeting_b.id == Item.greeting_b_id)
     .where(Item.id == bindparam("item"))
 )
