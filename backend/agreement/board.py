@@ -84,12 +84,16 @@ class BoardService:
             cached_board = self._cached_boards.get((reference_name, wanted_names, _label_stamp(session)))
             if cached_board is not None:
                 return cached_board
+            # Read and left: the trivial judges write their verdicts below, and a reading transaction cannot
+            # turn into a writing one.
             greeting_ids = _greeting_ids(read_reference(session, reference_name))
         self._scoring.ensure_trivial_verdicts(greeting_ids, progress)
         trivial_versions = {
             trivial_judge.name: trivial_judge.version for trivial_judge in self._scoring.trivial_judges()
         }
         with self._database.read() as session:
+            # Taken anew, since the trivial verdicts have raised it; with the old one the board would never be
+            # found again.
             label_stamp = _label_stamp(session)
             human_reference = read_reference(session, reference_name)
             entries = _select_judges(session, human_reference, judges, trivial_versions)
@@ -107,6 +111,8 @@ class BoardService:
 
     def _cache_board(self, cache_key: _CacheKey, board: AgreementBoard) -> None:
         while len(self._cached_boards) >= CACHED_BOARDS:
+            # The oldest goes: dictionaries keep the order in which keys came. Another thread may have removed
+            # it already.
             self._cached_boards.pop(next(iter(self._cached_boards)), None)
         self._cached_boards[cache_key] = board
 
@@ -143,6 +149,7 @@ def _default_reference(candidates: Sequence[ReferenceInfo]) -> str:
 def _label_stamp(session: Session) -> tuple[int, ...]:
     """Changes whenever a label or a verdict is added: labels are append-only."""
     tables = (Verdict, Comparison, PreferencePair, GreetingOrigin)
+    # The newest id stamps a table to which rows are only added: a change of mind is a new row as well.
     newest_ids = (session.scalar(select(func.max(label_table.id))) or 0 for label_table in tables)
     return (*newest_ids, count_finished_imports(session))
 
@@ -176,6 +183,8 @@ def _select_judges(
         )
         .order_by(Rater.id)
     ).all()
+    # The baselines are retrained on each import; their older versions saw other data and are no baseline of
+    # today's.
     present_raters = [
         rater for rater in stored_raters if trivial_versions.get(rater.name, rater.version) == rater.version
     ]
@@ -186,6 +195,7 @@ def _select_judges(
             f"No verdicts of a judge named “{unknown[0]}” are stored; known: {', '.join(known_names)}.",
             f"没有名为“{unknown[0]}”的裁判的评判结果，已有：{'、'.join(known_names)}。",
         )
+    # The baselines stay whatever is chosen: a figure means little without what a character counter reaches.
     shown_names = {*TRIVIAL, *(known_names if wanted_names is None else wanted_names)}
     versions_by_name: dict[str, list[Rater]] = {judge_name: [] for judge_name in TRIVIAL}
     for rater in present_raters:
@@ -204,6 +214,7 @@ def _version_entries(session: Session, reference: Reference, versions: Sequence[
         return [_JudgeEntry(rater) for rater in versions]
     has_label = ~np.isnan(reference.majority())
     value_rows = (load_judge_reading(session, reference, rater.id).unit_values for rater in versions)
+    # On the items of this reference: a version complete elsewhere may have judged five of them.
     counts = [int((has_label & np.isfinite(value_row)).sum()) for value_row in value_rows]
     chosen, newest_ids = versions[current_version(counts)], versions[-1]
     return [_JudgeEntry(chosen), *([] if newest_ids is chosen else [_JudgeEntry(newest_ids, is_newer=True)])]
@@ -247,6 +258,7 @@ def _assemble_board(
             text_lengths,
             scale,
             is_paired=reference.paired,
+            # The same draws for every judge and every visit, so that an interval changes only when the data do.
             random_seed=0,
             was_queried=judge_reading.requested_mask,
         )
@@ -286,6 +298,7 @@ def _count_decisions(
 def _chart_points(human_values: FloatArray, judge_values: FloatArray) -> tuple[ChartPoint, ...]:
     shared_units = np.flatnonzero(~np.isnan(human_values) & ~np.isnan(judge_values))
     if len(shared_units) > POINTS_SHOWN:
+        # A fixed seed: a chart that changes with every reload would look like new data.
         shared_units = np.random.default_rng(0).choice(shared_units, POINTS_SHOWN, replace=False)
     return tuple(
         ChartPoint(float(human_values[unit_index]), float(judge_values[unit_index])) for unit_index in shared_units
@@ -295,7 +308,9 @@ def _chart_points(human_values: FloatArray, judge_values: FloatArray) -> tuple[C
 def _occasion_cells(reference: Reference, human_values: FloatArray, decisions: FloatArray) -> tuple[OccasionCell, ...]:
     hits: dict[str, list[float]] = defaultdict(list)
     for unit, human_value, judge_value in zip(reference.units, human_values, decisions, strict=True):
+        # Ties of people have no right answer, so an occasion's share leaves them out.
         if human_value in (0.0, 1.0) and not np.isnan(judge_value):
+            # Imported prompts may carry no tag; key words are enough to group by.
             hits[unit.occasion or detect_occasion(unit.prompt) or ""].append(1.0 - abs(human_value - judge_value))
     cells = [
         OccasionCell(
@@ -322,10 +337,12 @@ def _worst_disagreements(
     if len(shared_units) == 0:
         return ()
     value_ranks = np.full(len(judge_values), np.nan)
+    # Ranks and not values: judges have scales of their own, and one list has to order all of them.
     value_ranks[shared_units] = rankdata(judge_values[shared_units]) / len(shared_units)
     rank_gaps = np.where(np.abs(decisions - human_values) >= 0.5, np.abs(value_ranks - human_values), np.nan)
     ranking = [
         int(unit_index)
+        # Stable, so that units of equal gap keep the order of the reference and the list does not jump.
         for unit_index in np.argsort(-np.nan_to_num(rank_gaps, nan=-1.0), kind="stable")
         if not np.isnan(rank_gaps[unit_index])
     ]
@@ -375,8 +392,8 @@ FIGURE_COLUMNS = (
 def flatten_judge_row(row: JudgeRow) -> dict[str, Any]:
     """A row as plain values, for JSON and CSV; undefined figures are None and `why` says why.
 
-    `n`, `unscored` (in all), `never_asked`, `without_verdict` and `ties` count items; so does the `_n` of
-    each figure.
+    COUNT_COLUMNS count items (unscored is never asked and without verdict together); so does the column of each
+    figure that ends in _n.
     """
     flat_row: dict[str, Any] = {"judge": row.judge, "version": row.version, "newer": row.newer}
     flat_row |= {column: getattr(row, column) for column in COUNT_COLUMNS}
@@ -384,6 +401,7 @@ def flatten_judge_row(row: JudgeRow) -> dict[str, Any]:
     for column in FIGURE_COLUMNS:
         figure: Figure = getattr(row, column)
         flat_row |= {column: figure.value, f"{column}_low": figure.low, f"{column}_high": figure.high}
+        # A threshold rests on no items of its own.
         flat_row |= {f"{column}_n": figure.n} if column != "threshold" else {}
         if figure.why is not None:
             undefined[column] = figure.why.en

@@ -26,12 +26,15 @@ def find_authors(session: Session, reference: Reference) -> dict[ModelIdentity, 
         greeting_id for unit in reference.units for greeting_id in (unit.a_id, unit.b_id) if greeting_id is not None
     }
     greetings_by_model: dict[ModelIdentity, set[int]] = defaultdict(set)
+    # Greetings come from the playground or from a run of pairs, which note their authors in tables of their
+    # own.
     for origin_table in (GreetingOrigin, Candidate):
         rows = session.execute(
             select(origin_table.generator, origin_table.model, origin_table.greeting_id).where(
                 origin_table.greeting_id.is_not(None)
             )
         )
+        # Filtered here: an IN of every greeting of a large reference would pass SQLite's limit of parameters.
         for generator, model, written_id in rows:
             if written_id in wanted_ids:
                 greetings_by_model[generator, model].add(written_id)
@@ -58,6 +61,7 @@ def build_model_rows(
     for (generator, model), greetings in sorted(greetings_by_model.items()):
         wrote_first = np.array([unit.a_id in greetings for unit in reference.units])
         wrote_second = np.array([unit.b_id in greetings for unit in reference.units])
+        # Where one model wrote both greetings, or neither, the answer says nothing of it.
         wrote_one = wrote_first != wrote_second
         for rater_name, (rater_values, requested) in opinions.items():
             has_opinion = wrote_one & ~np.isnan(rater_values)

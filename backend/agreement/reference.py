@@ -30,7 +30,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Unit:
-    """What a rater answers about: one greeting, or two in canonical order."""
+    """What a rater answers about: one greeting, or two (`a`, `b`) in the order that the item stores."""
 
     item_id: int | None
     prompt_id: int
@@ -61,6 +61,7 @@ class Reference:
         if self.matrix.size == 0:
             return np.full(len(self.units), np.nan)
         answered = ~np.isnan(self.matrix)
+        # Not nanmean, which warns where nobody has answered yet: in a running campaign those are most units.
         counts = answered.sum(axis=0)
         sums = np.where(answered, self.matrix, 0.0).sum(axis=0)
         means = np.divide(sums, counts, out=np.full(len(self.units), np.nan), where=counts > 0)
@@ -79,6 +80,7 @@ def list_references(session: Session) -> list[ReferenceInfo]:
     ]
     for label_table, campaign_kind in ((Comparison, CampaignKind.COMPARE), (Verdict, CampaignKind.VALIDATE)):
         rows = session.execute(
+            # Items and not answers: an item that three people answered is one item of the reference.
             select(Campaign.name, func.count(func.distinct(Item.id)), func.max(label_table.id))
             .join(Item, Item.campaign_id == Campaign.id)
             .join(label_table, label_table.item_id == Item.id)
@@ -90,11 +92,13 @@ def list_references(session: Session) -> list[ReferenceInfo]:
             (ReferenceInfo(name=name, kind=campaign_kind.value, labels=label_count), (1, newest_id))
             for name, label_count, newest_id in rows
         ]
+    # Campaigns before imported labels, then by the newest label: what people are working on is asked for first.
     return [info for info, _ in sorted(entries, key=lambda pair: pair[1], reverse=True)]
 
 
 def read_reference(session: Session, name: str) -> Reference:
     """The campaign or data set of that name. Raises UserError where there is none with labels."""
+    # Campaigns first: names are unique among campaigns and among data sets, not across the two.
     campaign = session.scalar(select(Campaign).where(Campaign.name == name))
     if campaign is not None:
         return _campaign_reference(session, campaign)
@@ -170,6 +174,7 @@ def _comparison_answers(session: Session, campaign_id: int) -> Iterable[tuple[in
         .where(
             Item.campaign_id == campaign_id,
             Rater.kind != RaterKind.JUDGE,
+            # A skip says nothing of the greetings; as a tie it would pull every judge towards one half.
             Comparison.outcome != Outcome.SKIP,
             current_rows(Comparison),
         )
@@ -178,6 +183,8 @@ def _comparison_answers(session: Session, campaign_id: int) -> Iterable[tuple[in
         if outcome in (Outcome.BOTH_GOOD, Outcome.BOTH_BAD):
             yield item_id, rater_id, TIE
         else:
+            # The outcome speaks of left and right as this rater saw them; the matrix of A and B as the item has
+            # them.
             yield item_id, rater_id, float((outcome == Outcome.A) == (left_id == greeting_a_id))
 
 
@@ -200,6 +207,7 @@ def _answer_matrix(units: Sequence[Unit], answers: Iterable[tuple[int, int, floa
     column_by_item = {unit.item_id: index for index, unit in enumerate(units)}
     rows_by_rater: dict[int, FloatArray] = {}
     for item_id, rater_id, value in answers:
+        # A row a rater: alpha asks who agrees with whom, so answers may not be averaged before.
         rater_row = rows_by_rater.setdefault(rater_id, np.full(len(units), np.nan))
         rater_row[column_by_item[item_id]] = value
     return np.array(list(rows_by_rater.values())) if rows_by_rater else np.empty((0, len(units)))
@@ -222,13 +230,16 @@ class JudgeReading:
 
 
 def load_judge_reading(session: Session, reference: Reference, rater_id: int) -> JudgeReading:
-    """The judge's current word on every unit."""
+    """The judge's current verdicts on every unit: its comparisons of pairs where it made any, else its scores."""
     choice_reading = _read_choices(session, reference.units, rater_id) if reference.paired else None
+    # Comparisons before scores: a judge that has seen both greetings together needs no difference of two
+    # values.
     return choice_reading or _read_scores(session, reference, rater_id)
 
 
 def has_judged(session: Session, reference: Reference, rater_id: int) -> bool:
     """Whether the judge said anything about a unit of the reference."""
+    # Compared here rather than by IN: a reference may have more greetings than SQLite takes parameters.
     greeting_ids = {greeting_id for unit in reference.units for greeting_id in (unit.a_id, unit.b_id)}
     judged_ids = session.scalars(select(Verdict.greeting_id).where(Verdict.rater_id == rater_id))
     if any(greeting_id in greeting_ids for greeting_id in judged_ids):
@@ -241,6 +252,7 @@ def has_judged(session: Session, reference: Reference, rater_id: int) -> bool:
 def _read_scores(session: Session, reference: Reference, rater_id: int) -> JudgeReading:
     verdict_rows = session.execute(
         select(Verdict.greeting_id, Verdict.value, Verdict.reason)
+        # A judge's verdicts belong to greetings and not to items of a campaign: one serves every reference.
         .where(Verdict.rater_id == rater_id, Verdict.item_id.is_(None), current_rows(Verdict))
         .order_by(Verdict.id)
     ).all()
@@ -251,6 +263,7 @@ def _read_scores(session: Session, reference: Reference, rater_id: int) -> Judge
     unit_values, requested_mask = _scores_of(scores_by_greeting, [unit.a_id for unit in reference.units])
     if reference.paired:
         second_values, second_requested = _scores_of(scores_by_greeting, [unit.b_id for unit in reference.units])
+        # NaN on either side makes the margin NaN: half a pair is no opinion on it.
         unit_values, requested_mask = unit_values - second_values, requested_mask & second_requested
     return JudgeReading(unit_values, reasons_by_greeting, requested_mask)
 
@@ -281,6 +294,7 @@ def _read_choices(session: Session, units: Sequence[Unit], rater_id: int) -> Jud
         if unit.item_id in choices_by_item:
             left_id, outcome, reasons = choices_by_item[unit.item_id]
             margin = _OUTCOME_MARGINS.get(outcome, np.nan)
+            # The judge saw the greetings in an order of its own, as raters do.
             margins[unit_index] = margin if left_id == unit.a_id else -margin
             requested_mask[unit_index] = True
             reasons_by_greeting[unit.a_id] = "；".join(reason for reason in reasons if reason != FLIP_REASON)

@@ -38,6 +38,7 @@ def krippendorff_alpha(rating_matrix: Floats, measurement_level: MeasurementLeve
     if not rated_columns.size:
         return undefined_figure(NO_RATERS, 0)
     item_count = rated_columns.shape[1]
+    # The library raises an error here; expected disagreement is 0, so alpha would be 0 / 0.
     if np.nanmin(rated_columns) == np.nanmax(rated_columns):
         return undefined_figure(NO_VARIATION, item_count)
     return Figure(
@@ -152,6 +153,7 @@ def cohen_kappa(
             weighted_tables.sum(axis=(1, 2)),
         )
         expected_share = np.einsum("bi,bj,ij->b", row_totals, column_totals, penalties) / table_totals
+        # A resample in which people used one category has no kappa; as 0 or 1 it would pull the interval there.
         is_varied = (row_totals > 0).sum(axis=1) > 1
         observed_share = np.einsum("bij,ij->b", weighted_tables, penalties)
         kappa_values: Floats = 1 - np.divide(
@@ -196,5 +198,6 @@ def gwet_ac1(
 def _confusion_cells(human_values: Floats, judge_values: Floats, categories: Floats) -> Floats:
     """Which cell of the confusion table an item falls into: (items x categories^2) of 0 and 1."""
     human_matches, judge_matches = human_values[:, None] == categories, judge_values[:, None] == categories
+    # A one-hot row an item: a resample's table is then one matrix product.
     item_cells: Floats = (human_matches[:, :, None] & judge_matches[:, None, :]).astype(float)
     return item_cells.reshape(len(human_values), len(categories) ** 2)

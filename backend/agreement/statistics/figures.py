@@ -96,6 +96,7 @@ def estimate(statistic: Statistic, prompt_groups: Groups, random_seed: int, unde
 
     prompt_groups: (items,) of int or str, the cluster of each item. Fewer than 10 clusters give no interval.
     """
+    # Weight 1 for every item: figure and resamples come from the same code and cannot drift apart.
     observed = float(statistic(np.ones((1, len(prompt_groups))))[0])
     if np.isnan(observed):
         return undefined_figure(undefined_reason, len(prompt_groups))
@@ -125,6 +126,8 @@ def bootstrap_interval(statistic: Statistic, prompt_groups: Groups, random_seed:
     if len(defined_replicates) < (1 - MAX_UNDEFINED_SHARE) * len(replicates):
         return UNSTABLE
     lower_bound, upper_bound = np.quantile(defined_replicates, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
+    # An interval of no width would claim certainty: a judge without a mistake so far makes none in any
+    # resample.
     return (float(lower_bound), float(upper_bound)) if upper_bound - lower_bound > 1e-12 else NO_SPREAD
 
 
@@ -133,4 +136,5 @@ def _group_draws(group_count: int, random_seed: int) -> Iterator[Floats]:
     generator = np.random.default_rng(random_seed)
     group_shares = np.full(group_count, 1 / group_count)
     for _ in range(0, REPLICATES, CHUNK_SIZE):
+        # Counts instead of indices: a statistic then weighs items and never copies them.
         yield generator.multinomial(group_count, group_shares, size=CHUNK_SIZE).astype(float)

@@ -122,6 +122,7 @@ def judge_row(
         raise ValueError("human values are shares in [0, 1]")
     has_both = is_labelled & np.isfinite(judge_values)
     human_decisions = categorical.majority(human_values[has_both])
+    # Before mirroring: a threshold learnt from pairs seen twice would count each of them twice.
     decisions = _decide_values(human_decisions, judge_values[has_both], prompt_groups[has_both], judge_scale, is_paired)
     item_ids = np.arange(len(human_decisions))
     judged_items = _JudgedItems(
@@ -143,6 +144,8 @@ def judge_row(
         without_verdict=int((without_value & ~never_queried).sum()),
         ties=int((~categorical.is_decided(human_decisions, judged_items.judge_decisions)).sum()),
         threshold=decisions.threshold,
+        # Beside every figure, because raw agreement misleads where nearly all is good: at a base rate of .95,
+        # 87 % agreement can mean a kappa below 0.
         base_rate=categorical.rate_figure(human_decisions, judged_items.groups),
         newer=False,
         **_order_figures(judged_items, random_seed, is_paired=is_paired),
@@ -175,6 +178,7 @@ def _order_figures(judged_items: _JudgedItems, random_seed: int, *, is_paired: b
         ),
         "kendall": withhold_if_few(kendall(counted_items.human, counted_items.value), item_count, rarer_count),
         "auc": withhold_if_few(auc_figure, len(clear_decisions), count_rarer(clear_decisions, is_paired=is_paired)),
+        # Not withheld here as the others are: it counts the matched items itself, of which there are fewer.
         "matched_auc": matched_auc(
             counted_items.human_decisions,
             counted_items.value,
@@ -282,6 +286,7 @@ def share_of_model(opinions: Floats, is_first: Flags, is_second: Flags, prompt_g
     opinions: (items,) of 1, 0, .5 and NaN, about the first greeting of an item. is_first, is_second: (items,), whether
     the first or the second greeting is the model's; where both are, the item says nothing and is left out.
     """
+    # An opinion is about the first greeting, so what is good for it is bad for the model that wrote the second.
     item_credits = np.where(is_first, opinions, 1.0 - opinions)
     is_counted = (is_first != is_second) & ~np.isnan(opinions)
     return withhold_if_few(rate_figure(item_credits[is_counted], prompt_groups[is_counted]), int(is_counted.sum()))

@@ -51,6 +51,7 @@ def cross_fit_decisions(human_values: Floats, judge_values: Floats, prompt_group
     for fold_index in np.unique(fold_indices):
         in_training = is_learnable & (fold_indices != fold_index)
         if len(np.unique(human_values[in_training])) < 2:
+            # All or nothing: deciding some folds only would report an accuracy on an arbitrary part.
             return _undecided_items(len(human_values), NO_FOLDS)
         thresholds.append(best_threshold(human_values[in_training], judge_values[in_training]))
         decisions[fold_indices == fold_index] = judge_values[fold_indices == fold_index] >= thresholds[-1]
@@ -72,6 +73,7 @@ def best_threshold(human_values: Floats, judge_values: Floats) -> float:
         *(sorted_values[:-1] + sorted_values[1:]) / 2,
         np.nextafter(sorted_values[-1], np.inf),
     ]
+    # The middle of a plateau is farthest from both sides, so that a new item near its edge is decided alike.
     best_positions = np.flatnonzero(right_counts == right_counts.max())
     return float(candidate_edges[best_positions[len(best_positions) // 2]])
 
@@ -145,6 +147,7 @@ def matched_auc(
     if not is_matched.any():
         return undefined_figure(NO_MATCH, 0)
     row_items = np.arange(len(human_values)) if item_ids is None else item_ids
+    # Items and not rows: a pair taken both ways round would pass the minimum with half the items.
     item_count = len(np.unique(row_items[is_clear][is_matched]))
     if item_count < minimums.MIN_MATCHED_ITEMS:
         return undefined_figure(minimums.too_few_matched(item_count), item_count)
@@ -160,7 +163,7 @@ def same_prompt_accuracy(human_values: Floats, judge_values: Floats, prompt_grou
     """Share, in [0, 1], of same-request pairs that the judge orders like people; equal values earn half.
 
     human_values, judge_values: (items,), higher is better. Only pairs that people tell apart count; undefined without.
-    The figure's `n` counts these pairs.
+    The figure counts these pairs as its items.
     """
     group_names, group_indices = np.unique(prompt_groups, return_inverse=True)
     pair_credits, pair_groups = [], []

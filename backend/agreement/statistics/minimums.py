@@ -63,6 +63,7 @@ def withhold_if_few(figure: Figure, item_count: int, rarer_count: int | None = N
     rarer_count: items of the rarer kind, where the figure hangs on them. What is undefined keeps its reason, but
     for few items.
     """
+    # With no item at all the figure has a reason of its own, which says more than “only 0 items”.
     if 0 < item_count < MIN_FIGURE_ITEMS:
         return undefined_figure(too_few_items(item_count), item_count)
     if figure.value is not None and rarer_count is not None and rarer_count < MIN_RARER_ITEMS:

@@ -24,7 +24,7 @@ class PairedTest:
 
     @property
     def gain(self) -> int:
-        """Items gained."""
+        """Items that became right, less those that became wrong."""
         return self.fixed - self.broken
 
 
@@ -33,6 +33,7 @@ def compare_paired(human_values: Floats, old_values: Floats, new_values: Floats,
 
     prompt_groups: (items,), the request. With one item a request the test is McNemar's exact one.
     """
+    # Only what both scored: else a judge could win by leaving out what is hard.
     has_both = ~np.isnan(old_values) & ~np.isnan(new_values)
     was_right, is_right = (
         old_values[has_both] == human_values[has_both],
@@ -40,6 +41,7 @@ def compare_paired(human_values: Floats, old_values: Floats, new_values: Floats,
     )
     _, group_indices = np.unique(prompt_groups[has_both], return_inverse=True)
     item_changes = is_right.astype(int) - was_right.astype(int)
+    # Items of one request move together, so a request's changes get one sign between them.
     group_changes = (
         np.bincount(group_indices, item_changes).astype(int) if len(item_changes) else np.zeros(0, dtype=int)
     )
@@ -61,6 +63,8 @@ def sign_flip_test(differences: Sequence[int]) -> float:
     magnitudes = [abs(difference) for difference in differences if difference]
     total_size = sum(magnitudes)
     # Element k of `chance` is P(sum of what was added with a plus = k), so a sum s stands at (s + total) / 2.
+    # Convolved rather than enumerated: n requests have 2^n signs, but their sums only as many values as their
+    # total.
     probabilities = np.ones(1)
     for magnitude in magnitudes:
         extended = np.zeros(len(probabilities) + magnitude)

@@ -42,6 +42,7 @@ class _SortedValues:
 
     def weight_below(self, weights: Floats) -> Floats:
         """Weight of all smaller items plus half that of equal ones, per item (replicates x items)."""
+        # One sort serves all thousand resamples.
         level_weights = np.add.reduceat(weights[:, self.sort_order], self.level_starts, axis=1)
         weights_below: Floats = (np.cumsum(level_weights, axis=1) - level_weights / 2)[:, self.level_indices]
         return weights_below
@@ -88,6 +89,8 @@ def partial_spearman(
     def statistic(weights: Floats) -> Floats:
         x, y, z = (sorted_side.centred_ranks(weights) for sorted_side in side_levels)
         xy, xz, yz = (_weighted_correlation(*rank_pair, weights) for rank_pair in ((x, y), (x, z), (y, z)))
+        # Rounding can bring 1 - r² a hair below 0. Where length decides nearly everything the ratio is rounding
+        # noise, hence the coarser bound.
         residual_scale = np.sqrt(np.clip((1 - xz**2) * (1 - yz**2), 0, None))
         return _safe_ratio(xy - xz * yz, residual_scale, min_denominator=1e-6)
 
@@ -99,11 +102,13 @@ def kendall(human_values: Floats, judge_values: Floats) -> Figure:
 
     Undefined for fewer than 3 items or a constant side. Source: as `spearman`.
     """
+    # A slow import, kept off the start of the server.
     from scipy import stats
 
     if undefined_reason := _undefined_reason(human_values, judge_values):
         return undefined_figure(undefined_reason, len(human_values))
     return Figure(
+        # The method decides only how the p-value is computed, which nobody uses; the asymptotic one is cheap.
         float(stats.kendalltau(human_values, judge_values, method="asymptotic").statistic),
         n=len(human_values),
     )
@@ -116,6 +121,7 @@ def auc(is_positive: Flags, judge_values: Floats, prompt_groups: Groups, random_
     """
     if not is_positive.any() or is_positive.all():
         return undefined_figure(ONE_CLASS if len(is_positive) else NO_ITEMS, len(is_positive))
+    # By ranks in O(n log n): comparing each positive with each negative would be their product.
     value_levels = _SortedValues.from_values(judge_values)
 
     def statistic(weights: Floats) -> Floats:
