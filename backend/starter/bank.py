@@ -41,7 +41,10 @@ class Mood(StrEnum):
 
 @dataclass(frozen=True)
 class Occasion:
-    """One file of `occasions/`. `parts` are clauses by audience and role, `numbers` fill {n}."""
+    """One file of `occasions/`: `key` is the file's name, `name` the occasion as prompts are tagged with it.
+
+    `number_words` fill {n} in texts, `general_events` are what may happen to anybody, `weight` how often it is drawn.
+    """
 
     key: str
     name: str
@@ -111,7 +114,7 @@ class RequestPatterns:
 
 @dataclass(frozen=True)
 class ClauseBank:
-    """Everything in `data/starter/`."""
+    """Everything in `data/starter/`; `unfit_patterns` say by mood or audience which words it does not bear."""
 
     occasions: tuple[Occasion, ...]
     recipients: tuple[Recipient, ...]
@@ -143,7 +146,7 @@ class ClauseBank:
         return self._cached_clauses[cache_key]
 
     def own_clauses(self, occasion: Occasion, recipient: Recipient | None, clause_role: str) -> list[str]:
-        """Those of them that were written for the recipient or its audiences."""
+        """The clauses of one role that were written for the recipient or its audiences."""
         general_clauses = set(occasion.clauses_by_audience[ANY_AUDIENCE].get(clause_role, ()))
         return [clause for clause in self.clauses(occasion, recipient, clause_role) if clause not in general_clauses]
 
@@ -169,6 +172,7 @@ class ClauseBank:
 
     @cached_property
     def _cached_clauses(self) -> dict[tuple[str, str, str], list[str]]:
+        # A cached property, because nothing can be assigned to a frozen dataclass later.
         return {}
 
     def _select_clauses(self, occasion: Occasion, recipient: Recipient | None, clause_role: str) -> list[str]:
@@ -193,7 +197,7 @@ class ClauseBank:
         )
 
     def count_clauses(self) -> int:
-        """Distinct clauses."""
+        """How many distinct clauses the bank holds, personal and detail clauses included."""
         clause_groups = [
             clause_groups for occasion in self.occasions for clause_groups in occasion.clauses_by_audience.values()
         ]
@@ -241,9 +245,11 @@ def load_bank(bank_folder: Path = BANK_FOLDER) -> ClauseBank:
             {style_name: tuple(style_words["phrases"]) for style_name, style_words in request_table["styles"].items()},
             {talk_place: tuple(request_table["talk"][talk_place]) for talk_place in SMALL_TALK_PLACES},
         )
+    # A clause may be for a single recipient, so their names count as audiences too.
     known_audiences = {
         audience_name for recipient in recipients for audience_name in (*recipient.audiences, recipient.name)
     } | {ANY_AUDIENCE}
+    # Sorted: draws go by position, and a folder lists its files in any order.
     occasion_files = sorted((bank_folder / "occasions").glob("*.toml"))
     return ClauseBank(
         tuple(_load_occasion(occasion_file, known_audiences) for occasion_file in occasion_files),
@@ -280,6 +286,7 @@ def _load_occasion(file_path: Path, known_audiences: set[str]) -> Occasion:
             for audience_name in (*toml_entry["to"], *audience_sections)
             if audience_name not in known_audiences
         ]
+        # A misspelt role would else hold clauses that nobody ever draws.
         unknown_words += [
             clause_role
             for section_clauses in audience_sections.values()

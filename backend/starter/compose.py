@@ -128,6 +128,7 @@ MAX_TRIES = 40
 # How much more often somebody is drawn who is not simply 你 or 您.
 RARE_ADDRESS_WEIGHT = 3
 # Rows drawn for each row that stays.
+# Eight for each five. The price is variety: of 1,500 greetings written 31 % have a near twin instead of 22 %.
 DRAWN_PER_ROW = 1.6
 _PUNCTUATION = re.compile(r"[^\w]+")
 
@@ -144,7 +145,7 @@ class ComposedRow:
 def compose_rows(
     clause_bank: ClauseBank, row_count: int = ROW_COUNT, corpus_seed: int = CORPUS_SEED
 ) -> list[ComposedRow]:
-    """So many rows; no request and no greeting occurs twice.
+    """`row_count` rows of `clause_bank`, the same for the same seed; no request and no greeting occurs twice.
 
     More are drawn, and of each occasion those with the rarest clauses left out: in minutes of training a
     small model learns to write what it meets often, and spells the rest wrongly.
@@ -159,6 +160,7 @@ def compose_rows(
     for row_index in sorted(range(len(drawn_rows)), key=lambda row_index: (-rarest_counts[row_index], row_index)):
         rows_by_occasion[drawn_rows[row_index].scene.occasion.key].append(row_index)
     ranked_rows = sorted(
+        # By rank within the occasion: by counts alone the rare occasions would go as a whole.
         (row_rank / len(occasion_rows), row_index)
         for occasion_rows in rows_by_occasion.values()
         for row_rank, row_index in enumerate(occasion_rows)
@@ -176,7 +178,7 @@ def _clause_patterns(composed_row: ComposedRow) -> list[str]:
 
 
 def split_clauses(greeting_text: str) -> list[str]:
-    """What stands between its marks."""
+    """The parts of a greeting between its punctuation marks, in order."""
     return [clause for clause in _PUNCTUATION.split(greeting_text) if clause]
 
 
@@ -289,6 +291,7 @@ def _names_number(number_word: str, prompt_text: str) -> bool:
     return number_word in prompt_text or FIGURES_BY_WORD.get(number_word, number_word) in prompt_text
 
 
+# Both builders below read the same rows.
 @lru_cache(maxsize=1)
 def composed_rows() -> Sequence[ComposedRow]:
     """The rows that the starter learns from."""
@@ -349,6 +352,7 @@ def mismatched_rows(
 ) -> list[tuple[ComposedRow, ComposedRow, Flaw]]:
     """Rows beside a row whose greeting misses the request, and how it does; always of the same split."""
     rng = Random(f"{CORPUS_SEED} pairs")
+    # A greeting of a test request among the rejected ones of training would be learnt from.
     rows_by_group: dict[str, list[ComposedRow]] = defaultdict(list)
     for composed_row in all_rows:
         for group_name in _split_groups(composed_row):
@@ -357,6 +361,7 @@ def mismatched_rows(
     for composed_row in rng.sample(list(all_rows), len(all_rows)):
         if len(mismatches) == max_pairs:
             break
+        # In turn, so that both faults are learnt alike, however rarely one of them finds a partner.
         flaw = Flaw.WRONG_RELATIONSHIP if len(mismatches) % 2 else Flaw.WRONG_OCCASION
         group_rows = rows_by_group[_split_groups(composed_row)[len(mismatches) % 2]]
         sampled_rows = rng.sample(group_rows, min(DRAWN_ROWS, len(group_rows)))
@@ -389,6 +394,7 @@ def _misses_request(composed_row: ComposedRow, other_row: ComposedRow, flaw: Fla
         or set(recipient.address_forms) & set(other_recipient.address_forms)
     ):
         return False
+    # A greeting that addresses nobody would do for this recipient as well.
     is_addressed = any(other_row.greeting.startswith(address_form) for address_form in other_recipient.address_forms)
     return is_addressed and composed_row.scene.occasion.key == other_row.scene.occasion.key
 

@@ -60,7 +60,11 @@ _ADDRESS_START = re.compile(f"^({_ADDRESS_WORDS})[，：！]")
 
 @dataclass(frozen=True)
 class GreetingScene:
-    """What a greeting answers."""
+    """What a greeting is written for.
+
+    `recipient` None is nobody in particular, `style` a key of STYLE_PLANS, `size` one of SIZE_LIMITS, `number` the word
+    that fills {n}.
+    """
 
     occasion: Occasion
     recipient: Recipient | None
@@ -83,7 +87,7 @@ class GreetingScene:
 
 
 def possible_styles(clause_bank: ClauseBank, occasion: Occasion, recipient: Recipient | None) -> list[str]:
-    """Which wishes for a style can be met here; "" is no wish."""
+    """The keys of STYLE_PLANS for which there are clauses here; "" is no wish for a style."""
     return [
         style_name
         for style_name in STYLE_PLANS
@@ -113,6 +117,8 @@ def write_greeting(clause_bank: ClauseBank, scene: GreetingScene, rng: Random) -
         ]
         if not detail_clauses:
             return None
+        # Behind the opening, which names the occasion: a detail in front of it would seem to be what is
+        # celebrated.
         chosen_clauses.insert(1, rng.choice(detail_clauses))
     if not chosen_clauses:
         return None
@@ -139,6 +145,7 @@ def repeats_clause(clause: str, chosen_clauses: Sequence[str]) -> bool:
 
 
 def _character_pairs(clause: str) -> set[str]:
+    # Words of nearly every wish are left out: by them any two clauses would be alike.
     plain_parts = re.split(r"\W|[{}你您愿祝我们的]", clause)
     return {
         plain_part[start_index : start_index + 2]
