@@ -10,6 +10,7 @@ from sqlalchemy import DateTime, Dialect, Enum, Integer, MetaData, String, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+# SQLite changes a constraint by copying its table, for which Alembic has to know the constraint by name.
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",

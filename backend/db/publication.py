@@ -74,6 +74,7 @@ def _has_unfinished_import(connection: Connection) -> bool:
 
 def _hide_rows(execute_state: ORMExecuteState) -> None:
     session = execute_state.session
+    # What loads more of a row in hand is let through: hidden now, a row would vanish half-way.
     if not execute_state.is_select or execute_state.is_column_load or execute_state.is_relationship_load:
         return
     if _HIDES_KEY not in session.info:
