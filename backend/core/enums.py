@@ -74,14 +74,14 @@ class Split(StrEnum):
 RUBRIC_WEIGHTS = {"language": 0.30, "creativity": 0.30, "emotion": 0.15, "culture": 0.15, "richness": 0.10}
 RUBRIC_EXCELLENT = 2.0
 
-# No threshold for Scale.SCORE: of a length or a log-probability only the order means something, so a threshold must be
-# learnt from people's labels (`cross_fit_decisions`), and a judge on that scale can label no pairs.
 # From which value on, this value included, a verdict calls a greeting excellent: by scale.
+# None for Scale.SCORE: of a length or a log-probability only the order means something, so a threshold must be
+# learnt from people's labels (`cross_fit_decisions`), and a judge on that scale can label no pairs.
 DECISION_THRESHOLDS = {Scale.BINARY: 0.5, Scale.RUBRIC: RUBRIC_EXCELLENT}
 
-# A policy in training has no labels from which a threshold could be learnt. Zero is where a model of log odds or of the
-# difference between good and bad (Bradley-Terry) changes its mind.
-# From which value on a judge gives the reward 1 instead of 0: by scale.
+# From which value on a judge gives the reward 1 instead of 0: by scale. A policy in training has no labels from which
+# a threshold could be learnt; zero is where a model of log odds or of the difference between good and bad
+# (Bradley-Terry) changes its mind.
 REWARD_THRESHOLDS = {**DECISION_THRESHOLDS, Scale.SCORE: 0.0}
 
 
@@ -156,7 +156,7 @@ class PairStage(StrEnum):
 
 
 class PairState(StrEnum):
-    """What stands about a pair now; see `USED` for which of them training and export read."""
+    """What stands about a pair now; see `USABLE_STATES` for which of them training and export read."""
 
     PROPOSED = "proposed"  # the panel decided, nobody else looked
     CHECKING = "checking"  # handed to people, waits for their answers

@@ -137,8 +137,8 @@ VOTE_WAIT_S = 2.0
 RUN_WAIT_S = 600.0
 
 _WRITES_OPTION = "zhufu_writes"
-# Python handles a signal between two calls into SQLite only: one wait of 10 minutes could not be interrupted.
-# One wait inside SQLite; between two of them signals are heard.
+# One wait inside SQLite: Python handles a signal between two calls into it only, so that a single wait of 10 minutes
+# could not be interrupted.
 _WAIT_SLICE_MS = 250
 _READ_WAIT_MS = 15_000
 _CONNECT_S = 10

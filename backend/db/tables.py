@@ -1,5 +1,8 @@
-"""The tables. Labels (Verdict, Comparison, Review) are append-only: a change is a new revision.
-Imports that are stored in many small transactions, and what they leave for the moment after their end."""
+"""The tables of the corpus, of annotation and of imports.
+
+Labels (Verdict, Comparison, Review) are append-only: a change is a new revision. An import goes in by many small
+transactions; what it changes in older rows waits in ImportChange until it has ended.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -121,6 +124,7 @@ class Rater(Imported):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[RaterKind] = mapped_column(enum_column(RaterKind))
     name: Mapped[str] = mapped_column(String(120))
+    # Empty, not null, for people and data sets: to the unique constraint two nulls differ.
     version: Mapped[str] = mapped_column(String(64), default="")
     config: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -232,6 +236,7 @@ class Verdict(Imported):
     dimensions: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     withdrawn: Mapped[bool] = mapped_column(default=False)
     revision: Mapped[int] = mapped_column(Integer, default=0)
+    # Unique: a row is superseded once, so that answers form a chain and never a tree, here as in the two tables below.
     supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("verdicts.id"), unique=True)
     request_id: Mapped[str | None] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

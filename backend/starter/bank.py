@@ -22,9 +22,9 @@ CLAUSE_ROLES = (
 SMALL_TALK_PLACES = ("before", "when", "after")
 # So many clauses of its own in a role, and a child hears no others: what fits grown-ups fits no child.
 ENOUGH_OWN_CLAUSES = 4
-# Of a hundred pairs of occasion and recipient so many are never composed: there the model is measured.
+# Of a hundred pairs of occasion and recipient so many are never composed: there the model is measured. Which ones, a
+# hash of the two names says: a new occasion moves no pair that was held out before into what is learnt from.
 HELD_OUT_PERCENT = 5
-# By hash of the two names: a new occasion moves no pair that was held out before into what is learnt from.
 
 ClausesByRole = Mapping[str, Sequence[str]]
 
