@@ -459,9 +459,9 @@ def test_thinning_aims_lower_each_round_and_ends_at_the_limit(monkeypatch: pytes
     monkeypatch.setattr(work, "_thinned", thinned)
     every = work.all_pairs()
     for style in (STYLE_LIMIT, None):
-        monkeypatch.setattr(work, "tells", lambda _kept, style=style: SurfaceAccuracy(90, 0.5, style))
+        monkeypatch.setattr(work, "surface_accuracy", lambda _kept, style=style: SurfaceAccuracy(90, 0.5, style))
         assert work.balance_style(every, keep_lengths=False) is every and not asked
-    monkeypatch.setattr(work, "tells", lambda _kept: SurfaceAccuracy(90, 0.5, STYLE_LIMIT + 0.001))
+    monkeypatch.setattr(work, "surface_accuracy", lambda _kept: SurfaceAccuracy(90, 0.5, STYLE_LIMIT + 0.001))
     assert work.balance_style(every, keep_lengths=False).tolist() == [True] * 4
     assert asked == [(n, round(0.58 - n / 100, 6)) for n in range(9)]
     assert not work.balance_style(every, keep_lengths=True).any(), "the lengths are balanced again after each"

@@ -13,11 +13,14 @@ from backend.judges.scoring.records import RunEstimate, ScoreProgress, ScoreRequ
 from backend.judges.scoring.service import ScoringService
 from backend.judges.scoring.targets import ScoringTarget
 
+# The names of variants are names of judges, under which their verdicts are stored and found again by `table`:
+# another wording would ask every variant anew.
 WITHOUT_INFIX = " without "
 
 
 def without_agents(judge_spec: JudgeSpec, left_out_roles: Iterable[str]) -> JudgeSpec:
     """The panel with these agents switched off, under a name that says so. Raises UserError for no panel."""
+    # In the panel's own order, so that the same agents give the same name however they were listed.
     switched_off = [agent_role for agent_role in PANEL_ROLES if agent_role in set(left_out_roles)]
     if not switched_off:
         return judge_spec
@@ -32,6 +35,8 @@ def without_agents(judge_spec: JudgeSpec, left_out_roles: Iterable[str]) -> Judg
 
 def panel_variants(judge_spec: JudgeSpec) -> list[JudgeSpec]:
     """The whole panel, then each agent left out."""
+    # The given object itself comes first: `table` knows the
+    # whole panel by identity, since its name may hold anything.
     return [judge_spec, *(without_agents(judge_spec, [agent_role]) for agent_role in PANEL_ROLES)]
 
 
@@ -50,13 +55,17 @@ class Ablation:
         self._scoring, self._board = scoring, board
 
     def estimate(self, judge_spec: JudgeSpec, score_target: ScoringTarget) -> list[RunEstimate]:
-        """What each variant will take. Raises UserError."""
+        """What scoring each variant will take, the whole panel first. Raises UserError."""
         return [self._scoring.estimate(ScoreRequest(variant, score_target)) for variant in panel_variants(judge_spec)]
 
     def submit(
         self, judge_spec: JudgeSpec, score_target: ScoringTarget, max_cost: float | None = None
     ) -> list[JobInfo]:
-        """Queue one scoring job for each variant; what is scored already is not asked again."""
+        """Queue one scoring job for each variant, each capped at `max_cost` of its own.
+
+        The cap is in the currency of the endpoint's prices. What is scored already is not asked again.
+        Raises UserError.
+        """
         return [
             self._scoring.submit(ScoreRequest(variant, score_target, max_cost=max_cost))
             for variant in panel_variants(judge_spec)
@@ -65,7 +74,7 @@ class Ablation:
     def run(
         self, judge_spec: JudgeSpec, score_target: ScoringTarget, max_cost: float | None = None
     ) -> list[ScoreProgress]:
-        """Score every variant in this process."""
+        """Score every variant in this process, one after the other. Raises UserError."""
         return [
             self._scoring.run(ScoreRequest(variant, score_target, max_cost=max_cost))
             for variant in panel_variants(judge_spec)
@@ -74,6 +83,7 @@ class Ablation:
     def table(self, judge_spec: JudgeSpec, reference_name: str) -> list[AblationRow]:
         """The variants with verdicts on a human reference, beside it. Raises UserError without labels."""
         left_out_by_name = {
+            # By the last infix: a panel may itself be called “… without …”.
             variant.name: "" if variant is judge_spec else variant.name.rpartition(WITHOUT_INFIX)[2]
             for variant in panel_variants(judge_spec)
         }
@@ -81,6 +91,8 @@ class Ablation:
         rows_by_judge = {
             judge_row.judge: judge_row
             for judge_row in self._board.board(reference_name, scored_names).rows
+            # A newer version that has judged less stands in a
+            # row of its own; the row kept here judged the most.
             if not judge_row.newer
         }
         return [

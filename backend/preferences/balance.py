@@ -35,22 +35,24 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     FlagArray = NDArray[np.bool_]
 
+# Parts of a cross-fitted style model. Prompts stay whole: a candidate stands in several pairs of its prompt, and
+# a model must not have seen the texts that it is measured on.
 FOLDS = 5
-"""As many parts as a style model is cross-fitted in; prompts stay whole."""
+# Pairs below which no style model is fitted: its cross-validated accuracy would be noise.
 FITTED_FROM = 40
-"""Pairs below which no style model is fitted: its cross-validated accuracy would be noise."""
+# Where the share of pairs whose chosen side is the longer one must lie; 0.5 says nothing.
 LENGTH_BAND = (0.45, 0.55)
-"""Where the share of pairs whose chosen side is the longer one must lie; 0.5 says nothing."""
+# Share of pairs that style may foretell, cross-fitted; 0.5 says nothing.
 STYLE_LIMIT = 0.60
-"""Share of pairs that style may foretell, cross-fitted; 0.5 says nothing."""
+# Share foretold that the first thinning aims at, and how much lower each further one: the next model finds
+# other signs.
 FIRST_AIM, AIM_STEP = 0.58, 0.01
-"""Share foretold that the first thinning aims at, and how much lower each further one: the next model finds
-other signs."""
+# The last one aims at 0.50, below which there is nothing to win.
 ROUNDS = 9
-"""The last one aims at 0.50, below which there is nothing to win."""
+# Characters; upper ends of the cells by difference of the two lengths, the last cell is open.
 _GAP_LIMITS = (0, 2, 5, 10, 20, 40)
+# Ratio of neighbouring cells of the mean length.
 _LENGTH_RATIO = 1.35
-"""Ratio of neighbouring cells of the mean length."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,11 @@ class PairTexts:
 
 @dataclass(frozen=True)
 class SurfaceAccuracy:
-    """How well the surface alone tells chosen from rejected: shares of pairs, ties half; None: too few."""
+    """How well the surface alone tells chosen from rejected, as shares of the `pairs` from 0 to 1; a tie is half.
+
+    `length`: pairs whose chosen side is the longer one; None without pairs. `style`: pairs that a cross-fitted model
+    picks rightly; None below FITTED_FROM pairs.
+    """
 
     pairs: int
     length: float | None
@@ -81,6 +87,7 @@ class SurfaceAccuracy:
         """Why there is no figure for style; None where there is one."""
         if self.style is not None:
             return None
+        # A sentence and not 0 or 0.5: either would read as a figure that was measured.
         return Message(
             f"Style is not measured on fewer than {FITTED_FROM} pairs (here {self.pairs}): the figure would "
             "be noise. More requests or candidates give more pairs.",
@@ -97,7 +104,10 @@ class SurfaceAccuracy:
 
 @dataclass(frozen=True)
 class BalanceResult:
-    """What stays (indices into the pairs given), the figures before and after, and what it cost."""
+    """What stays (indices into the pairs given, ascending), the figures before and after, and what it cost.
+
+    The `dropped_…` counts are pairs and add up to all that went: by the second judge, then by length, then by style.
+    """
 
     retained_indices: tuple[int, ...]
     before: SurfaceAccuracy
@@ -116,16 +126,19 @@ def balance_pairs(
 ) -> BalanceResult:
     """The largest body of pairs that this method finds in which neither length nor style tells.
 
-    With `second_judged` a pair falls first where its second judge sees it otherwise, and a scarce one (see
-    `scarce_pairs`) where no second judge confirmed it.
+    `by_length`, `by_style`: which of the two to balance. With `second_judged` a pair falls first where its second
+    judge sees it otherwise, and a scarce one (see `scarce_pairs`) where no second judge confirmed it.
     Deterministic: what goes is decided by confidence, then by a hash of the texts. Memory: a few numbers a pair.
     """
     pair_features = _BalanceWork(pair_texts)
     all_pairs = pair_features.all_pairs()
-    before = pair_features.tells(all_pairs)
+    before = pair_features.surface_accuracy(all_pairs)
+    # Before the balance of lengths: dropped after it,
+    # unconfirmed pairs would leave their cells lopsided again.
     confirmed_pairs = pair_features.confirmed_pairs() if second_judged else all_pairs
     retained_pairs = pair_features.balance_length(confirmed_pairs) if by_length else confirmed_pairs
     dropped_by_second = int(all_pairs.sum() - confirmed_pairs.sum())
+    # Counted before style is thinned: what the balance of lengths drops again there is a price of style.
     dropped_by_length = int(confirmed_pairs.sum() - retained_pairs.sum())
     if by_style:
         retained_pairs = pair_features.balance_style(retained_pairs, keep_lengths=by_length)
@@ -134,7 +147,7 @@ def balance_pairs(
     return BalanceResult(
         retained_indices=tuple(int(pair_index) for pair_index in np.flatnonzero(retained_pairs)),
         before=before,
-        after=pair_features.tells(retained_pairs),
+        after=pair_features.surface_accuracy(retained_pairs),
         dropped_by_length=dropped_by_length,
         dropped_by_style=int(confirmed_pairs.sum() - retained_pairs.sum()) - dropped_by_length,
         dropped_by_second=dropped_by_second,
@@ -142,13 +155,15 @@ def balance_pairs(
 
 
 def measure_surface(pair_texts: Iterable[PairTexts]) -> SurfaceAccuracy:
-    """How well length and style alone tell the chosen side in these pairs."""
+    """How well length and style alone tell the chosen side in these pairs; nothing is dropped."""
     pair_features = _BalanceWork(pair_texts)
-    return pair_features.tells(pair_features.all_pairs())
+    return pair_features.surface_accuracy(pair_features.all_pairs())
 
 
 def scarce_pairs(length_pairs: Iterable[tuple[int, int]]) -> list[bool]:
-    """Which pairs, by the lengths of their chosen and rejected side, go against the odds of their cell.
+    """Which pairs, by the lengths (characters) of their chosen and rejected side, go against the odds of their cell.
+
+    One flag a pair, in the order given.
 
     Balance keeps all of these and as many of the others: so a judge's mistakes, which go either way, are
     common among them, and their labels are worth a second look.
@@ -166,6 +181,7 @@ def scarce_pairs(length_pairs: Iterable[tuple[int, int]]) -> list[bool]:
 def _against_odds(gaps_and_cells: Iterable[tuple[float, tuple[int, int]]], pair_count: int) -> list[bool]:
     pairs_by_cell: dict[tuple[int, int], dict[bool, list[int]]] = defaultdict(lambda: {True: [], False: []})
     for pair_index, (length_gap, length_cell) in enumerate(gaps_and_cells):
+        # Two of equal length have no longer side, so no rule about lengths can use them: never scarce.
         if length_gap:
             pairs_by_cell[length_cell][length_gap > 0].append(pair_index)
     cell_sizes = [(len(cell_pairs[True]), len(cell_pairs[False])) for cell_pairs in pairs_by_cell.values()]
@@ -194,6 +210,7 @@ class _BalanceWork:
                 strip_white_space(pair_text.chosen),
                 strip_white_space(pair_text.rejected),
             )
+            # The gap alone goes in: a linear pair model sees nothing else of the two descriptions.
             features.extend(
                 chosen_value - rejected_value
                 for chosen_value, rejected_value in zip(
@@ -204,6 +221,7 @@ class _BalanceWork:
             # From the texts and not from a generator: the same pairs stay in a run that is paired again.
             random_draws.append(int(digest(chosen_text, rejected_text)[:12], 16) / 16**12)
             confidences.append(pair_text.confidence)
+            # One signed byte a pair: 1 confirmed, -1 seen otherwise, 0 nobody asked.
             confirmations.append(0 if pair_text.confirmed is None else 1 if pair_text.confirmed else -1)
             prompt_groups.append(pair_text.group)
         self.pair_count = len(prompt_groups)
@@ -216,6 +234,7 @@ class _BalanceWork:
         self.prompt_groups = np.array(prompt_groups)
         self.random_draws: FloatArray = np.array(random_draws)
         self.confirmations = np.array(confirmations)
+        # lexsort sorts by its last key first: the surest pairs lead, and the draw decides among equals.
         self.confidence_order = np.lexsort((self.random_draws, -np.array(confidences)))
 
     def all_pairs(self) -> "FlagArray":
@@ -230,14 +249,19 @@ class _BalanceWork:
         against_odds = np.array(
             _against_odds(zip(self.length_gaps, self.length_cells, strict=True), self.pair_count), dtype=bool
         )
+        # A second verdict against the first counts in both directions, a missing one only where it was due.
         return np.asarray((self.confirmations > 0) | ((self.confirmations == 0) & ~against_odds))
 
-    def tells(self, retained: "FlagArray") -> SurfaceAccuracy:
+    def surface_accuracy(self, retained: "FlagArray") -> SurfaceAccuracy:
+        """How well length and style alone pick the chosen side in the retained pairs, cross-fitted."""
         import numpy as np
 
         def chosen_share(margins: "FloatArray") -> float:
+            # A tie is half: a guesser who cannot tell is right every other time.
             return float(np.mean((np.sign(margins) + 1) / 2))
 
+        # Salt 0 is for measuring alone: thinning has other folds,
+        # so no figure comes from the model that chose the pairs.
         length_gaps, style_logits = self.length_gaps[retained], self._style_logits(retained, fold_salt=0)
         return SurfaceAccuracy(
             pairs=int(retained.sum()),
@@ -248,6 +272,7 @@ class _BalanceWork:
     def balance_length(self, retained: "FlagArray") -> "FlagArray":
         """In every cell as many with the longer side chosen as with the shorter one; equal ones stay."""
         pairs_by_cell: dict[tuple[int, int], dict[bool, list[int]]] = defaultdict(lambda: {True: [], False: []})
+        # The surest first, so that those behind `smaller_size` are the least sure of their cell.
         for pair_index in self.confidence_order:
             if retained[pair_index] and self.length_gaps[pair_index] != 0:
                 pairs_by_cell[self.length_cells[pair_index]][bool(self.length_gaps[pair_index] > 0)].append(
@@ -263,10 +288,12 @@ class _BalanceWork:
     def balance_style(self, retained: "FlagArray", *, keep_lengths: bool) -> "FlagArray":
         """Thin out what style foretells until it does no longer, the lengths staying balanced."""
         for round_index in range(ROUNDS):
-            surface_accuracy = self.tells(retained)
+            surface_accuracy = self.surface_accuracy(retained)
             if surface_accuracy.style is None or surface_accuracy.style <= STYLE_LIMIT:
                 break
             retained = self._thinned(retained, round_index, FIRST_AIM - round_index * AIM_STEP)
+            # Thinning drops pairs whatever their lengths, so
+            # the cells have to be evened out after every round.
             retained = self.balance_length(retained) if keep_lengths else retained
         return retained
 
@@ -278,15 +305,18 @@ class _BalanceWork:
         assert style_logits is not None
         random_draws = self._round_draws(round_index)[retained]
         low_log_odds, high_log_odds = 0.0, 20.0  # logarithms of the odds; at 20 everything stays
+        # Thirty halvings leave 2e-8 of the interval, less than any difference between two draws matters.
         for _ in range(30):
             middle_log_odds = (low_log_odds + high_log_odds) / 2
             # exp(-logit) is (1 - p) / p.
             is_staying = random_draws < np.exp(np.minimum(middle_log_odds - style_logits, 0.0))
+            # Where nothing stays nothing is foretold: the odds may rise.
             foretold_share = np.mean(style_logits[is_staying] > 0) if is_staying.any() else 0.0
             low_log_odds, high_log_odds = (
                 (middle_log_odds, high_log_odds) if foretold_share <= target_share else (low_log_odds, middle_log_odds)
             )
         still_retained = retained.copy()
+        # The lower end: only there the share is known to be within the aim.
         still_retained[retained] = random_draws < np.exp(np.minimum(low_log_odds - style_logits, 0.0))
         return still_retained
 
@@ -312,6 +342,8 @@ class _BalanceWork:
         pair_logits = np.zeros(len(feature_rows))
         for fold_index in range(FOLDS):
             in_fold = fold_numbers == fold_index
+            # Few prompts may all fall into one fold: nothing is
+            # left to learn from, and logit 0 counts as a tie.
             if in_fold.all() or not in_fold.any():
                 continue
             train_rows = feature_rows[~in_fold]
@@ -324,6 +356,7 @@ class _BalanceWork:
 
 def _length_cell(chosen_length: float, rejected_length: float) -> tuple[int, int]:
     """Where a pair belongs by its two lengths, whichever is chosen."""
+    # Symmetric in the two lengths: a cell that knew the chosen side could not balance the sides.
     length_gap, mean_length = abs(chosen_length - rejected_length), (chosen_length + rejected_length) / 2
     return sum(length_gap > gap_limit for gap_limit in _GAP_LIMITS), round(
         math.log(max(mean_length, 1.0), _LENGTH_RATIO)

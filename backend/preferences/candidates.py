@@ -29,10 +29,12 @@ from backend.llm.messages import storable_text
 from backend.llm.prompts import PromptTemplate, UntrustedText, load_template
 from backend.preferences.plan import MAX_CANDIDATES, CandidatePlan, CandidateRecipe, RequestedLength
 
+# Stored as the reason of a dropped line or candidate, and counted by these words in every funnel.
 DUPLICATE, NEAR_DUPLICATE, UNREADABLE = "duplicate", "near_duplicate", "unreadable"
+# A request for several greetings: a pair compares single ones, so there is no fair candidate for it.
 SEVERAL = "several"
-"""A request for several greetings: a pair compares single ones, so there is no fair candidate for it."""
 NO_EXAMPLES_TEXT = "（无）"
+# Part of the prompt, so of the key of every stored call: with another wording a paused run would ask anew.
 LENGTH_INSTRUCTIONS = {
     RequestedLength.FREE: "没有要求字数，就写二十到八十个字。",
     RequestedLength.SHORT: "写得短而精：十到三十个字。",
@@ -52,6 +54,7 @@ def writing_template() -> PromptTemplate:
 
 def effective_recipe(requested_recipe: CandidateRecipe, *, trained: bool) -> CandidateRecipe:
     """The recipe as a generator can follow it: one trained here is shown no examples and asked for no length."""
+    # The stored recipe must not claim what the model never saw, or the funnel by setting would be wrong.
     return replace(requested_recipe, examples=False, wished=RequestedLength.FREE) if trained else requested_recipe
 
 
@@ -67,7 +70,9 @@ def writing_instructions(
     return WritingInstructions(
         writing_template(),
         {
+            # Examples are texts of others: fenced, so that an instruction inside one stays a quotation.
             "examples": UntrustedText(example_lines, "范例") if shows_examples else NO_EXAMPLES_TEXT,
+            # A request that fixes its own length is not overruled.
             "length": LENGTH_INSTRUCTIONS[candidate_recipe.wished] if length_is_free else "",
         },
     )
@@ -75,8 +80,8 @@ def writing_instructions(
 
 # Part of the key of every stored call: with another figure a run that was stopped would be asked anew.
 SEED_SPACE = 2**31
+# Characters that are kept of a text that failed a check.
 FAULTY_TEXT_LIMIT = 2_000
-"""Characters that are kept of a text that failed a check."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,7 @@ class CandidateProducer:
             for planned_recipe in self.plan.prompt_recipes(pending_prompt.position)
         ]
         shown_examples: Sequence[Sample] = ()
+        # Looked for once a prompt and only where shown: retrieval by meaning is a paid call of the run.
         if any(candidate_recipe.examples for candidate_recipe in recipes):
             shown_examples = (await self.retriever.examples(pending_prompt.text))[: self.example_count]
         # Each call is awaited to its end, so that what is paid for is kept; then errors rise.
@@ -178,6 +184,7 @@ def _candidate_fault(
     request: GreetingRequest, cleaned_text: str, earlier_texts: NearDuplicateIndex, *, was_cut: bool
 ) -> str | None:
     """What is wrong with a candidate; where nothing is, it is None and the text joins the earlier ones."""
+    # Faults first: a faulty text must not make a sound one after it a near-duplicate.
     if (text_fault := find_fault(request, cleaned_text, was_cut=was_cut)) is not None:
         return text_fault.value
     return None if earlier_texts.add_if_new(cleaned_text) is None else NEAR_DUPLICATE
@@ -187,6 +194,7 @@ def load_unwritten(session: Session, run_id: int, max_prompts: int) -> list[Pend
     """The next prompts that were kept and have no candidates."""
     prompt_rows = session.execute(
         select(RunPrompt.id, RunPrompt.position, RunPrompt.prompt_id, RunPrompt.text)
+        # No offset: prompts leave this list when their candidates are stored, in a killed run too.
         .where(RunPrompt.run_id == run_id, RunPrompt.written.is_(False), RunPrompt.prompt_id.is_not(None))
         .order_by(RunPrompt.id)
         .limit(max_prompts)
@@ -201,9 +209,11 @@ def load_unwritten(session: Session, run_id: int, max_prompts: int) -> list[Pend
 def store_candidates(
     database: Database, run_id: int, written_batch: Sequence[tuple[PendingPrompt, list[WrittenCandidate]]]
 ) -> None:
-    """Keep what was written; a second writing of the same changes nothing."""
+    """Store the candidates of these prompts, all in one transaction; storing the same again changes nothing."""
     with database.write() as session:
         dataset_id = session.get_one(PairRun, run_id).dataset_id
+        # Greetings, candidates and the mark that the prompt is written go in together: killed in between, the
+        # calls are found in the ledger and everything is stored at the next attempt.
         greeting_ids = _store_greetings(session, dataset_id, written_batch)
         candidate_rows = [
             _candidate_row(run_id, pending_prompt, slot_index, candidate, greeting_ids)
@@ -220,6 +230,7 @@ def store_candidates(
 def _store_greetings(
     session: Session, dataset_id: int, written_batch: Sequence[tuple[PendingPrompt, list[WrittenCandidate]]]
 ) -> dict[GreetingKey, int]:
+    # A text with a fault is no greeting of the corpus; it stays with the candidate, for people to look at.
     good_texts = [
         (pending_prompt, candidate.text)
         for pending_prompt, candidates in written_batch
@@ -243,6 +254,7 @@ def _store_greetings(
     greeting_keys = {
         (str(pending_prompt.prompt_id), digest(greeting_text)) for pending_prompt, greeting_text in good_texts
     }
+    # Published, since an unfinished import may have stored the same text before, which nobody sees yet.
     greeting_ids = publish_greeting_ids(session, prompts_by_key, greeting_keys)
     dataset_entries = [
         {"dataset_id": dataset_id, "prompt_id": prompts_by_key[prompt_key], "greeting_id": greeting_id}
@@ -268,6 +280,8 @@ def _candidate_row(
         "model": candidate.model_name,
         "recipe": stored_json(candidate.recipe),
         "call_id": candidate.written.call_id,
+        # A faulty text may be garbage of any length, with NUL
+        # or lone surrogates, which PostgreSQL does not take.
         "text": candidate.text if passed_checks else storable_text(candidate.text[:FAULTY_TEXT_LIMIT]),
         "fault": candidate.fault,
         "greeting_id": greeting_ids[str(pending_prompt.prompt_id), digest(candidate.text)] if passed_checks else None,

@@ -18,11 +18,13 @@ from backend.preferences.balance import BalanceResult, PairTexts, balance_pairs,
 from backend.preferences.pairing import CHUNK, PossiblePairs
 from backend.preferences.records import PairingReport, PairRequest
 
+# The second draw is a judge of its own by name: under the first one's it would pass for its newer version.
 AGAIN_SUFFIX = " again"
+# Temperature of a judge that is asked once more: at 0 it would say the same again.
 SECOND_TEMPERATURE = 0.7
-"""Temperature of a judge that is asked once more: at 0 it would say the same again."""
+# Of the candidates, how many are judged twice: about as in the measured runs (docs/experiments.md).
 SECOND_JUDGED_SHARE = 0.15
-"""Of the candidates, how many are judged twice: about as in the measured runs (docs/experiments.md)."""
+# Characters of a judge's name; the stem is cut, never the suffix that keeps its verdicts apart.
 _LONGEST_NAME = 60
 # Ids in one statement: databases bound how many values it may hold (SQLite 32,766).
 SECOND_BATCH = 500
@@ -32,6 +34,8 @@ def redrawn_judge(judge_spec: JudgeSpec) -> JudgeSpec:
     """The same judge at another draw, under a name that says so."""
     judge_config = dict(judge_spec.config)
     judge_config |= {"temperature": max(float(judge_config.get("temperature") or 0), SECOND_TEMPERATURE)}
+    # Another seed as well: a judge that is as warm already would
+    # be answered from the ledger, with its own first reply.
     judge_config |= {"seed": int(judge_config.get("seed") or 0) + 1}
     return replace(
         judge_spec,
@@ -41,11 +45,12 @@ def redrawn_judge(judge_spec: JudgeSpec) -> JudgeSpec:
 
 
 def mark(database: Database, run_id: int, request: PairRequest) -> int:
-    """Note which candidates are to be judged twice; how many. The same verdicts give the same candidates."""
+    """Mark the candidates of scarce pairs for a second verdict; returns how many. The same verdicts mark the same."""
     candidate_ids, length_pairs = [], []
     for chosen_id, rejected_id, side_lengths in _pair_lengths(PossiblePairs(database, run_id, request.way)):
         candidate_ids.append((chosen_id, rejected_id))
         length_pairs.append(side_lengths)
+    # A set, because one candidate stands in several pairs, and its verdict is paid for once.
     marked_ids = sorted(
         {
             candidate_id
@@ -54,6 +59,7 @@ def mark(database: Database, run_id: int, request: PairRequest) -> int:
             for candidate_id in id_pair
         }
     )
+    # A transaction a batch: annotations come in between. Marks are idempotent, so a kill here costs nothing.
     for batch_start in range(0, len(marked_ids), SECOND_BATCH):
         with database.write() as session:
             id_batch = marked_ids[batch_start : batch_start + SECOND_BATCH]
@@ -67,9 +73,12 @@ def _pair_lengths(possible_pairs: PossiblePairs) -> Iterator[tuple[int, int, tup
             len(strip_white_space(candidate_pair.chosen.text)),
             len(strip_white_space(candidate_pair.rejected.text)),
         )
+        # Lengths and ids only: two numbers a pair stay in memory, not its texts.
         yield candidate_pair.chosen.id, candidate_pair.rejected.id, side_lengths
 
 
+# Pairs in one statement: each binds six values in the
+# DELETE below (three in either order), of SQLite's 32,766.
 STATE_BATCH = 400
 
 
@@ -95,9 +104,11 @@ class _StoredPair:
 
 
 def apply_changes(session: Session, changes: Sequence[StateChange]) -> None:
-    """Write decisions down, set the states, and let the data set follow."""
+    """Write decisions down, set the states, and let the data set follow, within the session's transaction."""
     for batch_start in range(0, len(changes), STATE_BATCH):
         change_batch = changes[batch_start : batch_start + STATE_BATCH]
+        # Appended, never changed: a decision that was taken
+        # back stays on record, and the last one is the state.
         session.add_all(
             PairDecision(
                 pair_id=state_change.pair_id,
@@ -118,7 +129,7 @@ def apply_changes(session: Session, changes: Sequence[StateChange]) -> None:
 
 
 def sync_dataset(session: Session, pair_ids: Sequence[int]) -> None:
-    """Make the data set say what the states of these pairs say."""
+    """Bring the data set's preference pairs in line with the states of these pairs: usable ones in, the others out."""
     for batch_start in range(0, len(pair_ids), STATE_BATCH):
         stored_pairs = _load_pairs(session, pair_ids[batch_start : batch_start + STATE_BATCH])
         dataset_keys = [
@@ -126,6 +137,8 @@ def sync_dataset(session: Session, pair_ids: Sequence[int]) -> None:
             for stored_pair in stored_pairs
             for first_id, second_id in _both_orders(stored_pair)
         ]
+        # Deleted and inserted anew rather than compared: whatever
+        # state a pair had, the result depends on the new one.
         preference_key = tuple_(PreferencePair.dataset_id, PreferencePair.chosen_id, PreferencePair.rejected_id)
         session.execute(delete(PreferencePair).where(preference_key.in_(dataset_keys)))
         insert_ignore(
@@ -150,6 +163,8 @@ def _preference_row(stored_pair: _StoredPair) -> dict[str, object]:
         "prompt_id": stored_pair.prompt_id,
         "chosen_id": chosen_id,
         "rejected_id": rejected_id,
+        # Export and training without a data set read confirmed
+        # pairs only: a panel's label must not pass for a person's.
         "origin": LABELLED_BY_JUDGE if stored_pair.state is PairState.PROPOSED else CONFIRMED_BY_PEOPLE,
     }
 
@@ -185,7 +200,10 @@ class _PossiblePair:
 
 
 def emit_pairs(database: Database, run_id: int, request: PairRequest) -> PairingReport:
-    """Make the pairs of a run anew, except those that somebody decided or that are with people."""
+    """Pair the run's judged candidates anew and store what balance keeps; returns the figures for the report.
+
+    Pairs that somebody decided, or that are with people, stay as they are.
+    """
     collected_pairs: list[_PossiblePair] = []
     possible_pairs = PossiblePairs(database, run_id, request.way)
     balance_result = balance_pairs(
@@ -194,6 +212,7 @@ def emit_pairs(database: Database, run_id: int, request: PairRequest) -> Pairing
         by_style=request.balance_style,
         second_judged=request.second is not None,
     )
+    # After the balance was computed, so that a run stopped while computing still has its earlier pairs.
     _delete_untouched(database, run_id)
     for batch_start in range(0, len(balance_result.retained_indices), CHUNK):
         pair_batch = [
@@ -207,6 +226,7 @@ def emit_pairs(database: Database, run_id: int, request: PairRequest) -> Pairing
 
 def _collect_texts(possible_pairs: "PossiblePairs", collected_pairs: list[_PossiblePair]) -> Iterator[PairTexts]:
     for candidate_pair in possible_pairs:
+        # A generator with a side effect: balance reads each text once, and only ids and numbers stay behind.
         collected_pairs.append(
             _PossiblePair(
                 candidate_pair.run_prompt_id,
@@ -228,10 +248,13 @@ def _delete_untouched(database: Database, run_id: int) -> None:
     """Take back what an earlier attempt proposed and nobody touched."""
     while True:
         with database.write() as session:
+            # What somebody decided outlives a new pairing, whether or not balance would keep the pair today.
             has_decision = select(PairDecision.id).where(PairDecision.pair_id == RunPair.id).exists()
             pair_rows = session.execute(
                 select(RunPair.id, RunPair.chosen_id, RunPair.rejected_id)
                 .where(RunPair.run_id == run_id, RunPair.state == PairState.PROPOSED, ~has_decision)
+                # The first page each time, since the rows of the last
+                # one are gone; a transaction a page lets votes in.
                 .limit(CHUNK)
             ).all()
             if not pair_rows:
@@ -252,6 +275,7 @@ def _remove_from_dataset(session: Session, run_id: int, pair_rows: Sequence[Any]
         session.execute(
             delete(PreferencePair).where(
                 PreferencePair.dataset_id == dataset_id,
+                # In the judge's order only: a proposed pair was never flipped.
                 PreferencePair.chosen_id == greeting_by_candidate[pair_row.chosen_id],
                 PreferencePair.rejected_id == greeting_by_candidate[pair_row.rejected_id],
             )
@@ -259,6 +283,8 @@ def _remove_from_dataset(session: Session, run_id: int, pair_rows: Sequence[Any]
 
 
 def _store(session: Session, run_id: int, pair_batch: Sequence[_PossiblePair]) -> None:
+    # Pairs that survived `_delete_untouched` keep their
+    # state; once more they would break the unique constraint.
     stored_pairs = set(
         session.execute(
             select(RunPair.chosen_id, RunPair.rejected_id).where(

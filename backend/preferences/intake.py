@@ -31,7 +31,7 @@ PAGE = 1_000
 
 
 class PromptFilter:
-    """Reads lines in order and remembers what it kept, so that the second of two alike is the one lost."""
+    """Reads lines in order and remembers what it kept, so that of two alike the second is dropped."""
 
     def __init__(self) -> None:
         self._fingerprints: set[bytes] = set()
@@ -43,7 +43,8 @@ class PromptFilter:
         self._near_duplicates.add_if_new(prompt_text)
 
     def drop_reason(self, prompt_text: str) -> str | None:
-        """Why the line is lost; None where it is kept, and then remembered."""
+        """Why the line is dropped, one of the stored reasons; None where it is kept, and then remembered."""
+        # Cheap to costly: rules of one text, a look into a set, then the index.
         if (drop_reason := prompt_drop_reason(parse_request(prompt_text))) is not None:
             return drop_reason
         if _text_fingerprint(prompt_text) in self._fingerprints:
@@ -69,6 +70,8 @@ def filter_prompts(database: Database, run_id: int, after_page: Callable[[], Non
         with database.read() as session:
             row_page = session.execute(
                 select(RunPrompt.id, RunPrompt.text)
+                # Neither taken nor dropped: the row itself says how
+                # far the filter came, so no cursor can be lost.
                 .where(RunPrompt.run_id == run_id, RunPrompt.prompt_id.is_(None), RunPrompt.lost.is_(None))
                 .order_by(RunPrompt.position)
                 .limit(PAGE)
@@ -92,6 +95,7 @@ def _store(session: Session, run_id: int, decisions: Sequence[tuple[int, str, st
         Prompt,
         [_filtered_prompt_row(text_hash, prompt_text) for text_hash, prompt_text in texts_by_hash.items()],
     )
+    # Another run or an unfinished import may hold the same text: its row is taken, and made visible.
     prompt_ids = publish_prompt_ids(session, texts_by_hash)
     dataset_id = session.get_one(PairRun, run_id).dataset_id
     dataset_entries = [
@@ -111,6 +115,7 @@ def _store(session: Session, run_id: int, decisions: Sequence[tuple[int, str, st
 
 
 def _filtered_prompt_row(text_hash: str, prompt_text: str) -> dict[str, Any]:
+    # The split hangs on the text alone: the same request is never in training here and in a test there.
     return {"text": prompt_text, "text_hash": text_hash, "split": assign_split(prompt_text)}
 
 
@@ -119,15 +124,16 @@ def _text_fingerprint(prompt_text: str) -> bytes:
     return bytes.fromhex(digest(strip_white_space(prompt_text))[:24])
 
 
+# Lines read ahead and stored in one transaction.
 CHUNK = 1_000
+# The campaign of a run is named after it, with a few characters more.
 LONGEST_NAME = 50
-"""The campaign of a run is named after it, with a few characters more."""
 DATASET_KIND = "pairs"
 SourceLine = str | Message
 
 
 def source_named(file_or_dataset: str, max_prompts: int | None = None) -> PromptSource:
-    """The file of that name, else the data set."""
+    """The file of that name, else the data set; `max_prompts` takes the first so many lines."""
     return PromptSource(
         SourceKind.FILE if Path(file_or_dataset).is_file() else SourceKind.DATASET,
         file_or_dataset,
@@ -136,7 +142,7 @@ def source_named(file_or_dataset: str, max_prompts: int | None = None) -> Prompt
 
 
 def read_source(database: Database, prompt_source: PromptSource) -> Iterator[SourceLine]:
-    """The requests of a source one by one, and why a line holds none. Raises UserError, NotFound."""
+    """The requests of a source one by one; a Message where a line holds none. Raises UserError, NotFound."""
     if prompt_source.kind is SourceKind.FILE:
         source_lines: Iterator[SourceLine] = (source_line for _, source_line in read_prompts(Path(prompt_source.name)))
     else:
@@ -147,7 +153,9 @@ def read_source(database: Database, prompt_source: PromptSource) -> Iterator[Sou
 def create_run(database: Database, request: PairRequest) -> int:
     """Store the run with its lines; its id. Raises UserError for a name that is taken or nothing to read."""
     source_lines = read_source(database, request.source)
+    # Read before anything is stored: an unreadable or empty source must leave no run behind.
     first_chunk = list(itertools.islice(source_lines, CHUNK))
+    # A full chunk of unreadable lines says nothing about the rest of the file; a short one was all there is.
     if not any(isinstance(source_line, str) for source_line in first_chunk) and len(first_chunk) < CHUNK:
         raise UserError(f"There is no request in “{request.source.name}”.", f"“{request.source.name}”里没有请求。")
     with database.write() as session:
@@ -168,11 +176,13 @@ def _insert_run(session: Session, request: PairRequest) -> int:
     session.add(new_dataset)
     session.flush()
     judge_specs = [request.judge, *([request.second] if request.second else [])]
+    # Shown with every pair: by which prompt files it came about, however those are changed later.
     prompt_hashes = {"write": writing_template().template_hash}
     for judge_spec in judge_specs:
         prompt_hashes |= judge_prompt_hashes(judge_spec.kind)
     new_run = PairRun(
         name=run_name,
+        # With the name that was chosen, so that the stored request reads back as the run is called.
         config=stored_json(request) | {"name": run_name},
         dataset_id=new_dataset.id,
         prompts=prompt_hashes,
@@ -188,6 +198,7 @@ def _free_run_name(session: Session, requested_name: str) -> str:
         name_stem = f"pairs-{utc_now():%Y%m%d}"
         taken_names = set(
             session.scalars(
+                # Names of imports that are still hidden count as taken: the column is unique whoever sees it.
                 select(Dataset.name).where(Dataset.name.startswith(name_stem)).execution_options(**SHOW_UNPUBLISHED)
             )
         )
@@ -212,6 +223,7 @@ def _free_run_name(session: Session, requested_name: str) -> str:
 def _prompt_row(run_id: int, position: int, source_line: SourceLine) -> dict[str, Any]:
     if isinstance(source_line, str):
         return {"run_id": run_id, "position": position, "text": source_line, "lost": None}
+    # A line that cannot be read keeps its place and its reason: no line of the source goes uncounted.
     return {"run_id": run_id, "position": position, "text": source_line.zh, "lost": UNREADABLE}
 
 

@@ -17,8 +17,8 @@ from backend.db.pair_tables import Candidate, PairRun
 from backend.db.queries import current_rows
 from backend.db.tables import Verdict
 
+# Pairs of one prompt: many from one request would teach that request.
 MAX_PAIRS_PER_PROMPT = 6
-"""Pairs of one prompt: many from one request would teach that request."""
 
 
 class PairingMode(StrEnum):
@@ -45,7 +45,7 @@ class JudgedCandidate:
 
 @dataclass(frozen=True)
 class CandidatePair:
-    """Two candidates of one prompt, the accepted one first."""
+    """Two candidates of one prompt, the accepted one first; `difference` is that of their surfaces, 0 to 2."""
 
     run_prompt_id: int
     chosen: JudgedCandidate
@@ -63,6 +63,7 @@ class CandidatePair:
 
         One side that it sees otherwise is enough for no.
         """
+        # Not a plain “and”: one side seen otherwise settles it, though nobody was asked about the other.
         confirmations = [
             None if candidate.second_accepted is None else candidate.second_accepted == candidate.accepted
             for candidate in (self.chosen, self.rejected)
@@ -75,14 +76,15 @@ def pair_candidates(
 ) -> list[CandidatePair]:
     """The pairs of one prompt, accepted over refused. Empty where all have the same verdict.
 
-    `all` gives every combination (at most MAX_PAIRS_PER_PROMPT, the closest surfaces first), `best_worst` the
-    strongest accepted over the weakest refused, `hardest` the two whose surfaces differ least.
+    PairingMode.ALL gives every combination (at most MAX_PAIRS_PER_PROMPT, the closest surfaces first), BEST_WORST
+    the strongest accepted over the weakest refused, HARDEST the two whose surfaces differ least.
     """
     accepted = [candidate for candidate in judged_candidates if candidate.accepted]
     rejected = [candidate for candidate in judged_candidates if not candidate.accepted]
     if not accepted or not rejected:
         return []
     if pairing_mode is PairingMode.BEST_WORST:
+        # Among equals the earlier candidate, so that pairing again gives the same pairs.
         accepted = [max(accepted, key=lambda candidate: (candidate.strength, -candidate.id))]
         rejected = [min(rejected, key=lambda candidate: (candidate.strength, candidate.id))]
     candidate_pairs = [
@@ -123,6 +125,7 @@ def _dice_coefficient(first_text: str, second_text: str) -> float:
     bigram_total = first_bigrams.total() + second_bigrams.total()
     return (
         2 * (first_bigrams & second_bigrams).total() / bigram_total
+        # Texts of one character have no bigrams: all there is to compare is whether they are equal.
         if bigram_total
         else float(first_text == second_text)
     )
@@ -134,6 +137,7 @@ def is_current_verdict(
     """The condition that joins candidates with the current verdict of a judge: the one that none supersedes."""
     return and_(
         verdict_table.greeting_id == candidate_table.greeting_id,
+        # By judge and not by run: a verdict that another run paid for counts here too.
         verdict_table.rater_id == judge_id,
         verdict_table.item_id.is_(None),  # a judge's verdict on an item belongs to that item's campaign
         current_rows(verdict_table),
@@ -144,12 +148,15 @@ def is_accepted() -> ColumnElement[bool]:
     """The condition that a verdict accepts."""
     return or_(
         *(
+            # The same thresholds as `is_excellent`, in SQL: the
+            # funnel counts in the database what pairing decides here.
             and_(Verdict.scale == judge_scale, Verdict.value >= lowest_accepted)
             for judge_scale, lowest_accepted in DECISION_THRESHOLDS.items()
         )
     )
 
 
+# Candidates in one page: a read that stays open would keep SQLite's log from being cleared.
 CHUNK = 1_000
 
 
@@ -161,6 +168,7 @@ class PossiblePairs:
         self.one_sided_prompts = 0
 
     def __iter__(self) -> Iterator[CandidatePair]:
+        # groupby needs its rows in order; the pages come sorted by prompt, so a prompt may span two of them.
         for run_prompt_id, judged_rows in itertools.groupby(self._judged_candidates(), key=lambda pair: pair[0]):
             prompt_pairs = pair_candidates(
                 run_prompt_id, [judged_candidate for _, judged_candidate in judged_rows], self._pairing_mode
@@ -196,7 +204,10 @@ class PossiblePairs:
                     second_verdict.scale.label("again_scale"),
                 )
                 .select_from(Candidate)
+                # Inner join: a candidate without a verdict is
+                # unscored, which is neither accepted nor refused.
                 .join(Verdict, is_current_verdict(pair_run.judge_id))
+                # Outer join: most candidates were never put to the second judge.
                 .outerjoin(second_verdict, is_current_verdict(pair_run.second_judge_id, second_verdict))
                 .where(Candidate.run_id == self._run_id, Verdict.value.is_not(None), after_condition)
                 .order_by(Candidate.run_prompt_id, Candidate.slot)

@@ -43,11 +43,14 @@ class CandidatePlan:
     candidates: int = 4
     temperatures: tuple[JsonNumber, ...] = (0.7, 1.0)
     examples: tuple[bool, ...] = (False, True)
+    # Several lengths by default: of all that can be set, this saves most pairs from the balance
+    # (docs/decisions/2026-11-25-balanced-pairs.md).
     wished: tuple[RequestedLength, ...] = (RequestedLength.FREE, RequestedLength.SHORT, RequestedLength.LONG)
 
     def __post_init__(self) -> None:
         if not self.generators:
             raise UserError("Name at least one generator.", "请至少选择一个写作模型。")
+        # One candidate alone can never be accepted over another.
         if not 2 <= self.candidates <= MAX_CANDIDATES:
             raise UserError(
                 f"A prompt needs 2 to {MAX_CANDIDATES} candidates.",
@@ -62,10 +65,13 @@ class CandidatePlan:
         Generators take turns, and the settings are gone through in one shuffled order, each prompt going on
         where the one before stopped: so over a run every generator gets the same share of every setting.
         """
+        # Counted from the line's place in the run, so that a
+        # resumed run asks for the rest by the same recipes.
         first_number = position * self.candidates
         return [self._numbered_recipe(first_number + slot_index) for slot_index in range(self.candidates)]
 
     def _numbered_recipe(self, recipe_number: int) -> CandidateRecipe:
+        # The generator turns fastest: every generator meets a setting before the next setting comes.
         setting_index, generator_index = divmod(recipe_number, len(self.generators))
         temperature, with_examples, requested_length = self._shuffled_settings[
             setting_index % len(self._shuffled_settings)

@@ -44,7 +44,11 @@ class DecisionRequest:
 
 
 def apply_decision(database: Database, decision: DecisionRequest) -> PairState:
-    """Write the decision down, let the data set follow; the state it led to. Raises UserError, Conflict."""
+    """Write the decision down and let the data set follow; returns the new state.
+
+    Raises UserError for an action, a name or a note that cannot be, NotFound for the pair, Conflict where somebody
+    else changed it since it was seen.
+    """
     if decision.action not in STATE_BY_ACTION:
         raise UserError(
             f"A pair can be {', '.join(STATE_BY_ACTION)}ed, not “{decision.action}”.",
@@ -65,6 +69,7 @@ def apply_decision(database: Database, decision: DecisionRequest) -> PairState:
             f"名字最多 {_LONGEST_NAME} 个字，备注最多 {_LONGEST_NOTE} 个字，且不能有控制字符。",
         )
     with database.write() as session:
+        # Locked before the state is compared: two reviewers on PostgreSQL would both pass the check below.
         run_pair = session.scalar(select(RunPair).where(RunPair.id == decision.pair_id).with_for_update())
         if run_pair is None:
             raise NotFound(f"There is no pair {decision.pair_id}.", f"没有编号为 {decision.pair_id} 的偏好对。")
@@ -78,21 +83,24 @@ def apply_decision(database: Database, decision: DecisionRequest) -> PairState:
 
 
 CAMPAIGN_SUFFIX = " · 抽查"
+# One's own answer comes before the judge's verdict is shown: an answer given after it would follow it.
 INSTRUCTIONS = (
     "先说你自己的看法：这条祝福，对这个请求来说优秀吗？然后会看到裁判的评判，再说你同不同意。"
     "这些祝福来自偏好对的抽查，你的回答决定它们能不能用。"
 )
+# A share is met to a millionth: far finer than anybody asks for.
 _BUCKETS = 1_000_000
 
 
 def hand_out(database: Database, run_id: int, request: PairRequest) -> str | None:
-    """Give the wished share of the run's pairs to people, once; the campaign's name, None without one."""
+    """Give the requested share of the run's pairs to people, once; the campaign's name, None where no pair is drawn."""
     # One transaction: killed in between, the run would have a campaign whose pairs are used all the same.
     with database.write() as session:
         pair_run = session.get_one(PairRun, run_id)
         existing_id = session.scalar(
             select(RunPair.campaign_id).where(RunPair.run_id == run_id, RunPair.campaign_id.is_not(None)).limit(1)
         )
+        # Handed out once: a resumed run must not draw a second campaign from what the first has left.
         if existing_id is not None:
             return session.get_one(Campaign, existing_id).name
         drawn_pairs = [
@@ -136,8 +144,10 @@ def _free_campaign_name(session: Session, wanted_name: str) -> str:
 
 
 def settle_pairs(database: Database, run_id: int) -> int:
-    """Let the answers that are complete decide; how many pairs that moved."""
+    """Let complete answers decide: ACCEPTED where people confirm both sides, else REVIEW; how many pairs that moved."""
     with database.write() as session:
+        # Only pairs that wait: a second call after a kill finds
+        # nothing to decide, and no decision is noted twice.
         waiting_pairs = _pairs_in_state(session, run_id, PairState.CHECKING)
         campaign_ids = {run_pair.campaign_id for run_pair in waiting_pairs if run_pair.campaign_id is not None}
         votes_by_campaign = {campaign_id: votes_by_greeting(session, campaign_id) for campaign_id in campaign_ids}
@@ -181,6 +191,8 @@ def votes_by_greeting(session: Session, campaign_id: int) -> dict[int, HumanVote
         .join(Rater, Rater.id == Verdict.rater_id)
         .where(
             Item.campaign_id == campaign_id,
+            # A judge may have been put to the campaign's items
+            # as well; its verdicts must not count as people's.
             Rater.kind == RaterKind.HUMAN,
             Verdict.value.is_not(None),
             current_rows(Verdict),
@@ -191,6 +203,7 @@ def votes_by_greeting(session: Session, campaign_id: int) -> dict[int, HumanVote
     for greeting_id, verdict_value in verdict_rows:
         answers_by_greeting[greeting_id].append(float(verdict_value or 0))
     return {
+        # A campaign that was closed gets no more answers: waiting for them would hold its pairs for ever.
         greeting_id: HumanVotes(tuple(answers), campaign.closed or len(answers) >= campaign.k)
         for greeting_id, answers in answers_by_greeting.items()
     }
@@ -258,6 +271,8 @@ def _campaign_draws(session: Session, run_pairs: Sequence[RunPair]) -> list[Item
     }
     return [
         ItemDraw(0, prompt_id, record_id, None)
+        # Sorted before they are shuffled: the order of rows differs
+        # between databases, and the seed must decide alone.
         for record_id, prompt_id in sorted(prompt_by_greeting.items())
         if prompt_id is not None
     ]

@@ -41,6 +41,8 @@ def runs(session: Session, run_id: int | None = None) -> list[PairRunInfo]:
         run_query = run_query.where(PairRun.id == run_id)
     campaign_names = dict(
         session.execute(
+            # One query for all runs; a run is handed out once,
+            # so it has one campaign at most and max picks that.
             select(RunPair.run_id, func.max(Campaign.name))
             .join(Campaign, Campaign.id == RunPair.campaign_id)
             .group_by(RunPair.run_id)
@@ -76,6 +78,7 @@ def count_funnel(session: Session, run_id: int) -> Funnel:
     drop_counts = _count_by_value(session, RunPrompt.lost, RunPrompt.run_id == run_id)
     fault_counts = _count_by_value(session, Candidate.fault, Candidate.run_id == run_id)
     state_counts = _count_by_value(session, RunPair.state, RunPair.run_id == run_id)
+    # count() of a column passes over NULL, which is how requests without an exact length are left out.
     passed_prompts, exact_length_count, written_count = session.execute(
         select(
             func.count(),
@@ -101,6 +104,7 @@ def count_funnel(session: Session, run_id: int) -> Funnel:
         exact_chars=exact_length_count,
         written_prompts=int(written_count or 0),
         candidates=_count_rows(session, Candidate, run_id),
+        # What has a fault is never put to the judge, so it is no part of this stage.
         debated=_count_rows(session, Candidate, run_id) - sum(fault_counts.values()),
         judged=scored_count,
         good=accepted_count,
@@ -114,7 +118,7 @@ def count_funnel(session: Session, run_id: int) -> Funnel:
 
 
 def prompt_lines(session: Session, run_id: int, drop_reason: str | None, max_lines: int) -> list[PromptLine]:
-    """What went into a run, in order."""
+    """The first `max_lines` lines that went into a run, in order; only those dropped for `drop_reason`, where given."""
     line_query = select(RunPrompt.position, RunPrompt.text, RunPrompt.lost).where(RunPrompt.run_id == run_id)
     if drop_reason is not None:
         line_query = line_query.where(RunPrompt.lost == drop_reason)
@@ -125,7 +129,7 @@ def prompt_lines(session: Session, run_id: int, drop_reason: str | None, max_lin
 
 
 def faulty_candidates(session: Session, run_id: int, fault_name: str, max_candidates: int) -> list[FaultyCandidate]:
-    """Candidates that failed one check, in order."""
+    """The first `max_candidates` candidates that failed the check `fault_name`, in order."""
     candidate_rows = session.execute(
         select(RunPrompt.text, Candidate.text, Candidate.generator)
         .join(RunPrompt, RunPrompt.id == Candidate.run_prompt_id)
@@ -137,7 +141,7 @@ def faulty_candidates(session: Session, run_id: int, fault_name: str, max_candid
 
 
 def pair_page(session: Session, run_id: int, pair_filter: PairFilter, row_offset: int, page_size: int) -> PairPage:
-    """Pairs of a run that match, those that wait for a decision first."""
+    """Pairs of a run that match, those that wait for a decision first: `page_size` of them from `row_offset` on."""
     chosen_candidate, rejected_candidate = aliased(Candidate), aliased(Candidate)
     chosen_verdict, rejected_verdict = aliased(Verdict), aliased(Verdict)
     judge_id = session.get_one(PairRun, run_id).judge_id
@@ -161,6 +165,7 @@ def pair_page(session: Session, run_id: int, pair_filter: PairFilter, row_offset
         )
     )
     if pair_filter.overturned:
+        # Read from the verdict's JSON in the database: filtering here would have to load every page first.
         was_overturned = [
             side_verdict.dimensions["overturned"].as_boolean().is_(True)
             for side_verdict in (chosen_verdict, rejected_verdict)
@@ -173,6 +178,7 @@ def pair_page(session: Session, run_id: int, pair_filter: PairFilter, row_offset
                 rejected_candidate.generator == pair_filter.generator,
             )
         )
+    # Ids alone in the inner query: two joins of texts would be read only to be counted.
     total_count = session.scalar(select(func.count()).select_from(pair_query.with_only_columns(RunPair.id).subquery()))
     # What waits for a person comes first; within, the order of the ids keeps pages apart.
     review_first = case((RunPair.state == PairState.REVIEW, 0), else_=1)
@@ -281,6 +287,7 @@ def _count_verdicts(session: Session, pair_run: PairRun) -> tuple[int, int, int,
         .group_by(Candidate.run_prompt_id)
         .subquery()
     )
+    # Against the scored ones and not the judged: an unscored candidate makes no prompt two-sided.
     has_both_kinds = (prompt_counts.c.good > 0) & (prompt_counts.c.good < prompt_counts.c.scored)
     total_row = session.execute(
         select(
@@ -305,6 +312,7 @@ def _verdict_values(session: Session, pair_run: PairRun) -> dict[JudgeValue, int
         .join(Verdict, is_current_verdict(pair_run.judge_id))
         .where(Candidate.run_id == pair_run.id, Verdict.value.is_not(None))
         .group_by(Verdict.value)
+        # Whether values differ is all that is asked, and a third value would not change the answer.
         .limit(2)
     )
     return {verdict_value: value_count for verdict_value, value_count in value_rows if verdict_value is not None}
@@ -316,15 +324,18 @@ def _filter_conditions(pair_filter: PairFilter, *texts: Any) -> list[Any]:
         conditions.append(RunPair.state == pair_filter.state)
     if pair_filter.decided_by is not None:
         later_decision = aliased(PairDecision)
+        # Decisions are append-only: the last one of a pair is the one that none with a higher id follows.
         is_latest = ~exists().where(later_decision.pair_id == PairDecision.pair_id, later_decision.id > PairDecision.id)
         decided_by_kind = exists().where(
             PairDecision.pair_id == RunPair.id, PairDecision.decided_by == pair_filter.decided_by, is_latest
         )
+        # The panel proposed what nobody has touched, without a decision being written for it.
         undecided = ~exists().where(PairDecision.pair_id == RunPair.id)
         conditions.append(
             or_(decided_by_kind, undecided) if pair_filter.decided_by is Decider.PANEL else decided_by_kind
         )
     if pair_filter.search:
+        # autoescape: a % or _ that somebody searches for is a character and no wildcard.
         conditions.append(or_(*(text_column.contains(pair_filter.search, autoescape=True) for text_column in texts)))
     return conditions
 
@@ -335,6 +346,7 @@ def _deciders_by_pair(session: Session, pair_ids: Sequence[int]) -> dict[int, De
         .where(PairDecision.pair_id.in_(pair_ids))
         .order_by(PairDecision.id)
     )
+    # In ascending order, so that the last decision of a pair is the one that stays in the dict.
     return dict(decision_rows.all())
 
 
