@@ -6,8 +6,7 @@ from collections import Counter
 from enum import StrEnum
 
 from backend.core.errors import Message
-from backend.core.text import count_characters, strip_white_space
-from backend.core.text import normalize_text as normal
+from backend.core.text import count_characters, normalize_text, strip_white_space
 from backend.generation.request import NUMBER_PATTERN, GreetingRequest, parse_number
 from backend.generation.rules import compiled_rule, word_pattern
 
@@ -16,7 +15,7 @@ LONGEST_GREETING = 600
 
 
 class Fault(StrEnum):
-    """Closed list, in the order in which they are looked for."""
+    """Why a text cannot stand as a greeting; in the order in which faults are looked for, the first one is reported."""
 
     EMPTY = "empty"
     GARBAGE = "garbage"
@@ -143,6 +142,7 @@ def _parse_age(number_text: str) -> int | None:
 
 
 _INVISIBLE_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060\ufeff]")
+# Some chat templates open the block in the prompt, so that a reply holds its end alone.
 _THINKING_BLOCK = re.compile(r"<think>.*?</think>|^[^<]{0,4000}</think>", re.DOTALL)
 _CODE_FENCE = re.compile(r"^```[a-z]*\n?(.*?)\n?```$", re.DOTALL)
 _END_TOKENS = re.compile(r"(?:<\|(?:im_end|endoftext|eot_id|end)\|>|</s>|<eos>)+\s*$")
@@ -177,8 +177,9 @@ def clean_greeting(raw_text: str) -> str:
 
     Where the text would vanish (an introduction and nothing else) it is left as it is, for `find_fault`.
     """
-    cleaned_text = normal(_INVISIBLE_CHARACTERS.sub("", unicodedata.normalize("NFC", raw_text)))
+    cleaned_text = normalize_text(_INVISIBLE_CHARACTERS.sub("", unicodedata.normalize("NFC", raw_text)))
     while True:
+        # Again until nothing changes: a fence uncovers a heading, a heading a quotation.
         shorter_text = _strip_wrapping(cleaned_text)
         if shorter_text == cleaned_text or not shorter_text:
             return cleaned_text
@@ -199,7 +200,7 @@ def _strip_wrapping(stripped_text: str) -> str:
     stripped_text = _TRAILING_REMARK.sub("", stripped_text).strip()
     if len(numbered_lines(stripped_text)) == 1 and _NUMBERED_LINE.match(stripped_text):
         stripped_text = _NUMBERED_LINE.sub("", stripped_text, count=1)
-    return normal(_without_quotes(stripped_text))
+    return normalize_text(_without_quotes(stripped_text))
 
 
 def numbered_lines(greeting_text: str) -> list[str]:
@@ -219,8 +220,6 @@ def _without_quotes(quoted_text: str) -> str:
         return inner_text
     return quoted_text
 
-
-__all__ = ["Fault", "clean_greeting", "find_fault"]
 
 _HAN_CHARACTER = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _FOREIGN_CHARACTER = re.compile(r"[\u3040-\u30ff\uac00-\ud7af\u0400-\u04ff\u0600-\u06ff\u0e00-\u0e7f]")
@@ -270,6 +269,7 @@ def _is_garbage(_request: GreetingRequest, greeting_text: str) -> bool:
     plain_characters = [
         character
         for character in strip_white_space(greeting_text)
+        # Emoji and what modifies them count neither way: pictures are no garbage.
         if unicodedata.category(character) not in ("So", "Sk", "Mn", "Cf")
     ]
     return sum(character.isalnum() for character in plain_characters) < 0.5 * len(plain_characters)
@@ -295,10 +295,12 @@ def _is_wrong_language(request: GreetingRequest, greeting_text: str) -> bool:
 def _repeats_request(request: GreetingRequest, greeting_text: str) -> bool:
     request_letters, text_letters = _counted_letters(request.text), _counted_letters(greeting_text)
     if text_letters == request_letters or (
+        # A part of the request can be the whole answer where a length is fixed: “生日快乐四字”.
         len(text_letters) < len(request_letters) and text_letters in request_letters and request.exact_chars is None
     ):
         return True
     return (
+        # Below six characters a repeated request cannot be told from an answer that begins alike.
         len(request_letters) >= 6
         and text_letters.startswith(request_letters)
         and bool(_ASKING_WORDS.search(request.text))
@@ -315,6 +317,7 @@ def _holds_several(request: GreetingRequest, greeting_text: str) -> bool:
 
 
 def _has_placeholder(request: GreetingRequest, greeting_text: str) -> bool:
+    # A blank that the request itself has is quoted, not left.
     return any(blank_match[0] not in request.text for blank_match in compiled_rule("blank").finditer(greeting_text))
 
 

@@ -173,6 +173,8 @@ def _clipped_precisions(counts: Sequence[Counter[str]], order: int) -> list[floa
     for index, count in enumerate(counts):
         for gram, frequency in count.items():
             best, owner, second = best_counts.get(gram, (0, -1, 0))
+            # Best and second best are enough: a text is compared with the best count that is not its own. So
+            # one pass instead of all pairs.
             best_counts[gram] = (frequency, index, best) if frequency > best else (best, owner, max(second, frequency))
     precisions = []
     for index, count in enumerate(counts):
@@ -189,6 +191,7 @@ def _clipped_precisions(counts: Sequence[Counter[str]], order: int) -> list[floa
 def _brevity_penalty(text_length: int, lengths: Sequence[int]) -> float:
     position = bisect_left(lengths, text_length)
     neighbors = [*lengths[max(0, position - 1) : position], *lengths[position + 1 : position + 2]]
+    # Of two equally close the shorter one, as Papineni et al. (2002) and NLTK have it.
     closest = min(neighbors, key=lambda other: (abs(other - text_length), other))
     return min(1.0, math.exp(1 - closest / text_length))
 

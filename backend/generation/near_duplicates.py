@@ -17,6 +17,8 @@ from backend.corpus.occasion import detect_occasion
 from backend.generation.rules import word_pattern
 
 _COUNTED_CHARACTERS = re.compile(r"[^\W_]+")
+# At both ends, so that beginnings and ends count and a text
+# of one character has an n-gram; no normal text holds it.
 _EDGE_MARK = "\x02"
 # Texts after which the order of rarity is learnt for the first time; below that any order is quick enough.
 FIRST_RELEARNING = 256
@@ -88,6 +90,7 @@ class NearDuplicateIndex:
             return self._raw_texts[match_position]
         self._raw_texts.append(raw_text)
         self._normal_texts.append(normal_text)
+        # Four bytes an n-gram; kept as a set it would take about ten times as much.
         self._ngram_sets.append(array("I", ngram_ids))
         self._exact_positions[normal_text] = len(self) - 1
         self._add_postings(len(self) - 1, rarest_ngrams)
@@ -107,6 +110,7 @@ class NearDuplicateIndex:
             return same_position
         nearby_positions = {position for ngram_id in rarest_ngrams for position in self._postings.get(ngram_id, ())}
         ngram_count, ngram_sets, threshold = len(ngram_ids), self._ngram_sets, self.similarity_rule.threshold
+        # A generator, so that facts are only extracted for the few that are alike.
         similar_positions = (
             position
             for position in sorted(nearby_positions)  # the earliest match is the one that is named
@@ -141,6 +145,8 @@ class NearDuplicateIndex:
     def _rarest_ngrams(self, ngram_ids: Collection[int]) -> list[int]:
         """The rarest n-grams: two sets above the threshold share one of these."""
         rarest_first = sorted(ngram_ids, key=self._rarity_order.__getitem__)
+        # Sets of Jaccard index t or more share at least t·n of n elements, so one is among any n - ⌈t·n⌉ + 1
+        # of them; the rarest give the fewest candidates.
         return rarest_first[: len(ngram_ids) - math.ceil(self.similarity_rule.threshold * len(ngram_ids)) + 1]
 
     def _number_ngrams(self, normal_text: str) -> set[int]:
@@ -156,6 +162,7 @@ class NearDuplicateIndex:
 
 def _bounded_jaccard(ngram_ids: set[int], ngram_count: int, other_ngrams: "array[int]", threshold: float) -> float:
     """The Jaccard index, or 0 where the sizes alone forbid `threshold`."""
+    # The shared part is no larger than the smaller set, the union no smaller than the larger one.
     if not threshold * ngram_count <= len(other_ngrams) <= ngram_count / threshold:
         return 0.0
     shared_count = len(ngram_ids.intersection(other_ngrams))

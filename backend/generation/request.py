@@ -56,6 +56,7 @@ def _parse_with_units(number_text: str) -> int:
             digit_value = _DIGIT_VALUES[character]
         else:
             unit_value = _UNIT_VALUES[character]
+            # 十五 has no digit before its unit: a missing one is one.
             running_total += (digit_value or 1) * unit_value
             digit_value = 0
     return running_total + digit_value
@@ -66,7 +67,7 @@ LONGEST_REQUEST = 500
 
 
 class RefusalReason(StrEnum):
-    """Closed list of reasons."""
+    """Why a request is not answered; stored by value with dropped prompts, so values never change."""
 
     EMPTY = "empty"
     TOO_LONG = "too_long"
@@ -184,6 +185,7 @@ def requested_lengths(request_text: str) -> tuple[int | None, int | None]:
 
     Only one of the two is ever given.
     """
+    # Limits before exact lengths: “30字以内” holds an exact length as well.
     for length_pattern in (_LIMIT_BEFORE_NUMBER, _LIMIT_AFTER_NUMBER, _LENGTH_RANGE, _ENGLISH_MAX_LENGTH):
         if (length_match := length_pattern.search(request_text)) and (max_length := parse_number(length_match[1])):
             return None, max_length
@@ -191,6 +193,7 @@ def requested_lengths(request_text: str) -> tuple[int | None, int | None]:
         about_length := parse_number(length_match[1] or length_match[2])
     ):
         return None, round(about_length * ABOUT_FACTOR)
+    # Before the exact length: that pattern matches “至少20字” as well.
     if _AT_LEAST_LENGTH.search(request_text):
         return None, None
     return _exact_lengths(request_text)
@@ -270,6 +273,7 @@ def parse_request(request_text: str) -> GreetingRequest:
             detect_language(shown_text[:LONGEST_REQUEST]),
             refusal=RefusalReason.TOO_LONG,
         )
+    # For reading only: the request is shown and sent as it was written.
     normal_text = unicodedata.normalize("NFKC", shown_text)
     language = detect_language(normal_text)
     exact_chars, max_chars = requested_lengths(normal_text)
@@ -294,6 +298,7 @@ def _refusal_reason(normal_text: str, language: Language) -> RefusalReason | Non
         return RefusalReason.EMPTY
     if not _ANY_LETTER.search(squeezed_text):
         return RefusalReason.NO_WORDS
+    # In both forms: spaces between characters hide Chinese words, and English ones need theirs.
     if compiled_rule("injection").search(squeezed_text) or compiled_rule("injection").search(normal_text):
         return RefusalReason.INJECTION
     if compiled_rule("unsafe").search(squeezed_text) or compiled_rule("unsafe_en").search(normal_text):

@@ -136,6 +136,8 @@ class GreetingWriter:
         """
         seeded_sampling = with_seed(sampling or self.sampling)
         first_seed = seeded_sampling.seed or 0
+        # Seeds in a row and not drawn each: with the first one
+        # given, the same greetings come again from the ledger.
         draw_seeds = [(first_seed + draw_index) % BIGGEST_SEED for draw_index in range(greeting_count)]
         draws = (self.write_one(prompt_text, replace(seeded_sampling, seed=draw_seed)) for draw_seed in draw_seeds)
         return list(await asyncio.gather(*draws))
@@ -179,6 +181,8 @@ class GreetingWriter:
 
         def append_piece(text_piece: str) -> None:
             text_pieces.append(text_piece)
+            # Nothing is reported while a model only thinks: watchers
+            # take the first text for the beginning of the greeting.
             if text_so_far := strip_thoughts("".join(text_pieces)):
                 on_text(text_so_far)
 
@@ -233,6 +237,7 @@ def with_seed(sampling: SamplingSettings) -> SamplingSettings:
 
 def strip_thoughts(model_text: str) -> str:
     """The text without a thinking model's thoughts, also where those have not ended yet."""
+    # A stream that has sent “<th” so far may be about to think: shown now, it would have to vanish again.
     if model_text and _OPENING_TAG.startswith(model_text.lstrip()):
         return ""
     return _THOUGHT_BLOCK.sub("", model_text, count=1) if model_text.lstrip().startswith(_OPENING_TAG) else model_text
