@@ -114,8 +114,10 @@ class CardAuthor:
             seeded_drafts.append((draft_seed, card_draft))
             if not card_draft.fault:
                 break
+        # min() takes the earliest of equals: a later try that is no better has only made the visitor wait.
         draft_seed, best_draft = min(seeded_drafts, key=lambda each: _draft_badness(each[1]))
         if not best_draft.fault:
+            # A faulty text is not remembered: a sound one like it would be refused as a repetition.
             self._near_duplicates.add_if_new(best_draft.text)
         return CardOutcome(
             text="" if _is_hidden(best_draft) else best_draft.text,
@@ -142,6 +144,7 @@ class CardAuthor:
         try:
             written = await self._greeting_writer.stream(self._prompt_text, stream_watch, sampling, try_messages)
         except LLMError as error:
+            # Stopped by our own watch: the fault is known, and the next try hears of it.
             if error.kind is LLMErrorKind.STOPPED and stream_watch.stream_fault:
                 return _CardDraft(
                     clean_greeting(stream_watch.text),
@@ -151,10 +154,13 @@ class CardAuthor:
                 )
             if error.ends_run:
                 raise
+            # What had come is kept: shown as broken off, it is still better than an empty card.
             return _CardDraft(clean_greeting(stream_watch.text), error.kind.value, error.message, None)
         draft_text = clean_greeting(written.text)
         draft_fault = (
             Fault.REPEATS_PROMPT
+            # Before the other faults: our own prompt must never
+            # be shown, however good the rest of the text is.
             if leaks_instructions(draft_text)
             else find_fault(request, draft_text, was_cut=written.cut)
         )
@@ -168,6 +174,7 @@ class CardAuthor:
         self, previous_version: PreviousVersion | None, last_draft: _CardDraft | None
     ) -> list[ChatMessage]:
         if previous_version is None or previous_version.card_change not in CHANGE_INSTRUCTIONS:
+            # “Again” has no instruction: another seed is all that differs.
             base_messages = self._greeting_writer.messages(self._prompt_text)
         else:
             instruction, short_instruction = CHANGE_INSTRUCTIONS[previous_version.card_change]
@@ -228,6 +235,7 @@ def _text_windows(source_text: str) -> set[str]:
     }
 
 
+# Computed once: a stream is held against them again and again as it grows.
 _PROMPT_WINDOWS = _text_windows(GREETING_TEMPLATE.template_text) | _text_windows(REVISION_TEMPLATE.template_text)
 
 
@@ -240,9 +248,12 @@ def _request_for_change(request: GreetingRequest, previous_version: PreviousVers
     if (
         previous_version is None
         or previous_version.card_change is not CardChange.SHORTER
+        # A length that the visitor named outranks the wish for a shorter version.
         or request.exact_chars is not None
     ):
         return request
+    # At least one character less, or “shorter” would be met
+    # by the same text; below four there is hardly a greeting.
     return replace(request, max_chars=max(4, count_characters(previous_version.text) - 1))
 
 
@@ -251,6 +262,8 @@ def _draft_badness(card_draft: _CardDraft) -> int:
         return 0
     if card_draft.fault == NEAR_DUPLICATE or _is_hidden(card_draft) or not card_draft.text:
         return 3
+    # A whole text with a fault (1) serves a visitor better
+    # than one that broke off (2) or cannot be shown (3).
     return 1 if card_draft.written_greeting else 2
 
 

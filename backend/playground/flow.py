@@ -29,6 +29,7 @@ from backend.judges.scoring.service import ScoringService
 from backend.judges.scoring.targets import ScoringTarget, TargetKind
 
 DATASET_KIND = "generated"
+# Part of stored names: with another prefix each generator would get a second data set.
 _DATASET_PREFIX = "写祝福 · "
 _CAMPAIGN_LIMIT = 1_000
 # Read by annotators and stored in every campaign: another wording would make campaigns incomparable.
@@ -49,6 +50,8 @@ class FlowBack:
 
         Raises UserError where it has written nothing yet.
         """
+        # One transaction for greetings and origins: without its
+        # origin a greeting would count for no model on the board.
         with self._database.write() as session:
             shown_greetings = _load_shown(session, generator_name)
             if not shown_greetings:
@@ -81,6 +84,7 @@ class FlowBack:
         if campaign_kind is CampaignKind.COMPARE and len(unique_names) != 2:
             raise UserError("Choose the two models to compare.", "请选择要对比的两个模型。")
         dataset_names = tuple(self.update_dataset(generator_name) for generator_name in unique_names)
+        # In the order chosen; which of two is shown first is drawn anew for each item.
         compared_datasets = (dataset_names[0], dataset_names[1]) if campaign_kind is CampaignKind.COMPARE else None
         campaign_spec = CampaignSpec(
             name=_free_campaign_name(
@@ -102,6 +106,7 @@ class FlowBack:
 
     def submit_scoring(self, generator_name: str, judge_name: str) -> JobInfo:
         """Let a judge score what a generator showed, as a job. Raises NotFound, UserError."""
+        # Before the data set is brought up to date: an unknown judge must leave nothing behind.
         judge_spec = self._scoring.catalog.resolve(judge_name)
         return self._scoring.submit(
             ScoreRequest(judge_spec, ScoringTarget(TargetKind.DATASET, self.update_dataset(generator_name)))
@@ -115,7 +120,8 @@ class _ShownGreeting(NamedTuple):
 
 
 def dataset_name(generator_name: str, model_name: str) -> str:
-    """What the data set of a generator is called."""
+    """What the data set of a generator is called, at most 120 characters."""
+    # 120 characters are what the column of names holds; PostgreSQL refuses more.
     return f"{_DATASET_PREFIX}{model_name} · {generator_name}"[:120]
 
 
@@ -132,6 +138,7 @@ def _load_shown(session: Session, generator_name: str) -> list[_ShownGreeting]:
     card_rows = session.execute(
         select(PlayRound.prompt, PlayCard.text, PlayCard.model)
         .join(PlayRound, PlayRound.id == PlayCard.round_id)
+        # Finished cards only: a text that was stopped or broke off says nothing about the model.
         .where(PlayCard.generator == generator_name, PlayCard.state == CardState.DONE, PlayCard.text != "")
         .order_by(PlayCard.id)
     )
@@ -156,7 +163,8 @@ def _corpus_row(row_number: int, shown_greeting: _ShownGreeting) -> ImportRow:
 
 def _store_origins(session: Session, generator_name: str, shown_greetings: Sequence[_ShownGreeting]) -> None:
     model_by_hashes = {
-        (digest(prompt_hash), digest(text_hash)): model_name for prompt_hash, text_hash, model_name in shown_greetings
+        (digest(shown_greeting.prompt), digest(shown_greeting.text)): shown_greeting.model
+        for shown_greeting in shown_greetings
     }
     prompt_hashes = {prompt_hash for prompt_hash, _ in model_by_hashes}
     greeting_rows = session.execute(
@@ -173,4 +181,5 @@ def _store_origins(session: Session, generator_name: str, shown_greetings: Seque
         for greeting_id, prompt_hash, text_hash in greeting_rows
         if (prompt_hash, text_hash) in model_by_hashes
     ]
+    # Brought up to date again and again: an origin noted before is passed over.
     insert_ignore(session, GreetingOrigin, origin_rows)

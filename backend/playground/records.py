@@ -102,6 +102,7 @@ class ModelTally:
     dislikes: int
 
 
+# The API takes temperatures from 0 to 2; a nucleus of share 0 would hold no token at all.
 SAMPLING_LIMITS: Mapping[str, tuple[float, float]] = {
     "temperature": (0.0, 2.0),
     "top_p": (0.05, 1.0),
@@ -125,6 +126,7 @@ def visitor_sampling(
         if setting_name not in SAMPLING_LIMITS:
             raise UserError(f"There is no setting “{setting_name}”.", f"没有“{setting_name}”这项设置。")
         lower_limit, upper_limit = SAMPLING_LIMITS[setting_name]
+        # Every comparison with NaN is false, and Python's JSON parser accepts NaN.
         if not math.isfinite(setting_value) or not lower_limit <= setting_value <= upper_limit:
             en, zh = _SETTING_NAMES[setting_name]
             raise UserError(
@@ -143,13 +145,14 @@ def visitor_sampling(
 DEFAULT_COUNT = 4
 MAX_GREETINGS = 20
 MAX_MODELS = 4
+# In words that `parse_request` reads, so that a chosen length is checked like a written one.
 LENGTH_PHRASES = {"short": "20字以内", "medium": "50字左右", "long": "100字左右"}
 _LONGEST_FIELD, _LONGEST_PERSONAL = 40, 200
 
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A request, read: the prompt and the wish for a single greeting, and how many of them."""
+    """A request, read: the prompt for a single greeting, what it asks for, and how many cards each model writes."""
 
     prompt: str
     greeting_request: GreetingRequest
@@ -161,8 +164,10 @@ def parse_play_request(request: PlayRequest) -> ParsedRequest:
     """Read sentence and fields together. Raises UserError with a sentence for what cannot be answered."""
     whole_text = request_sentence(request.text, request.fields)
     whole_request = parse_request(whole_text)
+    # Sentence and fields together: a harmless sentence may be turned into something else by a field.
     if whole_request.refusal is not None:
         raise UserError(whole_request.refusal.message.en, whole_request.refusal.message.zh)
+    # One card, one greeting: asked for ten, a model would write a list into every card.
     prompt_text = for_one_greeting(whole_request.text)
     # A number in the sentence is what the visitor wrote; the field beside it may simply stand as it was.
     wanted_count = whole_request.count if whole_request.count > 1 else (request.count or DEFAULT_COUNT)
@@ -172,6 +177,7 @@ def parse_play_request(request: PlayRequest) -> ParsedRequest:
             f"At most {MAX_GREETINGS} greetings at a time; these are the first {MAX_GREETINGS}.",
             f"一次最多写 {MAX_GREETINGS} 条，先写 {MAX_GREETINGS} 条。",
         )
+    # Read again without its count: candidates are held to the request for one greeting.
     return ParsedRequest(prompt_text, parse_request(prompt_text), max(1, min(wanted_count, MAX_GREETINGS)), count_note)
 
 

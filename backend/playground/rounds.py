@@ -48,6 +48,7 @@ class BackgroundLoop:
             self._event_loop = self._thread = None
         if event_loop is None or loop_thread is None:
             return
+        # Cancelled before the loop stops: the tasks write down what they have shown.
         asyncio.run_coroutine_threadsafe(_cancel_all(), event_loop).result(10)
         event_loop.call_soon_threadsafe(event_loop.stop)
         loop_thread.join(10)
@@ -58,7 +59,10 @@ class BackgroundLoop:
             if self._event_loop is None:
                 self._event_loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=self._event_loop.run_forever, name=self._thread_name, daemon=True
+                    # daemon: a process that ends without close() must not wait for a loop that never ends.
+                    target=self._event_loop.run_forever,
+                    name=self._thread_name,
+                    daemon=True,
                 )
                 self._thread.start()
             return self._event_loop
@@ -86,6 +90,7 @@ class FairQueue:
         self, visitor: str, on_position: Callable[[int], None] = lambda _: None
     ) -> AsyncIterator[None]:
         """Wait for a slot and hold it; `on_position` gets how many cards go first, once, where it has to wait."""
+        # Whoever comes just as a slot is free must not overtake those who wait.
         if self._free_slots > 0 and not self._waiting_visitors:
             self._free_slots -= 1
         else:
@@ -119,15 +124,18 @@ class FairQueue:
             for other_visitor, other_queue in self._waiting_visitors.items()
             if other_visitor != visitor
         )
+        # Visitors take turns: before one's card at place p each other visitor has had at most p + 1 turns.
         return card_position + sum(min(waiting_count, card_position + 1) for waiting_count in other_lengths)
 
     def _release_slot(self) -> None:
         while self._waiting_visitors:
             visitor, visitor_queue = next(iter(self._waiting_visitors.items()))
             next_turn = visitor_queue.popleft()
+            # To the end of the line whatever is still waiting: that is what makes the turns fair.
             self._waiting_visitors.move_to_end(visitor)
             if not visitor_queue:
                 del self._waiting_visitors[visitor]
+            # A turn that was cancelled while it waited passes to the next one.
             if not next_turn.done():
                 next_turn.set_result(None)
                 return
@@ -150,6 +158,7 @@ class LiveRound:
     @property
     def running(self) -> bool:
         """Whether any card is still to be written."""
+        # list() first: pages read from other threads, and a dict that grows meanwhile would raise.
         return any(card_view.state not in FINAL_STATES for card_view in list(self.cards_by_id.values()))
 
     def is_written(self, card_place: tuple[str, int] | None) -> bool:
@@ -215,6 +224,8 @@ class RoundRunner:
         previous_version: PreviousVersion,
     ) -> None:
         """One more version of a card."""
+        # Against everything this generator shows in the round:
+        # a new version must not repeat the card beside it.
         near_duplicates = NearDuplicateIndex()
         for other_card in live_round.cards_by_id.values():
             if other_card.generator == generator.name and other_card.text:
@@ -255,6 +266,8 @@ class RoundRunner:
         try:
             if generator.kind is GeneratorKind.ARTIFACT:
                 for card_view in card_views:
+                    # Waking a policy takes seconds (5.8 s measured):
+                    # the page says so instead of showing an empty card.
                     live_round.show_card(replace(live_round.cards_by_id[card_view.id], waking=True))
             ledger_scope = f"play:{live_round.round.token}"
             async with await self._generators.open(
@@ -268,6 +281,7 @@ class RoundRunner:
             await asyncio.shield(self._end_open_cards(live_round, card_views, CardState.STOPPED, _STOPPED_NOTE))
             raise
         except Exception:
+            # The visitor gets a sentence without details; whoever runs the server finds them in the log.
             logger.exception("round %s failed", live_round.round.token)
             await self._end_open_cards(live_round, card_views, CardState.FAILED, _INTERNAL_ERROR)
 
@@ -279,7 +293,11 @@ class RoundRunner:
         card_view: CardView,
         previous_version: PreviousVersion | None,
     ) -> None:
+        # A model served here has concurrency 1: it answers one
+        # request after the other anyway, and in a row the seeds hold.
         slot_count = min(MAX_SLOTS, greeting_writer.client.endpoint.concurrency)
+        # One queue for a generator, of all rounds and visitors;
+        # an endpoint whose concurrency was edited gets a new one.
         card_queue = self._card_queues.setdefault((card_view.generator, slot_count), FairQueue(slot_count))
         final_state = CardState.FAILED
         try:
@@ -317,9 +335,12 @@ class RoundRunner:
         self, live_round: LiveRound, card_id: int, final_state: CardState, card_outcome: CardOutcome
     ) -> None:
         try:
+            # In a thread: the store may wait for the database, and all rounds share this loop.
             await asyncio.to_thread(self._store.finish, card_id, final_state, card_outcome)
         except Unavailable as error:
             logger.warning("card %s was not stored: %s", card_id, error)
+            # The text stays on the page with the reason: called
+            # done, it would be gone after a restart without a word.
             final_state, card_outcome = CardState.FAILED, replace(card_outcome, note=error.message)
         live_round.change(
             card_id,
@@ -352,6 +373,7 @@ class RoundRunner:
             changed_texts = {
                 card_view.id: card_view.text
                 for card_view in growing_cards
+                # Only what has grown: a model that pauses must not cost a write each second.
                 if saved_texts.get(card_view.id) != card_view.text
             }
             if changed_texts:

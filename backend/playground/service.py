@@ -134,13 +134,16 @@ class PlayService:
         """
         parsed_request = parse_play_request(request)
         generators = self._chosen_generators(request.generators)
+        # Drawn once and stored, so that a round without a given seed can be repeated too.
         base_seed = secrets.randbelow(BIGGEST_SEED) if request.seed is None else request.seed
         new_cards = [
             new_card
             for generator in generators
             for new_card in _new_cards(generator, request, parsed_request, base_seed)
         ]
+        # Part of the page's addresses: 128 random bits, so that no visitor guesses another's.
         token = secrets.token_hex(16)
+        # Counted before it is stored: of many requests at once as many pass as there is room for.
         with self._reserve_start(_PendingStart(token, visitor)):
             stored_round = self._store.begin(
                 token,
@@ -160,6 +163,7 @@ class PlayService:
         live_round = self._live_rounds.get(token)
         if live_round is None:
             return self._store.round(token, visitor)
+        # The same answer as for a round that does not exist: others are not to learn that it does.
         if live_round.visitor != visitor:
             raise missing_round_error()
         return live_round.view()
@@ -180,7 +184,7 @@ class PlayService:
         return self.view(token, visitor)
 
     def change(self, card_id: int, card_change: CardChange, visitor: str) -> RoundView:
-        """Another version of a card at the same place. Raises NotFound, and Conflict as `begin` does."""
+        """Another version of a card at the same place. Raises NotFound, Conflict where too much is being written."""
         live_round = self._recall_round(self._store.round_token(card_id, visitor), visitor)
         changed_card = live_round.cards_by_id[card_id]
         generator = self._chosen_generators((changed_card.generator,))[0]
@@ -201,6 +205,7 @@ class PlayService:
         if signal_value not in (-1, 0, 1):
             raise UserError("A signal is 1, -1 or 0.", "评价只能是喜欢、不喜欢或取消。")
         token = self._store.round_token(card_id, visitor)
+        # Stored first: what a page shows as liked must have been written down.
         self._store.signal(card_id, visitor, signal_value, request_id)
         live_round = self._recall_round(token, visitor)
         live_round.change(card_id, liked=signal_value)
@@ -255,6 +260,7 @@ class PlayService:
                 del self._live_rounds[token]
                 self._round_futures.pop(token, None)
         visitor_by_round = {pending_start.token: pending_start.visitor for pending_start in self._pending_starts}
+        # By token, so that a new version in a round that is being written does not count twice.
         visitor_by_round |= {
             token: live_round.visitor for token, live_round in list(self._live_rounds.items()) if live_round.running
         }
@@ -288,6 +294,7 @@ class PlayService:
 
     def _start_writing(self, live_round: LiveRound, writing_work: Coroutine[Any, Any, None]) -> None:
         round_futures = self._round_futures.setdefault(live_round.round.token, [])
+        # A round whose cards are changed again and again must not collect the futures of all versions.
         round_futures[:] = [other_future for other_future in round_futures if not other_future.done()]
         round_futures.append(self._background_loop.submit_work(writing_work))
 
@@ -296,6 +303,7 @@ def _new_cards(
     generator: GeneratorInfo, request: PlayRequest, parsed_request: ParsedRequest, base_seed: int
 ) -> list[dict[str, Any]]:
     sampling_draws = [
+        # Card n has the same seed with every generator, so that columns can be compared.
         visitor_sampling(generator.sampling, request.sampling, base_seed + card_place)
         for card_place in range(parsed_request.count)
     ]
@@ -312,6 +320,8 @@ def _new_cards(
 
 
 def _new_version(changed_card: CardView, generator: GeneratorInfo, card_change: CardChange) -> dict[str, Any]:
+    # Farther than the tries of any card reach, so that a
+    # version draws anew instead of repeating a rejected try.
     draw_seed = (changed_card.seed + SEED_STRIDE * 101) % BIGGEST_SEED
     return {
         "generator": changed_card.generator,

@@ -24,7 +24,7 @@ _INTERRUPTED_NOTE = Message(
 
 
 class PlayStore:
-    """What was asked, shown and liked."""
+    """Reads and writes what visitors asked, were shown and liked; each method is one short transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class PlayStore:
         base_seed: int,
         new_cards: Iterable[Mapping[str, Any]],
     ) -> RoundView:
-        """Store a round with its cards, all waiting."""
+        """Store a round with its cards, all waiting; `new_cards` are column values of PlayCard. Raises Busy."""
         with self._database.write(VOTE_WAIT_S) as session:
             round_row = PlayRound(
                 token=token, visitor=visitor, prompt=prompt_text, wish=dict(entered_request), seed=base_seed
@@ -59,6 +59,8 @@ class PlayStore:
                 PlayCard.round_id == round_row.id,
                 PlayCard.generator == card_values["generator"],
             )
+            # Read and written in one transaction; the unique constraint
+            # on (round, generator, place, version) is the last word.
             newest_version = session.scalar(
                 select(func.max(PlayCard.version)).where(*same_generator, PlayCard.place == card_values["place"])
             )
@@ -76,6 +78,8 @@ class PlayStore:
         """Keep what is shown of unfinished cards, so that a restart loses at most a second."""
         with self._database.write() as session:
             for card_id, text_so_far in text_by_card.items():
+                # Only while unfinished: a save that was waiting for
+                # the database must not overwrite the final text.
                 is_unfinished = (PlayCard.id == card_id, PlayCard.state.in_(_UNFINISHED_STATES))
                 session.execute(update(PlayCard).where(*is_unfinished).values(text=text_so_far))
 
@@ -85,6 +89,7 @@ class PlayStore:
         with self._database.write(_FINISH_WAIT_S) as session:
             session.execute(
                 update(PlayCard)
+                # Stopping and ending may race; whichever is stored first stands.
                 .where(PlayCard.id == card_id, PlayCard.state.in_(_UNFINISHED_STATES))
                 .values(
                     state=final_state,
@@ -103,6 +108,7 @@ class PlayStore:
         """A round of this visitor. Raises NotFound, also for one of another's."""
         with self._database.read() as session:
             round_row = _find_round(session, token)
+            # Not “forbidden”: that would say that the round exists.
             if round_row.visitor != visitor:
                 raise missing_round_error()
             return _round_view(session, round_row, stale=True)
@@ -124,9 +130,11 @@ class PlayStore:
         return matching_token
 
     def signal(self, card_id: int, visitor: str, signal_value: int, request_id: str) -> None:
-        """Like (1), dislike (-1) or neither (0); the same request twice is one."""
+        """Like (1), dislike (-1) or neither (0); the same `request_id` twice is one. Raises Busy."""
         signal_row = {"card_id": card_id, "visitor": visitor, "value": signal_value, "request_id": request_id}
         with self._database.write(VOTE_WAIT_S) as session:
+            # Appended: a signal taken back is a new row, and a request
+            # sent again breaks the unique request id and is passed over.
             insert_ignore(session, PlaySignal, [{**signal_row, "created_at": utc_now()}])
 
     def tallies(self) -> list[ModelTally]:
@@ -141,6 +149,7 @@ class PlayStore:
                 )
                 .where(PlayCard.state == CardState.DONE, PlayCard.text != "")
                 .group_by(PlayCard.generator, PlayCard.model)
+                # Ids grow with time: the highest one is the card that was begun last.
                 .order_by(func.max(PlayCard.id).desc())
             ).all()
             likes_by_model = _likes_by_model(session)
@@ -220,6 +229,7 @@ def _likes_by_model(session: Session) -> dict[tuple[str, str], tuple[int, int]]:
     signal_rows = session.execute(
         select(PlayCard.generator, PlayCard.model, PlaySignal.value)
         .join(PlayCard, PlayCard.id == PlaySignal.card_id)
+        # 0 takes a like back, so it counts on neither side.
         .where(PlaySignal.id.in_(newest_ids), PlaySignal.value != 0)
     )
     counts_by_model: dict[tuple[str, str], tuple[int, int]] = {}
