@@ -19,8 +19,8 @@ from backend.services import Services, build_services
 from backend.training.service import TrainingService, train_unasked
 from backend.worker import WORKER_COMMAND
 
+# Seconds that a request still gets which is being answered when the application is stopped.
 STOP_SECONDS = 3
-"""What a request that is being answered when the application is stopped still gets."""
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
     restrict_new_files()
     try:
         settings = Settings.load()
+        # Before the services, which create the database: a start that is refused leaves none behind.
         check_exposure(settings)
         _check_port_is_free(settings)
         services = build_services(settings)
@@ -36,6 +37,7 @@ def main() -> None:
         exit_with_error(error)
     except OSError as error:
         disk_problem = translate_disk_fault(error)
+        # Anything else is a defect of ours, and a defect needs its traceback.
         if disk_problem is None:
             raise
         exit_with_error(disk_problem)
@@ -54,9 +56,11 @@ def serve_app(services: Services) -> None:
 
     settings = services.settings
     if services.is_first_start():
+        # flush: into a pipe or a log Python writes in blocks, and whoever waits would see nothing.
         print("First start: loading the seed corpus and its judges …", flush=True)
         services.prepare()
         if train_unasked(TrainingService(services.jobs), settings.starter):
+            # Measured: 4 min 46 s for the policy and 1 min 28 s for its reward model (docs/experiments.md).
             print("Training the starter model in the background, about six minutes …", flush=True)
     app = build_app(services)
     worker_keeper = WorkerKeeper(settings, services.database, WORKER_COMMAND)
@@ -66,9 +70,11 @@ def serve_app(services: Services) -> None:
         host_names = ", ".join(answered_hosts(settings))
         print(f"Answers to {host_names}; ZHUFU_ALLOWED_HOSTS adds names.", flush=True)
     try:
+        # uvicorn raises the signal again once it has shut down; a stop by Ctrl-C is no error.
         with suppress(KeyboardInterrupt):
             _GracefulServer(app, settings, partial(stop_heartbeats, app)).run()
     finally:
+        # Before the services: the keeper still looks into the database.
         worker_keeper.close()
         services.close()
 
@@ -89,15 +95,19 @@ class _GracefulServer(uvicorn.Server):
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open pages first, then what uvicorn does."""
+        """End the heartbeats of open pages first: uvicorn would wait for these connections as long as it may."""
         self._stop_heartbeats()
         await super().shutdown(sockets)
 
 
 def _check_port_is_free(settings: Settings) -> None:
     try:
+        # Resolved and not assumed: the host may be an IPv6
+        # address, which a probe for IPv4 would blame on the port.
         address_family, *_, bind_address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(address_family) as probe_socket:
+            # As the server itself does: right after a restart the
+            # old connections still hold the port in TIME_WAIT.
             probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe_socket.bind(bind_address)
     except OSError as error:

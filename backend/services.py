@@ -26,12 +26,13 @@ from backend.preferences.ablation import Ablation
 from backend.preferences.service import PairService
 from backend.principles.service import EvolutionService
 
+# The stored name of the seed corpus; `load_seed` gives it.
 SEED_DATASET = "seed"
 
 
 @dataclass(frozen=True)
 class Services:
-    """What pages and commands talk to."""
+    """Every service of one home folder, wired once; pages and commands reach the rooms through it. Close it."""
 
     settings: Settings
     database: Database
@@ -53,28 +54,38 @@ class Services:
     def is_first_start(self) -> bool:
         """Whether nothing was ever stored here, or a first start ended before it was done."""
         dataset_names = {dataset_info.name for dataset_info in self.corpus.datasets()}
+        # The campaigns come last in `prepare`: without them a first start was cut off and is taken up again.
         return not dataset_names or (dataset_names == {SEED_DATASET} and not self.annotation.campaigns())
 
     def prepare(self) -> None:
         """Fill an empty home: seed corpus, the trivial judges' verdicts, something to annotate."""
         self.corpus.load_seed()
+        # Computing the board stores the verdicts of the judges
+        # that need no model, which the second campaign shows.
         self.board.board(SEED_DATASET)
         for campaign_spec in _starter_campaigns():
             self.annotation.create_campaign(campaign_spec)
 
     def close(self) -> None:
-        """Give back what is open."""
+        """Stop rounds that are being written, close the connections to model servers, then the database."""
+        # Rounds first: as they end they still store what was shown, which needs clients and database.
         self.play.close()
         self.endpoints.close()
         self.database.close()
 
 
 def build_services(settings: Settings) -> Services:
-    """Open and migrate the database and build every service around it."""
+    """Open and migrate the database and build every service around it.
+
+    Raises UserError where the home folder or the database cannot be used.
+    """
+    # Before the database: it lies in this folder, which must be its owner's alone from the beginning.
     create_home_folder(settings.home)
     database = Database(settings.url)
+    # Before any service reads a table: `remove_left_over` below already does.
     migrate(database)
     endpoint_service = EndpointService(database, settings.home, settings)
+    # The programs are handed in from here, so that the queue imports no room above it.
     job_service = JobService(database, settings.home, JobOptions.load(), JOB_PROGRAMS)
     example_service = ExampleService(database, settings.home, endpoint_service)
     scoring_service = ScoringService(database, endpoint_service, job_service, example_service=example_service)
@@ -82,6 +93,7 @@ def build_services(settings: Settings) -> Services:
         CorpusService(database),
         GeneratorService(endpoint_service, job_service),
     )
+    # Rows of an import that was killed are seen by nobody; the next start is where they go.
     corpus_service.remove_left_over()
     annotation_service = AnnotationService(database, settings.lease_seconds)
     board_service = BoardService(database, scoring_service)
@@ -143,6 +155,7 @@ def _starter_campaigns() -> list[CampaignSpec]:
             style=None,
             limit=60,
             seed=2,
+            # A judge that needs no endpoint: this campaign works on a machine that has no model.
             judge="ngram",
         ),
     ]
