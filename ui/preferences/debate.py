@@ -36,6 +36,7 @@ class DebateTurn:
 
 def debate_html(translate: Translator, pair: PairDetail) -> Markup:
     """The card of one pair: the better greeting first, as it is now decided."""
+    # A flip changes which greeting is better, and nothing of what the judge decided: that is stored as it was.
     is_flipped = pair.state is PairState.FLIPPED
     better, weaker = (pair.rejected, pair.chosen) if is_flipped else (pair.chosen, pair.rejected)
     return render(

@@ -83,6 +83,7 @@ class PairRunForm:
     def _judge_spec(self, entered: EnteredValues) -> JudgeSpec:
         """The chosen judge, a panel without the agents that are not ticked."""
         judge_spec = self._services.scoring.catalog.resolve(str(entered["judge"]), str(entered["endpoint"]) or None)
+        # Only a panel has agents to leave out: the boxes stay ticked on the page whatever the judge.
         if judge_spec.kind is not JudgeKind.PANEL:
             return without_agents(judge_spec, [])
         present_roles = entered["panel_roles"] or ()
@@ -285,6 +286,7 @@ class PairRunForm:
         ]
         judge_choices = _judge_choices(services, translate)
         judge_names = _choice_values(judge_choices)
+        # The panel where there is one: its debates are what the page of a pair shows.
         default_judge = "panel" if "panel" in judge_names else None
         second_choices = [
             *((translate(*shown_name), second_name) for second_name, shown_name in SECOND_JUDGE_NAMES.items()),

@@ -46,6 +46,7 @@ def build_page(services: Services, translate: Translator) -> None:
             run_form = PairRunForm(services, translate, new_tab)
         with gr.Tab(translate("去掉一个角色", "Ablations"), id=ABLATIONS_TAB) as ablation_tab:
             AblationTab(services, translate, ablation_tab)
+    # After every tab is built: the dropdown above them is what their events follow.
     runs_tab.wire_watch()
     _wire_row_clicks(translate, runs_tab, run_dropdown)
     _wire_start(services, translate, runs_tab, run_form, page_tabs)

@@ -35,6 +35,7 @@ from ui.preferences.views import (
     runs_html,
 )
 
+# A page of losses is read to see what goes wrong; more rows make the table slow and say nothing new.
 MAX_LOSS_LINES = 200
 FORMAT_SUFFIXES = {"trl": "jsonl", "sharegpt": "json"}
 

@@ -228,6 +228,7 @@ class PairTableTab:
             if entered["open_pair"] is None:
                 skipped_blocks = [gr.skip(), gr.skip(), gr.skip()]
                 return [*skipped_blocks, note(translate("请先点开一对。", "Open a pair first.")), gr.skip()]
+            # The state that was on the page goes along: what somebody else has decided since is not overruled unseen.
             pair_id, seen_state = entered["open_pair"]
             person_name, reason = entered["name"] or "", entered["reason"] or ""
             try:

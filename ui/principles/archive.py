@@ -59,7 +59,8 @@ def build_tab(services: Services, translate: Translator, archive_tab: gr.Tab) ->
     def load_archive(role_name: str, chosen_id: int | None) -> list[Any]:
         tree_text, version_update, base_update = archive_view.tree_choices(role_name, chosen_id)
         if chosen_id is not None and version_update["value"] == chosen_id:
-            del version_update["value"]  # another one may be chosen by the time this answer comes
+            # Another one may be chosen by the time this answer comes, and would be taken back.
+            del version_update["value"]
         return [tree_text, version_update, base_update]
 
     @friendly_errors(translate)

@@ -72,6 +72,7 @@ class GameRunForm:
                 "dataset": gr.update(choices=label_sets, **dataset_value),
                 "endpoint": gr.update(choices=endpoint_options),
                 **{game_agent: gr.update(choices=agent_options) for game_agent in Agent},
+                # Only the Generator may be a model trained here: such a model writes and cannot judge.
                 Agent.GENERATOR: gr.update(choices=[*agent_options, *_policy_options(services, translate)]),
                 **{role: _starting_versions(services, translate, role) for role in Role},
             }

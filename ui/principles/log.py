@@ -163,6 +163,7 @@ def _proposal_view(
         return {"heading": heading, "version": None}
     parent_version = versions_by_id.get(proposal.parent or 0)
     diff_lines = list_rule_changes(parent_version.rules.texts if parent_version else (), proposal.rules.texts)
+    # What stays stands on the card of the version; here only the proposal is of interest.
     changed_lines = [diff_line for diff_line in diff_lines if diff_line[0] != "="]
     has_trial = is_detector and GamePhase.TRIM in phase_data
     return {

@@ -122,6 +122,7 @@ class GameRunReader:
             return self._reports[run_info.id]
         if run_info.id not in self._fitting:
             self._fitting.add(run_info.id)
+            # Beside the poll, which must answer at once; a thread that ends with the server, for it writes nothing.
             threading.Thread(target=self._fit_baselines, args=(run_info,), name="locked-report", daemon=True).start()
         return locked_table(self._translate, stored_report(run_info), self._uses_message(run_info))
 
