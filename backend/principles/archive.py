@@ -42,7 +42,8 @@ class EarlierVersion(UserError):
         created_date = f"{earlier_judge.created_at:%Y-%m-%d}"
         super().__init__(
             f"These principles are an earlier version of “{earlier_judge.name}” ({earlier_judge.version}, "
-            f"{created_date}), which goes by its newest one; publish them as “{free_name}”, which scores just the same.",
+            f"{created_date}), which goes by its newest one; publish them as “{free_name}”, "
+            "which scores just the same.",
             f"这套原则已是“{earlier_judge.name}”的旧版本（{earlier_judge.version}，{created_date}），而按名称取用的是最新版本；"
             f"可以另发布为“{free_name}”，评判完全一样。",
         )

@@ -27,7 +27,8 @@ VersionNumber = Annotated[int | None, _VERSION_MARK]
 class GameStep(BaseModel):
     """A phase's result, or a part of one."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # Built at first use: twenty validators at import would be felt at every start of the application.
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     def stored(self) -> dict[str, Any]:
         """As JSON has it."""
