@@ -273,7 +273,8 @@ def game_prompts() -> Iterator[tuple[str, tuple[FieldSpec, ...]]]:
         "most": "10",
     }
     forms = {
-        "confirmer": CONFIRMER_FIELDS, "reflector": REFLECTOR_FIELDS, "optimise_d": OPTIMISER_FIELDS, "optimise_g": OPTIMISER_FIELDS,
+        "confirmer": CONFIRMER_FIELDS, "reflector": REFLECTOR_FIELDS,
+        "optimise_d": OPTIMISER_FIELDS, "optimise_g": OPTIMISER_FIELDS,
         "rewrite": OPTIMISER_FIELDS[:1], "generator": GENERATOR_FIELDS,
     }  # fmt: skip
     for (name, fields), flaw in product(forms.items(), FLAW_DESCRIPTIONS.values()):

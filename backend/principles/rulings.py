@@ -85,7 +85,7 @@ class FoolingCount:
     """Planted flaws of one kind in a whole run.
 
     judged: cases that the Detector gave a verdict on. fooled: those of them that it took for good greetings.
-    confirmed: those whose flaw is really there, as the confirmer or a person found; only the fooling ones are looked at.
+    confirmed: those whose flaw is really there, as confirmer or person found; only the fooling ones are looked at.
     """
 
     flaw: Flaw
