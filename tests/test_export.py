@@ -356,7 +356,7 @@ def test_a_failed_export_leaves_the_old_file(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("backend.corpus.formats._Csv.write", full)
+    monkeypatch.setattr("backend.corpus.formats._CsvWriter.write", full)
     with pytest.raises(UserError, match="cannot be written"):
         corpus.export("pairs", "csv", tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_text("utf-8") == "old"

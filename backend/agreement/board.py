@@ -216,8 +216,9 @@ def _version_entries(session: Session, reference: Reference, versions: Sequence[
     value_rows = (load_judge_reading(session, reference, rater.id).unit_values for rater in versions)
     # On the items of this reference: a version complete elsewhere may have judged five of them.
     counts = [int((has_label & np.isfinite(value_row)).sum()) for value_row in value_rows]
-    chosen, newest_ids = versions[current_version(counts)], versions[-1]
-    return [_JudgeEntry(chosen), *([] if newest_ids is chosen else [_JudgeEntry(newest_ids, is_newer=True)])]
+    chosen_version, newest_version = versions[current_version(counts)], versions[-1]
+    newer_entries = [] if newest_version is chosen_version else [_JudgeEntry(newest_version, is_newer=True)]
+    return [_JudgeEntry(chosen_version), *newer_entries]
 
 
 def _length_values(reference: Reference) -> FloatArray:

@@ -178,23 +178,23 @@ def _conditions(corpus_filter: CorpusFilter, dataset_key: int | None) -> list[Co
     return conditions
 
 
-def _greeting_conditions(prompts: list[int], dataset_key: int | None) -> list[ColumnElement[bool]]:
+def _greeting_conditions(prompt_ids: list[int], dataset_key: int | None) -> list[ColumnElement[bool]]:
     if dataset_key is None:
-        return [Greeting.prompt_id.in_(prompts)]
+        return [Greeting.prompt_id.in_(prompt_ids)]
     member_greetings = select(DatasetEntry.greeting_id).where(
         DatasetEntry.dataset_id == dataset_key,
-        DatasetEntry.prompt_id.in_(prompts),
+        DatasetEntry.prompt_id.in_(prompt_ids),
         DatasetEntry.greeting_id.is_not(None),
     )
     return [Greeting.id.in_(member_greetings)]
 
 
-def _load_greetings(session: Session, prompts: list[int], dataset_key: int | None) -> dict[int, list[GreetingRow]]:
+def _load_greetings(session: Session, prompt_ids: list[int], dataset_key: int | None) -> dict[int, list[GreetingRow]]:
     # One query for the first greetings of all prompts of the page, however many the popular ones have.
     greeting_rank = func.row_number().over(partition_by=Greeting.prompt_id, order_by=Greeting.id).label("place")
     ranked_greetings = (
         select(Greeting.id, Greeting.prompt_id, Greeting.text, Greeting.source, greeting_rank)
-        .where(*_greeting_conditions(prompts, dataset_key))
+        .where(*_greeting_conditions(prompt_ids, dataset_key))
         .subquery()
     )
     greeting_rows = session.execute(
@@ -211,13 +211,13 @@ def _load_greetings(session: Session, prompts: list[int], dataset_key: int | Non
 
 
 def _load_labels(
-    session: Session, greetings: list[int], dataset_key: int | None
+    session: Session, greeting_ids: list[int], dataset_key: int | None
 ) -> dict[int, tuple[float | None, str]]:
     """What data sets say of the greetings; of several the newest."""
     query = (
         select(Verdict.greeting_id, Verdict.value, Verdict.reason)
         .join(Rater, Rater.id == Verdict.rater_id)
-        .where(Rater.kind == RaterKind.DATASET, Verdict.greeting_id.in_(greetings), current_rows(Verdict))
+        .where(Rater.kind == RaterKind.DATASET, Verdict.greeting_id.in_(greeting_ids), current_rows(Verdict))
         # Ascending, so that in the dictionary below the newest label replaces older ones.
         .order_by(Verdict.id)
     )

@@ -209,12 +209,12 @@ ClaimResolver = Callable[[list[SourceClaim], DropCounts], Iterable[SourceClaim]]
 
 
 def _merge_claims(
-    claim_sources: list[Iterator[SourceClaim]], dropped: DropCounts, agree: ClaimResolver
+    claim_sources: list[Iterator[SourceClaim]], dropped: DropCounts, resolve_claims: ClaimResolver
 ) -> Iterator[SourceClaim]:
     prompt_key = attrgetter("prompt")
     # All sources come ordered by prompt, so only one prompt's claims are in memory at a time.
     for _, claims in itertools.groupby(heapq.merge(*claim_sources, key=prompt_key), key=prompt_key):
-        yield from agree(list(claims), dropped)
+        yield from resolve_claims(list(claims), dropped)
 
 
 def _resolve_pairs(claims: list[SourceClaim], dropped: DropCounts) -> Iterable[SourceClaim]:

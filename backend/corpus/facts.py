@@ -102,7 +102,7 @@ def load_facts(session: Session, target: ImportTarget, hashed_rows: Sequence[Has
             | (DatasetEntry.greeting_id.is_(None) & DatasetEntry.prompt_id.in_(ids_by_prompt.values())),
         )
     ).all()
-    hash_by_id = {greeting_id: prompt_hash for prompt_hash, greeting_id in ids_by_prompt.items()}
+    hash_by_id = {prompt_id: prompt_hash for prompt_hash, prompt_id in ids_by_prompt.items()}
     return ChunkFacts(
         prompts={hash_by_id[prompt_id] for prompt_id, member_id in entries if member_id is None},
         members={key_by_id[member_id] for _, member_id in entries if member_id is not None},
@@ -174,7 +174,7 @@ def find_greeting_ids(
             tuple_(Greeting.prompt_id, Greeting.text_hash).in_(list(wanted_keys))
         )
     )
-    return {wanted_keys[prompt_hash, text_hash]: greeting_id for prompt_hash, text_hash, greeting_id in stored_rows}
+    return {wanted_keys[prompt_id, text_hash]: greeting_id for prompt_id, text_hash, greeting_id in stored_rows}
 
 
 def publish_greeting_ids(

@@ -33,7 +33,7 @@ def open_writer(format_name: str, file_path: Path) -> RecordWriter:
         return _JsonLinesWriter(file_path)
     if format_name == "sharegpt":
         return _JsonArrayWriter(file_path)
-    return _Csv(file_path) if format_name == "csv" else _ParquetWriter(file_path)
+    return _CsvWriter(file_path) if format_name == "csv" else _ParquetWriter(file_path)
 
 
 def _chat_turn(record: ExportRecord, field_name: str, speaker_role: str) -> list[dict[str, str]]:
@@ -97,7 +97,7 @@ class _JsonArrayWriter(_TextWriter):
     opening, separator, closing = "[\n", ",\n", "\n]\n"
 
 
-class _Csv:
+class _CsvWriter:
     def __init__(self, file_path: Path) -> None:
         # With the mark, Excel shows Chinese as Chinese.
         self._text_file = file_path.open("w", encoding="utf-8-sig", newline="")

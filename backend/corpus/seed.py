@@ -109,8 +109,8 @@ def find_problems(rows: Sequence[SeedRow]) -> list[str]:
     auc = compute_length_auc(rows)
     issues = find_shortages(rows)
     issues += [
-        f"shares {o.shared_share:.0%} of its 4-grams: {o.first} ~ {o.second}"
-        for o in find_overlaps(collect_greetings(rows))
+        f"shares {overlap.shared_share:.0%} of its 4-grams: {overlap.first} ~ {overlap.second}"
+        for overlap in find_overlaps(collect_greetings(rows))
     ]
     if not lowest <= auc <= highest:
         issues.append(f"length alone tells strong from weak: AUC {auc:.3f} outside {lowest} to {highest}")

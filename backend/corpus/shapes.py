@@ -224,11 +224,11 @@ def _label_fields(row_value: Any) -> RowFields:
 
 def _alpaca_fields(row_value: Any) -> RowFields:
     row_fields = _require_mapping(row_value)
-    prompt_text, more = row_fields.get("instruction"), row_fields.get("input")
-    if more not in (None, ""):
-        if not isinstance(prompt_text, str) or not isinstance(more, str):
+    prompt_text, input_text = row_fields.get("instruction"), row_fields.get("input")
+    if input_text not in (None, ""):
+        if not isinstance(prompt_text, str) or not isinstance(input_text, str):
             raise Rejected("instruction and input are not both text", "instruction 与 input 不都是文字")
-        prompt_text = f"{prompt_text}\n{more}"
+        prompt_text = f"{prompt_text}\n{input_text}"
     return {"prompt": prompt_text, "response": row_fields.get("output")} | _extra_fields(row_fields)
 
 

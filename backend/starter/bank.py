@@ -257,9 +257,9 @@ def load_bank(bank_folder: Path = BANK_FOLDER) -> ClauseBank:
         details,
         request_patterns,
         {
-            entry_name: re.compile(style_words)
+            rule_name: re.compile(word_pattern)
             for rule_section in rule_table.values()
-            for entry_name, style_words in rule_section.items()
+            for rule_name, word_pattern in rule_section.items()
         },
     )
 
