@@ -12,11 +12,10 @@ from backend.core.enums import EventLevel, GamePhase, Scale
 from backend.db.base import utc_now
 from backend.judges.base import JudgeKind, JudgeSpec, PairOutcome
 from backend.judges.constancy import ENOUGH_ITEMS, NoticeLog, ValueCounts, constant_notice
+from backend.judges.scoring.job import ScoringJob
 from backend.judges.scoring.records import ScoreProgress
-from backend.judges.scoring.service import run_job as scoring_job
 from backend.principles.records import StepInfo
 from backend.principles.rulings import constant_detector
-from backend.principles.service import run_job as game_job
 from backend.runs.attempt import run_job
 from backend.training.programs.reward_judges import JudgeReward
 from backend.training.programs.reward_terms import FormatReward
@@ -114,7 +113,7 @@ def test_a_job_keeps_it_and_the_page_shows_it_in_the_reader_s_language(home: Pat
     fake_llm.script(**SAME)
     with house(fake_llm, 30) as services:
         job = services.scoring.submit(request(services))
-        assert scoring_job(services.database, services.jobs, services.scoring, job.id) == 0
+        assert run_job(services.database, job.id, ScoringJob(services.scoring).play) == 0
         stands = services.jobs.job(job.id)
         logged = [event.data.get("text", "") for event in services.jobs.events(job.id)]
         pages = {lang: _runs_table(services, Translator(lang)) for lang in ("zh", "en")}
@@ -146,7 +145,7 @@ def test_the_game_says_it_of_its_detector(home: Path, fake_llm: FakeLLM):
         evolution = services.evolution
         info = evolution.submit(game_request(rounds=1, labelled=6, attacks=3, gate=24, locked=12))
         assert info.job is not None
-        game_job(services.database, services.jobs, evolution, info.job)
+        run_job(services.database, info.job, evolution.play_job)
         notice = constant_detector(evolution.steps(info.id))
         logged = [event.data.get("text", "") for event in services.jobs.events(info.job)]
     assert notice is not None and "gave 1 to all of the first 2" in notice.en

@@ -3,6 +3,9 @@
 import multiprocessing
 import os
 import signal
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -10,10 +13,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from backend.core.enums import Agent, DecisionReason, GamePhase, JobStatus, Proposer, Role, RunState
+from backend.core.enums import Agent, DecisionReason, EventKind, GamePhase, JobStatus, Proposer, Role, RunState
 from backend.core.errors import Conflict, NotFound, UserError
 from backend.db.base import utc_now
 from backend.db.engine import Database
+from backend.db.job_tables import Job
 from backend.db.llm_tables import LLMCall
 from backend.judges.base import JudgeKind, JudgeSpec, Judgment, Sample
 from backend.llm.endpoints import EndpointInput
@@ -21,8 +25,10 @@ from backend.llm.limiter import RetryPolicy
 from backend.principles import store
 from backend.principles.archive import EarlierVersion
 from backend.principles.records import RunInfo
+from backend.principles.service import GAME_RUN_KIND
 from backend.principles.store import DatabaseGameRecord
-from backend.runs.lock import STALE_AFTER_S, HeldElsewhere, RunLock
+from backend.runs.hold import STALE_AFTER_S, HeldElsewhere
+from backend.runs.service import RunService
 from backend.services import Services
 from tests.job_helpers import ended, members, sweep, until, worker
 from tests.llm_fixtures import FakeLLM
@@ -242,8 +248,6 @@ def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM) -> N
             with pytest.raises(HeldElsewhere, match=f"process {child.pid}"):
                 second(run)
         assert evolution.run(run) == info, "whoever comes second changes nothing"
-        with pytest.raises(Conflict, match="not by a job"):
-            evolution.cancel(run)
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join(60)
         assert evolution.run(run).broken_off
@@ -265,22 +269,55 @@ def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM) -> N
         assert final.state is RunState.DONE and final.playing is None
 
 
-def test_a_seat_of_another_machine_is_free_when_it_was_not_heard_of(home: Path, fake_llm: FakeLLM) -> None:
-    with world_house(fake_llm) as services:
+def test_a_command_on_another_machine_holds_nothing_when_it_was_not_heard_of(
+    home: Path, fake_llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world_house(fake_llm) as services, ExitStack() as attempts:
         run = services.evolution.create(request(**TINY)).id
-        seat, other = (RunLock(services.database, store.GAME_TABLE, run) for _ in range(2))
-        seat._holder_columns["player_host"] = "elsewhere"
-        seat.acquire()
-        with pytest.raises(HeldElsewhere, match="on elsewhere"):
-            other.acquire()
+        lifecycle = RunService(services.database, services.jobs, GAME_RUN_KIND)
+        with monkeypatch.context() as there:
+            there.setattr(socket, "gethostname", lambda: "elsewhere")
+            away = attempts.enter_context(lifecycle.play(run))
+        with pytest.raises(HeldElsewhere, match="on elsewhere"), lifecycle.play(run):
+            pass
         with services.database.write() as session:
-            store.require_run(session, run).beat_at = utc_now() - timedelta(seconds=STALE_AFTER_S + 1)
-        other.acquire()
-        with pytest.raises(HeldElsewhere, match="taken over"):
-            seat.heartbeat()
-        seat.release()
-        assert services.evolution.run(run).playing is not None, "who lost the seat does not free it"
-        other.release()
+            job = session.get_one(Job, services.evolution.run(run).job)
+            job.heartbeat_at = utc_now() - timedelta(seconds=STALE_AFTER_S + 1)
+        with lifecycle.play(run) as here:
+            with pytest.raises(HeldElsewhere, match="taken over"):
+                away.should_stop()
+            away.store_values(calls=99)
+            attempts.close()
+            info = services.evolution.run(run)
+            assert info.playing is not None and info.calls == 0, "who lost the run changes nothing of it"
+            assert not here.should_stop()
+        job_info = services.evolution.job(run)
+        assert job_info is not None and job_info.status is JobStatus.SUCCEEDED and job_info.attempt == 2
+
+
+def test_a_command_is_paused_and_cancelled_as_a_job_is(home: Path, fake_llm: FakeLLM) -> None:
+    with world_house(fake_llm) as services:
+        evolution = services.evolution
+        run = evolution.create(request(**TINY)).id
+        fake_llm.script(reply=REPLY, latency_s=0.05)
+        asked = iter([evolution.pause, evolution.cancel])
+        for status in (JobStatus.PAUSED, JobStatus.CANCELLED):
+            ask = next(asked)
+
+            def stop_from_elsewhere(info: RunInfo, ask: Callable[[int], RunInfo] = ask) -> None:
+                if info.playing is not None and not info.playing.stopping:
+                    ask(run)
+
+            assert evolution.play(run, stop_from_elsewhere).state is RunState.PAUSED
+            job = evolution.job(run)
+            assert job is not None and (job.status, job.error, job.worker) == (status, None, None)
+        fake_llm.script(reply=REPLY)
+        assert evolution.play(run).state is RunState.DONE
+        last = evolution.job(run)
+        assert last is not None and (last.status, last.id, last.attempt) == (JobStatus.SUCCEEDED, job.id, 3)
+        assert [one.data["status"] for one in services.jobs.events(last.id, event_kinds=[EventKind.STATE])] == [
+            *("running", "pausing", "paused", "running", "cancelling", "cancelled", "running", "succeeded")
+        ]
 
 
 def test_people_confirm_and_the_run_goes_on_by_itself(home: Path, fake_llm: FakeLLM) -> None:

@@ -18,7 +18,8 @@ from backend.judges.scoring.records import format_duration
 from backend.principles.algorithm.settings import GameSettings
 from backend.principles.records import RunInfo, RunRequest
 from backend.principles.rulings import constant_detector
-from backend.principles.service import run_job, status_line
+from backend.principles.service import status_line
+from backend.runs.attempt import run_job
 from backend.services import Services, open_services
 
 SETTING_NAMES = tuple(
@@ -92,7 +93,7 @@ def play_principles(
         return
     with open_services() as services:
         if mode.job is not None:
-            sys.exit(run_job(services.database, services.jobs, services.evolution, mode.job))
+            sys.exit(run_job(services.database, mode.job, services.evolution.play_job))
         if earlier.replay is not None:
             _replay_run(services, earlier.replay, as_json)
             return

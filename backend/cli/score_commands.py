@@ -14,9 +14,10 @@ from backend.cli.principles_archive import read_principles
 from backend.core.errors import UserError
 from backend.judges.base import JudgeSpec
 from backend.judges.registry import MOST_EXAMPLES
+from backend.judges.scoring.job import ScoringJob
 from backend.judges.scoring.records import ScoreProgress, ScoreRequest, ScoringRunState, format_duration
-from backend.judges.scoring.service import run_job
 from backend.judges.scoring.targets import ScoringTarget, TargetKind
+from backend.runs.attempt import run_job
 from backend.services import Services, open_services
 
 
@@ -68,7 +69,7 @@ def run_scoring(
     """Let a judge score greetings. What is scored already is not asked again; unscored is not zero."""
     with open_services() as services:
         if mode.job is not None:
-            sys.exit(run_job(services.database, services.jobs, services.scoring, mode.job))
+            sys.exit(run_job(services.database, mode.job, ScoringJob(services.scoring).play))
         if judge is None:
             raise UserError("Name a judge with --judge.", "请用 --judge 指定裁判。")
         judge_spec = _resolve_judge(services, judge, overrides)

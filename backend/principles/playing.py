@@ -24,7 +24,7 @@ from backend.principles.replay import ReplayContext, ReplayLedger, ReplayResult,
 from backend.principles.setup import SEARCHERS, GameContext, GameContextFactory, build_game_run
 from backend.principles.store import DatabaseGameRecord
 from backend.runs.hold import HeldElsewhere
-from backend.runs.lock import RunLock
+from backend.runs.service import RunAttempt
 
 POLL_SECONDS = 0.5
 FIRST_REPLAY_NUMBER = 10**9
@@ -32,7 +32,7 @@ FIRST_REPLAY_NUMBER = 10**9
 
 
 class RunPlayer:
-    """Plays runs; everything lasting goes into their books."""
+    """Plays runs; everything lasting goes into their records."""
 
     def __init__(
         self,
@@ -46,9 +46,16 @@ class RunPlayer:
         self._build_context = build_context
         self._archive = archive
 
-    def play(self, run_id: int, report_progress: Callable[[RunInfo], None], is_stopped: Callable[[], bool]) -> RunInfo:
-        """See EvolutionService.play."""
-        return run_blocking(self._play(run_id, report_progress, is_stopped))
+    def play(
+        self,
+        run_id: int,
+        run_attempt: RunAttempt,
+        report_progress: Callable[[RunInfo], None],
+        is_stopped: Callable[[], bool],
+    ) -> RunInfo:
+        """Play a run that this process holds; see `EvolutionService.play`."""
+        run_blocking(self._play(run_id, run_attempt, report_progress, is_stopped))
+        return self._run_info(run_id)
 
     def replay(self, run_id: int) -> ReplayResult:
         """See EvolutionService.replay."""
@@ -59,27 +66,14 @@ class RunPlayer:
             return store.load_run_info(session, run_id)
 
     async def _play(
-        self, run_id: int, report_progress: Callable[[RunInfo], None], is_stopped: Callable[[], bool]
-    ) -> RunInfo:
-        if self._run_info(run_id).state is RunState.DONE:
-            return self._run_info(run_id)
-        run_lock = RunLock(self._database, store.GAME_TABLE, run_id)
-        run_lock.acquire(state=RunState.RUNNING, error_en=None, error_zh=None)
-        try:
-            await self._play_locked(run_id, report_progress, is_stopped, run_lock)
-        finally:
-            run_lock.release()
-        return self._run_info(run_id)
-
-    async def _play_locked(
         self,
         run_id: int,
+        run_attempt: RunAttempt,
         report_progress: Callable[[RunInfo], None],
         is_stopped: Callable[[], bool],
-        run_lock: RunLock,
     ) -> None:
         run_info = self._run_info(run_id)
-        stop_request = _StopRequest(run_lock, is_stopped)
+        stop_request = _StopRequest(run_attempt, is_stopped)
         budget = Budget(**run_info.caps)  # type: ignore[arg-type]
         budget.call_count, budget.token_count, budget.total_cost = (
             run_info.calls,
@@ -87,7 +81,7 @@ class RunPlayer:
             run_info.cost,
         )
         context = self._build_context(budget)
-        progress_writer = store.RunProgressWriter(self._database, run_id, budget)
+        progress_writer = store.RunProgressWriter(run_attempt, budget)
         game_record = DatabaseGameRecord(self._database, run_id, budget, self._endpoints.ledger.flush)
         try:
             with self._database.read() as session:
@@ -166,15 +160,15 @@ class RunPlayer:
 
 @dataclass
 class _StopRequest:
-    """Whether the run is to stop: asked of the job, or noted in the row of the run."""
+    """Whether the run is to stop: asked of its job, or by the caller."""
 
-    run_lock: RunLock
+    run_attempt: RunAttempt
     is_stop_requested: Callable[[], bool]
     stop: bool = False
 
     def check_request(self) -> None:
         """Be heard of, and see."""
-        self.stop = self.run_lock.heartbeat() or self.is_stop_requested() or self.stop
+        self.stop = self.run_attempt.should_stop() or self.is_stop_requested() or self.stop
 
 
 async def _play_watched(
@@ -182,9 +176,9 @@ async def _play_watched(
     context: GameContext,
     report_progress: Callable[[], None],
     progress_writer: store.RunProgressWriter,
-    stop_request: "_StopRequest",
+    stop_request: _StopRequest,
 ) -> None:
-    """Play, and twice a second note what was used and look for the wish to stop."""
+    """Play, and twice a second note what was used and whether to stop."""
     play_task = asyncio.create_task(play(game_run, SEARCHERS))
     try:
         while not (await asyncio.wait([play_task], timeout=POLL_SECONDS))[0]:

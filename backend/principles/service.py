@@ -1,7 +1,8 @@
 """The game as pages, commands and jobs see it: start, go on, watch, confirm, replay, compare."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import select
 
@@ -13,7 +14,6 @@ from backend.db.engine import Database
 from backend.db.principle_tables import PrincipleAnswer, PrincipleRun, PrincipleStep
 from backend.generation.generators import GeneratorService, is_policy_name
 from backend.jobs.messages import FIGURES, RUN_ENDED, RUN_STARTED
-from backend.jobs.outcome import STOPPED
 from backend.jobs.records import JobInfo
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
@@ -27,16 +27,28 @@ from backend.principles import dealing
 from backend.principles import store as rows
 from backend.principles.algorithm.settings import GameSettings
 from backend.principles.archive import PrincipleArchive, check_signature
-from backend.principles.comparing import Comparisons, ReportRow, build_report
+from backend.principles.comparing import JOB_KIND, Comparisons, ReportRow, build_report
 from backend.principles.locked_uses import LockedSetUses, count_uses, uses_before
 from backend.principles.playing import RunPlayer
 from backend.principles.records import OpenCase, RunCostEstimate, RunInfo, RunRequest, StepInfo
 from backend.principles.replay import ReplayResult
 from backend.principles.rulings import constant_detector
 from backend.principles.setup import GameContextFactory, estimate_run
-from backend.runs.lock import held_elsewhere_error, not_a_job_error, not_running_error
+from backend.runs.attempt import JobAttempt, JobOutcome
+from backend.runs.service import RunAttempt, RunKind, RunService, named_run
 
-JOB_KIND = "principles"
+GAME_RUN_KIND = RunKind(
+    row_class=PrincipleRun,
+    job_kind=JOB_KIND,
+    title_zh="运行",
+    pause_command="principles pause",
+    caps_column="caps",
+    is_done=lambda run_row: run_row.state is RunState.DONE,
+    done_error=lambda run_id: Conflict(f"Run {run_id} is over.", f"运行 {run_id} 已经结束。"),
+    job_config=lambda run_row: {"run": run_row.id},
+    queued_values={"state": RunState.QUEUED, "error_en": None, "error_zh": None},
+    started_values={"state": RunState.RUNNING, "error_en": None, "error_zh": None},
+)
 
 
 class EvolutionService:
@@ -58,6 +70,7 @@ class EvolutionService:
         self._build_context = GameContextFactory(endpoints, generators, retry_policy)
         self.archive = PrincipleArchive(database, scoring)
         self._player = RunPlayer(database, endpoints, self._build_context, self.archive)
+        self._lifecycle = RunService(database, jobs, GAME_RUN_KIND)
         self.comparisons = Comparisons(database, jobs, self.archive, self._build_context)
 
     def estimate(self, request: RunRequest) -> RunCostEstimate:
@@ -115,52 +128,26 @@ class EvolutionService:
 
     def resume(self, run_id: int, **caps: float | None) -> RunInfo:
         """Go on with a run as a job; caps that are given replace the old ones. Raises UserError."""
-        self.raise_caps(run_id, **caps)
-        return self.queue(run_id)
+        self._lifecycle.resume(run_id, **caps)
+        return self.run(run_id)
 
     def raise_caps(self, run_id: int, **caps: float | None) -> None:
         """Replace the caps that are given. Raises Conflict for a run that is over or in the works."""
-        new_caps = {cap_name: cap_value for cap_name, cap_value in caps.items() if cap_value is not None}
-        run_info = self.run(run_id)
-        if run_info.state is RunState.DONE:
-            raise Conflict(f"Run {run_id} is over.", f"运行 {run_id} 已经结束。")
-        self._refuse_second(run_info)
-        if new_caps:
-            with self._database.write() as session:
-                rows.require_run(session, run_id).caps = {**run_info.caps, **new_caps}
+        self._lifecycle.raise_caps(run_id, **caps)
 
     def queue(self, run_id: int) -> RunInfo:
-        """Queue the run as a new job. Raises Conflict where it is in the works already."""
-        self._refuse_second(self.run(run_id))
-        queued_job = self._jobs.submit(JOB_KIND, {"run": run_id})
-        with self._database.write() as session:
-            run_row = rows.require_run(session, run_id)
-            run_row.job_id, run_row.state = queued_job.id, RunState.QUEUED
-            run_row.error_en = run_row.error_zh = None
+        """Queue the run as a job. Raises Conflict where it is in the works already."""
+        self._lifecycle.queue(run_id)
         return self.run(run_id)
 
     def pause(self, run_id: int) -> RunInfo:
-        """Let the run stop, whoever plays it; what is finished is kept. Raises Conflict where nobody does."""
-        run_info = self.run(run_id)
-        active_job = self._active_job(run_info)
-        if active_job is not None:
-            self._jobs.pause(active_job.id)
-        elif run_info.playing is not None:
-            with self._database.write() as session:
-                rows.require_run(session, run_id).stop_wished = True
-        else:
-            raise not_running_error(rows.GAME_TABLE, run_id)
+        """Let the run stop, whoever plays it; what is finished stays. Raises Conflict where nobody does."""
+        self._lifecycle.pause(run_id)
         return self.run(run_id)
 
     def cancel(self, run_id: int) -> RunInfo:
-        """End the run's job; the run can be resumed later. Raises Conflict where it has none that runs."""
-        run_info = self.run(run_id)
-        active_job = self._active_job(run_info)
-        if active_job is None and run_info.playing is not None:
-            raise not_a_job_error(rows.GAME_TABLE, run_id, run_info.playing)
-        if active_job is None:
-            raise not_running_error(rows.GAME_TABLE, run_id)
-        self._jobs.cancel(active_job.id)
+        """End the run, whoever plays it; it can be resumed later. Raises Conflict where nobody does."""
+        self._lifecycle.cancel(run_id)
         return self.run(run_id)
 
     def play(
@@ -174,7 +161,47 @@ class EvolutionService:
         Raises UserError for what it cannot go on with; the run then is failed and can be resumed. Raises
         Conflict where another process plays it, which goes on undisturbed.
         """
-        return self._player.play(run_id, report_progress, is_stopped)
+        run_info = self.run(run_id)
+        if run_info.state is RunState.DONE:
+            return run_info
+        with self._lifecycle.play(run_id) as run_attempt:
+            self._play_attempt(run_id, run_attempt, report_progress, is_stopped)
+        return self.run(run_id)
+
+    def play_job(self, job_attempt: JobAttempt, job_config: Mapping[str, Any]) -> JobOutcome:
+        """Play the run, or make the comparison, that a job names, as `backend.runs.attempt.run_job` asks.
+
+        Raises UserError.
+        """
+        if "compare" in job_config:
+            self.comparisons.play(int(job_config["compare"]), job_attempt.should_stop)
+            return JobOutcome()
+        run_id = named_run(job_config, "任务没有指定运行。")
+        job_attempt.report.log(RUN_STARTED.fill(run=run_id))
+        final_info = self.run(run_id)
+        if final_info.state is not RunState.DONE:
+            final_info = self._play_attempt(run_id, self._lifecycle.join(run_id, job_attempt))
+        _report_progress(job_attempt.report, final_info)
+        closing_messages = [RUN_ENDED.fill(state=final_info.state.value, figures=status_line(final_info))]
+        if constant_notice := constant_detector(self.steps(run_id)):
+            closing_messages.append(warning_message(constant_notice))
+        return JobOutcome(tuple(closing_messages))
+
+    def _play_attempt(
+        self,
+        run_id: int,
+        run_attempt: RunAttempt,
+        on_progress: Callable[[RunInfo], None] = lambda _: None,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> RunInfo:
+        def report_progress(run_info: RunInfo) -> None:
+            _report_progress(run_attempt.report, run_info)
+            on_progress(run_info)
+
+        final_info = self._player.play(run_id, run_attempt, report_progress, is_stopped)
+        if final_info.state is RunState.PAUSED:
+            run_attempt.mark_stopped()
+        return final_info
 
     def replay(self, run_id: int) -> ReplayResult:
         """The run once more from the ledger, asking nothing. Raises UserError for one that is not over."""
@@ -258,19 +285,10 @@ class EvolutionService:
             answer_key = {"run_id": run_id, "round": round_number, "phase": game_phase, "number": case_number}
             insert_ignore(session, PrincipleAnswer, [{**answer_key, "there": is_present, "person": signed_name}])
         run_info = self.run(run_id)
-        is_idle = self._active_job(run_info) is None and run_info.playing is None
-        if not self.open_cases(run_id) and run_info.state is RunState.WAITING and is_idle:
+        is_answered = not self.open_cases(run_id) and run_info.state is RunState.WAITING
+        if is_answered and not self._lifecycle.is_busy(run_id):
             return self.queue(run_id)
         return run_info
-
-    def _refuse_second(self, run_info: RunInfo) -> None:
-        if self._active_job(run_info) is not None:
-            raise Conflict(
-                f"Run {run_info.id} is in the works as job {run_info.job}.",
-                f"运行 {run_info.id} 正在进行（任务 {run_info.job}）。",
-            )
-        if run_info.playing is not None:
-            raise held_elsewhere_error(rows.GAME_TABLE, run_info.id, run_info.playing)
 
     def _endpoints(self, request: RunRequest) -> dict[str, dict[str, str]]:
         context = self._build_context()
@@ -295,10 +313,6 @@ class EvolutionService:
             "base_url": chosen_endpoint.base_url,
             "model": chosen_endpoint.model,
         }
-
-    def _active_job(self, run_info: RunInfo) -> JobInfo | None:
-        newest_job = self._jobs.job(run_info.job) if run_info.job else None
-        return newest_job if newest_job is not None and not newest_job.ended else None
 
     def _first_version(self, agent_role: Role, version_id: int | None) -> int:
         if version_id is None:
@@ -331,26 +345,8 @@ def _priced_endpoint(context: DatabaseJudgeContext, endpoint_name: str) -> Endpo
     )
 
 
-def run_job(database: Database, jobs: JobService, evolution: EvolutionService, job_id: int) -> int:
-    """Run job `job_id`; the exit code. Raises UserError for what ends it, after telling the row."""
-    job_config = jobs.job(job_id).config
-    with JobReport(database, job_id) as job_report:
-        if "compare" in job_config:
-            evolution.comparisons.play(int(job_config["compare"]), job_report.stop_requested)
-            return 0
-        if not isinstance(job_config.get("run"), int):
-            raise UserError("The job names no run.", "任务没有指定运行。")
-        job_report.log(RUN_STARTED.fill(run=job_config["run"]))
-        final_info = evolution.play(
-            job_config["run"],
-            lambda info: job_report.progress(progress_share(info), FIGURES.fill(figures=status_line(info))),
-            job_report.stop_requested,
-        )
-        job_report.progress(progress_share(final_info), FIGURES.fill(figures=status_line(final_info)))
-        job_report.log(RUN_ENDED.fill(state=final_info.state.value, figures=status_line(final_info)))
-        if constant_notice := constant_detector(evolution.steps(job_config["run"])):
-            job_report.log(warning_message(constant_notice))
-    return STOPPED if final_info.state is RunState.PAUSED else 0
+def _report_progress(report: JobReport, run_info: RunInfo) -> None:
+    report.progress(progress_share(run_info), FIGURES.fill(figures=status_line(run_info)))
 
 
 def progress_share(run_info: RunInfo) -> float:

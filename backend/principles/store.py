@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -26,8 +26,8 @@ from backend.principles.algorithm.state import NewVersion, StepData, VersionOutc
 from backend.principles.algorithm.steps import AttackStep, DuelStep, JudgedFlaw
 from backend.principles.dealing import count_labels
 from backend.principles.records import OpenCase, RunInfo
-from backend.runs.hold import HeldElsewhere
-from backend.runs.lock import RunTable, find_run_holder
+from backend.runs.hold import HeldElsewhere, find_run_holders
+from backend.runs.service import RunAttempt
 
 
 class DatabaseGameRecord:
@@ -56,7 +56,7 @@ class DatabaseGameRecord:
         new_version: NewVersion | None = None,
         outcomes: Sequence[VersionOutcome] = (),
     ) -> StepData:
-        """Keep everything. Raises Elsewhere where another process plays the same run."""
+        """Keep everything. Raises HeldElsewhere where another process plays the same run."""
         self._flush_ledger()
         newest_call = self._newest_call_id()
         budget_use = {
@@ -136,17 +136,15 @@ class DatabaseGameRecord:
         )
 
 
-GAME_TABLE = RunTable(PrincipleRun, "运行", "principles pause")
 _CONFIRM_PHASES = {GamePhase.ADVERSARY: GamePhase.CONFIRM, GamePhase.DUEL: GamePhase.DUEL_CONFIRM}
 """Phases with planted flaws, and the ones in which they are confirmed."""
 
 
 class RunProgressWriter:
-    """Notes in the row how the run stands and what it used. `told` costs nothing."""
+    """Notes in the row how the run stands and what it used, as long as this process holds the run."""
 
-    def __init__(self, database: Database, run_id: int, budget: Budget) -> None:
-        self._database = database
-        self._run_id = run_id
+    def __init__(self, run_attempt: RunAttempt, budget: Budget) -> None:
+        self._run_attempt = run_attempt
         self._budget = budget
         self._position = ""
         self._last_written: tuple[Any, ...] = ()
@@ -174,8 +172,7 @@ class RunProgressWriter:
             "tokens": self._budget.token_count,
             "cost": self._budget.total_cost,
         }
-        with self._database.write() as session:
-            session.execute(update(PrincipleRun).where(PrincipleRun.id == self._run_id).values(**budget_use, **values))
+        self._run_attempt.store_values(**budget_use, **values)
 
     def note_failure(self, error: UserError) -> None:
         """The run cannot go on; it can be resumed."""
@@ -322,5 +319,5 @@ def _build_run_info(session: Session, run_row: PrincipleRun) -> RunInfo:
         locked=locked_report,
         created_at=run_row.created_at,
         finished_at=run_row.finished_at,
-        playing=find_run_holder(run_row),
+        playing=find_run_holders(session, [run_row.job_id]).get(run_row.job_id),
     )

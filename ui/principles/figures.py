@@ -73,7 +73,7 @@ def _position_text(translate: Translator, run_info: RunInfo) -> str:
 
 def _trouble_note(translate: Translator, run_info: RunInfo, run_job: JobInfo | None, *, is_broken_off: bool) -> Markup:
     """What is wrong with a run, or who plays it; empty where it goes its way."""
-    if run_info.playing is not None and (run_job is None or run_job.ended):
+    if run_info.playing is not None and run_job is not None and run_job.in_foreground:
         return command_run_note(translate, run_info.playing)
     if is_broken_off and not (run_job is not None and run_job.status in (JobStatus.PAUSED, JobStatus.CANCELLED)):
         error_text = translate.localize(run_job.error) if run_job is not None and run_job.error else ""

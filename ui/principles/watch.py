@@ -227,9 +227,8 @@ def _choose_run(game_runs: list[RunInfo], run_id: int | None) -> RunInfo | None:
 def _possible_actions(run_info: RunInfo, run_job: JobInfo | None) -> dict[str, bool]:
     is_active = run_job is not None and not run_job.ended
     is_waiting = run_info.state is RunState.WAITING
-    is_idle = not is_active and run_info.playing is None
     return {
-        PAUSE: not is_idle,
+        PAUSE: is_active,
         CANCEL: is_active,
-        RESUME: is_idle and not is_waiting and run_info.state is not RunState.DONE,
+        RESUME: not is_active and not is_waiting and run_info.state is not RunState.DONE,
     }

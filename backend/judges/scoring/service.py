@@ -1,24 +1,16 @@
 """Scoring as pages, commands and jobs see it."""
 
-import json
-import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.core.errors import UserError
-from backend.core.processes import RUN_FOLDER_VARIABLE
-from backend.core.stored_records import read_record, stored_json
+from backend.core.stored_records import stored_json
 from backend.db.engine import Database
 from backend.db.tables import Greeting, Prompt, Verdict
-from backend.jobs.messages import RUN_ENDED
-from backend.jobs.outcome import STOPPED
 from backend.jobs.records import JobInfo
-from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
 from backend.judges.base import (
     ASKING_KINDS,
@@ -31,7 +23,6 @@ from backend.judges.base import (
     PairSample,
     Sample,
 )
-from backend.judges.constancy import warning_message
 from backend.judges.context import DatabaseJudgeContext, FittedJudges, PreviewJudgeContext
 from backend.judges.examples import ExampleService
 from backend.judges.pairwise import PairwiseJudge
@@ -47,13 +38,10 @@ from backend.judges.registry import (
 )
 from backend.judges.scoring.catalog import JudgeCatalog, load_opinion_pairs
 from backend.judges.scoring.records import (
-    SCORING_STARTED,
     OpinionPairPage,
     RunEstimate,
     ScoreProgress,
     ScoreRequest,
-    ScoringRunState,
-    progress_message,
 )
 from backend.judges.scoring.run import ScoreRun, choose_batch_shape, release_judge, run_blocking
 from backend.judges.scoring.targets import (
@@ -368,64 +356,3 @@ def preview_calls(judge: AskingJudge, sample: Sample | PairSample) -> list[str]:
     if isinstance(judge, PairwiseJudge):
         return judge.preview(sample) if isinstance(sample, PairSample) else []
     return judge.preview(sample) if isinstance(sample, Sample) else []
-
-
-USED_FILE = "used.json"
-
-
-def run_job(database: Database, job_service: JobService, scoring_service: ScoringService, job_id: int) -> int:
-    """Run job `job_id`; the exit code. Raises UserError for what ends the run, after telling the row."""
-    request = read_record(ScoreRequest, job_service.job(job_id).config)
-    used_budget = UsedBudget(
-        Path(os.environ[RUN_FOLDER_VARIABLE]) / USED_FILE if RUN_FOLDER_VARIABLE in os.environ else None
-    )
-    with JobReport(database, job_id) as job_report:
-        job_report.log(
-            SCORING_STARTED.fill(judge=request.spec.name, kind=request.target.kind.value, target=request.target.name)
-        )
-
-        def report_progress(progress: ScoreProgress) -> None:
-            job_report.progress(progress.share, progress_message(progress))
-            used_budget.write(progress)
-
-        final_progress = scoring_service.run(request, report_progress, job_report.stop_requested, used_budget.read())
-        job_report.metric(final_progress.scored + final_progress.unscored, **_collect_metrics(final_progress))
-        job_report.log(RUN_ENDED.fill(state=final_progress.state.value, figures=final_progress.summary_line()))
-        if final_progress.notice is not None:
-            job_report.log(warning_message(final_progress.notice))
-        if final_progress.state is ScoringRunState.FAILED and final_progress.error is not None:
-            raise UserError(final_progress.error.en, final_progress.error.zh)
-    return STOPPED if final_progress.state is ScoringRunState.STOPPED else 0
-
-
-class UsedBudget:
-    """What earlier attempts of the job used of its budget, in the folder of the run."""
-
-    def __init__(self, file_path: Path | None) -> None:
-        self._file_path = file_path
-
-    def read(self) -> Budget:
-        """A budget without caps that holds what was used."""
-        budget = Budget()
-        if self._file_path is not None:
-            with suppress(FileNotFoundError, ValueError, KeyError):
-                stored_figures = json.loads(self._file_path.read_text("utf-8"))
-                budget.call_count, budget.token_count, budget.total_cost = (
-                    stored_figures["calls"],
-                    stored_figures["tokens"],
-                    stored_figures["cost"],
-                )
-        return budget
-
-    def write(self, progress: ScoreProgress) -> None:
-        """Note what was used so far."""
-        if self._file_path is not None:
-            temporary_file = self._file_path.with_suffix(".new")
-            used_figures = {"calls": progress.calls, "tokens": progress.tokens, "cost": progress.cost}
-            temporary_file.write_text(json.dumps(used_figures), "utf-8")
-            temporary_file.replace(self._file_path)
-
-
-def _collect_metrics(progress: ScoreProgress) -> dict[str, float]:
-    figure_names = ("scored", "unscored", "cached", "calls", "tokens", "cost", "seconds")
-    return {figure_name: float(getattr(progress, figure_name)) for figure_name in figure_names}
