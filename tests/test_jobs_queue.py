@@ -1,5 +1,7 @@
 """One job, one run: two workers on one queue, order, slots, refusals."""
 
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,10 @@ import pytest
 
 from backend.core.enums import EventKind, JobStatus
 from backend.core.errors import Conflict, NotFound, UserError
+from backend.core.processes import identify_process
+from backend.db.base import utc_now
 from backend.db.engine import Database
+from backend.db.job_tables import Job
 from backend.jobs import queue
 from backend.jobs.queue import WorkerIdentity
 from backend.jobs.records import JobOptions
@@ -102,6 +107,26 @@ def test_only_the_holder_has_the_last_word(service: JobService, database: Databa
         assert queue.finish_attempt(session, ME.name, held, succeeded)
         assert not queue.finish_attempt(session, ME.name, held, succeeded)
     assert service.job(held.job_id).progress == 1.0
+
+
+def test_a_command_holds_a_job_until_its_process_is_gone(service: JobService, database: Database, home: Path) -> None:
+    job_id, this_process = service.submit("selftest", {}).id, identify_process(os.getpid())
+    assert this_process is not None
+    for attempt in (1, None):
+        with database.write() as session:
+            job = session.get_one(Job, job_id)
+            held = queue.claim_in_foreground(session, job, socket.gethostname(), this_process)
+            assert (held.attempt if held else None) == attempt, "whoever comes second gets nothing"
+    assert _claim(database, []) is None and service.job(job_id).in_foreground
+    with database.read() as session:
+        worker_here = WorkerIdentity("me", socket.gethostname())
+        assert queue.find_orphans(session, worker_here, [], utc_now()) == [], "its process lives"
+    with database.write() as session:
+        session.get_one(Job, job_id).process_start = "an earlier process of this number"
+    assert Worker(database, home).run(once=True) == [job_id]
+    ended_job = service.job(job_id)
+    assert ended_job.status is JobStatus.LOST and ended_job.error is not None and "disappeared" in ended_job.error.en
+    assert statuses(service, job_id) == ["queued", "running", "lost"] and not ended_job.in_foreground
 
 
 def test_submit_refuses_what_cannot_work(service: JobService, database: Database, home: Path) -> None:

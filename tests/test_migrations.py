@@ -49,6 +49,36 @@ def test_every_single_step_goes_down_and_up_again(database: Database) -> None:
     assert difference(database) == []
 
 
+@EITHER
+def test_what_runs_of_the_game_stood_at_comes_through_0014_both_ways(database: Database) -> None:
+    stored = ["", "2.adversary", "10.gate_d", "0.locked", "3 planted flaws wait for a person.", "1. 等人", "2.x y"]
+    columns = "id, dataset, settings, endpoints, caps, labels, labels_hash, detector_id, generator_id, state, calls"
+    values = "'world', '{}', '{}', '{}', '{}', 'h', 1, 1, 'paused', 7, 0, 0.5, '2026-01-01 00:00:00'"
+    run_migrations(database, "0013", is_upgrade=False)
+    with database.write() as session:
+        for number, told in enumerate(stored, 1):
+            session.execute(
+                text(
+                    f"INSERT INTO principle_runs ({columns}, tokens, cost, created_at, told, player_pid) "
+                    f"VALUES (:id, {values}, :told, 5)"
+                ),
+                {"id": number, "told": told},
+            )
+    migrate(database)
+    with database.read() as session:
+        found = session.execute(text("SELECT phase, message, calls, cost FROM principle_runs ORDER BY id")).all()
+    phases = [None, "2.adversary", "10.gate_d", "0.locked", None, None, None]
+    messages = ["", "", "", "", *stored[4:]]
+    assert [tuple(row) for row in found] == [(*pair, 7, 0.5) for pair in zip(phases, messages, strict=True)]
+    run_migrations(database, "0013", is_upgrade=False)
+    with database.read() as session:
+        query = "SELECT told, player_pid, stop_wished FROM principle_runs ORDER BY id"
+        back = session.execute(text(query)).all()
+    assert [tuple(row) for row in back] == [(told, None, False) for told in stored]
+    migrate(database)
+    assert difference(database) == []
+
+
 def test_a_driver_that_is_not_installed_is_named() -> None:
     with pytest.raises(UserError, match="psycopg2 is not installed"):
         Database("postgresql+psycopg2://somebody@127.0.0.1/zhufu")

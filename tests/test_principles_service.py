@@ -299,7 +299,7 @@ def test_a_command_is_paused_and_cancelled_as_a_job_is(home: Path, fake_llm: Fak
     with world_house(fake_llm) as services:
         evolution = services.evolution
         run = evolution.create(request(**TINY)).id
-        fake_llm.script(reply=REPLY, latency_s=0.05)
+        fake_llm.script(reply=REPLY, latency_s=0.3)
         asked = iter([evolution.pause, evolution.cancel])
         for status in (JobStatus.PAUSED, JobStatus.CANCELLED):
             ask = next(asked)

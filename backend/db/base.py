@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import DateTime, Dialect, Enum, Integer, MetaData, String, Table, TypeDecorator, false
+from sqlalchemy import DateTime, Dialect, Enum, MetaData, Table, TypeDecorator
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Session
 
 # SQLite changes a constraint by copying its table, for which Alembic has to know the constraint by name.
 NAMING_CONVENTION = {
@@ -92,20 +92,3 @@ def in_batches(row_values: Iterable[RowValue], batch_size: int = BATCH_ROWS) -> 
     value_iterator = iter(row_values)
     while batch := list(itertools.islice(value_iterator, batch_size)):
         yield batch
-
-
-class LockableRun(Base):
-    """A run that one process at a time plays (`backend.runs.lock`).
-
-    `player_host`, `player_pid` and `player_start` name that process, if any; it was heard of last at `beat_at`, and
-    stops where it sees `stop_wished`.
-    """
-
-    __abstract__ = True
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    player_host: Mapped[str | None] = mapped_column(String(255))
-    player_pid: Mapped[int | None] = mapped_column(Integer)
-    player_start: Mapped[str | None] = mapped_column(String(80))
-    beat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    stop_wished: Mapped[bool] = mapped_column(default=False, server_default=false())

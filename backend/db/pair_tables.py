@@ -22,15 +22,16 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.core.enums import Decider, PairStage, PairState
-from backend.db.base import Base, LockableRun, UtcDateTime, enum_column, utc_now
+from backend.db.base import Base, UtcDateTime, enum_column, utc_now
 
 
-class PairRun(LockableRun):
+class PairRun(Base):
     """One run. `prompts` has the hashes of the prompt files it asks with, `spent` what it has used of its
-    budget over every attempt, `report` what came of it."""
+    budget over every attempt, `report` what came of it. Who plays it stands in the row of its job."""
 
     __tablename__ = "pair_runs"
 
+    id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(120), unique=True)
     config: Mapped[dict[str, Any]] = mapped_column(JSON)
     stage: Mapped[PairStage] = mapped_column(enum_column(PairStage, "stage"), default=PairStage.FILTERING)

@@ -7,7 +7,7 @@ from sqlalchemy import JSON, Float, ForeignKey, Integer, String, Text, UniqueCon
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.core.enums import Proposer, Role, RunState
-from backend.db.base import Base, LockableRun, UtcDateTime, enum_column, utc_now
+from backend.db.base import Base, UtcDateTime, enum_column, utc_now
 
 
 class Principles(Base):
@@ -28,11 +28,16 @@ class Principles(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
-class PrincipleRun(LockableRun):
-    """A run of the game. `labels` holds its deal (greeting and label by part), `endpoints` who asks what."""
+class PrincipleRun(Base):
+    """A run of the game. `labels` has its greetings and labels by part, `endpoints` who asks what.
+
+    `phase` is the round and phase that it is in, such as 2.adversary; `message` what it waits for. Who plays it
+    stands in the row of its job.
+    """
 
     __tablename__ = "principle_runs"
 
+    id: Mapped[int] = mapped_column(primary_key=True)
     dataset: Mapped[str] = mapped_column(String(120))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
     endpoints: Mapped[dict[str, dict[str, str]]] = mapped_column(JSON)
@@ -42,7 +47,8 @@ class PrincipleRun(LockableRun):
     detector_id: Mapped[int] = mapped_column(Integer)
     generator_id: Mapped[int] = mapped_column(Integer)
     state: Mapped[RunState] = mapped_column(enum_column(RunState), default=RunState.QUEUED)
-    told: Mapped[str] = mapped_column(Text, default="")
+    phase: Mapped[str | None] = mapped_column(String(40))
+    message: Mapped[str] = mapped_column(Text, default="", server_default="")
     error_en: Mapped[str | None] = mapped_column(Text)
     error_zh: Mapped[str | None] = mapped_column(Text)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))

@@ -100,7 +100,7 @@ class RunPlayer:
                 stop_request,
             )
         except AwaitingConfirmation as waiting:
-            progress_writer.write_values(state=RunState.WAITING, told=waiting.message.en)
+            progress_writer.write_values(state=RunState.WAITING, phase=None, message=waiting.message.en)
         except LLMError as error:
             self._note_early_end(progress_writer, error, stop_request.stop)
         except HeldElsewhere:
@@ -112,7 +112,7 @@ class RunPlayer:
             progress_writer.note_failure(_internal_error(error))
             raise
         else:
-            progress_writer.write_values(state=RunState.DONE, told="", finished_at=utc_now())
+            progress_writer.write_values(state=RunState.DONE, phase=None, message="", finished_at=utc_now())
             self._mark_best(run_id, game_run)
         finally:
             await context.close()

@@ -60,7 +60,11 @@ class VersionInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run and how it stands. `labels` counts good and bad by part; `rows` is the locked report."""
+    """A run and how it stands. `labels` counts good and bad by part; `locked` is the locked report.
+
+    `phase` is the round and the phase that is played, or was when it stopped, such as 2.adversary; `message` is
+    what it waits for, one sentence, empty elsewhere.
+    """
 
     id: int
     dataset: str
@@ -70,7 +74,8 @@ class RunInfo:
     labels: Mapping[str, Any]
     labels_hash: str
     state: RunState
-    told: str
+    phase: str | None
+    message: str
     error: Message | None
     job: int | None
     detector: int

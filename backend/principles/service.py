@@ -353,9 +353,9 @@ def progress_share(run_info: RunInfo) -> float:
     """How far a run is, from 0 to 1: rounds and the phases of the present one."""
     if run_info.state is RunState.DONE:
         return 1.0
-    round_number, _, game_phase = run_info.told.partition(".")
-    if not game_phase:
+    if run_info.phase is None:
         return 0.0
+    round_number, _, game_phase = run_info.phase.partition(".")
     phase_order = list(GamePhase)
     if game_phase in (GamePhase.REWRITE, GamePhase.LOCKED):
         return 0.95
@@ -366,7 +366,7 @@ def progress_share(run_info: RunInfo) -> float:
 def status_line(run_info: RunInfo) -> str:
     """How a run stands, in figures."""
     if run_info.state is RunState.WAITING:
-        return run_info.told
-    position = run_info.told.replace(".", " · ") if run_info.told else ""
+        return run_info.message
+    position = run_info.phase.replace(".", " · ") if run_info.phase is not None else ""
     figures_text = f"{run_info.accepted} + / {run_info.rejected} −, {run_info.calls:,} calls, cost {run_info.cost:.4f}"
     return " · ".join(filter(None, [run_info.state.value, position, figures_text]))

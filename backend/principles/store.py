@@ -146,7 +146,7 @@ class RunProgressWriter:
     def __init__(self, run_attempt: RunAttempt, budget: Budget) -> None:
         self._run_attempt = run_attempt
         self._budget = budget
-        self._position = ""
+        self._position: str | None = None
         self._last_written: tuple[Any, ...] = ()
 
     def note_phase(self, round_number: int, game_phase: GamePhase) -> None:
@@ -163,7 +163,7 @@ class RunProgressWriter:
         )
         if current_use != self._last_written:
             self._last_written = current_use
-            self.write_values(told=self._position)
+            self.write_values(phase=self._position, message="")
 
     def write_values(self, **values: Any) -> None:
         """Store these values, and what was used so far."""
@@ -304,7 +304,8 @@ def _build_run_info(session: Session, run_row: PrincipleRun) -> RunInfo:
         labels=count_labels(run_row.labels),
         labels_hash=run_row.labels_hash,
         state=run_row.state,
-        told=run_row.told,
+        phase=run_row.phase,
+        message=run_row.message,
         error=Message(run_row.error_en, run_row.error_zh or run_row.error_en) if run_row.error_en else None,
         job=run_row.job_id,
         detector=run_row.detector_id,

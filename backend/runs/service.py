@@ -27,6 +27,7 @@ from backend.runs.hold import (
 )
 
 RunRow = PairRun | PrincipleRun
+_ENDED_STATUSES = (*RESUMABLE_STATUSES, JobStatus.SUCCEEDED)
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,12 @@ class RunService:
             yield RunAttempt(self._database, self._run_kind, run_id, job_attempt)
 
     def join(self, run_id: int, job_attempt: JobAttempt) -> RunAttempt:
-        """Play a run by a job that this process holds. Raises HeldElsewhere where another job plays it."""
+        """Play a run by a job that this process holds. Raises Conflict where another job does."""
         job_id = job_attempt.hold.job_id
         with self._database.write() as session:
             run_row = self._load_run(session, run_id)
-            if run_row.job_id != job_id and (other_job := _active_job(session, run_row)) is not None:
-                raise held_elsewhere_error(self._run_kind.title(run_id), other_job)
+            if run_row.job_id != job_id:
+                self._refuse_busy(session, run_row)
             self._bind_job(run_row, job_id, self._run_kind.started_values)
         job_attempt.hold.title = self._run_kind.title(run_id)
         return RunAttempt(self._database, self._run_kind, run_id, job_attempt)
@@ -175,9 +176,9 @@ class RunService:
         job = _active_job(session, run_row)
         if job is None:
             return
-        if job.worker is None and job.pid is not None and job.status is not JobStatus.QUEUED:
-            raise held_elsewhere_error(self._run_kind.title(run_row.id), job)
         title = self._run_kind.title(run_row.id)
+        if job.worker is None and job.status is not JobStatus.QUEUED:
+            raise held_elsewhere_error(title, job)
         raise Conflict(f"{title.en} is in the works as job {job.id}.", f"{title.zh} 正在进行（任务 {job.id}）。")
 
     def _active_job_id(self, run_id: int) -> int:
@@ -223,6 +224,3 @@ def _active_job(session: Session, run_row: RunRow) -> Job | None:
     if job is None or job.status in _ENDED_STATUSES:
         return None
     return job
-
-
-_ENDED_STATUSES = (*RESUMABLE_STATUSES, JobStatus.SUCCEEDED)

@@ -1,14 +1,14 @@
 """jobs know what their program reported last as a message with code, level, languages and values
 
 Revision: 0015
-Revises: 0013
+Revises: 0014
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 

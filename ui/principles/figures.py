@@ -62,7 +62,7 @@ def run_status_html(translate: Translator, run_info: RunInfo, run_job: JobInfo |
 
 def _position_text(translate: Translator, run_info: RunInfo) -> str:
     """The round and phase of a run that is played."""
-    round_number, _, phase_name = run_info.told.partition(".")
+    round_number, _, phase_name = (run_info.phase or "").partition(".")
     if run_info.playing is None or not phase_name:
         return ""
     phase_title = translate(*PHASE_NAMES[GamePhase(phase_name)])

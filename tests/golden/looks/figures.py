@@ -148,7 +148,7 @@ def games(house: House) -> dict[str, Any]:
     steps = {run: evolution.steps(run) for run in GAMES}
     request = game_request(house, 1)
     return {
-        "runs": plain(evolution.runs()),
+        "runs": list(map(_as_one_line, plain(evolution.runs()))),
         "steps": {f"{run}.{one.round}.{one.phase}": shortened(plain(one)) for run in GAMES for one in steps[run]},
         "open": {str(run): shortened(plain(evolution.open_cases(run))) for run in GAMES},
         "uses": {str(run): plain([one := evolution.uses(run), explain_uses(one, 0.05)]) for run in GAMES},
@@ -157,6 +157,13 @@ def games(house: House) -> dict[str, Any]:
         "comparisons": plain([evolution.comparisons.comparison(number) for number in (1, 2)]),
         "estimate": plain(evolution.estimate(request)),
     }
+
+
+def _as_one_line(run: dict[str, Any]) -> dict[str, Any]:
+    """Where a run is, or what it waits for: one field before revision 0014, two since."""
+    phase, message = run.pop("phase"), run.pop("message")
+    assert phase is None or not message, "a run says one of the two"
+    return {**run, "told": message if phase is None else phase}
 
 
 def game_request(house: House, run: int) -> Any:
