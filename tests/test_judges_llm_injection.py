@@ -1,11 +1,9 @@
 """No greeting, request or statement talks a judge into anything: a fake that obeys orders never hears one."""
 
-import asyncio
-
 from backend.core.text import strip_white_space
 from backend.judges.asking import JudgeModel
-from backend.judges.base import Judgment, PairJudgment, PairOutcome, Sample
-from backend.judges.criteria import PrincipleJudge, RubricJudge, starting_principles
+from backend.judges.base import Judgment, PairJudgment, PairOutcome, PairSample, Sample
+from backend.judges.criteria import principle_judge, rubric_judge, starting_principles
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PanelJudge
 from tests.fake_llm import ORDERS
@@ -27,8 +25,8 @@ def test_principle_and_rubric_are_never_misled(fake_llm: FakeLLM):
 
     async def both(model: JudgeModel) -> list[Judgment]:
         return [
-            *(await PrincipleJudge(model, starting_principles()).score(batch)),
-            *(await RubricJudge(model).score(batch)),
+            *(await principle_judge(model, starting_principles()).score(batch)),
+            *(await rubric_judge(model).score(batch)),
         ]
 
     drafts = with_model(fake_llm, both)
@@ -41,7 +39,7 @@ def test_principle_and_rubric_are_never_misled(fake_llm: FakeLLM):
 def test_a_request_cannot_give_orders_either(fake_llm: FakeLLM):
     fake_llm.script(reply="tests.judge_replies:obey_any")
     batch = [Sample(text, "生日快乐") for text in SET[:30]]
-    drafts = with_model(fake_llm, lambda model: PrincipleJudge(model, starting_principles()).score(batch))
+    drafts = with_model(fake_llm, lambda model: principle_judge(model, starting_principles()).score(batch))
     assert {draft.value for draft in drafts} == {0.0}
 
 
@@ -51,7 +49,7 @@ def test_pairwise_and_panel_are_never_misled(fake_llm: FakeLLM):
 
     async def pairs(model: JudgeModel) -> list[PairJudgment]:
         judge = PairwiseJudge(model)
-        return list(await asyncio.gather(*(judge.compare(ASKED, text, "生日快乐") for text in chosen)))
+        return await judge.score([PairSample(ASKED, text, "生日快乐") for text in chosen])
 
     assert {draft.outcome for draft in with_model(fake_llm, pairs)} == {PairOutcome.TIE}
     batch = [Sample(ASKED, text) for text in chosen]
@@ -62,7 +60,7 @@ def test_pairwise_and_panel_are_never_misled(fake_llm: FakeLLM):
 
 def test_what_stands_outside_the_fences_does_not_depend_on_the_greeting():
     model = JudgeModel("http://x/v1", "m", key=b"k")
-    judge = PrincipleJudge(model, starting_principles())
+    judge = principle_judge(model, starting_principles())
 
     def frame(text: str) -> str:
         before, _, rest = judge.preview(Sample(ASKED, text))[0].partition("# 待评的祝福语\n")

@@ -5,16 +5,14 @@ import pytest
 from backend.core.enums import RUBRIC_EXCELLENT, Scale
 from backend.core.errors import UserError
 from backend.judges.asking import JudgeModel
-from backend.judges.base import EMPTY_GREETING, JudgeKind, JudgeSpec, PairJudgment, PairOutcome, Sample
-from backend.judges.criteria import RubricJudge, weighted_mean
+from backend.judges.base import EMPTY_GREETING, JudgeKind, JudgeSpec, PairJudgment, PairOutcome, PairSample, Sample
+from backend.judges.criteria import rubric_judge, weighted_mean
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PanelAgents, PanelJudge
 from backend.judges.registry import build_judge, describe_judge
 from backend.judges.scoring.run import run_blocking
-from backend.llm.client import OpenAIClient
-from backend.llm.messages import Endpoint
 from tests.fake_llm import quality
-from tests.judging import ASKED, KEY, score, with_model
+from tests.judging import ASKED, KEY, context_at, score, with_model
 from tests.llm_fixtures import FakeLLM
 
 GOOD, BAD, GOOD_TOO = "第1条祝福", "第2条祝福", "第4条祝福"
@@ -30,33 +28,33 @@ def test_the_greetings_of_these_tests_are_what_their_names_say():
 
 def test_rubric_is_the_weighted_mean_with_its_dimensions(fake_llm: FakeLLM):
     fake_llm.script(reply="tests.judge_replies:rubric")
-    drafts = score(fake_llm, [GOOD, BAD, ""], RubricJudge)
+    drafts = score(fake_llm, [GOOD, BAD, ""], rubric_judge)
     assert [draft.value for draft in drafts] == [3.0, 1.0, None]
     assert drafts[0].details["excellent"] and not drafts[1].details["excellent"]
     assert drafts[0].details["dimensions"]["richness"] == 3 and drafts[2] == EMPTY_GREETING
-    assert RubricJudge(MODEL).scale is Scale.RUBRIC
+    assert rubric_judge(MODEL).scale is Scale.RUBRIC
 
 
 def test_a_total_of_exactly_two_is_excellent(fake_llm: FakeLLM):
     fake_llm.script(reply="tests.judge_replies:uneven")
-    draft = score(fake_llm, [GOOD], RubricJudge)[0]
+    draft = score(fake_llm, [GOOD], rubric_judge)[0]
     assert draft.value == RUBRIC_EXCELLENT and draft.details["excellent"]
     assert weighted_mean({"language": 3, "creativity": 1, "emotion": 2, "culture": 2, "richness": 2}) == 2.0
 
 
 def test_a_dimension_outside_the_scale_is_unscored_and_never_clipped(fake_llm: FakeLLM):
     fake_llm.script(reply="tests.judge_replies:outside_scale")
-    draft = score(fake_llm, [GOOD], RubricJudge)[0]
+    draft = score(fake_llm, [GOOD], rubric_judge)[0]
     assert draft.value is None and "范围" in draft.reason
     fake_llm.script(text='{"language": 3, "creativity": 2, "emotion": 2, "culture": 2}')
-    assert score(fake_llm, [GOOD], RubricJudge)[0].value is None
+    assert score(fake_llm, [GOOD], rubric_judge)[0].value is None
 
 
 # --- pairwise --------------------------------------------------------------------------------------
 
 
 def compared(fake: FakeLLM, first: str, second: str) -> PairJudgment:
-    return with_model(fake, lambda model: PairwiseJudge(model).compare(ASKED, first, second))
+    return with_model(fake, lambda model: PairwiseJudge(model).score([PairSample(ASKED, first, second)]))[0]
 
 
 def test_the_better_one_wins_in_both_places(fake_llm: FakeLLM):
@@ -184,37 +182,19 @@ def test_an_agent_may_ask_an_endpoint_of_its_own(fake_llm: FakeLLM):
     spec = JudgeSpec(JudgeKind.PANEL, "panel", "fake", {"endpoints": {"reflect": "strong"}})
 
     async def run() -> list[str]:
-        house = TwoEndpoints(fake_llm)
-        judge = build_judge(spec, house)
+        context = context_at(fake_llm)
+        judge = build_judge(spec, context)
         assert isinstance(judge, PanelJudge)
         drafts = await judge.score([Sample(ASKED, GOOD)])
-        for client in house.clients:
-            await client.close()
+        await context.close()
         assert drafts[0].value == 1
         return [body["model"] for body in fake_llm.state()["bodies"]]
 
     assert sorted(run_blocking(run())) == ["fake", "fake", "fake", "strong"]
-    plain = describe_judge(JudgeSpec(JudgeKind.PANEL, "panel", "fake"), TwoEndpoints(fake_llm))
-    assert describe_judge(spec, TwoEndpoints(fake_llm)).version != plain.version
+    plain = describe_judge(JudgeSpec(JudgeKind.PANEL, "panel", "fake"), context_at(fake_llm))
+    assert describe_judge(spec, context_at(fake_llm)).version != plain.version
     with pytest.raises(UserError, match="no agent"):
         describe_judge(
             JudgeSpec(JudgeKind.PANEL, "panel", "fake", {"endpoints": {"boss": "fake"}}),
-            TwoEndpoints(fake_llm),
+            context_at(fake_llm),
         )
-
-
-class TwoEndpoints:
-    """A house with the endpoints “fake” and “strong”."""
-
-    def __init__(self, fake: FakeLLM) -> None:
-        self.fake, self.clients = fake, []
-
-    def endpoint(self, endpoint_name: str | None) -> Endpoint:
-        return self.fake.endpoint(name=endpoint_name, model=endpoint_name)
-
-    def client(self, endpoint: Endpoint, scope: str) -> OpenAIClient:
-        self.clients.append(OpenAIClient(endpoint, scope=scope))
-        return self.clients[-1]
-
-    def fence_key(self) -> bytes:
-        return KEY

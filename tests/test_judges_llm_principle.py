@@ -6,7 +6,13 @@ from backend.core.enums import Scale
 from backend.core.errors import UserError
 from backend.judges.asking import HEAD_CHARACTERS, TAIL_CHARACTERS, JudgeModel, JudgeSampling, shorten_text
 from backend.judges.base import EMPTY_GREETING, Sample
-from backend.judges.criteria import PrincipleJudge, numbered_rules, parse_principles, starting_principles
+from backend.judges.criteria import (
+    CriteriaJudge,
+    numbered_rules,
+    parse_principles,
+    principle_judge,
+    starting_principles,
+)
 from backend.llm.errors import LLMError, LLMErrorKind
 from tests.fake_llm import quality
 from tests.judging import ASKED, KEY, score, with_model
@@ -138,22 +144,22 @@ def test_an_error_that_nothing_cures_ends_the_batch(fake_llm: FakeLLM):
 
 
 def test_a_mistake_of_ours_costs_one_item(fake_llm: FakeLLM, monkeypatch: pytest.MonkeyPatch):
-    message = PrincipleJudge._message
+    message = CriteriaJudge.build_message
 
-    def sometimes(self: PrincipleJudge, sample: Sample):  # type: ignore[no-untyped-def]
+    def sometimes(self: CriteriaJudge, sample: Sample):  # type: ignore[no-untyped-def]
         if sample.greeting == "坏":
             raise RuntimeError("ours")
         return message(self, sample)
 
-    monkeypatch.setattr(PrincipleJudge, "_message", sometimes)
+    monkeypatch.setattr(CriteriaJudge, "build_message", sometimes)
     drafts = score(fake_llm, ["坏", GREETING])
     assert drafts[0].value is None and "内部出错" in drafts[0].reason
     assert drafts[1].value is not None
 
 
-def judge(**changes: object) -> PrincipleJudge:
+def judge(**changes: object) -> CriteriaJudge:
     given = {"base_url": "http://x/v1", "model": "m", "key": KEY, **changes}
-    return PrincipleJudge(JudgeModel(**given), starting_principles())  # type: ignore[arg-type]
+    return principle_judge(JudgeModel(**given), starting_principles())  # type: ignore[arg-type]
 
 
 def test_the_version_is_everything_that_shapes_a_verdict_and_nothing_else():
@@ -165,10 +171,10 @@ def test_the_version_is_everything_that_shapes_a_verdict_and_nothing_else():
         judge(sampling=JudgeSampling(temperature=0.5)).version,
         judge(sampling=JudgeSampling(max_tokens=8)).version,
         judge(sampling=JudgeSampling(seed=1)).version,
-        PrincipleJudge(base.model, ("真诚",)).version,
+        principle_judge(base.model, ("真诚",)).version,
     }
     assert len(others) == 6 and base.version not in others
-    assert PrincipleJudge(base.model, base.principles, name="别名").version == base.version
+    assert principle_judge(base.model, starting_principles(), name="别名").version == base.version
     assert base.scale is Scale.BINARY
 
 
@@ -176,7 +182,7 @@ def test_the_preview_is_what_is_sent(fake_llm: FakeLLM):
     sample = Sample(ASKED, GREETING)
 
     async def both(model: JudgeModel) -> str:
-        made = PrincipleJudge(model, starting_principles())
+        made = principle_judge(model, starting_principles())
         await made.score([sample])
         return made.preview(sample)[0]
 

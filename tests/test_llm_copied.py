@@ -12,7 +12,7 @@ from backend.core.enums import FLAW_DESCRIPTIONS
 from backend.judges import criteria, pairwise, panel
 from backend.judges.asking import JudgeModel, sent_text
 from backend.judges.base import PairSample, Sample
-from backend.judges.criteria import PrincipleJudge, RubricJudge, numbered_rules, starting_principles
+from backend.judges.criteria import numbered_rules, principle_judge, rubric_judge, starting_principles
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PanelJudge
 from backend.llm.ask import ParseFailure, parse_structured_reply, parse_verdict_reply
@@ -288,8 +288,8 @@ def own_prompts() -> list[tuple[str, tuple[FieldSpec, ...]]]:
     pair = PairSample(SAMPLE.prompt, SAMPLE.greeting, "奶奶，祝您万事如意。")
     roles = (panel.MERIT_FIELDS, panel.FAULT_FIELDS, panel.VERDICT_FIELDS, panel.FINAL_FIELDS)
     return [
-        (PrincipleJudge(MODEL, starting_principles()).preview(SAMPLE)[0], criteria.PRINCIPLE_FIELDS),
-        (RubricJudge(MODEL).preview(SAMPLE)[0], criteria.RUBRIC_FIELDS),
+        (principle_judge(MODEL, starting_principles()).preview(SAMPLE)[0], criteria.PRINCIPLE_FIELDS),
+        (rubric_judge(MODEL).preview(SAMPLE)[0], criteria.RUBRIC_FIELDS),
         *((asked, pairwise.REPLY_FIELDS) for asked in PairwiseJudge(MODEL).preview(pair)),
         *zip(PanelJudge(MODEL).preview(SAMPLE), roles, strict=True),
         *game_prompts(),

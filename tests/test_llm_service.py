@@ -162,7 +162,7 @@ def test_the_key_shows_up_nowhere(service: EndpointService, database: Database, 
                 await client.complete([ChatMessage("user", "你好")], {"type": "object"})
             except LLMError as error:
                 shown.append("".join(traceback.format_exception(error)) + repr(error) + repr(vars(error)))
-        shown.append(str(await endpoints.test_connection(service.get("fake"))))
+        shown.append(str((await endpoints.probe_endpoint(service.get("fake"))).message))
 
     faults = ["server_error", "rate_limit", "drop", "hang", "html", "bad_request"]
     for script in (

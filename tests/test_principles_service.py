@@ -106,8 +106,7 @@ def test_a_budget_that_ends_in_mid_round_and_a_higher_one_that_goes_on(home: Pat
 def test_an_endpoint_that_dies_in_mid_round_concludes_nothing(home: Path, fake_llm: FakeLLM) -> None:
     with world_house(fake_llm) as services:
         evolution = services.evolution
-        evolution._build_context = type(evolution._build_context)(services.endpoints, RetryPolicy(attempts=1))
-        evolution._player._build_context = evolution._build_context
+        evolution._retry_policy = RetryPolicy(attempts=1)
         run = evolution.create(request(**TINY)).id
         steps: list[int] = []
 

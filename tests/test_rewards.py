@@ -7,7 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -15,9 +16,8 @@ from backend.core.enums import Scale
 from backend.core.errors import UserError
 from backend.core.settings import PROJECT_ROOT
 from backend.judges.base import Judge, JudgeKind, JudgeSpec, Judgment, Sample
-from backend.llm.client import OpenAIClient
+from backend.judges.context import JudgeContext
 from backend.llm.errors import LLMError, LLMErrorKind
-from backend.llm.messages import Endpoint
 from backend.training.programs.reward_judges import JudgeReward, RewardModelReward
 from backend.training.programs.reward_terms import (
     DiversityReward,
@@ -28,7 +28,8 @@ from backend.training.programs.reward_terms import (
 )
 from backend.training.programs.rewards import MixedReward, Reward, RewardValues
 from tests.fake_llm import quality
-from tests.llm_fixtures import FAST, FakeLLM
+from tests.judging import context_at
+from tests.llm_fixtures import FakeLLM
 
 PRINCIPLE = JudgeSpec(JudgeKind.PRINCIPLE, "principle")
 TEXTS = [f"第{n}条：愿你平安喜乐，万事顺遂。" for n in range(20)]
@@ -49,34 +50,13 @@ class Fixed:
 
 
 @dataclass
-class FakeHouse:
-    """Endpoint of the fake server, a ledger in memory, and one fitted judge; opens itself."""
+class FixedContext:
+    """Opens what a reward is built from: one fitted judge and nothing else. A class, since rewards are pickled."""
 
-    endpoint_: Endpoint | None = None
-    judge: Judge | None = None
-    clients: list[OpenAIClient] = field(default_factory=list)
+    judge: Judge
 
-    def __call__(self) -> "FakeHouse":
-        return self
-
-    def endpoint(self, endpoint_name: str | None) -> Endpoint:
-        assert endpoint_name is None and self.endpoint_ is not None
-        return self.endpoint_
-
-    def client(self, endpoint: Endpoint, scope: str) -> OpenAIClient:
-        self.clients.append(OpenAIClient(endpoint, scope=scope, policy=FAST))
-        return self.clients[-1]
-
-    async def close(self) -> None:
-        for client in self.clients:
-            await client.close()
-
-    def fence_key(self) -> bytes:
-        return b"k" * 32
-
-    def fitted(self, judge_name: str) -> Judge:
-        assert judge_name == "ngram" and self.judge is not None
-        return self.judge
+    def __call__(self) -> JudgeContext:
+        return JudgeContext(None, lambda _: self.judge)
 
 
 @pytest.fixture
@@ -84,7 +64,7 @@ def asking(fake_llm: FakeLLM) -> Iterator[Callable[..., JudgeReward]]:
     made: list[JudgeReward] = []
 
     def make(**endpoint: object) -> JudgeReward:
-        made.append(JudgeReward(PRINCIPLE, FakeHouse(fake_llm.endpoint(**endpoint))))
+        made.append(JudgeReward(PRINCIPLE, partial(context_at, fake_llm, **endpoint)))
         return made[-1]
 
     yield make
@@ -189,17 +169,16 @@ def test_values_that_are_no_numbers_are_unscored() -> None:
     ],
 )
 def test_a_fitted_judge_can_say_yes_or_no(scale: Scale, values: RewardValues, expected: RewardValues) -> None:
-    house = FakeHouse(judge=Fixed(values, scale))
+    opener = FixedContext(Fixed(values, scale))
     spec = JudgeSpec(JudgeKind.NGRAM, "ngram")
-    with closing(JudgeReward(spec, house)) as plain, closing(JudgeReward(spec, house, binary=True)) as binary:
+    with closing(JudgeReward(spec, opener)) as plain, closing(JudgeReward(spec, opener, binary=True)) as binary:
         assert plain(prompts=REQUESTS[:3], completions=TEXTS[:3]) == values
         assert binary(prompts=REQUESTS[:3], completions=TEXTS[:3]) == expected
 
 
 def test_a_judge_of_pairs_is_no_reward() -> None:
-    endpoint = Endpoint("fake", "http://127.0.0.1:9/v1", "fake")
     with pytest.raises(UserError, match="pairs"):
-        JudgeReward(JudgeSpec(JudgeKind.PAIRWISE, "pairwise"), FakeHouse(endpoint)).prepare()
+        JudgeReward(JudgeSpec(JudgeKind.PAIRWISE, "pairwise"), FixedContext(Fixed([]))).prepare()
 
 
 @pytest.mark.parametrize(
@@ -266,8 +245,8 @@ def test_a_mix_knows_the_failures_of_its_parts() -> None:
 
 
 def test_rewards_are_named_and_picklable() -> None:
-    house = FakeHouse(judge=Fixed([1.0, 0.0]))
-    with closing(JudgeReward(JudgeSpec(JudgeKind.NGRAM, "ngram"), house)) as judge:
+    opener = FixedContext(Fixed([1.0, 0.0]))
+    with closing(JudgeReward(JudgeSpec(JudgeKind.NGRAM, "ngram"), opener)) as judge:
         before = judge(prompts=REQUESTS[:2], completions=TEXTS[:2])
     mixed = MixedReward([(1, judge), (1, FormatReward()), (1, RewardModelReward(PROJECT_ROOT / "nothing"))])
     again = pickle.loads(pickle.dumps(mixed))

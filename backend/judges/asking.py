@@ -1,27 +1,30 @@
-"""What every judge that asks a language model shares: its model, bounded concurrency, texts made ready."""
+"""What every judge that asks a language model shares: its model, batches of items, texts made ready."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from backend.core.errors import UserError
-from backend.llm.ask import StructuredAnswer, ask_for_fields
+from backend.llm.ask import StructuredAnswer
 from backend.llm.fields import FieldSpec, reply_instruction
 from backend.llm.messages import ChatMessage, LLMClient
 from backend.llm.prompts import PromptTemplate, UntrustedText, compose_message, load_template
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-R = TypeVar("R")
+ItemT = TypeVar("ItemT")
+VerdictT = TypeVar("VerdictT")
 
 PARSER_REVISION = 2
 """Part of every version: raise it when replies are read differently."""
-CONCURRENT_ITEMS = 256
-"""Items of one batch that are worked on at once; the client's own limiter decides what is sent."""
+OPEN_ITEMS = 1_024
+"""Items of one batch that are open at once. It bounds memory and nothing else: the limiter of the client decides how many
+requests are sent, and no endpoint takes more at a time, so none waits for a judge."""
 HEAD_CHARACTERS, TAIL_CHARACTERS = 2_400, 600
 RAW_REPLY_CHARACTERS = 4_000
 JUDGE_PROMPTS = Path(__file__).parent / "prompts"
@@ -66,19 +69,22 @@ class JudgeModel:
         """The template with its values, outside text behind fences."""
         return compose_message(template, self.key, role="user", **values)
 
-    async def ask_for_fields(self, message: ChatMessage, field_specs: Sequence[FieldSpec]) -> StructuredAnswer:
-        """The fields of one reply. Raises LLMError only where it ends the whole run."""
+    @property
+    def connected_client(self) -> LLMClient:
+        """The client that asks; there is one once the judge is built (`registry.build_judge`)."""
         assert self.client is not None, "build the judge before it scores"
+        return self.client
+
+    @property
+    def call_options(self) -> dict[str, Any]:
+        """How `ask_for_fields` is to ask: sampling and variant."""
         sampling = self.sampling
-        return await ask_for_fields(
-            self.client,
-            [message],
-            field_specs,
-            temperature=sampling.temperature,
-            max_tokens=sampling.max_tokens,
-            seed=sampling.seed,
-            variant=self.variant,
-        )
+        return {
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            "seed": sampling.seed,
+            "variant": self.variant,
+        }
 
 
 @cache
@@ -104,56 +110,44 @@ def untrusted_greeting(greeting_text: str) -> UntrustedText:
 
 def shorten_text(source_text: str) -> str:
     """The text itself, or its head and tail around a visible mark where it is very long."""
-    if len(source_text) <= HEAD_CHARACTERS + TAIL_CHARACTERS:
+    omitted_count = len(source_text) - HEAD_CHARACTERS - TAIL_CHARACTERS
+    if omitted_count <= 0:
         return source_text
-    return f"{source_text[:HEAD_CHARACTERS]}\n〔原文过长，此处省略 {len(source_text) - HEAD_CHARACTERS - TAIL_CHARACTERS} 字〕\n{source_text[-TAIL_CHARACTERS:]}"
+    omission_mark = f"〔原文过长，此处省略 {omitted_count} 字〕"
+    return f"{source_text[:HEAD_CHARACTERS]}\n{omission_mark}\n{source_text[-TAIL_CHARACTERS:]}"
 
 
-async def process_each(
-    process_item: Callable[[T], Awaitable[R]],
-    items: Sequence[T],
-    failure_result: Callable[[str], R],
-    lane_count: int = CONCURRENT_ITEMS,
-) -> list[R]:
-    """`work` of every item in order, at most `lanes` at once; the first error that ends the run stops all.
+class ItemJudge(ABC, Generic[ItemT, VerdictT]):
+    """A judge that asks about one item (a sample or a pair) after the other; a batch of them is dealt with here."""
 
-    What is in flight then is awaited, so that what is paid for stands in the ledger. A mistake of ours in
-    one item costs that item alone: it is logged and becomes `failed(reason)`.
-    """
-    item_results: dict[int, R] = {}
-    item_numbers = iter(range(len(items)))
-    ending_errors: list[UserError] = []
+    @abstractmethod
+    async def judge_item(self, item: ItemT) -> VerdictT:
+        """The verdict on one item. Raises LLMError only where it ends the whole run."""
 
-    async def work_lane() -> None:
-        for item_number in item_numbers:
-            if ending_errors:
-                return
-            try:
-                item_results[item_number] = await run_guarded(process_item, items[item_number], failure_result)
-            except UserError as error:
-                ending_errors.append(error)
+    @abstractmethod
+    def unscored(self, reason: str) -> VerdictT:
+        """What an item gets that has no verdict, with the reason in Chinese."""
 
-    lane_tasks = [asyncio.create_task(work_lane()) for _ in range(min(lane_count, len(items)))]
-    try:
-        await asyncio.gather(*lane_tasks)
-    finally:
-        for lane_task in lane_tasks:
-            lane_task.cancel()
-        await asyncio.gather(*lane_tasks, return_exceptions=True)
-    if ending_errors:
-        raise ending_errors[0]
-    return [item_results[number] for number in range(len(items))]
+    async def score(self, items: Sequence[ItemT]) -> list[VerdictT]:
+        """One verdict per item, in their order. Raises the first error that ends the whole run.
 
+        What is in flight then is awaited, so that what is paid for stands in the ledger. A mistake of ours in
+        one item costs that item alone: it is logged, and the item is unscored.
+        """
+        verdicts: list[VerdictT] = []
+        for start in range(0, len(items), OPEN_ITEMS):
+            open_items = map(self.judge_item, items[start : start + OPEN_ITEMS])
+            results = await asyncio.gather(*open_items, return_exceptions=True)
+            verdicts += [self._checked_verdict(result) for result in results]
+        return verdicts
 
-async def run_guarded(process_item: Callable[[T], Awaitable[R]], item: T, failure_result: Callable[[str], R]) -> R:
-    """`work(item)`; what is no foreseen error is logged and becomes `failed(reason)`."""
-    try:
-        return await process_item(item)
-    except UserError:
-        raise
-    except Exception as error:
-        logger.exception("judging one item failed")
-        return failure_result(f"程序内部出错：{type(error).__name__}")
+    def _checked_verdict(self, result: VerdictT | BaseException) -> VerdictT:
+        if not isinstance(result, BaseException):
+            return result
+        if isinstance(result, UserError) or not isinstance(result, Exception):
+            raise result
+        logger.error("judging one item failed", exc_info=result)
+        return self.unscored(f"程序内部出错：{type(result).__name__}")
 
 
 async def gather_all(*calls: Awaitable[T]) -> list[T]:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 from pydantic import field_validator
 from pydantic.dataclasses import dataclass as record_dataclass
@@ -78,22 +78,6 @@ class PairJudgment:
     flip: bool
     reasons: tuple[str, ...]
     details: dict[str, Any] | None = None
-
-
-@runtime_checkable
-class PairJudge(Protocol):
-    """A judge of two greetings for one request, at one exact version; it knows no database."""
-
-    @property
-    def name(self) -> str:
-        """Short stable name, such as "pairwise"."""
-
-    @property
-    def version(self) -> str:
-        """Hash of everything that decides its verdicts, see `version_of`."""
-
-    async def compare(self, prompt: str, first_greeting: str, second_greeting: str) -> PairJudgment:
-        """Which of the two is better. Raises only what ends the whole run."""
 
 
 def version_of(judge_config: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -22,6 +23,7 @@ from backend.judges.registry import ExampleRequest
 from backend.judges.style import lazy_style
 from backend.llm.budget import Budget
 from backend.llm.endpoints import DEFAULT_NAME, EndpointService
+from backend.llm.ledger import Ledger
 from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import Endpoint
 
@@ -105,23 +107,29 @@ NO_ENDPOINT = UserError(
 )
 
 
-class DatabaseJudgeContext:
-    """The house for one run: its clients share a budget and are closed together."""
+NO_MODEL = Endpoint(name="", base_url="http://localhost", model="")
+"""Stands in for the default endpoint where a prompt is only read and none is set up."""
+NO_EXAMPLES = UserError("There are no examples here; set examples to 0.", "这里没有范例，请把范例数设为 0。")
 
-    def __init__(
-        self,
-        endpoint_service: EndpointService | None,
-        fitted_judge: Callable[[str], Judge],
-        budget: Budget | None = None,
-        retry_policy: RetryPolicy | None = None,
-        example_service: ExampleService | None = None,
-    ) -> None:
-        self.budget = budget or Budget()
-        self._example_service = example_service
-        self._endpoint_service = endpoint_service
-        self._fitted_judge = fitted_judge
-        self._retry_policy = retry_policy
-        self._clients: list[OpenAIClient] = []
+
+@dataclass
+class JudgeContext:
+    """What the judges of one run are made from (`JudgeSources`), and how the run is stopped and closed.
+
+    Its clients share a budget, a retry policy and a ledger (that of the endpoints where `ledger` is None), and are
+    closed together. Without endpoints or examples the judges that need them are refused with a sentence; `stand_in` is
+    the default endpoint where none is set up.
+    """
+
+    endpoint_service: EndpointService | None
+    fitted_judge: Callable[[str], Judge]
+    budget: Budget = field(default_factory=Budget)
+    retry_policy: RetryPolicy | None = None
+    example_service: ExampleService | None = None
+    stand_in: Endpoint | None = None
+    ledger: Ledger | None = None
+    is_stopped: bool = field(default=False, init=False)
+    _clients: "list[OpenAIClient]" = field(default_factory=list, init=False)
 
     def endpoint(self, endpoint_name: str | None) -> Endpoint:
         """The endpoint of that name; without one the environment's, or the only one there is.
@@ -133,6 +141,8 @@ class DatabaseJudgeContext:
             return endpoint_service.get(endpoint_name)
         endpoint_names = [endpoint_info.name for endpoint_info in endpoint_service.endpoints()]
         if not endpoint_names:
+            if self.stand_in is not None:
+                return self.stand_in
             raise NO_ENDPOINT
         if DEFAULT_NAME not in endpoint_names and len(endpoint_names) > 1:
             raise UserError(
@@ -142,29 +152,34 @@ class DatabaseJudgeContext:
         return endpoint_service.get(DEFAULT_NAME if DEFAULT_NAME in endpoint_names else endpoint_names[0])
 
     def client(self, endpoint: Endpoint, scope: str) -> "OpenAIClient":
-        """A client for one judge at one version."""
+        """A client for one judge at one version (`scope`), stopped and closed with the others."""
         new_client = self._require_endpoints().client(
-            endpoint.name, scope, budget=self.budget, policy=self._retry_policy
+            endpoint, scope, budget=self.budget, policy=self.retry_policy, ledger=self.ledger
         )
-        self._clients.append(new_client)
-        return new_client
+        return self.adopt(new_client)
+
+    def adopt(self, client: "OpenAIClient") -> "OpenAIClient":
+        """The client, which from now on is stopped and closed with the others of this run."""
+        self._clients.append(client)
+        return client
 
     def fence_key(self) -> bytes:
-        """The key that fences are derived with."""
+        """The key that fences around outside text are derived with."""
         return self._require_endpoints().fence_key()
 
     def fitted(self, judge_name: str) -> Judge:
         """The baseline of that name, fitted to the corpus."""
-        return self._fitted_judge(judge_name)
+        return self.fitted_judge(judge_name)
 
     def retriever(self, request: ExampleRequest) -> Retriever:
-        """Examples from the corpus, found when they are first asked for. Raises UserError."""
-        if self._example_service is None:
-            raise UserError("There are no examples here; set examples to 0.", "这里没有范例，请把范例数设为 0。")
-        return self._example_service.retriever(request, self.budget, self._retry_policy)
+        """Examples from the corpus, looked for when they are first needed. Raises UserError."""
+        if self.example_service is None:
+            raise NO_EXAMPLES
+        return self.example_service.retriever(request, self.budget, self.retry_policy)
 
     def stop(self) -> None:
         """No further call; those in flight are finished."""
+        self.is_stopped = True
         for client in self._clients:
             client.stop()
 
@@ -176,16 +191,6 @@ class DatabaseJudgeContext:
             self._require_endpoints().ledger.flush()
 
     def _require_endpoints(self) -> EndpointService:
-        if self._endpoint_service is None:
+        if self.endpoint_service is None:
             raise NO_ENDPOINT
-        return self._endpoint_service
-
-
-class PreviewJudgeContext(DatabaseJudgeContext):
-    """The house for reading prompts, which needs no model: a nameless endpoint where none is set up."""
-
-    def endpoint(self, endpoint_name: str | None) -> Endpoint:
-        """As in any house; without a name and without endpoints a stand-in."""
-        if endpoint_name is None and not self._require_endpoints().endpoints():
-            return Endpoint(name="", base_url="http://localhost", model="")
-        return super().endpoint(endpoint_name)
+        return self.endpoint_service

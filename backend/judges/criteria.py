@@ -1,26 +1,28 @@
 """Judges that read one greeting under written criteria: principles (good or not) and the rubric (five dimensions)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from backend.core.enums import RUBRIC_WEIGHTS, Scale, is_excellent
 from backend.core.errors import UserError
 from backend.core.text import strip_white_space
 from backend.judges.asking import (
+    ItemJudge,
     JudgeModel,
     answer_details,
     failure_reason,
-    process_each,
     prompt_template,
     sent_text,
     untrusted_greeting,
     untrusted_request,
 )
 from backend.judges.base import EMPTY_GREETING, Judgment, Sample, unscored_judgment, version_of
-from backend.llm.fields import explanation_field, integer_field, reply_instruction, verdict_field
+from backend.llm.ask import ask_for_fields
+from backend.llm.fields import FieldSpec, explanation_field, integer_field, reply_instruction, verdict_field
 from backend.llm.messages import ChatMessage
 
 MAX_RULES = 10
@@ -66,59 +68,6 @@ def numbered_rules(rules: tuple[str, ...]) -> str:
 
 
 PRINCIPLE_FIELDS = (explanation_field(hint="一两句话的理由，引用祝福语里的词句"), verdict_field())
-
-
-@dataclass(frozen=True)
-class PrincipleJudge:
-    """Verdict 1 or 0 with an explanation; one call an item."""
-
-    model: JudgeModel
-    principles: tuple[str, ...]
-    name: str = "principle"
-    scale: Scale = Scale.BINARY
-
-    @cached_property
-    def version(self) -> str:
-        """Hash of model, prompt and principles."""
-        return version_of(
-            {
-                "judge": "principle",
-                "prompt": prompt_template("principle").template_hash,
-                "principles": self.principles,
-                "asked": reply_instruction(PRINCIPLE_FIELDS),
-                "model": self.model.identity,
-            }
-        )
-
-    def preview(self, sample: Sample) -> list[str]:
-        """What would be sent for this sample, call by call."""
-        return [sent_text(self._message(sample), PRINCIPLE_FIELDS)]
-
-    async def score(self, samples: Sequence[Sample]) -> list[Judgment]:
-        """One verdict per sample. Raises LLMError only where it ends the whole run."""
-        return await process_each(self._judge_sample, samples, unscored_judgment)
-
-    async def _judge_sample(self, sample: Sample) -> Judgment:
-        if not strip_white_space(sample.greeting):
-            return EMPTY_GREETING
-        answer = await self.model.ask_for_fields(self._message(sample), PRINCIPLE_FIELDS)
-        if answer.field_values is None:
-            return Judgment(None, failure_reason(answer), answer_details(answer))
-        return Judgment(
-            float(answer.field_values["verdict"]),
-            answer.field_values.get("explanation", ""),
-            answer_details(answer),
-        )
-
-    def _message(self, sample: Sample) -> ChatMessage:
-        return self.model.build_message(
-            prompt_template("principle"),
-            principles=numbered_rules(self.principles),
-            prompt=untrusted_request(sample.prompt),
-            greeting=untrusted_greeting(sample.greeting),
-        )
-
-
 DIMENSION_NAMES = {
     "language": ("语言",),
     "creativity": ("创意", "创造力"),
@@ -130,58 +79,113 @@ RUBRIC_FIELDS = (
     explanation_field(hint="一两句话的理由，引用祝福语里的词句"),
     *(integer_field(name, 1, 3, *DIMENSION_NAMES[name], hint=DIMENSION_NAMES[name][0]) for name in RUBRIC_WEIGHTS),
 )
+ReadVerdict = Callable[[Mapping[str, Any]], tuple[float, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class RubricJudge:
-    """The weighted total, 1 to 3; one call an item. `details` holds the dimensions and "excellent"."""
+class Criteria:
+    """What one kind of these judges has that another has not.
+
+    `prompt_name` names the prompt file and stands in the version; `hashed` is what else of the criteria decides verdicts;
+    `prompt_values` fill the template beside request and greeting; `read_verdict` turns the fields of a reply into the
+    value and what is kept beside it.
+    """
+
+    prompt_name: str
+    scale: Scale
+    reply_fields: Sequence[FieldSpec]
+    read_verdict: ReadVerdict
+    hashed: Mapping[str, Any]
+    prompt_values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CriteriaJudge(ItemJudge[Sample, Judgment]):
+    """One call an item: an explanation and a value on the scale of the criteria."""
 
     model: JudgeModel
-    name: str = "rubric"
-    scale: Scale = Scale.RUBRIC
+    criteria: Criteria
+    name: str
+
+    @property
+    def scale(self) -> Scale:
+        """What the values mean."""
+        return self.criteria.scale
 
     @cached_property
     def version(self) -> str:
-        """Hash of model, prompt and weights."""
+        """Hash of model, prompt and criteria."""
         return version_of(
             {
-                "judge": "rubric",
-                "prompt": prompt_template("rubric").template_hash,
-                "weights": RUBRIC_WEIGHTS,
-                "asked": reply_instruction(RUBRIC_FIELDS),
+                "judge": self.criteria.prompt_name,
+                "prompt": prompt_template(self.criteria.prompt_name).template_hash,
+                "asked": reply_instruction(self.criteria.reply_fields),
                 "model": self.model.identity,
+                **self.criteria.hashed,
             }
         )
 
     def preview(self, sample: Sample) -> list[str]:
         """What would be sent for this sample, call by call."""
-        return [sent_text(self._message(sample), RUBRIC_FIELDS)]
+        return [sent_text(self.build_message(sample), self.criteria.reply_fields)]
 
-    async def score(self, samples: Sequence[Sample]) -> list[Judgment]:
-        """One total per sample. Raises LLMError only where it ends the whole run."""
-        return await process_each(self._judge_sample, samples, unscored_judgment)
-
-    async def _judge_sample(self, sample: Sample) -> Judgment:
-        if not strip_white_space(sample.greeting):
-            return EMPTY_GREETING
-        answer = await self.model.ask_for_fields(self._message(sample), RUBRIC_FIELDS)
-        if answer.field_values is None:
-            return Judgment(None, failure_reason(answer), answer_details(answer))
-        dimensions = {dimension: answer.field_values[dimension] for dimension in RUBRIC_WEIGHTS}
-        weighted_total = weighted_mean(dimensions)
-        details = {
-            "dimensions": dimensions,
-            "excellent": is_excellent(weighted_total, Scale.RUBRIC),
-            **answer_details(answer),
-        }
-        return Judgment(weighted_total, answer.field_values.get("explanation", ""), details)
-
-    def _message(self, sample: Sample) -> ChatMessage:
+    def build_message(self, sample: Sample) -> ChatMessage:
+        """The prompt for one sample."""
         return self.model.build_message(
-            prompt_template("rubric"),
+            prompt_template(self.criteria.prompt_name),
             prompt=untrusted_request(sample.prompt),
             greeting=untrusted_greeting(sample.greeting),
+            **self.criteria.prompt_values,
         )
+
+    async def judge_item(self, item: Sample) -> Judgment:
+        """The verdict on one sample; unscored where the greeting is empty or no reply can be read."""
+        if not strip_white_space(item.greeting):
+            return EMPTY_GREETING
+        messages, reply_fields = [self.build_message(item)], self.criteria.reply_fields
+        answer = await ask_for_fields(self.model.connected_client, messages, reply_fields, **self.model.call_options)
+        if answer.field_values is None:
+            return Judgment(None, failure_reason(answer), answer_details(answer))
+        value, verdict_details = self.criteria.read_verdict(answer.field_values)
+        return Judgment(
+            value, answer.field_values.get("explanation", ""), {**verdict_details, **answer_details(answer)}
+        )
+
+    def unscored(self, reason: str) -> Judgment:
+        """No value, and why."""
+        return unscored_judgment(reason)
+
+
+def principle_judge(model: JudgeModel, rules: tuple[str, ...], name: str = "principle") -> CriteriaJudge:
+    """The judge that says 1 (good) or 0 under at most ten rules."""
+    criteria = Criteria(
+        prompt_name="principle",
+        scale=Scale.BINARY,
+        reply_fields=PRINCIPLE_FIELDS,
+        read_verdict=lambda field_values: (float(field_values["verdict"]), {}),
+        hashed={"principles": rules},
+        prompt_values={"principles": numbered_rules(rules)},
+    )
+    return CriteriaJudge(model, criteria, name)
+
+
+def rubric_judge(model: JudgeModel, name: str = "rubric") -> CriteriaJudge:
+    """The judge that gives the weighted total, 1 to 3. `details` holds the dimensions and "excellent"."""
+    criteria = Criteria(
+        prompt_name="rubric",
+        scale=Scale.RUBRIC,
+        reply_fields=RUBRIC_FIELDS,
+        read_verdict=_read_dimensions,
+        hashed={"weights": RUBRIC_WEIGHTS},
+        prompt_values={},
+    )
+    return CriteriaJudge(model, criteria, name)
+
+
+def _read_dimensions(field_values: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+    dimensions = {dimension: field_values[dimension] for dimension in RUBRIC_WEIGHTS}
+    weighted_total = weighted_mean(dimensions)
+    return weighted_total, {"dimensions": dimensions, "excellent": is_excellent(weighted_total, Scale.RUBRIC)}
 
 
 def weighted_mean(dimension_scores: Mapping[str, int]) -> float:

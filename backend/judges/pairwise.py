@@ -6,18 +6,18 @@ from typing import Any
 
 from backend.core.text import strip_white_space
 from backend.judges.asking import (
+    ItemJudge,
     JudgeModel,
     answer_details,
     failure_reason,
     gather_all,
     prompt_template,
-    run_guarded,
     sent_text,
     untrusted_greeting,
     untrusted_request,
 )
 from backend.judges.base import PairJudgment, PairOutcome, PairSample, version_of
-from backend.llm.ask import StructuredAnswer
+from backend.llm.ask import StructuredAnswer, ask_for_fields
 from backend.llm.fields import choice_field, explanation_field, reply_instruction
 from backend.llm.messages import ChatMessage
 
@@ -65,7 +65,7 @@ EQUAL_PAIR = PairJudgment(PairOutcome.TIE, False, ("两条祝福语文字相同"
 
 
 @dataclass(frozen=True)
-class PairwiseJudge:
+class PairwiseJudge(ItemJudge[PairSample, PairJudgment]):
     """Two calls a pair. A greeting wins only if it wins in both places; opposite winners are a flip."""
 
     model: JudgeModel
@@ -87,21 +87,25 @@ class PairwiseJudge:
         """What would be sent for this pair, call by call."""
         return [sent_text(message, REPLY_FIELDS) for message in self._ordered_messages(sample)]
 
-    async def compare(self, prompt: str, first_greeting: str, second_greeting: str) -> PairJudgment:
+    async def judge_item(self, item: PairSample) -> PairJudgment:
         """The better one, a tie, or unscored. Raises LLMError only where it ends the whole run."""
-        return await run_guarded(
-            self._compare_sample, PairSample(prompt, first_greeting, second_greeting), _unscored_pair
-        )
-
-    async def _compare_sample(self, sample: PairSample) -> PairJudgment:
-        if not strip_white_space(sample.first_greeting) or not strip_white_space(sample.second_greeting):
+        first_text, second_text = strip_white_space(item.first_greeting), strip_white_space(item.second_greeting)
+        if not first_text or not second_text:
             return EMPTY_PAIR
-        if strip_white_space(sample.first_greeting) == strip_white_space(sample.second_greeting):
+        if first_text == second_text:
             return EQUAL_PAIR
+        client, call_options = self.model.connected_client, self.model.call_options
         answers = await gather_all(
-            *(self.model.ask_for_fields(message, REPLY_FIELDS) for message in self._ordered_messages(sample))
+            *(
+                ask_for_fields(client, [message], REPLY_FIELDS, **call_options)
+                for message in self._ordered_messages(item)
+            )
         )
         return _combine_answers(*answers)
+
+    def unscored(self, reason: str) -> PairJudgment:
+        """No outcome, and why."""
+        return PairJudgment(None, False, (reason,))
 
     def _ordered_messages(self, sample: PairSample) -> tuple[ChatMessage, ChatMessage]:
         return (
@@ -139,7 +143,3 @@ def _combine_answers(answer_in_order: StructuredAnswer, answer_swapped: Structur
 
 def _position_explanation(field_values: dict[str, Any], position_note: str) -> tuple[str, ...]:
     return (f"（{position_note}）{field_values['explanation']}",) if field_values.get("explanation") else ()
-
-
-def _unscored_pair(reason: str) -> PairJudgment:
-    return PairJudgment(None, False, (reason,))

@@ -9,11 +9,11 @@ from backend.core.enums import Scale
 from backend.core.errors import UserError
 from backend.core.text import strip_white_space
 from backend.judges.asking import (
+    ItemJudge,
     JudgeModel,
     answer_details,
     failure_reason,
     gather_all,
-    process_each,
     prompt_template,
     sent_text,
     shorten_text,
@@ -21,7 +21,7 @@ from backend.judges.asking import (
     untrusted_request,
 )
 from backend.judges.base import EMPTY_GREETING, Judgment, Sample, unscored_judgment, version_of
-from backend.llm.ask import StructuredAnswer
+from backend.llm.ask import StructuredAnswer, ask_for_fields
 from backend.llm.fields import FieldSpec, explanation_field, reply_instruction, text_list_field, verdict_field
 from backend.llm.messages import ChatMessage
 from backend.llm.prompts import UntrustedText
@@ -90,7 +90,7 @@ class PanelAgents:
 
 
 @dataclass(frozen=True)
-class PanelJudge:
+class PanelJudge(ItemJudge[Sample, Judgment]):
     """Verdict 1 or 0; up to four calls an item. `details` keeps every statement and both verdicts.
 
     `others` holds the models of agents (see ROLES) that do not ask `model`.
@@ -143,15 +143,16 @@ class PanelJudge:
             )
         return previewed_texts
 
-    async def score(self, samples: Sequence[Sample]) -> list[Judgment]:
-        """One verdict per sample. Raises LLMError only where it ends the whole run."""
-        return await process_each(self._judge_sample, samples, unscored_judgment)
+    def unscored(self, reason: str) -> Judgment:
+        """No value, and why."""
+        return unscored_judgment(reason)
 
-    async def _judge_sample(self, sample: Sample) -> Judgment:
-        if not strip_white_space(sample.greeting):
+    async def judge_item(self, item: Sample) -> Judgment:
+        """The panel's verdict on one sample; unscored as soon as one agent gives no usable reply."""
+        if not strip_white_space(item.greeting):
             return EMPTY_GREETING
-        examples = await self.retriever.examples(sample.prompt, sample.greeting)
-        panel_case = _PanelCase(self.model, self.others, sample, _list_examples(examples))
+        examples = await self.retriever.examples(item.prompt, item.greeting)
+        panel_case = _PanelCase(self.model, self.others, item, _list_examples(examples))
         panel_record = _PanelRecord()
         if examples:
             panel_record.details["examples"] = [[example.prompt, example.greeting] for example in examples]
@@ -226,9 +227,8 @@ class _PanelCase:
     async def ask_for_fields(
         self, agent_role: str, field_specs: Sequence[FieldSpec], **more: str | UntrustedText
     ) -> StructuredAnswer:
-        return await self.others.get(agent_role, self.model).ask_for_fields(
-            self.build_message(agent_role, **more), field_specs
-        )
+        model, message = self.others.get(agent_role, self.model), self.build_message(agent_role, **more)
+        return await ask_for_fields(model.connected_client, [message], field_specs, **model.call_options)
 
 
 class _PanelRecord:

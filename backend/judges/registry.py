@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from backend.core.errors import UserError
 from backend.judges.asking import JudgeModel, JudgeSampling, prompt_template
-from backend.judges.base import Judge, JudgeKind, JudgeSpec, PairJudge
-from backend.judges.criteria import PrincipleJudge, RubricJudge, parse_principles, starting_principles
+from backend.judges.base import Judge, JudgeKind, JudgeSpec
+from backend.judges.criteria import CriteriaJudge, parse_principles, principle_judge, rubric_judge, starting_principles
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PANEL_ROLES, NoExamples, PanelAgents, PanelJudge, Retriever
 from backend.judges.reward_model import MAX_LENGTH, RewardModelJudge
@@ -16,8 +16,8 @@ from backend.llm.messages import Endpoint, LLMClient
 
 DEFAULT_EXAMPLES, MOST_EXAMPLES = 3, 10
 """How many examples a new panel is given, and how many it may have."""
-AskingJudge = PrincipleJudge | RubricJudge | PairwiseJudge | PanelJudge
-AnyJudge = Judge | PairJudge
+AskingJudge = CriteriaJudge | PairwiseJudge | PanelJudge
+AnyJudge = Judge | PairwiseJudge
 
 
 @dataclass(frozen=True)
@@ -41,32 +41,27 @@ def example_request(judge_spec: JudgeSpec) -> ExampleRequest | None:
     return ExampleRequest(example_count, source_names[0] or None, source_names[1] or None) if example_count else None
 
 
-class JudgeContext(Protocol):
-    """What judges are made from and only the house around them knows."""
+class JudgeSources(Protocol):
+    """What judges are made from, as far as they need to know: `judges.context.JudgeContext` has it from the database."""
 
     def endpoint(self, endpoint_name: str | None) -> Endpoint:
         """The endpoint of that name, or the default one. Raises UserError."""
 
     def client(self, endpoint: Endpoint, scope: str) -> LLMClient:
-        """A client for one judge at one version."""
+        """A client for one judge at one version (`scope`)."""
 
     def fence_key(self) -> bytes:
-        """The key that fences are derived with."""
+        """The key that fences around outside text are derived with."""
 
     def fitted(self, judge_name: str) -> Judge:
         """The baseline of that name, fitted to the corpus."""
 
-
-@runtime_checkable
-class ExampleJudgeContext(Protocol):
-    """A house that has examples."""
-
     def retriever(self, request: ExampleRequest) -> Retriever:
-        """Examples from the corpus. Raises UserError."""
+        """Examples from the corpus. Raises UserError where there are none."""
 
 
 def build_judge(
-    judge_spec: JudgeSpec, context: JudgeContext, *, variant: str = "", retriever: Retriever | None = None
+    judge_spec: JudgeSpec, context: JudgeSources, *, variant: str = "", retriever: Retriever | None = None
 ) -> AnyJudge:
     """The judge of a spec, ready to score. Raises UserError for a spec that cannot work.
 
@@ -109,7 +104,7 @@ def agent_endpoints(judge_spec: JudgeSpec) -> dict[str, str]:
     return dict(endpoint_by_role)
 
 
-def describe_judge(judge_spec: JudgeSpec, context: JudgeContext, retriever: Retriever | None = None) -> AnyJudge:
+def describe_judge(judge_spec: JudgeSpec, context: JudgeSources, retriever: Retriever | None = None) -> AnyJudge:
     """The judge of a spec with its version and prompts; nothing is connected yet. Raises UserError."""
     return _BUILDERS[judge_spec.kind](_JudgeParts(judge_spec, context, retriever))
 
@@ -128,7 +123,7 @@ def judge_prompt_hashes(judge_kind: JudgeKind) -> dict[str, str]:
 @dataclass(frozen=True)
 class _JudgeParts:
     spec: JudgeSpec
-    context: JudgeContext
+    context: JudgeSources
     chosen_retriever: Retriever | None
 
     @property
@@ -148,17 +143,15 @@ class _JudgeParts:
         request = example_request(self.spec)
         if self.chosen_retriever is not None or request is None:
             return self.chosen_retriever or NoExamples()
-        if not isinstance(self.context, ExampleJudgeContext):
-            raise UserError("There are no examples here; set examples to 0.", "这里没有范例，请把范例数设为 0。")
         return self.context.retriever(request)
 
 
-def _build_principle(judge_parts: _JudgeParts) -> PrincipleJudge:
+def _build_principle(judge_parts: _JudgeParts) -> CriteriaJudge:
     config_rules = judge_parts.config.get("principles")
     principles = (
         starting_principles() if config_rules is None else parse_principles("\n".join(_checked_rules(config_rules)))
     )
-    return PrincipleJudge(judge_parts.build_model(), principles, judge_parts.spec.name)
+    return principle_judge(judge_parts.build_model(), principles, judge_parts.spec.name)
 
 
 def _build_panel(judge_parts: _JudgeParts) -> PanelJudge:
@@ -192,7 +185,7 @@ _BUILDERS: dict[JudgeKind, Callable[[_JudgeParts], AnyJudge]] = {
     JudgeKind.STYLE: _fitted_baseline,
     JudgeKind.NGRAM: _fitted_baseline,
     JudgeKind.PRINCIPLE: _build_principle,
-    JudgeKind.RUBRIC: lambda parts: RubricJudge(parts.build_model(), parts.spec.name),
+    JudgeKind.RUBRIC: lambda parts: rubric_judge(parts.build_model(), parts.spec.name),
     JudgeKind.PAIRWISE: lambda parts: PairwiseJudge(parts.build_model(), parts.spec.name),
     JudgeKind.PANEL: _build_panel,
     JudgeKind.REWARD_MODEL: _build_reward_model,

@@ -18,6 +18,7 @@ from backend.llm.budget import Budget
 from backend.llm.database_ledger import DatabaseLedger
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.keys import KeyStore, load_or_create_fence_key
+from backend.llm.ledger import Ledger
 from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import ChatMessage, Endpoint, SchemaMode, storable_text
 
@@ -215,12 +216,17 @@ class EndpointService:
         *,
         budget: Budget | None = None,
         policy: RetryPolicy | None = None,
+        ledger: Ledger | None = None,
     ) -> "OpenAIClient":
-        """A client for one run; close it. Raises NotFound, or LLMError for a key that cannot be one."""
+        """A client for one run, with the ledger of all or another one; close it.
+
+        Raises NotFound, or LLMError for a key that cannot be one.
+        """
         from backend.llm.client import OpenAIClient  # the SDK is a slow import, kept off every start
 
         chosen_endpoint = self.get(endpoint) if isinstance(endpoint, str) else endpoint
-        return OpenAIClient(chosen_endpoint, scope=scope, ledger=self.ledger, budget=budget, policy=policy)
+        used_ledger = self.ledger if ledger is None else ledger
+        return OpenAIClient(chosen_endpoint, scope=scope, ledger=used_ledger, budget=budget, policy=policy)
 
     def fence_key(self) -> bytes:
         """The key of this house that fences are derived with."""
@@ -304,11 +310,6 @@ class ProbeResult:
 
     ok: bool
     message: Message
-
-
-async def test_connection(endpoint: Endpoint) -> Message:
-    """The sentence of `probe`."""
-    return (await probe_endpoint(endpoint)).message
 
 
 async def probe_endpoint(endpoint: Endpoint, timeout_s: float = 15.0) -> ProbeResult:

@@ -16,8 +16,9 @@ from backend.generation.generators import GeneratorService, WriterPool
 from backend.jobs.messages import BUDGET_USED, FIGURES, RUN_ENDED, RUN_STARTED, JobMessage
 from backend.jobs.records import JobInfo
 from backend.jobs.service import JobService
-from backend.judges.base import JudgeSpec, PairJudge
+from backend.judges.base import JudgeSpec
 from backend.judges.constancy import warning_message
+from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import Retriever
 from backend.judges.scoring.records import ScoringRunState
 from backend.judges.scoring.service import ScoringService
@@ -85,7 +86,7 @@ class PairService:
         judge_specs = [judge_spec for judge_spec in (request.judge, request.second) if judge_spec is not None]
         for judge_spec in judge_specs:
             described_judge = self._scoring.describe_judge(judge_spec)
-            if isinstance(described_judge, PairJudge) or described_judge.scale not in DECISION_THRESHOLDS:
+            if isinstance(described_judge, PairwiseJudge) or described_judge.scale not in DECISION_THRESHOLDS:
                 raise UserError(
                     f"The judge “{judge_spec.name}” does not say which greetings are excellent; use a panel, "
                     "principles or a rubric.",

@@ -12,7 +12,7 @@ from backend.db.principle_tables import PrincipleComparison
 from backend.db.queries import get_or_not_found
 from backend.jobs.service import JobService
 from backend.judges.base import Judge
-from backend.judges.context import DatabaseJudgeContext
+from backend.judges.context import JudgeContext
 from backend.judges.scoring.run import run_blocking
 from backend.judges.scoring.service import ScoringService
 from backend.principles import store
@@ -41,7 +41,7 @@ class Comparisons:
         database: Database,
         jobs: JobService,
         archive: PrincipleArchive,
-        build_context: Callable[[], DatabaseJudgeContext],
+        build_context: Callable[[], JudgeContext],
     ) -> None:
         self._database = database
         self._jobs = jobs

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from backend.core.enums import RunState
 from backend.core.errors import UserError
 from backend.db.base import utc_now
 from backend.db.engine import Database
+from backend.generation.generators import GeneratorService
+from backend.judges.context import JudgeContext
 from backend.judges.scoring.run import run_blocking
 from backend.llm.budget import Budget
 from backend.llm.endpoints import EndpointService
@@ -21,11 +24,13 @@ from backend.principles.algorithm.state import InMemoryGameRecord
 from backend.principles.archive import PrincipleArchive
 from backend.principles.records import RunInfo
 from backend.principles.replay import ReplayContext, ReplayLedger, ReplayResult, compare_steps
-from backend.principles.setup import SEARCHERS, GameContext, GameContextFactory, build_game_run
+from backend.principles.setup import SEARCHERS, build_game_run, wake_policy
 from backend.principles.store import DatabaseGameRecord
 from backend.runs.hold import HeldElsewhere
 from backend.runs.service import RunAttempt
 
+ContextBuilder = Callable[[Budget | None], JudgeContext]
+"""Makes what one run's judges and agents are made from, within a budget."""
 POLL_SECONDS = 0.5
 FIRST_REPLAY_NUMBER = 10**9
 """Where a replay numbers its versions, far from those of the archive."""
@@ -38,11 +43,13 @@ class RunPlayer:
         self,
         database: Database,
         endpoints: EndpointService,
-        build_context: GameContextFactory,
+        generators: GeneratorService,
+        build_context: ContextBuilder,
         archive: PrincipleArchive,
     ) -> None:
         self._database = database
         self._endpoints = endpoints
+        self._generators = generators
         self._build_context = build_context
         self._archive = archive
 
@@ -89,6 +96,7 @@ class RunPlayer:
                     session,
                     store.require_run(session, run_id),
                     context,
+                    partial(wake_policy, self._generators, context),
                     game_record,
                     progress_writer.note_phase,
                 )
@@ -140,12 +148,12 @@ class RunPlayer:
         with self._database.read() as session:
             run_row = store.require_run(session, run_id)
             replay_ledger = ReplayLedger(self._database, store.load_call_windows(session, run_id))
-            context = ReplayContext(run_row.endpoints, self._endpoints.fence_key(), replay_ledger)
+            context = ReplayContext(self._endpoints, run_row.endpoints, replay_ledger)
             stored_steps = store.load_steps(session, run_id)
             version_numbers = dict(enumerate(store.proposed_version_ids(session, run_id), FIRST_REPLAY_NUMBER))
             game_record = InMemoryGameRecord(FIRST_REPLAY_NUMBER)
             game_record.stored_answers = store.load_answers(session, run_id)
-            game_run = build_game_run(session, run_row, context, game_record, replay_ledger.enter)
+            game_run = build_game_run(session, run_row, context, context.open_policy, game_record, replay_ledger.enter)
         try:
             with suppress(LLMError):  # A call the ledger lacks: the steps until there are compared.
                 await play(game_run, SEARCHERS)
@@ -173,7 +181,7 @@ class _StopRequest:
 
 async def _play_watched(
     game_run: GameRun,
-    context: GameContext,
+    context: JudgeContext,
     report_progress: Callable[[], None],
     progress_writer: store.RunProgressWriter,
     stop_request: _StopRequest,

@@ -2,26 +2,24 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 
-from backend.core.enums import Agent, GamePhase
+from backend.core.enums import GamePhase
 from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.generation.writer import GreetingWriter
-from backend.judges.base import Judge
+from backend.judges.context import JudgeContext
 from backend.llm.budget import Budget
+from backend.llm.endpoints import EndpointService
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.ledger import CallRecord
 from backend.llm.messages import Completion, Endpoint, TokenUsage
 from backend.principles.algorithm.planting import POLICY_SAMPLING
 from backend.principles.algorithm.steps import STEP_TYPES
-from backend.principles.setup import refuse_baseline
-
-if TYPE_CHECKING:
-    from backend.llm.client import OpenAIClient
+from backend.principles.setup import GENERATOR_SCOPE, refuse_baseline
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,9 @@ class ReplayResult:
 class ReplayLedger:
     """The ledger as it stood when the run asked, step by step.
 
-    `windows` says between which calls each step lies: what was answered before comes from there, and the
-    k-th time that a step asks the same it gets what its k-th asking got, an error again as an error.
+    `windows` has, for each step, the ids of the last call before it and of its own last call: what was answered before
+    comes from there, and the k-th time that a step asks the same it gets what its k-th asking got, an error again as an
+    error.
     """
 
     def __init__(self, database: Database, windows: Mapping[tuple[int, GamePhase], tuple[int, int]]) -> None:
@@ -85,53 +84,35 @@ class ReplayLedger:
         """Nothing is ever pending."""
 
 
-@dataclass
-class ReplayContext:
-    """Makes players that only remember."""
+class ReplayContext(JudgeContext):
+    """Asks the ledger only: its budget allows no call, and its endpoints are those of the run's beginning."""
 
-    endpoints: Mapping[str, Mapping[str, str]]
-    key: bytes
-    ledger: ReplayLedger
-    clients: "list[OpenAIClient]" = field(default_factory=list)
+    def __init__(
+        self,
+        endpoint_service: EndpointService,
+        run_endpoints: Mapping[str, Mapping[str, str]],
+        replay_ledger: ReplayLedger,
+    ) -> None:
+        super().__init__(endpoint_service, refuse_baseline, Budget(max_calls=0), ledger=replay_ledger)
+        self._run_endpoints = run_endpoints
 
     def endpoint(self, endpoint_name: str | None) -> Endpoint:
-        """The endpoint as it was when the run began."""
-        stored_endpoint = next(candidate for candidate in self.endpoints.values() if candidate["name"] == endpoint_name)
-        return Endpoint(stored_endpoint["name"], stored_endpoint["base_url"], stored_endpoint["model"])
-
-    def client(self, endpoint: Endpoint, scope: str) -> "OpenAIClient":
-        """A client that may not ask: its budget allows no call."""
-        from backend.llm.client import OpenAIClient  # the SDK is a slow import, kept off every start
-
-        replay_client = OpenAIClient(endpoint, scope=scope, ledger=self.ledger, budget=Budget(max_calls=0))
-        self.clients.append(replay_client)
-        return replay_client
-
-    def fence_key(self) -> bytes:
-        """The key of the house."""
-        return self.key
-
-    def fitted(self, judge_name: str) -> Judge:
-        """None."""
-        return refuse_baseline(judge_name)
-
-    async def writer(self, policy_name: str) -> GreetingWriter:
-        """A policy that only remembers."""
-        replay_client = self.client(
-            Endpoint(policy_name, "", policy_name, artifact=policy_name), f"principles:{Agent.GENERATOR}"
+        """The endpoint as it was when the run began, whatever has become of it."""
+        run_endpoint = next(
+            candidate for candidate in self._run_endpoints.values() if candidate["name"] == endpoint_name
         )
-        return GreetingWriter(policy_name, replay_client, POLICY_SAMPLING, self.key, trained=True)
+        return Endpoint(run_endpoint["name"], run_endpoint["base_url"], run_endpoint["model"])
 
-    async def close(self) -> None:
-        """Close the clients."""
-        for replay_client in self.clients:
-            await replay_client.close()
+    async def open_policy(self, policy_name: str) -> GreetingWriter:
+        """A policy that only remembers, even where its files are gone."""
+        replay_client = self.client(Endpoint(policy_name, "", policy_name, artifact=policy_name), GENERATOR_SCOPE)
+        return GreetingWriter(policy_name, replay_client, POLICY_SAMPLING, self.fence_key(), trained=True)
 
 
 def compare_steps(
     stored_steps: Mapping[str, Any], replayed_steps: Mapping[str, Any], version_numbers: Mapping[int, int]
 ) -> ReplayResult:
-    """Two tellings of a run, step by step; `numbers` maps versions of the second to those of the first."""
+    """A run and its replay, step by step; `version_numbers` maps versions of the second to those of the first."""
     for step_name, step_data in stored_steps.items():
         if step_name not in replayed_steps or _comparable_json(step_data) != _comparable_json(
             _renumbered_step(step_name, replayed_steps[step_name], version_numbers)

@@ -18,8 +18,9 @@ from backend.jobs.records import JobInfo
 from backend.jobs.report import JobReport
 from backend.jobs.service import JobService
 from backend.judges.constancy import warning_message
-from backend.judges.context import DatabaseJudgeContext
+from backend.judges.context import JudgeContext
 from backend.judges.scoring.service import ScoringService
+from backend.llm.budget import Budget
 from backend.llm.endpoints import EndpointService
 from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import Endpoint
@@ -33,7 +34,7 @@ from backend.principles.playing import RunPlayer
 from backend.principles.records import OpenCase, RunCostEstimate, RunInfo, RunRequest, StepInfo
 from backend.principles.replay import ReplayResult
 from backend.principles.rulings import constant_detector
-from backend.principles.setup import GameContextFactory, estimate_run
+from backend.principles.setup import estimate_run, refuse_baseline
 from backend.runs.attempt import JobAttempt, JobOutcome
 from backend.runs.service import RunAttempt, RunKind, RunService, named_run
 
@@ -67,9 +68,9 @@ class EvolutionService:
         self._jobs = jobs
         self._generators = generators
         self._scoring = scoring
-        self._build_context = GameContextFactory(endpoints, generators, retry_policy)
+        self._endpoint_service, self._retry_policy = endpoints, retry_policy
         self.archive = PrincipleArchive(database, scoring)
-        self._player = RunPlayer(database, endpoints, self._build_context, self.archive)
+        self._player = RunPlayer(database, endpoints, generators, self._build_context, self.archive)
         self._lifecycle = RunService(database, jobs, GAME_RUN_KIND)
         self.comparisons = Comparisons(database, jobs, self.archive, self._build_context)
 
@@ -290,11 +291,14 @@ class EvolutionService:
             return self.queue(run_id)
         return run_info
 
+    def _build_context(self, budget: Budget | None = None) -> JudgeContext:
+        return JudgeContext(self._endpoint_service, refuse_baseline, budget or Budget(), self._retry_policy)
+
     def _endpoints(self, request: RunRequest) -> dict[str, dict[str, str]]:
         context = self._build_context()
         return {agent.value: self._agent_endpoint(context, agent, request.endpoints.get(agent)) for agent in Agent}
 
-    def _agent_endpoint(self, context: DatabaseJudgeContext, agent: Agent, endpoint_name: str | None) -> dict[str, str]:
+    def _agent_endpoint(self, context: JudgeContext, agent: Agent, endpoint_name: str | None) -> dict[str, str]:
         if endpoint_name is not None and is_policy_name(endpoint_name):
             if agent is not Agent.GENERATOR:
                 raise UserError(
@@ -336,7 +340,7 @@ def _effective_settings(request: RunRequest) -> GameSettings:
     return replace(request.settings, evolve_generator=False) if is_own_policy else request.settings
 
 
-def _priced_endpoint(context: DatabaseJudgeContext, endpoint_name: str) -> Endpoint:
+def _priced_endpoint(context: JudgeContext, endpoint_name: str) -> Endpoint:
     """What a policy of ours costs is time alone; it answers one request after the other."""
     return (
         Endpoint(endpoint_name, "", endpoint_name, concurrency=1)

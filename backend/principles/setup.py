@@ -1,10 +1,9 @@
-"""From a run's row to what it is played with: models for the agents, the judge, labels, budget; and what it takes at most."""
+"""From a run's row to what it is played with (models for the agents, judge, labels), and what it takes at most."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -15,13 +14,11 @@ from backend.db.principle_tables import PrincipleRun, Principles
 from backend.generation.generators import GeneratorService, is_policy_name
 from backend.generation.writer import GreetingWriter
 from backend.judges.asking import JudgeModel, JudgeSampling
-from backend.judges.base import Judge, JudgeKind, JudgeSpec, PairJudge
-from backend.judges.context import DatabaseJudgeContext
-from backend.judges.registry import JudgeContext, build_judge
-from backend.llm.budget import Budget
-from backend.llm.endpoints import EndpointService
+from backend.judges.base import Judge, JudgeKind, JudgeSpec
+from backend.judges.context import JudgeContext
+from backend.judges.pairwise import PairwiseJudge
+from backend.judges.registry import JudgeSources, build_judge
 from backend.llm.errors import LLMError, LLMErrorKind
-from backend.llm.limiter import RetryPolicy
 from backend.llm.messages import Endpoint
 from backend.principles.algorithm.agents import GameAgents
 from backend.principles.algorithm.decisions import MAX_CHANGES
@@ -43,6 +40,12 @@ SEARCHERS: dict[SearchMethod, Callable[[], Searcher]] = {
 }
 
 
+def scope_of(agent: Agent) -> str:
+    """What the calls of an agent stand under in the ledger."""
+    return f"principles:{agent}"
+
+
+GENERATOR_SCOPE = scope_of(Agent.GENERATOR)
 AGENT_SAMPLING = {
     Agent.GENERATOR: JudgeSampling(temperature=0.9, max_tokens=1024),
     Agent.CONFIRMER: JudgeSampling(max_tokens=1024),
@@ -51,11 +54,8 @@ AGENT_SAMPLING = {
 }
 
 
-class PlayerContext(JudgeContext, Protocol):
-    """What players are made from: the game's house, or its likeness that replays."""
-
-    async def writer(self, policy_name: str) -> GreetingWriter:
-        """A policy trained here, awake. Raises UserError where it cannot be woken."""
+PolicyOpener = Callable[[str], Awaitable[GreetingWriter]]
+"""Opens a policy trained here by its name. Raises UserError where it cannot be woken."""
 
 
 def refuse_baseline(judge_name: str) -> Judge:
@@ -71,24 +71,26 @@ def principle_spec(rule_set: RuleSet, endpoint_name: str, judge_name: str = "pri
     return JudgeSpec(JudgeKind.PRINCIPLE, judge_name, endpoint_name, {"principles": list(rule_set.texts)})
 
 
-def detector_builder(context: JudgeContext, endpoint_name: str) -> Callable[[RuleSet], Judge]:
+def detector_builder(context: JudgeSources, endpoint_name: str) -> Callable[[RuleSet], Judge]:
     """Makes the Detector of a set of rules, one for each."""
 
     @cache
     def build_detector(rule_set: RuleSet) -> Judge:
         detector_judge = build_judge(principle_spec(rule_set, endpoint_name), context)
-        assert not isinstance(detector_judge, PairJudge)
+        assert not isinstance(detector_judge, PairwiseJudge)
         return detector_judge
 
     return build_detector
 
 
-def build_agents(context: PlayerContext, endpoints: Mapping[str, Mapping[str, str]]) -> GameAgents:
+def build_agents(
+    context: JudgeSources, open_policy: PolicyOpener, endpoints: Mapping[str, Mapping[str, str]]
+) -> GameAgents:
     """The agents that are no judge, each at its endpoint."""
 
     def build_model(agent: Agent) -> JudgeModel:
         agent_endpoint = context.endpoint(endpoints[agent]["name"])
-        llm_client = context.client(agent_endpoint, f"principles:{agent}")
+        llm_client = context.client(agent_endpoint, scope_of(agent))
         return JudgeModel(
             agent_endpoint.base_url,
             agent_endpoint.model,
@@ -100,7 +102,7 @@ def build_agents(context: PlayerContext, endpoints: Mapping[str, Mapping[str, st
     generator_endpoint = endpoints[Agent.GENERATOR]
     is_own_policy = is_policy_name(generator_endpoint["name"])
     flaw_generator = (
-        PolicyGenerator(partial(context.writer, generator_endpoint["name"]))
+        PolicyGenerator(partial(open_policy, generator_endpoint["name"]))
         if is_own_policy
         else InstructedGenerator(build_model(Agent.GENERATOR))
     )
@@ -110,7 +112,8 @@ def build_agents(context: PlayerContext, endpoints: Mapping[str, Mapping[str, st
 def build_game_run(
     session: Session,
     run_row: PrincipleRun,
-    context: PlayerContext,
+    context: JudgeSources,
+    open_policy: PolicyOpener,
     game_record: GameRecord,
     on_phase: Callable[[int, GamePhase], None],
 ) -> GameRun:
@@ -120,7 +123,7 @@ def build_game_run(
         load_version(session, version_id) for version_id in (run_row.detector_id, run_row.generator_id)
     )
     return GameRun(
-        agents=build_agents(context, run_row.endpoints),
+        agents=build_agents(context, open_policy, run_row.endpoints),
         build_judge=detector_builder(context, run_row.endpoints[Agent.DETECTOR]["name"]),
         partitions=read_partitions(session, run_row.labels),
         settings=read_record(GameSettings, run_row.settings),
@@ -136,7 +139,7 @@ def load_version(session: Session, version_id: int) -> RulesVersion:
     return RulesVersion(version_row.id, RuleSet.from_stored(version_row.role, version_row.rules))
 
 
-def check_endpoints(context: JudgeContext, endpoints: Mapping[str, Mapping[str, str]]) -> None:
+def check_endpoints(context: JudgeSources, endpoints: Mapping[str, Mapping[str, str]]) -> None:
     """Raise UserError where an endpoint of a run is no longer what it was: its scores would not compare."""
     for agent, run_endpoint in endpoints.items():
         if is_policy_name(run_endpoint["name"]):
@@ -157,55 +160,25 @@ def check_endpoints(context: JudgeContext, endpoints: Mapping[str, Mapping[str, 
 POLL_SECONDS = 0.5
 
 
-class GameContext(DatabaseJudgeContext):
-    """A scoring house that opens policies too."""
+async def wake_policy(generators: GeneratorService, context: JudgeContext, policy_name: str) -> GreetingWriter:
+    """The policy, woken and waited for; its client is stopped and closed with those of the context.
 
-    def __init__(
-        self,
-        endpoints: EndpointService,
-        generators: GeneratorService,
-        budget: Budget | None = None,
-        retry_policy: RetryPolicy | None = None,
-    ) -> None:
-        super().__init__(endpoints, refuse_baseline, budget, retry_policy)
-        self._generators = generators
-        self._retry_policy = retry_policy
-        self._is_stopped = False
-
-    async def writer(self, policy_name: str) -> GreetingWriter:
-        """The policy, woken and waited for. Raises UserError, LLMError where the run is stopped meanwhile."""
-        call_scope = f"principles:{Agent.GENERATOR}"
-        open_writer = self._generators.open(
-            policy_name, call_scope, run_budget=self.budget, retry_policy=self._retry_policy
-        )
-        wake_task = asyncio.ensure_future(open_writer)
-        try:
-            while not (await asyncio.wait([wake_task], timeout=POLL_SECONDS))[0]:
-                if self._is_stopped:
-                    raise LLMError(LLMErrorKind.CANCELLED)
-            policy_writer = await wake_task
-        finally:
-            wake_task.cancel()
-        self._clients.append(policy_writer.client)
-        return policy_writer
-
-    def stop(self) -> None:
-        """No further call; those in flight are finished."""
-        self._is_stopped = True
-        super().stop()
-
-
-@dataclass(frozen=True)
-class GameContextFactory:
-    """Makes the house of one run."""
-
-    endpoints: EndpointService
-    generators: GeneratorService
-    retry_policy: RetryPolicy | None = None
-
-    def __call__(self, budget: Budget | None = None) -> GameContext:
-        """A house whose clients share the budget."""
-        return GameContext(self.endpoints, self.generators, budget, self.retry_policy)
+    Raises UserError where it cannot be woken, LLMError where the run is stopped meanwhile.
+    """
+    open_writer = generators.open(
+        policy_name, GENERATOR_SCOPE, run_budget=context.budget, retry_policy=context.retry_policy
+    )
+    wake_task = asyncio.ensure_future(open_writer)
+    try:
+        # Waking takes minutes: whoever stops the run must not wait for it.
+        while not (await asyncio.wait([wake_task], timeout=POLL_SECONDS))[0]:
+            if context.is_stopped:
+                raise LLMError(LLMErrorKind.CANCELLED)
+        policy_writer = await wake_task
+    finally:
+        wake_task.cancel()
+    context.adopt(policy_writer.client)
+    return policy_writer
 
 
 TOKENS_PER_CALL = {

@@ -13,8 +13,9 @@ from backend.db.engine import Database
 from backend.db.llm_tables import LLMCall
 from backend.db.queries import current_rows
 from backend.db.tables import Comparison, Greeting, Prompt, Rater, Verdict
-from backend.judges.base import JudgeKind, JudgeSpec, PairJudge
-from backend.judges.context import DatabaseJudgeContext
+from backend.judges.base import JudgeKind, JudgeSpec
+from backend.judges.context import JudgeContext
+from backend.judges.pairwise import PairwiseJudge
 from backend.judges.registry import AnyJudge, describe_judge
 from backend.judges.scoring.records import JudgeInfo, Opinion, OpinionPair, OpinionPairPage
 from backend.judges.scoring.targets import ensure_rater_id
@@ -26,7 +27,7 @@ _JudgmentCounts = dict[int, tuple[int, int]]
 class JudgeCatalog:
     """Lists, finds and stores judges. A changed judge is a new version under the same name."""
 
-    def __init__(self, database: Database, build_context: Callable[[], DatabaseJudgeContext]) -> None:
+    def __init__(self, database: Database, build_context: Callable[[], JudgeContext]) -> None:
         self._database = database
         self._build_context = build_context
 
@@ -66,7 +67,7 @@ class JudgeCatalog:
 
     def ensure_rater(self, session: Session, judge_spec: JudgeSpec, judge: AnyJudge) -> int:
         """The id of the rater that stands for the judge, made where it is new."""
-        judge_scale = None if isinstance(judge, PairJudge) else judge.scale
+        judge_scale = None if isinstance(judge, PairwiseJudge) else judge.scale
         return ensure_rater_id(session, judge.name, judge.version, judge_scale, judge_spec)
 
     def find_rater_id(self, session: Session, judge_name: str, judge_version: str) -> int | None:

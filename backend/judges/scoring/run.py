@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from backend.core.errors import UserError
 from backend.db.engine import Database
-from backend.judges.base import ASKING_KINDS, JudgeKind, Judgment, PairJudge, PairJudgment, PairSample, Sample
+from backend.judges.base import ASKING_KINDS, JudgeKind, Judgment, PairJudgment
 from backend.judges.constancy import JudgeValue, ValueCounts
-from backend.judges.context import DatabaseJudgeContext
+from backend.judges.context import JudgeContext
+from backend.judges.pairwise import PairwiseJudge
 from backend.judges.registry import AnyJudge
 from backend.judges.scoring.records import ScoreProgress, ScoringRunState
 from backend.judges.scoring.targets import TargetCounts, WorkItem, WorkSource, store
@@ -23,12 +24,21 @@ OutputT = TypeVar("OutputT")
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, OutputT]) -> OutputT:
-    """The result of `work`, awaited to its end; in a thread where this one already runs an event loop,
-    as that of a notebook does."""
+    """The result of the coroutine, awaited to its end."""
+    return blocking_runner()(coroutine)
+
+
+def blocking_runner() -> Callable[[Coroutine[Any, Any, OutputT]], OutputT]:
+    """What awaits a coroutine to its end here: `asyncio.run`, or the same in another thread where this one already runs
+    an event loop, as that of a notebook does."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(coroutine)
+        return asyncio.run
+    return _run_in_thread
+
+
+def _run_in_thread(coroutine: Coroutine[Any, Any, OutputT]) -> OutputT:
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(asyncio.run, coroutine).result()
 
@@ -44,8 +54,9 @@ STOP_GRACE_S = 10.0
 class WorkStream(Generic[WorkT, ResultT]):
     """Runs until the pages end, an error ends the run, or `stop()` is called.
 
-    `fetch` gives the next page after the last one's end, empty at the end; `work` judges a batch;
-    `store` keeps results. `fetch` and `store` run in threads, `work` in the event loop.
+    `fetch_page` gives the next page after the last one's end, empty at the end; `process_batch` gives one result per
+    item of a batch; `store_results` keeps them. The first and the last run in threads, so that the database holds up no
+    request. Lanes bound what is in memory; how many requests are sent at once is the business of the client's limiter.
     """
 
     def __init__(
@@ -70,8 +81,11 @@ class WorkStream(Generic[WorkT, ResultT]):
         if self._stopped_at is None:
             self._stopped_at = time.monotonic()
 
-    async def run(self, on_tick: Callable[[], None]) -> None:
-        """Work everything off; `tick` is called twice a second. `failure` then says what ended it early."""
+    async def run(self, on_tick: Callable[[], None], close: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Work everything off; `on_tick` is called twice a second. `failure` then says what ended it early.
+
+        `close` is awaited at the end, whatever the end is: connections must be closed in the loop they belong to.
+        """
         lane_tasks = [asyncio.create_task(self._produce_batches())]
         lane_tasks += [asyncio.create_task(self._run_lane()) for _ in range(self._lane_count)]
         try:
@@ -92,6 +106,8 @@ class WorkStream(Generic[WorkT, ResultT]):
             if self._unstored_results:
                 unstored_results, self._unstored_results = self._unstored_results, []
                 self._store_results(unstored_results)
+            if close is not None:
+                await close()
 
     def _grace_exceeded(self) -> bool:
         return self._stopped_at is not None and time.monotonic() - self._stopped_at > STOP_GRACE_S
@@ -132,6 +148,7 @@ class WorkStream(Generic[WorkT, ResultT]):
                 raise
 
 
+ScoreBatch = Callable[[Sequence[WorkItem]], Awaitable[Sequence[Judgment | PairJudgment]]]
 PAGE_SIZE = 500
 MAX_LANES = 512
 
@@ -160,12 +177,12 @@ def choose_batch_shape(judge_kind: JudgeKind, endpoint: Endpoint | None) -> Batc
 
 
 class ScoreRun:
-    """Scores what has no verdict of this judge yet. `stopped()` is asked twice a second."""
+    """Scores what has no verdict of this judge yet: run its `stream` with `on_tick` and `close`, then `finish`."""
 
     def __init__(
         self,
         database: Database,
-        context: DatabaseJudgeContext,
+        context: JudgeContext,
         judge: AnyJudge,
         rater_id: int,
         work_source: WorkSource,
@@ -190,21 +207,21 @@ class ScoreRun:
             self._earlier_counts = work_source.count_work(session, rater_id)
             # A run that goes on, or finds nothing left, knows what the judge said before.
             self._value_counts = ValueCounts(work_source.count_values(session, rater_id))
-        self._stream: WorkStream[WorkItem, Judgment | PairJudgment] = WorkStream(
+        self.stream: WorkStream[WorkItem, Judgment | PairJudgment] = WorkStream(
             self._fetch_page,
-            self._score_batch,
+            cast(ScoreBatch, judge.score),  # each item of the source is a sample, or a pair, as this judge takes it
             self._store_judged,
             batch_size=batch_shape.batch_size,
             lane_count=batch_shape.lane_count,
         )
 
-    async def run(self) -> ScoreProgress:
-        """Score until nothing is left, the budget is used up, an error ends it, or it is stopped."""
-        try:
-            await self._stream.run(self._on_tick)
-        finally:
-            release_judge(self._judge)
-            await self._context.close()
+    async def close(self) -> None:
+        """End the judge's process, where it keeps one, and close the connections; what is recorded is then stored."""
+        release_judge(self._judge)
+        await self._context.close()
+
+    def finish(self) -> ScoreProgress:
+        """How the run ended, once its stream has: nothing left, budget used up, an error, or stopped."""
         final_progress = self._build_progress(*self._final_state())
         self._report_progress(final_progress)
         return final_progress
@@ -218,15 +235,8 @@ class ScoreRun:
             self._last_item_id = work_page[-1].id
         return work_page
 
-    async def _score_batch(self, work_batch: Sequence[WorkItem]) -> Sequence[Judgment | PairJudgment]:
-        if isinstance(self._judge, PairJudge):
-            return [await _compare_pair(self._judge, work_item) for work_item in work_batch]
-        return await self._judge.score(
-            [work_item.sample for work_item in work_batch if isinstance(work_item.sample, Sample)]
-        )
-
     def _store_judged(self, judged_work: Sequence[tuple[WorkItem, Judgment | PairJudgment]]) -> None:
-        judge_scale = None if isinstance(self._judge, PairJudge) else self._judge.scale
+        judge_scale = None if isinstance(self._judge, PairwiseJudge) else self._judge.scale
         store(self._database, self._rater_id, judge_scale, judged_work)
         judged_values = [_judged_value(judgment) for _, judgment in judged_work]
         self._value_counts.add_values(judged_values)
@@ -239,14 +249,15 @@ class ScoreRun:
         )
         self._cached_count += sum(1 for _, judgment in judged_work if (judgment.details or {}).get("cached"))
 
-    def _on_tick(self) -> None:
+    def on_tick(self) -> None:
+        """Look for the wish to stop, and report."""
         if self._is_stopped():
             self._context.stop()
-            self._stream.stop()
+            self.stream.stop()
         self._report_progress(self._build_progress(ScoringRunState.RUNNING))
 
     def _final_state(self) -> tuple[ScoringRunState, UserError | None]:
-        failure = self._stream.failure
+        failure = self.stream.failure
         if isinstance(failure, LLMError) and failure.kind is LLMErrorKind.BUDGET:
             return ScoringRunState.BUDGET, failure
         if self._is_stopped():
@@ -281,13 +292,6 @@ def release_judge(judge: AnyJudge) -> None:
     """End the judge's process, where it keeps one."""
     if isinstance(judge, Closable):
         judge.close()
-
-
-async def _compare_pair(judge: PairJudge, work_item: WorkItem) -> PairJudgment:
-    assert isinstance(work_item.sample, PairSample)
-    return await judge.compare(
-        work_item.sample.prompt, work_item.sample.first_greeting, work_item.sample.second_greeting
-    )
 
 
 def _judged_value(judgment: Judgment | PairJudgment) -> JudgeValue | None:

@@ -18,12 +18,11 @@ from backend.judges.base import (
     JudgeKind,
     JudgeSpec,
     Judgment,
-    PairJudge,
     PairJudgment,
     PairSample,
     Sample,
 )
-from backend.judges.context import DatabaseJudgeContext, FittedJudges, PreviewJudgeContext
+from backend.judges.context import NO_MODEL, FittedJudges, JudgeContext
 from backend.judges.examples import ExampleService
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import NoExamples, Retriever
@@ -43,12 +42,12 @@ from backend.judges.scoring.records import (
     ScoreProgress,
     ScoreRequest,
 )
-from backend.judges.scoring.run import ScoreRun, choose_batch_shape, release_judge, run_blocking
+from backend.judges.scoring.run import ScoreRun, blocking_runner, choose_batch_shape, release_judge, run_blocking
 from backend.judges.scoring.targets import (
     GreetingSource,
+    GreetingWork,
     PairSource,
     ScoringTarget,
-    WorkItem,
     WorkSource,
     ensure_rater_id,
     store,
@@ -71,7 +70,7 @@ ProgressCallback = Callable[[float, str], None]
 class ScoringService:
     """Judges over greetings; every verdict is stored under the judge's exact version.
 
-    Without `endpoints` only the baselines and trained models can score, without `jobs` only this process.
+    Without `endpoint_service` only baselines and trained models can score, without `job_service` only this process.
     """
 
     def __init__(
@@ -113,9 +112,7 @@ class ScoringService:
         missing_ids = [greeting_id for greeting_id in greeting_ids if greeting_id not in judged_ids]
         for batch_start in range(0, len(missing_ids), BATCH_SIZE):
             work_batch = self._load_work(missing_ids[batch_start : batch_start + BATCH_SIZE])
-            judgments = run_blocking(
-                judge.score([work_item.sample for work_item in work_batch if isinstance(work_item.sample, Sample)])
-            )
+            judgments = run_blocking(judge.score(work_batch))
             store(self._database, rater_id, judge.scale, list(zip(work_batch, judgments, strict=True)))
         return len(missing_ids)
 
@@ -144,7 +141,7 @@ class ScoringService:
         prompt_texts = [
             prompt_text + placeholder_text
             for work_item in sampled_work
-            for prompt_text in preview_calls(judge, work_item.sample)
+            for prompt_text in preview_calls(judge, work_item)
         ]
         calls_per_item = round(len(prompt_texts) / len(sampled_work)) if sampled_work else 1
         estimates = [
@@ -155,7 +152,7 @@ class ScoringService:
                 calls_per_item=calls_per_item,
             )
         ]
-        request_texts = [work_item.sample.prompt for work_item in sampled_work]
+        request_texts = [work_item.prompt for work_item in sampled_work]
         distinct_count = round(missing_count * len(set(request_texts)) / len(request_texts)) if request_texts else 0
         if (retrieval_estimate := self.estimate_retrieval(request.spec, request_texts, distinct_count)) is not None:
             estimates.append(retrieval_estimate)
@@ -178,7 +175,7 @@ class ScoringService:
     ) -> ScoreProgress:
         """Score in this process until the end. Raises UserError for a judge or a target that cannot be.
 
-        `used` is what an earlier attempt at the same run has used of its budget.
+        `used_budget` is what an earlier attempt at the same run has used of its budget.
         """
         budget = Budget(request.max_calls, request.max_tokens, request.max_cost)
         if used_budget is not None:
@@ -187,7 +184,11 @@ class ScoringService:
                 used_budget.token_count,
                 used_budget.total_cost,
             )
-        return run_blocking(self._run_request(request, budget, report_progress, is_stopped))
+        scoring_run = self._prepare_run(request, budget, report_progress, is_stopped)
+        # The runner and not `run_blocking`, so that it does not stand in the traceback of every request.
+        run_to_end = blocking_runner()
+        run_to_end(scoring_run.stream.run(scoring_run.on_tick, scoring_run.close))
+        return scoring_run.finish()
 
     def submit(self, request: ScoreRequest) -> JobInfo:
         """Queue the run as a job; what cannot work is refused first. Raises UserError."""
@@ -226,7 +227,7 @@ class ScoringService:
     def estimate_retrieval(
         self, judge_spec: JudgeSpec, prompt_texts: Sequence[str], request_count: int
     ) -> Estimate | None:
-        """What finding examples for `count` requests like `prompts` will take; None where nobody is asked.
+        """What finding examples for so many requests like these will take; None where nobody is asked.
 
         Raises UserError.
         """
@@ -237,12 +238,7 @@ class ScoringService:
 
     def preview(self, judge_spec: JudgeSpec, sample: Sample | PairSample) -> list[str]:
         """The exact text of every call this judge would make, as far as it is known beforehand."""
-        judge = describe_judge(
-            judge_spec,
-            PreviewJudgeContext(
-                self._endpoint_service, self._fitted_judges.judge_named, example_service=self._example_service
-            ),
-        )
+        judge = describe_judge(judge_spec, replace(self._build_context(), stand_in=NO_MODEL))
         return preview_calls(judge, sample) if isinstance(judge, AskingJudge) else []
 
     def judge_sample(self, judge_spec: JudgeSpec, sample: Sample | PairSample) -> Judgment | PairJudgment:
@@ -274,9 +270,9 @@ class ScoringService:
         judge = build_judge(judge_spec, context)
         try:
             if isinstance(sample, PairSample):
-                if isinstance(judge, PairJudge):
-                    return await judge.compare(sample.prompt, sample.first_greeting, sample.second_greeting)
-            elif not isinstance(judge, PairJudge):
+                if isinstance(judge, PairwiseJudge):
+                    return (await judge.score([sample]))[0]
+            elif not isinstance(judge, PairwiseJudge):
                 return (await judge.score([sample]))[0]
         finally:
             release_judge(judge)
@@ -286,13 +282,13 @@ class ScoringService:
             "两两比较的裁判需要两条祝福语，其他裁判只需要一条。",
         )
 
-    async def _run_request(
+    def _prepare_run(
         self,
         request: ScoreRequest,
         budget: Budget,
         report_progress: Callable[[ScoreProgress], None],
         is_stopped: Callable[[], bool],
-    ) -> ScoreProgress:
+    ) -> ScoreRun:
         judge_spec, asks_models = self.pin_examples(request.spec), request.spec.kind in ASKING_KINDS
         context = self._build_context(budget)
         judge = describe_judge(judge_spec, context)
@@ -305,7 +301,7 @@ class ScoringService:
         batch_shape = choose_batch_shape(
             judge_spec.kind, context.endpoint(judge_spec.endpoint) if asks_models else None
         )
-        scoring_run = ScoreRun(
+        return ScoreRun(
             self._database,
             context,
             judge,
@@ -316,18 +312,17 @@ class ScoringService:
             is_stopped=is_stopped,
             report_progress=report_progress,
         )
-        return await scoring_run.run()
 
-    def _build_context(self, budget: Budget | None = None) -> DatabaseJudgeContext:
-        return DatabaseJudgeContext(
+    def _build_context(self, budget: Budget | None = None) -> JudgeContext:
+        return JudgeContext(
             self._endpoint_service,
             self._fitted_judges.judge_named,
-            budget,
+            budget or Budget(),
             self._retry_policy,
             self._example_service,
         )
 
-    def _load_work(self, greeting_ids: Sequence[int]) -> list[WorkItem]:
+    def _load_work(self, greeting_ids: Sequence[int]) -> list[GreetingWork]:
         with self._database.read() as session:
             greeting_rows = session.execute(
                 select(Greeting.id, Prompt.text, Greeting.text)
@@ -335,14 +330,14 @@ class ScoringService:
                 .where(Greeting.id.in_(greeting_ids))
             )
             return [
-                WorkItem(greeting_id, Sample(prompt_text, greeting_text), (greeting_id,), None, 0)
+                GreetingWork(prompt_text, greeting_text, greeting_id)
                 for greeting_id, prompt_text, greeting_text in greeting_rows
             ]
 
 
 def select_work_source(session: Session, target: ScoringTarget, judge: AnyJudge) -> WorkSource:
     """What of a target the judge can judge. Raises UserError."""
-    return PairSource(session, target) if isinstance(judge, PairJudge) else GreetingSource(session, target)
+    return PairSource(session, target) if isinstance(judge, PairwiseJudge) else GreetingSource(session, target)
 
 
 def examples_placeholder(judge_spec: JudgeSpec) -> str:

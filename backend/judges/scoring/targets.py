@@ -53,14 +53,36 @@ _PAIR_OUTCOMES = {stored_outcome: pair_outcome for pair_outcome, stored_outcome 
 
 
 @dataclass(frozen=True)
-class WorkItem:
-    """One thing to judge. `id` is the greeting's, or for a pair the item's; `previous` is superseded."""
+class GreetingWork(Sample):
+    """A greeting to judge, by its id; `superseded_id` is the verdict that the new one replaces, as `revision`."""
 
-    id: int
-    sample: Sample | PairSample
-    greeting_ids: tuple[int, ...]
-    superseded_id: int | None
-    revision: int
+    greeting_id: int
+    superseded_id: int | None = None
+    revision: int = 0
+
+    @property
+    def id(self) -> int:
+        """What pages of work go on after."""
+        return self.greeting_id
+
+
+@dataclass(frozen=True)
+class PairWork(PairSample):
+    """A pair to judge: an item of a campaign and its two greetings; the rest as in `GreetingWork`."""
+
+    item_id: int
+    first_id: int
+    second_id: int
+    superseded_id: int | None = None
+    revision: int = 0
+
+    @property
+    def id(self) -> int:
+        """What pages of work go on after."""
+        return self.item_id
+
+
+WorkItem = GreetingWork | PairWork
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,7 @@ class GreetingSource:
 
     def load_page(
         self, session: Session, rater_id: int, after_id: int, page_size: int, *, retry_unscored: bool
-    ) -> list[WorkItem]:
+    ) -> list[GreetingWork]:
         """The next greetings without a verdict, in order of their ids; with `retry` also unscored ones."""
         current_verdict = aliased(Verdict)
         is_missing = _needs_verdict(current_verdict.id, current_verdict.value.is_(None), retry_unscored)
@@ -123,13 +145,7 @@ class GreetingSource:
             .limit(page_size)
         )
         return [
-            WorkItem(
-                greeting_id,
-                Sample(prompt_text, greeting_text),
-                (greeting_id,),
-                superseded_id,
-                0 if revision is None else revision + 1,
-            )
+            GreetingWork(prompt_text, greeting_text, greeting_id, superseded_id, _next_revision(revision))
             for greeting_id, prompt_text, greeting_text, superseded_id, revision in greeting_rows
         ]
 
@@ -174,7 +190,7 @@ class PairSource:
 
     def load_page(
         self, session: Session, rater_id: int, after_id: int, page_size: int, *, retry_unscored: bool
-    ) -> list[WorkItem]:
+    ) -> list[PairWork]:
         """The next pairs without a verdict, in order of their ids; with `retry` also unscored ones."""
         current_comparison, first_greeting, second_greeting = (
             aliased(Comparison),
@@ -200,18 +216,25 @@ class PairSource:
             .limit(page_size)
         )
         return [
-            WorkItem(
+            PairWork(
+                prompt_text,
+                first_text,
+                second_text,
                 item_id,
-                PairSample(prompt_text, first_text, second_text),
-                (first_id, second_id),
+                first_id,
+                second_id,
                 superseded_id,
-                0 if revision is None else revision + 1,
+                _next_revision(revision),
             )
             for item_id, prompt_text, first_id, first_text, second_id, second_text, superseded_id, revision in pair_rows
         ]
 
 
 WorkSource = GreetingSource | PairSource
+
+
+def _next_revision(revision: int | None) -> int:
+    return 0 if revision is None else revision + 1
 
 
 def _needs_verdict(current_id: Any, is_unscored: ColumnElement[bool], retry_unscored: bool) -> ColumnElement[bool]:
@@ -290,22 +313,24 @@ def store(database: Database, rater_id: int, judge_scale: Scale | None, judged_w
     verdicts = [
         _verdict_row(rater_id, judge_scale, work_item, judgment)
         for work_item, judgment in judged_work
-        if isinstance(judgment, Judgment)
+        if isinstance(work_item, GreetingWork) and isinstance(judgment, Judgment)
     ]
     comparisons = [
         _comparison_row(rater_id, work_item, judgment)
         for work_item, judgment in judged_work
-        if isinstance(judgment, PairJudgment)
+        if isinstance(work_item, PairWork) and isinstance(judgment, PairJudgment)
     ]
     with database.write() as session:
         insert_ignore(session, Verdict, verdicts)
         insert_ignore(session, Comparison, comparisons)
 
 
-def _verdict_row(rater_id: int, judge_scale: Scale | None, work_item: WorkItem, judgment: Judgment) -> dict[str, Any]:
+def _verdict_row(
+    rater_id: int, judge_scale: Scale | None, work_item: GreetingWork, judgment: Judgment
+) -> dict[str, Any]:
     return {
         "rater_id": rater_id,
-        "greeting_id": work_item.id,
+        "greeting_id": work_item.greeting_id,
         "value": judgment.value,
         "scale": judge_scale or Scale.SCORE,
         "reason": judgment.reason,
@@ -315,16 +340,15 @@ def _verdict_row(rater_id: int, judge_scale: Scale | None, work_item: WorkItem, 
     }
 
 
-def _comparison_row(rater_id: int, work_item: WorkItem, judgment: PairJudgment) -> dict[str, Any]:
-    left_id, right_id = work_item.greeting_ids
+def _comparison_row(rater_id: int, work_item: PairWork, judgment: PairJudgment) -> dict[str, Any]:
     return {
         "rater_id": rater_id,
-        "item_id": work_item.id,
-        "left_id": left_id,
-        "right_id": right_id,
+        "item_id": work_item.item_id,
+        "left_id": work_item.first_id,
+        "right_id": work_item.second_id,
         "outcome": Outcome.SKIP if judgment.outcome is None else STORED_OUTCOMES[judgment.outcome],
         "reasons": [FLIP_REASON, *judgment.reasons] if judgment.flip else list(judgment.reasons),
         "revision": work_item.revision,
         "supersedes_id": work_item.superseded_id,
-        "request_id": f"judge-{rater_id}-{work_item.id}-{work_item.revision}",
+        "request_id": f"judge-{rater_id}-{work_item.item_id}-{work_item.revision}",
     }

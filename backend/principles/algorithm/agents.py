@@ -4,13 +4,13 @@ The Detector is the `principle` judge itself."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from backend.core.enums import FLAW_DESCRIPTIONS, Agent, Role
 from backend.judges.asking import JudgeModel, gather_all, shorten_text, untrusted_greeting, untrusted_request
 from backend.judges.base import Judgment
 from backend.judges.criteria import MAX_RULES, numbered_rules
-from backend.llm.ask import StructuredAnswer
+from backend.llm.ask import StructuredAnswer, ask_for_fields
 from backend.llm.fields import FieldSpec, explanation_field, text_field, text_list_field, verdict_field
 from backend.llm.prompts import UntrustedText
 from backend.principles.algorithm.draws import FlawTask
@@ -99,7 +99,12 @@ class GameAgents:
             examples=UntrustedText(_numbered_lines(tuple(example_lines)), "例子"),
             most=str(MAX_RULES),
         )
-        model_answer = await replace(self.optimiser, variant=variant).ask_for_fields(message, OPTIMISER_FIELDS[:1])
+        model_answer = await ask_for_fields(
+            self.optimiser.connected_client,
+            [message],
+            OPTIMISER_FIELDS[:1],
+            **self.optimiser.call_options | {"variant": variant},
+        )
         refuse_unavailable([model_answer.failure_kind], Agent.OPTIMISER)
         return _read_proposal(model_answer, 0)
 
@@ -121,7 +126,12 @@ class GameAgents:
             note=retry_note,
             most=str(MAX_RULES),
         )
-        model_answer = await replace(self.optimiser, variant=variant).ask_for_fields(message, OPTIMISER_FIELDS)
+        model_answer = await ask_for_fields(
+            self.optimiser.connected_client,
+            [message],
+            OPTIMISER_FIELDS,
+            **self.optimiser.call_options | {"variant": variant},
+        )
         refuse_unavailable([model_answer.failure_kind], Agent.OPTIMISER)
         return _read_proposal(model_answer, len(advice_texts))
 
@@ -134,7 +144,8 @@ class GameAgents:
             claim=UntrustedText(shorten_text(claim_text), "声称") if planted_flaw.asked else UNCLAIMED_FLAW,
             flaw=FLAW_DESCRIPTIONS[planted_flaw.flaw],
         )
-        return await self.confirmer.ask_for_fields(message, CONFIRMER_FIELDS)
+        call_options = self.confirmer.call_options
+        return await ask_for_fields(self.confirmer.connected_client, [message], CONFIRMER_FIELDS, **call_options)
 
     async def _ask_reflector(self, missed_label: GameLabel, judgment: Judgment, rule_set: RuleSet) -> StructuredAnswer:
         message = self.reflector.build_message(
@@ -145,7 +156,8 @@ class GameAgents:
             said=UntrustedText(shorten_text(f"判定：{judgment.value:g}\n理由：{judgment.reason or NONE_TEXT}"), "判断"),
             truth="优秀（1）" if missed_label.good else "不优秀（0）",
         )
-        return await self.reflector.ask_for_fields(message, REFLECTOR_FIELDS)
+        call_options = self.reflector.call_options
+        return await ask_for_fields(self.reflector.connected_client, [message], REFLECTOR_FIELDS, **call_options)
 
 
 def _read_confirmation(model_answer: StructuredAnswer) -> FlawConfirmation:

@@ -10,7 +10,7 @@ from backend.generation.checks import Fault, clean_greeting
 from backend.generation.writer import BIGGEST_SEED, GreetingWriter, SamplingSettings, WrittenGreeting
 from backend.judges.asking import JudgeModel, gather_all, untrusted_request
 from backend.judges.criteria import numbered_rules
-from backend.llm.ask import StructuredAnswer
+from backend.llm.ask import StructuredAnswer, ask_for_fields
 from backend.llm.fields import FieldSpec, explanation_field, text_field
 from backend.principles.algorithm.draws import UNREADABLE_REPLY, FlawTask, unjudgeable_fault
 from backend.principles.algorithm.rules import RuleSet, prompt_file
@@ -64,7 +64,8 @@ class InstructedGenerator:
             prompt=untrusted_request(flaw_task.prompt),
             flaw=FLAW_DESCRIPTIONS[flaw_task.flaw],
         )
-        return await replace(self.model, variant=variant).ask_for_fields(message, GENERATOR_FIELDS)
+        call_options = self.model.call_options | {"variant": variant}
+        return await ask_for_fields(self.model.connected_client, [message], GENERATOR_FIELDS, **call_options)
 
 
 @dataclass(frozen=True)

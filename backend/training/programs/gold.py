@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -13,7 +14,7 @@ from backend.core.text import assign_bucket
 from backend.db.engine import Database
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
 from backend.judges.base import Judge, JudgeKind, JudgeSpec, Sample
-from backend.judges.context import DatabaseJudgeContext
+from backend.judges.context import JudgeContext
 from backend.judges.crossfit import TrainingLabel, TrainingPool
 from backend.judges.examples import ExampleService
 from backend.judges.ngram import fit_ngram
@@ -106,30 +107,19 @@ class GoldJudge:
         )
 
 
-@dataclass(frozen=True)
-class RewardContextFactory:
-    """Opens what rewards build their judges from. Picklable, so that any process can open its own."""
-
-    settings: Settings
-    snapshot: Path
-    data_half: int = WHOLE_SNAPSHOT
-    max_calls: int | None = None
-
-    def __call__(self) -> DatabaseJudgeContext:
-        """The context of one run, with an open database."""
-        database = Database(self.settings.url)
-        database.wait_patiently()
-        endpoint_service = EndpointService(database, self.settings.home, self.settings)
-        example_service = ExampleService(database, self.settings.home, endpoint_service)
-        return DatabaseJudgeContext(
-            endpoint_service,
-            self._fit_judge,
-            Budget(max_calls=self.max_calls),
-            example_service=example_service,
-        )
-
-    def _fit_judge(self, _name: str) -> Judge:
-        return fit_snapshot_judge(open_snapshot(self.settings.home, str(self.snapshot)), self.data_half)
+def open_reward_context(
+    settings: Settings, snapshot_folder: Path, data_half: int = WHOLE_SNAPSHOT, max_calls: int | None = None
+) -> JudgeContext:
+    """What rewards build their judges from. Any process opens its own, so that nothing open has to be pickled."""
+    database = Database(settings.url)
+    database.wait_patiently()
+    endpoint_service = EndpointService(database, settings.home, settings)
+    return JudgeContext(
+        endpoint_service,
+        lambda _: fit_snapshot_judge(open_snapshot(settings.home, str(snapshot_folder)), data_half),
+        Budget(max_calls=max_calls),
+        example_service=ExampleService(database, settings.home, endpoint_service),
+    )
 
 
 def reward_of(training_run: TrainingRun[GrpoSettings]) -> Reward:
@@ -159,8 +149,8 @@ def _build_main_reward(training_run: TrainingRun[GrpoSettings]) -> Reward:
         return RewardModelReward(_find_reward_folder(training_run), binary=grpo_settings.binary)
     judge_kind = JudgeKind(grpo_settings.reward)
     data_half = REWARD_HALF if judge_kind is JudgeKind.NGRAM else WHOLE_SNAPSHOT
-    app_settings = Settings.load()
-    open_context = RewardContextFactory(app_settings, training_run.snapshot.folder, data_half, grpo_settings.max_calls)
+    snapshot_folder = training_run.snapshot.folder
+    open_context = partial(open_reward_context, Settings.load(), snapshot_folder, data_half, grpo_settings.max_calls)
     judge_spec = JudgeSpec(judge_kind, judge_kind.value, grpo_settings.endpoint, grpo_settings.judge)
     return JudgeReward(judge_spec, open_context, binary=grpo_settings.binary)
 

@@ -10,7 +10,8 @@ from backend.core.errors import Message, UserError
 from backend.core.text import strip_white_space
 from backend.judges.base import Judge, JudgeKind, JudgeSpec, Judgment, Sample
 from backend.judges.constancy import ValueCounts
-from backend.judges.registry import JudgeContext, build_judge
+from backend.judges.context import JudgeContext
+from backend.judges.registry import build_judge
 from backend.training.programs.rewards import Reward, RewardValues
 
 
@@ -20,7 +21,7 @@ class JudgeReward(Reward):
     def __init__(
         self, judge_spec: JudgeSpec, open_context: Callable[[], JudgeContext], *, binary: bool = False
     ) -> None:
-        """`open_context` opens what the judge is built from, in whichever process that happens."""
+        """`open_context` opens what the judge is built from, in whichever process that happens; it must be picklable."""
         self.name = judge_spec.name
         super().__init__()
         self.spec, self.open_context, self.binary = judge_spec, open_context, binary
@@ -76,10 +77,10 @@ class JudgeReward(Reward):
         self._value_counts = ValueCounts(dict(saved_state["values"]))
 
     def close(self) -> None:
-        """Close the clients of its endpoints, in the loop that they belong to."""
+        """Close the clients of the judge, in the loop that they belong to."""
         with self._runner or asyncio.Runner() as loop_runner:
-            if close_context := getattr(self._opened, "close", None):
-                loop_runner.run(close_context())
+            if self._opened is not None:
+                loop_runner.run(self._opened.close())
         self._judge = self._opened = self._runner = None
 
     def _count_failures(self, judgments: Sequence[Judgment]) -> None:
