@@ -25,7 +25,7 @@ from backend.training.programs.callbacks import RewardMemory
 from backend.training.programs.program import TrainingRun, TrainingStopped
 from backend.training.programs.reward_judges import JudgeReward
 from backend.training.programs.rewards import MixedReward, Reward, RewardValues
-from tests.test_rewards import FakeHouse, Fixed
+from tests.test_rewards import Fixed, FixedContext
 
 TINY: dict[str, Any] = {
     "prompts": 4,
@@ -163,7 +163,7 @@ def _fail(_texts: Sequence[str]) -> RewardValues:
 
 def _same() -> Reward:
     """A judge that gives 1 to everything."""
-    return JudgeReward(JudgeSpec(JudgeKind.NGRAM, "ngram"), FakeHouse(judge=Fixed([1.0] * 64)))
+    return JudgeReward(JudgeSpec(JudgeKind.NGRAM, "ngram"), FixedContext(Fixed([1.0] * 64)))
 
 
 def contract(out: Path) -> list[float]:

@@ -25,7 +25,7 @@ from tests.llm_fixtures import FakeLLM
 from tests.principles_helpers import request as game_request
 from tests.principles_helpers import world_house
 from tests.scoring_helpers import house, request
-from tests.test_rewards import FakeHouse, Fixed
+from tests.test_rewards import Fixed, FixedContext
 from tests.test_scoring_pairs import ROUND, with_campaign
 from ui.components.language import Translator
 from ui.judges.runs import _runs_table
@@ -172,7 +172,7 @@ def test_a_judge_as_reward_says_it_and_a_resumed_training_goes_on_counting():
     judge = Fixed([1.0] * 12, Scale.BINARY)
     asked = {"prompts": ["新年祝福"] * 12, "completions": [f"第{n}条：平安喜乐。" for n in range(12)]}
     spec = JudgeSpec(JudgeKind.NGRAM, "ngram")
-    with closing(JudgeReward(spec, FakeHouse(judge=judge))) as reward:
+    with closing(JudgeReward(spec, FixedContext(judge))) as reward:
         mixed = MixedReward([(1, FormatReward()), (1, reward)])
         mixed(**asked)
         assert mixed.notice is None
@@ -183,7 +183,7 @@ def test_a_judge_as_reward_says_it_and_a_resumed_training_goes_on_counting():
         judge.values = [0.0] * 12
         mixed(**asked)
         assert mixed.notice is None
-    with closing(JudgeReward(spec, FakeHouse(judge=Fixed([1.0] * 12, Scale.BINARY)))) as reward:
+    with closing(JudgeReward(spec, FixedContext(Fixed([1.0] * 12, Scale.BINARY)))) as reward:
         again = MixedReward([(1, reward), (1, FormatReward())])
         again.restore(kept)
         again(**asked)

@@ -18,7 +18,7 @@ from tests.scoring_helpers import house, request, verdicts
 pytestmark = pytest.mark.database
 
 LONGEST_CHAIN = 12
-"""Functions of ours from "score" on the page to the SDK's call. Each one more is one more to read in every traceback."""
+"""Functions of ours from "score" on the page to the SDK's call; each one more has to be read in every traceback."""
 PAGE_HANDLER = "ui/judges: the handler of the button, which stores the request as a job"
 COMPREHENSIONS = ("<listcomp", "<genexpr", "<dictcomp", "<setcomp")
 """Frames of their own up to Python 3.11, and no functions to a reader."""

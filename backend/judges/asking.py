@@ -21,12 +21,14 @@ ItemT = TypeVar("ItemT")
 VerdictT = TypeVar("VerdictT")
 
 PARSER_REVISION = 2
-"""Part of every version: raise it when replies are read differently."""
+"""Part of every judge's version: raise it when replies are read differently, else old and new verdicts are mixed."""
 OPEN_ITEMS = 1_024
-"""Items of one batch that are open at once. It bounds memory and nothing else: the limiter of the client decides how many
-requests are sent, and no endpoint takes more at a time, so none waits for a judge."""
+"""Items of one batch that are open at once. It bounds memory and nothing else: the limiter of the client decides how
+many requests are sent, and no endpoint takes more at a time, so none waits for a judge."""
 HEAD_CHARACTERS, TAIL_CHARACTERS = 2_400, 600
+"""Of a very long text, what a prompt shows of its beginning and of its end."""
 RAW_REPLY_CHARACTERS = 4_000
+"""Of a raw reply, what stands beside the verdict; the ledger has all of it."""
 JUDGE_PROMPTS = Path(__file__).parent / "prompts"
 
 
@@ -43,7 +45,8 @@ class JudgeSampling:
 class JudgeModel:
     """What of a model belongs into a judge's version (address, name, sampling), and the way to ask it.
 
-    `key` is the house's key for the nonces of fences. `variant` asks the same again without the cache.
+    `key` derives the nonces of the fences around outside text. `variant` asks the same again without the cache.
+    `client` is None until the judge is built: versions and prompts are needed without a connection.
     """
 
     base_url: str
@@ -151,7 +154,10 @@ class ItemJudge(ABC, Generic[ItemT, VerdictT]):
 
 
 async def gather_all(*calls: Awaitable[T]) -> list[T]:
-    """All calls at once. Each is awaited to its end, so that what is paid for is kept; then errors rise."""
+    """The results of all calls, made at once, in their order. Raises the first error.
+
+    Each call is awaited to its end before that: what is paid for must stand in the ledger.
+    """
     results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
@@ -165,7 +171,8 @@ def failure_reason(answer: StructuredAnswer) -> str:
 
 
 def answer_details(*answers: StructuredAnswer) -> dict[str, Any]:
-    """What is kept beside a verdict: the calls in the ledger, and the last raw reply."""
+    """What stands beside a verdict: the ids of its calls in the ledger, whether all came from there, the last raw
+    reply, and under "failure" the kind of the first failure where there is one."""
     details: dict[str, Any] = {
         "calls": [completion.call_id for answer in answers for completion in answer.completions],
         "cached": bool(answers) and all(answer.all_cached for answer in answers),

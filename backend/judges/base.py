@@ -61,10 +61,10 @@ class Judge(Protocol):
 
     @property
     def scale(self) -> Scale:
-        """What the values of its drafts mean."""
+        """What the values of its judgments mean."""
 
     async def score(self, samples: Sequence[Sample]) -> list[Judgment]:
-        """One draft per sample, in the order of the batch. Never raises for one item: that is unscored."""
+        """One judgment per sample, in the order of the batch. Never raises for one item: that is unscored."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,10 @@ class PairJudgment:
 
 
 def version_of(judge_config: Mapping[str, Any]) -> str:
-    """First 16 hex digits of the SHA-256 over the canonical JSON of `config`."""
+    """First 16 hex digits of the SHA-256 over the canonical JSON of the configuration.
+
+    Stored with every verdict: a change in how this is computed makes every judge a new one.
+    """
     canonical_json = json.dumps(judge_config, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical_json.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -92,7 +95,7 @@ def unscored_judgment(reason: str) -> Judgment:
 
 
 EMPTY_GREETING = Judgment(None, "祝福语为空，无法评分")
-"""What judges that read the text say of an empty greeting."""
+"""The judgment of every judge that reads the text. Asking a model would cost a call and give a made-up verdict."""
 
 
 class JudgeKind(StrEnum):

@@ -1,7 +1,7 @@
-"""Judges that say the same of everything: one sentence about it, whoever lets them judge.
+"""Judges that give everything the same value: one warning sentence about it, wherever they judge.
 
 A judge that never differs cannot tell good from bad, and what it gives looks like any other value. So
-scoring, runs of pairs, the game and trainings say so as soon as enough values are there, and no longer
+scoring, runs of pairs, the game and trainings warn as soon as enough values are there, and no longer
 once they differ. It is a warning: nothing is stopped, nothing is left out.
 """
 
@@ -30,7 +30,7 @@ JudgeValue = float | PairOutcome
 def constant_notice(value_counts: Mapping[JudgeValue, int]) -> Message | None:
     """The sentence about a judge that gave one value to all it scored; None where values differ or are few.
 
-    `counts` says how many scored items got which value; unscored items are not among them.
+    `value_counts` holds how many scored items got which value; unscored items are not among them.
     """
     if len(value_counts) != 1:
         return None
@@ -61,7 +61,7 @@ class ValueCounts:
 
     @property
     def notice(self) -> Message | None:
-        """See `constant_notice`."""
+        """The warning sentence, or None; see `constant_notice`."""
         return constant_notice(self._value_counts)
 
 

@@ -86,9 +86,9 @@ ReadVerdict = Callable[[Mapping[str, Any]], tuple[float, dict[str, Any]]]
 class Criteria:
     """What one kind of these judges has that another has not.
 
-    `prompt_name` names the prompt file and stands in the version; `hashed` is what else of the criteria decides verdicts;
-    `prompt_values` fill the template beside request and greeting; `read_verdict` turns the fields of a reply into the
-    value and what is kept beside it.
+    `prompt_name` names the prompt file and stands in the version; `hashed` is what else of the criteria decides
+    verdicts; `prompt_values` fill the template beside request and greeting; `read_verdict` turns the fields of a reply
+    into the value and what stands beside it.
     """
 
     prompt_name: str

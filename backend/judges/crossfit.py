@@ -1,4 +1,4 @@
-"""Linear judges that never score a greeting with a model that saw its request or its text, and the pool they learn from."""
+"""Linear judges that never score a greeting with a model that saw its request or text, and the pool they learn from."""
 
 import asyncio
 import threading
@@ -15,6 +15,7 @@ from backend.core.text import assign_bucket, digest, strip_white_space
 from backend.judges.base import EMPTY_GREETING, Judgment, Sample, version_of
 
 FOLD_COUNT = 5
+"""Part of the version (`CROSSFIT_CONFIG`): with other folds every verdict of the baselines would be new."""
 
 
 @dataclass(frozen=True, order=True)
@@ -45,7 +46,7 @@ class TrainingPool:
     """Pairs and labels in one canonical order, without white space and repeats.
 
     Two pools with the same content are equal whatever the order they were built in. Empty greetings and
-    pairs of two equal texts say nothing and are dropped.
+    pairs of two equal texts carry no information and are dropped.
     """
 
     pairs: Sequence[TrainingPair] = ()
@@ -86,7 +87,7 @@ class TrainingPool:
         return tuple(sorted(compared_texts | {label.greeting for label in self.labels}))
 
     def without_fold(self, fold_index: int) -> "TrainingPool":
-        """What the model of `fold` may learn from: no request of the fold, and no text that occurs in it."""
+        """What the model of one fold may learn from: no request of the fold, and no text that occurs in it."""
         fold_pool = TrainingPool(
             [pair for pair in self.pairs if fold_of_prompt(pair.prompt) == fold_index],
             [label for label in self.labels if fold_of_prompt(label.prompt) == fold_index],
@@ -146,7 +147,7 @@ class FeatureScaling(Protocol):
     """Turns raw features into those a model weighs; learnt from its training texts alone."""
 
     def apply(self, raw_features: SparseMatrix) -> SparseMatrix:
-        """Scaled features of the same shape as `raw` (texts x features)."""
+        """Scaled features of the same shape as the raw ones (texts x features)."""
 
 
 class FeatureExtractor(Protocol):
@@ -156,7 +157,7 @@ class FeatureExtractor(Protocol):
         """Raw features (texts x features) of texts without white space."""
 
     def explain(self, contributions: SparseMatrix, total_logit: float) -> Judgment:
-        """The draft for a logit of `total`, given what each feature adds to it (1 x features)."""
+        """The judgment for a logit, given what each feature adds to it (1 x features)."""
 
 
 @dataclass(frozen=True)
@@ -225,14 +226,14 @@ def fit_crossfit(
     features: FeatureExtractor,
     scaling: Callable[[SparseMatrix], FeatureScaling],
 ) -> CrossFitJudge:
-    """Fit one model per fold of `pool`. `config` is what of the features decides verdicts."""
+    """Fit one model per fold of the pool. `feature_config` is what of the features decides verdicts: it is hashed."""
     raw_features = features.raw_features(pool.texts) if pool.texts else None
     fold_models = tuple(_fit_fold(pool, raw_features, fold_index, scaling) for fold_index in range(FOLD_COUNT))
     return CrossFitJudge(judge_name, crossfit_version(judge_name, feature_config, pool), features, fold_models)
 
 
 def crossfit_version(judge_name: str, feature_config: Mapping[str, Any], pool: TrainingPool) -> str:
-    """The version that `crossfit` will give, known before any fitting."""
+    """The version that `fit_crossfit` will give, known before any fitting (which takes seconds)."""
     return version_of({"judge": judge_name, **CROSSFIT_CONFIG, **feature_config, "pool": pool.digest})
 
 

@@ -1,4 +1,4 @@
-"""Liked greetings for similar requests: which greetings people liked, the index in the home folder, retrievers on it."""
+"""Liked greetings for similar requests: which ones people liked, the index in the home folder, retrievers on it."""
 
 import shutil
 import threading
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HUMAN_RATER_KINDS = (RaterKind.HUMAN, RaterKind.DATASET)
 HUMAN_PAIR_ORIGINS = ("import", "seed")
-"""Pairs that people made; those that a panel made say what a judge likes."""
+"""Pairs that people decided; those that a panel decided show what a judge likes."""
 ROWS_PER_FETCH = 5_000
 
 VoteCounts = Counter[int]
@@ -41,7 +41,7 @@ VoteCounts = Counter[int]
 def collect_liked(session: Session) -> Iterator[tuple[str, LikedGreeting]]:
     """(request, greeting) with its likes, for every greeting that somebody liked or disliked.
 
-    Left out: requests of the evaluation splits and such as say the same, and greetings that also stand there.
+    Left out: requests of the evaluation splits and their near-duplicates, and greetings that also stand there.
     """
     evaluation_prompts, evaluation_texts = _evaluation_texts(session)
 
@@ -207,7 +207,7 @@ class ExampleService:
     def retriever(
         self, request: ExampleRequest, budget: Budget | None = None, retry_policy: RetryPolicy | None = None
     ) -> Retriever:
-        """Examples as wished; the index is not touched before they are needed. Raises UserError."""
+        """Examples as requested; the index, which takes long to build, is not touched before. Raises UserError."""
         if request.embeddings is not None:
             self._require_endpoint(request.embeddings)
         return _LazyRetriever(self, request, budget, retry_policy)
@@ -222,7 +222,7 @@ class ExampleService:
         return retriever
 
     def estimate(self, request: ExampleRequest, prompts: Sequence[str], request_count: int) -> Estimate | None:
-        """What embedding the index and `count` requests like `prompts` will take; None by words alone.
+        """What embedding the index and so many requests like these will take; None by words alone.
 
         What was embedded before costs nothing. Raises UserError.
         """

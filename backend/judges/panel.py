@@ -28,6 +28,7 @@ from backend.llm.prompts import UntrustedText
 
 PANEL_ROLES = ("positive", "negative", "judge", "reflect")
 MAX_STATEMENTS, STATEMENT_CHARACTERS = 20, 200
+"""What of an agent's list the next one reads: a model in a loop may list thousands, and every one is paid for again."""
 MERIT_FIELDS = (text_list_field("merits", "优点", "positive", "advantages", hint="优点的列表，没有则为空"),)
 FAULT_FIELDS = (text_list_field("faults", "缺点", "negative", "problems", hint="缺点的列表，没有则为空"),)
 VERDICT_FIELDS = (explanation_field(hint="一两句话的理由，点出采信的关键意见"), verdict_field())
@@ -53,7 +54,7 @@ class Retriever(Protocol):
     async def examples(self, prompt: str, greeting: str = "") -> Sequence[Sample]:
         """The examples for a request, best first; none is fine.
 
-        `greeting` is the one under judgement: neither it nor what says the same is an example.
+        `greeting` is the one under judgement: neither it nor a near-duplicate is an example.
         """
 
 
@@ -93,7 +94,7 @@ class PanelAgents:
 class PanelJudge(ItemJudge[Sample, Judgment]):
     """Verdict 1 or 0; up to four calls an item. `details` keeps every statement and both verdicts.
 
-    `others` holds the models of agents (see ROLES) that do not ask `model`.
+    `others` holds, by role (see PANEL_ROLES), the models of agents that do not ask `model`.
     """
 
     model: JudgeModel
@@ -232,7 +233,7 @@ class _PanelCase:
 
 
 class _PanelRecord:
-    """What was said so far, and by which calls."""
+    """The statements and verdicts so far, and the calls that gave them."""
 
     def __init__(self) -> None:
         self.answers: list[StructuredAnswer] = []
@@ -256,7 +257,7 @@ class _PanelRecord:
     def judgment(
         self, first_verdict: dict[str, Any] | None = None, final_verdict: dict[str, Any] | None = None
     ) -> Judgment:
-        """The draft from what is there: unscored, the first verdict, or the final one."""
+        """The judgment from what is there: unscored, the first verdict, or the final one."""
         details = {**self.details, **answer_details(*self.answers)}
         if first_verdict is None or self._failure_text:
             return Judgment(None, self._failure_text, details)

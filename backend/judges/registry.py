@@ -42,7 +42,7 @@ def example_request(judge_spec: JudgeSpec) -> ExampleRequest | None:
 
 
 class JudgeSources(Protocol):
-    """What judges are made from, as far as they need to know: `judges.context.JudgeContext` has it from the database."""
+    """What judges are made from, as far as they need to know; `JudgeContext` takes it from the database."""
 
     def endpoint(self, endpoint_name: str | None) -> Endpoint:
         """The endpoint of that name, or the default one. Raises UserError."""
@@ -65,7 +65,8 @@ def build_judge(
 ) -> AnyJudge:
     """The judge of a spec, ready to score. Raises UserError for a spec that cannot work.
 
-    `variant` asks again what the ledger already knows.
+    `variant` is part of the cache key: another one asks again what the ledger already knows. `retriever` replaces the
+    examples that the spec asks for.
     """
     judge = describe_judge(judge_spec, context, retriever)
     if not isinstance(judge, AskingJudge):

@@ -36,7 +36,7 @@ _COMMON_WORD_LIST = (
     "适合 有关 关于 什么 怎么 如何 怎样"
 )
 COMMON_WORDS = frozenset(_COMMON_WORD_LIST.split())
-"""Words that say nothing of whom and what a greeting is for."""
+"""Words that do not tell whom and what a greeting is for; matching them would make every request alike."""
 NAME_LENGTH = 12
 """Hexadecimal digits of a name."""
 
@@ -167,7 +167,7 @@ def request_words(request_text: str) -> list[str]:
 
 
 def rank_largest(score_values: FloatArray, max_places: int) -> dict[int, int]:
-    """Places of the `count` largest values, the largest first, with their ranks; equal values share one."""
+    """Places of the largest values, the largest first, with their ranks; equal values share one."""
     max_places = min(max_places, len(score_values))
     if max_places == 0:
         return {}
@@ -293,7 +293,10 @@ def choose_examples(
     example_count: int,
     meaning_ranks: Mapping[int, int] | None = None,
 ) -> list[RetrievedExample]:
-    """At most `k` examples for the request, no two of one request and no two that say the same."""
+    """At most `example_count` examples, no two of one request and no two near-duplicates, fused by reciprocal rank.
+
+    Never one of the request itself: the judge would be shown the answer.
+    """
     word_ranks, ranks_by_meaning = example_index.rank_by_words(prompt_text, RANKING_SIZE), meaning_ranks or {}
     normal_request = normal_prompt(prompt_text)
     open_prompts = [

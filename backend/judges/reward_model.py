@@ -162,7 +162,7 @@ TEXT_TOO_LONG = Judgment(None, "文本超出奖励模型能读的长度，无法
 
 
 class RewardModelJudge:
-    """Scores of the artifact at `path`; only their order means something."""
+    """Scores of a trained model; only their order means something."""
 
     scale = Scale.SCORE
 
@@ -175,7 +175,7 @@ class RewardModelJudge:
         timeout_s: float = 300.0,
         command: Sequence[str] | None = None,
     ) -> None:
-        """Raises UserError where `path` holds no model. `command` replaces the server in tests."""
+        """Raises UserError where the folder holds no model. `command` replaces the server in tests."""
         self.name = judge_name
         self.version = version_of(
             {

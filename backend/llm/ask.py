@@ -17,6 +17,7 @@ from backend.llm.quotations import copied_field, repeats_question, unwrap_quotat
 from backend.llm.reply_fields import ReplyReader
 
 MAX_REPLY_CHARACTERS = 40_000
+"""Of a longer reply only the end is read: the verdict comes last, and reading must not take seconds an item."""
 _FAILURE_SENTENCES = {
     "empty": ("The reply is empty.", "回复是空的。"),
     "truncated": ("The reply was cut off before its verdict.", "回复在给出结论之前被截断。"),
@@ -45,7 +46,7 @@ _FAILURE_SENTENCES = {
 
 @dataclass(frozen=True)
 class ParseFailure:
-    """Why a reply could not be read; `reason` is a key for counting, `raw` the reply as it came."""
+    """Why a reply could not be read; `reason` is a key for counting, `raw_reply` the reply as it came."""
 
     reason: str
     raw_reply: str
@@ -66,9 +67,11 @@ def parse_verdict_reply(reply_text: str, *, is_truncated: bool = False) -> dict[
 def parse_structured_reply(
     reply_text: str, field_specs: Sequence[FieldSpec], *, is_truncated: bool = False
 ) -> dict[str, Any] | ParseFailure:
-    """The fields of a reply. `cut` says that the reply ended at the token limit: then only what stands
-    in an object that reaches the end, or in labels at line starts, is believed. A copy of the format that
-    was asked for is no answer."""
+    """The fields of a reply, by name, or why there are none.
+
+    `is_truncated` means that the reply ended at the token limit: then only what stands in an object that reaches the
+    end, or in labels at line starts, is believed. A copy of the format that was asked for is no answer.
+    """
 
     def reread_values(remaining_text: str) -> dict[str, Any] | None:
         reparsed_fields = _parse_fields(remaining_text, field_specs, is_truncated)
@@ -130,6 +133,7 @@ def _decode_json_string(answer_text: str) -> str:
 
 
 _QUOTED_CHARACTERS = 4_000
+"""Of an unreadable reply, what goes back to the model: a long one would cost its tokens a second time."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,9 @@ async def ask_for_fields(
     variant: str = "",
     extra: Mapping[str, Any] | None = None,
 ) -> StructuredAnswer:
-    """The fields of one reply. `instruct` adds the wished form in words to the last message.
+    """The fields of one reply; a reply that cannot be read is asked for once more, with what was wrong with it.
+
+    `add_instruction` adds the form of the reply in words to the last message.
 
     Raises LLMError only where it ends the run (fatal, budget, cancelled); any other trouble is the
     answer's reason, so that one bad item never stops the others.

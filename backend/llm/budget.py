@@ -27,7 +27,7 @@ class Reservation:
 
 
 def usage_of_failure(failure: LLMError, maximum_usage: TokenUsage, sent_characters: int) -> TokenUsage:
-    """What a failed call of `sent` characters counts as: what the server counted, else the most or nothing.
+    """What a failed call counts as: what the server counted, else the most or nothing.
 
     The most wherever a model may have written: a timeout, a cut connection, a broken or empty reply.
     """
@@ -93,6 +93,7 @@ class Budget:
             self.token_count + sum(reservation.maximum_tokens for reservation in planned_reservations),
             self.total_cost + sum(reservation.maximum_cost for reservation in planned_reservations),
         )
+        # Sums of prices are no exact numbers: a call that just fits must not fail by the last bit.
         return all(
             planned_amount <= cap * (1 + 1e-9)
             for planned_amount, cap in zip(planned_totals, self._usage_caps, strict=True)
@@ -138,7 +139,10 @@ def estimate_usage(
     latency_s: float = 2.0,
     calls_per_item: int = 1,
 ) -> Estimate:
-    """What `n` items take, judged by a sample of their prompts. An estimate, to be shown as one."""
+    """What `item_count` items take, judged by a sample of their prompts. An estimate, to be shown as one.
+
+    `tokens_out` and `latency_s` are of one call; `calls_per_item` is how many calls an item takes.
+    """
     mean_tokens = sum(map(estimate_tokens, sample_prompts)) / len(sample_prompts) if sample_prompts else 0.0
     call_count = item_count * calls_per_item
     total_tokens_in, total_tokens_out = round(mean_tokens * call_count), tokens_out * call_count

@@ -33,10 +33,10 @@ _LOOKUP_QUERY = (
 
 
 class DatabaseLedger:
-    """Writes at most `BATCH` calls a transaction, at the latest `EVERY_S` after the first of them.
+    """Writes at most BATCH_CALLS a transaction, at the latest FLUSH_INTERVAL_S after the first of them.
 
     So a SIGKILL loses at most one batch of replies, and no call ever waits for the disk. Where the
-    database fails for good, the next `record` or `flush` says so: a run must not go on unrecorded.
+    database fails for good, the next `record` or `flush` raises: a run must not go on unrecorded.
     """
 
     def __init__(self, database: Database) -> None:

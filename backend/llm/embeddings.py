@@ -26,6 +26,7 @@ FloatArray = NDArray[np.float32]
 
 BATCH_TEXTS = 64
 WIDEST_VECTOR = 16_384
+"""No embedding model gives wider ones; it bounds how much of a reply is read."""
 STORE_WAIT_S = 30.0
 LATENCY_S = 0.2
 """Typical time of one call, for estimates."""
@@ -33,11 +34,11 @@ REQUEST_PARAMETERS = {"encoding_format": "float"}
 
 
 class EmbeddingClient:
-    """One endpoint's vectors. `path` is a file that keeps them; whoever shares it asks nothing twice.
+    """One endpoint's vectors. The file at `store_path` holds them; whoever shares it asks nothing twice.
 
     Calls obey the endpoint's limiter, the retries of `policy` and the budget. The ledger gets every attempt
     with its texts, tokens and cost, and of the reply what proves it: how many vectors, how wide, their hash.
-    The vectors themselves lie in `path`, which is also where a later run finds them.
+    The vectors themselves lie in that file, which is also where a later run finds them.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class EmbeddingClient:
         return {"base_url": self._endpoint.base_url.rstrip("/"), "model": self._endpoint.model}
 
     def estimate(self, texts: Sequence[str], single_texts: Sequence[str] = (), single_count: int = 0) -> Estimate:
-        """What it takes to know these texts, and `count` more like `singles` that are asked one by one."""
+        """What it takes to embed these texts, and `single_count` more like `single_texts` that are asked one by one."""
         missing_texts = self._vector_store.missing_texts(texts)
         token_count = sum(map(estimate_tokens, missing_texts))
         if single_texts:
@@ -78,7 +79,7 @@ class EmbeddingClient:
         return Estimate(call_count, token_count, 0, self._endpoint.cost_of_tokens(token_count, 0), total_seconds)
 
     async def vectors(self, texts: Sequence[str]) -> FloatArray:
-        """One row a text. What comes is kept at once, so a failure costs nothing twice. Raises LLMError."""
+        """One row a text. What comes is stored at once, so a failure costs nothing twice. Raises LLMError."""
         known_vectors = self._vector_store.load_vectors(texts)
         missing_texts = [input_text for input_text in dict.fromkeys(texts) if input_text not in known_vectors]
         awaited_fetches = {
@@ -95,7 +96,7 @@ class EmbeddingClient:
         return np.stack(vector_rows) if vector_rows else np.zeros((0, 0), np.float32)
 
     async def _fetch_deduplicated(self, texts: Sequence[str]) -> dict[str, FloatArray]:
-        """As `_fetched`; whoever wants one of them meanwhile waits instead of asking again."""
+        """As `_fetch_vectors`; whoever needs one of the texts meanwhile waits instead of asking again."""
         fetch_done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running_texts |= dict.fromkeys(texts, fetch_done)
         try:
@@ -170,7 +171,7 @@ class EmbeddingClient:
 
 
 def _vector_proof(vector_rows: Sequence[FloatArray]) -> str:
-    """What the ledger keeps of vectors: enough to tell whether those in the file are the ones that came."""
+    """What the ledger records of vectors: enough to tell whether those in the file are the ones that came."""
     vectors_hash = digest(*(vector_row.astype("<f4").tobytes().hex() for vector_row in vector_rows))
     return json.dumps({"vectors": len(vector_rows), "width": len(vector_rows[0]), "sha256": vectors_hash})
 

@@ -229,7 +229,7 @@ class EndpointService:
         return OpenAIClient(chosen_endpoint, scope=scope, ledger=used_ledger, budget=budget, policy=policy)
 
     def fence_key(self) -> bytes:
-        """The key of this house that fences are derived with."""
+        """The key of this home folder that fences around outside text are derived with."""
         return load_or_create_fence_key(self._home)
 
     def close(self) -> None:

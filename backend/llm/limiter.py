@@ -90,7 +90,7 @@ class AdaptiveLimiter:
         return self._clock()
 
     def release(self, acquired_at: float, outcome: AttemptOutcome) -> None:
-        """Give the slot back that was got at `started`, with what became of the attempt."""
+        """Give back the slot that was got at `acquired_at`, with what became of the attempt."""
         with self._state_lock:
             self._active_slots -= 1
             if outcome is AttemptOutcome.OVERLOADED:
@@ -134,6 +134,7 @@ class RetryPolicy:
     The deadline counts attempts and pauses, not the wait for a free slot: a long queue is no failure.
     """
 
+    # Four attempts bring 30 % of failing calls down to 0.8 % of unscored items.
     attempts: int = 4
     base_pause_s: float = 0.5
     max_pause_s: float = 20.0

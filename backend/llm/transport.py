@@ -1,5 +1,5 @@
-"""One attempt at one call: the official SDK sends, the reply becomes a `ServerReply` or a typed error; what a server
-was found not to take is remembered for the endpoint."""
+"""One attempt at one call: the official SDK sends, the reply becomes a document or a typed error; what a server does
+not take is remembered for the endpoint."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ class Transport:
         api_key = endpoint.api_key.get_secret_value()
         if not (api_key.isascii() and (api_key.isprintable() or not api_key)) or " " in api_key:
             raise LLMError(LLMErrorKind.UNAUTHORISED, endpoint.display_name, "the key holds characters that no key has")
-        # Connecting ends before the whole call does: it must be told from a request that may be billed.
+        # Connecting ends before the whole call does: it must be distinguished from a request that may be billed.
         connect_timeout = min(10.0, 0.8 * endpoint.timeout_s)
         call_timeout = httpx2.Timeout(endpoint.timeout_s, connect=connect_timeout, pool=None)
         self._sdk_client = openai.AsyncOpenAI(
@@ -110,7 +110,7 @@ class Transport:
     async def stream(
         self, request_body: Mapping[str, Any], timeout_s: float, on_piece: Callable[[str], None]
     ) -> ServerReply:
-        """One request whose reply comes in pieces, each told at once. Raises LLMError or Refusal.
+        """One request whose reply comes in pieces, each passed on at once. Raises LLMError or RequestRefusal.
 
         An error after the first piece is not worth a retry and says so. A server that knows no streams
         and answers in one document is taken as it is.
@@ -142,9 +142,9 @@ class Transport:
     async def request_embeddings(
         self, request_body: Mapping[str, Any], timeout_s: float, vector_width: int
     ) -> dict[str, Any]:
-        """The document of vectors, at most `width` wide, for the texts of the body.
+        """The document of vectors, at most `vector_width` wide, for the texts of the body.
 
-        Raises LLMError or Refusal.
+        Raises LLMError or RequestRefusal.
         """
         text_count = len(request_body["input"])
         byte_limit = embeddings_byte_limit(text_count, vector_width)
@@ -291,7 +291,7 @@ _STATES_LOCK = threading.Lock()
 
 
 def endpoint_state_of(endpoint: Endpoint) -> EndpointState:
-    """The one `Shared` of this endpoint in this process."""
+    """The limiter and dialect of this endpoint, shared by every client of this process: the server sees them as one."""
     endpoint_key = (endpoint.base_url, endpoint.model, endpoint.supports_schema)
     with _STATES_LOCK:
         endpoint_state = _ENDPOINT_STATES.setdefault(endpoint_key, EndpointState(endpoint))

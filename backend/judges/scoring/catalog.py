@@ -1,4 +1,4 @@
-"""The judges people made: raters of kind judge whose configuration is the spec; two of them side by side."""
+"""Stored judges: raters of kind judge whose configuration is the spec; and the verdicts of two of them compared."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -66,7 +66,7 @@ class JudgeCatalog:
         return self.judge(rater_id)
 
     def ensure_rater(self, session: Session, judge_spec: JudgeSpec, judge: AnyJudge) -> int:
-        """The id of the rater that stands for the judge, made where it is new."""
+        """The id of the rater that stands for the judge, inserted where it is new."""
         judge_scale = None if isinstance(judge, PairwiseJudge) else judge.scale
         return ensure_rater_id(session, judge.name, judge.version, judge_scale, judge_spec)
 
@@ -193,8 +193,11 @@ def load_opinion_pairs(
     offset: int,
     limit: int,
 ) -> OpinionPairPage:
-    """Greetings that both judges came to. `differ` keeps those on which one says good and the other not,
-    or gives no verdict at all; judges whose scale has no such line are kept as they are."""
+    """One page of the greetings that both judges came to, with both verdicts.
+
+    `only_disagreements` leaves those that one judge calls good and the other not, or that only one of them scored;
+    where the scale of a judge has no threshold of good, every scored greeting stays.
+    """
     first_verdict, second_verdict = aliased(Verdict), aliased(Verdict)
     conditions = [
         _is_current_verdict(first_verdict, first_judge_id),

@@ -149,7 +149,7 @@ class JudgeInfo:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one judge said of a greeting."""
+    """One judge's verdict on a greeting."""
 
     value: float | None
     reason: str

@@ -47,8 +47,10 @@ WorkT = TypeVar("WorkT")
 ResultT = TypeVar("ResultT")
 
 FLUSH_SIZE = 100
+"""Results a transaction: few enough that a person's vote never waits long for the database."""
 TICK_SECONDS = 0.5
 STOP_GRACE_S = 10.0
+"""What is in flight when a run is stopped may end within this; then it is cancelled."""
 
 
 class WorkStream(Generic[WorkT, ResultT]):
@@ -151,6 +153,7 @@ class WorkStream(Generic[WorkT, ResultT]):
 ScoreBatch = Callable[[Sequence[WorkItem]], Awaitable[Sequence[Judgment | PairJudgment]]]
 PAGE_SIZE = 500
 MAX_LANES = 512
+"""Each lane is a task with an item in memory; endpoints of a higher concurrency are rare."""
 
 
 @runtime_checkable
@@ -205,7 +208,7 @@ class ScoreRun:
         self._cached_count = 0
         with database.read() as session:
             self._earlier_counts = work_source.count_work(session, rater_id)
-            # A run that goes on, or finds nothing left, knows what the judge said before.
+            # A run that goes on, or has nothing left to do, knows the values that the judge gave before.
             self._value_counts = ValueCounts(work_source.count_values(session, rater_id))
         self.stream: WorkStream[WorkItem, Judgment | PairJudgment] = WorkStream(
             self._fetch_page,
@@ -250,7 +253,7 @@ class ScoreRun:
         self._cached_count += sum(1 for _, judgment in judged_work if (judgment.details or {}).get("cached"))
 
     def on_tick(self) -> None:
-        """Look for the wish to stop, and report."""
+        """Stop where that is asked for, and report."""
         if self._is_stopped():
             self._context.stop()
             self.stream.stop()
@@ -267,7 +270,7 @@ class ScoreRun:
     def _build_progress(self, run_state: ScoringRunState, ending_error: UserError | None = None) -> ScoreProgress:
         earlier_counts, done_counts = self._earlier_counts, self._done_counts
         elapsed_seconds = time.monotonic() - self._started_at
-        # With `retry` the unscored ones of before are open again.
+        # Asked again, the unscored ones of before are open.
         already_judged = earlier_counts.scored + (0 if self._retry_unscored else earlier_counts.unscored)
         budget = self._context.budget
         return ScoreProgress(

@@ -254,7 +254,7 @@ class ScoringService:
         offset: int = 0,
         limit: int = 10,
     ) -> OpinionPairPage:
-        """What two judges (by id) said of the same greetings; with `differ` only where they part."""
+        """The verdicts of two judges on the same greetings; `only_disagreements` leaves those where they part."""
         with self._database.read() as session:
             return load_opinion_pairs(
                 session,

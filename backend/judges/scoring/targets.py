@@ -48,7 +48,7 @@ class ScoringTarget:
 
 
 STORED_OUTCOMES = {PairOutcome.A: Outcome.A, PairOutcome.B: Outcome.B, PairOutcome.TIE: Outcome.BOTH_GOOD}
-"""How a judge's answer is kept; a judge says no more of a tie than that neither is better."""
+"""How a judge's outcome is stored; a tie of a judge means no more than that neither is better."""
 _PAIR_OUTCOMES = {stored_outcome: pair_outcome for pair_outcome, stored_outcome in STORED_OUTCOMES.items()}
 
 
@@ -133,7 +133,7 @@ class GreetingSource:
     def load_page(
         self, session: Session, rater_id: int, after_id: int, page_size: int, *, retry_unscored: bool
     ) -> list[GreetingWork]:
-        """The next greetings without a verdict, in order of their ids; with `retry` also unscored ones."""
+        """The next greetings without a verdict, in order of their ids; with `retry_unscored` also unscored ones."""
         current_verdict = aliased(Verdict)
         is_missing = _needs_verdict(current_verdict.id, current_verdict.value.is_(None), retry_unscored)
         greeting_rows = session.execute(
@@ -191,7 +191,7 @@ class PairSource:
     def load_page(
         self, session: Session, rater_id: int, after_id: int, page_size: int, *, retry_unscored: bool
     ) -> list[PairWork]:
-        """The next pairs without a verdict, in order of their ids; with `retry` also unscored ones."""
+        """The next pairs without a verdict, in order of their ids; with `retry_unscored` also unscored ones."""
         current_comparison, first_greeting, second_greeting = (
             aliased(Comparison),
             aliased(Greeting),
@@ -299,7 +299,7 @@ def ensure_rater_id(
     judge_scale: Scale | None,
     judge_spec: JudgeSpec | None,
 ) -> int:
-    """The id of the rater that stands for a judge at one version, made where it is new."""
+    """The id of the rater that stands for a judge at one version, inserted where it is new."""
     rater_key = {"kind": RaterKind.JUDGE, "name": judge_name, "version": judge_version}
     rater_config: dict[str, Any] = {"scale": judge_scale.value} if judge_scale else {}
     if judge_spec is not None:
@@ -309,7 +309,7 @@ def ensure_rater_id(
 
 
 def store(database: Database, rater_id: int, judge_scale: Scale | None, judged_work: Sequence[JudgedWork]) -> None:
-    """Keep what was judged."""
+    """Store verdicts and comparisons in one transaction; rows that are there already are left as they are."""
     verdicts = [
         _verdict_row(rater_id, judge_scale, work_item, judgment)
         for work_item, judgment in judged_work

@@ -21,7 +21,7 @@ class JudgeReward(Reward):
     def __init__(
         self, judge_spec: JudgeSpec, open_context: Callable[[], JudgeContext], *, binary: bool = False
     ) -> None:
-        """`open_context` opens what the judge is built from, in whichever process that happens; it must be picklable."""
+        """`open_context`, which must be picklable, opens what the judge is built from, in whichever process that is."""
         self.name = judge_spec.name
         super().__init__()
         self.spec, self.open_context, self.binary = judge_spec, open_context, binary
@@ -94,7 +94,7 @@ class JudgeReward(Reward):
 
 
 class RewardModelReward(Reward):
-    """A trained reward model in this process. With `binary`, 1 where its score is above 0.
+    """A trained reward model in this process. With `binary`, 1 where its score is above 0, else 0.
 
     A model that came with a length term takes it out of its scores itself (`reward_server.RewardModel`).
     """
