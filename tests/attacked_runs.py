@@ -101,11 +101,11 @@ def steps() -> list[StepInfo]:
     """A round in which everything was said that can be."""
     case = {"prompt": ATTACK, "flaw": "cliche", "fault": "", "explanation": ATTACK, "value": 1, "reason": ATTACK}
     cases = [{**case, "greeting": f"a{ATTACK}b", "place": ATTACK}, {**case, "fault": "empty"}]
-    item = {"prompt": ATTACK, "greeting": ATTACK, "good": True, "value": 0, "reason": ATTACK, "advice": ATTACK}
+    item = {"id": 1, "prompt": ATTACK, "greeting": ATTACK, "good": True, "value": 0, "reason": ATTACK, "advice": ATTACK}
     phases = {
-        GamePhase.ADVERSARY: {"cases": cases},
-        GamePhase.CONFIRM: {"claims": {"0": [True, ATTACK]}},
-        GamePhase.REFLECT: {"items": [item]},
+        GamePhase.ADVERSARY: {"cases": cases, "detector": 1, "generator": 2},
+        GamePhase.CONFIRM: {"claims": {"0": [True, ATTACK]}, "by": "judge"},
+        GamePhase.REFLECT: {"items": [item], "detector": 1},
         GamePhase.PROPOSE_D: {"version": 1},
         GamePhase.TRIM: trial(),
     }
@@ -114,7 +114,11 @@ def steps() -> list[StepInfo]:
 
 def trial() -> dict[str, Any]:
     """Changes that were tried one by one."""
-    return {"changes": [{"added": True, "text": ATTACK, "undone": False, "change": [1, 0]}], "version": 1}
+    return {
+        "changes": [{"added": True, "text": ATTACK, "undone": False, "change": [1, 0]}],
+        "left": "less",
+        "version": 1,
+    }
 
 
 def locked(translate: Translator) -> str:

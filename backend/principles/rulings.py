@@ -10,10 +10,12 @@ from backend.core.errors import Message
 from backend.judges.constancy import ValueCounts
 from backend.judges.criteria import MAX_RULE_CHARACTERS, MAX_RULES
 from backend.principles.algorithm.rules import MAX_TOTAL_LENGTH
-from backend.principles.algorithm.steps import GateStep, StartStep
+from backend.principles.algorithm.steps import AttackStep, ConfirmStep, GateStep, StartStep
 from backend.principles.locked_uses import LockedSetUses
 from backend.principles.records import StepInfo
 
+# The duel of two Generators has phases of its own, whose cases decide about them and are not counted here.
+_FLAW_PHASES = (GamePhase.ADVERSARY, GamePhase.CONFIRM)
 _FIXED_MESSAGES = {
     DecisionReason.START: ("where the run began", "运行的起点"),
     DecisionReason.NO_RULES: ("the optimiser gave no rules", "优化器没有给出任何规则"),
@@ -101,20 +103,21 @@ class FoolingCount:
 
 def count_fooling(steps: Sequence[StepInfo]) -> list[FoolingCount]:
     """One count for every kind of flaw that the Detector judged, in the order of `Flaw`."""
-    judged: Counter[str] = Counter()
-    fooled: Counter[str] = Counter()
-    confirmed: Counter[str] = Counter()
-    claims_by_round = {step.round: step.data["claims"] for step in steps if step.phase == GamePhase.CONFIRM}
-    for step in steps:
-        if step.phase != GamePhase.ADVERSARY:
+    judged: Counter[Flaw] = Counter()
+    fooled: Counter[Flaw] = Counter()
+    confirmed: Counter[Flaw] = Counter()
+    steps_by_phase = [(step_info.round, step_info.step) for step_info in steps if step_info.phase in _FLAW_PHASES]
+    claims_by_round = {number: step.claims for number, step in steps_by_phase if isinstance(step, ConfirmStep)}
+    for round_number, step in steps_by_phase:
+        if not isinstance(step, AttackStep):
             continue
-        for case_index, planted_case in enumerate(step.data["cases"]):
-            if planted_case["value"] is None:
+        for case_index, planted_case in enumerate(step.cases):
+            if planted_case.value is None:
                 continue
-            flaw, claim = planted_case["flaw"], claims_by_round.get(step.round, {}).get(str(case_index))
-            judged[flaw] += 1
-            fooled[flaw] += planted_case["value"] == 1
-            confirmed[flaw] += bool(claim and claim[0])
+            is_there, _ = claims_by_round.get(round_number, {}).get(str(case_index), (None, ""))
+            judged[planted_case.flaw] += 1
+            fooled[planted_case.flaw] += planted_case.value == 1
+            confirmed[planted_case.flaw] += bool(is_there)
     return [FoolingCount(flaw, judged[flaw], fooled[flaw], confirmed[flaw]) for flaw in Flaw if judged[flaw]]
 
 

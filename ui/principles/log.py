@@ -5,8 +5,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backend.core.enums import Agent, GamePhase
+from backend.core.enums import Agent, GamePhase, Role
 from backend.principles.algorithm.rules import list_rule_changes
+from backend.principles.algorithm.steps import (
+    AttackStep,
+    ConfirmStep,
+    GameStep,
+    JudgedFlaw,
+    ProposalStep,
+    ReflectedLabel,
+    ReflectStep,
+    TrimStep,
+)
 from backend.principles.records import StepInfo, VersionInfo
 from ui.components.language import Translator
 from ui.components.templates import render
@@ -22,16 +32,18 @@ from ui.principles.names import (
 )
 from ui.principles.versions import diff_html
 
-PhaseData = Mapping[str, Mapping[str, Any]]
+PhaseSteps = Mapping[GamePhase, GameStep]
+FlawClaim = tuple[bool | None, str]
+"""Whether a planted flaw is there, as far as anybody can tell, and why."""
 CLAIM_SIGNS = {True: "✓", False: "✕", None: "?"}
 
 
 def conversation_html(translate: Translator, game_steps: Sequence[StepInfo], versions: Sequence[VersionInfo]) -> Markup:
     """Every round, the newest first and open."""
-    phases_by_round: dict[int, dict[str, Mapping[str, Any]]] = {}
-    for game_step in game_steps:
-        if game_step.round:
-            phases_by_round.setdefault(game_step.round, {})[game_step.phase] = game_step.data
+    phases_by_round: dict[int, dict[GamePhase, GameStep]] = {}
+    for step_info in game_steps:
+        if step_info.round:
+            phases_by_round.setdefault(step_info.round, {})[GamePhase(step_info.phase)] = step_info.step
     if not phases_by_round:
         return empty_notice(
             translate(
@@ -52,120 +64,114 @@ def conversation_html(translate: Translator, game_steps: Sequence[StepInfo], ver
 
 
 def _round_view(
-    translate: Translator, round_number: int, phase_data: PhaseData, versions_by_id: Mapping[int, VersionInfo]
+    translate: Translator, round_number: int, phase_steps: PhaseSteps, versions_by_id: Mapping[int, VersionInfo]
 ) -> dict[str, Any]:
     """What the template shows of one round; a phase that has not ended is None."""
+    attack, reflection = phase_steps.get(GamePhase.ADVERSARY), phase_steps.get(GamePhase.REFLECT)
+    confirmation, trial = phase_steps.get(GamePhase.CONFIRM), phase_steps.get(GamePhase.TRIM)
+    detector_proposal, generator_proposal = phase_steps.get(GamePhase.PROPOSE_D), phase_steps.get(GamePhase.PROPOSE_G)
     proposed_versions = [
-        versions_by_id[phase_data[phase_name]["version"]]
-        for phase_name in (GamePhase.PROPOSE_D, GamePhase.TRIM, GamePhase.PROPOSE_G)
-        if phase_name in phase_data and phase_data[phase_name].get("version") in versions_by_id
+        versions_by_id[proposing_step.version or 0]
+        for proposing_step in (detector_proposal, trial, generator_proposal)
+        if isinstance(proposing_step, ProposalStep | TrimStep) and (proposing_step.version or 0) in versions_by_id
     ]
+    claims = confirmation.claims if isinstance(confirmation, ConfirmStep) else {}
+    proposals = []
+    if isinstance(detector_proposal, ProposalStep):
+        trial_step = trial if isinstance(trial, TrimStep) else None
+        proposals.append(_proposal_view(translate, Role.DETECTOR, detector_proposal, versions_by_id, trial_step))
+    if isinstance(generator_proposal, ProposalStep):
+        proposals.append(_proposal_view(translate, Role.GENERATOR, generator_proposal, versions_by_id, None))
     return {
         "title": translate(f"第 {round_number} 轮", f"Round {round_number}"),
         "version_heads": [(version, outcome_pill(translate, version)) for version in proposed_versions],
-        "adversary": _adversary_view(translate, phase_data) if GamePhase.ADVERSARY in phase_data else None,
-        "reflection": _reflection_view(translate, phase_data) if GamePhase.REFLECT in phase_data else None,
-        "proposals": [
-            _proposal_view(translate, phase_data, versions_by_id, proposal_phase)
-            for proposal_phase in (GamePhase.PROPOSE_D, GamePhase.PROPOSE_G)
-            if proposal_phase in phase_data
-        ],
+        "adversary": _adversary_view(translate, attack, claims) if isinstance(attack, AttackStep) else None,
+        "reflection": _reflection_view(translate, reflection) if isinstance(reflection, ReflectStep) else None,
+        "proposals": proposals,
     }
 
 
-def _adversary_view(translate: Translator, phase_data: PhaseData) -> dict[str, Any]:
-    case_claims = phase_data.get(GamePhase.CONFIRM, {}).get("claims", {})
-    planted_cases = phase_data[GamePhase.ADVERSARY]["cases"]
-    fooled_count = sum(planted_case["value"] == 1 for planted_case in planted_cases)
-    confirmed_count = sum(case_claim[0] is True for case_claim in case_claims.values())
+def _adversary_view(translate: Translator, attack: AttackStep, claims: Mapping[str, FlawClaim]) -> dict[str, Any]:
+    fooled_count = sum(planted_case.value == 1 for planted_case in attack.cases)
+    confirmed_count = sum(is_there is True for is_there, _ in claims.values())
     return {
         "summary": translate(
-            f"{len(planted_cases)} 条里骗过评审 {fooled_count} 条，核对属实 {confirmed_count} 条",
-            f"{fooled_count} of {len(planted_cases)} slipped through, {confirmed_count} with a flaw that is there",
+            f"{len(attack.cases)} 条里骗过评审 {fooled_count} 条，核对属实 {confirmed_count} 条",
+            f"{fooled_count} of {len(attack.cases)} slipped through, {confirmed_count} with a flaw that is there",
         ),
         "cases": [
-            _case_view(translate, planted_case, case_claims.get(str(case_index)))
-            for case_index, planted_case in enumerate(planted_cases)
+            _case_view(translate, planted_case, claims.get(str(case_index)))
+            for case_index, planted_case in enumerate(attack.cases)
         ],
     }
 
 
-def _case_view(translate: Translator, case: Mapping[str, Any], case_claim: Sequence[Any] | None) -> dict[str, Any]:
+def _case_view(translate: Translator, case: JudgedFlaw, claim: FlawClaim | None) -> dict[str, Any]:
     """One planted flaw: how it was written, how it was judged, and whether it is there."""
-    case_view: dict[str, Any] = {"flaw": flaw_name(translate, case["flaw"]), "prompt": case["prompt"]}
-    if case["fault"]:
-        return {**case_view, "fault": fault_name(translate, case["fault"])}
-    planted_note = f"{translate('藏在', 'planted')} {case['explanation'] or '–'}"
-    if not case.get("asked", True):
+    case_view: dict[str, Any] = {"flaw": flaw_name(translate, case.flaw), "prompt": case.prompt}
+    if case.fault:
+        return {**case_view, "fault": fault_name(translate, case.fault)}
+    planted_note = f"{translate('藏在', 'planted')} {case.explanation or '–'}"
+    if not case.asked:
         # A model trained here writes from the bare request, so its flaw was looked for and not planted.
         planted_note = translate("照常写的，看有没有这类缺陷", "written as always; is this kind there?")
     return {
         **case_view,
         "fault": "",
-        "greeting": split_passage(case["greeting"], case["place"]),
+        "greeting": split_passage(case.greeting, case.place),
         "planted_note": planted_note,
         "verdict": _verdict_words(translate, case),
-        "claim": _claim_words(translate, case_claim) if case_claim is not None else None,
+        "claim": _claim_words(translate, claim) if claim is not None else None,
     }
 
 
-def _claim_words(translate: Translator, case_claim: Sequence[Any]) -> tuple[str, str]:
+def _claim_words(translate: Translator, claim: FlawClaim) -> tuple[str, str]:
     """What the confirmer or a person found: the finding, and why."""
     claim_labels = {
         True: translate("缺陷确实在，可以用来教评审", "The flaw is there; it may teach"),
         False: translate("缺陷并不存在，不用它教评审", "The flaw is not there; it teaches nothing"),
         None: translate("说不准，不用它教评审", "Undecided; it teaches nothing"),
     }
-    is_there, explanation = case_claim[0], case_claim[1]
+    is_there, explanation = claim
     return f"{CLAIM_SIGNS[is_there]} {claim_labels[is_there]}", explanation
 
 
-def _reflection_view(translate: Translator, phase_data: PhaseData) -> dict[str, Any]:
-    labeled_items = phase_data[GamePhase.REFLECT]["items"]
-    unscored_count = sum(labeled_item["value"] is None for labeled_item in labeled_items)
+def _reflection_view(translate: Translator, reflection: ReflectStep) -> dict[str, Any]:
+    unscored_count = sum(labeled_item.value is None for labeled_item in reflection.items)
     wrong_items = [
         labeled_item
-        for labeled_item in labeled_items
-        if labeled_item["value"] is not None and (labeled_item["value"] == 1) != labeled_item["good"]
+        for labeled_item in reflection.items
+        if labeled_item.value is not None and (labeled_item.value == 1) != labeled_item.good
     ]
+    label_words = {True: translate("人说好", "people: good"), False: translate("人说不好", "people: not good")}
     return {
         "summary": translate(
-            f"{len(labeled_items)} 条有标签的判错 {len(wrong_items)} 条，未评 {unscored_count} 条",
-            f"{len(wrong_items)} of {len(labeled_items)} labels wrong, {unscored_count} unscored",
+            f"{len(reflection.items)} 条有标签的判错 {len(wrong_items)} 条，未评 {unscored_count} 条",
+            f"{len(wrong_items)} of {len(reflection.items)} labels wrong, {unscored_count} unscored",
         ),
         "missed": [
-            {
-                "label": translate("人说好", "people: good")
-                if labeled_item["good"]
-                else translate("人说不好", "people: not good"),
-                "prompt": labeled_item["prompt"],
-                "greeting": labeled_item["greeting"],
-                "verdict": _verdict_words(translate, labeled_item),
-                "advice": labeled_item["advice"],
-            }
-            for labeled_item in wrong_items
+            (label_words[wrong_item.good], wrong_item, _verdict_words(translate, wrong_item))
+            for wrong_item in wrong_items
         ],
     }
 
 
 def _proposal_view(
     translate: Translator,
-    phase_data: PhaseData,
+    role: Role,
+    proposal_step: ProposalStep,
     versions_by_id: Mapping[int, VersionInfo],
-    proposal_phase: GamePhase,
+    trial_step: TrimStep | None,
 ) -> dict[str, Any]:
     """What was proposed, against what it would replace, and what became of it."""
-    is_detector = proposal_phase is GamePhase.PROPOSE_D
-    role_name = "S_D" if is_detector else "S_G"
-    heading = translate(f"{role_name} 的提案", f"Proposal of {role_name}")
-    proposal = versions_by_id.get(phase_data[proposal_phase]["version"] or 0)
+    heading = translate(f"{role} 的提案", f"Proposal of {role}")
+    proposal = versions_by_id.get(proposal_step.version or 0)
     if proposal is None:
         return {"heading": heading, "version": None}
     parent_version = versions_by_id.get(proposal.parent or 0)
     diff_lines = list_rule_changes(parent_version.rules.texts if parent_version else (), proposal.rules.texts)
     # What stays stands on the card of the version; here only the proposal is of interest.
     changed_lines = [diff_line for diff_line in diff_lines if diff_line[0] != "="]
-    has_trial = is_detector and GamePhase.TRIM in phase_data
     return {
         "heading": heading,
         "version": proposal,
@@ -173,21 +179,17 @@ def _proposal_view(
         "diff": diff_html(changed_lines) if changed_lines else "",
         "outcome": outcome_pill(translate, proposal),
         "reason": decision_reason(translate, proposal),
-        "trial": trial_html(translate, phase_data[GamePhase.TRIM], versions_by_id) if has_trial else "",
+        "trial": trial_html(translate, trial_step, versions_by_id) if trial_step is not None else "",
     }
 
 
-def trial_html(
-    translate: Translator, trim_result: Mapping[str, Any], versions_by_id: Mapping[int, VersionInfo]
-) -> Markup:
+def trial_html(translate: Translator, trial_step: TrimStep, versions_by_id: Mapping[int, VersionInfo]) -> Markup:
     """What each change did by itself, and the version that was left."""
-    remaining = versions_by_id.get(trim_result.get("version") or 0)
+    remaining = versions_by_id.get(trial_step.version or 0)
     return render(
         "principles/templates/trial.html",
         translate=translate,
-        changes=[
-            (rule_change, _effect_text(translate, rule_change["change"])) for rule_change in trim_result["changes"]
-        ],
+        changes=[(tried_change, _effect_text(translate, tried_change.change)) for tried_change in trial_step.changes],
         remaining=remaining,
         outcome=outcome_pill(translate, remaining) if remaining is not None else "",
         reason=decision_reason(translate, remaining) if remaining is not None else "",
@@ -205,11 +207,11 @@ def _effect_text(translate: Translator, change_figures: Sequence[int] | None) ->
     )
 
 
-def _verdict_words(translate: Translator, verdict_data: Mapping[str, Any]) -> tuple[str, str]:
+def _verdict_words(translate: Translator, judged: JudgedFlaw | ReflectedLabel) -> tuple[str, str]:
     """A verdict of the Detector: the word, and why."""
-    verdict_words = {
+    verdict_words: dict[float | None, str] = {
         1: translate("判好", "good"),
         0: translate("判坏", "bad"),
         None: translate("未评", "unscored"),
     }
-    return verdict_words[verdict_data["value"]], verdict_data["reason"]
+    return verdict_words[judged.value], judged.reason
