@@ -69,8 +69,8 @@ class MessageTemplate:
     zh: str
     level: EventLevel = EventLevel.INFO
 
+    # Every template of the modules that have been imported, by code.
     all_templates: ClassVar[dict[str, "MessageTemplate"]] = {}
-    """Every template of the modules that have been imported, by code."""
 
     def __post_init__(self) -> None:
         # A code names one message for good: it is all that tells stored rows apart.
@@ -89,8 +89,8 @@ class MessageTemplate:
 
 
 COUNTED = MessageTemplate("counted", "{done} / {total}", "{done} / {total}")
+# How a run stands, in figures that read the same in both languages.
 FIGURES = MessageTemplate("figures", "{figures}", "{figures}")
-"""How a run stands, in figures that read the same in both languages."""
 BUDGET_USED = MessageTemplate("budget_used", "budget used up · {figures}", "预算用完 · {figures}")
 RUN_STARTED = MessageTemplate("run_started", "run {run}", "运行 {run}")
 RUN_ENDED = MessageTemplate("run_ended", "{state}: {figures}", "{state}：{figures}")

@@ -10,8 +10,8 @@ from pathlib import Path
 from backend.core.enums import JobStatus
 from backend.core.errors import Message
 
+# Exit code of a program that was asked to stop, has saved, and can go on later.
 STOPPED = 75
-"""Exit code of a program that was asked to stop, has saved, and can go on later."""
 
 
 @dataclass(frozen=True)

@@ -77,5 +77,5 @@ class JobProgramRegistry:
         return plain_config
 
 
+# What this room can run by itself.
 OWN_PROGRAMS = JobProgramRegistry({})
-"""What this room can run by itself."""

@@ -31,8 +31,8 @@ class JobOptions(Environment):
     min_free_memory_mb: int = Field(default=300, ge=0, description="Free memory below which no job is started, in MB.")
 
 
+# The options without a look at the environment.
 DEFAULT_OPTIONS = JobOptions.model_construct()
-"""The options without a look at the environment."""
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,10 @@ from backend.db.job_tables import Job, JobEvent
 from backend.jobs.messages import JobMessage
 from backend.jobs.outcome import STOPPED as STOPPED
 
+# Pages poll every 2.5 s: storing more often would only cost write locks.
 FLUSH_INTERVAL_S = 1.0
-"""Pages poll every 2.5 s: storing more often would only cost write locks."""
+# Events that wait while the database cannot be written; beyond, the oldest go, before memory does.
 MAX_WAITING_EVENTS = 20_000
-"""Events that wait while the database cannot be written; beyond, the oldest go, before memory does."""
 _STOP_STATUSES = (JobStatus.CANCELLING, JobStatus.PAUSING)
 
 

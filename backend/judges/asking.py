@@ -20,15 +20,16 @@ T = TypeVar("T")
 ItemT = TypeVar("ItemT")
 VerdictT = TypeVar("VerdictT")
 
+# Part of every judge's version: raise it when replies are read differently, else old and new verdicts are
+# mixed.
 PARSER_REVISION = 2
-"""Part of every judge's version: raise it when replies are read differently, else old and new verdicts are mixed."""
+# Items of one batch that are open at once. It bounds memory and nothing else: the limiter of the client decides
+# how many requests are sent, and no endpoint takes more at a time, so none waits for a judge.
 OPEN_ITEMS = 1_024
-"""Items of one batch that are open at once. It bounds memory and nothing else: the limiter of the client decides how
-many requests are sent, and no endpoint takes more at a time, so none waits for a judge."""
+# Of a very long text, what a prompt shows of its beginning and of its end.
 HEAD_CHARACTERS, TAIL_CHARACTERS = 2_400, 600
-"""Of a very long text, what a prompt shows of its beginning and of its end."""
+# Of a raw reply, what stands beside the verdict; the ledger has all of it.
 RAW_REPLY_CHARACTERS = 4_000
-"""Of a raw reply, what stands beside the verdict; the ledger has all of it."""
 JUDGE_PROMPTS = Path(__file__).parent / "prompts"
 
 

@@ -94,8 +94,8 @@ def unscored_judgment(reason: str) -> Judgment:
     return Judgment(None, reason)
 
 
+# The judgment of every judge that reads the text. Asking a model would cost a call and give a made-up verdict.
 EMPTY_GREETING = Judgment(None, "祝福语为空，无法评分")
-"""The judgment of every judge that reads the text. Asking a model would cost a call and give a made-up verdict."""
 
 
 class JudgeKind(StrEnum):
@@ -111,8 +111,8 @@ class JudgeKind(StrEnum):
     REWARD_MODEL = "reward_model"
 
 
+# How many examples a panel sees, the endpoint that embeds requests, and the index they come from.
 EXAMPLE_SETTINGS = frozenset({"examples", "embeddings", "index"})
-"""How many examples a panel sees, the endpoint that embeds requests, and the index they come from."""
 _SAMPLING_SETTINGS = frozenset({"temperature", "max_tokens", "seed"})
 _ALLOWED_SETTINGS: dict[JudgeKind, frozenset[str]] = {
     JudgeKind.LENGTH: frozenset(),
@@ -124,10 +124,10 @@ _ALLOWED_SETTINGS: dict[JudgeKind, frozenset[str]] = {
     JudgeKind.PANEL: _SAMPLING_SETTINGS | {"positive", "negative", "judge", "reflect", "endpoints"} | EXAMPLE_SETTINGS,
     JudgeKind.REWARD_MODEL: frozenset({"path", "max_length"}),
 }
+# Fitted to the corpus by themselves; they have no configuration.
 TRAINED_HERE = frozenset({JudgeKind.LENGTH, JudgeKind.STYLE, JudgeKind.NGRAM})
-"""Fitted to the corpus by themselves; they have no configuration."""
+# They ask a language model and need an endpoint.
 ASKING_KINDS = frozenset({JudgeKind.PRINCIPLE, JudgeKind.RUBRIC, JudgeKind.PAIRWISE, JudgeKind.PANEL})
-"""They ask a language model and need an endpoint."""
 
 
 @record_dataclass(frozen=True)

@@ -13,9 +13,9 @@ from backend.core.errors import Message
 from backend.jobs.messages import JobMessage, MessageTemplate
 from backend.judges.base import PairOutcome
 
+# Scored items from which on a single value is no chance: an honest judge of even odds does it once in 500,000
+# times.
 ENOUGH_ITEMS = 20
-"""Scored items from which on a single value is no chance: an honest judge of even odds does it once in
-500,000 times."""
 CONSTANT_JUDGE = MessageTemplate("constant_judge", "Warning: {notice_en}", "警告：{notice_zh}", EventLevel.WARNING)
 WARNING_WITHDRAWN = MessageTemplate(
     "warning_withdrawn",

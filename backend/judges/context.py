@@ -30,8 +30,8 @@ from backend.llm.messages import Endpoint
 if TYPE_CHECKING:
     from backend.llm.client import OpenAIClient
 
+# What a judge labelled teaches no baseline, which would then agree with judges for no other reason.
 _NOT_FROM_RUNS = PreferencePair.origin.not_in(JUDGE_ORIGINS)
-"""What a judge labelled teaches no baseline, which would then agree with judges for no other reason."""
 
 
 class FittedJudges:
@@ -107,8 +107,8 @@ NO_ENDPOINT = UserError(
 )
 
 
+# Stands in for the default endpoint where a prompt is only read and none is set up.
 NO_MODEL = Endpoint(name="", base_url="http://localhost", model="")
-"""Stands in for the default endpoint where a prompt is only read and none is set up."""
 NO_EXAMPLES = UserError("There are no examples here; set examples to 0.", "这里没有范例，请把范例数设为 0。")
 
 

@@ -14,8 +14,8 @@ from backend.core.enums import Scale
 from backend.core.text import assign_bucket, digest, strip_white_space
 from backend.judges.base import EMPTY_GREETING, Judgment, Sample, version_of
 
+# Part of the version (`CROSSFIT_CONFIG`): with other folds every verdict of the baselines would be new.
 FOLD_COUNT = 5
-"""Part of the version (`CROSSFIT_CONFIG`): with other folds every verdict of the baselines would be new."""
 
 
 @dataclass(frozen=True, order=True)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from backend.llm.embeddings import EmbeddingClient
 
 HUMAN_RATER_KINDS = (RaterKind.HUMAN, RaterKind.DATASET)
+# Pairs that people decided; those that a panel decided show what a judge likes.
 HUMAN_PAIR_ORIGINS = ("import", "seed")
-"""Pairs that people decided; those that a panel decided show what a judge likes."""
 ROWS_PER_FETCH = 5_000
 
 VoteCounts = Counter[int]
@@ -169,10 +169,10 @@ def _human_comparisons(session: Session) -> Iterator[tuple[int, int, Outcome]]:
 
 EXAMPLES_FOLDER = "examples"
 VECTORS_FILE = "vectors.db"
+# In the ledger, embedding calls stand under this and the name of their index.
 LEDGER_SCOPE = "examples"
-"""In the ledger, embedding calls stand under this and the name of their index."""
+# Indexes that stay on disk, the newest; a run that was paused for longer starts anew.
 RETAINED_INDEXES = 12
-"""Indexes that stay on disk, the newest; a run that was paused for longer starts anew."""
 
 
 class ExampleService:

@@ -27,8 +27,9 @@ from backend.llm.messages import ChatMessage
 from backend.llm.prompts import UntrustedText
 
 PANEL_ROLES = ("positive", "negative", "judge", "reflect")
+# What of an agent's list the next one reads: a model in a loop may list thousands, and every one is paid for
+# again.
 MAX_STATEMENTS, STATEMENT_CHARACTERS = 20, 200
-"""What of an agent's list the next one reads: a model in a loop may list thousands, and every one is paid for again."""
 MERIT_FIELDS = (text_list_field("merits", "优点", "positive", "advantages", hint="优点的列表，没有则为空"),)
 FAULT_FIELDS = (text_list_field("faults", "缺点", "negative", "problems", hint="缺点的列表，没有则为空"),)
 VERDICT_FIELDS = (explanation_field(hint="一两句话的理由，点出采信的关键意见"), verdict_field())
@@ -39,8 +40,8 @@ FINAL_FIELDS = (
 NONE_TEXT = "（无）"
 LATER_TEXT = "（上一步的结果会放在这里）"
 NO_FIRST_VERDICT = "（没有初判。请直接根据原文和双方意见给出结论。）"
+# Of deciding without a judge; raise it when the rule changes.
 COUNTING_RULE = 1
-"""Of deciding without a judge; raise it when the rule changes."""
 EXAMPLES_TEXT = "（检索到的范例会放在这里）"
 
 

@@ -14,8 +14,8 @@ from backend.judges.panel import PANEL_ROLES, NoExamples, PanelAgents, PanelJudg
 from backend.judges.reward_model import MAX_LENGTH, RewardModelJudge
 from backend.llm.messages import Endpoint, LLMClient
 
+# How many examples a new panel is given, and how many it may have.
 DEFAULT_EXAMPLES, MOST_EXAMPLES = 3, 10
-"""How many examples a new panel is given, and how many it may have."""
 AskingJudge = CriteriaJudge | PairwiseJudge | PanelJudge
 AnyJudge = Judge | PairwiseJudge
 

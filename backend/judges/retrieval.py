@@ -27,18 +27,18 @@ FloatArray = NDArray[np.float32]
 
 ENTRIES_FILE = "entries.json"
 WORDS_FOLDER = "words"
+# Part of every name: raise it when requests are split into words differently.
 SPLITTING_VERSION = 1
-"""Part of every name: raise it when requests are split into words differently."""
 _COMMON_WORD_LIST = (
     "祝 祝福 祝福语 福语 祝福词 祝愿 祝贺 贺词 贺语 寄语 祝词 问候语 吉祥话 吉祥语 吉利话 语 词 话 "
     "话语 句子 语句 大全 给 对 跟 向 为 与 和 在 是 有 的 了 吧 吗 呢 就 也 都 很 最 更 刚 刚刚 "
     "我 我们 你 他 她 想 要 请 帮 帮我 写 说 发 送 念 讲 来 做 点 句 段 条 一句 一段 一条 一下 一点 "
     "适合 有关 关于 什么 怎么 如何 怎样"
 )
+# Words that do not tell whom and what a greeting is for; matching them would make every request alike.
 COMMON_WORDS = frozenset(_COMMON_WORD_LIST.split())
-"""Words that do not tell whom and what a greeting is for; matching them would make every request alike."""
+# Hexadecimal digits of a name.
 NAME_LENGTH = 12
-"""Hexadecimal digits of a name."""
 
 
 @dataclass(frozen=True)
@@ -190,14 +190,14 @@ def _build_word_index(prompts: Sequence[str]) -> "bm25s.BM25 | None":
 
 logger = logging.getLogger(__name__)
 
+# Part of every version: raise it when examples are chosen differently.
 RETRIEVAL_VERSION = 1
-"""Part of every version: raise it when examples are chosen differently."""
+# How many requests each ranking may propose.
 RANKING_SIZE = 40
-"""How many requests each ranking may propose."""
+# The constant of reciprocal rank fusion, as in the paper.
 FUSION_CONSTANT = 60
-"""The constant of reciprocal rank fusion, as in the paper."""
+# A greeting that shares so much with the one under judgement is the same for a judge.
 MAX_SIMILARITY = 0.6
-"""A greeting that shares so much with the one under judgement is the same for a judge."""
 
 
 class Embedder(Protocol):

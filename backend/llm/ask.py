@@ -16,8 +16,8 @@ from backend.llm.phrases import InvalidValue
 from backend.llm.quotations import copied_field, repeats_question, unwrap_quotation, without_echo, without_thoughts
 from backend.llm.reply_fields import ReplyReader
 
+# Of a longer reply only the end is read: the verdict comes last, and reading must not take seconds an item.
 MAX_REPLY_CHARACTERS = 40_000
-"""Of a longer reply only the end is read: the verdict comes last, and reading must not take seconds an item."""
 _FAILURE_SENTENCES = {
     "empty": ("The reply is empty.", "回复是空的。"),
     "truncated": ("The reply was cut off before its verdict.", "回复在给出结论之前被截断。"),
@@ -132,8 +132,8 @@ def _decode_json_string(answer_text: str) -> str:
     return decoded_value.strip() if isinstance(decoded_value, str) else answer_text
 
 
+# Of an unreadable reply, what goes back to the model: a long one would cost its tokens a second time.
 _QUOTED_CHARACTERS = 4_000
-"""Of an unreadable reply, what goes back to the model: a long one would cost its tokens a second time."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ class StructuredAnswer:
     raw_reply: str
     failure_message: Message | None
     completions: tuple[Completion, ...]
+    # Empty, a ParseFailure's reason or an error's kind: for counting.
     failure_kind: str = ""
-    """Empty, a ParseFailure's reason or an error's kind: for counting."""
 
     @property
     def total_cost(self) -> float:

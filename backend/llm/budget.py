@@ -9,8 +9,8 @@ from backend.llm.errors import BudgetReached, LLMError
 from backend.llm.messages import Endpoint, TokenUsage
 from backend.llm.usage import settled_usage
 
+# An estimate for Chinese; tokenizers differ by a factor of two either way.
 CHARACTERS_PER_TOKEN = 1.5
-"""An estimate for Chinese; tokenizers differ by a factor of two either way."""
 
 
 def estimate_tokens(input_text: str) -> int:

@@ -25,11 +25,11 @@ from backend.llm.usage import settled_input_usage, usage_in_document
 FloatArray = NDArray[np.float32]
 
 BATCH_TEXTS = 64
+# No embedding model gives wider ones; it bounds how much of a reply is read.
 WIDEST_VECTOR = 16_384
-"""No embedding model gives wider ones; it bounds how much of a reply is read."""
 STORE_WAIT_S = 30.0
+# Typical time of one call, for estimates.
 LATENCY_S = 0.2
-"""Typical time of one call, for estimates."""
 REQUEST_PARAMETERS = {"encoding_format": "float"}
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from backend.llm.client import OpenAIClient
 
 _LONGEST_NAME = 120
+# How trained models are named wherever an endpoint may be chosen.
 RESERVED_PREFIX = "artifact:"
-"""How trained models are named wherever an endpoint may be chosen."""
 _API_PATHS = ("/chat/completions", "/completions", "/models")
 
 

@@ -33,6 +33,7 @@ class LLMErrorKind(StrEnum):
     STOPPED = "stopped"
 
 
+# No retry and no other item can cure these: the whole run stops with the sentence.
 FATAL_KINDS = frozenset(
     {
         LLMErrorKind.UNAUTHORISED,
@@ -44,7 +45,6 @@ FATAL_KINDS = frozenset(
         LLMErrorKind.BAD_REQUEST,
     }
 )
-"""No retry and no other item can cure these: the whole run stops with the sentence."""
 
 RETRYABLE_KINDS = frozenset(
     {
@@ -60,6 +60,7 @@ RETRYABLE_KINDS = frozenset(
     }
 )
 
+# No model wrote anything, so nothing is billed, unless the error says otherwise.
 UNBILLED_KINDS = frozenset(
     {
         *FATAL_KINDS,
@@ -73,7 +74,6 @@ UNBILLED_KINDS = frozenset(
         LLMErrorKind.CANCELLED,
     }
 )
-"""No model wrote anything, so nothing is billed, unless the error says otherwise."""
 
 _ERROR_SENTENCES: dict[LLMErrorKind, tuple[str, str]] = {
     LLMErrorKind.REFUSED: (

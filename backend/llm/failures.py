@@ -27,9 +27,9 @@ _KIND_BY_STATUS = {
     429: LLMErrorKind.RATE_LIMITED,
     529: LLMErrorKind.RATE_LIMITED,
 }
+# A gateway gave up on a model that may have gone on writing. Any other error status stands for no reply, and
+# nobody bills that: to count a 500 or 429 as the most would end a run over money that was never spent.
 _PERHAPS_BILLED = frozenset({408, 499, 502, 504, *range(520, 528)})
-"""A gateway gave up on a model that may have gone on writing. Any other error status stands for no reply, and
-nobody bills that: to count a 500 or 429 as the most would end a run over money that was never spent."""
 _NEVER_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,

@@ -27,12 +27,12 @@ class FieldSpec:
     hint: str = ""
     value_by_word: Mapping[str, Any] = field(default_factory=dict)
     opposite_values: Mapping[Any, Any] = field(default_factory=dict)
+    # Names that count only where the reply uses none of the others ("得分" beside "判定").
     weak_names: tuple[str, ...] = ()
-    """Names that count only where the reply uses none of the others ("得分" beside "判定")."""
     minimum: float = 0.0
     maximum: float = 0.0
+    # The value of a tie, where the others are the sides of a comparison: then "A 不如 B" is understood.
     tie_value: Any = None
-    """The value of a tie, where the others are the sides of a comparison: then "A 不如 B" is understood."""
 
     def is_praise(self, field_value: Any) -> bool:
         """Whether the value is the good one of a good and a bad."""
@@ -137,13 +137,13 @@ BAD_WORDS = (
     "零",
     "〇",
 )
+# How models say good and bad; "不错" is praise although it begins like a negation.
 VERDICT_WORDS: dict[str, int] = {
     **dict.fromkeys(GOOD_WORDS, 1),
     **dict.fromkeys(BAD_WORDS, 0),
     "不错": 1,
     "不錯": 1,
 }
-"""How models say good and bad; "不错" is praise although it begins like a negation."""
 
 
 def verdict_field(field_name: str = "verdict", *aliases: str, hint: str = "1 表示优秀，0 表示不优秀") -> FieldSpec:
@@ -182,6 +182,8 @@ def explanation_field(field_name: str = "explanation", hint: str = "简短的理
     )
 
 
+# What stands for a value in the format. None of them can be read as one, quoted or not: a small model copies
+# the format as it is, and a copy must never be a verdict (see `backend.llm.quotations`).
 PLACEHOLDERS = {
     FieldKind.CHOICE: "〈取值〉",
     FieldKind.INT: "〈整数〉",
@@ -189,8 +191,6 @@ PLACEHOLDERS = {
     FieldKind.TEXT: "〈文字〉",
     FieldKind.TEXTS: "[〈文字〉]",
 }
-"""What stands for a value in the format. None of them can be read as one, quoted or not: a small model
-copies the format as it is, and a copy must never be a verdict (see `backend.llm.quotations`)."""
 
 
 def json_schema(field_specs: Sequence[FieldSpec]) -> dict[str, Any]:

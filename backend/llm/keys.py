@@ -13,8 +13,8 @@ from backend.core.errors import UserError
 from backend.core.files import restrict_to_owner, translate_disk_fault
 
 _KEYS_LOCK = threading.Lock()
+# Bytes of a key that cannot be guessed.
 SHORTEST_KEY = 32
-"""Bytes of a key that cannot be guessed."""
 
 
 class KeyStore:

@@ -18,10 +18,10 @@ from typing import Any
 from backend.llm.phrases import to_plain_width
 
 MAX_OBJECTS = 100
+# Read in inexact objects over all of one text, so that braces without end cost no more than a long text.
 MAX_CHARACTERS = 120_000
-"""Read in inexact objects over all of one text, so that braces without end cost no more than a long text."""
+# Most marks, keys and values of one inexact object: 20,000 braces cost the library 4.8 s.
 MAX_MARKS = 4_000
-"""Most marks, keys and values of one inexact object: 20,000 braces cost the library 4.8 s."""
 _DEPTH = 12
 _BLANKS = " \n\t\r\u3000\ufeff"
 _SPACE = r"[\s\u3000\ufeff]*+"
@@ -29,8 +29,8 @@ _OPENING = re.compile(r"[{｛]")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 _PLAIN_MARKS = str.maketrans("｛｝［］，、;；", "{}[],,,,")
+# Which marks close a string that begins with a mark.
 _QUOTATION_MARKS = {'"': '"', "“": '”"', "”": '”"', "＂": "＂", "「": "」", "'": "'"}
-"""Which marks close a string that begins with a mark."""
 
 
 def _string_pattern(following_marks: str) -> str:

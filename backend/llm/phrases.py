@@ -181,8 +181,8 @@ def _mention_pattern(side_words: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join([*chinese_words, *latin_words, *article_patterns]) or r"(?!)")
 
 
+# Characters of a clause that may still be a value.
 LONGEST_CLAUSE = 80
-"""Characters of a clause that may still be a value."""
 _LEADING_WORDS = (
     r"(?:我(?:的)?(?:认为|觉得|判断|判定|认定|选择?|投)?|最终的?|最后|(?:总体|整体)(?:上|来说|来看|而言)?|综合(?:来看|判断)?|"
     r"综上(?:所述)?|总之|总的来说|所以|因此|故|但是?+|不过|然而|其实|实际上?|更正为?|修正为?|改为|改成|改判为?|"
@@ -214,8 +214,8 @@ _OUT_OF_SCALE = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?分? ?(?:/
 _WORDS_WITHOUT_VALUE = frozenset({"好了", "is", "a"})
 _YES_NO_WORDS = frozenset({"是", "否", "yes", "no", "true", "false"})
 _NUMERAL_LEAD = re.compile(r"(?:(?:判定|评定|结论|应|改|得|给)?(?:为|是)?|[:=,])\s*")
+# What may stand before words that are a part of too many others ("我认为是", "这一").
 _SHORT_LEADS = {"是": re.compile(r"不?|[:=,]\s*"), **dict.fromkeys("一二零〇", _NUMERAL_LEAD)}
-"""What may stand before words that are a part of too many others ("我认为是", "这一")."""
 _DECORATION_MARKS = " \n*_`"
 _NUMERAL_VALUES = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5}
 _NUMERAL_VALUES |= {"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}

@@ -178,12 +178,13 @@ def _is_quotation(reply_text: str, quoted_span: TextSpan, object_spans: Sequence
 FieldValues = Mapping[str, Any]
 _TEXT_KINDS = (FieldKind.TEXT, FieldKind.TEXTS)
 _GAP_MARK = "〈〉"
+# Characters from which on a description is one: "语言" alone may stand in any answer.
 _SHORTEST_DESCRIPTION = 6
-"""Characters from which on a description is one: "语言" alone may stand in any answer."""
+# Characters beyond which no text is made of the words of a format alone.
 _LONGEST_COPY = 400
-"""Characters beyond which no text is made of the words of a format alone."""
+# Characters from which on a reply that stands in the question is taken for a copy of it.
 _SHORTEST_ECHO = 12
-"""Characters from which on a reply that stands in the question is taken for a copy of it."""
+# What a placeholder says in the words of other prompts than ours.
 _GENERIC_WORDS = (
     "文字", "文本", "字符串", "占位符", "占位", "理由", "解释", "原因", "说明", "评语", "内容", "列表",
     "取值", "整数", "数字", "数值", "结论", "示例", "例子", "略", "同上", "简短的", "简要的", "具体理由",
@@ -193,7 +194,6 @@ _GENERIC_WORDS = (
     "integer", "number", "your", "here", "some", "brief", "short", "insert", "write", "sentence",
     "sentences", "todo", "tbd", "the", "one", "two", "or", "and", "of", "in",
 )  # fmt: skip
-"""What a placeholder says in the words of other prompts than ours."""
 _CLAUSE_BREAKS = re.compile(r"[\W_]+|的|(?<=[a-z])(?=[\u4e00-\u9fff])")
 _NON_WORD_MARKS = re.compile(r"[\W_]+")
 _FILLER_WORDS = re.compile(r"\b(?:an?|to|of|in|or|and)\b")

@@ -10,8 +10,8 @@ from backend.llm.failures import complaint_in_body, error_from_status
 from backend.llm.messages import Endpoint, storable_text
 from backend.llm.usage import ReportedUsage, larger_usage, usage_in_document
 
+# Most objects, lists and values in a reply in words.
 MAX_VALUES = 100_000
-"""Most objects, lists and values in a reply in words."""
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 
 

@@ -52,8 +52,8 @@ _LABEL_LEAD = re.compile(
     r"(?:我的?|最终|最后|综合|总体|整体|总|则|故|后|此|出|本条|本次|初步|初始|为|是|以下|因此|所以|作|下|语|条|出的|的最终|正确|其|并|再|新)$"
 )
 _CHINESE_WORD = re.compile(r"[\u4e00-\u9fff]{1,12}$")
+# Labels of one field in a reply; a reply that has more is a model that repeats itself.
 MOST_LABELS = 500
-"""Labels of one field in a reply; a reply that has more is a model that repeats itself."""
 _WINDOW_BEFORE, _WINDOW_AFTER = 80, 40
 
 
@@ -64,10 +64,10 @@ class _FieldMention:
     value: Any | InvalidValue | None
     start: int
     end: int
+    # Whether it stands in an object.
     in_object: bool
-    """Whether it stands in an object."""
+    # Whether a field's own name and a colon announce it.
     is_announced: bool = True
-    """Whether a field's own name and a colon announce it."""
 
 
 class ReplyReader:

@@ -7,38 +7,38 @@ from contextvars import ContextVar
 
 import httpx2
 
+# For any reply, whatever was asked.
 BASE_BYTES = 2**20
-"""For any reply, whatever was asked."""
 
 
+# More for every token asked for: a stream wraps each of them in an event of some hundred bytes.
 TOKEN_BYTES = 2**10
-"""More for every token asked for: a stream wraps each of them in an event of some hundred bytes."""
 
 
+# More for every number of a vector that can be expected.
 NUMBER_BYTES = 24
-"""More for every number of a vector that can be expected."""
 
 
+# Of a list of models; that of a large reseller has a megabyte.
 LIST_BYTES = 2**23
-"""Of a list of models; that of a large reseller has a megabyte."""
 
 
 MOST_BYTES = 2**25
 
 
+# Of the body of an error, of which people see a line; the rest is left unread.
 ERROR_BYTES = 2**16
-"""Of the body of an error, of which people see a line; the rest is left unread."""
 
 
 PIECE_BYTES = 64
 
 
+# What each piece and each line of a stream counts at least, so that tiny ones cost no more work than big.
 LINE_BYTES = 64
-"""What each piece and each line of a stream counts at least, so that tiny ones cost no more work than big."""
 
 
+# Compressed bodies one after another in one reply; each costs work, even if it is empty.
 MAX_MEMBERS = 64
-"""Compressed bodies one after another in one reply; each costs work, even if it is empty."""
 
 
 MAX_REDIRECTS = 3
@@ -47,8 +47,8 @@ MAX_REDIRECTS = 3
 KNOWN_ENCODINGS = {"gzip", "x-gzip", "deflate"}
 
 
+# Python also knows charsets that decompress; none but these is used to read the words of an error.
 KNOWN_CHARSETS = {"utf-8", "gbk", "gb2312", "gb18030", "big5"}
-"""Python also knows charsets that decompress; none but these is used to read the words of an error."""
 
 
 _UNFOLDED_AT_ONCE = 2**16

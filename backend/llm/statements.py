@@ -24,8 +24,8 @@ _CLAUSE_END = re.compile(
 )
 _ARROW_MARK = re.compile(r"->|=>|→|⇒")
 _LIST_NUMBER = re.compile(r"^[.)、．]")
+# Words that affirm the question as often as they are a value: a value that follows them is the value.
 _AFFIRMATIONS = frozenset({"是", "是的", "对", "好的", "yes"})
-"""Words that affirm the question as often as they are a value: a value that follows them is the value."""
 _CONSENT_WORDS = re.compile(
     r"(?:好的?|好啊|行|可以|没问题|当然(?:可以)?|嗯|明白了?|收到|了解|是的?|对|不错|ok|okay|sure|yes|good|"
     r"great|certainly|of course"

@@ -6,10 +6,10 @@ from typing import Any
 
 from backend.llm.messages import TokenUsage
 
+# In one call; no model reads or writes as many.
 MOST_TOKENS = 10**8
-"""In one call; no model reads or writes as many."""
+# Characters. No vocabulary has longer tokens, so a count below one for as many characters is no count.
 LONGEST_TOKEN = 128
-"""Characters. No vocabulary has longer tokens, so a count below one for as many characters is no count."""
 _INPUT_FIELDS, _OUTPUT_FIELDS = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 _CACHED_INPUT_FIELDS = ("cache_creation_input_tokens", "cache_read_input_tokens")
 

@@ -19,8 +19,8 @@ from backend.preferences.plan import CandidatePlan
 from backend.preferences.records import PairEstimate, PairRequest
 
 SAMPLED_PROMPTS = 50
+# Stands in for a candidate whose text nobody knows yet.
 PLACEHOLDER_GREETING = "愿你被岁月温柔以待，所有的奔赴都有回响，生日快乐，平安喜乐常伴左右，笑口常开。"
-"""Stands in for a candidate whose text nobody knows yet."""
 WRITTEN_TOKENS = 80
 
 

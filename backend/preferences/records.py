@@ -72,8 +72,8 @@ class PairRequest:
     max_calls: int | None = None
     max_tokens: int | None = None
     max_cost: JsonNumber | None = None
+    # Who judges once more what balance would keep against the odds; None: nobody.
     second: JudgeSpec | None = None
-    """Who judges once more what balance would keep against the odds; None: nobody."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ class Funnel:
     pairs: int = 0
     states: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    # Said of a judge that gave one value to every candidate.
     notice: Message | None = None
-    """Said of a judge that gave one value to every candidate."""
 
     @property
     def seen_by_judge(self) -> int:
@@ -169,8 +169,8 @@ class PairProgress:
     cost: float
     seconds: float
     done_share: float
+    # Candidates that a second judge has seen.
     again: int = 0
-    """Candidates that a second judge has seen."""
     error: Message | None = None
 
     @property
@@ -195,8 +195,8 @@ class PairProgress:
         )
 
 
+# Share of the possible pairs below which a run says why so few are left.
 SPARSE_SHARE = 0.1
-"""Share of the possible pairs below which a run says why so few are left."""
 
 
 @record_dataclass(frozen=True)
@@ -269,8 +269,8 @@ class PairSide:
     value: float | None
     reason: str
     details: Mapping[str, Any]
+    # People's verdicts on it in the run's campaign: 1 excellent, 0 not.
     people: tuple[float, ...] = ()
-    """People's verdicts on it in the run's campaign: 1 excellent, 0 not."""
     again: SecondVerdict | None = None
 
 
@@ -307,8 +307,8 @@ class PairRow:
     difference: float
     state: PairState
     by: Decider
+    # Whether the review turned the first verdict on one of the two.
     overturned: bool
-    """Whether the review turned the first verdict on one of the two."""
 
 
 @dataclass(frozen=True)
@@ -333,10 +333,10 @@ class PairDetail:
     rejected: PairSide
     judge: str
     judge_version: str
+    # Hashes of the prompt files that generators and judge were asked with, by name.
     prompts: Mapping[str, str]
-    """Hashes of the prompt files that generators and judge were asked with, by name."""
     decisions: tuple[Decision, ...]
     second_judge: str = ""
     second_version: str = ""
+    # Who plays the run of the pair right now.
     playing: RunHolder | None = None
-    """Who plays the run of the pair right now."""

@@ -35,8 +35,8 @@ from backend.preferences.records import PairProgress, PairRequest, done_share
 from backend.preferences.review import hand_out
 from backend.runs.service import RunAttempt
 
+# Prompts that are written before their candidates are judged.
 CHUNK = 250
-"""Prompts that are written before their candidates are judged."""
 NOTE_INTERVAL_S = 0.5
 ProgressCallback = Callable[[PairProgress], None]
 StopCheck = Callable[[], bool]

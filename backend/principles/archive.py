@@ -25,11 +25,11 @@ from backend.principles.setup import principle_spec
 from backend.principles.store import require_run
 
 _MAX_NAME_LENGTH = 120
+# What deciding on a version takes.
 DECISION_PHASES = {
     Role.DETECTOR: (GamePhase.PROPOSE_D, GamePhase.TRY_D, GamePhase.TRIM, GamePhase.GATE_D),
     Role.GENERATOR: (GamePhase.PROPOSE_G, GamePhase.DUEL, GamePhase.DUEL_CONFIRM, GamePhase.GATE_G),
 }
-"""What deciding on a version takes."""
 
 
 class EarlierVersion(UserError):

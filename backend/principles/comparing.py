@@ -29,8 +29,8 @@ from backend.principles.records import ComparisonInfo, RunInfo
 from backend.principles.setup import detector_builder
 
 JOB_KIND = "principles"
+# Labels of a larger set that are read, chosen by hash.
 MAX_LABELS = 1_000
-"""Labels of a larger set that are read, chosen by hash."""
 
 
 class Comparisons:

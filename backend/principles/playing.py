@@ -29,11 +29,11 @@ from backend.principles.store import DatabaseGameRecord
 from backend.runs.hold import HeldElsewhere
 from backend.runs.service import RunAttempt
 
+# Makes what one run's judges and agents are made from, within a budget.
 ContextBuilder = Callable[[Budget | None], JudgeContext]
-"""Makes what one run's judges and agents are made from, within a budget."""
 POLL_SECONDS = 0.5
+# Where a replay numbers its versions, far from those of the archive.
 FIRST_REPLAY_NUMBER = 10**9
-"""Where a replay numbers its versions, far from those of the archive."""
 
 
 class RunPlayer:

@@ -54,8 +54,8 @@ AGENT_SAMPLING = {
 }
 
 
+# Opens a policy trained here by its name. Raises UserError where it cannot be woken.
 PolicyOpener = Callable[[str], Awaitable[GreetingWriter]]
-"""Opens a policy trained here by its name. Raises UserError where it cannot be woken."""
 
 
 def refuse_baseline(judge_name: str) -> Judge:
@@ -181,6 +181,7 @@ async def wake_policy(generators: GeneratorService, context: JudgeContext, polic
     return policy_writer
 
 
+# Tokens in and out of one call, roughly.
 TOKENS_PER_CALL = {
     Agent.DETECTOR: (1_200, 120),
     Agent.GENERATOR: (900, 250),
@@ -188,7 +189,6 @@ TOKENS_PER_CALL = {
     Agent.REFLECTOR: (1_100, 150),
     Agent.OPTIMISER: (3_500, 1_000),
 }
-"""Tokens in and out of one call, roughly."""
 LATENCY_SECONDS = 2.0
 
 

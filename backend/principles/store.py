@@ -136,8 +136,8 @@ class DatabaseGameRecord:
         )
 
 
+# Phases with planted flaws, and the ones in which they are confirmed.
 _CONFIRM_PHASES = {GamePhase.ADVERSARY: GamePhase.CONFIRM, GamePhase.DUEL: GamePhase.DUEL_CONFIRM}
-"""Phases with planted flaws, and the ones in which they are confirmed."""
 
 
 class RunProgressWriter:

@@ -25,8 +25,8 @@ from backend.jobs.outcome import ProgramExit, decide_status
 from backend.jobs.queue import HeldJob
 
 HEARTBEAT_S = 5.0
+# Silence after which a process on another machine, which cannot be looked for from here, counts as gone.
 STALE_AFTER_S = 60.0
-"""Silence after which a process on another machine, which cannot be looked for from here, counts as gone."""
 _STOPPING_STATUSES = (JobStatus.PAUSING, JobStatus.CANCELLING)
 
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from backend.generation.serving import LATEST
 from backend.training.settings import TrainingSettings
 
+# Warn beyond the first, stop beyond the second.
 WarnStopLimits = tuple[float, float]
-"""Warn beyond the first, stop beyond the second."""
 
 
 class CollapseRules(BaseModel):
@@ -150,6 +150,7 @@ class GrpoSettings(TrainingSettings):
 
 
 _CONSTANT_SCHEDULE = {"scheduler": "constant", "warmup": 0.0, "loss_type": "grpo", "log_every": 1}
+# Published: batch 32, 256/512 tokens, n = 4, lr 3e-7, mini-batch 16, KL .001 (k3), 5 epochs, entropy 0.
 PRESETS: dict[str, dict[str, Any]] = {
     "starter_cpu": {
         **_CONSTANT_SCHEDULE,
@@ -219,4 +220,3 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sample_every": 50,
     },
 }
-"""Published: batch 32, 256/512 tokens, n = 4, lr 3e-7, mini-batch 16, KL .001 (k3), 5 epochs, entropy 0."""

@@ -57,8 +57,8 @@ COLLAPSE_STOP = MessageTemplate(
     "监测停止训练，第 {step} 步：{reason_zh}",
     EventLevel.STOP,
 )
+# How a run that the monitor stopped is shown in lists.
 COLLAPSED = MessageTemplate("collapsed", "{reason_en}", "{reason_zh}", EventLevel.STOP)
-"""How a run that the monitor stopped is shown in lists."""
 UNSCORED = MessageTemplate(
     "unscored", "unscored by {reward}: {reason}", "“{reward}”没给出评判：{reason}", EventLevel.WARNING
 )

@@ -178,8 +178,8 @@ class TrainingService:
         return [candidate for candidate in waiting_jobs if candidate.status in statuses]
 
 
+# What the policy takes of the time of policy and reward model together.
 SFT_TIME_SHARE = 0.75
-"""What the policy takes of the time of policy and reward model together."""
 
 
 class OfferState(StrEnum):

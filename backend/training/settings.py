@@ -99,12 +99,12 @@ class RewardModelSettings(TrainingSettings):
     debias: bool = Field(False, description="Take the length's part out of the reward (see debias.json).")
 
 
+# Where the settings of each program are; loaded when asked for.
 SETTINGS_CLASSES: dict[str, str] = {
     "sft": "backend.training.settings:SftSettings",
     "reward_model": "backend.training.settings:RewardModelSettings",
     "grpo": "backend.training.grpo_settings:GrpoSettings",
 }
-"""Where the settings of each program are; loaded when asked for."""
 
 _QWEN_LORA = {"base": "Qwen/Qwen2.5-7B-Instruct", "lora_rank": 16, "lora_alpha": 32, "learning_rate": 2e-4}
 _SMALL_QWEN_LORA = {
@@ -136,6 +136,7 @@ _CPU_REWARD_MODEL = {
     "lora_rank": 0,
 }
 _STARTER_REWARD_MODEL = {**_CPU_REWARD_MODEL, "composed": True, "learning_rate": 2e-3, "epochs": 2}
+# Values by program and preset; of the published SFT and reward model: LoRA r = 16, lr 2e-4, 16 × 8.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "sft": {
         "starter_cpu": _CPU_SFT,
@@ -153,7 +154,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "published": {**_QWEN_LORA, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
     },
 }
-"""Values by program and preset; of the published SFT and reward model: LoRA r = 16, lr 2e-4, 16 × 8."""
 
 
 def find_settings_class(program: str) -> type[TrainingSettings]:

@@ -39,10 +39,10 @@ RowsByFile = dict[str, list[DataRow]]
 FORMAT_REVISION = 1
 FILE_NAMES = ("sft", "pairs", "labels", "prompts")
 TEXT_FIELDS = ("completion", "chosen", "rejected", "greeting")
+# Upper ends of the bins of |length difference| within which longer and shorter choices are balanced.
 LENGTH_GAP_BINS = (0, 2, 5, 10, 20, 40)
-"""Upper ends of the bins of |length difference| within which longer and shorter choices are balanced."""
+# Digits of the hash in the name of the folder.
 FOLDER_HASH_DIGITS = 16
-"""Digits of the hash in the name of the folder."""
 _HASH_PATTERN = re.compile("[0-9a-f]{6,64}")
 _SPLIT_RANKS = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
 _MANIFEST_BYTES = 16 << 20

@@ -44,8 +44,8 @@ def _model_line(translate: Translator, model_row: ModelRow) -> tuple[ModelRow, s
     return model_row, judged_by, figure_html(translate, model_row.figure), without_opinion
 
 
+# Columns of a confusion table in which the judge has decided.
 DECIDED_COLUMNS = ("1", "tie", "0")
-"""Columns of a confusion table in which the judge has decided."""
 
 
 def worst_disagreements(services: Services, translate: Translator, board: AgreementBoard, judge_key: str) -> Markup:

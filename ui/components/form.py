@@ -7,8 +7,8 @@ from typing import Any
 from gradio.blocks import Block
 from gradio.components import Component
 
+# What a form holds, by the names of its boxes.
 EnteredValues = Mapping[str, Any]
-"""What a form holds, by the names of its boxes."""
 
 
 class BoxForm:

@@ -48,6 +48,7 @@ CAMPAIGN_KIND_NAMES = {
     CampaignKind.COMPARE: ("两条对比", "Compare"),
     CampaignKind.VALIDATE: ("验证裁判", "Validate"),
 }
+# Kinds of imported files and formats of exported ones; others are called as they are.
 FORMAT_NAMES = {
     "labels": ("带标签", "labels"),
     "seed": ("自带语料", "built-in"),
@@ -58,7 +59,6 @@ FORMAT_NAMES = {
     "sharegpt": ("ShareGPT", "ShareGPT"),
     "alpaca": ("Alpaca", "Alpaca"),
 }
-"""Kinds of imported files and formats of exported ones; others are called as they are."""
 DIMENSION_NAMES = {
     "language": ("语言", "Language"),
     "creativity": ("创意", "Creativity"),

@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 # An answer of the annotate page takes some hundred bytes, the longest request of the write page 60 KB in UTF-8.
 MAX_BODY_BYTES = 64 * 1024
 COOKIE_SECONDS = 365 * 24 * 3600
+# The number of a row, as any database can hold it.
 RowId = Annotated[int, Field(ge=1, le=2**31 - 1)]
-"""The number of a row, as any database can hold it."""
+# What a page calls one submission, so that a second press of the same button changes nothing.
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-"""What a page calls one submission, so that a second press of the same button changes nothing."""
 _TOO_LARGE = Message("The request is too large (at most 64 KB).", "请求太大，最多 64 KB。")
 _INTERNAL_ERROR = Message(
     "Something broke inside and was logged; nothing was saved. Please try again.",
@@ -148,8 +148,8 @@ class SignedCookie:
         response.delete_cookie(self._cookie_name, httponly=True, samesite="lax")
 
 
+# Where the middleware of the shell notes, in the state of a request, which files its visitor has uploaded.
 UPLOADED_PATHS_KEY = "uploaded_paths"
-"""Where the middleware of the shell notes, in the state of a request, which files its visitor has uploaded."""
 
 
 def uploaded_file(request: gr.Request, file_path: str | None) -> Path | None:

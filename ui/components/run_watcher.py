@@ -23,8 +23,8 @@ TIMER, RUN_CHOICES, STATE_MARK = "timer", "run_choices", "state_mark"
 RUN_BOX, SEEN_BOX = "watched_run", "seen_facts"
 # Not `BlockContext`: in Gradio an HTML block is one too, and its fact is its value.
 SHOWN_OR_HIDDEN = (gr.Button, gr.Row, gr.Column, gr.Accordion)
+# What a browser was sent last, by the name of the part: the fingerprint of the fact behind it.
 SeenFacts = dict[str, str]
-"""What a browser was sent last, by the name of the part: the fingerprint of the fact behind it."""
 
 
 @dataclass(frozen=True)

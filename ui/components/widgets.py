@@ -28,8 +28,8 @@ def html_block(inner_html: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(inner_html, padding=False, apply_default_css=False, **options)
 
 
+# For a press on a row: of two quick ones the second counts, which Gradio drops by default.
 ROW_CLICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
-"""For a press on a row: of two quick ones the second counts, which Gradio drops by default."""
 
 
 def fill_on_load(handler: Callable[[], Any], *blocks: gr.components.Component) -> None:

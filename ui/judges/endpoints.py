@@ -25,6 +25,7 @@ from ui.components.widgets import (
 )
 
 NEW_ENDPOINT = ""
+# What the boxes hold for an endpoint that is to be added.
 NEW_ENDPOINT_VALUES: dict[str, Any] = {
     **dict.fromkeys(("name", "base_url", "model", "secret_key"), ""),
     **dict.fromkeys(("price_in", "price_out"), 0),
@@ -32,7 +33,6 @@ NEW_ENDPOINT_VALUES: dict[str, Any] = {
     "timeout_s": 60,
     "schema_mode": SchemaMode.AUTO.value,
 }
-"""What the boxes hold for an endpoint that is to be added."""
 
 
 def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) -> None:

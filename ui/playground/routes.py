@@ -74,10 +74,10 @@ def visitor_message(card_view: CardView) -> Message | None:
 
 
 VISITOR_COOKIE = "zhufu_visitor"
+# Between two looks at a round that is streamed; a person sees no difference below a tenth of a second.
 STREAM_POLL_SECONDS = 0.07
-"""Between two looks at a round that is streamed; a person sees no difference below a tenth of a second."""
+# Of one stream: short, so that a server that ends never waits long. The browser comes again by itself.
 STREAM_LIFE_SECONDS = 10.0
-"""Of one stream: short, so that a server that ends never waits long. The browser comes again by itself."""
 
 ShortName = Annotated[str, Field(min_length=1, max_length=120)]
 RequestText = Annotated[str, Field(max_length=20_000)]

@@ -21,8 +21,8 @@ from ui.components.routes import uploaded_file
 from ui.components.widgets import default_choice, fill_tab, friendly_errors, html_block, html_table, note
 from ui.preferences.names import PAIRING_WAYS, loss_reason
 
+# Kinds that say of a single greeting whether it is excellent.
 LABELING_KINDS = (JudgeKind.PANEL, JudgeKind.PRINCIPLE, JudgeKind.RUBRIC)
-"""Kinds that say of a single greeting whether it is excellent."""
 SAME_JUDGE, NO_SECOND_JUDGE = "again", "none"
 SECOND_JUDGE_NAMES = {
     SAME_JUDGE: ("同一裁判换个随机种子再评", "the same judge at another draw"),

@@ -18,10 +18,10 @@ from ui.components.widgets import empty_notice, note, pill_html
 from ui.preferences.names import STAGE_NAMES, STATE_NAMES, loss_reason
 
 ONE_SIDED = "prompt_one_sided"
+# States in which a pair is not used.
 UNUSED_STATES = (PairState.CHECKING, PairState.REVIEW, PairState.DISCARDED)
-"""States in which a pair is not used."""
+# Of the width of the funnel: a stage that is not empty shows, however few are left.
 LEAST_BAR_SHARE = 0.004
-"""Of the width of the funnel: a stage that is not empty shows, however few are left."""
 
 
 @dataclass(frozen=True)

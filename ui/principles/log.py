@@ -33,8 +33,8 @@ from ui.principles.names import (
 from ui.principles.versions import diff_html
 
 PhaseSteps = Mapping[GamePhase, GameStep]
+# Whether a planted flaw is there, as far as anybody can tell, and why.
 FlawClaim = tuple[bool | None, str]
-"""Whether a planted flaw is there, as far as anybody can tell, and why."""
 CLAIM_SIGNS = {True: "✓", False: "✕", None: "?"}
 
 

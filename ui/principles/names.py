@@ -72,6 +72,7 @@ SPLIT_NAMES: dict[str, BilingualText] = {
 }
 
 
+# Rows of the locked report.
 REPORT_ROW_NAMES: dict[str, BilingualText] = {
     "start": ("起点 S_D", "first S_D"),
     "rewrite": ("一次改写（无把关）", "one rewriting, ungated"),
@@ -81,7 +82,6 @@ REPORT_ROW_NAMES: dict[str, BilingualText] = {
     "style": ("基线：表面特征", "baseline: style"),
     "ngram": ("基线：n-gram", "baseline: n-gram"),
 }
-"""Rows of the locked report."""
 
 
 def flaw_name(translate: Translator, flaw_kind: str) -> str:

@@ -14,10 +14,10 @@ from ui.components.templates import render
 from ui.components.widgets import empty_notice
 from ui.principles.names import decision_reason, outcome_pill
 
+# Of what a rule was learnt from; a rule may cite a whole round.
 SHOWN_SOURCES = 4
-"""Of what a rule was learnt from; a rule may cite a whole round."""
+# For each sign of a diff: the class, and the sign as people read it, without colours too.
 DIFF_CLASSES = {"=": ("same", ""), "-": ("gone", "−"), "+": ("new", "+")}
-"""For each sign of a diff: the class, and the sign as people read it, without colours too."""
 
 
 def current_rules_html(translate: Translator, versions: Sequence[VersionInfo]) -> Markup:

@@ -51,8 +51,8 @@ from ui.shell.guide import guide_button, guide_html
 from ui.shell.uploads import UploadRegistry
 from ui.training import page as training_page
 
+# Seconds that the first visitors have the processor for themselves.
 HEAD_START_S = 2.0
-"""Seconds that the first visitors have the processor for themselves."""
 
 
 class DeferredApp:
@@ -115,8 +115,8 @@ ASSETS_FOLDER = Path(__file__).parent / "assets"
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 LANGUAGE_COOKIE = "zhufu_lang"
 SESSION_COOKIE = "zhufu_session"
+# How often uploads and downloads are looked through, and how old the removed ones are, in seconds.
 KEEP_FILES_SECONDS = (3600, 24 * 3600)
-"""How often uploads and downloads are looked through, and how old the removed ones are, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class SitePage:
     zh: str
     en: str
     build_page: Callable[[Services, Translator], None]
+    # Whether a new group of the navigation begins here.
     starts_group: bool = False
-    """Whether a new group of the navigation begins here."""
 
 
 SITE_PAGES = (

@@ -27,6 +27,7 @@ from ui.shell.guard import EVENT_PREFIX, READ_METHODS, refusal_response
 RESEARCHER = "researcher"
 LOGIN_PATH, LOGOUT_PATH = "/login", "/logout"
 _ALWAYS_OPEN = ("/assets/", "/help/", "/favicon.ico", LOGIN_PATH, LOGOUT_PATH)
+# What an open page asks of the server; campaigns and scoring are not in it.
 _OPEN_PAGE_ROUTES = {
     "annotate": (("GET", "/api/annotation/"), ("POST", "/api/annotation/")),
     "write": (
@@ -36,9 +37,8 @@ _OPEN_PAGE_ROUTES = {
         ("POST", "/api/play/cards/"),
     ),
 }
-"""What an open page asks of the server; campaigns and scoring are not in it."""
+# Starts and stops models, which costs the researcher's machine.
 _NEVER_OPEN = ("/api/play/models/",)
-"""Starts and stops models, which costs the researcher's machine."""
 _FRAME_PATHS = ("assets/", "static/", "svelte/", "theme.css", "favicon.ico", "manifest.json")
 _FRAME_EVENTS = (f"{EVENT_PREFIX}/heartbeat/", f"{EVENT_PREFIX}/startup-events", f"{EVENT_PREFIX}/app_id")
 _PASSWORD_NEEDED = errors.Message("This needs the password; sign in first.", "需要先输入密码登录。")

@@ -17,18 +17,18 @@ from ui.components.routes import error_response
 from ui.components.templates import render
 
 READ_METHODS = ("GET", "HEAD")
+# Bytes of one event; the largest that a page sends holds a form with some thousand characters.
 MAX_JSON_BYTES = 4 * 1024 * 1024
-"""Bytes of one event; the largest that a page sends holds a form with some thousand characters."""
+# Bytes of one file, as the import page says.
 MAX_UPLOAD_BYTES = 200 * 1024 * 1024
-"""Bytes of one file, as the import page says."""
 _MULTIPART_OVERHEAD = 64 * 1024
 EVENT_PREFIX = "gradio_api"
+# What Gradio's own script calls on our pages. Not among them: events by name (call, api, run), deep links,
+# proxies, recordings, streams, monitoring, component functions, and whatever a newer Gradio adds.
 _EVENT_ROUTES = {
     "GET": ("heartbeat/", "queue/data", "upload_progress", "file=", "startup-events", "app_id", "info"),
     "POST": ("queue/join", "run/predict", "upload", "cancel", "reset"),
 }
-"""What Gradio's own script calls on our pages. Not among them: events by name (call, api, run), deep
-links, proxies, recordings, streams, monitoring, component functions, and whatever a newer Gradio adds."""
 _FRAME_ROUTES = ("assets/", "static/", "svelte/", "theme.css", "config", "favicon.ico", "manifest.json")
 _SECURITY_HEADERS = {
     # An annotator's answer must not be clickable through a frame of somebody else's page.

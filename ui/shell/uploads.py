@@ -16,8 +16,8 @@ from ui.shell.guard import EVENT_PREFIX, READ_METHODS, refusal_response
 
 VISITOR_KEY = "visitor"
 _MOST_VISITORS = 10_000
+# The oldest are forgotten: nobody drops a thousand files and then imports the first.
 _MOST_FILES = 1_000
-"""The oldest are forgotten: nobody drops a thousand files and then imports the first."""
 _NO_VISITOR = errors.Message(
     "Open a page of this application first, then upload the file there.",
     "请先打开本应用的页面，再在页面上传文件。",

@@ -24,8 +24,8 @@ from ui.training.names import ACTION_NAMES, PRESET_MACHINES, REWARD_NAMES, Bilin
 
 MONITOR_ACTION = "monitor.action"
 JSON_SETTINGS = frozenset({"judge", "monitor"})
+# Offered by name, and anything else can be typed.
 NAMED_SETTINGS = frozenset({"base", "reward_artifact", "endpoint"})
-"""Offered by name, and anything else can be typed."""
 SETTING_LABELS: dict[str, BilingualText] = {
     "base": ("从哪个模型开始", "Base model"),
     "shape": ("入门模型的形状", "Shape of the starter"),

@@ -138,6 +138,7 @@ PLOT_CURVES = (
         is_share=True,
     ),
 )
+# The figures of a result that are shown; all of them stand in its model card.
 METRIC_NAMES: dict[str, BilingualText] = {
     "steps": ("步数", "steps"),
     "train_seconds": ("训练秒数", "seconds of training"),
@@ -158,7 +159,6 @@ METRIC_NAMES: dict[str, BilingualText] = {
     "held_out/fit": ("切题", "fit to the request"),
     "best_step": ("保留的是第几步", "step that is kept"),
 }
-"""The figures of a result that are shown; all of them stand in its model card."""
 
 
 def program_title(translate: Translator, job_kind: str) -> str:

@@ -164,10 +164,10 @@ def _artifact_cells(translate: Translator, artifact: ArtifactInfo, names_by_id: 
 
 
 PlotPoints = tuple[tuple[int, float, str], ...]
+# Steps of a sample that stand open; earlier ones are a click away.
 NEWEST_STEPS = 3
-"""Steps of a sample that stand open; earlier ones are a click away."""
+# How a message stands out, by its level.
 LEVEL_NOTES = {EventLevel.INFO: "note", EventLevel.WARNING: "warn", EventLevel.STOP: "bad"}
-"""How a message stands out, by its level."""
 CURRENT_FIGURES = (
     ("loss", ("损失", "loss")),
     ("reward", ("奖励", "reward")),

@@ -20,10 +20,10 @@ SCORING_STARTED = MessageTemplate(
     "scoring_started", "judge {judge}, target {kind} {target}", "裁判 {judge}，对象 {kind} {target}"
 )
 SCORING = MessageTemplate("scoring", "{figures_en}", "{figures_zh}")
+# Figures of a job, and what people should know of its judge.
 SCORING_CONSTANT = MessageTemplate(
     "scoring_constant", "{figures_en} · {notice_en}", "{figures_zh} · {notice_zh}", EventLevel.WARNING
 )
-"""Figures of a job, and what people should know of its judge."""
 
 
 class ScoringRunState(StrEnum):
@@ -79,8 +79,8 @@ class ScoreProgress:
     seconds: float
     rate: float
     error: Message | None = None
+    # What people should know of the judge, though nothing failed: it gave one value to everything.
     notice: Message | None = None
-    """What people should know of the judge, though nothing failed: it gave one value to everything."""
 
     @property
     def items_left(self) -> int:

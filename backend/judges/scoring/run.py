@@ -46,11 +46,11 @@ def _run_in_thread(coroutine: Coroutine[Any, Any, OutputT]) -> OutputT:
 WorkT = TypeVar("WorkT")
 ResultT = TypeVar("ResultT")
 
+# Results a transaction: few enough that a person's vote never waits long for the database.
 FLUSH_SIZE = 100
-"""Results a transaction: few enough that a person's vote never waits long for the database."""
 TICK_SECONDS = 0.5
+# What is in flight when a run is stopped may end within this; then it is cancelled.
 STOP_GRACE_S = 10.0
-"""What is in flight when a run is stopped may end within this; then it is cancelled."""
 
 
 class WorkStream(Generic[WorkT, ResultT]):
@@ -152,8 +152,8 @@ class WorkStream(Generic[WorkT, ResultT]):
 
 ScoreBatch = Callable[[Sequence[WorkItem]], Awaitable[Sequence[Judgment | PairJudgment]]]
 PAGE_SIZE = 500
+# Each lane is a task with an item in memory; endpoints of a higher concurrency are rare.
 MAX_LANES = 512
-"""Each lane is a task with an item in memory; endpoints of a higher concurrency are rare."""
 
 
 @runtime_checkable

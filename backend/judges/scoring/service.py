@@ -61,8 +61,8 @@ TRIVIAL = ("length", "style", "ngram")
 BATCH_SIZE = 500
 JOB_KIND = "score"
 SAMPLE_SIZE = 50
+# Characters of an example with its request, for estimates.
 EXAMPLE_CHARACTERS = 80
-"""Characters of an example with its request, for estimates."""
 
 ProgressCallback = Callable[[float, str], None]
 

@@ -47,8 +47,8 @@ class ScoringTarget:
         return str(stored_name)  # a run of pairs is named by its number
 
 
+# How a judge's outcome is stored; a tie of a judge means no more than that neither is better.
 STORED_OUTCOMES = {PairOutcome.A: Outcome.A, PairOutcome.B: Outcome.B, PairOutcome.TIE: Outcome.BOTH_GOOD}
-"""How a judge's outcome is stored; a tie of a judge means no more than that neither is better."""
 _PAIR_OUTCOMES = {stored_outcome: pair_outcome for pair_outcome, stored_outcome in STORED_OUTCOMES.items()}
 
 
@@ -286,8 +286,8 @@ def _load_campaign(session: Session, campaign_name: str) -> Campaign:
     return campaign
 
 
+# First reason of a comparison in which the two orders of asking gave opposite winners.
 FLIP_REASON = "flip"
-"""First reason of a comparison in which the two orders of asking gave opposite winners."""
 
 JudgedWork = tuple[WorkItem, Judgment | PairJudgment]
 

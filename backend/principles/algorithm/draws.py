@@ -12,6 +12,7 @@ from backend.generation.request import parse_request
 from backend.principles.algorithm.labels import GameLabel
 
 UNREADABLE_REPLY = "unreadable"
+# The other faults (a wrong length, say) may be the very flaw that was to be planted.
 NOTHING_TO_JUDGE = frozenset(
     {
         Fault.EMPTY,
@@ -24,7 +25,6 @@ NOTHING_TO_JUDGE = frozenset(
         Fault.TOO_LONG,
     }
 )
-"""The other faults (a wrong length, say) may be the very flaw that was to be planted."""
 
 
 def unjudgeable_fault(prompt_text: str, greeting_text: str) -> Fault | None:

@@ -26,8 +26,8 @@ VerdictValues = list[float | None]
 
 
 StepT = TypeVar("StepT", bound=GameStep)
+# A step with the version that enters the archive by it, and what becomes of versions.
 StepResult = tuple[StepT, NewVersion | None, Sequence[VersionOutcome]]
-"""A step with the version that enters the archive by it, and what becomes of versions."""
 
 
 @dataclass

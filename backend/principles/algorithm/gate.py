@@ -78,8 +78,8 @@ def compare_safety(parent_values: VerdictValues, new_values: VerdictValues) -> S
     )
 
 
+# Share of the gate set that a proposal may leave unscored; beyond it, only as much as its parent.
 MAX_UNSCORED_SHARE = 0.10
-"""Share of the gate set that a proposal may leave unscored; beyond it, only as much as its parent."""
 
 
 @dataclass(frozen=True)

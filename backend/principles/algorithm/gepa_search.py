@@ -23,8 +23,8 @@ from backend.principles.algorithm.steps import ProposalStep
 
 ResultT = TypeVar("ResultT")
 COMPONENT_NAME = Role.DETECTOR.value
+# What an unscored label is worth to GEPA, which needs a number: neither right nor wrong.
 UNSCORED_CREDIT = 0.5
-"""What an unscored label is worth to GEPA, which needs a number: neither right nor wrong."""
 
 
 class GepaSearch:

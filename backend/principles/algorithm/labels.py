@@ -23,8 +23,8 @@ class GamePartition(StrEnum):
     LOCKED = "locked"
 
 
+# Labels of each kind, good and bad, without which no run starts.
 MIN_LABELS_PER_KIND = {GamePartition.PLAY: 4, GamePartition.GATE: 10, GamePartition.LOCKED: 5}
-"""Labels of each kind, good and bad, without which no run starts."""
 MAX_PLAYED_LABELS = 2_000
 _TRAIN_SHARES = ((GamePartition.PLAY, 50), (GamePartition.GATE, 80), (GamePartition.LOCKED, 100))
 

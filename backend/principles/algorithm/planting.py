@@ -26,8 +26,8 @@ GENERATOR_FIELDS: tuple[FieldSpec, ...] = (
 )
 
 
+# The same for every policy, so that a replay asks the same whatever became of its files.
 POLICY_SAMPLING = SamplingSettings(temperature=0.8, top_p=0.95, max_tokens=160)
-"""The same for every policy, so that a replay asks the same whatever became of its files."""
 
 
 class FlawGenerator(Protocol):

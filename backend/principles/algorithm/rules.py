@@ -16,8 +16,8 @@ from backend.core.text import digest, normalize_text, strip_white_space
 from backend.judges.criteria import MAX_RULE_CHARACTERS, MAX_RULES, parse_principles, starting_principles
 from backend.llm.prompts import PromptTemplate, load_template, neutralise_text
 
+# Characters that all rules of a set may have together.
 MAX_TOTAL_LENGTH = 2_500
-"""Characters that all rules of a set may have together."""
 PROMPTS_FOLDER = Path(__file__).parent / "prompts"
 _GENERATOR_START_FILE = PROMPTS_FOLDER / "start_g.txt"
 

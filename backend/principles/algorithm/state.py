@@ -47,8 +47,8 @@ class Advice:
     source: str
 
 
+# A step as JSON, which a record stores without reading it; `steps` has a model for each phase.
 StepData = dict[str, Any]
-"""A step as JSON, which a record stores without reading it; `steps` has a model for each phase."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ class InMemoryGameRecord:
         return self.stored_answers.get((round_number, game_phase), {})
 
 
+# Failures that say nothing about the item.
 TRANSPORT_FAILURES = RETRYABLE_KINDS - {LLMErrorKind.EMPTY}
-"""Failures that say nothing about the item."""
 
 
 class EndpointUnavailable(UserError):

@@ -15,13 +15,13 @@ from backend.judges.base import Judgment
 from backend.principles.algorithm.rules import PrincipleRule
 from backend.principles.algorithm.state import FlawConfirmation, PlantedFlaw
 
+# A verdict as the judge gave it: a checked float would turn its 1 into 1.0.
 StoredValue = Annotated[float, SkipValidation] | None
-"""A verdict as the judge gave it: a checked float would turn its 1 into 1.0."""
+# A Detector's verdicts in the order of their labels; None: unscored.
 StoredValues = list[StoredValue]
-"""A Detector's verdicts in the order of their labels; None: unscored."""
 _VERSION_MARK = "number of a version"
+# A version's number in the archive, which a replay gives anew.
 VersionNumber = Annotated[int | None, _VERSION_MARK]
-"""A version's number in the archive, which a replay gives anew."""
 
 
 class GameStep(BaseModel):

@@ -21,8 +21,8 @@ class PolicyReading:
     reward: float = NAN
     kl: float = NAN
     zero_variance: float = NAN
+    # distinct-2 of as many characters as the start wrote; nan stands for that of all.
     distinct_2_equal: float = NAN
-    """distinct-2 of as many characters as the start wrote; nan stands for that of all."""
 
 
 @dataclass(frozen=True)

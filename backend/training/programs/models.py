@@ -30,6 +30,7 @@ from backend.training.snapshot import DataRow
 
 PROBE_TEXT = "祝您生日快乐 🎂\n"
 MIN_TEXTS = 20
+# The starter: one or two million parameters with its vocabulary. Bigger is worse in minutes of CPU.
 STARTER_SHAPES: dict[str, dict[str, Any]] = {
     "deep": {
         "hidden_size": 160,
@@ -50,7 +51,6 @@ STARTER_SHAPES: dict[str, dict[str, Any]] = {
         "initializer_range": 0.06,
     },
 }
-"""The starter: one or two million parameters with its vocabulary. Bigger is worse in minutes of CPU."""
 
 
 def resolve_base(training_run: TrainingRun[Any], data_rows: Sequence[DataRow], *names: str) -> str:

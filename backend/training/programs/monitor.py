@@ -25,8 +25,9 @@ from backend.training.programs.rewards import Reward
 
 STATE_FILE, BEST_FOLDER = "monitor.json", "best"
 UNKNOWN_GOLD = GoldReading(math.nan, math.nan, math.nan, math.nan)
+# Different reasons of unscored texts that are reported: a judge that fails in ever new words must not flood
+# pages.
 MAX_REASONS = 20
-"""Different reasons of unscored texts that are reported: a judge that fails in ever new words must not flood pages."""
 NON_FIGURE_KEYS = ("step", "best", "findings")
 WATCHED_METRICS = ("reward", "kl", "frac_reward_zero_std")
 
@@ -70,10 +71,10 @@ class CollapseWatch(TrainerCallback):
     sample_every: int
     save_policy: Callable[[Path], None]
     readings: list[dict[str, Any]] = field(default_factory=list)
+    # Why the monitor ended the run; None as long as it did not.
     stop_reason: Message | None = None
-    """Why the monitor ended the run; None as long as it did not."""
+    # Parts of the policy lie on several devices, which no reading can answer with: the monitor is off.
     sharded: bool = False
-    """Parts of the policy lie on several devices, which no reading can answer with: the monitor is off."""
     _logged_values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _reported_reasons: set[str] = field(default_factory=set)
     _notices: NoticeLog = field(default_factory=NoticeLog)

@@ -59,8 +59,8 @@ class LengthDebias:
 
 
 NGRAM_ORDER = 4
+# Requests remembered: in one batch of eight nearly every 4-gram is new, and rarity would tell nothing apart.
 REMEMBERED_REQUESTS = 128
-"""Requests remembered: in one batch of eight nearly every 4-gram is new, and rarity would tell nothing apart."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,8 @@ def _sum_shares(answered_requests: Iterable[AnsweredRequest]) -> dict[str, float
 
 
 Floats = NDArray[np.float64]
+# Accepted greetings below which nothing of use is learnt.
 MIN_GREETINGS = 100
-"""Accepted greetings below which nothing of use is learnt."""
 REQUEST_DIMENSIONS, GREETING_DIMENSIONS = 200, 400
 MAX_COMPARED_REQUESTS = 512
 _TINY_NORM = 1e-9
@@ -250,8 +250,8 @@ def _normalize_rows(vectors: Floats) -> Floats:
     return np.where(row_norms > _TINY_NORM, vectors / np.maximum(row_norms, _TINY_NORM), 0.0)
 
 
+# A request of so many characters inside the greeting is an echo, not an answer.
 ECHO_LENGTH = 6
-"""A request of so many characters inside the greeting is an echo, not an answer."""
 _LIST_PATTERN = re.compile(
     r"^\s*(?:\d{1,2}|[一二三四五六七八九十]{1,2}|第[一二三四五六七八九十\d]{1,2}[条则])[.、．)）:：]", re.M
 )

@@ -17,8 +17,8 @@ from backend.training.settings import STARTER, SftSettings
 from backend.training.snapshot import DataRow
 
 MIN_ROWS = 20
+# Characters of greetings below which a model from scratch repeats what it read, and babbles otherwise.
 MIN_CHARACTERS = 100_000
-"""Characters of greetings below which a model from scratch repeats what it read, and babbles otherwise."""
 
 
 class LeanSFTTrainer(SFTTrainer):

@@ -39,14 +39,15 @@ WORD_LENGTH, CLAUSE_LENGTH, SENTENCE_LENGTH = 4, 16, 28
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 PAD_TOKEN, USER_TOKEN, BOT_TOKEN, END_TOKEN = "<|pad|>", "<|user|>", "<|bot|>", "<|end|>"
 SPECIAL_TOKENS = (PAD_TOKEN, USER_TOKEN, BOT_TOKEN, END_TOKEN)
+# Turns are the template's to write, and what greetings need beyond bytes are tokens; a young model would
+# sprinkle a greeting with both.
 NEVER_WRITTEN = (PAD_TOKEN, USER_TOKEN, BOT_TOKEN, *BYTE_TOKENS)
-"""Turns are the template's to write, and what greetings need beyond bytes are tokens; a young model would
-sprinkle a greeting with both."""
+# ASCII's unit separator: the template puts it between the characters of a request, and it is no token.
 SEPARATOR = "\x1f"
-"""ASCII's unit separator: the template puts it between the characters of a request, and it is no token."""
 DIGITS = "0123456789一二三四五六七八九十"
+# Log probability of what only spells what has no better token.
 LEAST_LOG_PROBABILITY = -30.0
-"""Log probability of what only spells what has no better token."""
+# Requests and greetings only: the starter never saw instructions of a system.
 CHAT_TEMPLATE = (
     "{% for turn in messages %}"
     f"{{% if turn['role'] == 'user' %}}{USER_TOKEN}"
@@ -56,9 +57,8 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     f"{{% if add_generation_prompt %}}{BOT_TOKEN}{{% endif %}}"
 )
-"""Requests and greetings only: the starter never saw instructions of a system."""
+# What tells how old somebody or something is.
 _AGE_PATTERN = rf"[{DIGITS}两]{{1,3}}(?=周?岁|周年|大寿|华诞|载)"
-"""What tells how old somebody or something is."""
 _LONG_NUMBER = re.compile(f"[{DIGITS}]{{2,3}}")
 _CLAUSE_SPLITTER = pre_tokenizers.Split(Regex(rf"[\s\p{{P}}\p{{S}}]|{_AGE_PATTERN}"), "isolated")
 _SENTENCE_SPLITTER = pre_tokenizers.Split(Regex(rf"(?![，、；：])[\s\p{{P}}\p{{S}}]|{_AGE_PATTERN}"), "isolated")
