@@ -5,12 +5,12 @@ from typing import Any
 from markupsafe import Markup
 
 from backend.agreement.records import AgreementBoard, Disagreement, ModelRow
-from backend.core.enums import CampaignKind, Flaw
+from backend.core.enums import CampaignKind
 from backend.services import Services
 from ui.components.board import board_row_name
 from ui.components.history import history_html
 from ui.components.judges import judge_name
-from ui.components.language import FLAW_NAMES, Translator
+from ui.components.language import Translator, reason_text
 from ui.components.templates import render
 from ui.components.widgets import figure_html, html_table
 
@@ -110,7 +110,7 @@ def _verdict_table(services: Services, translate: Translator, entry: Disagreemen
         [
             _rater_title(translate, rater_verdict.rater),
             _score_text(translate, rater_verdict.value),
-            _reason_text(translate, rater_verdict.reason),
+            reason_text(translate, rater_verdict.reason),
         ]
         for rater_verdict in services.board.verdicts_on(entry.greeting_id)
     ]
@@ -125,11 +125,6 @@ def _verdict_table(services: Services, translate: Translator, entry: Disagreemen
 def _rater_title(translate: Translator, rater_key: str) -> str:
     judge_key, separator, version = rater_key.partition(" ")
     return f"{judge_name(translate, judge_key)}{separator}{version}"
-
-
-def _reason_text(translate: Translator, reason_key: str) -> str:
-    """A reason that is the name of a flaw, as the built-in corpus has them, in the reader's language."""
-    return translate(*FLAW_NAMES[Flaw(reason_key)]) if reason_key in set(Flaw) else reason_key
 
 
 def _item_history(services: Services, translate: Translator, entry: Disagreement) -> Markup:

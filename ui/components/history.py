@@ -3,8 +3,8 @@
 from markupsafe import Markup
 
 from backend.annotation.records import HistoryEntry
-from backend.core.enums import Flaw, Outcome
-from ui.components.language import FLAW_NAMES, OUTCOME_NAMES, Translator
+from backend.core.enums import Outcome
+from ui.components.language import OUTCOME_NAMES, Translator, reason_text
 from ui.components.widgets import empty_notice, html_table
 
 
@@ -31,7 +31,7 @@ def _history_cells(translate: Translator, history_entry: HistoryEntry) -> list[s
     state_text = translate("已被取代", "superseded") if history_entry.superseded else translate("有效", "current")
     if history_entry.withdrawn:
         state_text = translate("撤销", "withdrawal")
-    reason_texts = [translate(*FLAW_NAMES[Flaw(flaw_code)]) for flaw_code in history_entry.reasons] + (
+    reason_texts = [reason_text(translate, stored_reason) for stored_reason in history_entry.reasons] + (
         [history_entry.note] if history_entry.note else []
     )
     return [

@@ -66,3 +66,8 @@ DIMENSION_NAMES = {
     "culture": ("文化", "Culture"),
     "richness": ("丰富", "Richness"),
 }
+
+
+def reason_text(translate: Translator, stored_reason: str) -> str:
+    """A reason for an answer: the name of a flaw that people chose, or the words a judge wrote, as they are."""
+    return translate(*FLAW_NAMES[Flaw(stored_reason)]) if stored_reason in set(Flaw) else stored_reason
