@@ -90,7 +90,14 @@ def game_run() -> Any:
     numbers = dict.fromkeys(("rounds", "accepted", "rejected", "calls", "tokens"), 1)
     labels = {split: {"good": 1, "bad": 1} for split in ("play", "gate", "locked")}
     settings = Record(rounds=1, search=SearchMethod.GAME)
-    state = {"state": RunState.FAILED, "broken_off": False, "playing": None, "error": MESSAGE, "told": ""}
+    state = {
+        "state": RunState.FAILED,
+        "broken_off": False,
+        "playing": None,
+        "error": MESSAGE,
+        "phase": None,
+        "message": "",
+    }
     endpoints = {Agent.GENERATOR: {"name": "policy:1", "model": ATTACK}}
     return Record(
         id=1, dataset=ATTACK, cost=0.1, settings=settings, labels=labels, endpoints=endpoints, **numbers, **state
