@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from backend.core.settings import PROJECT_ROOT
+from backend.core.stored_records import stored_json
 from backend.judges.scoring.service import JOB_KIND, run_job
 from tests.llm_fixtures import FakeLLM
 from tests.scoring_helpers import house, request, verdicts
@@ -66,7 +67,7 @@ def test_the_way_from_the_page_to_the_request_is_short(
     home: Path, fake_llm: FakeLLM, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with house(fake_llm, 20) as services:
-        job = services.jobs.submit(JOB_KIND, request(services).plain())
+        job = services.jobs.submit(JOB_KIND, stored_json(request(services)))
         chain = CallChain(monkeypatch)
         assert run_job(services.database, services.jobs, services.scoring, job.id) == 0
         assert len(verdicts(services)) == 20
