@@ -12,7 +12,9 @@ import pytest
 
 from backend.core.settings import PROJECT_ROOT
 from backend.core.stored_records import stored_json
-from backend.judges.scoring.service import JOB_KIND, run_job
+from backend.judges.scoring.job import ScoringJob
+from backend.judges.scoring.service import JOB_KIND
+from backend.runs.attempt import run_job
 from tests.llm_fixtures import FakeLLM
 from tests.scoring_helpers import house, request, verdicts
 
@@ -69,7 +71,7 @@ def test_the_way_from_the_page_to_the_request_is_short(
     with house(fake_llm, 20) as services:
         job = services.jobs.submit(JOB_KIND, stored_json(request(services)))
         chain = CallChain(monkeypatch)
-        assert run_job(services.database, services.jobs, services.scoring, job.id) == 0
+        assert run_job(services.database, job.id, ScoringJob(services.scoring).play) == 0
         assert len(verdicts(services)) == 20
     whole_chain = [PAGE_HANDLER, *chain.longest]
     print("\n".join(f"{number:>2}  {function}" for number, function in enumerate(whole_chain, 1)))

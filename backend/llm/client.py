@@ -99,10 +99,13 @@ class OpenAIClient:
         known_completion = self._account.ledger.lookup(chat_request.request_hash)
         if known_completion is not None:
             return replace(known_completion, parsed=_parse_json_object(known_completion.text, schema))
-        with self._announce_request(chat_request.request_hash) as announced_request:
-            completion = await self._attempt_until_answered(chat_request)
-            announced_request.set_result(completion)
-            return completion
+        with self._announce_request(chat_request.request_hash) as announced_request, self._noting_failure():
+            async for attempt in self._new_attempts():
+                with attempt:
+                    completion = await self._attempt(chat_request, attempt.number, attempt.timeout_s)
+                    announced_request.set_result(completion)
+                    return completion
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def stream(
         self,
@@ -127,7 +130,12 @@ class OpenAIClient:
         if known_completion is not None:
             on_piece(known_completion.text)
             return known_completion
-        return await self._attempt_until_answered(replace(chat_request, on_piece=on_piece))
+        with self._noting_failure():
+            async for attempt in self._new_attempts():
+                with attempt:
+                    streamed_request = replace(chat_request, on_piece=on_piece)
+                    return await self._attempt(streamed_request, attempt.number, attempt.timeout_s)
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _build_request(
         self,
@@ -163,24 +171,21 @@ class OpenAIClient:
             running_request.cancel()  # of no effect on one that has its result
             del self._running_requests[request_hash]
 
-    async def _attempt_until_answered(self, chat_request: _ChatRequest) -> Completion:
-        """The reply of the first attempt that gets one. Raises the LLMError of the last."""
-        attempts = CallAttempts(self._retry_policy, self._endpoint_state.limiter, self.endpoint.timeout_s)
-        try:
-            async for attempt in attempts:
-                with attempt:
-                    return await self._attempt(chat_request, attempt.number, attempt.timeout_s)
-        except LLMError as error:
-            self._note_failure(error)
-            raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
+    def _new_attempts(self) -> CallAttempts:
+        return CallAttempts(self._retry_policy, self._endpoint_state.limiter, self.endpoint.timeout_s)
 
-    def _note_failure(self, failure: LLMError) -> None:
-        if failure.kind is LLMErrorKind.BAD_REQUEST and self._has_succeeded:
-            # The same form of request was taken before: it is this one text the server dislikes.
-            failure.fatal = False
-        if failure.ends_run:
-            self._ending_error = self._ending_error or failure
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """Around all attempts at a call: an error that ends the run ends every further call, too."""
+        try:
+            yield
+        except LLMError as failure:
+            if failure.kind is LLMErrorKind.BAD_REQUEST and self._has_succeeded:
+                # The same form of request was taken before: it is this one text the server dislikes.
+                failure.fatal = False
+            if failure.ends_run:
+                self._ending_error = self._ending_error or failure
+            raise
 
     async def _attempt(self, chat_request: _ChatRequest, attempt_number: int, timeout_s: float) -> Completion:
         """The reply in whatever dialect the server takes: each thing it refuses is left out once for all.
