@@ -15,7 +15,7 @@ class BoxForm:
     """The boxes of a form by name.
 
     Gradio hands the values of a *set* of boxes to a handler as one mapping, whatever the order of the boxes on the
-    page; `named` turns that into a mapping by name. So a box that is added, moved or left out shifts no other value.
+    page; BoxForm.named turns that into a mapping by name. So a box that is added, moved or left out shifts no other value.
     """
 
     def __init__(self, **boxes_by_name: Component) -> None:
@@ -44,7 +44,7 @@ class BoxForm:
 
     @property
     def inputs(self) -> set[Block]:
-        """Every box, as the `inputs` of an event whose handler is `named`."""
+        """Every box, as the `inputs` of an event whose handler is wrapped by BoxForm.named."""
         return set(self._boxes.values())
 
     @property
@@ -53,7 +53,7 @@ class BoxForm:
         return list(self._boxes.values())
 
     def pick_inputs(self, box_names: Iterable[str]) -> set[Block]:
-        """Some boxes, as the `inputs` of an event whose handler is `named`."""
+        """Some boxes, as the `inputs` of an event whose handler is wrapped by BoxForm.named."""
         return set(self.pick_outputs(box_names))
 
     def pick_outputs(self, box_names: Iterable[str]) -> list[Component]:

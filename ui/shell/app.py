@@ -61,7 +61,11 @@ class DeferredApp:
     def __init__(self, url_prefix: str, build_app: Callable[[], FastAPI]) -> None:
         self.url_prefix = url_prefix
         self._build_app = build_app
+        # The timer after the start and the first visitor may both come: without the lock the pages would be
+        # built twice.
         self._build_lock = asyncio.Lock()
+        # Starlette runs the lifespan of the outermost application alone; the stack ends that of a late one
+        # with the server.
         self._exit_stack = AsyncExitStack()
         self._built_app: FastAPI | None = None
 
@@ -74,9 +78,11 @@ class DeferredApp:
             async with outer_lifespan(running_app) as lifespan_state, self._exit_stack:
                 build_task = asyncio.create_task(self._build_soon())
                 yield lifespan_state
+                # A server that stops within the head start must not wait until the other language is built.
                 build_task.cancel()
 
         outer_app.router.lifespan_context = lifespan
+        # Before the guards are added and so inside of them: what is added last looks first.
         outer_app.add_middleware(_DeferredGate, later=self)
 
     def owns_request(self, scope: Scope) -> bool:
@@ -89,6 +95,8 @@ class DeferredApp:
         """The application, built and started by whoever comes first."""
         async with self._build_lock:
             if self._built_app is None:
+                # In a thread: building is tenths of a second of Python (0.26 s with five pages), for which
+                # the event loop would answer nobody.
                 built_app = await asyncio.to_thread(self._build_app)
                 await self._exit_stack.enter_async_context(built_app.router.lifespan_context(built_app))
                 self._built_app = built_app
@@ -116,6 +124,7 @@ LANGUAGES: tuple[Language, ...] = ("zh", "en")
 LANGUAGE_COOKIE = "zhufu_lang"
 SESSION_COOKIE = "zhufu_session"
 # How often uploads and downloads are looked through, and how old the removed ones are, in seconds.
+# A day, as exports are kept: whoever has a page open overnight still gets the file it offers.
 KEEP_FILES_SECONDS = (3600, 24 * 3600)
 
 
@@ -152,6 +161,8 @@ def build_app(services: Services) -> FastAPI:
     os.environ["GRADIO_TEMP_DIR"] = str(services.settings.home.resolve() / "uploads")
     app.state.pages = []
     admission = _read_admission(services.settings)
+    # Votes and greetings go by plain routes: a Gradio event takes ten times as long and more through its
+    # queue, and quick presses lose or repeat votes (docs/decisions/2026-11-23-votes-by-route.md).
     app.include_router(annotation_routes.build_router(services))
     app.include_router(playground_routes.build_router(services))
     app.include_router(documents.build_router(_asset_url("manual.css"), _asset_url("shell.js")))
@@ -163,6 +174,8 @@ def build_app(services: Services) -> FastAPI:
     mount_language = partial(_mount_gradio, services=services, admission=admission, mounted=app.state.pages)
     first_language, *other_languages = LANGUAGES
     for language in other_languages:
+        # Each language has pages of its own: Gradio's translation follows the browser and cannot be switched
+        # by the reader (docs/decisions/2026-11-23-two-language-mounts.md).
         DeferredApp(f"/{language}", partial(mount_language, FastAPI(), language)).attach_to(app)
     mount_language(app, first_language)
     return _add_guards(app, services.settings, admission)
@@ -180,11 +193,15 @@ def _add_guards(app: FastAPI, settings: Settings, admission: Admission | None) -
     if admission is not None:
         app.include_router(entrance.build_router(admission, _asset_url("manual.css"), _asset_url("shell.js")))
         app.add_middleware(PasswordRequired, admission=admission)
+    # Inside of the session, whose cookie says whose upload it is.
     app.add_middleware(UploadRegistry)
+    # With a word of its own, so that a value signed for another cookie is no session.
     session_secret = f"session {load_secret(settings.home)}"
     app.add_middleware(SessionMiddleware, secret_key=session_secret, session_cookie=SESSION_COOKIE, same_site="lax")
     app.add_middleware(OwnPagesOnly, prefixes=LANGUAGES, pages=[site_page.url_path for site_page in SITE_PAGES])
+    # Before the check of Origin, which compares with Host: a rebound name would agree with itself.
     app.add_middleware(KnownHosts, hosts=answered_hosts(settings))
+    # Outermost, so that refusals by the layers below carry these headers too.
     app.add_middleware(SecurityHeaders)
     return app
 
@@ -192,6 +209,7 @@ def _add_guards(app: FastAPI, settings: Settings, admission: Admission | None) -
 def stop_heartbeats(app: FastAPI) -> None:
     """End the heartbeats of pages that are open in browsers; called in the event loop, before a stop."""
     for gradio_app in app.state.pages:
+        # Each open page holds one endless connection, and uvicorn waits for connections before it stops.
         gradio_app.stop_event.set()
 
 
@@ -245,11 +263,14 @@ def _build_blocks(services: Services, translate: Translator) -> gr.Blocks:
             _build_page(services, translate, site_page)
     for event_function in gradio_blocks.fns.values():
         # Our own script calls events by number; by name nobody here does.
+        # That hides an event from the documentation and keeps nobody out: handlers check what they are given
+        # themselves.
         event_function.api_visibility = "private"
     return gradio_blocks
 
 
 def _build_page(services: Services, translate: Translator, site_page: SitePage) -> None:
+    # Gradio's own bar cannot group ten entries nor fit them into 390 pixels; ours stands in the header.
     Navbar(visible=False)
     has_password = bool(services.settings.password.get_secret_value())
     html_block(_header_html(translate, site_page, has_password), elem_id="zf-header")
@@ -316,12 +337,14 @@ def _head_html() -> Markup:
 
 
 def _asset_url(asset_name: str) -> str:
+    # In the address, so that a browser that cached the old file asks for the new one after an update.
     content_hash = hashlib.sha256((ASSETS_FOLDER / asset_name).read_bytes()).hexdigest()[:10]
     return f"/assets/{asset_name}?v={content_hash}"
 
 
 def _redirect_front(request: Request) -> RedirectResponse:
     language = request.cookies.get(LANGUAGE_COOKIE)
+    # The cookie comes from outside: put into the address unchecked it would redirect to another site.
     return RedirectResponse(f"/{language if language in LANGUAGES else 'zh'}/")
 
 

@@ -13,6 +13,7 @@ from backend.core.settings import PROJECT_ROOT
 from ui.components.language import Language, Translator
 from ui.components.templates import render
 
+# Gradio's cards for other sites advertise Gradio: its name, its account, “Click to try out the app!”.
 SOCIAL_CARDS = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
 LANG_ATTRIBUTE = re.compile(rb'<html\s+lang="[^"]*"')
 
@@ -23,6 +24,8 @@ class DocumentMiddleware:
     def __init__(self, wrapped_app: ASGIApp, lang: str, script: str) -> None:
         self._wrapped_app = wrapped_app
         self._html_tag = f'<html lang="{lang}"'.encode()
+        # First in the head, before Gradio's scripts: these choose their words by the language of the document
+        # when they start, and its own `head` option comes after that.
         self._head_tag = f'<head><script src="{script}"></script>'.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,6 +36,8 @@ class DocumentMiddleware:
 
         async def rewrite_message(message: Message) -> None:
             nonlocal start_message
+            # The head of the answer waits for the body, whose length changes; anything else passes piece by
+            # piece, since streams of events never end.
             if message["type"] == "http.response.start" and _is_html_page(message):
                 start_message = message
             elif start_message is None:
@@ -55,10 +60,13 @@ class DocumentMiddleware:
 
 def _is_html_page(start_message: Message) -> bool:
     headers = MutableHeaders(raw=start_message["headers"])
+    # A compressed body cannot be searched; the layer stands inside of Gradio's compression, so this is the
+    # exception.
     return headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers
 
 
 DOCS_FOLDER = PROJECT_ROOT / "docs"
+# What the pages of docs/ are made of; whatever else lies there is not published by accident.
 SERVED_SUFFIXES = (".md", ".png")
 
 
@@ -71,6 +79,7 @@ def build_router(style_url: str, script_url: str) -> APIRouter:
 
     @help_routes.get("/{path:path}")
     def show_document(path: str) -> Response:
+        # Resolved before it is compared: `..` and links would lead out of the folder.
         document_file = (DOCS_FOLDER / path).resolve()
         if (
             not document_file.is_relative_to(DOCS_FOLDER)
@@ -92,6 +101,7 @@ def has_page(language: Language, page_path: str) -> bool:
 
 
 def _documentation_page(document_file: Path, style_url: str, script_url: str) -> Markup:
+    # Here and not at the top: most starts serve no documentation, and each would pay for the import.
     from markdown_it import MarkdownIt
 
     language, file_name = document_file.parent.name, document_file.name

@@ -26,6 +26,7 @@ from ui.shell.guard import EVENT_PREFIX, READ_METHODS, refusal_response
 
 RESEARCHER = "researcher"
 LOGIN_PATH, LOGOUT_PATH = "/login", "/logout"
+# The login page needs its sheet and its script before anybody is signed in, and annotators the documentation.
 _ALWAYS_OPEN = ("/assets/", "/help/", "/favicon.ico", LOGIN_PATH, LOGOUT_PATH)
 # What an open page asks of the server; campaigns and scoring are not in it.
 _OPEN_PAGE_ROUTES = {
@@ -39,11 +40,15 @@ _OPEN_PAGE_ROUTES = {
 }
 # Starts and stops models, which costs the researcher's machine.
 _NEVER_OPEN = ("/api/play/models/",)
+# What a Gradio page loads besides; no event is among it, so an open page reaches the server by the routes
+# above alone.
 _FRAME_PATHS = ("assets/", "static/", "svelte/", "theme.css", "favicon.ico", "manifest.json")
 _FRAME_EVENTS = (f"{EVENT_PREFIX}/heartbeat/", f"{EVENT_PREFIX}/startup-events", f"{EVENT_PREFIX}/app_id")
 _PASSWORD_NEEDED = errors.Message("This needs the password; sign in first.", "需要先输入密码登录。")
 _WRONG_PASSWORD = errors.Message("The password is not right.", "密码不对。")
 _OPEN_TITLES = {"annotate": ("标注", "Annotate"), "write": ("写祝福", "Write")}
+# Gradio's own login has no limit of tries; by these a script gets 7,200 a day, and a person who mistypes
+# waits a minute.
 MOST_TRIES, TRY_WINDOW_S = 5, 60.0
 
 
@@ -54,11 +59,13 @@ class LoginAttempts:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        # Monotonic by default: a clock that is set back would lock an address out for longer.
         self._clock = clock
         self._failure_times: dict[str, deque[float]] = {}
 
     def seconds_to_wait(self, address: str) -> float:
         """Seconds until this address may try again, 0 where it may now."""
+        # At each look and not by a timer: the table never holds more addresses than failed within a minute.
         self._forget_old()
         failure_times = self._failure_times.get(address)
         if failure_times is None or len(failure_times) < MOST_TRIES:
@@ -67,6 +74,7 @@ class LoginAttempts:
 
     def record_failure(self, address: str) -> None:
         """Count a wrong password."""
+        # As long as the limit: an attacker's tries fill no memory.
         self._failure_times.setdefault(address, deque(maxlen=MOST_TRIES)).append(self._clock())
 
     def _forget_old(self) -> None:
@@ -91,6 +99,7 @@ class ResearcherPassword:
 
     def matches(self, entered: str) -> bool:
         """Whether this is the password, in constant time."""
+        # Digests have one length, so neither length nor the first wrong character shows in the time it takes.
         return hmac.compare_digest(self._digest(entered), self._session_mark)
 
     def is_signed_in(self, session: dict[str, object]) -> bool:
@@ -102,6 +111,8 @@ class ResearcherPassword:
         session[RESEARCHER] = self._session_mark
 
     def _digest(self, password: str) -> str:
+        # surrogatepass: a form may send half a surrogate pair, which is a wrong password and no error of
+        # ours.
         return hmac.new(self._secret_key, password.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
@@ -129,6 +140,7 @@ class Admission:
             http_method == route_method and request_path.startswith(path_prefix)
             for route_method, path_prefix in open_routes
         ):
+            # Checked after the routes: `/api/play/models` is open, and what lies below it is not.
             return not request_path.startswith(_NEVER_OPEN)
         return http_method == "GET" and bool(self.open_pages) and self._is_page_frame(scope, request_path)
 
@@ -136,6 +148,8 @@ class Admission:
         language, _, inner_path = request_path.lstrip("/").partition("/")
         if language not in self._languages:
             return False
+        # The config of a page lists its blocks, so that of a closed page would show what is behind the
+        # password; the query is compared whole, as a second `page` in it might win.
         if inner_path == "config":
             return any(scope["query_string"] == f"page={page_name}".encode() for page_name in self.open_pages)
         return inner_path.rstrip("/") in self.open_pages or inner_path.startswith((*_FRAME_PATHS, *_FRAME_EVENTS))
@@ -153,6 +167,7 @@ class PasswordRequired:
             return await self._wrapped_app(scope, receive, send)
         if scope["method"] in READ_METHODS and _wants_html_page(scope):
             login_query = urlencode({"next": scope["path"]})
+            # A script gets 401 instead: a redirect would hand it the login page as if it were its data.
             return await RedirectResponse(f"{LOGIN_PATH}?{login_query}", 303)(scope, receive, send)
         return await refusal_response(scope, 401, _PASSWORD_NEEDED, sign_in=LOGIN_PATH)(scope, receive, send)
 
@@ -178,6 +193,8 @@ def build_router(admission: Admission, style_url: str, script_url: str) -> APIRo
     ) -> Response:
         address = request.client.host if request.client else ""
         language, target_path = _request_language(request), safe_target(next)
+        # Before the password is compared: a right one must not tell itself by another answer while the
+        # address waits.
         if seconds_left := attempts.seconds_to_wait(address):
             error_message = _too_many_attempts(math.ceil(seconds_left))
             login_page = _login_page(language, target_path, open_pages, style_url, script_url, error=error_message)
@@ -194,6 +211,7 @@ def build_router(admission: Admission, style_url: str, script_url: str) -> APIRo
 
     @login_routes.post(LOGOUT_PATH)
     def sign_out(request: Request) -> Response:
+        # The whole session and not the mark alone: uploads of whoever leaves are not the next person's.
         request.session.clear()
         return RedirectResponse(LOGIN_PATH, 303)
 
@@ -203,6 +221,8 @@ def build_router(admission: Admission, style_url: str, script_url: str) -> APIRo
 def safe_target(requested: str) -> str:
     """Where to go after signing in: a path of this server, never another site."""
     url_parts = urlsplit(requested)
+    # Browsers read `//` and `/\` at the start as another host, and drop control characters that would hide
+    # one.
     is_local_path = requested.startswith("/") and not requested.startswith(("//", "/\\")) and requested.isprintable()
     return requested if is_local_path and not url_parts.scheme and not url_parts.netloc else "/"
 

@@ -21,6 +21,7 @@ READ_METHODS = ("GET", "HEAD")
 MAX_JSON_BYTES = 4 * 1024 * 1024
 # Bytes of one file, as the import page says.
 MAX_UPLOAD_BYTES = 200 * 1024 * 1024
+# Bytes around the file in the body of an upload: boundary, headers, field name.
 _MULTIPART_OVERHEAD = 64 * 1024
 EVENT_PREFIX = "gradio_api"
 # What Gradio's own script calls on our pages. Not among them: events by name (call, api, run), deep links,
@@ -85,6 +86,7 @@ class KnownHosts:
 
         if scope["type"] == "http":
             await self._host_check(scope, receive, note_status)
+        # Start and stop of the server have no host.
         if is_known_host or scope["type"] == "lifespan":
             await self._wrapped_app(scope, receive, send)
         elif scope["type"] == "http":
@@ -92,6 +94,8 @@ class KnownHosts:
         # Nothing here speaks WebSocket: such a connection is closed by the server when nobody accepts it.
 
 
+# Starlette's check has no answer but its own; a status that it never gives by itself says that the name
+# passed.
 _KNOWN_STATUS = 204
 
 
@@ -127,6 +131,8 @@ class OwnPagesOnly:
         if path_prefix is None:
             return True
         inner_path = request_path.removeprefix(path_prefix)
+        # A deep link restores what somebody has entered, for anybody who knows it, and reads a file of the
+        # server to do so.
         if b"deep_link" in scope["query_string"]:
             return False
         if inner_path.startswith(f"{EVENT_PREFIX}/"):
@@ -137,7 +143,7 @@ class OwnPagesOnly:
 
 
 def is_event_route(http_method: str, inner_path: str) -> bool:
-    """Whether a page needs the route `below` Gradio's event prefix."""
+    """Whether a page needs the route at `inner_path`, which lies below Gradio's event prefix."""
     if inner_path.startswith(("file=http:", "file=https:")):
         # Gradio would fetch the address for whoever asks.
         return False
@@ -158,10 +164,14 @@ def is_foreign_request(http_method: str, headers: Headers) -> bool:
     Browsers set Origin and Sec-Fetch-Site and let no page change them; a program sends neither.
     """
     origin, fetch_site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+    # With its port: another program on this machine is another site too. `null` (a frame in a sandbox, a
+    # file) has no host and is refused.
     if origin is not None and urlsplit(origin).netloc != headers.get("host"):
         return True
     if fetch_site in ("same-origin", "none"):
         return False
+    # A frame navigates as well, and its destination is `iframe`; only a document is a page that a person has
+    # opened.
     follows_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     return not (http_method in READ_METHODS and follows_link)
 
@@ -169,6 +179,7 @@ def is_foreign_request(http_method: str, headers: Headers) -> bool:
 def _fits_limit(scope: Scope, headers: Headers) -> bool:
     content_length = headers.get("content-length", "")
     if not content_length:
+        # A body in chunks states no length, and would be known to be too large when it is already in memory.
         return "transfer-encoding" not in headers
     size_limit = (
         MAX_UPLOAD_BYTES + _MULTIPART_OVERHEAD if scope["path"].endswith(f"/{EVENT_PREFIX}/upload") else MAX_JSON_BYTES
@@ -181,6 +192,7 @@ def refusal_response(scope: Scope, status_code: int, message: errors.Message, **
     headers = Headers(scope=scope)
     if scope["method"] == "HEAD":
         return PlainTextResponse("", status_code)
+    # Older browsers send no Sec-Fetch headers, and then what they accept tells them from a script.
     if headers.get("sec-fetch-mode") != "navigate" and "text/html" not in headers.get("accept", ""):
         return error_response(status_code, message, **extra_fields)
     return HTMLResponse(render("shell/templates/refusal.html", message=message), status_code)

@@ -15,6 +15,7 @@ from ui.components.routes import UPLOADED_PATHS_KEY
 from ui.shell.guard import EVENT_PREFIX, READ_METHODS, refusal_response
 
 VISITOR_KEY = "visitor"
+# Sessions cost a script nothing to invent: without a limit it could fill the memory with them.
 _MOST_VISITORS = 10_000
 # The oldest are forgotten: nobody drops a thousand files and then imports the first.
 _MOST_FILES = 1_000
@@ -40,8 +41,10 @@ class UploadRegistry:
         visitor = scope["session"].get(VISITOR_KEY)
         if visitor is None and scope["method"] in READ_METHODS and _may_be_page(scope["path"]):
             scope["session"][VISITOR_KEY] = visitor = secrets.token_hex(16)
+        # Frozen: what a handler asks later stays what was uploaded before this request.
         scope.setdefault("state", {})[UPLOADED_PATHS_KEY] = frozenset(self._paths_by_visitor.get(str(visitor), ()))
         if scope["method"] == "POST" and scope["path"].endswith(f"/{EVENT_PREFIX}/upload"):
+            # A page sets the cookie before its script can upload; whoever comes without one has opened none.
             if visitor is None:
                 return await refusal_response(scope, 403, _NO_VISITOR)(scope, receive, send)
             return await self._app(scope, receive, self._recording_send(str(visitor), send))
@@ -64,6 +67,7 @@ class UploadRegistry:
 
     def _remember_paths(self, visitor: str, uploaded_paths: list[str]) -> None:
         visitor_paths = self._paths_by_visitor.setdefault(visitor, OrderedDict())
+        # The visitor who uploads is the last to be forgotten.
         self._paths_by_visitor.move_to_end(visitor)
         visitor_paths.update(dict.fromkeys(uploaded_paths))
         while len(visitor_paths) > _MOST_FILES:
