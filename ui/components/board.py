@@ -11,6 +11,7 @@ from ui.components.language import Translator
 from ui.components.templates import render
 from ui.components.widgets import figure_html
 
+# Length-matched AUC last, beside AUC: where the two part, length gave the labels away.
 SHOWN_FIGURES = ("spearman", "kendall", "accuracy", "kappa", "auc", "matched_auc")
 
 
@@ -82,6 +83,7 @@ def _judge_line(translate: Translator, judge_row: JudgeRow) -> tuple[JudgeRow, s
 def figure_with_interval(translate: Translator, board_figure: Figure, item_count: int | None) -> Markup:
     """A figure with its interval, and with its own number of items where that is not the row's `item_count`."""
     measured_html = figure_html(translate, board_figure)
+    # Its reason stands in place of the figure, so there is neither interval nor count to add.
     if board_figure.value is None:
         return measured_html
     return render(
@@ -89,6 +91,7 @@ def figure_with_interval(translate: Translator, board_figure: Figure, item_count
         translate=translate,
         figure=measured_html,
         missing_interval=translate.localize(board_figure.why) if board_figure.why else "",
+        # Length-matched figures rest on fewer items than the row; where one does, it must say so.
         differing_count=None if board_figure.n in (None, item_count) else board_figure.n,
     )
 

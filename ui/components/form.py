@@ -15,7 +15,8 @@ class BoxForm:
     """The boxes of a form by name.
 
     Gradio hands the values of a *set* of boxes to a handler as one mapping, whatever the order of the boxes on the
-    page; BoxForm.named turns that into a mapping by name. So a box that is added, moved or left out shifts no other value.
+    page; BoxForm.named turns that into a mapping by name. So a box that is added, moved or left out shifts no
+    other value.
     """
 
     def __init__(self, **boxes_by_name: Component) -> None:
@@ -24,6 +25,7 @@ class BoxForm:
 
     def add(self, box_name: str, form_box: Any) -> Any:
         """Take a box in, and give it back. Raises ValueError where the name is taken."""
+        # Silently replaced, the first box would stand on the page and nobody would read it.
         if box_name in self._boxes:
             raise ValueError(f"The form has a box {box_name} already.")
         self._boxes[box_name] = form_box
@@ -45,6 +47,7 @@ class BoxForm:
     @property
     def inputs(self) -> set[Block]:
         """Every box, as the `inputs` of an event whose handler is wrapped by BoxForm.named."""
+        # A set and not a list: for a set Gradio gives one mapping by block, for a list values by position.
         return set(self._boxes.values())
 
     @property
@@ -82,6 +85,8 @@ class BoxForm:
         return {self._boxes[box_name]: box_value for box_name, box_value in values_by_name.items()}
 
     def _values_by_name(self, argument: Any) -> Any:
+        # Only a mapping whose keys are all blocks comes from a form: JSON of a state is a dict too.
         if not isinstance(argument, dict) or not all(isinstance(block, Block) for block in argument):
             return argument
+        # An event may take some of the boxes; the others are missing from what its handler gets.
         return {box_name: argument[form_box] for box_name, form_box in self._boxes.items() if form_box in argument}

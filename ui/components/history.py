@@ -29,6 +29,7 @@ def history_html(translate: Translator, history: list[HistoryEntry]) -> Markup:
 
 def _history_cells(translate: Translator, history_entry: HistoryEntry) -> list[str]:
     state_text = translate("已被取代", "superseded") if history_entry.superseded else translate("有效", "current")
+    # After the other states: a withdrawal is itself a row, current or superseded by a later answer.
     if history_entry.withdrawn:
         state_text = translate("撤销", "withdrawal")
     reason_texts = [reason_text(translate, stored_reason) for stored_reason in history_entry.reasons] + (

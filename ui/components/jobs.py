@@ -20,6 +20,7 @@ STATUS_NAMES = {
     JobStatus.SUCCEEDED: ("完成", "done"),
     JobStatus.LOST: ("失联", "lost"),
 }
+# A sign beside each colour: whoever does not tell red from green reads the state all the same.
 _STATUS_PILLS = {
     JobStatus.QUEUED: ("wait", "◷"),
     JobStatus.RUNNING: ("run", "▶"),

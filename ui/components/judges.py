@@ -48,6 +48,7 @@ def is_derived_judge(stored_name: str) -> bool:
 
 def judge_title(translate: Translator, stored_name: str) -> str:
     """A judge's name for people: a kind in the reader's language, and which agents are left out."""
+    # The suffix first: a panel without an agent may be asked again, and then its name has both.
     if stored_name.endswith(AGAIN_SUFFIX):
         first_title = judge_title(translate, stored_name.removesuffix(AGAIN_SUFFIX))
         return translate(f"{first_title}（再评）", f"{first_title} (again)")
@@ -88,6 +89,7 @@ def endpoint_choices(services: Services, translate: Translator) -> list[tuple[st
 
 def generator_label(translate: Translator, generator: GeneratorInfo) -> str:
     """A generator in a list of choices."""
+    # Waking a model takes seconds; whoever chooses it should expect that.
     asleep_mark = translate("（用时启动）", " (starts when used)") if generator.readiness is Readiness.ASLEEP else ""
     return (
         f"{generator.title} · {generator.model}{asleep_mark}"

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 # An answer of the annotate page takes some hundred bytes, the longest request of the write page 60 KB in UTF-8.
 MAX_BODY_BYTES = 64 * 1024
+# A rater comes back after weeks, and under a new name their labels would count as another person's.
 COOKIE_SECONDS = 365 * 24 * 3600
 # The number of a row, as any database can hold it.
 RowId = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -44,10 +45,13 @@ class ErrorMessageRoute(APIRoute):
         route_handler = super().get_route_handler()
 
         async def handle_request(request: Request) -> Response:
+            # Before FastAPI reads and parses the body.
             if refusal := _refuse_large_body(request):
                 return refusal
             try:
                 return await route_handler(request)
+            # Before UserError, of which it is one: a busy database is nothing the person has done wrong, and
+            # the page sends the same answer again.
             except Unavailable as error:
                 log.warning("%s: %s", request.url.path, error)
                 return _unavailable_response(error)
@@ -55,6 +59,7 @@ class ErrorMessageRoute(APIRoute):
                 return error_response(_status_code(error), error.message)
             except RequestValidationError as error:
                 return error_response(422, _field_problem(error))
+            # A full disk is not a defect: “not saved” with the reason, and the page keeps the answer.
             except OSError as error:
                 log.exception("%s failed", request.url.path)
                 disk_problem = translate_disk_fault(error)
@@ -74,6 +79,7 @@ def error_response(status_code: int, message: Message, **more: str) -> JSONRespo
 def _unavailable_response(error: Unavailable) -> JSONResponse:
     """503; with Retry-After where coming again soon may help."""
     response = error_response(503, error.message)
+    # Not for a full disk: coming again soon would only fail again.
     if isinstance(error, Busy):
         response.headers["Retry-After"] = str(error.retry_after_s)
     return response
@@ -98,6 +104,7 @@ def _refuse_large_body(request: Request) -> Response | None:
 
 
 def _field_problem(error: RequestValidationError) -> Message:
+    # The first alone: our own pages send no bad fields, so a list would be read by nobody.
     first_problem: dict[str, Any] = error.errors()[0]
     field_name = (
         ".".join(str(location_part) for location_part in first_problem["loc"] if location_part != "body") or "body"
@@ -139,12 +146,15 @@ class SignedCookie:
             self._signer.sign(cookie_value),
             max_age=COOKIE_SECONDS,
             httponly=True,
+            # Lax and not strict: whoever follows a link from a chat into a campaign must still be known.
             samesite="lax",
+            # Not always: over plain HTTP, as on a laptop, the browser would drop a secure cookie.
             secure=request.url.scheme == "https",
         )
 
     def delete(self, response: Response) -> None:
         """Let the browser forget the value."""
+        # With the attributes it was written with: a browser may keep a cookie that is deleted with others.
         response.delete_cookie(self._cookie_name, httponly=True, samesite="lax")
 
 

@@ -17,6 +17,8 @@ from ui.components.widgets import fill_on_load, fill_tab, friendly_errors, note,
 
 # One poll in 2.5 s a page: each open tab holds a stream besides, and a browser has six connections to a host.
 POLL_SECONDS = 2.5
+# Past the queue, which takes over 100 ms an event where this takes 40; and no overlay that flickers at each
+# poll.
 SILENT_EVENT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 PAUSE, RESUME, CANCEL = "pause", "resume", "cancel"
 TIMER, RUN_CHOICES, STATE_MARK = "timer", "run_choices", "state_mark"
@@ -64,6 +66,8 @@ class RunWatcher:
     ) -> None:
         self._translate, self.run_dropdown, self.message_block = translate, run_dropdown, message_block
         self._take_snapshot, self._quick_mark, self._part_updates = take_snapshot, quick_mark, dict(part_updates or {})
+        # In the state of the browser's session: a reload starts with {} and so gets every part anew. The
+        # timer is off until the first answer says whether something runs.
         self._seen_facts, self._poll_timer = gr.State({}), gr.Timer(POLL_SECONDS, active=False)
         self._blocks: dict[str, Block] = {TIMER: self._poll_timer, RUN_CHOICES: run_dropdown, **parts_by_name}
 
@@ -87,6 +91,8 @@ class RunWatcher:
         # Read before the snapshot: what changes in between is then taken for new at the next poll, and not missed.
         state_mark = self._quick_mark(chosen_id) if self._quick_mark else None
         new_facts = dict(seen_facts or {})
+        # A choice is answered whatever the mark: the same state may be shown in a dropdown that names another
+        # run.
         if state_mark is not None and new_facts.get(STATE_MARK) == state_mark and not choose:
             return [gr.skip()] * len(self.outputs)
         snapshot = self._take_snapshot(chosen_id)
@@ -94,6 +100,8 @@ class RunWatcher:
         block_updates = {}
         for part_name in self._blocks:
             fingerprint = _fingerprint(part_facts[part_name])
+            # A part that is sent again loses its scroll place and its open folds, and a press in progress its
+            # target.
             is_known = new_facts.get(part_name) == fingerprint
             block_updates[part_name] = gr.skip() if is_known else self._part_update(part_name, part_facts[part_name])
             new_facts[part_name] = fingerprint
@@ -108,6 +116,7 @@ class RunWatcher:
 
         @friendly_errors(self._translate)
         def load_page(request: gr.Request) -> list[Any]:
+            # Without seen facts: after a reload the blocks are empty, whatever a state may hold.
             return self.poll_updates(request.query_params.get(address_key), None, choose=True)
 
         fill_on_load(load_page, *self.outputs)
@@ -125,6 +134,7 @@ class RunWatcher:
         """Poll at each tick, and at once where another run is chosen; what was said of the one before goes."""
         poll_run = friendly_errors(self._translate)(self.poll_updates)
         self.run_dropdown.change(poll_run, self.poll_inputs, self.outputs, **SILENT_EVENT)
+        # `input` and not `change`: the watcher itself changes the box after a press, whose message must stay.
         self.run_dropdown.input(lambda: "", None, self.message_block, **SILENT_EVENT)
         self._poll_timer.tick(poll_run, self.poll_inputs, self.outputs, **SILENT_EVENT)
 
@@ -177,8 +187,11 @@ class RunWatcher:
             try:
                 changed_run = act_on_run(run_id, entered)
             except UserError as error:
+                # The parts too: what made the action impossible, such as an ended job, is usually news to the
+                # page.
                 return [note(translate.localize(error), "bad"), *self.poll_updates(run_id, entered[SEEN_BOX])]
             message = note(translate(*done_message).format(changed_run.id), "ok") if any(done_message) else ""
+            # No seen facts: every part is about another run now.
             if follow_changed:
                 return [message, *self.poll_updates(changed_run.id, None, choose=True)]
             return [message, *self.poll_updates(run_id, entered[SEEN_BOX])]
@@ -192,6 +205,7 @@ class RunWatcher:
             return timer_update(part_fact, POLL_SECONDS)
         if part_name == RUN_CHOICES:
             return _choices_update(part_fact)
+        # After `part_updates`, which may do more with a button than show it.
         if isinstance(self._blocks[part_name], SHOWN_OR_HIDDEN):
             return gr.update(visible=part_fact)
         return part_fact
@@ -233,6 +247,7 @@ def _choices_update(run_choices: list[tuple[str, int]]) -> dict[str, Any]:
 
 def _address_script(address_key: str) -> str:
     """JavaScript that writes the chosen run into the address of the page."""
+    # Replaced and not pushed: “back” leads to the page before, not through every run that was looked at.
     return f"(id) => {{ if (id) history.replaceState(null, '', `${{location.pathname}}?{address_key}=${{id}}`); }}"
 
 

@@ -42,5 +42,6 @@ def render(template_path: str, **values: Any) -> Markup:
 
 def render_part(part_name: str, *values: Any) -> Markup:
     """The HTML of a macro of `components/templates/parts.html`, given what it takes in that order."""
+    # Through the module of the template: macros called from Python are escaped there like the pages.
     part_macro = getattr(_environment().get_template(PARTS_TEMPLATE).module, part_name)
     return Markup(part_macro(*values))

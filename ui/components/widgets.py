@@ -20,6 +20,7 @@ from ui.components.templates import render_part
 
 log = logging.getLogger(__name__)
 
+# Slow, since every tab polls: a browser has six connections to a host, of which each open page holds one.
 IDLE_SECONDS = 10.0
 
 
@@ -34,6 +35,7 @@ ROW_CLICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger
 
 def fill_on_load(handler: Callable[[], Any], *blocks: gr.components.Component) -> None:
     """Fill blocks when the page opens, without a progress overlay."""
+    # No overlay: it would grey out the whole page for as long as the slowest block takes.
     gr.on(None, handler, None, list(blocks), queue=False, show_progress="hidden")
 
 
@@ -49,6 +51,7 @@ def fill_tab(
     the later one would take back what a person has chosen after the earlier. A handler gives a value only
     to a box that is empty (`default_choice`).
     """
+    # Gradio's page under construction; `load` exists on it alone, and a tab does not know it.
     if Context.root_block is None:
         raise RuntimeError("A tab is filled by the page it stands on.")
     gr.on(
@@ -64,6 +67,8 @@ def fill_tab(
 
 def default_choice(chosen_value: Any, valid_values: Sequence[Any]) -> dict[str, Any]:
     """For `gr.update` of a choice: the first value where nothing is chosen, or where what was is gone."""
+    # No value at all rather than the same one: an answer that comes late would take back what was chosen
+    # meanwhile.
     return {} if chosen_value in valid_values else {"value": next(iter(valid_values), None)}
 
 
@@ -82,6 +87,8 @@ def esc(unsafe_text: object) -> str:
 
 def script_root(element_id: str, translate: Translator, page_words: Any) -> Markup:
     """The empty root of a page that a script of `shell/assets` fills; `page_words` are what it reads as JSON."""
+    # Handed over as text in an attribute and escaped there: a script element would end at a `</script>` in
+    # the words.
     words_json = json.dumps(page_words, ensure_ascii=False)
     return render_part("script_root", element_id, translate.lang, words_json, translate("正在打开……", "Opening …"))
 
@@ -155,6 +162,7 @@ def html_table(
     """
     table_rows = [list(row_cells) for row_cells in body_rows]
     for row_cells in table_rows:
+        # A browser would draw it all the same, with every figure under its neighbour's heading.
         if len(row_cells) != len(header_cells):
             raise ValueError(f"A row of {len(row_cells)} cells under {len(header_cells)} headings.")
     return render_part("table", header_cells, table_rows, column_classes)
@@ -172,6 +180,7 @@ def figure_html(translate: Translator, measured: Figure, digits: int = 2) -> Mar
     """A figure with its interval below; an undefined one is “–” with the reason on hover and below."""
     if measured.value is None:
         return render_part("missing_figure", translate.localize(measured.why) if measured.why else "")
+    # Either bound alone would look like an interval that is known.
     has_interval = measured.low is not None and measured.high is not None
     interval_text = f"{measured.low:.{digits}f} – {measured.high:.{digits}f}" if has_interval else ""
     return render_part("figure", f"{measured.value:.{digits}f}", interval_text)
@@ -207,9 +216,12 @@ def friendly_errors(translate: Translator) -> Callable[[Callable[..., Any]], Cal
                     print_exception=False,
                     title=translate("请看一下", "Please check"),
                 ) from error
+            # Raised by a handler that has worded its own sentence.
             except gr.Error:
                 raise
             except Exception as error:
+                # Gradio would show the exception's own text, which may hold paths or prompts; here it goes
+                # into the log alone.
                 log.exception("%s failed", handler.__name__)
                 error_text = translate(
                     "程序内部出错了，已写入日志，没有保存任何内容。请重试；若再次出现，请把日志交给维护者。",
