@@ -30,6 +30,7 @@ from ui.components.widgets import (
     page_title,
 )
 
+# At most: with MIN_FIGURE_ITEMS in each, a hundred labels fill them.
 SCORE_BINS = 10
 # More bars than these leave no room for the names under them.
 MOST_OCCASIONS = 12
@@ -175,6 +176,7 @@ def _wire_events(services: Services, translate: Translator, page_blocks: Agreeme
         if not reference_name or not judge_key:
             return hidden_updates
         agreement_board = services.board.board(reference_name)
+        # The board may have been computed anew since the page opened, without this version of the judge.
         if judge_key not in agreement_board.points:
             return hidden_updates
         score_groups, occasion_shares = (
@@ -202,7 +204,10 @@ def _wire_events(services: Services, translate: Translator, page_blocks: Agreeme
         page_blocks.reference_choice.change(show_board, page_blocks.reference_choice, board_outputs),
         page_blocks.refresh_button.click(show_board, page_blocks.reference_choice, board_outputs),
     ):
+        # After the board, which sets the judge that is explained; by `change` of that box it would run once
+        # more for each answer.
         board_event.then(explain_judge, selection_inputs, detail_outputs)
+    # By people alone, since the chain above follows what the server sets.
     page_blocks.judge_choice.input(explain_judge, selection_inputs, detail_outputs)
 
 
@@ -261,6 +266,7 @@ def _length_leaks(length_auc: float) -> bool:
 
 
 def _write_csv(services: Services, agreement_board: AgreementBoard) -> Path:
+    # The reference may be named by a person, and a `/` in it would be a folder.
     safe_name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in agreement_board.reference)
     csv_path = new_export_path(services.settings.home, f"agreement-{safe_name[:60]}.csv")
     # With a byte order mark: without one, spreadsheets read Chinese in UTF-8 as another encoding.
@@ -285,7 +291,10 @@ def _score_groups(agreement_board: AgreementBoard, judge_key: str) -> pd.DataFra
     score_frame = pd.DataFrame(
         {"judge": [point.judge for point in score_points], "human": [point.human for point in score_points]}
     )
+    # Ranks, and the mean one for ties: a judge that gives few values would else have equal scores in
+    # different groups.
     rank_share = score_frame["judge"].rank(method="average", pct=True)
+    # Just below: the best has a share of 1 and would otherwise be a group of its own.
     bin_index = (rank_share * group_limit).clip(upper=group_limit - 1e-9).astype(int)
     score_frame["group"] = bin_index.map(_join_small_bins(bin_index.value_counts().sort_index().to_dict()))
     group_table = score_frame.groupby("group", as_index=False).agg(share=("human", "mean"), n=("human", "size"))
@@ -302,6 +311,7 @@ def _join_small_bins(bin_sizes: dict[int, int]) -> dict[int, int]:
         if item_count >= minimums.MIN_FIGURE_ITEMS:
             group_index, item_count = group_index + 1, 0
         group_by_bin[bin_index], item_count = group_index, item_count + bin_size
+    # What is left at the end may be too few for a group and joins the one before.
     last_group = group_index - 1 if group_index and item_count < minimums.MIN_FIGURE_ITEMS else group_index
     return {bin_index: min(group_number, last_group) for bin_index, group_number in group_by_bin.items()}
 
@@ -351,6 +361,7 @@ def _confusion_table(translate: Translator, agreement_board: AgreementBoard, jud
         "never_asked": translate("未问", "never asked"),
     }
     verdict_counts = agreement_board.confusions[judge_key]
+    # The judge's ties stand even where there are none: that nobody tied is an answer too.
     permanent_columns = ("1", "tie", "0")
     columns = [
         verdict_key

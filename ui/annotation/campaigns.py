@@ -30,6 +30,7 @@ from ui.components.widgets import (
 def build_annotate_page(services: Services, translate: Translator) -> None:  # noqa: ARG001
     """Name → campaign → items, by keyboard or touch."""
     page_words = {
+        # A list and not an object: the script shows them in this order.
         "flaws": [[flaw.value, translate(*FLAW_NAMES[flaw])] for flaw in Flaw],
         "dimensions": [
             [dimension, translate(*DIMENSION_NAMES[dimension]), weight] for dimension, weight in RUBRIC_WEIGHTS.items()
@@ -200,6 +201,8 @@ def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.
         return note(message, "ok"), _campaign_table(services, translate)
 
     fill_on_load(load_choices, dataset_choice, occasion_choice, recipient_choice, style_choice, judge_choice)
+    # Without the queue: a UserError is answered in the block beside the button, since only the queue can show
+    # a toast.
     create_button.click(create_campaign, campaign_form.inputs, [message_block, campaign_list], queue=False)
 
 
@@ -247,6 +250,7 @@ def _build_close_tab(services: Services, translate: Translator, campaign_list: g
                 change_campaign(int(campaign_id))
             except UserError as error:
                 return [note(translate.localize(error), "bad"), gr.skip()]
+            # The name as it is stored: the dropdown may hold the list of an hour ago.
             campaign_name = next(
                 campaign.name for campaign in services.annotation.campaigns() if campaign.id == campaign_id
             )

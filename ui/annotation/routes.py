@@ -27,12 +27,15 @@ from ui.components.routes import ErrorMessageRoute, NotSignedIn, RequestId, RowI
 
 RATER_COOKIE = "zhufu_rater"
 
+# The bounds of a 32-bit column: beyond them PostgreSQL answers with an error of its own.
 RevisionNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 DimensionPoints = Annotated[int, Field(ge=1, le=3)]
 ShortWord = Annotated[str, Field(max_length=40)]
 
 
 class _StrictBody(BaseModel):
+    # Strict: without it "1" and true would count as the number 1, a vote that nobody gave; a field that is
+    # unknown is a page of another version.
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
@@ -56,6 +59,8 @@ class CompareBody(_StrictBody):
     outcome: ShortWord
     request_id: RequestId
     reasons: Annotated[list[ShortWord], Field(max_length=10)] = []
+    # A day at most, and no NaN or infinity, which JSON of Python lets through and one mean of reading times
+    # would not survive.
     seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
     amends: RevisionNumber | None = None
 
@@ -65,6 +70,7 @@ class VerdictBody(_StrictBody):
 
     campaign_id: RowId
     item_id: RowId
+    # Without a default: a verdict that is left out must not count as “passed over”.
     value: Annotated[int, Field(ge=0, le=1)] | None
     request_id: RequestId
     dimensions: Annotated[dict[ShortWord, DimensionPoints], Field(max_length=5)] | None = None
@@ -76,6 +82,7 @@ class ReviewBody(_StrictBody):
 
     campaign_id: RowId
     item_id: RowId
+    # As above: to leave it out is no opinion given.
     agrees: bool | None
     request_id: RequestId
     reason: Annotated[str, Field(max_length=4_000)] = ""
@@ -92,6 +99,7 @@ class UndoBody(_StrictBody):
 def build_router(services: Services) -> APIRouter:
     """The routes under /api/annotation. Who answers comes from the signed cookie, never from a body."""
     api_routes = APIRouter(prefix="/api/annotation", route_class=ErrorMessageRoute, default_response_class=JSONResponse)
+    # Signed for this purpose alone: a visitor's cookie of the write page cannot be passed off as a rater's.
     rater_cookie = SignedCookie(RATER_COOKIE, Signer(services.settings.home, "zhufu-rater"))
 
     def identify_rater(request: Request) -> int:
@@ -122,6 +130,7 @@ def _add_rater_routes(api_routes: APIRouter, annotation: AnnotationService, rate
         rater_cookie.delete(response)
         return response
 
+    # 200 without a rater and no 401: the page asks this first, and not to be known yet is no error.
     @api_routes.get("/me")
     def current_rater(request: Request) -> JSONResponse:
         cookie_value = rater_cookie.read(request)
@@ -134,6 +143,8 @@ def _add_item_routes(api_routes: APIRouter, annotation: AnnotationService, ident
     def list_campaigns(_annotator_id: Annotated[int, Depends(identify_rater)]) -> JSONResponse:
         return JSONResponse({"campaigns": [_campaign_data(campaign) for campaign in annotation.campaigns()]})
 
+    # POST, for it leases the item: a browser or proxy that repeats or preloads a GET would take items away
+    # from others.
     @api_routes.post("/next")
     def next_item(request_body: NextBody, annotator_id: Annotated[int, Depends(identify_rater)]) -> JSONResponse:
         item_view = annotation.next_item(request_body.campaign_id, annotator_id)
@@ -150,6 +161,7 @@ def _add_answer_routes(api_routes: APIRouter, annotation: AnnotationService, ide
     def submit_comparison(
         request_body: CompareBody, annotator_id: Annotated[int, Depends(identify_rater)]
     ) -> JSONResponse:
+        # JSON knows lists alone; the frozen record holds tuples.
         comparison = ComparisonInput(**{**request_body.model_dump(), "reasons": tuple(request_body.reasons)})
         saved_answer, item_view = annotation.compare_then_next(comparison, annotator_id)
         return _item_response(annotation, request_body.campaign_id, annotator_id, item_view, saved_answer)
@@ -183,6 +195,7 @@ def _item_response(
     saved_answer: SavedLabel | None = None,
     **extra_fields: Any,
 ) -> JSONResponse:
+    # Comes with the item where there is one, from the same transaction; asked again only at the end.
     progress = item_view.progress if item_view else annotation.progress(campaign_id, annotator_id)
     response_data: dict[str, Any] = {
         "next": _item_data(item_view),

@@ -26,6 +26,7 @@ from ui.components.widgets import (
 )
 
 PAGE_SIZE = 20
+# What a table can mean; a person maps a field at a time to a column, never a column to several fields.
 MAPPED_FIELDS = ("prompt", "greeting", "label", "chosen", "rejected")
 EXPORT_FORMATS = ("trl", "sharegpt", "csv", "parquet")
 
@@ -152,11 +153,13 @@ def _browsed_page(
         occasion=entered["occasion"] or None,
         recipient=entered["recipient"] or None,
         style=entered["style"] or None,
+        # A substring of a kilobyte finds nothing, and the database compares it with every prompt.
         search=(entered["search"] or "")[:100],
         page=page_number,
         size=PAGE_SIZE,
     )
     last_page = max(0, (prompt_page.total - 1) // PAGE_SIZE)
+    # Filters were narrowed or rows went since: the last page rather than an empty one.
     if page_number > last_page:
         return _browsed_page(services, translate, entered, last_page)
     return _prompt_table(translate, prompt_page, page_number, last_page), page_number
@@ -179,6 +182,7 @@ def _prompt_table(translate: Translator, prompt_page: PromptPage, page_number: i
 
 def _prompt_line(translate: Translator, prompt_row: PromptRow) -> dict[str, Any]:
     """What the template names of one prompt; a greeting is its mark, its text and its length in characters."""
+    # Ends of the scale alone: a share of raters between them is neither, and stands as a dot.
     label_marks: dict[float | None, str] = {1.0: translate("好", "good"), 0.0: translate("弱", "weak")}
     return {
         "text": prompt_row.text,
@@ -232,6 +236,7 @@ def _build_import_tab(services: Services, translate: Translator, dataset_list: g
                 preview_html, column_names = _preview_html(translate, file_preview), list(file_preview.columns)
         except UserError as error:
             preview_html = note(translate.localize(error), "bad")
+        # Emptied with each file: a column of the last one may be missing in this, or mean something else.
         column_update = gr.update(choices=["", *column_names], value="")
         return {preview_block: preview_html, **import_form.fill(dict.fromkeys(MAPPED_FIELDS, column_update))}
 
@@ -240,6 +245,7 @@ def _build_import_tab(services: Services, translate: Translator, dataset_list: g
     def import_upload(request: gr.Request, entered: EnteredValues, progress: Any = gr.Progress()) -> list[Any]:
         column_mapping = {field_name: entered[field_name] for field_name in MAPPED_FIELDS if entered[field_name]}
         try:
+            # Asked again here: the preview has checked a path, and this call may name another.
             if (uploaded := uploaded_file(request, entered["file"])) is None:
                 return [note(translate("请先选择一个文件。", "Choose a file first.")), gr.skip()]
             import_report = services.corpus.import_file(
@@ -249,6 +255,7 @@ def _build_import_tab(services: Services, translate: Translator, dataset_list: g
                 mapping=column_mapping or None,
                 progress=lambda fraction, step_text: progress(fraction, desc=step_text),
             )
+        # Before UserError, of which it is one: it knows the rows that are bad.
         except ImportRefused as refused:
             refused_note = note(translate.localize(refused), "bad")
             return [refused_note + _rejected_rows(translate, refused.report), gr.skip()]
@@ -258,6 +265,8 @@ def _build_import_tab(services: Services, translate: Translator, dataset_list: g
 
     preview_blocks = [preview_block, *import_form.pick_outputs(MAPPED_FIELDS)]
     upload_box.change(show_preview, upload_box, preview_blocks, queue=False)
+    # Through the queue, which shows progress, and one at a time: two imports would only wait for each other's
+    # lock.
     import_button.click(import_upload, import_form.inputs, [report_block, dataset_list], concurrency_limit=1)
 
 
@@ -350,6 +359,7 @@ def _build_export_tab(services: Services, translate: Translator) -> None:
     @export_form.named
     def export_corpus(entered: EnteredValues) -> list[Any]:
         content, chosen_format = entered["content"], entered["format"]
+        # Looked up and not taken from the browser: it becomes the end of a path.
         file_suffix = {"trl": "jsonl", "sharegpt": "json", "csv": "csv", "parquet": "parquet"}.get(chosen_format)
         if file_suffix is None or content not in ("pairs", "labels"):
             return [
@@ -361,6 +371,8 @@ def _build_export_tab(services: Services, translate: Translator) -> None:
             export_report = services.corpus.export(
                 content,
                 chosen_format,
+                # A folder of its own for each export: with one name for all, two at once would mix or hand
+                # out each other's file.
                 new_export_path(services.settings.home, f"zhufu-{content}-{chosen_format}.{file_suffix}"),
                 dataset=source_name if source_kind == "d" else None,
                 campaign=source_name if source_kind == "c" else None,

@@ -49,6 +49,7 @@ def build_starter_card(services: Services, translate: Translator) -> None:
             TrainingService(services.jobs).start_starter()
         except UserError as error:
             return [gr.skip(), note(translate.localize(error), "bad"), gr.skip(), gr.skip()]
+        # Read anew and not assumed: another browser may have started the training in the same moment.
         return refresh_card()  # type: ignore[no-any-return]
 
     fill_on_load(refresh_card, *outputs)
@@ -101,6 +102,7 @@ def build_page(services: Services, translate: Translator) -> None:
     html_block(render_part("heading", translate("裁判和人有多一致", "How far judges agree with people")))
     # After new labels the board is computed anew, which takes seconds: the page opens without it.
     board_block = html_block(caption_html(translate("正在计算……", "Computing …")), elem_id="zf-home-board")
+    # Two events: the figures are there at once, the board after seconds.
     fill_on_load(friendly_errors(translate)(lambda: _corpus_figures(services, translate)), figures_block)
     fill_on_load(friendly_errors(translate)(lambda: _board_html(services, translate)), board_block)
 

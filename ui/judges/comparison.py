@@ -14,6 +14,7 @@ from ui.components.language import DIMENSION_NAMES, Translator
 from ui.components.templates import render
 from ui.components.widgets import empty_notice, fill_tab, friendly_errors, html_block
 
+# Each row holds two whole explanations, of a panel with everything its agents brought forward.
 PAGE_SIZE = 5
 
 
@@ -51,6 +52,7 @@ def build_comparison_tab(services: Services, translate: Translator, comparison_t
             limit=PAGE_SIZE,
         )
         if not comparison_page.rows and page_number > 0:
+            # Fewer rows than when the page was turned: the last one rather than an empty one.
             return show_page(max(0, (comparison_page.total - 1) // PAGE_SIZE), first_id, second_id, only_different)  # type: ignore[no-any-return]
         if not comparison_page.total:
             message = translate("没有两个裁判都评过、而且符合条件的祝福。", "Nothing that both judged fits.")
@@ -126,6 +128,7 @@ def opinion_html(translate: Translator, judge_opinion: Opinion, verdict_scale: S
 def _dimension_cells(translate: Translator, details: Mapping[str, Any]) -> list[tuple[Any, str]]:
     """The points that a rubric gave for each dimension."""
     dimension_points = details.get("dimensions")
+    # Details are what a model wrote, stored as it came: any shape may be in them.
     if not isinstance(dimension_points, Mapping):
         return []
     return [
