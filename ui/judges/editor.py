@@ -29,7 +29,9 @@ from ui.components.templates import render, render_part
 from ui.components.widgets import caption_html, fill_tab, friendly_errors, html_block, note
 from ui.judges.comparison import opinion_html
 
+# Baselines cannot be edited: they read nothing but the text and have no settings.
 EDITABLE_KINDS = (*sorted(ASKING_KINDS, key=list(JUDGE_KIND_NAMES).index), JudgeKind.REWARD_MODEL)
+# The panel's judge is not among them: a panel without it is an ablation, made on the page of pairs.
 OPTIONAL_AGENTS = ("positive", "negative", "reflect")
 EXAMPLE_SAMPLE = (
     "给奶奶的八十大寿祝福，她每天早上去公园打太极",
@@ -218,6 +220,7 @@ def _wire_preview(
             render("judges/templates/sent_prompts.html", translate=translate, sent_prompts=sent_prompts),
         ]
 
+    # Past the queue: the preview asks no model and follows each key that is typed.
     event_options: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
     gr.on(None, show_preview, trial_form.inputs, [message_block, preview_block], **event_options)
     gr.on(
@@ -225,6 +228,8 @@ def _wire_preview(
         show_preview,
         trial_form.inputs,
         [message_block, preview_block],
+        # While one preview is computed, further keys would be dropped by default, and the last text never
+        # shown.
         trigger_mode="always_last",
         **event_options,
     )
@@ -274,6 +279,7 @@ def _wire_trial(
         raw_reply = str((judgment.details or {}).get("raw", "–"))
         return [_verdict_html(translate, judge_spec.kind, judgment), render_part("preformatted", raw_reply)]
 
+    # Through the queue: a model answers after seconds, and a fault of ours should come as a toast.
     try_button.click(try_judge, trial_form.inputs, output_blocks)
 
 
@@ -281,6 +287,7 @@ def _fork_update(services: Services, translate: Translator) -> dict[str, Any]:
     fork_choices = [
         (judge_label(translate, judge_info), judge_info.id)
         for judge_info in services.scoring.catalog.judges()
+        # Without a stored spec there is nothing to start from.
         if judge_info.spec and judge_info.spec.kind in EDITABLE_KINDS
     ]
     return gr.update(choices=[(translate("从头开始", "From scratch"), 0), *fork_choices])
@@ -305,6 +312,8 @@ def _judge_spec(entered: EnteredValues) -> JudgeSpec:
         judge_config |= {"embeddings": entered["embeddings"]} if entered["embeddings"] else {}
     if judge_kind is JudgeKind.REWARD_MODEL:
         judge_config["path"] = (entered["path"] or "").strip()
+    # The box keeps its value while it is hidden, and a kind that asks nobody must not be stored with an
+    # endpoint.
     endpoint_name = (entered["endpoint"] or None) if judge_kind in ASKING_KINDS else None
     return JudgeSpec(judge_kind, (entered["name"] or "").strip(), endpoint_name, judge_config)
 
@@ -319,7 +328,9 @@ def _setting_values(judge_info: JudgeInfo) -> dict[str, Any]:
         "name": judge_info.name,
         "endpoint": judge_info.spec.endpoint or "",
         "principles": numbered_rules(tuple(principles) if principles else starting_principles()),
+        # Missing means present: only what was switched off stands in the config of a panel.
         "agents": [agent_key for agent_key in OPTIONAL_AGENTS if judge_config.get(agent_key, True)],
+        # 0 and not the default of a new judge: a panel stored before there were examples sees none.
         "examples": judge_config.get("examples", 0),
         "embeddings": judge_config.get("embeddings") or "",
         "path": judge_config.get("path", ""),

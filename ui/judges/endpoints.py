@@ -65,6 +65,7 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
 
     def select_endpoint(chosen_name: str) -> list[Any]:
         table_html, choice_update = load_endpoints(chosen_name)
+        # Set by force here, unlike when the tab is shown: who has saved or deleted means that one.
         return [table_html, choice_update | {"value": chosen_name}]
 
     @friendly_errors(translate)
@@ -85,6 +86,7 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
             message_block: note(saved_message, "ok"),
             endpoint_list: table_html,
             endpoint_choice: choice_update,
+            # A key is not kept in the browser once it is stored.
             **endpoint_form.fill({"secret_key": ""}),
         }
 
@@ -120,6 +122,7 @@ def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) 
     endpoint_choice.change(fill_form, endpoint_choice, endpoint_form.outputs, queue=False, show_progress="hidden")
     saved_blocks = [message_block, endpoint_list, endpoint_choice, endpoint_form["secret_key"]]
     save_button.click(save_endpoint, endpoint_form.inputs, saved_blocks, queue=False)
+    # Through the queue: a server that does not answer holds this up to its timeout.
     test_button.click(test_endpoint, endpoint_choice, message_block)
     question = translate("确定删除这个端点吗？已有的评判会留下。", "Delete this endpoint? Verdicts it gave stay.")
     delete_button.click(
@@ -183,6 +186,7 @@ def _endpoint_input(entered: EnteredValues) -> EndpointInput:
         name=entered["name"] or "",
         base_url=entered["base_url"] or "",
         model=entered["model"] or "",
+        # None and not an empty key: the stored one stays, which the browser never gets to send back.
         api_key=SecretStr(entered["secret_key"]) if entered["secret_key"] else None,
         price_in=entered["price_in"] or 0.0,
         price_out=entered["price_out"] or 0.0,

@@ -41,6 +41,7 @@ def build_list_tab(services: Services, translate: Translator, list_tab: gr.Tab) 
             return _judge_table(translate, _shown_judges(services, with_older), None) + note(translate.localize(error))
         return _judge_table(translate, _shown_judges(services, with_older, agreement_board), agreement_board)
 
+    # The list first, since after new labels the agreement takes seconds.
     gr.on(None, list_at_once, older_checkbox, judge_list, queue=False, show_progress="hidden").then(
         list_with_agreement, older_checkbox, judge_list, show_progress="hidden"
     )
@@ -63,6 +64,8 @@ def _shown_judges(
     return [
         judge_info
         for judge_info in services.scoring.catalog.judges()
+        # An older version stays where it stands on the board: a newer one that has judged little does not
+        # replace it.
         if with_older or judge_info.newest or (judge_info.name, judge_info.version) in current_versions
     ]
 
@@ -119,6 +122,7 @@ def _judge_line(translate: Translator, judge_info: JudgeInfo, judge_row: JudgeRo
     }
     if judge_row is None:
         return judge_line
+    # Of the items with human labels alone; what the judge has scored elsewhere says nothing here.
     if judged_count := judge_row.n + judge_row.unscored:
         judge_line["coverage"] = f"{judge_row.n / judged_count:.0%}"
         judge_line["coverage_counts"] = f"{judge_row.n:,} / {judged_count:,}"

@@ -111,6 +111,7 @@ def _read_request(services: Services, entered: EnteredValues) -> ScoreRequest:
     return ScoreRequest(
         services.scoring.catalog.resolve(entered["judge"], entered["endpoint"] or None),
         ScoringTarget(TargetKind(target_kind), target_name),
+        # 0 in the box is no cap; the service takes a 0 for one that is reached at once.
         max_calls=int(entered["call_cap"]) if entered["call_cap"] else None,
         max_cost=float(entered["cost_cap"]) if entered["cost_cap"] else None,
         retry_unscored=bool(entered["retry_unscored"]),
@@ -146,6 +147,7 @@ def _take_snapshot(services: Services, translate: Translator, run_id: int | None
     return RunSnapshot(
         [(f"{job.id} · {_run_title(job)}", job.id) for job in recent_jobs],
         shown_job.id if shown_job else None,
+        # Any of the list and not the shown one alone: each line has its own progress.
         any(not job.ended for job in recent_jobs),
         {"listed": _runs_table(services, translate), **_possible_actions(shown_job)},
     )
@@ -167,6 +169,7 @@ def _judge_choices(services: Services, translate: Translator) -> list[tuple[str,
     kind_choices = [
         (translate(*shown_name), judge_kind.value)
         for judge_kind, shown_name in JUDGE_KIND_NAMES.items()
+        # A kind that was saved under its own name would stand in the list twice.
         if judge_kind.value not in stored_names
     ]
     return [*((shown_name, shown_name) for shown_name in stored_names), *kind_choices]

@@ -46,6 +46,7 @@ def build_page(services: Services, translate: Translator) -> None:  # noqa: ARG0
         "occasions": OCCASIONS,
         "recipients": RECIPIENTS,
         "styles": [[zh, translate(zh, en)] for zh, en in STYLES],
+        # The baselines alone need a translation: other judges bear the name their maker gave them.
         "judges": {judge_name: translate(*bilingual_name) for judge_name, bilingual_name in BASELINE_NAMES.items()},
     }
     html_block(script_root("zf-play", translate, page_words), elem_id="zf-play-page")

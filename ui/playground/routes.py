@@ -70,6 +70,7 @@ def visitor_message(card_view: CardView) -> Message | None:
     """The card's note; what a model server did is told without saying where it stands."""
     if card_view.note is None or card_view.fault not in set(LLMErrorKind):
         return card_view.note
+    # The model server's own sentence names its address, which is the researcher's business and no visitor's.
     return _FAULT_MESSAGES.get(LLMErrorKind(card_view.fault), card_view.note)
 
 
@@ -82,6 +83,7 @@ STREAM_LIFE_SECONDS = 10.0
 ShortName = Annotated[str, Field(min_length=1, max_length=120)]
 RequestText = Annotated[str, Field(max_length=20_000)]
 FieldText = Annotated[str, Field(max_length=1_000)]
+# As the service draws them, 128 random bits: nobody guesses one, and another visitor's is not found even so.
 RoundToken = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -230,16 +232,22 @@ def _add_rounds(routes: APIRouter, services: Services, visitor_cookie: SignedCoo
     @routes.get("/rounds/{token}/events")
     async def stream_events(token: RoundToken, request: Request) -> StreamingResponse:
         visitor = _read_visitor(request, visitor_cookie)
+        # Before the stream begins, so that an unknown round is a 404 and no stream that ends at once; in a
+        # thread, for it may read the database.
         first_view = await asyncio.to_thread(play_service.view, token, visitor)
 
         async def event_stream() -> AsyncIterator[str]:
             round_view, deadline = first_view, time.monotonic() + STREAM_LIFE_SECONDS
+            # The browser comes again after 0.3 s instead of its usual seconds: to a reader the stream never
+            # ended.
             yield f"retry: 300\n{_event_text(round_view)}"
             while round_view.running and time.monotonic() < deadline:
                 await asyncio.sleep(STREAM_POLL_SECONDS)
                 seen_revision, round_view = round_view.revision, play_service.view(token, visitor)
+                # Whole rounds and not differences: a browser that comes again has nothing to put together.
                 if round_view.revision != seen_revision:
                     yield _event_text(round_view)
+            # Without this event the browser would open a stream for a round that is over, again and again.
             if not round_view.running:
                 yield "event: end\ndata: {}\n\n"
 
@@ -304,6 +312,7 @@ def _add_workflow(routes: APIRouter, services: Services) -> None:
 
 def _read_visitor(request: Request, visitor_cookie: SignedCookie) -> str:
     visitor_id = visitor_cookie.read(request)
+    # An empty visitor owns nothing: rounds without one are nobody's, so nothing opens by accident.
     return visitor_id if isinstance(visitor_id, str) else ""
 
 

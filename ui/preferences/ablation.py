@@ -86,6 +86,7 @@ class AblationTab:
                 f"dataset:{catalog_entry.name}",
             )
             for catalog_entry in services.corpus.datasets()
+            # Without human labels there is nothing to be nearer to.
             if catalog_entry.labels
         ]
         campaign_choices = [
@@ -94,6 +95,7 @@ class AblationTab:
                 f"campaign:{catalog_entry.name}",
             )
             for catalog_entry in services.annotation.campaigns()
+            # A panel says of one greeting whether it is excellent, which comparisons do not ask.
             if catalog_entry.kind is CampaignKind.VALIDATE and catalog_entry.labels
         ]
         panel_names = [
@@ -102,6 +104,8 @@ class AblationTab:
             if catalog_entry.newest
             and catalog_entry.spec
             and catalog_entry.spec.kind is JudgeKind.PANEL
+            # What is left out is left out of the whole panel: an ablation of an ablation would stand as a
+            # variant of its own.
             and not is_derived_judge(catalog_entry.name)
         ]
         kind_choices = (
@@ -128,6 +132,7 @@ class AblationTab:
         if not entered["reference"] or not entered["judge"]:
             raise UserError("Choose labels and a panel.", "请选择人工标签和评审团。")
         target_kind, _, target_name = str(entered["reference"]).partition(":")
+        # From the browser: anything else but a known kind is looked up as a data set, and not found there.
         target = ScoringTarget(TargetKind(target_kind if target_kind in set(TargetKind) else "dataset"), target_name)
         endpoint_name = str(entered["endpoint"] or "") or None
         return self._services.scoring.catalog.resolve(str(entered["judge"]), endpoint_name), target

@@ -56,6 +56,7 @@ def debate_html(translate: Translator, pair: PairDetail) -> Markup:
 
 
 def _call_ids(side: PairSide) -> list[str]:
+    # Every call of the debate, so that each sentence on the card can be traced in the ledger.
     second_call_ids = side.again.details.get("calls", ()) if side.again else ()
     return [side.call_id, *side.details.get("calls", ()), *second_call_ids]
 
@@ -116,6 +117,7 @@ def _verdict_turns(translate: Translator, side: PairSide) -> list[DebateTurn]:
         final_verdict = _shown_verdict(translate, debate_details["final"], lead_text)
         css_kind = "overturned" if is_overturned else "reflect"
         turns.append(DebateTurn(translate(*PANEL_ROLE_NAMES["reflect"]), css_kind, verdict=final_verdict))
+    # Principle and rubric judges keep neither round; their one verdict is shown as a conversation of one.
     if not turns:
         only_verdict = _shown_verdict(translate, {"verdict": side.value, "explanation": side.reason})
         turns.append(DebateTurn(translate("结论", "Verdict"), "judge", verdict=only_verdict))
@@ -129,6 +131,7 @@ def _later_turns(translate: Translator, side: PairSide) -> list[DebateTurn]:
         second_verdict = _shown_verdict(translate, {"verdict": side.again.value, "explanation": side.again.reason})
         turns.append(DebateTurn(translate("再评", "Second opinion"), "reflect", verdict=second_verdict))
     if side.people:
+        # Votes are stored as floats: “2 of 3” and not “2.0 of 3”.
         good_votes, vote_count = f"{sum(side.people):g}", len(side.people)
         vote_summary = translate(
             f"{vote_count} 人看过，{good_votes} 人说优秀", f"{good_votes} of {vote_count} call it excellent"
@@ -149,5 +152,6 @@ def _shown_verdict(translate: Translator, verdict_data: Mapping[str, Any], lead_
 def _decision_text(translate: Translator, decision: Decision) -> str:
     decider = decision.name or translate(*DECIDER_NAMES[decision.by])
     state_name = translate(*STATE_NAMES[decision.state])
+    # The machine's own time, as the job list has it.
     summary = f"{decision.at.astimezone():%m-%d %H:%M} {decider}{translate('：', ': ')}{state_name}"
     return summary + (translate(f"（{decision.note}）", f" ({decision.note})") if decision.note else "")

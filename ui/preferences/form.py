@@ -70,6 +70,8 @@ class PairRunForm:
             source=_read_source(entered, uploaded_file(page_request, entered["file"])),
             plan=_read_plan(entered),
             judge=judge_spec,
+            # Only where pairs are balanced: it is what balance would keep against the odds that is judged
+            # again.
             second=self._second_judge(judge_spec, entered) if is_balanced else None,
             name=str(entered["name"] or ""),
             way=PairingMode(pairing_mode) if pairing_mode in set(PairingMode) else PairingMode.ALL,
@@ -93,6 +95,8 @@ class PairRunForm:
         second_name = str(entered["second_judge"] or "")
         if second_name == NO_SECOND_JUDGE:
             return None
+        # The same judge by default: what length speaks against is judged twice unless somebody decides
+        # otherwise.
         if second_name in ("", SAME_JUDGE):
             return redrawn_judge(first_judge)
         return self._services.scoring.catalog.resolve(second_name, str(entered["endpoint"]) or None)
@@ -351,6 +355,7 @@ def _judge_choices(services: Services, translate: Translator) -> list[tuple[str,
         if judge_info.newest
         and judge_info.spec
         and judge_info.spec.kind in LABELING_KINDS
+        # A judge asked again exists for the second opinion of one run, and is no choice for another.
         and not judge_info.name.endswith(AGAIN_SUFFIX)
     ]
     kind_choices = [
@@ -388,10 +393,12 @@ def _read_plan(entered: EnteredValues) -> CandidatePlan:
 
 
 def _whole_number(box_value: Any) -> int:
+    # A box of numbers that is emptied gives None.
     return int(box_value) if isinstance(box_value, int | float) else 0
 
 
 def _parse_numbers(number_text: Any) -> tuple[float, ...]:
+    # Full-width commas too, which a Chinese keyboard types.
     try:
         return tuple(
             float(number_part) for number_part in str(number_text).replace("，", ",").split(",") if number_part.strip()

@@ -87,6 +87,7 @@ LOSS_REASONS: dict[str, BilingualText] = {
 
 def loss_reason(translate: Translator, reason_name: str) -> str:
     """Why something was lost; a reason without a name in the table is shown as it is."""
+    # A reason that a newer version of the program stored must not break the page of its run.
     return translate(*LOSS_REASONS[reason_name]) if reason_name in LOSS_REASONS else reason_name.partition("_")[2]
 
 

@@ -61,6 +61,7 @@ class PairRunsTab:
         pair_service, run_watcher = self._services.pairs, self.run_watcher
         run_watcher.wire_page("run")
         run_watcher.wire_button(self._steering_buttons[PAUSE], pair_service.pause)
+        # The caps go along: a run that stopped at its cap would only stop there again.
         run_watcher.wire_button(self._steering_buttons[RESUME], self._resume_run, entered_form=self._cap_form)
         run_watcher.wire_button(self._steering_buttons[CANCEL], pair_service.cancel)
 
@@ -94,6 +95,7 @@ class PairRunsTab:
             "funnel": funnel_html(translate, pair_run, self._services.pairs.funnel(pair_run.id)),
             "caps": possible_actions[RESUME] and run_has_budget(pair_run),
             "using": pair_run.stage is PairStage.DONE,
+            # Also while it runs: to see early what goes wrong saves the calls of the rest.
             "lost": True,
             **possible_actions,
         }
@@ -141,6 +143,7 @@ class PairRunsTab:
         settle_button.click(
             friendly_errors(translate)(self._settle_reviews), self._run_dropdown, message_block, queue=False
         )
+        # Through the queue, unlike its neighbours: an export of many pairs takes seconds.
         export_button.click(
             friendly_errors(translate)(self._export_pairs),
             [self._run_dropdown, format_radio],
@@ -217,12 +220,15 @@ class PairRunsTab:
             reason_names = [
                 reason_name for reason_name in drop_counts if reason_name.startswith(("prompt_", "candidate_"))
             ]
+            # These requests were not refused: all their candidates were good or all weak, so there is no text
+            # to show.
             reason_names = [reason_name for reason_name in reason_names if reason_name != "prompt_one_sided"]
             return gr.update(
                 choices=[
                     (f"{loss_reason(translate, reason_name)}（{drop_counts[reason_name]:,}）", reason_name)
                     for reason_name in reason_names
                 ],
+                # The reason of one run may not occur in another.
                 value=None,
             )
 
@@ -230,6 +236,7 @@ class PairRunsTab:
         def show_losses(run_id: Any, reason_name: Any) -> str:
             return self._losses_html(int(run_id), str(reason_name)) if run_id and reason_name else ""
 
+        # Not with every poll: the texts are read when somebody opens the fold.
         losses_accordion.expand(load_reasons, self._run_dropdown, reason_dropdown, **SILENT_EVENT)
         self._run_dropdown.change(load_reasons, self._run_dropdown, reason_dropdown, **SILENT_EVENT)
         reason_dropdown.change(show_losses, [self._run_dropdown, reason_dropdown], losses_block, **SILENT_EVENT)

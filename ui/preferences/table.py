@@ -51,6 +51,7 @@ class PairTableTab:
 
     def __init__(self, services: Services, translate: Translator, table_tab: gr.Tab, run_dropdown: gr.Dropdown) -> None:
         self._services, self._translate, self._run_dropdown = services, translate, run_dropdown
+        # With the state of the pair as it was seen: a decision is checked against it.
         self._open_state: gr.State = gr.State(None)
         self._page_index: gr.State = gr.State(0)
         self._filter_boxes = self._build_filters()
@@ -137,6 +138,7 @@ class PairTableTab:
         run_dropdown, card_outputs = self._run_dropdown, self._card_outputs()
         filter_events = [filter_box.change for filter_box in self._filter_boxes.values()]
         self._wire_page([table_tab.select], 0)
+        # To the first page: what was page 7 of all pairs is none of those that are left.
         self._wire_page([*filter_events, run_dropdown.change], None)
         self._wire_page([previous_button.click], -1)
         self._wire_page([next_button.click], 1)
@@ -264,9 +266,11 @@ def no_runs_html(translate: Translator) -> Markup:
 
 def _read_filter(entered: EnteredValues) -> PairFilter:
     return PairFilter(
+        # Both words come from the browser; anything else filters nothing.
         state=PairState(entered["state"]) if entered["state"] in set(PairState) else None,
         decided_by=Decider(entered["decider"]) if entered["decider"] in set(Decider) else None,
         generator=str(entered["generator"] or ""),
+        # The box is limited too, but only in the browser.
         search=str(entered["search"] or "").strip()[:100],
         overturned=bool(entered["overturned"]),
     )

@@ -35,6 +35,8 @@ class FunnelStage:
 
 def funnel_html(translate: Translator, run: PairRunInfo, funnel: Funnel) -> Markup:
     """Stages from above to below, each with its number, its bar and its losses; facts and the report below."""
+    # Bars of all stages share one scale, though prompts become more candidates; at least 1, for a run that
+    # has just begun.
     largest_count = max(funnel.prompts, funnel.candidates, funnel.possible, 1)
     stage_lines = [
         (
@@ -72,6 +74,8 @@ def _funnel_stages(translate: Translator, funnel: Funnel) -> list[FunnelStage]:
         FunnelStage(
             translate("可能的对", "Possible pairs"),
             funnel.possible,
+            # People discard pairs that are made already: they are counted at the last stage, not here once
+            # more.
             _losses_by_reason(dropped, "pair_", "pair_discarded"),
         ),
         FunnelStage(translate("可用的偏好对", "Pairs in use"), funnel.pairs, _losses_by_reason(unused_counts, "pair_")),
@@ -217,6 +221,7 @@ def _run_line(
 def _run_state_pill(translate: Translator, run: PairRunInfo, run_job: JobInfo | None) -> Markup:
     if run.stage is PairStage.DONE:
         return pill_html("good", "✓", translate(*STAGE_NAMES[run.stage]))
+    # “Done” beside a run that is not would mislead: what ended well was the job alone.
     if run_job is not None and run_job.status is not JobStatus.SUCCEEDED:
         return status_pill(translate, run_job.status)
     return pill_html("wait", "‖", translate("停下了", "stopped"))
