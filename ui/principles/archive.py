@@ -21,6 +21,7 @@ from ui.principles.figures import comparison_html
 from ui.principles.names import label_choices, version_label
 from ui.principles.versions import diff_html, rules_card, version_tree
 
+# A comparison asks a model about every label twice: minutes, of which nobody misses three seconds.
 POLL_SECONDS = 3.0
 NO_VERSION_CHOSEN = UserError("Choose a version first.", "请先选一个版本。")
 # A poll never replaces the tree, so a plain click is enough.
@@ -81,6 +82,7 @@ def build_tab(services: Services, translate: Translator, archive_tab: gr.Tab) ->
         return archive_view.tree_html(role_name, chosen_id)
 
     fill_tab(archive_tab, load_archive, view_outputs, [role_radio, version_dropdown])
+    # Without the chosen version, which is of the other role.
     role_radio.change(lambda kind: archive_view.tree_choices(kind, None), role_radio, view_outputs, **SILENT_EVENT)
     version_dropdown.change(
         show_version, version_dropdown, [card_block, base_dropdown, action_blocks["rules"]], **SILENT_EVENT
@@ -91,6 +93,8 @@ def build_tab(services: Services, translate: Translator, archive_tab: gr.Tab) ->
         compare_versions,
         [version_dropdown, base_dropdown],
         diff_block,
+        # Two events for one diff: choosing a version sets its parent as the base, and only the last answer
+        # knows both.
         trigger_mode="always_last",
         **SILENT_EVENT,
     )
@@ -155,6 +159,7 @@ class _ArchiveView:
         version_choices = [
             (version_label(self._translate, version_info), version_info.id) for version_info in reversed(role_versions)
         ]
+        # The newest that was accepted; newer ones may all be rejected proposals.
         default_id = next(
             (version_info.id for version_info in reversed(role_versions) if version_info.accepted),
             version_ids[-1] if version_ids else None,
@@ -163,6 +168,7 @@ class _ArchiveView:
         return [
             version_tree(self._translate, role_versions, selected_id),
             gr.update(choices=version_choices, value=selected_id),
+            # No value: the base follows the version, by `version_card`.
             gr.update(choices=version_choices),
         ]
 
@@ -189,6 +195,7 @@ class _ArchiveView:
             diff_lines = self._archive.diff(int(other_id), int(chosen_id))
         except UserError as error:
             return note(self._translate.localize(error), "bad")
+        # Else the whole list would stand there unmarked, and look as if nothing had been compared.
         if all(diff_sign == "=" for diff_sign, _ in diff_lines):
             return caption_html(self._translate("没有差别。", "No difference."))
         return diff_html(diff_lines)
@@ -204,6 +211,7 @@ class _ArchiveView:
             if not chosen_id:
                 raise NO_VERSION_CHOSEN
             published = self._archive.publish(int(chosen_id), judge_name or "")
+        # Before UserError, of which it is one: it knows a name that is free.
         except EarlierVersion as error:
             return note(translate.localize(error), "warn") + judges_link, error.free_name
         except UserError as error:
@@ -263,6 +271,7 @@ def _wire_actions(
 
         return handle_click
 
+    # Each writes a row of its own: the archive is append-only, so none of them needs to ask first.
     for action_name, act, input_boxes in (
         ("save", archive_view.save_edit, [action_blocks["rules"], *signature_boxes]),
         ("back", archive_view.make_current, signature_boxes),
@@ -323,9 +332,11 @@ def _wire_comparison(
     @friendly_errors(translate)
     def poll_comparison(comparison_id: int | None) -> list[Any]:
         if not comparison_id:
+            # The state is gone after a restart of the server, while the timer of the open page runs on.
             return [gr.skip(), gr.update(active=False)]
         comparison = services.evolution.comparisons.comparison(int(comparison_id))
         comparison_job = services.jobs.job(comparison.job) if comparison.job else None
+        # The job may have died without a result, which nobody would bring any more.
         if comparison.result is None and comparison_job is not None and comparison_job.ended:
             failure_text = (
                 translate.localize(comparison_job.error)

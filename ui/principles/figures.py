@@ -37,6 +37,7 @@ LEAST_AXIS_SPAN, AXIS_MARGIN = 0.05, 0.03
 
 def run_status_html(translate: Translator, run_info: RunInfo, run_job: JobInfo | None) -> Markup:
     """Head of the watched run: state, position, what is wrong, and what it has used."""
+    # A queued run whose job has ended was never begun: nobody will.
     is_broken_off = run_info.broken_off or (run_info.state is RunState.QUEUED and run_job is not None and run_job.ended)
     writer_endpoint = run_info.endpoints[Agent.GENERATOR]
     return render(
@@ -55,6 +56,8 @@ def run_status_html(translate: Translator, run_info: RunInfo, run_job: JobInfo |
             f"{translate(*SPLIT_NAMES[split])} {run_info.labels[split]['good']} + {run_info.labels[split]['bad']}"
             for split in SPLIT_NAMES
         ),
+        # A model trained here writes as always and plants nothing, which changes what the counts of fooling
+        # mean.
         own_model=writer_endpoint["model"] if is_policy_name(writer_endpoint["name"]) else "",
         own_model_note=translate(*OWN_MODEL_NOTE),
     )
@@ -66,6 +69,7 @@ def _position_text(translate: Translator, run_info: RunInfo) -> str:
     if run_info.playing is None or not phase_name:
         return ""
     phase_title = translate(*PHASE_NAMES[GamePhase(phase_name)])
+    # Round 0 is what comes before the first: its phase has a name, but nobody would count it as a round.
     if round_number == "0":
         return phase_title
     return translate(f"第 {round_number} 轮 · {phase_title}", f"round {round_number} · {phase_title}")
@@ -75,6 +79,7 @@ def _trouble_note(translate: Translator, run_info: RunInfo, run_job: JobInfo | N
     """What is wrong with a run, or who plays it; empty where it goes its way."""
     if run_info.playing is not None and run_job is not None and run_job.in_foreground:
         return command_run_note(translate, run_info.playing)
+    # Paused and cancelled are what somebody wanted, and no trouble.
     if is_broken_off and not (run_job is not None and run_job.status in (JobStatus.PAUSED, JobStatus.CANCELLED)):
         error_text = translate.localize(run_job.error) if run_job is not None and run_job.error else ""
         gone_text = translate("进行它的进程已经不在；", "Its process is gone; ") if not error_text else ""
@@ -100,6 +105,7 @@ def gate_curve(translate: Translator, versions: Sequence[VersionInfo]) -> Markup
     def height(score_value: float) -> float:
         return (HEIGHT - BOTTOM) * (1 - (score_value - axis_bottom) / axis_span) + 8
 
+    # At least two: one version alone would stand at the far right end.
     x_step = (WIDTH - LEFT - 30) / max(len(gated_versions), 2)
     tick_scores = [axis_bottom + axis_span * tick_index / TICK_STEPS for tick_index in range(TICK_STEPS + 1)]
     return render(
@@ -160,6 +166,7 @@ def locked_table(translate: Translator, report_rows: Sequence[ReportRow], label_
 
 def _report_line(translate: Translator, report_row: ReportRow) -> dict[str, Any]:
     """What the template shows of one judge on the locked set."""
+    # A figure that a report lacks is “–” and no 0.
     figures, label_count = report_row.figures, report_row.figures.get("n")
     return {
         "row": report_row,
@@ -206,6 +213,7 @@ def comparison_html(translate: Translator, comparison: Mapping[str, Any] | None)
 def _figure_text(translate: Translator, figure_data: Mapping[str, Any] | None, label_count: int | None) -> str:
     if not figure_data:
         return "–"
+    # Stored in the job's JSON as two sentences, English first.
     reason = Message(*figure_data["why"]) if figure_data.get("why") else None
     return figure_with_interval(
         translate,

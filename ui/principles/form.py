@@ -21,6 +21,7 @@ from ui.components.run_watcher import RunWatcher
 from ui.components.widgets import caption_html, default_choice, fill_tab, friendly_errors, html_block, note
 from ui.principles.names import AGENT_NAMES, OWN_MODEL_NOTE, SEARCH_NAMES, SPLIT_NAMES, label_choices, version_label
 
+# Named as in the settings, so that a bad one is reported by the name of its box.
 NUMBER_FIELDS = ("rounds", "patience", "labelled", "attacks", "duels", "gate", "locked", "seed")
 
 
@@ -65,6 +66,7 @@ class GameRunForm:
         services, translate = self._services, self._translate
         endpoint_options, label_sets = endpoint_choices(services, translate), label_choices(services, translate)
         same_option = (translate("同上", "the same"), "")
+        # Without the first, “default”: for an agent empty means the endpoint above, which may be another.
         agent_options = [same_option, *endpoint_options[1:]]
         dataset_value = default_choice(chosen_dataset, [dataset_name for _, dataset_name in label_sets])
         return self.box_form.fill(
@@ -97,6 +99,7 @@ def read_request(box_values: EnteredValues) -> RunRequest:
             "请选择带标签的数据；还没有的话，先导入或标注一些。",
         )
     number_values = {
+        # None stays None, so that the settings refuse it by name; as 0 it might pass.
         field_name: None if box_values[field_name] is None else int(box_values[field_name])
         for field_name in NUMBER_FIELDS
     }
@@ -210,6 +213,7 @@ def _starting_versions(services: Services, translate: Translator, principle_role
     version_choices = [
         (version_label(translate, version_info), version_info.id)
         for version_info in reversed(services.evolution.archive.versions(agent_role=principle_role))
+        # The service begins no game from a version that has no rules.
         if version_info.rules.rules
     ]
     return gr.update(choices=[(translate("自带的第一版", "our own first"), 0), *version_choices])
@@ -237,6 +241,8 @@ def _estimate_html(services: Services, translate: Translator, run_request: RunRe
     is_own_model = is_policy_name(run_request.endpoints.get(Agent.GENERATOR))
     if is_own_model:
         excluded_text += " " + translate(*OWN_MODEL_NOTE)
+    # At the first use there is nothing to warn of: labels that were looked at before make chance findings
+    # likelier.
     uses_text = (
         "" if estimate.uses.number == 1 else translate.localize(explain_uses(estimate.uses, run_request.settings.alpha))
     )

@@ -35,6 +35,7 @@ from ui.principles.versions import diff_html
 PhaseSteps = Mapping[GamePhase, GameStep]
 # Whether a planted flaw is there, as far as anybody can tell, and why.
 FlawClaim = tuple[bool | None, str]
+# Undecided has a sign of its own: it teaches nothing, as an absent flaw does, and is not the same.
 CLAIM_SIGNS = {True: "✓", False: "✕", None: "?"}
 
 
@@ -42,6 +43,7 @@ def conversation_html(translate: Translator, game_steps: Sequence[StepInfo], ver
     """Every round, the newest first and open."""
     phases_by_round: dict[int, dict[GamePhase, GameStep]] = {}
     for step_info in game_steps:
+        # Round 0 is what comes before the first round, and no part of the conversation.
         if step_info.round:
             phases_by_round.setdefault(step_info.round, {})[GamePhase(step_info.phase)] = step_info.step
     if not phases_by_round:
@@ -73,6 +75,7 @@ def _round_view(
     proposed_versions = [
         versions_by_id[proposing_step.version or 0]
         for proposing_step in (detector_proposal, trial, generator_proposal)
+        # A proposal may have no version: where nothing was proposed, or what came could not be read.
         if isinstance(proposing_step, ProposalStep | TrimStep) and (proposing_step.version or 0) in versions_by_id
     ]
     claims = confirmation.claims if isinstance(confirmation, ConfirmStep) else {}
@@ -93,6 +96,7 @@ def _round_view(
 
 def _adversary_view(translate: Translator, attack: AttackStep, claims: Mapping[str, FlawClaim]) -> dict[str, Any]:
     fooled_count = sum(planted_case.value == 1 for planted_case in attack.cases)
+    # `is True`: a claim may be None, undecided, which counts for neither.
     confirmed_count = sum(is_there is True for is_there, _ in claims.values())
     return {
         "summary": translate(
@@ -141,6 +145,7 @@ def _reflection_view(translate: Translator, reflection: ReflectStep) -> dict[str
     wrong_items = [
         labeled_item
         for labeled_item in reflection.items
+        # An unscored label is counted apart: as a wrong verdict it would make the Detector worse than it is.
         if labeled_item.value is not None and (labeled_item.value == 1) != labeled_item.good
     ]
     label_words = {True: translate("人说好", "people: good"), False: translate("人说不好", "people: not good")}

@@ -91,6 +91,7 @@ def flaw_name(translate: Translator, flaw_kind: str) -> str:
 
 def fault_name(translate: Translator, fault_kind: str) -> str:
     """Why there was nothing to judge."""
+    # Stored by a run that may be older or newer than this program.
     if fault_kind in set(Fault):
         return translate.localize(Fault(fault_kind).message)
     return translate("答复读不出来。", "The reply could not be read.")
@@ -139,6 +140,7 @@ def run_label(translate: Translator, run_info: RunInfo) -> str:
 
 def split_passage(greeting_text: str, flaw_passage: str) -> tuple[str, str, str]:
     """A greeting around the passage where its flaw stands, which is empty where it does not stand there."""
+    # The Adversary quotes where it has planted the flaw, and models do not always quote exactly.
     if not flaw_passage or flaw_passage not in greeting_text:
         return greeting_text, "", ""
     text_before, _, text_after = greeting_text.partition(flaw_passage)
@@ -153,5 +155,6 @@ def label_choices(services: Services, translate: Translator) -> list[tuple[str, 
             reference.name,
         )
         for reference in services.board.references()
+        # The game asks of one greeting whether it is good; a comparison does not say.
         if reference.kind != "compare"
     ]

@@ -51,6 +51,8 @@ def version_tree(translate: Translator, versions: Sequence[VersionInfo], chosen_
         )
     nodes_by_parent: dict[int | None, list[dict[str, Any]]] = {}
     version_ids = {version.id for version in versions}
+    # Parents outside of the list are versions of another run or role; their children must not vanish with
+    # them.
     for version in versions:
         parent_id = version.parent if version.parent in version_ids else None
         nodes_by_parent.setdefault(parent_id, []).append(_tree_node(translate, version))

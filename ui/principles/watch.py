@@ -81,7 +81,11 @@ class GameRunReader:
 
     def __init__(self, services: Services, translate: Translator) -> None:
         self._translate, self._evolution = translate, services.evolution
+        # By run, for all visitors: a locked report never changes once it stands, and its baselines take
+        # seconds to fit.
         self._reports: dict[int, Markup] = {}
+        # The runs whose report a thread is at work on: without it every poll of every tab would start
+        # another.
         self._fitting: set[int] = set()
 
     def take_snapshot(self, run_id: int | None) -> RunSnapshot:
@@ -93,6 +97,7 @@ class GameRunReader:
         return RunSnapshot(
             [(run_label(self._translate, game_run), game_run.id) for game_run in game_runs],
             run_info.id if run_info else None,
+            # The page asks soon, though the run is done: its report is about to get its baselines.
             is_busy or (run_info is not None and run_info.id in self._fitting),
             part_facts,
         )
@@ -112,6 +117,7 @@ class GameRunReader:
         run_job = self._evolution.job(run_info.id)
         open_count = len(self._evolution.open_cases(run_info.id)) if run_info.state is RunState.WAITING else 0
         job_mark = run_job and (run_job.status, run_job.progress)
+        # The report too: it changes without a row of the run changing.
         return run_info, job_mark, open_count, run_info.id in self._reports
 
     def _report_html(self, run_info: RunInfo) -> Markup:
@@ -137,6 +143,7 @@ class GameRunReader:
         except Exception:  # The table without the fitted baselines stays.
             log.exception("the baselines of run %s cannot be fitted", run_id)
         finally:
+            # After a failure too, so that a later look may try again.
             self._fitting.discard(run_id)
 
     def _empty_facts(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ui.components.widgets import esc, fill_tab, friendly_errors
 from ui.training.names import ACTION_NAMES, PRESET_MACHINES, REWARD_NAMES, BilingualText
 
 MONITOR_ACTION = "monitor.action"
+# Open lists of options, different for each judge: a box for each would be a form of its own.
 JSON_SETTINGS = frozenset({"judge", "monitor"})
 # Offered by name, and anything else can be typed.
 NAMED_SETTINGS = frozenset({"base", "reward_artifact", "endpoint"})
@@ -106,6 +107,8 @@ def setting_names(program: str) -> tuple[str, ...]:
     """Every setting of a program that the form shows."""
     field_names = list(find_settings_class(program).model_fields)
     if "monitor" in field_names:
+        # A setting inside of another: shown as a box, since what happens on a collapse is what people do
+        # decide.
         field_names.insert(field_names.index("monitor"), MONITOR_ACTION)
     return tuple(field_names)
 
@@ -122,10 +125,12 @@ def setting_box(translate: Translator, program: str, setting_name: str, **option
     if setting_name in NAMED_SETTINGS:
         return gr.Dropdown(allow_custom_value=True, min_width=240, **box_options)
     annotation = find_settings_class(program).model_fields[setting_name].annotation
+    # Read from the typed settings, so that a new setting has its box without a line here.
     if get_origin(annotation) is Literal:
         return gr.Dropdown(choices=_named_choices(translate, setting_name, get_args(annotation)), **box_options)
     if annotation is bool:
         return gr.Checkbox(**box_options)
+    # After bool, which Python counts among the numbers.
     if annotation in (int, float, int | None):
         return gr.Number(**box_options, min_width=150)
     if annotation == tuple[str, ...]:
@@ -136,6 +141,8 @@ def setting_box(translate: Translator, program: str, setting_name: str, **option
 def shown_values(program: str, setting_values: Mapping[str, Any]) -> list[Any]:
     """What the boxes show for settings, in the order of `setting_names`; defaults where a value is missing."""
     full_settings = (
+        # Without validation: an earlier job may hold what is refused today, and its form must open to be
+        # mended.
         find_settings_class(program).model_construct(**setting_values).model_dump(mode="json", warnings=False)
     )
     monitor_settings = dict(full_settings.get("monitor") or {})
@@ -180,6 +187,7 @@ def _parse_object(setting_name: str, json_text: str) -> dict[str, Any]:
         parsed_json = json.loads(json_text)
     except ValueError:
         parsed_json = None
+    # A bare number or list is good JSON too.
     if not isinstance(parsed_json, dict):
         zh, en = SETTING_LABELS[setting_name]
         raise UserError(f"{en}: this is no JSON object.", f"{zh}：这不是一个 JSON 对象。")
@@ -253,6 +261,7 @@ def wire_preset(
 
     @friendly_errors(translate)
     def take_preset(preset_name: str) -> list[Any]:
+        # The name comes from the browser.
         if preset_name not in find_presets(program):
             raise UserError("There is no such preset; choose another.", "没有这个预设，请另选一个。")
         machine_note = f'<p class="zf-note">{esc(translate(*PRESET_MACHINES[preset_name]))}</p>'
@@ -306,6 +315,7 @@ def wire_reward(
         if not judge_id:
             return [gr.skip()] * 3
         judge_spec = services.scoring.catalog.judge(int(judge_id)).spec
+        # Judges of pairs give no number for a single greeting, which is what a reward is.
         if judge_spec is None or judge_spec.kind not in REWARD_NAMES:
             raise UserError("This judge gives no score to a single greeting.", "这个裁判不能给单条祝福评分。")
         setting_values = {
@@ -327,6 +337,7 @@ def prefill(training_job: JobInfo) -> list[Any]:
 
 
 def _artifact_choices(services: Services, artifact_kind: ArtifactKind) -> ChoiceList:
+    # A folder that was deleted by hand would only fail after the job has waited for its turn.
     available = [artifact for artifact in services.jobs.artifacts(artifact_kind) if artifact.path.is_dir()]
     return [(f"{artifact.name}（{artifact.id}）", f"{ARTIFACT_PREFIX}{artifact.id}") for artifact in available]
 

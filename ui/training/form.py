@@ -28,6 +28,7 @@ from ui.training.fields import (
 from ui.training.names import PRESET_MACHINES, PRESET_NAMES, PROGRAM_LEADS
 from ui.training.names import PROGRAM_NAMES as TITLES
 
+# What people change from one training to the next; all the rest is under “more settings”.
 MAIN_SETTINGS = {
     "sft": ("epochs", "max_steps", "learning_rate", "batch_size", "max_length", "lora_rank"),
     "reward_model": ("epochs", "max_steps", "learning_rate", "batch_size", "max_length", "lora_rank"),
@@ -84,6 +85,7 @@ def start_training(
 ) -> JobInfo | str:
     """The queued job, or what is wrong with the form as HTML."""
     try:
+        # Two steps: values first, by the types alone; then what only the database can say, such as names.
         settings = read_entries(program, entered_settings(program, box_values))
         if isinstance(settings, list):
             return _problems_html(translate, settings)
@@ -102,6 +104,8 @@ def _problems_html(translate: Translator, problems: list[SettingProblem]) -> str
 
 def problem_html(translate: Translator, problem: SettingProblem) -> str:
     """A problem as one sentence that names the box."""
+    # A problem inside of a setting is named by both, with a dot; where the inner one has no box, the outer
+    # one is named.
     setting_label = SETTING_LABELS.get(problem.field) or SETTING_LABELS.get(problem.field.partition(".")[0])
     label_prefix = f"{translate(*setting_label)}{translate('：', ': ')}" if setting_label else ""
     return note(f"{label_prefix}{translate.localize(problem.message)}", "bad")
@@ -132,6 +136,7 @@ def _build_form(services: Services, translate: Translator, program: str, form_ta
     if program in SWITCH_SETTINGS:
         with gr.Row():
             add_boxes(*SWITCH_SETTINGS[program])
+    # Whatever is not placed above: no setting can be forgotten on the page.
     remaining_names = [name for name in setting_names(program) if name not in boxes_by_name]
     with gr.Accordion(translate("更多设置", "More settings"), open=False):
         with gr.Row(elem_classes="zf-many"):

@@ -86,6 +86,8 @@ class Curve:
     is_share: bool = False
 
 
+# Excellence never stands alone: a policy that writes one phrase over and over can please a judge to the full,
+# and only length, diversity and fit show it.
 PLOT_CURVES = (
     Curve("loss", ("损失", "Loss"), {"loss": ("训练", "training"), "eval_loss": ("验证", "validation")}),
     Curve(

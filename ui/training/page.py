@@ -64,6 +64,8 @@ def _wire_starter(
         try:
             policy_job, reward_job = training_service.start_starter()
         except UserError as error:
+            # With a poll: why it cannot start, such as a training begun by somebody else, is news to the card
+            # as well.
             error_note = note(translate.localize(error), "bad")
             return [error_note, "", gr.skip(), *run_watcher.poll_updates(job_id, seen_facts)]
         message = translate(
@@ -177,6 +179,7 @@ def _wire_opening(
         requested_id = parse_row_number(getattr(event, "job", None))
         if requested_id is None:
             return [gr.skip()] * (2 + len(run_watcher.outputs))
+        # Looked up: the number comes from the browser, and the job may be another kind's.
         job_id = training_service.job(requested_id).id
         return ["", gr.update(selected=JOBS_TAB), *run_watcher.poll_updates(job_id, None, choose=True)]
 
@@ -194,6 +197,7 @@ def _wire_start(
 ) -> None:
     """Each form's button: the sentences about what is wrong, or the new job opened."""
 
+    # A function and not the loop's body: a handler made in a loop would see the last form only.
     def wire_form(program_form: TrainingForm) -> None:
         @friendly_errors(translate)
         def begin_training(*box_values: Any) -> list[Any]:
@@ -238,6 +242,7 @@ def _wire_change(
 
 
 def _prefilled_values(program_form: TrainingForm, training_job: JobInfo) -> list[Any]:
+    # What somebody has entered for another program stays.
     if program_form.program != training_job.kind:
         return [gr.skip()] * len(program_form.input_boxes)
     return shown_values(training_job.kind, training_job.config)

@@ -27,6 +27,7 @@ from ui.training.names import (
 )
 
 OPEN_SCRIPT = row_click_script("job")
+# In the order of what they say: what held-out data says of a model before what its own training says.
 KEY_METRICS = (
     "eval_loss",
     "length_matched_accuracy",
@@ -106,6 +107,7 @@ def key_figures(
 def _figure_text(metric_name: str, metrics: Mapping[str, Any]) -> str:
     """A figure as it is shown; an accuracy comes with its pairs, and is left out where they are too few."""
     pair_count = metrics.get(f"{metric_name.removesuffix('accuracy')}pairs")
+    # Older artifacts have no count beside an accuracy; theirs is shown as it is.
     if not metric_name.endswith("_accuracy") or not isinstance(pair_count, int):
         return short_figure(metrics[metric_name])
     minimum_pairs = minimums.MIN_MATCHED_ITEMS if "length_matched" in metric_name else minimums.MIN_FIGURE_ITEMS
@@ -151,6 +153,7 @@ def _artifact_cells(translate: Translator, artifact: ArtifactInfo, names_by_id: 
         )
         or "–"
     )
+    # The row stays when the files are gone: what was learnt from it names it as its parent.
     missing_html = f'<span class="zf-error">{translate("文件已不在", "files are gone")}</span>'
     return [
         f"{name_html}<small>{artifact.id} {origin_link}</small>",
@@ -244,6 +247,7 @@ def samples_html(translate: Translator, samples: Sequence[SampleText]) -> str:
         return ""
     samples_by_prompt: dict[str, list[SampleText]] = {}
     for sample in samples:
+        # By request: one model's progress on the same words is what the eye compares.
         samples_by_prompt.setdefault(sample.prompt, []).insert(0, sample)
     sample_cards = "".join(
         _sample_card(translate, prompt_text, prompt_samples)
@@ -285,6 +289,7 @@ def _serving_html(translate: Translator, serving_job: JobInfo | None, address: S
     if serving_job is None:
         return ""
     serving_link = job_link(translate, serving_job.id, translate(f"任务 {serving_job.id}", f"job {serving_job.id}"))
+    # Loading weights takes seconds to minutes, in which nothing listens yet.
     if address is None:
         starting_text = translate("服务正在启动", "The service is starting")
         return f'<div class="zf-warn" role="status">{starting_text} · {serving_link}</div>'

@@ -109,6 +109,7 @@ def _build_plot(translate: Translator, plot_curve: Curve) -> gr.LinePlot:
         color="series",
         title=translate(*plot_curve.bilingual_title),
         x_title=translate("步", "step"),
+        # Not empty: an empty title is replaced by the name of the column.
         y_title=" ",
         color_title=" ",
         y_lim=axis_limits,
@@ -126,6 +127,7 @@ def _starter_update(is_offered: bool) -> Any:
 
 
 def _plot_update(curve_points: Any) -> Any:
+    # A plot without points would still draw its axes.
     if not curve_points:
         return gr.update(visible=False)
     return gr.update(value=points_frame(curve_points), visible=True)
@@ -141,6 +143,7 @@ class TrainingReader:
 
     def __init__(self, services: Services, training_service: TrainingService, translate: Translator) -> None:
         self._services, self._trainings, self._translate = services, training_service, translate
+        # Shared by all pages: the events of a long training are read once and then only what is new.
         self._histories = HistoryCache(services.jobs)
 
     def newest_job(self, requested_id: object = None) -> int | None:
@@ -153,6 +156,7 @@ class TrainingReader:
         training_jobs = [training_job for training_job in all_jobs if training_job.kind in TRAINING_PROGRAMS]
         running_jobs = [training_job for training_job in training_jobs if training_job.status in ACTIVE_STATUSES]
         queued_jobs = [training_job for training_job in training_jobs if training_job.status is JobStatus.QUEUED]
+        # What runs, then what waits: who opens the page without a number has come to watch.
         return next((training_job.id for training_job in (*running_jobs, *queued_jobs, *all_jobs)), None)
 
     def take_snapshot(self, job_id: int | None) -> RunSnapshot:
@@ -200,6 +204,8 @@ class TrainingReader:
     def _job_choices(self, all_jobs: list[JobInfo], watched_job: JobInfo | None) -> list[tuple[str, int]]:
         """The jobs of the list, and the watched one where it is older than those."""
         listed_ids = [listed_job.id for listed_job in all_jobs]
+        # A link may name a job that the list is too short for, and a dropdown refuses what is not among its
+        # choices.
         older_jobs = [watched_job] if watched_job is not None and watched_job.id not in listed_ids else []
         return [(job_label(self._translate, shown_job), shown_job.id) for shown_job in (*all_jobs, *older_jobs)]
 
