@@ -201,8 +201,7 @@ def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.
         return note(message, "ok"), _campaign_table(services, translate)
 
     fill_on_load(load_choices, dataset_choice, occasion_choice, recipient_choice, style_choice, judge_choice)
-    # Without the queue: a UserError is answered in the block beside the button, since only the queue can show
-    # a toast.
+    # Without the queue no toast can be shown: a UserError is answered in the block beside the button.
     create_button.click(create_campaign, campaign_form.inputs, [message_block, campaign_list], queue=False)
 
 

@@ -29,7 +29,7 @@ from ui.components.templates import render, render_part
 from ui.components.widgets import caption_html, fill_tab, friendly_errors, html_block, note
 from ui.judges.comparison import opinion_html
 
-# Baselines cannot be edited: they read nothing but the text and have no settings.
+# Baselines are left out: they have no settings to edit.
 EDITABLE_KINDS = (*sorted(ASKING_KINDS, key=list(JUDGE_KIND_NAMES).index), JudgeKind.REWARD_MODEL)
 # The panel's judge is not among them: a panel without it is an ablation, made on the page of pairs.
 OPTIONAL_AGENTS = ("positive", "negative", "reflect")
@@ -328,7 +328,7 @@ def _setting_values(judge_info: JudgeInfo) -> dict[str, Any]:
         "name": judge_info.name,
         "endpoint": judge_info.spec.endpoint or "",
         "principles": numbered_rules(tuple(principles) if principles else starting_principles()),
-        # Missing means present: only what was switched off stands in the config of a panel.
+        # Missing means present, as backend/judges/registry.py reads it when it makes the panel.
         "agents": [agent_key for agent_key in OPTIONAL_AGENTS if judge_config.get(agent_key, True)],
         # 0 and not the default of a new judge: a panel stored before there were examples sees none.
         "examples": judge_config.get("examples", 0),

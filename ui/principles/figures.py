@@ -69,7 +69,8 @@ def _position_text(translate: Translator, run_info: RunInfo) -> str:
     if run_info.playing is None or not phase_name:
         return ""
     phase_title = translate(*PHASE_NAMES[GamePhase(phase_name)])
-    # Round 0 is what comes before the first: its phase has a name, but nobody would count it as a round.
+    # Round 0 holds what comes before and after the rounds: measuring the start, the plain rewriting, the
+    # locked set.
     if round_number == "0":
         return phase_title
     return translate(f"第 {round_number} 轮 · {phase_title}", f"round {round_number} · {phase_title}")
@@ -213,7 +214,7 @@ def comparison_html(translate: Translator, comparison: Mapping[str, Any] | None)
 def _figure_text(translate: Translator, figure_data: Mapping[str, Any] | None, label_count: int | None) -> str:
     if not figure_data:
         return "–"
-    # Stored in the job's JSON as two sentences, English first.
+    # Stored as JSON: the sentence in both languages, English first.
     reason = Message(*figure_data["why"]) if figure_data.get("why") else None
     return figure_with_interval(
         translate,

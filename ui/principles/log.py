@@ -43,7 +43,7 @@ def conversation_html(translate: Translator, game_steps: Sequence[StepInfo], ver
     """Every round, the newest first and open."""
     phases_by_round: dict[int, dict[GamePhase, GameStep]] = {}
     for step_info in game_steps:
-        # Round 0 is what comes before the first round, and no part of the conversation.
+        # Round 0 holds what comes before and after the rounds, and is no part of the conversation.
         if step_info.round:
             phases_by_round.setdefault(step_info.round, {})[GamePhase(step_info.phase)] = step_info.step
     if not phases_by_round:

@@ -130,7 +130,6 @@ def setting_box(translate: Translator, program: str, setting_name: str, **option
         return gr.Dropdown(choices=_named_choices(translate, setting_name, get_args(annotation)), **box_options)
     if annotation is bool:
         return gr.Checkbox(**box_options)
-    # After bool, which Python counts among the numbers.
     if annotation in (int, float, int | None):
         return gr.Number(**box_options, min_width=150)
     if annotation == tuple[str, ...]:
