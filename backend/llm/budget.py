@@ -62,7 +62,9 @@ class Budget:
 
     async def reserve(self, reservation: Reservation) -> None:
         """Set aside what an attempt may use. Raises BudgetReached where it cannot fit any more."""
+        # Looked at again after every wake-up: another of those who waited may have taken the room.
         while not self._fits_within_caps(reservation):
+            # With calls in flight there may be room yet, since each has set aside the most and will use less.
             if not self._open_reservations:
                 raise BudgetReached(self.usage_summary)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -72,10 +74,12 @@ class Budget:
 
     def settle(self, reservation: Reservation, actual_usage: TokenUsage, actual_cost: float) -> None:
         """Replace what was set aside by what was used."""
+        # Equal reservations are interchangeable, so it does not matter whose is removed.
         self._open_reservations.remove(reservation)
         self.call_count += 1
         self.token_count += actual_usage.tokens_in + actual_usage.tokens_out
         self.total_cost += actual_cost
+        # All are woken: the first in line may be the one that does not fit.
         waiters, self._waiting_calls = self._waiting_calls, []
         for waiter in waiters:
             if not waiter.done():

@@ -32,7 +32,11 @@ def request_key(
 ) -> str:
     """The cache key: everything that shapes the reply, and a rendered prompt by template and values."""
     message_parts = [
-        message_part for message in messages for message_part in (message.role, message.identity or message.content)
+        # The identity where there is one: the content holds a nonce that differs from one installation to the
+        # next, and the same prompt must find its reply in the ledger of either.
+        message_part
+        for message in messages
+        for message_part in (message.role, message.identity or message.content)
     ]
     return digest(scope, *endpoint.identity, json.dumps(request_shape, sort_keys=True), *message_parts)
 
@@ -92,9 +96,14 @@ class OpenAIClient:
         """One reply, from the ledger or from the server. Raises LLMError; see `LLMClient`."""
         parameters = _call_parameters(temperature, max_tokens, seed, extra)
         chat_request = self._build_request(messages, schema, parameters, variant)
+        # A loop: a cancelled request is asked again by one of those who waited, and the others then wait for
+        # that one. From here to the announcement nothing is awaited, so no two equal requests can both find
+        # neither reply nor request.
         while (running_request := self._running_requests.get(chat_request.request_hash)) is not None:
+            # Not awaited itself: cancelling one of those who wait would cancel the request of all.
             await asyncio.wait([running_request])
             if not running_request.cancelled():
+                # Whoever asked has paid; the sum over all answers must be what the server bills.
                 return replace(running_request.result(), cached=True, cost=0.0)
         known_completion = self._account.ledger.lookup(chat_request.request_hash)
         if known_completion is not None:
@@ -126,6 +135,8 @@ class OpenAIClient:
         """
         parameters = _call_parameters(temperature, max_tokens, seed, extra)
         chat_request = self._build_request(messages, None, parameters, variant)
+        # Equal streams at once are not shared as whole replies are: who only waited would see no piece until
+        # the end.
         known_completion = self._account.ledger.lookup(chat_request.request_hash)
         if known_completion is not None:
             on_piece(known_completion.text)
@@ -145,12 +156,14 @@ class OpenAIClient:
         variant: str,
     ) -> _ChatRequest:
         request_shape = {"params": parameters, "schema": schema, "variant": variant}
+        # A lone surrogate can neither be encoded for the request nor stored in the ledger afterwards.
         sent_messages = [{"role": message.role, "content": storable_text(message.content)} for message in messages]
         tokens_in = sum(estimate_tokens(message["content"]) for message in sent_messages)
         return _ChatRequest(
             request_hash=request_key(self.endpoint, self._account.scope, messages, request_shape),
             messages=sent_messages,
             parameters=parameters,
+            # The most it can be billed: all of the limit written, whatever the reply turns out to be.
             maximum_usage=TokenUsage(tokens_in, int(parameters["max_tokens"]), estimated=True),
             character_count=sum(len(message["content"]) for message in sent_messages),
             schema=schema,
@@ -183,6 +196,7 @@ class OpenAIClient:
             if failure.kind is LLMErrorKind.BAD_REQUEST and self._has_succeeded:
                 # The same form of request was taken before: it is this one text the server dislikes.
                 failure.fatal = False
+            # The first one stays: it names the cause, and later ones are its consequences.
             if failure.ends_run:
                 self._ending_error = self._ending_error or failure
             raise
@@ -201,9 +215,12 @@ class OpenAIClient:
             }
             if chat_request.schema is not None and dialect.wants_schema():
                 request_body["response_format"] = response_format(chat_request.schema)
+            # Adapted last: the dialect may have learnt that this server takes no stream_options either.
             sent_body = dialect.adapted_body({**request_body, **_stream_options(chat_request)})
             schema_accepted: bool | None = None
             try:
+                # Within the try, since wants_schema() may have begun the trial, which only the `finally`
+                # below ends.
                 if self._ending_error is not None:
                     # Without its traceback, which would grow with every call that ends here.
                     raise self._ending_error.with_traceback(None)
@@ -259,6 +276,7 @@ def _parse_json_object(reply_text: str, schema: Mapping[str, Any] | None) -> dic
         return None
     try:
         parsed_value = json.loads(reply_text)
+    # A few kilobytes of opening brackets are enough for a RecursionError.
     except (ValueError, RecursionError):
         return None
     return parsed_value if isinstance(parsed_value, dict) else None

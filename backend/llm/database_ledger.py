@@ -13,9 +13,13 @@ from backend.db.llm_tables import LLMCall
 from backend.llm.ledger import CallRecord
 from backend.llm.messages import Completion, TokenUsage, storable_text
 
+# The most replies that a SIGKILL can cost, which are then asked, and paid for, a second time.
 BATCH_CALLS = 64
+# Seconds. A commit for each call would take the write lock, for which people's votes wait, thousands of times a run.
 FLUSH_INTERVAL_S = 0.1
+# For a database that is locked or out of reach for a moment; any other fault ends the run at once.
 _STORE_ATTEMPTS = 3
+# Built once, since it runs before every call. Failed attempts are on record and never served as a reply.
 _LOOKUP_QUERY = (
     select(
         LLMCall.reply,
@@ -42,6 +46,8 @@ class DatabaseLedger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._pending_calls: deque[CallRecord] = deque()
+        # Successful calls that are not on disk yet: without them an equal request would be paid for twice
+        # meanwhile.
         self._unstored_calls: dict[str, CallRecord] = {}
         self._state_changed = threading.Condition()
         self._flush_requested = False
@@ -75,8 +81,12 @@ class DatabaseLedger:
             if call_record.error is None:
                 self._unstored_calls[call_record.request_hash] = call_record
             if self._writer_thread is None:
+                # A daemon, so that a database that hangs cannot keep the process alive; close() waits for it
+                # in every orderly end.
                 self._writer_thread = threading.Thread(target=self._write_batches, name="zhufu-ledger", daemon=True)
                 self._writer_thread.start()
+            # The first call starts the writer's clock, a full batch stops it; to wake the thread for each
+            # would cost a switch a call.
             if len(self._pending_calls) in (1, BATCH_CALLS):
                 self._state_changed.notify_all()
 
@@ -117,7 +127,11 @@ class DatabaseLedger:
                     self._state_changed.notify_all()
                     return
                 for call_record in call_batch:
+                    # Taken away only now that they are stored: flush() must see them until then, and lookup()
+                    # find them.
                     self._pending_calls.popleft()
+                    # By identity: a newer reply to the same request may have come in while this one was
+                    # written.
                     if self._unstored_calls.get(call_record.request_hash) is call_record:
                         del self._unstored_calls[call_record.request_hash]
                 self._state_changed.notify_all()
@@ -144,6 +158,7 @@ class DatabaseLedger:
                 if attempt == _STORE_ATTEMPTS:
                     return error
                 time.sleep(0.2 * attempt)
+            # The type alone: SQLAlchemy puts the rows, and so whole prompts, into its messages.
             except Exception as error:
                 return UserError(
                     f"The database cannot store the calls ({type(error).__name__}); the run was stopped.",
@@ -156,6 +171,7 @@ def _call_columns(call_record: CallRecord) -> dict[str, Any]:
     return {
         "call_id": call_record.call_id,
         "request_hash": call_record.request_hash,
+        # PostgreSQL refuses a text that is longer than its column, SQLite takes it: cut alike for both.
         "scope": call_record.scope[:120],
         "endpoint": call_record.endpoint,
         "model": call_record.model,

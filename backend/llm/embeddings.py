@@ -27,6 +27,7 @@ FloatArray = NDArray[np.float32]
 BATCH_TEXTS = 64
 # No embedding model gives wider ones; it bounds how much of a reply is read.
 WIDEST_VECTOR = 16_384
+# How long SQLite waits for another process that writes to the shared file.
 STORE_WAIT_S = 30.0
 # Typical time of one call, for estimates.
 LATENCY_S = 0.2
@@ -57,6 +58,8 @@ class EmbeddingClient:
         self._retry_policy = policy or RetryPolicy()
         self._limiter = endpoint_state_of(endpoint).limiter
         self._running_texts: dict[str, asyncio.Future[None]] = {}
+        # Without the slash at the end: the same server entered in two ways must not be paid twice for one
+        # text.
         self._vector_store = _VectorStore(store_path, digest(endpoint.base_url.rstrip("/"), endpoint.model))
 
     @property
@@ -81,16 +84,21 @@ class EmbeddingClient:
     async def vectors(self, texts: Sequence[str]) -> FloatArray:
         """One row a text. What comes is stored at once, so a failure costs nothing twice. Raises LLMError."""
         known_vectors = self._vector_store.load_vectors(texts)
+        # Between this and the claim in `_fetch_deduplicated` nothing is awaited, so no text is claimed twice.
         missing_texts = [input_text for input_text in dict.fromkeys(texts) if input_text not in known_vectors]
         awaited_fetches = {
             self._running_texts[input_text] for input_text in missing_texts if input_text in self._running_texts
         }
         if unclaimed_texts := [input_text for input_text in missing_texts if input_text not in self._running_texts]:
             known_vectors |= await self._fetch_deduplicated(unclaimed_texts)
+        # Read again from the file and not handed over: where another's fetch failed, its texts are missing
+        # there and asked now.
         if awaited_fetches:
             await asyncio.wait(awaited_fetches)
             return await self.vectors(texts)
         vector_rows = [known_vectors[input_text] for input_text in texts]
+        # A server may put another model behind the same name; its new vectors cannot be compared with the
+        # stored ones.
         if len({len(vector_row) for vector_row in vector_rows}) > 1:
             raise LLMError(LLMErrorKind.NOT_JSON, self._endpoint.display_name, "vectors of different sizes")
         return np.stack(vector_rows) if vector_rows else np.zeros((0, 0), np.float32)
@@ -104,6 +112,7 @@ class EmbeddingClient:
         finally:
             for input_text in texts:
                 del self._running_texts[input_text]
+            # Also after a failure: the future only says that the wait is over, never how it ended.
             fetch_done.set_result(None)
 
     async def _fetch_vectors(self, texts: Sequence[str]) -> dict[str, FloatArray]:
@@ -113,10 +122,13 @@ class EmbeddingClient:
         fetched_vectors: dict[str, FloatArray] = {}
         transport = Transport(self._endpoint)
 
+        # All lanes draw from one iterator, so none waits for a batch that another has already done.
         async def fetch_lane() -> None:
             for text_batch in text_batches:
                 vector_rows = await self._request_with_retries(transport, text_batch)
                 fetched_batch = dict(zip(text_batch, vector_rows, strict=True))
+                # Batch by batch, so that what an error of a later one leaves behind has not been paid for in
+                # vain.
                 self._vector_store.store_vectors(fetched_batch)
                 fetched_vectors.update(fetched_batch)
 
@@ -126,6 +138,7 @@ class EmbeddingClient:
         finally:
             for lane_task in fetch_lanes:
                 lane_task.cancel()
+            # Cancelled lanes settle with budget and ledger before the connections under them are closed.
             await asyncio.gather(*fetch_lanes, return_exceptions=True)
             await transport.close()
         return fetched_vectors
@@ -172,6 +185,7 @@ class EmbeddingClient:
 
 def _vector_proof(vector_rows: Sequence[FloatArray]) -> str:
     """What the ledger records of vectors: enough to tell whether those in the file are the ones that came."""
+    # Little-endian as in the file, so that the proof holds on any machine.
     vectors_hash = digest(*(vector_row.astype("<f4").tobytes().hex() for vector_row in vector_rows))
     return json.dumps({"vectors": len(vector_rows), "width": len(vector_rows[0]), "sha256": vectors_hash})
 
@@ -188,8 +202,11 @@ def _parse_vectors(reply_document: Mapping[str, Any], text_count: int, endpoint_
                 vector_row = np.asarray(vector_values, dtype=np.float32)
             except (TypeError, ValueError):
                 continue
+            # One NaN would make every cosine with this vector NaN, and the ranking arbitrary.
             if vector_row.ndim == 1 and bool(np.isfinite(vector_row).all()):
                 row_by_index[input_index] = vector_row
+    # Servers may answer in any order, so the index counts; a missing one would give a text its neighbour's
+    # vector.
     if sorted(row_by_index) != list(range(text_count)):
         raise LLMError(
             LLMErrorKind.NOT_JSON, endpoint_name, f"{len(row_by_index)} usable vectors for {text_count} texts"
@@ -233,6 +250,7 @@ class _VectorStore:
             (self._vector_key(input_text), vector.astype("<f4").tobytes()) for input_text, vector in vectors.items()
         ]
         with self._open_database() as connection:
+            # REPLACE: two processes may have asked for the same text at once, and either vector is right.
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", vector_rows)
 
     def _vector_key(self, input_text: str) -> str:
@@ -240,5 +258,7 @@ class _VectorStore:
 
     @contextmanager
     def _open_database(self) -> Iterator[sqlite3.Connection]:
+        # The connection as a context manager commits but does not close; closing() does not commit. Both are
+        # needed.
         with closing(sqlite3.connect(self._file_path, timeout=STORE_WAIT_S)) as connection, connection:
             yield connection

@@ -46,6 +46,8 @@ FATAL_KINDS = frozenset(
     }
 )
 
+# TOO_LARGE, TOO_LONG and FILTERED are in neither set: the same text would meet the same end, other texts need
+# not.
 RETRYABLE_KINDS = frozenset(
     {
         LLMErrorKind.REFUSED,
@@ -191,6 +193,8 @@ class LLMError(UserError):
         super().__init__(en + (f" ({detail})" if detail else ""), zh + (f"（{detail}）" if detail else ""))
         self.kind = error_kind
         self.detail = detail
+        # The kind's own answer is only a default: a content filter that struck after the model wrote is billed,
+        # one that refused the request is not.
         self.fatal = error_kind in FATAL_KINDS if fatal is None else fatal
         self.retryable = error_kind in RETRYABLE_KINDS if retryable is None else retryable
         self.retry_after = retry_after

@@ -74,12 +74,16 @@ class RecordedExchange:
     async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         failure = _failure_of(error)
         most = self._request.maximum_usage
+        # Where nothing was noted and nothing failed, the most: better too much set against the budget than
+        # too little.
         usage = self.actual_usage or (
             usage_of_failure(failure, most, self._request.character_count) if failure else most
         )
         self.actual_usage = usage
         self.actual_cost = self._account.endpoint.cost_of_tokens(usage.tokens_in, usage.tokens_out)
         self.elapsed_s = time.perf_counter() - self._begun_at
+        # Before the record: that one raises where the ledger fails, and the reservation must not stay open
+        # for ever.
         self._account.budget.settle(self._reservation, usage, self.actual_cost)
         self._record(usage, failure)
 

@@ -14,6 +14,8 @@ from backend.llm.messages import Endpoint
 from backend.llm.reply_limits import EncodedError, RedirectedError, ReplyTooLargeError
 
 _DETAIL_CHARACTERS = 200
+# 402 is what DeepSeek sends for an empty account, 529 is Anthropic's "overloaded"; 405 comes from a web
+# server that has a page at the address but no chat API.
 _KIND_BY_STATUS = {
     401: LLMErrorKind.UNAUTHORISED,
     402: LLMErrorKind.NO_CREDIT,
@@ -30,6 +32,7 @@ _KIND_BY_STATUS = {
 # A gateway gave up on a model that may have gone on writing. Any other error status stands for no reply, and
 # nobody bills that: to count a 500 or 429 as the most would end a run over money that was never spent.
 _PERHAPS_BILLED = frozenset({408, 499, 502, 504, *range(520, 528)})
+# No request has left, so nothing can be billed, although some of these are timeouts too.
 _NEVER_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -37,6 +40,7 @@ _NEVER_SENT = (
     httpx2.UnsupportedProtocol,
     httpx2.InvalidURL,
 )
+# Servers have no common codes for a refused request, so its kind is read from their words.
 _TOO_LONG_COMPLAINT = re.compile(
     r"context.?length|maximum context|context window|too long|too many (?:input )?tokens"
     r"|max_model_len|reduce the length",
@@ -65,14 +69,17 @@ def error_from_status(endpoint: Endpoint, status_code: int, complaint: str, head
     error_kind = _KIND_BY_STATUS.get(
         status_code, LLMErrorKind.SERVER_ERROR if status_code >= 500 else LLMErrorKind.BAD_REQUEST
     )
+    # With a time to come back a 503 speaks of load: the limiter then halves, as for a 429.
     if status_code == 503 and retry_wait is not None:
         error_kind = LLMErrorKind.RATE_LIMITED
+    # OpenAI sends "insufficient_quota" as a 429. To wait and ask again would never end.
     elif status_code == 429 and _CREDIT_COMPLAINT.search(complaint):
         error_kind = LLMErrorKind.NO_CREDIT
     elif status_code == 404 and re.search(r"\bmodel", complaint, re.I):
         error_kind = LLMErrorKind.UNKNOWN_MODEL
     elif error_kind is LLMErrorKind.BAD_REQUEST:
         error_kind = _bad_request_kind(complaint)
+    # A proxy's page of HTML says nothing to people; the status alone is shown then.
     detail = "" if re.match(r"\s*<", complaint) else redact_complaint(endpoint, complaint)
     return LLMError(
         error_kind,
@@ -88,6 +95,8 @@ def error_from_network(endpoint: Endpoint, network_error: Exception) -> LLMError
     cause_chain = list(_cause_chain(network_error))
     if (unread_error := _unread_reply_error(endpoint, cause_chain)) is not None:
         return unread_error
+    # From the surest to the vaguest. What was never sent comes before timeouts, since a connect timeout is
+    # both and only a request that was sent may be billed.
     if any(
         isinstance(cause, ConnectionRefusedError) or _error_number(cause) == errno.ECONNREFUSED for cause in cause_chain
     ):
@@ -107,6 +116,7 @@ def _unread_reply_error(endpoint: Endpoint, cause_chain: list[BaseException]) ->
         if isinstance(cause, ReplyTooLargeError):
             return LLMError(LLMErrorKind.TOO_LARGE, endpoint.display_name, str(cause))
         if isinstance(cause, EncodedError):
+            # Asked again the server would compress again.
             return LLMError(LLMErrorKind.NOT_JSON, endpoint.display_name, str(cause), retryable=False)
         if isinstance(cause, RedirectedError):
             return LLMError(LLMErrorKind.REDIRECTED, endpoint.display_name, redact_complaint(endpoint, cause.target))
@@ -131,6 +141,8 @@ def complaint_in_body(error_body: object, fallback_text: str = "") -> str:
 
 
 def _bad_request_kind(complaint: str) -> LLMErrorKind:
+    # Complaints about length or content often name the model as well, so the unknown model is looked for
+    # last.
     for error_kind, pattern in (
         (LLMErrorKind.TOO_LONG, _TOO_LONG_COMPLAINT),
         (LLMErrorKind.FILTERED, _FILTER_COMPLAINT),
@@ -143,10 +155,12 @@ def _bad_request_kind(complaint: str) -> LLMErrorKind:
 
 
 def _cause_chain(current_error: BaseException | None) -> Iterator[BaseException]:
+    # Contexts of exceptions may form a ring.
     seen_ids: set[int] = set()
     while current_error is not None and id(current_error) not in seen_ids:
         seen_ids.add(id(current_error))
         yield current_error
+        # A host with several addresses fails with a group of errors, one an address.
         if isinstance(current_error, BaseExceptionGroup):
             for inner_error in current_error.exceptions:
                 yield from _cause_chain(inner_error)

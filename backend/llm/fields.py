@@ -157,6 +157,7 @@ def verdict_field(field_name: str = "verdict", *aliases: str, hint: str = "1 表
         *("判斷", "結果", "評分", "評價"),
         *("label", "score", "rating", "result", "answer", "assessment", "overall"),
     )
+    # Ordered and without repeats: the names go into a pattern that is cached by the tuple they form.
     distinct_aliases = dict.fromkeys((*aliases, *verdict_names))
     distinct_aliases.pop(field_name, None)
     return choice_field(

@@ -12,6 +12,8 @@ from pydantic import SecretStr
 from backend.core.errors import UserError
 from backend.core.files import restrict_to_owner, translate_disk_fault
 
+# Two pages that store a key at once would otherwise each write the file as they read it, and one key would be
+# gone.
 _KEYS_LOCK = threading.Lock()
 # Bytes of a key that cannot be guessed.
 SHORTEST_KEY = 32
@@ -89,6 +91,7 @@ def write_secret(file_path: Path, secret_bytes: bytes) -> None:
 
 def _replace_file(file_path: Path, secret_bytes: bytes) -> None:
     file_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # In the same folder: only within one file system is the replacement atomic.
     file_descriptor, temporary_path = tempfile.mkstemp(
         dir=file_path.parent, prefix=f".{file_path.name}."
     )  # made with mode 0600
@@ -96,8 +99,11 @@ def _replace_file(file_path: Path, secret_bytes: bytes) -> None:
         with os.fdopen(file_descriptor, "wb") as temporary_file:
             temporary_file.write(secret_bytes)
             temporary_file.flush()
+            # The rename may reach the disk before the content does; a power cut would then leave an empty key
+            # file.
             os.fsync(temporary_file.fileno())
         Path(temporary_path).replace(file_path)
+    # An interrupt as well must leave no second copy of the keys behind.
     except BaseException:
         Path(temporary_path).unlink(missing_ok=True)
         raise

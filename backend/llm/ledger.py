@@ -33,6 +33,8 @@ class CallRecord:
         return Completion(
             text=self.reply or "",
             call_id=self.call_id,
+            # The tokens of then are shown beside it; the cost stays 0, for a budget must not be charged
+            # twice.
             usage=self.usage,
             latency_s=self.latency_s,
             finish_reason=self.finish_reason or "stop",
