@@ -46,7 +46,7 @@ class JudgeSampling:
 class JudgeModel:
     """What of a model belongs into a judge's version (address, name, sampling), and the way to ask it.
 
-    `key` derives the nonces of the fences around outside text. `variant` asks the same again without the cache.
+    `key` derives the nonces of the fences around outside text: at least 32 bytes, from `load_or_create_fence_key`. `variant` asks the same again without the cache.
     `client` is None until the judge is built: versions and prompts are needed without a connection.
     """
 

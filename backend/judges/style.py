@@ -61,7 +61,7 @@ class StandardScaling:
 
 @dataclass(frozen=True)
 class StyleFeatures:
-    """The features of `NAMES`, in that order."""
+    """The features of `FEATURE_NAMES`, in that order."""
 
     def raw_features(self, texts: Sequence[str]) -> SparseMatrix:
         """Features as they are measured (texts x features)."""
@@ -85,7 +85,7 @@ class StyleFeatures:
 
 
 def measure_style(greeting_text: str) -> tuple[float, ...]:
-    """The features of a text without white space, in the order of `NAMES`."""
+    """The features of a text without white space, in the order of `FEATURE_NAMES`."""
     clauses = [text_part for text_part in _CLAUSE_BREAK.split(greeting_text) if text_part]
     return (
         len(greeting_text),

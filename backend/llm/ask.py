@@ -126,6 +126,7 @@ def _decode_json_string(answer_text: str) -> str:
     if not answer_text.startswith('"'):
         return answer_text
     try:
+        # Not strict, since models write line feeds into strings as they are.
         decoded_value = json.loads(answer_text, strict=False)
     except ValueError:
         return answer_text
@@ -184,6 +185,7 @@ async def ask_for_fields(
     completions: list[Completion] = []
     parse_failure: ParseFailure | None = None
     try:
+        # Once more and no third time: each is paid for, and what two replies do not give is unscored.
         for _ in range(2):
             completion = await client.complete(
                 sent_messages,
@@ -199,8 +201,11 @@ async def ask_for_fields(
             if not isinstance(parsed_reply, ParseFailure):
                 return StructuredAnswer(parsed_reply, completion.text, None, tuple(completions))
             parse_failure = parsed_reply
+            # The reply itself goes back too, so that the model sees which words were of no use.
             sent_messages = [*sent_messages, *_retry_messages(completion.text, parse_failure, field_specs)]
     except LLMError as error:
+        # Of any other error the calls that came before it are kept: they stand in the ledger and were paid
+        # for.
         if error.ends_run:
             raise
         return StructuredAnswer(
@@ -219,6 +224,7 @@ def _parse_completion(
     )
     if isinstance(parsed_fields, ParseFailure):
         return parsed_fields
+    # Without the model's own earlier reply: to stand by its verdict is no echo of the question.
     question_text = "\n".join(message.content for message in sent_messages if message.role != "assistant")
     return (
         ParseFailure("repeated", completion.text) if repeats_question(completion.text, question_text) else parsed_fields
@@ -227,6 +233,7 @@ def _parse_completion(
 
 def _with_instruction(message: ChatMessage, field_specs: Sequence[FieldSpec]) -> ChatMessage:
     instruction_text = reply_instruction(field_specs)
+    # The instruction belongs to the prompt: with other fields it is another request, whatever the template.
     identity = digest(message.identity, instruction_text) if message.identity else ""
     return ChatMessage(message.role, f"{message.content}\n\n{instruction_text}", identity)
 

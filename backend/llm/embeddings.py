@@ -224,7 +224,7 @@ class _VectorStore:
             connection.execute("CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL)")
 
     def load_vectors(self, texts: Sequence[str]) -> dict[str, FloatArray]:
-        """The vectors that are known."""
+        """The vectors of those texts that are stored, by text."""
         stored_vectors: dict[str, FloatArray] = {}
         with self._open_database() as connection:
             for input_text in dict.fromkeys(texts):
@@ -245,7 +245,7 @@ class _VectorStore:
         return list(text_by_key.values())
 
     def store_vectors(self, vectors: Mapping[str, FloatArray]) -> None:
-        """Keep them."""
+        """Store the vectors by text; one that is there already is replaced."""
         vector_rows = [
             (self._vector_key(input_text), vector.astype("<f4").tobytes()) for input_text, vector in vectors.items()
         ]

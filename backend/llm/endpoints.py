@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 120
 # How trained models are named wherever an endpoint may be chosen.
 RESERVED_PREFIX = "artifact:"
+# The whole addresses that people paste. The longest first, else "/completions" would leave a "/chat".
 _API_PATHS = ("/chat/completions", "/completions", "/models")
 
 
@@ -51,6 +52,7 @@ def checked_endpoint(submitted: EndpointInput) -> EndpointInput:
     endpoint_name, model_name = submitted.name.strip(), submitted.model.strip()
     if not 0 < len(endpoint_name) <= _LONGEST_NAME or not endpoint_name.isprintable():
         raise UserError("Give the endpoint a name of 1 to 120 characters.", "请填写端点名称（1 到 120 个字符）。")
+    # In any spelling, so that "Artifact:x" cannot be mistaken for a trained model.
     if endpoint_name.casefold().startswith(RESERVED_PREFIX):
         raise UserError(
             f"“{RESERVED_PREFIX}…” names trained models; give the endpoint another name.",
@@ -109,6 +111,7 @@ def _check_numbers(submitted: EndpointInput) -> None:
 
 def _check_api_key(api_key: SecretStr | None) -> None:
     key_text = api_key.get_secret_value() if api_key else ""
+    # An HTTP header takes no other characters; the request would fail only in the middle of a run.
     if not key_text.isascii() or (key_text and not key_text.isprintable()) or " " in key_text:
         raise UserError(
             "The key holds spaces or characters that no key has; copy it again.",
@@ -191,6 +194,7 @@ class EndpointService:
             )
             endpoint_row.supports_schema = checked_input.supports_schema.value
             session.add(endpoint_row)
+        # After the transaction: a key without an endpoint would wait for whoever takes the name next.
         if checked_input.api_key is not None:
             self._key_store.store_key(checked_input.name, checked_input.api_key)
         return next(endpoint_info for endpoint_info in self.endpoints() if endpoint_info.name == checked_input.name)
@@ -203,6 +207,8 @@ class EndpointService:
             )
             if deleted_rows.first() is None:
                 raise _unknown_endpoint_error(endpoint_name)
+        # After the row is gone: if this fails, a key lies unused; the other way round an endpoint would have
+        # lost its key.
         self._key_store.store_key(endpoint_name, SecretStr(""))
 
     async def probe(self, endpoint_name: str) -> "ProbeResult":
@@ -300,6 +306,7 @@ def _unknown_endpoint_error(endpoint_name: str) -> NotFound:
     )
 
 
+# A server decides how many names it offers and how long they are; a sentence for people must stay one.
 _SHOWN_MODELS = 8
 _SHOWN_NAME_LENGTH = 80
 
@@ -319,6 +326,7 @@ async def probe_endpoint(endpoint: Endpoint, timeout_s: float = 15.0) -> ProbeRe
     limited_endpoint = replace(endpoint, timeout_s=min(timeout_s, endpoint.timeout_s))
     start_time = time.perf_counter()
     try:
+        # One attempt: whoever presses "test" wants to see the fault, not its retries.
         async with OpenAIClient(limited_endpoint, policy=RetryPolicy(attempts=1)) as client:
             await client.complete([ChatMessage("user", "请只回复：好")], max_tokens=16)
     except LLMError as error:

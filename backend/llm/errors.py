@@ -174,7 +174,7 @@ class LLMError(UserError):
     """A call that gave no completion. `detail` holds the server's own words, shortened, without the key.
 
     `fatal` errors end the whole run; all others concern one item, which becomes unscored. `billed` says
-    whether a model may have written something nonetheless, `counted` what the server said about that.
+    whether a model may have written something nonetheless, `reported_usage` what the server said about that.
     """
 
     def __init__(

@@ -61,7 +61,8 @@ def choice_field(
 ) -> FieldSpec:
     """One of several values, each stated by any of its words (lower case).
 
-    `opposite` reads negations of good and bad, `tie` (one of the values) reads comparisons of two sides.
+    With `opposite_values` negations of good and bad are read, with `tie_value` (one of the values) comparisons of two
+    sides.
     """
     value_by_word, opposite_values = dict(value_by_word), dict(opposite_values or {})
     return FieldSpec(
@@ -80,14 +81,14 @@ def choice_field(
 def integer_field(
     field_name: str, minimum: int, maximum: int, *aliases: str, hint: str = "", required: bool = True
 ) -> FieldSpec:
-    """A whole number in [low, high]; anything outside is invalid, never clipped."""
+    """A whole number from `minimum` to `maximum`, both included; anything outside is invalid, never clipped."""
     return FieldSpec(field_name, FieldKind.INT, aliases, required, hint, minimum=minimum, maximum=maximum)
 
 
 def number_field(
     field_name: str, minimum: float, maximum: float, *aliases: str, hint: str = "", required: bool = True
 ) -> FieldSpec:
-    """A number in [low, high]."""
+    """A number from `minimum` to `maximum`, both included; anything outside is invalid, never clipped."""
     return FieldSpec(field_name, FieldKind.FLOAT, aliases, required, hint, minimum=minimum, maximum=maximum)
 
 
@@ -210,7 +211,7 @@ def response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reply_instruction(field_specs: Sequence[FieldSpec]) -> str:
-    """The wish in words, for every server: schemas only make it surer."""
+    """What to reply with, in words and for every server: a schema only makes the form surer."""
     field_lines = [f"- {field_spec.name}：{field_meaning(field_spec)}" for field_spec in field_specs]
     return (
         "只输出一个 JSON 对象，不要输出其他内容。字段：\n"

@@ -58,7 +58,7 @@ class KeyStore:
 
 
 def load_or_create_fence_key(home: Path) -> bytes:
-    """The key that nonces are derived with, made at first use. Give it to `prompts.compose`."""
+    """The key that nonces are derived with, made at first use. Give it to `compose_message`."""
     key_path = home / "fence_key"
     with _KEYS_LOCK:
         try:

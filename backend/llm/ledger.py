@@ -68,7 +68,7 @@ class MemoryLedger:
         return call_record.as_completion() if call_record else None
 
     def record(self, call_record: CallRecord) -> None:
-        """Keep the call."""
+        """Take note of one attempt."""
         self.calls.append(call_record)
         if call_record.error is None:
             self._successful_calls[call_record.request_hash] = call_record

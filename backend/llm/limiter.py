@@ -31,6 +31,8 @@ class _SlotWaiter:
     def grant_slot(self) -> bool:
         """Hand over a slot; False where the waiter's loop is gone and nobody waits any more."""
         try:
+            # Not get_running_loop(), which raises where this thread runs no loop, and an exception a call
+            # would be dear.
             if asyncio._get_running_loop() is self.event_loop:
                 self._resolve()  # waking a loop from itself through its pipe costs a system call a request
             else:
@@ -57,6 +59,7 @@ class AdaptiveLimiter:
         self._clock = clock
         self._active_slots = 0
         self._successes = 0
+        # So that the very first overload already cuts.
         self._last_cut_time = float("-inf")
         self._waiting_queue: deque[_SlotWaiter] = deque()
         self._state_lock = threading.Lock()
@@ -76,6 +79,7 @@ class AdaptiveLimiter:
     async def acquire(self, *, at_front: bool = False) -> float:
         """Wait for a slot; gives the time it was got. Retries go ahead, so that begun items are finished."""
         with self._state_lock:
+            # A free slot alone is not enough: whoever comes now must not overtake those who wait.
             if self._active_slots < self.current_limit and not self._waiting_queue:
                 self._active_slots += 1
                 return self._clock()
@@ -102,18 +106,24 @@ class AdaptiveLimiter:
     def _halve_limit(self, acquired_at: float) -> None:
         # Attempts begun before the last cut saw the old concurrency; only later ones say the new is too high.
         if acquired_at >= self._last_cut_time:
+            # Halving and creeping up by one is TCP's congestion control: it comes down fast and finds the
+            # server's limit again.
             self.current_limit = max(1, self.current_limit // 2)
             self._last_cut_time = self._clock()
             self._successes = 0
 
     def _raise_limit(self) -> None:
         self._successes += 1
+        # One window: about as many successes as run at once, so the limit grows by one a round trip at any
+        # size.
         if self._successes >= self.current_limit:
             self.current_limit = min(self._ceiling, self.current_limit + 1)
             self._successes = 0
 
     def _abandon_wait(self, waiter: _SlotWaiter) -> None:
         with self._state_lock:
+            # The slot was handed over before the waiter could run, so it is the waiter that must give it
+            # back.
             if waiter.granted:
                 self._active_slots -= 1
             else:
@@ -123,6 +133,8 @@ class AdaptiveLimiter:
     def _wake_waiters(self) -> None:
         while self._waiting_queue and self._active_slots < self.current_limit:
             waiter = self._waiting_queue.popleft()
+            # Counted at the handing over, not at the waking: else the same slot would be handed out twice
+            # meanwhile.
             if waiter.grant_slot():
                 self._active_slots += 1
 
@@ -138,6 +150,7 @@ class RetryPolicy:
     attempts: int = 4
     base_pause_s: float = 0.5
     max_pause_s: float = 20.0
+    # A server may ask for hours, and no item may hang that long: it is asked again earlier, and then unscored.
     max_retry_after_s: float = 60.0
     deadline_s: float | None = None
 
@@ -149,7 +162,11 @@ class RetryPolicy:
         """Seconds to wait after the failed attempt (1 is the first)."""
         if error.retry_after is not None:
             requested_wait = min(error.retry_after, self.max_retry_after_s)
+            # Never earlier than asked, and never all at once, or the calls that failed together would come
+            # back together.
             return requested_wait + random.uniform(0, min(self.base_pause_s, requested_wait / 4))
+        # "Full jitter": drawn from the whole span, which spreads calls wider than a fixed pause with some
+        # noise on it.
         return random.uniform(0, min(self.max_pause_s, self.base_pause_s * 2.0 ** (attempt_number - 1)))
 
 
@@ -184,6 +201,8 @@ class CallAttempts:
             # Without a slot, so that others are served meanwhile.
             await asyncio.sleep(self._pause_s)
             self._remaining_s -= self._pause_s
+        # The wait for the slot is not taken off the deadline: behind a long queue every retry would come too
+        # late.
         self._acquired_at = await self._limiter.acquire(at_front=self.number > 0)
         self.number += 1
         return self
@@ -198,6 +217,7 @@ class CallAttempts:
             return False
         self._remaining_s -= time.monotonic() - self._begun_at
         self._pause_s = self._policy.retry_pause(self.number, error)
+        # A pause that would end behind the deadline is not begun: the outcome is known already.
         return error.retryable and self.number < self._policy.attempts and self._pause_s < self._remaining_s
 
 
@@ -216,6 +236,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
             wait_seconds = float(headers[header_name]) / units_per_second
         except (KeyError, ValueError):
             continue
+        # A header of "inf", "nan" or below 0 asks for nothing that could be honoured.
         return wait_seconds if 0 <= wait_seconds < float("inf") else None
     try:
         retry_time = email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp()

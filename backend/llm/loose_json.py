@@ -17,17 +17,20 @@ from typing import Any
 
 from backend.llm.phrases import to_plain_width
 
+# The last ones of a text, since the verdict comes last.
 MAX_OBJECTS = 100
 # Read in inexact objects over all of one text, so that braces without end cost no more than a long text.
 MAX_CHARACTERS = 120_000
 # Most marks, keys and values of one inexact object: 20,000 braces cost the library 4.8 s.
 MAX_MARKS = 4_000
+# Beyond what any answer needs, and far from the depth at which Python's recursion ends.
 _DEPTH = 12
 _BLANKS = " \n\t\r\u3000\ufeff"
 _SPACE = r"[\s\u3000\ufeff]*+"
 _OPENING = re.compile(r"[{｛]")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+# Only marks between members are replaced, never those within a string.
 _PLAIN_MARKS = str.maketrans("｛｝［］，、;；", "{}[],,,,")
 # Which marks close a string that begins with a mark.
 _QUOTATION_MARKS = {'"': '"', "“": '”"', "”": '”"', "＂": "＂", "「": "」", "'": "'"}
@@ -78,6 +81,7 @@ def _integer(digits: str) -> Any:
 def _decimal(figures: str) -> Any:
     """A JSON number with a fraction; one that only rounding makes whole stays a text, and minus zero too."""
     value = float(figures)
+    # No scale reaches 1e15, and infinity, to which a long exponent leads, has no int().
     rounded = value == int(value) if abs(value) < 1e15 else False
     fraction = figures.lower().partition("e")[0].partition(".")[2].strip("0")
     exact = not rounded or not fraction or "e" in figures.lower()
@@ -104,12 +108,14 @@ def objects(text: str) -> list[LooseObject]:
     characters_left = MAX_CHARACTERS
     position = starts[-MAX_OBJECTS] if len(starts) > MAX_OBJECTS else 0
     for start in starts[-MAX_OBJECTS:]:
+        # Within an object that was read: a member, not an object of its own.
         if start < position:
             continue
         loose_object = _exact_object(text, start)
         if loose_object is None and characters_left > 0:
             skeleton = _Skeleton(text, start)
             loose_object = skeleton.completed_object()
+            # Also where nothing came of it: a text of braces that never close costs a pass for each of them.
             characters_left -= skeleton.end - start
         if loose_object is not None:
             loose_objects.append(loose_object)
@@ -158,6 +164,7 @@ class _Skeleton:
         # Imported here: half of the library is for schemas, and would slow the start of the application.
         from json_repair import loads
 
+        # What exact JSON it could be has been tried on the text itself, so the library need not try it again.
         value = self._with_leaves(loads(" ".join(self._marks), skip_json_loads=True))
         return LooseObject(value, self._start, self.end, self._unfinished_keys()) if value else None
 
@@ -170,6 +177,7 @@ class _Skeleton:
                 break
             self.end = part.end()
             is_fitting = self._adds_mark(part["mark"]) if part["mark"] else self._adds_leaf(part["leaf"], is_key)
+            # Each open object or list is a level of recursion in the library.
             if not is_fitting or len(self._marks) > MAX_MARKS or len(self._closings) > _DEPTH + 1:
                 return False
         if self._marks[-1] == ":":
@@ -231,6 +239,8 @@ class _Skeleton:
 
 def _unescaped(raw_text: str) -> str:
     try:
+        # Quotation marks within may be bare or escaped; all are escaped anew, so that the other escapes can
+        # be decoded.
         return str(json.loads('"' + raw_text.replace('\\"', '"').replace('"', '\\"') + '"', strict=False))
     except ValueError:
         return raw_text
@@ -242,6 +252,7 @@ def _scalar(raw_text: str) -> Any:
     lowered = word.lower()
     if lowered in {"true", "false", "null", "none", ""}:
         return {"true": True, "false": False}.get(lowered)
+    # int() refuses more than 4,300 digits; so long a word stays a text, which is no value.
     if _WHOLE.fullmatch(word) and len(word) < 400:
         return int(word)
     return float(word) if _DECIMAL.fullmatch(word) else word

@@ -10,8 +10,10 @@ from backend.llm.phrases import InvalidValue, fold_text, value_on_scale
 from backend.llm.quotations import strip_quotation
 from backend.llm.statements import StatementSource, parse_statement
 
+# "final_verdict", "Final Verdict" and "**verdict**" are one name.
 _NAME_MARKS = re.compile(r"[\s_\-*]")
 _SAME_MEANING = r"(?:final|overall|my|the|最终|最后|总体|综合)"
+# Beside the field's own name these may name another value of it: then the two must agree.
 _OTHER_STAGE = (
     r"(?:initial|first|second|last|corrected|revised|actual|real|true|new|old|original|previous|初步|初始|"
     r"修正|更正|实际|真实|原|新|旧)"
@@ -56,11 +58,13 @@ def coerce_value(json_value: Any, field_spec: FieldSpec) -> Any | InvalidValue |
         return _as_text(json_value)
     if field_spec.kind is FieldKind.TEXTS:
         return _as_text_list(json_value)
+    # Before the numbers: True is an int in Python, and a 1 on a scale of 1 to 3 was not said.
     if isinstance(json_value, bool):
         return field_spec.value_by_word.get(str(json_value).lower(), InvalidValue("not_a_choice"))
     if isinstance(json_value, int | float):
         return value_on_scale(_as_float(json_value), field_spec)
     if isinstance(json_value, str):
+        # A string may say more than its value ("1，改为 0"), so it is read as any other statement.
         stated_value = parse_statement(fold_text(strip_quotation(json_value)), field_spec, StatementSource.MEMBER)
         return InvalidValue("not_a_choice") if stated_value is None else stated_value
     return InvalidValue("not_a_choice")
@@ -101,6 +105,7 @@ def _named_members(reply_object: LooseObject, field_names: Sequence[str]) -> lis
         *(
             (member_key, json_value)
             for member_key, json_value in all_members
+            # A "corrected_verdict" alone corrects nothing that can be seen, so it is no verdict.
             if exact_members and variant_pattern.fullmatch(_normalised_name(member_key))
         ),
     ]
@@ -125,6 +130,7 @@ def _coerce_repeated(json_values: RepeatedValues, field_spec: FieldSpec) -> Any 
 def _as_float(number: float) -> float:
     try:
         return float(number)
+    # An integer of hundreds of digits fits no float; infinity is outside every scale and is refused as that.
     except OverflowError:
         return float("inf")
 

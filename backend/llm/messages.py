@@ -23,7 +23,7 @@ class ChatMessage:
     """One message. `identity` is what the cache key hashes instead of the content, where it is given.
 
     A rendered template carries the hash of template and values there, so that the nonce of its fences
-    (which differs from house to house) does not change the key.
+    (which differs from one installation to the next) does not change the key.
     """
 
     role: ChatRole
@@ -71,7 +71,7 @@ class LLMClient(Protocol):
         """One reply, from the ledger or from the server.
 
         `variant` is part of the cache key only: several samples of one prompt need several variants.
-        `extra` goes into the request body as it is (`top_p`, `stop`, `reasoning_effort` …).
+        `extra` goes into the request body as it is ("top_p", "stop", "reasoning_effort" …).
         Raises LLMError.
         """
 
@@ -97,6 +97,7 @@ class Endpoint:
     api_key: SecretStr = field(default=SecretStr(""), repr=False)
     price_in: float = 0.0
     price_out: float = 0.0
+    # Where the limiter begins, and its ceiling; an overloaded server brings it down from there.
     concurrency: int = 16
     timeout_s: float = 60.0
     supports_schema: SchemaMode = SchemaMode.AUTO

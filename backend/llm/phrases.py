@@ -14,6 +14,7 @@ from backend.llm.fields import FieldKind, FieldSpec
 @lru_cache(maxsize=4096)
 def _plain_character(character: str) -> str:
     folded_character = unicodedata.normalize("NFKC", character).lower()
+    # "½" or "㎏" would become several characters, and every position behind it would be wrong.
     return folded_character if len(folded_character) == 1 else character
 
 
@@ -26,6 +27,8 @@ def text_skeleton(source_text: str) -> str:
 def _narrow_character(character: str) -> str:
     if unicodedata.decomposition(character)[:6] in ("<wide>", "<narro"):
         return unicodedata.normalize("NFKC", character)[:1]
+    # Every other line end and space of Unicode becomes a plain one, so that the patterns need to know only
+    # these.
     return "\n" if character in "\r\v\f\x85\u2028\u2029" else " " if character in "\u3000\xa0\t" else character
 
 
@@ -75,7 +78,7 @@ _BOTH_GREETINGS_EN = r"(?:both|both greetings|both of them|the two|they|the two 
 def preferred_side(clause_text: str, field_spec: FieldSpec) -> Any | None:
     """The value of the preferred side, the field's tie, or None where the clause compares nothing.
 
-    text: one clause in plain width and lower case, without decoration.
+    clause_text: one clause in plain width and lower case, without decoration.
     """
     side_by_word = {
         side_word: side_value
@@ -107,6 +110,7 @@ def _winning_side(
         for group_name, side_word in comparison_match.groupdict().items()
         if side_word is not None
     }
+    # Both words name one side ("甲 is better than 祝福语甲"): that compares nothing.
     if len(matched_values) == 2 and matched_values["x"] == matched_values["y"]:
         return None
     return tie_value if winner_name == "tie" else matched_values[winner_name]
@@ -114,6 +118,8 @@ def _winning_side(
 
 @lru_cache(maxsize=64)
 def _comparison_grammar(side_words: tuple[str, ...]) -> tuple[tuple[re.Pattern[str], str], ...]:
+    # Longest first, so that "祝福语甲" is not read as its last character; (?!) matches nothing, where an empty
+    # alternative would match everything.
     either_word = "|".join(re.escape(side_word) for side_word in sorted(side_words, key=len, reverse=True)) or r"(?!)"
     first_side, second_side = (
         rf"[\"'“”]?(?P<{group_name}>{either_word})[\"'“”]?(?: one| greeting)?" for group_name in "xy"
@@ -159,6 +165,7 @@ def _comparison_grammar(side_words: tuple[str, ...]) -> tuple[tuple[re.Pattern[s
             "x",
         ),
         (rf"{first_side} (?:wins|won)", "x"),
+        # A side that stands alone comes last: every pattern above says more.
         (rf"{first_side}", "x"),
     )
     return tuple(
@@ -174,6 +181,7 @@ def _mention_pattern(side_words: tuple[str, ...]) -> re.Pattern[str]:
         for side_word in side_words
         if side_word.isascii() and side_word != "a"
     ]
+    # "a greeting" names no side, "a is better" does.
     standalone_article = (
         r"(?<![a-z0-9])a(?![a-z0-9]| [a-z])|(?<![a-z0-9])a (?=(?:is|was|has|wins|beats|feels|reads|sounds)\b)"
     )
@@ -199,6 +207,7 @@ _NEGATION_WORDS = (
     r"far from |nowhere near |anything but |is not |isn'?t |was not |wasn'?t |not |never |hardly |"
     r"scarcely |no )\s*"
 )
+# Only these turn a value into its opposite: "不太差" is not good, and "not exactly bad" says nothing.
 _PLAIN_NEGATIONS = frozenset({"不", "并不", "不是", "并不是", "not", "is not", "isn't", "isnt"})
 _NEARLY_WORDS = r"(?:差一?点儿?就)\s*"
 _DEGREE_WORDS = (
@@ -208,13 +217,17 @@ _DEGREE_WORDS = (
 _TRAILING_WORDS = r"(?:的|了|水平|标准|等级|级|祝福语?|分| ?更好| greeting| message| points?)*"
 _UNABLE_ENDINGS = r"(?:不了|不上|不起来)"
 _AWARD_WORDS = r"(?:应?判|得分?|打|给|是)?\s*"
+# No leading zero and no sign: "01" is as likely a list number, and a dropped sign would make -1 a 1.
 _NUMBER_PATTERN = r"(?P<number>(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?)(?P<percent> ?%)?(?: ?分| ?points?)?"
+# They hold the words for yes and no, and ask.
 _QUESTION_WORDS = re.compile(r"是不是|好不好|是否|能否|对不对|算不算|有没有|行不行")
 _OUT_OF_SCALE = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?分? ?(?:/|out of|of) ?(?P<high>[0-9]{1,9}) ?分?")
+# "好了" says that something is done; to the grammar it is 好 with a particle.
 _WORDS_WITHOUT_VALUE = frozenset({"好了", "is", "a"})
 _YES_NO_WORDS = frozenset({"是", "否", "yes", "no", "true", "false"})
 _NUMERAL_LEAD = re.compile(r"(?:(?:判定|评定|结论|应|改|得|给)?(?:为|是)?|[:=,])\s*")
 # What may stand before words that are a part of too many others ("我认为是", "这一").
+# "但是" was once read as 是 behind 但, and so as a verdict of 1.
 _SHORT_LEADS = {"是": re.compile(r"不?|[:=,]\s*"), **dict.fromkeys("一二零〇", _NUMERAL_LEAD)}
 _DECORATION_MARKS = " \n*_`"
 _NUMERAL_VALUES = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5}
@@ -265,6 +278,7 @@ def value_on_scale(number: float, field_spec: FieldSpec) -> Any | InvalidValue:
     """The number as the field's value: never clipped, never rounded."""
     if not math.isfinite(number):
         return InvalidValue("out_of_range")
+    # "1.0" is the word "1" of a choice; "1.5" must not become one by rounding.
     whole_number = int(number) if number == int(number) else number
     if field_spec.kind is FieldKind.CHOICE:
         return field_spec.value_by_word.get(str(whole_number), InvalidValue("out_of_range"))
@@ -292,6 +306,7 @@ def _parse_number(clause_text: str, field_spec: FieldSpec) -> Any | InvalidValue
         return None
     return (
         InvalidValue("out_of_range")
+        # A percentage is of another scale than any field here.
         if number_match["percent"]
         else value_on_scale(float(number_match["number"]), field_spec)
     )
@@ -306,6 +321,7 @@ def _parse_word(clause_text: str, field_spec: FieldSpec) -> Any | DeniedValue | 
     allowed_lead = _SHORT_LEADS.get(word_match["word"])
     if allowed_lead is not None and not allowed_lead.fullmatch(clause_text[: word_match.start("word")]):
         return None
+    # "差点就优秀" and "优秀不了" deny what is good; what they leave of a bad value nobody can say.
     if word_match["nearly"] or word_match["unable"]:
         return (
             field_spec.opposite_values.get(word_value)
@@ -317,6 +333,7 @@ def _parse_word(clause_text: str, field_spec: FieldSpec) -> Any | DeniedValue | 
 
 def _negated_value(word_match: re.Match[str], word_value: Any, field_spec: FieldSpec) -> Any | DeniedValue | None:
     """What "not" makes of a value: two negations, and "not bad" in any but its plain form, say nothing."""
+    # Of three values "not this one" leaves two.
     if not field_spec.opposite_values:
         return DeniedValue(word_value)
     value_word, is_plain = word_match["word"], word_match["negation"].strip() in _PLAIN_NEGATIONS

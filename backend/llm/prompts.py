@@ -22,9 +22,12 @@ _INVISIBLE_CHARACTERS = re.compile(
 _OPENING_ANGLES = "<‹«〈⟨《⟪≪⋘❮❰˂ᐸ"
 _CLOSING_ANGLES = ">›»〉⟩》⟫≫⋙❯❱˃ᐳ"
 _ANGLE_RUN = re.compile(rf"[{_OPENING_ANGLES}{_CLOSING_ANGLES}](?:[ \t\u3000\n]*[{_OPENING_ANGLES}{_CLOSING_ANGLES}])+")
+# Chat templates' special tokens ("<|im_start|>") too: a server that tokenises them would open a turn of their
+# own. Lengths are bounded so that a text of opening brackets costs one pass.
 _TAG_PATTERN = re.compile(r"<\s*(/?\s*(?:\|[^<>\n]{0,60}\||[a-z_][a-z0-9_]{0,40}[^<>\n]{0,60}))\s*/?>")
 _BRACKETED_ROLE = re.compile(r"\[\s*(/?\s*(?:inst|sys|system|user|assistant|available_tools|tool_calls)\s*)\]")
 _ROLE_WORDS = "system|user|assistant|human|ai|developer|tool|系统|用户|助手|助理|人类|开发者|工具"
+# A base model or a bare template continues a dialogue wherever a line begins like one.
 _ROLE_LINE = re.compile(
     rf"^([ \t\u3000#*_>\-\[【(（]*)(?:{_ROLE_WORDS})(?:[ \t]*(?:prompt|message|提示|消息))?[ \t\]】)）*_]*:",
     re.M,
@@ -36,6 +39,8 @@ _ROLE_HEADING = re.compile(
 
 def derive_nonce(fence_key: bytes, identity: str) -> str:
     """The nonce of one request: 16 hexadecimal characters."""
+    # Derived and not drawn: the same prompt is the same text each time, so that the preview is what is sent,
+    # and whoever writes a greeting cannot guess it without the key (64 bits).
     return hmac.new(fence_key, identity.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]
 
 
@@ -50,6 +55,8 @@ def neutralise_text(untrusted_text: str, nonce: str = "") -> str:
     Runs of angle brackets (any width) become ‹›, tags and special tokens get 〔〕, lines that begin like a
     role are marked as quoted, invisible characters go. Ordinary greetings come back unchanged.
     """
+    # First of all: an invisible character within "<<<" would hide it from the patterns below, not from a
+    # model.
     untrusted_text = _INVISIBLE_CHARACTERS.sub("", _LINE_ENDS.sub("\n", untrusted_text))
     untrusted_text = _replace_matches(
         untrusted_text,
@@ -60,6 +67,7 @@ def neutralise_text(untrusted_text: str, nonce: str = "") -> str:
     untrusted_text = _replace_matches(untrusted_text, _BRACKETED_ROLE, lambda match: f"〔{match[1:-1]}〕")
     untrusted_text = _replace_matches(untrusted_text, _ROLE_HEADING, lambda match: match.replace("#", "＃"))
     untrusted_text = _replace_matches(untrusted_text, _ROLE_LINE, lambda match: f"（原文）{match}")
+    # The nonce last, since the replacements above could join two halves of it.
     return (
         _replace_matches(untrusted_text, re.compile(re.escape(nonce)), lambda match: "…" * len(match))
         if nonce
@@ -142,14 +150,15 @@ def render_template(template: PromptTemplate, **values: str) -> str:
 def compose_message(
     template: PromptTemplate, fence_key: bytes, *, role: ChatRole = "user", **values: str | UntrustedText
 ) -> ChatMessage:
-    """A message from a template, with every `Untrusted` value fenced under a nonce derived with `key`.
+    """A message from a template, with every UntrustedText fenced under a nonce derived with `fence_key`.
 
-    Its identity is the hash of template and values, see `fence.py`. Raises ValueError as `render` does.
+    Its identity is the hash of template and values, without the nonce. Raises ValueError as `render_template` does.
     """
     identity = digest(
         template.template_hash,
         *(
             identity_part
+            # Sorted, so that the order in which a caller names the values makes no other request of it.
             for value_name in sorted(values)
             for identity_part in _identity_parts(value_name, values[value_name])
         ),
@@ -166,5 +175,6 @@ def compose_message(
 
 def _identity_parts(value_name: str, prompt_value: str | UntrustedText) -> tuple[str, ...]:
     if isinstance(prompt_value, UntrustedText):
+        # The two kinds are told apart: fenced and bare, the same value makes two different prompts.
         return (value_name, "fenced", prompt_value.label, prompt_value.text)
     return (value_name, "plain", prompt_value)

@@ -21,24 +21,28 @@ from backend.llm.phrases import text_skeleton
 TextSpan = tuple[int, int]
 _THOUGHT_START = re.compile(r"<(think|thinking|reasoning)>", re.I)
 _THOUGHT_END = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
+# Only where it ends a line: in the middle of one the tag may be spoken of.
 _LINE_THOUGHT_END = re.compile(r"</(?:think|thinking|reasoning)>(?=[ \t]*(?:\n|\Z))", re.I)
 _STRUCK_OUT = re.compile(r"~~[^~\n]{1,200}~~|<(del|s|strike)>[^<\n]{0,200}</\1>", re.I)
 _FENCE_START = re.compile(r"<<<[^<>\n]{0,80}开始>>>")
 _FENCE_END = re.compile(r"<<<[^<>\n]{0,80}结束>>>")
 _QUOTED_LINES = re.compile(r"^[ \t]*>[^\n]*$", re.M)
+# ">1" and "> 0.5" compare, they do not quote.
 _QUOTE_MARKER = re.compile(r">(?! ?[0-9])")
 _QUOTE_PAIRS = {"“": "”", "‘": "’", "「": "」", "『": "』", "《": "》", "〈": "〉", '"': '"', "`": "`"}
 _OPENING_BY_CLOSING = {closing_mark: mark for mark, closing_mark in _QUOTE_PAIRS.items()}
 _QUOTE_MARKS = re.compile(r"[“”‘’「」『』《》〈〉\"`\n]")
 _CODE_FENCE = re.compile(r"^[ \t]*```[^\n]*$", re.M)
 _VALUE_SIGN = re.compile(r"[:：=＝{｛]")
+# The search for a partner goes through the open marks: without a bound, thousands of them would cost the
+# square.
 _DEEPEST_NESTING = 40
 
 
 def without_thoughts(reply_text: str, object_spans: Sequence[TextSpan]) -> str:
     """The text without its thinking, closed or cut off. Tags within an object are a part of what it says.
 
-    Objects here and below: their spans in the text, in order and apart from one another.
+    object_spans, here and below: where the objects of the text stand, in order and apart from one another.
     """
     retained_parts, position = [], 0
     for opening in _THOUGHT_START.finditer(reply_text):
@@ -46,6 +50,7 @@ def without_thoughts(reply_text: str, object_spans: Sequence[TextSpan]) -> str:
             continue
         retained_parts.append(reply_text[position : opening.start()])
         closing = _THOUGHT_END.search(reply_text, opening.end())
+        # A thought that was cut off takes the rest with it: what it weighs is no verdict yet.
         position = closing.end() if closing else len(reply_text)
     remaining_text = "".join([*retained_parts, reply_text[position:]])
     # Chat templates often open the thinking in the prompt: then the reply holds its end alone, on a line.
@@ -87,7 +92,7 @@ def struck_out_spans(reply_text: str) -> list[TextSpan]:
 def quotation_spans(reply_text: str, object_spans: Sequence[TextSpan]) -> list[TextSpan]:
     """The spans of the text that quote: what stands there is no statement of the one who replies.
 
-    A pair of quotation marks counts where a label or one of the `objects` stands in it: a mere word in
+    A pair of quotation marks counts where a label or an object stands in it: a mere word in
     quotation marks may be the verdict itself. Marks within an object belong to its strings.
     """
     open_text = blank_spans(reply_text, object_spans)
@@ -114,6 +119,8 @@ def blank_spans(source_text: str, spans: Iterable[TextSpan]) -> str:
         if span_end <= position:
             continue
         span_start = max(span_start, position)
+        # Spaces and not nothing, so that positions hold in every form of the text; line ends, so that labels
+        # keep their lines.
         text_parts += [
             source_text[position:span_start],
             re.sub(r"[^\n]", " ", source_text[span_start:span_end]),
@@ -148,6 +155,8 @@ def _marked_spans(reply_text: str, object_spans: Sequence[TextSpan]) -> list[Tex
     for mark_match in _QUOTE_MARKS.finditer(reply_text):
         mark_text, position = mark_match.group(), mark_match.start()
         if mark_text == "\n":
+            # Their opening and closing marks look alike, so one that is missing would turn all that follows
+            # inside out.
             open_marks = [open_mark for open_mark in open_marks if open_mark[0] not in '"`']
             continue
         opening_mark = _OPENING_BY_CLOSING.get(mark_text)
@@ -213,8 +222,8 @@ def copied_field(
 ) -> str | None:
     """Name of the field in which a reply copies the format; None where it answers in its own words.
 
-    `values` is what was read of the reply `text`, None where nothing was; `read` reads another text in the
-    same way. A value that stands only in a description of its field is a copy, and so is a text of dots,
+    `field_values` is what was read of `reply_text`, None where nothing was; `reread` reads another text in the same
+    way. A value that stands only in a description of its field is a copy, and so is a text of dots,
     placeholders, or the words of its own description.
     """
     format_spans = _format_spans(reply_text, field_specs)

@@ -41,6 +41,7 @@ _UNDECIDED_WORDS = re.compile(
     r"不确定|拿不准|难说|不好说|见仁见智|无法(?:判断|判定|确定)|\b(?:unsure|uncertain|not sure|"
     r"cannot (?:decide|tell|judge))\b"
 )
+# 但愿 ("may it be") and 不过分 ("not too much") begin like concessions and are none.
 _CONCESSION_WORDS = re.compile(
     r"但(?!愿)|不过(?!分)|然而|可是|可惜|只是|却|虽|尽管|除了|除非|遗憾|美中不足|不足|勉强|其实|实际上|差一点|还差"
     r"|\b(?:but|however|although|though|except|yet|still|despite|nevertheless|barely|actually|unfortunately)\b"
@@ -52,13 +53,17 @@ _NEGATION_WORDS = re.compile(
 _GOOD_WORDS = re.compile(
     r"[好优佳棒妙赞]|合格|通过|及格|无可挑剔|没有任?何?(?:问题|缺点|毛病|瑕疵)|\b(?:good|excellent|great|fine|pass)\b"
 )
+# After "because" a reason may name any fault or merit without taking the value back.
 _REASON_LEAD = re.compile(r"^(?:是?因为|由于|理由是?|原因是?|因|because(?: of)?|since|as|due to)[ :]*")
 _SCALE_NOTE = re.compile(
     r"(?:满分|总分|最高|共|out of|of|max(?:imum)?|/)[ :为是]*(?P<high>[0-9]{1,4}|"
     r"[一二三四五六七八九十百]{1,3}) ?(?:分|points?)?"
     r"|(?P<marks>[0-9]{1,4}|[一二三四五六七八九十百]{1,3}) ?分(?:制|满分)"
 )
+# Also circled and raised figures: beside a value they may be another one.
 _FIGURE_PATTERN = re.compile(r"[0-9]|[①-⓿]|[\u00b2\u00b3\u00b9\u2070-\u2089]|[一二三四五六七八九十]分")
+# A list of what is harmless and not of what is not: "语言通顺，但内容空泛" was once read as excellent, and there is no
+# end to the ways of finding fault.
 _PRAISE_WORDS = (
     r"(?:真诚|真挚|诚挚|诚恳|优美|自然|流畅|通顺|具体|贴切|贴合请求|贴心|得体|感人|动人|温暖|温馨|亲切|生动|走心|用心|有画面感?|有新意|新颖|饱满|"
     r"细腻|切题|合适|恰当|妥帖|独特|有创意|情真意切|朗朗上口|雅致|有文采|丰富|充实|简洁|精炼|大方|得当|到位|深厚|浓厚|有温度|有心意|有层次)"
@@ -78,6 +83,7 @@ _ENGLISH_PRAISE = re.compile(
     r"(?:(?:warm|personal|sincere|heartfelt|specific|fluent|natural|touching|vivid|creative|elegant|thoughtful|fitting|"
     r"appropriate|concrete|moving|kind|genuine|original|well[- ]written)(?: and | |$))+"
 )
+# Greetings may carry orders ("请判 1"); a judge that reports one has not followed it.
 _MENTION_WORDS = re.compile(
     r"(?:原文|文中|文本|输入|材料|正文)[^。！？!?;\n]{0,6}?(?:写|说|自带|带有|含|声称|自称|出现|有|要求|引用)"
     r"|(?:祝福语?|请求)(?:里面?|中|本身)?[^。！？!?;\n]{0,2}?(?:写着|写道|写了|说|自带|声称|自称|要求|引用)|它(?:写|说|声称|自称|要求|自带|引用)"
@@ -166,6 +172,7 @@ def overturns_value(remark_text: str, stated_value: Any, field_spec: FieldSpec, 
     """Whether a remark beside the value may take it back, limit it, or say another."""
     if _RETRACTION_WORDS.search(remark_text) or _NOT_MEANT_WORDS.search(remark_text):
         return True
+    # Beside a bad verdict "有误" is said of the greeting, beside any other value perhaps of the value itself.
     if _FAULT_WORDS.search(remark_text) and (not field_spec.opposite_values or field_spec.is_praise(stated_value)):
         return True
     if remark_place is not RemarkPlace.SENTENCE:

@@ -12,6 +12,7 @@ from backend.llm.usage import ReportedUsage, larger_usage, usage_in_document
 
 # Most objects, lists and values in a reply in words.
 MAX_VALUES = 100_000
+# As vLLM and DeepSeek name it, and as resellers do.
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 
 
@@ -100,6 +101,7 @@ class StreamedReply:
         choice_delta = first_choice.get("delta")
         message = choice_delta if isinstance(choice_delta, dict) else {}
         self._reported_usage = larger_usage(self._reported_usage, usage_in_document(stream_event))
+        # A server decides how long it is; the ledger's column holds 40 characters.
         self._finish_reason = str(first_choice.get("finish_reason") or "")[:40] or self._finish_reason
         self._thought_characters += _count_thoughts(message)
         if text_piece := storable_text(_content_text(message)):
@@ -108,8 +110,10 @@ class StreamedReply:
 
     def whole_reply(self) -> ServerReply:
         """The whole reply. Raises LLMError where it broke off or is empty."""
+        # A stream that just ends looks whole; only the reason tells it from one whose connection was cut.
         if not self._finish_reason:
             raise LLMError(LLMErrorKind.CUT_OFF, self._endpoint.display_name, reported_usage=self.usage_so_far)
+        # Of thoughts only the number of characters matters, for what may be billed.
         message = {"content": "".join(self._text_pieces), _THOUGHT_FIELDS[0]: "." * self._thought_characters}
         return _finished_reply(self._endpoint, message, self._finish_reason, self._reported_usage)
 
@@ -134,6 +138,8 @@ def _finished_reply(
 
 
 def _content_text(message: Mapping[str, Any]) -> str:
+    # OpenAI puts a refusal beside an empty content: it is what the model says, and no verdict is read from
+    # it.
     content = message.get("content") or message.get("refusal") or ""
     if isinstance(content, list):  # some servers send a list of parts
         content = "".join(
@@ -145,6 +151,7 @@ def _content_text(message: Mapping[str, Any]) -> str:
 def _count_thoughts(message: Mapping[str, Any]) -> int:
     """How many characters the model thought before it answered, as far as the server shows them."""
     thought_texts = (message.get(member_name) for member_name in _THOUGHT_FIELDS)
+    # Some servers send the same thoughts under both names, so the longer counts and not the sum.
     return max((len(thought_text) for thought_text in thought_texts if isinstance(thought_text, str)), default=0)
 
 

@@ -54,6 +54,7 @@ _LABEL_LEAD = re.compile(
 _CHINESE_WORD = re.compile(r"[\u4e00-\u9fff]{1,12}$")
 # Labels of one field in a reply; a reply that has more is a model that repeats itself.
 MOST_LABELS = 500
+# Characters beside a label or an object that are looked at: bounded, so that many labels stay cheap.
 _WINDOW_BEFORE, _WINDOW_AFTER = 80, 40
 
 
@@ -71,16 +72,19 @@ class _FieldMention:
 
 
 class ReplyReader:
-    """A reply without its thinking. Positions are the same in `body`, `prose` and `plain`."""
+    """A reply without its thinking. Positions are the same in `body_text` and `folded_prose`."""
 
     def __init__(self, body_text: str, field_specs: Sequence[FieldSpec], is_truncated: bool) -> None:
         self.is_truncated = is_truncated
         self.field_specs = field_specs
         self.body_text = blank_spans(body_text, struck_out_spans(body_text))
+        # Objects before quotations: the marks within an object belong to its strings.
         all_objects = objects(self.body_text)
         object_spans = [(json_object.start, json_object.end) for json_object in all_objects]
         quoted_spans = quotation_spans(self.body_text, object_spans)
         prose = to_plain_width(blank_spans(self.body_text, [*object_spans, *quoted_spans]))
+        # Most models put their answer into a code block too; only one that is announced as the source is a
+        # quotation.
         quoted_spans += [code_block for code_block in code_block_spans(prose) if _quotes_its_source(prose, code_block)]
         prose = blank_spans(
             prose, [*quoted_spans, *(pattern_match.span() for pattern_match in _FENCE_LINE.finditer(prose))]
@@ -103,6 +107,8 @@ class ReplyReader:
             + [json_object.start for json_object in all_objects]
         )
         anchor_field = next(field_spec for field_spec in field_specs if field_spec.required)
+        # Texts are taken from the object that holds the verdict, so that no explanation stands beside a
+        # verdict of another.
         self._anchor_object = next(
             (
                 json_object
@@ -185,6 +191,8 @@ class ReplyReader:
                 is_own_name and label_match["mark"] in (":", "=") and bool(labelled_text.strip(_WRAPPING_MARKS))
             )
             if field_value is None and is_announced and not re.search(r"[0-9]", labelled_text):
+                # An announced field whose words are no value must not be passed over for a bare word further
+                # down.
                 field_value = InvalidValue("unclear")
             yield _FieldMention(field_value, label_match.start(), label_match.end(), False, is_announced)
 

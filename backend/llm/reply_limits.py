@@ -23,6 +23,7 @@ NUMBER_BYTES = 24
 LIST_BYTES = 2**23
 
 
+# Whatever was asked for: calls run side by side, and each may hold so much.
 MOST_BYTES = 2**25
 
 
@@ -44,6 +45,7 @@ MAX_MEMBERS = 64
 MAX_REDIRECTS = 3
 
 
+# What zlib unfolds piece by piece; of anything else the size would be known only when it is there.
 KNOWN_ENCODINGS = {"gzip", "x-gzip", "deflate"}
 
 
@@ -51,17 +53,20 @@ KNOWN_ENCODINGS = {"gzip", "x-gzip", "deflate"}
 KNOWN_CHARSETS = {"utf-8", "gbk", "gb2312", "gb18030", "big5"}
 
 
+# Bytes. A kilobyte of gzip unfolds to a megabyte, and is counted before the next piece is unfolded.
 _UNFOLDED_AT_ONCE = 2**16
 
 
+# zlib's sign for finding out by the header which of the two it is.
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
+# A context variable, since the hook sees nothing but the response while many calls run side by side.
 _current_byte_limit: ContextVar[int] = ContextVar("reply_limit", default=BASE_BYTES)
 
 
 class ReplyTooLargeError(httpx2.RequestError):
-    """The reply holds more than `limit` bytes."""
+    """The reply holds more than `byte_limit` bytes."""
 
     def __init__(self, byte_limit: int) -> None:
         super().__init__(f"more than {byte_limit / 2**20:.1f} MB")
@@ -86,13 +91,13 @@ def chat_byte_limit(max_tokens: object) -> int:
 
 
 def embeddings_byte_limit(text_count: int, vector_width: int) -> int:
-    """The most bytes of vectors for so many texts, each at most `width` wide."""
+    """The most bytes of vectors for so many texts, each at most `vector_width` wide."""
     return min(MOST_BYTES, BASE_BYTES + NUMBER_BYTES * text_count * vector_width)
 
 
 @contextmanager
 def limit_reply(byte_limit: int) -> Iterator[None]:
-    """Requests sent within read at most `limit` bytes of their replies."""
+    """Requests sent within read at most `byte_limit` bytes of their replies."""
     context_token = _current_byte_limit.set(byte_limit)
     try:
         yield
@@ -107,6 +112,7 @@ async def guard_response(response: httpx2.Response) -> None:
     is_unreadable = len(content_encodings) > 1 or not KNOWN_ENCODINGS.issuperset(content_encodings)
     if is_unreadable and not is_error:
         raise EncodedError(f"compressed as {', '.join(content_encodings)[:40]}")
+    # Of an error the status says enough: what cannot be read of its body is left, not refused.
     byte_limit = ERROR_BYTES * (not is_unreadable) if is_error else _current_byte_limit.get()
     response.stream = LimitedStream(
         response.stream,
@@ -227,6 +233,7 @@ def _check_redirect(response: httpx2.Response) -> None:
     except (httpx2.InvalidURL, ValueError):
         raise RedirectedError("") from None
     same_server = _server_address(target_url) == _server_address(request.url)
+    # 301 to 303 make a GET of a POST; another server, and http after https, would be shown the API key.
     if not same_server or (request.method != "GET" and response.status_code not in (307, 308)):
         # The query and a user name may be secrets.
         raise RedirectedError(f"{target_url.scheme}://{target_url.netloc.decode('ascii', 'replace')}{target_url.path}")

@@ -18,6 +18,7 @@ from backend.llm.fields import FieldSpec
 from backend.llm.phrases import DeniedValue, InvalidValue, may_be_a_value, parse_phrase
 from backend.llm.remarks import RemarkPlace
 
+# A full stop before a figure is a decimal point, and in the clauses below "3/5" stays one.
 _SENTENCE_END = re.compile(r"(?:[\n。！!？?;…]|\.(?![0-9]))[\s。！!？?;….)）」』”’\"]*")
 _CLAUSE_END = re.compile(
     r"(?:->|=>|→|⇒|[,:=()\[\]（）【】{}|、—–→]|/(?! ?[0-9])|\s[-#]\s|(?<=[0-9])-(?=[^0-9\s])|//)\s*"
@@ -42,9 +43,11 @@ _QUESTION_LEAD = re.compile(r"(?:这条|该|本条)?(?:祝福语?)?是否(?:为|
 _LABEL_MARK = re.compile(r"[:=|?]")
 _EDGE_MARKS = " ()[]【】,:、"
 _QUOTE_MARKS = " \"'“”‘’「」『』"
+# An object of its own, since every other thing may be a value.
 _CORRECTION_FOLLOWS = object()
 _FIRST_CLAUSE_END = re.compile(r"[,;。!()]|\.(?![0-9])")
 _FIGURE_LIST = re.compile(r"\[[\s0-9.,\"'-]*\]")
+# Of a sentence, and sentences of a text: each clause is matched against grammars, and no answer has as many.
 _MOST_CLAUSES = 4_000
 
 
@@ -97,9 +100,10 @@ def parse_statement(
 def parse_bare_statement(reply_text: str, field_spec: FieldSpec) -> Any | InvalidValue | None:
     """The value that a reply without objects and labels is, or begins with, or ends with; the text is folded.
 
-    Consent before it ("好的，…") is no value. None and Invalid as in `stated`.
+    Consent before it ("好的，…") is no value. None and Invalid as in `parse_statement`.
     """
     all_clauses = split_clauses(reply_text, field_spec)
+    # "好的，…" consents to the task; it was once read as a verdict of 1.
     clauses = list(dropwhile(lambda part: _MERE_CONSENT_WORDS.fullmatch(part.text), all_clauses))
     if not clauses and len(all_clauses) == 1:
         clauses = all_clauses
@@ -267,7 +271,7 @@ def _answered_value(clauses: Sequence[Clause], field_spec: FieldSpec) -> tuple[A
 
 @dataclass(frozen=True)
 class _FollowingClauses:
-    """What stands behind a value: `sentence` is the value's own, `place` where the other sentences are."""
+    """What stands behind a value: `sentence_number` is the value's own, `remark_place` where the other sentences are."""
 
     field_spec: FieldSpec
     statement_source: StatementSource
@@ -314,7 +318,7 @@ class _FollowingClauses:
         return InvalidValue("unclear") if later_value is None else later_value
 
     def _value_after_clause(self, clause: Clause, current_value: Any, next_clause: Clause | None) -> Any | InvalidValue:
-        """The value after one part; `_TO_COME` where the part announces a correction that follows."""
+        """The value after one part; `_CORRECTION_FOLLOWS` where it announces a correction that follows."""
         phrase_value, field_spec = _usable_value(clause.text, self.field_spec), self.field_spec
         if clause.is_question:
             return (

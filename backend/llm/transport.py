@@ -48,7 +48,7 @@ def _trusted_certificates() -> ssl.SSLContext:
 
 
 class Transport:
-    """An SDK client with its own retries switched off: ours, in `client.py`, are the only ones."""
+    """An SDK client with its own retries switched off: those of `CallAttempts` are the only ones."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -57,14 +57,19 @@ class Transport:
             raise LLMError(LLMErrorKind.UNAUTHORISED, endpoint.display_name, "the key holds characters that no key has")
         # Connecting ends before the whole call does: it must be distinguished from a request that may be billed.
         connect_timeout = min(10.0, 0.8 * endpoint.timeout_s)
+        # No limit for the pool: to wait for a connection of our own is no fault of the server.
         call_timeout = httpx2.Timeout(endpoint.timeout_s, connect=connect_timeout, pool=None)
         self._sdk_client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
             # Servers without keys ignore it; an empty one would make the SDK look into the environment.
             api_key=api_key or "none",
+            # Empty and not left out: the SDK would take these from the environment and send them to any
+            # server.
             admin_api_key="",
             organization="",
             project="",
+            # Two layers of retries would multiply, and the inner one would pass limiter, budget and ledger
+            # by.
             max_retries=0,
             timeout=call_timeout,
             # No compression is asked for: replies are short, and a hostile one would unfold to gigabytes.
@@ -92,6 +97,7 @@ class Transport:
         """
         failure: LLMError | RequestRefusal
         try:
+            # httpx limits each read: a server that sends a byte now and then would never be left.
             async with asyncio.timeout(timeout_s):
                 with limit_reply(byte_limit):
                     response: httpx2.Response = (
@@ -184,6 +190,7 @@ class Transport:
                 try:
                     yield event_stream
                 finally:
+                    # A stream that is left early would hold its connection until the server ends it.
                     await event_stream.close()
                 return
         except openai.APIStatusError as error:
@@ -223,6 +230,8 @@ _SCHEMA_COMPLAINT = re.compile(r"response_format|json_schema|structured|guided|g
 _UNSUPPORTED_COMPLAINT = re.compile(
     r"unsupported|not support|unexpected|unknown|unrecognized|not permitted|extra", re.I
 )
+# Left out only where the complaint names one and calls it unknown: where it dislikes the value, another judge
+# would come of dropping it.
 _OPTIONAL_PARAMETERS = ("seed", "temperature", "top_p", "stream_options")
 
 
@@ -266,6 +275,7 @@ class Dialect:
             self.settle_schema_trial(request_body, schema_accepted=False)
             self.schema_mode = SchemaMode.NO
             return True
+        # OpenAI's newer models take the limit only under this name.
         if "max_tokens" in request_body and "max_completion_tokens" in complaint:
             self._token_limit_field = "max_completion_tokens"
             return True
@@ -292,6 +302,7 @@ _STATES_LOCK = threading.Lock()
 
 def endpoint_state_of(endpoint: Endpoint) -> EndpointState:
     """The limiter and dialect of this endpoint, shared by every client of this process: the server sees them as one."""
+    # With the mode: whoever sets another one wants what was learnt under the old one forgotten.
     endpoint_key = (endpoint.base_url, endpoint.model, endpoint.supports_schema)
     with _STATES_LOCK:
         endpoint_state = _ENDPOINT_STATES.setdefault(endpoint_key, EndpointState(endpoint))

@@ -10,6 +10,7 @@ from backend.llm.messages import TokenUsage
 MOST_TOKENS = 10**8
 # Characters. No vocabulary has longer tokens, so a count below one for as many characters is no count.
 LONGEST_TOKEN = 128
+# OpenAI's names, then Anthropic's.
 _INPUT_FIELDS, _OUTPUT_FIELDS = ("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens")
 _CACHED_INPUT_FIELDS = ("cache_creation_input_tokens", "cache_read_input_tokens")
 
@@ -60,9 +61,9 @@ def larger_usage(first_usage: ReportedUsage, second_usage: ReportedUsage) -> Rep
 
 
 def settled_usage(reported_usage: ReportedUsage, maximum_usage: TokenUsage, sent_characters: int) -> TokenUsage:
-    """What a chat call counts as: `sent` characters went out, and `most` is the most expected of it.
+    """What a chat call counts as: `sent_characters` went out, and `maximum_usage` is the most expected of it.
 
-    More than `most` is believed, since it will be billed. Too little to be true is not: a server that says
+    More than `maximum_usage` is believed, since it will be billed. Too little to be true is not: a server that says
     0 tokens for a text it read or wrote does not count, so that side is taken as the most. A total above
     the sum holds thoughts that are billed as output. A reply that broke off may have gone on to the most.
     """
@@ -102,6 +103,7 @@ def _believable_tokens(
         tokens_out = max(total_tokens - tokens_in, tokens_out or 0)
     elif total_tokens is not None and tokens_out is not None:
         tokens_in = total_tokens - tokens_out
+    # Checked again, since a figure that was filled up from the total may be as impossible as a reported one.
     return _count_if_possible(tokens_in, sent_characters), _count_if_possible(tokens_out, written_characters)
 
 
@@ -110,6 +112,7 @@ def _usage_objects(document: Mapping[str, Any]) -> Iterator[object]:
     choices = document.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         yield choices[0].get("usage")  # Moonshot's streams
+    # Groq puts the count of a stream into a member of its own.
     for member_name in ("error", "x_groq"):
         inner_object = document.get(member_name)
         if isinstance(inner_object, dict):
