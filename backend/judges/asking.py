@@ -46,7 +46,7 @@ class JudgeSampling:
 class JudgeModel:
     """What of a model belongs into a judge's version (address, name, sampling), and the way to ask it.
 
-    `key` derives the nonces of the fences around outside text: at least 32 bytes, from `load_or_create_fence_key`. `variant` asks the same again without the cache.
+    `key` derives the nonces of the fences around outside text. `variant` asks the same again without the cache.
     `client` is None until the judge is built: versions and prompts are needed without a connection.
     """
 
@@ -61,6 +61,7 @@ class JudgeModel:
     def identity(self) -> dict[str, Any]:
         """What decides the replies, as plain values."""
         return {
+            # Neither the endpoint's name nor its key: to rename it or to renew the key makes no other judge.
             "base_url": self.base_url.rstrip("/"),
             "model": self.model,
             "temperature": self.sampling.temperature,
@@ -91,6 +92,7 @@ class JudgeModel:
         }
 
 
+# Read once: the hash is a part of every version, and versions are asked for at every page.
 @cache
 def prompt_template(prompt_name: str) -> PromptTemplate:
     """A judge's prompt template."""
@@ -117,6 +119,7 @@ def shorten_text(source_text: str) -> str:
     omitted_count = len(source_text) - HEAD_CHARACTERS - TAIL_CHARACTERS
     if omitted_count <= 0:
         return source_text
+    # The model is to see that something is missing, else it would judge a text that breaks off.
     omission_mark = f"〔原文过长，此处省略 {omitted_count} 字〕"
     return f"{source_text[:HEAD_CHARACTERS]}\n{omission_mark}\n{source_text[-TAIL_CHARACTERS:]}"
 
@@ -141,6 +144,8 @@ class ItemJudge(ABC, Generic[ItemT, VerdictT]):
         verdicts: list[VerdictT] = []
         for start in range(0, len(items), OPEN_ITEMS):
             open_items = map(self.judge_item, items[start : start + OPEN_ITEMS])
+            # With exceptions as results: gather would otherwise return at the first one and leave paid calls
+            # running.
             results = await asyncio.gather(*open_items, return_exceptions=True)
             verdicts += [self._checked_verdict(result) for result in results]
         return verdicts
@@ -148,6 +153,7 @@ class ItemJudge(ABC, Generic[ItemT, VerdictT]):
     def _checked_verdict(self, result: VerdictT | BaseException) -> VerdictT:
         if not isinstance(result, BaseException):
             return result
+        # A UserError concerns every item (budget, key), and a cancellation is for the whole run.
         if isinstance(result, UserError) or not isinstance(result, Exception):
             raise result
         logger.error("judging one item failed", exc_info=result)

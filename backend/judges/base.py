@@ -85,6 +85,7 @@ def version_of(judge_config: Mapping[str, Any]) -> str:
 
     Stored with every verdict: a change in how this is computed makes every judge a new one.
     """
+    # Sorted and without spaces, so that equal configurations are equal texts.
     canonical_json = json.dumps(judge_config, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical_json.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -158,11 +159,13 @@ class JudgeSpec:
     def __post_init__(self) -> None:
         if not 0 < len(self.name.strip()) <= 60 or not self.name.isprintable():
             raise UserError("Give the judge a name of 1 to 60 characters.", "请填写裁判名称（1 到 60 个字符）。")
+        # Verdicts stand under the judge's name: another judge of that name would be shown as the baseline.
         if self.name in TRAINED_HERE and self.name != self.kind:
             raise UserError(
                 f"“{self.name}” is the name of a baseline; choose another.",
                 f"“{self.name}”是基线裁判的名称，请换一个。",
             )
+        # A misspelt setting would otherwise be stored and have no effect, and nobody would see that.
         unknown_settings = sorted(self.config.keys() - _ALLOWED_SETTINGS[self.kind])
         if unknown_settings:
             raise UserError(

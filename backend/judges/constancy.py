@@ -52,11 +52,13 @@ class ValueCounts:
 
     def add_values(self, values: Iterable[JudgeValue | None]) -> None:
         """Count values; None is unscored and not counted."""
+        # A judge on an open scale has as many values as items; two of them tell all that is asked for.
         if len(self._value_counts) < 2:
             self._value_counts.update(judge_value for judge_value in values if judge_value is not None)
 
     def as_json_pairs(self) -> list[tuple[JudgeValue, int]]:
         """Values with their numbers, ready for JSON."""
+        # Pairs and no object: the keys of a JSON object are texts, and 1.0 would come back as one.
         return list(self._value_counts.items())
 
     @property

@@ -44,8 +44,12 @@ class FittedJudges:
 
     def all_judges(self) -> list[Judge]:
         """Length, style and n-gram, in that order."""
+        # Held while the pool is read too, so that two pages do not build, and later fit, the same judges
+        # twice.
         with self._lock:
             with self._database.read() as session:
+                # Before the pool is read: what comes in between makes the pool newer than its signature, and
+                # it is built once more. The other way round an old pool would pass for the current one.
                 corpus_signature = _corpus_signature(session)
             if self._cached_judges is None or self._cached_judges[0] != corpus_signature:
                 with self._database.read() as session:
@@ -62,6 +66,7 @@ class FittedJudges:
 
 
 def _corpus_signature(session: Session) -> tuple[int, ...]:
+    # Count and highest id change with every row that comes or goes, and are cheap to ask for.
     pair_figures = session.execute(select(func.count(), func.max(PreferencePair.id)).where(_NOT_FROM_RUNS)).one()
     label_figures = session.execute(
         select(func.count(), func.max(Verdict.id))
@@ -144,6 +149,7 @@ class JudgeContext:
             if self.stand_in is not None:
                 return self.stand_in
             raise NO_ENDPOINT
+        # To choose one silently would send the texts to a server that nobody named.
         if DEFAULT_NAME not in endpoint_names and len(endpoint_names) > 1:
             raise UserError(
                 f"There are several endpoints; name one of: {', '.join(endpoint_names)}.",
@@ -187,6 +193,7 @@ class JudgeContext:
         """Close the clients and store what the ledger holds."""
         for client in self._clients:
             await client.close()
+        # Only now: calls that were in flight are recorded while their client closes.
         if self._clients:
             self._require_endpoints().ledger.flush()
 

@@ -25,9 +25,11 @@ from backend.llm.ask import ask_for_fields
 from backend.llm.fields import FieldSpec, explanation_field, integer_field, reply_instruction, verdict_field
 from backend.llm.messages import ChatMessage
 
+# As in the published method, where both texts of the game have at most ten rules.
 MAX_RULES = 10
 MAX_RULE_CHARACTERS = 500
 START_FILE = Path(__file__).parent / "prompts" / "principles_start.txt"
+# Not before another digit: a rule may begin with a figure such as "3.5".
 _LIST_MARKER = re.compile(r"^\s*(?:[-*•·]|[（(]?(?:\d{1,2}|[一二三四五六七八九十]{1,2})[.、．)）:：](?!\d))\s*")
 
 
@@ -67,6 +69,8 @@ def numbered_rules(rules: tuple[str, ...]) -> str:
     return "\n".join(f"{rule_number}. {rule}" for rule_number, rule in enumerate(rules, 1))
 
 
+# The explanation first: fields are asked for in this order, so the verdict follows from reasons that stand
+# already.
 PRINCIPLE_FIELDS = (explanation_field(hint="一两句话的理由，引用祝福语里的词句"), verdict_field())
 DIMENSION_NAMES = {
     "language": ("语言",),
@@ -119,6 +123,7 @@ class CriteriaJudge(ItemJudge[Sample, Judgment]):
             {
                 "judge": self.criteria.prompt_name,
                 "prompt": prompt_template(self.criteria.prompt_name).template_hash,
+                # The words that ask for the fields shape the reply as the prompt does.
                 "asked": reply_instruction(self.criteria.reply_fields),
                 "model": self.model.identity,
                 **self.criteria.hashed,
@@ -176,6 +181,7 @@ def rubric_judge(model: JudgeModel, name: str = "rubric") -> CriteriaJudge:
         scale=Scale.RUBRIC,
         reply_fields=RUBRIC_FIELDS,
         read_verdict=_read_dimensions,
+        # With other weights the same five figures are another verdict.
         hashed={"weights": RUBRIC_WEIGHTS},
         prompt_values={},
     )

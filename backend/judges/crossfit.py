@@ -53,6 +53,8 @@ class TrainingPool:
     labels: Sequence[TrainingLabel] = ()
 
     def __post_init__(self) -> None:
+        # Without white space: a text with other line breaks is the same text, and must not stand on both
+        # sides of a fold.
         squeezed_pairs = {
             TrainingPair(
                 strip_white_space(pair.prompt),
@@ -68,6 +70,7 @@ class TrainingPool:
         informative_pairs = (
             pair for pair in squeezed_pairs if pair.chosen and pair.rejected and pair.chosen != pair.rejected
         )
+        # Sorted, so that the digest, and with it the version, does not depend on the order of imports.
         object.__setattr__(self, "pairs", tuple(sorted(informative_pairs)))
         object.__setattr__(self, "labels", tuple(sorted(label for label in squeezed_labels if label.greeting)))
 
@@ -102,6 +105,8 @@ class TrainingPool:
                 remaining_pair
                 for remaining_pair in self.pairs
                 if remaining_pair not in fold_pairs
+                # Half of the published evaluation texts also occur in its preference pairs: a judge that saw them
+                # would recognise what it scores.
                 and not {remaining_pair.chosen, remaining_pair.rejected} & fold_texts
             ],
             [
@@ -134,6 +139,7 @@ __all__ = [
 ]
 
 MIN_EXAMPLES = 20
+# scikit-learn's C, the inverse of the strength.
 REGULARISATION = 10.0
 CROSSFIT_CONFIG = {"revision": 1, "folds": FOLD_COUNT, "needed": MIN_EXAMPLES, "C": REGULARISATION}
 SEEN_IN_TRAINING = Judgment(None, "这段文字也出现在其他请求的训练数据里，没有未见过它的模型，因此不评分")
@@ -213,6 +219,7 @@ class CrossFitJudge:
         total_logits = np.asarray(contributions.sum(axis=1)).ravel() + fold_model.intercept
         return [
             SEEN_IN_TRAINING
+            # A score of a text that was learnt by heart would say nothing about taste, so there is none.
             if greeting_text in fold_model.seen_texts
             else self.features.explain(contributions[text_index], float(total_logits[text_index]))
             for text_index, greeting_text in enumerate(greeting_texts)
@@ -227,6 +234,7 @@ def fit_crossfit(
     scaling: Callable[[SparseMatrix], FeatureScaling],
 ) -> CrossFitJudge:
     """Fit one model per fold of the pool. `feature_config` is what of the features decides verdicts: it is hashed."""
+    # Measured once for all folds; what is learnt (scaling and weights) sees the rows of its own fold alone.
     raw_features = features.raw_features(pool.texts) if pool.texts else None
     fold_models = tuple(_fit_fold(pool, raw_features, fold_index, scaling) for fold_index in range(FOLD_COUNT))
     return CrossFitJudge(judge_name, crossfit_version(judge_name, feature_config, pool), features, fold_models)
@@ -253,6 +261,7 @@ class LazyJudge:
         return await (await asyncio.to_thread(self._ready_judge)).score(samples)
 
     def _ready_judge(self) -> CrossFitJudge:
+        # The first page to ask fits, which takes seconds; the others wait for it instead of fitting too.
         with self._fit_lock:
             if self._fitted_judge is None:
                 self._fitted_judge = self._fit_judge()
@@ -286,6 +295,7 @@ def _fit_logistic(training_pool: TrainingPool, scaled_features: SparseMatrix) ->
 
     index_by_text = {training_text: text_index for text_index, training_text in enumerate(training_pool.texts)}
     design_matrix = sparse.hstack([scaled_features, np.ones((scaled_features.shape[0], 1))], format="csr")
+    # Bradley-Terry with linear strengths is a logistic regression on the difference of the two rows.
     pair_differences = (
         design_matrix[[index_by_text[pair.chosen] for pair in training_pool.pairs]]
         - design_matrix[[index_by_text[pair.rejected] for pair in training_pool.pairs]]
@@ -294,6 +304,7 @@ def _fit_logistic(training_pool: TrainingPool, scaled_features: SparseMatrix) ->
     pair_count, label_count = len(training_pool.pairs), len(training_pool.labels)
     regression = LogisticRegression(C=REGULARISATION, fit_intercept=False, max_iter=1000, random_state=0)
     regression.fit(
+        # Both orders, since a regression needs both classes; chosen ones alone would all be of class 1.
         sparse.vstack([pair_differences, -pair_differences, label_rows], format="csr"),
         np.concatenate([np.ones(pair_count), np.zeros(pair_count), [label.good for label in training_pool.labels]]),
         sample_weight=np.concatenate([np.full(2 * pair_count, 0.5), np.ones(label_count)]),

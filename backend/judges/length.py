@@ -11,6 +11,7 @@ class LengthJudge:
     """Counts the characters without white space."""
 
     name = "length"
+    # Of no corpus: it learns nothing, so its verdicts stay valid through every import.
     version = version_of({"judge": "length", "revision": 1})
     scale = Scale.SCORE
 

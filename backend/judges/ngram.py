@@ -18,6 +18,7 @@ from backend.judges.crossfit import (
 )
 
 NGRAM_ORDERS = (1, 3)
+# What stands in one text only says nothing about another, and would let the model learn texts by heart.
 MIN_TEXTS = 2
 SHOWN_NGRAMS = 3
 NGRAM_CONFIG = {"revision": 1, "orders": NGRAM_ORDERS, "min_texts": MIN_TEXTS}
@@ -35,7 +36,10 @@ class TfidfScaling:
         from sklearn.preprocessing import normalize
 
         scaled_features = raw_features.astype(float)
+        # Stored counts are at least 1, so the logarithm is never below 0.
         scaled_features.data = 1 + np.log(scaled_features.data)
+        # Of unit length: else a longer text would have larger features, and this would be the length judge
+        # again.
         return normalize(scaled_features.multiply(self.idf_weights).tocsr())
 
 
@@ -101,6 +105,8 @@ def _ngram_counter(ngrams: Sequence[str] | None = None) -> Any:
 def _fit_tfidf(raw_features: SparseMatrix) -> TfidfScaling:
     text_count, document_counts = raw_features.shape[0], _document_frequency(raw_features)
     return TfidfScaling(
+        # scikit-learn's smoothed idf. Counted in the training texts of the fold alone, where an n-gram may be
+        # too rare again.
         np.where(document_counts >= MIN_TEXTS, 1 + np.log((1 + text_count) / (1 + document_counts)), 0.0)
     )
 

@@ -61,6 +61,7 @@ REPLY_FIELDS = (
 _OUTCOME_IN_ORDER = {"甲": PairOutcome.A, "乙": PairOutcome.B, "平": PairOutcome.TIE}
 _OUTCOME_SWAPPED = {"甲": PairOutcome.B, "乙": PairOutcome.A, "平": PairOutcome.TIE}
 EMPTY_PAIR = PairJudgment(None, False, ("祝福语为空，无法比较",))
+# No call: between equal texts a model could only prefer a place.
 EQUAL_PAIR = PairJudgment(PairOutcome.TIE, False, ("两条祝福语文字相同",))
 
 
@@ -124,6 +125,7 @@ class PairwiseJudge(ItemJudge[PairSample, PairJudgment]):
 
 def _combine_answers(answer_in_order: StructuredAnswer, answer_swapped: StructuredAnswer) -> PairJudgment:
     details = answer_details(answer_in_order, answer_swapped)
+    # The other order alone is no verdict: nobody would know whether the place decided.
     if answer_in_order.field_values is None or answer_swapped.field_values is None:
         failed_answer = answer_in_order if answer_in_order.field_values is None else answer_swapped
         return PairJudgment(None, False, (failure_reason(failed_answer),), details)
@@ -132,6 +134,7 @@ def _combine_answers(answer_in_order: StructuredAnswer, answer_swapped: Structur
         _OUTCOME_SWAPPED[answer_swapped.field_values["better"]],
     )
     is_flip = set(votes) == {PairOutcome.A, PairOutcome.B}
+    # A win beside a tie is a tie too, but no flip: the two orders do not contradict each other.
     outcome = votes[0] if votes[0] == votes[1] else PairOutcome.TIE
     reasons = (
         *_position_explanation(answer_in_order.field_values, "甲为 A"),

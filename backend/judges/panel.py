@@ -34,6 +34,7 @@ MERIT_FIELDS = (text_list_field("merits", "优点", "positive", "advantages", hi
 FAULT_FIELDS = (text_list_field("faults", "缺点", "negative", "problems", hint="缺点的列表，没有则为空"),)
 VERDICT_FIELDS = (explanation_field(hint="一两句话的理由，点出采信的关键意见"), verdict_field())
 FINAL_FIELDS = (
+    # Required: the reviewer may overturn only for a clear reason, and one that gives none has not reviewed.
     explanation_field(hint="维持或推翻初判的理由", required=True),
     verdict_field(hint="最终结论，1 表示优秀，0 表示不优秀"),
 )
@@ -114,6 +115,7 @@ class PanelJudge(ItemJudge[Sample, Judgment]):
                 "judge": "panel",
                 "prompts": [prompt_template(f"panel_{role_name}").template_hash for role_name in PANEL_ROLES],
                 "agents": [self.agents.positive, self.agents.negative, self.agents.reflect],
+                # Named only where it is left out, so that panels of before this choice keep their version.
                 **({} if self.agents.judge else {"without": "judge", "rule": COUNTING_RULE}),
                 "retriever": self.retriever.version,
                 "asked": [
@@ -161,6 +163,7 @@ class PanelJudge(ItemJudge[Sample, Judgment]):
         for role_label, answers in zip(("褒方", "贬方"), await self._collect_opinions(panel_case), strict=True):
             if panel_record.add_answers(role_label, answers) is None:
                 return panel_record.judgment()
+        # Behind a fence like the greeting: what agents list quotes it, orders to the judge included.
         statements_text = UntrustedText(_list_statements(panel_record.details), "意见")
         first_verdict: dict[str, Any] | None = None
         first_verdict_text: str | UntrustedText = NO_FIRST_VERDICT
@@ -197,6 +200,7 @@ class PanelJudge(ItemJudge[Sample, Judgment]):
         self, panel_case: "_PanelCase"
     ) -> tuple[list[StructuredAnswer], list[StructuredAnswer]]:
         active_roles = (self.agents.positive, self.agents.negative)
+        # At once: neither side reads the other, and the item takes three calls' time instead of four.
         opinion_calls = [
             panel_case.ask_for_fields(agent_role, field_specs)
             for agent_role, field_specs, is_active in zip(
@@ -253,6 +257,7 @@ class _PanelRecord:
                 for list_name in ("merits", "faults")
                 if list_name in answer.field_values
             }
+        # Nothing, and not None, for a role that is switched off: that is no failure.
         return answers[0].field_values if answers else {}
 
     def judgment(

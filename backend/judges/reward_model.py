@@ -41,6 +41,8 @@ class JsonPipe:
     def send_request(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to a request. Raises PipeFailed when a fresh program fails at it as well."""
         with self._request_lock:
+            # Once more, since a program may be killed for memory that others took; a fresh one that fails too
+            # fails at the request.
             for is_last_try in (False, True):
                 try:
                     return self._started_program().exchange(request, self._timeout_s)
@@ -53,6 +55,7 @@ class JsonPipe:
     def close(self) -> None:
         """End the program for good, also in the middle of a request of another thread."""
         self._closed = True
+        # Without the lock, which whoever waits for a reply holds; its death ends that wait.
         running_program = self._running_program
         if running_program is not None:
             running_program.kill()
@@ -76,6 +79,7 @@ class _HelperProgram:
     """One life of the program. A thread reads its output, so that waiting for a reply can time out."""
 
     def __init__(self, command: Sequence[str], timeout_s: float) -> None:
+        # A file and no pipe: nobody reads it while the program runs, and a full pipe would stop the program.
         self._error_output = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the program)
         self._process = subprocess.Popen(
             command,
@@ -105,6 +109,7 @@ class _HelperProgram:
         except OSError as error:
             raise PipeFailed(self._death_reason()) from error
         reply_object = self._next_reply(timeout_s)
+        # Scores of another batch would look like any others and be stored under the wrong greetings.
         if reply_object.get("id") != request["id"]:
             raise PipeFailed("its reply belongs to another request")
         return reply_object
@@ -126,6 +131,7 @@ class _HelperProgram:
     def _read_output(self, output: IO[str]) -> None:
         for output_line in output:
             self._output_lines.put(output_line)
+        # The end; an empty line would still hold its line feed.
         self._output_lines.put("")
 
     def _next_reply(self, timeout_s: float) -> dict[str, Any]:
@@ -158,6 +164,7 @@ def _close_quietly(pipe_stream: IO[str]) -> None:
 REVISION = 1
 BATCH_SAMPLES = 64
 MAX_LENGTH = 1024
+# Not cut to fit: the score would be that of another text.
 TEXT_TOO_LONG = Judgment(None, "文本超出奖励模型能读的长度，无法评分")
 
 
@@ -244,6 +251,7 @@ def folder_hash(model_folder: Path) -> str:
         )
     content_hash = sha256()
     for model_file in sorted(folder_item for folder_item in model_folder.iterdir() if folder_item.is_file()):
+        # Name and size go before the content, so that no shift of bytes between files gives the same hash.
         content_hash.update(f"{model_file.name}\0{model_file.stat().st_size}\0".encode())
         with model_file.open("rb") as file_stream:
             while file_block := file_stream.read(1 << 20):

@@ -53,6 +53,7 @@ class StandardScaling:
         """Standardised features (texts x features)."""
         from scipy import sparse
 
+        # Dense: twelve columns, and centring fills a sparse matrix anyway.
         centred_features = raw_features.toarray() - self.mean
         return sparse.csr_matrix(
             np.divide(centred_features, self.spread, out=0 * centred_features, where=self.spread > 0)
@@ -72,6 +73,7 @@ class StyleFeatures:
     def explain(self, contributions: SparseMatrix, total_logit: float) -> Judgment:
         """Names the features that move this greeting furthest from an average one."""
         feature_contributions = contributions.toarray().ravel()
+        # Stable, so that the same greeting is always given the same reason.
         top_indices = np.argsort(-np.abs(feature_contributions), kind="stable")[:SHOWN_FEATURES]
         reason_text = "，".join(
             f"{FEATURE_NAMES[feature_index]} {feature_contributions[feature_index]:+.1f}"

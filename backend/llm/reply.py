@@ -138,8 +138,7 @@ def _finished_reply(
 
 
 def _content_text(message: Mapping[str, Any]) -> str:
-    # OpenAI puts a refusal beside an empty content: it is what the model says, and no verdict is read from
-    # it.
+    # OpenAI puts a refusal beside an empty content: it is the reply then.
     content = message.get("content") or message.get("refusal") or ""
     if isinstance(content, list):  # some servers send a list of parts
         content = "".join(

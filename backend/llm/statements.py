@@ -271,7 +271,7 @@ def _answered_value(clauses: Sequence[Clause], field_spec: FieldSpec) -> tuple[A
 
 @dataclass(frozen=True)
 class _FollowingClauses:
-    """What stands behind a value: `sentence_number` is the value's own, `remark_place` where the other sentences are."""
+    """What stands behind a value: `sentence_number` is the value's own, `remark_place` where other sentences are."""
 
     field_spec: FieldSpec
     statement_source: StatementSource
