@@ -100,7 +100,7 @@ EMPTY_GREETING = Judgment(None, "祝福语为空，无法评分")
 
 
 class JudgeKind(StrEnum):
-    """Every kind of judge there is."""
+    """Every kind of judge there is; the value stands in stored specifications and versions."""
 
     LENGTH = "length"
     STYLE = "style"

@@ -35,7 +35,7 @@ _NOT_FROM_RUNS = PreferencePair.origin.not_in(JUDGE_ORIGINS)
 
 
 class FittedJudges:
-    """Rebuilt when asked and something changed. Threads may share one."""
+    """The baselines, fitted to the corpus: built when they are asked for and it has changed. Threads may share one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -61,7 +61,7 @@ class FittedJudges:
             return self._cached_judges[1]
 
     def judge_named(self, judge_name: str) -> Judge:
-        """The one of that name."""
+        """The baseline "length", "style" or "ngram". Raises StopIteration for any other name."""
         return next(judge for judge in self.all_judges() if judge.name == judge_name)
 
 

@@ -60,12 +60,12 @@ def parse_principles(principles_text: str) -> tuple[str, ...]:
 
 
 def starting_principles() -> tuple[str, ...]:
-    """Our own ten."""
+    """The ten rules that a new judge begins with, from `START_FILE`."""
     return parse_principles(START_FILE.read_text(encoding="utf-8"))
 
 
 def numbered_rules(rules: tuple[str, ...]) -> str:
-    """The rules as a prompt and an editor show them."""
+    """The rules one a line, numbered from 1, as a prompt and an editor show them."""
     return "\n".join(f"{rule_number}. {rule}" for rule_number, rule in enumerate(rules, 1))
 
 

@@ -37,7 +37,7 @@ class TrainingLabel:
 
 
 def fold_of_prompt(prompt: str) -> int:
-    """The fold whose model scores this request."""
+    """The fold, 0 to FOLD_COUNT - 1, whose model scores this request: by its text, blind to white space."""
     return assign_bucket(prompt, FOLD_COUNT, hash_salt="fold")
 
 
@@ -76,7 +76,7 @@ class TrainingPool:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the content."""
+        """SHA-256 (hex) of pairs and labels; the same for pools of the same content."""
         pair_parts = [text_part for pair in self.pairs for text_part in (pair.prompt, pair.chosen, pair.rejected)]
         label_parts = [
             text_part for label in self.labels for text_part in (label.prompt, label.greeting, str(label.good))
@@ -117,7 +117,7 @@ class TrainingPool:
         )
 
     def shortage(self, minimum: int) -> str:
-        """Why nothing can be learnt from this pool, in Chinese; empty when something can."""
+        """Why nothing can be learnt from fewer than `minimum` pairs and labels, in Chinese; empty where it can."""
         label_kinds = {label.good for label in self.labels}
         if len(self.pairs) + len(self.labels) >= minimum and (self.pairs or len(label_kinds) == 2):
             return ""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 HUMAN_RATER_KINDS = (RaterKind.HUMAN, RaterKind.DATASET)
 # Pairs that people decided; those that a panel decided show what a judge likes.
 HUMAN_PAIR_ORIGINS = ("import", "seed")
+# Rows in memory at a time: of a large corpus only greetings with a like or a dislike are retained.
 ROWS_PER_FETCH = 5_000
 
 VoteCounts = Counter[int]
@@ -43,6 +44,7 @@ def collect_liked(session: Session) -> Iterator[tuple[str, LikedGreeting]]:
 
     Left out: requests of the evaluation splits and their near-duplicates, and greetings that also stand there.
     """
+    # A judge that is shown liked greetings of the evaluation splits would be measured on what it was told.
     evaluation_prompts, evaluation_texts = _evaluation_texts(session)
 
     def is_training_text(prompt_text: str, greeting_text: str) -> bool:
@@ -74,6 +76,7 @@ def _collect_voted(session: Session) -> Iterator[tuple[str, LikedGreeting]]:
 
 
 def _collect_clicked(session: Session) -> Iterator[tuple[str, LikedGreeting]]:
+    # Only a visitor's last click on a card counts, as only the last answer of a rater does.
     newest_signals = select(func.max(PlaySignal.id)).group_by(PlaySignal.card_id, PlaySignal.visitor)
     result_rows = session.execute(
         select(
@@ -89,6 +92,8 @@ def _collect_clicked(session: Session) -> Iterator[tuple[str, LikedGreeting]]:
         .order_by(PlayRound.prompt, PlayCard.text)
     )
     for prompt_text, greeting_text, like_count, dislike_count in result_rows:
+        # Requests of the playground are no rows of `prompts`, so their split comes of the text as it would
+        # there.
         if assign_split(prompt_text) is Split.TRAIN:
             yield prompt_text, LikedGreeting(greeting_text, int(like_count), int(dislike_count))
 
@@ -99,6 +104,7 @@ def likes_stamp(session: Session) -> str:
         session.execute(select(func.count(), func.max(counted_table.id))).one()
         for counted_table in (Prompt, Greeting, Comparison, PreferencePair, PlaySignal)
     ]
+    # Click counts are raised in place, so neither their number nor their highest id would change.
     count_rows.append(session.execute(select(func.count(), func.sum(ClickCount.clicks))).one())
     verdict_counts = select(func.count(), func.max(Verdict.id)).join(Rater).where(Rater.kind.in_(HUMAN_RATER_KINDS))
     count_rows.append(session.execute(verdict_counts).one())
@@ -147,6 +153,7 @@ def _human_verdicts(session: Session) -> Iterator[tuple[int, float, Scale]]:
         .join(Rater, Rater.id == Verdict.rater_id)
         .where(
             Rater.kind.in_(HUMAN_RATER_KINDS),
+            # Such a value has no threshold from which it would be praise.
             Verdict.scale != Scale.SCORE,
             Verdict.value.is_not(None),
             current_rows(Verdict),
@@ -190,6 +197,7 @@ class ExampleService:
 
         Raises UserError where the one that is named is gone.
         """
+        # Building takes seconds of CPU; the second who asks waits for the first's index.
         with self._index_lock:
             if name is None:
                 return self._current_index()
@@ -208,6 +216,7 @@ class ExampleService:
         self, request: ExampleRequest, budget: Budget | None = None, retry_policy: RetryPolicy | None = None
     ) -> Retriever:
         """Examples as requested; the index, which takes long to build, is not touched before. Raises UserError."""
+        # An unknown endpoint is refused now, before a run begins and without opening the index.
         if request.embeddings is not None:
             self._require_endpoint(request.embeddings)
         return _LazyRetriever(self, request, budget, retry_policy)
@@ -279,6 +288,7 @@ class ExampleService:
 
     def _load_index(self, name: str) -> ExampleIndex | None:
         folder = self._folder / name
+        # The name may come from a stored specification: it must not lead out of this folder.
         if not name.isalnum() or not (folder / ENTRIES_FILE).is_file():
             return None
         try:
@@ -289,6 +299,7 @@ class ExampleService:
 
     def _store_index(self, corpus_stamp: str, example_index: ExampleIndex) -> None:
         example_index.save(self._folder / example_index.name)
+        # The stamp comes last and in one piece: whoever reads it finds a whole index under the name in it.
         temporary_file = self._folder / f"{corpus_stamp}.{threading.get_ident()}.new"
         temporary_file.write_text(example_index.name, "utf-8")
         temporary_file.replace(self._folder / f"{corpus_stamp}.stamp")

@@ -68,11 +68,14 @@ def build_judge(
     `variant` is part of the cache key: another one asks again what the ledger already knows. `retriever` replaces the
     examples that the spec asks for.
     """
+    # First without a connection: the version is the scope of the clients, so it must be known before there
+    # are any.
     judge = describe_judge(judge_spec, context, retriever)
     if not isinstance(judge, AskingJudge):
         return judge
 
     def connect_model(judge_model: JudgeModel, endpoint_name: str | None) -> JudgeModel:
+        # Every agent's calls stand under the version of the whole judge, by which costs are summed.
         client = context.client(context.endpoint(endpoint_name), judge.version)
         return replace(judge_model, client=client, variant=variant)
 
@@ -198,6 +201,7 @@ def _config_number(
 ) -> float:
     setting_value = judge_config.get(setting_name, default_number)
     if (
+        # True is an int in Python, and "temperature": true must not become 1.
         isinstance(setting_value, bool)
         or not isinstance(setting_value, int | float)
         or not minimum <= setting_value <= maximum

@@ -28,7 +28,7 @@ class PipeFailed(Exception):
 
 
 class JsonPipe:
-    """Starts the program at the first request and again after a crash. One request at a time."""
+    """Starts the program at the first request and again after a crash. One request at a time, whatever the thread."""
 
     def __init__(self, command: Sequence[str], timeout_s: float, start_timeout_s: float) -> None:
         self._command = list(command)
@@ -169,7 +169,7 @@ TEXT_TOO_LONG = Judgment(None, "文本超出奖励模型能读的长度，无法
 
 
 class RewardModelJudge:
-    """Scores of a trained model; only their order means something."""
+    """Scores of a trained reward model (any real number); only their order means something."""
 
     scale = Scale.SCORE
 

@@ -39,6 +39,7 @@ class JudgeCatalog:
             version_costs = _sum_costs(session)
         newest_ids: dict[str, int] = {}
         for rater in raters:
+            # Raters come newest first, so the first of a name is its newest version.
             newest_ids.setdefault(rater.name, rater.id)
         return [
             _build_judge_info(
@@ -51,7 +52,7 @@ class JudgeCatalog:
         ]
 
     def judge(self, judge_id: int) -> JudgeInfo:
-        """One judge at one version. Raises NotFound."""
+        """One judge at one version, by the id of its rater. Raises NotFound."""
         judge_info = next((candidate for candidate in self.judges() if candidate.id == judge_id), None)
         if judge_info is None:
             raise NotFound("There is no such judge.", "没有这个裁判。")
@@ -77,6 +78,8 @@ class JudgeCatalog:
 
     def next_attempt(self, session: Session, rater_id: int) -> int:
         """How often this rater's verdicts were revised, and once more: the number of the next attempt."""
+        # The number goes into the cache key: an unreadable reply is a success to the ledger, which would
+        # serve it again.
         last_revisions = (
             session.scalar(select(func.max(label_table.revision)).where(label_table.rater_id == rater_id))
             for label_table in _LABEL_TABLES
@@ -102,6 +105,7 @@ class JudgeCatalog:
         stored_settings = {
             setting_name: setting_value
             for setting_name, setting_value in judge_spec.config.items()
+            # A stored judge names the index of its run; a new run by its name wants today's examples.
             if setting_name != "index"
         }
         return JudgeSpec(
@@ -118,6 +122,7 @@ class JudgeCatalog:
                 .where(Rater.kind == RaterKind.JUDGE, Rater.name == judge_name)
                 .order_by(Rater.id.desc())
             ).all()
+        # The newest that can be read: older baselines were stored without a specification.
         return next(
             (judge_spec for rater_config in rater_configs if (judge_spec := _read_spec(rater_config)) is not None),
             None,
@@ -148,6 +153,7 @@ def _count_comparisons(session: Session) -> _JudgmentCounts:
 
 
 def _sum_costs(session: Session) -> dict[str, float]:
+    # By scope, which is the judge's version, so that failed calls and those of every agent are in it.
     cost_rows = session.execute(select(LLMCall.scope, func.sum(LLMCall.cost)).group_by(LLMCall.scope))
     return {call_scope: float(total_cost or 0) for call_scope, total_cost in cost_rows}
 
@@ -237,6 +243,7 @@ def _judges_disagree(
 ) -> ColumnElement[bool]:
     one_unscored = first_verdict.value.is_(None) != second_verdict.value.is_(None)
     thresholds = [_good_threshold(session, rater_id) for rater_id in (first_judge_id, second_judge_id)]
+    # A score without a threshold calls nothing good, so two judges cannot be seen to part over it.
     if None in thresholds:
         return or_(one_unscored, first_verdict.value.is_not(None))
     return or_(one_unscored, (first_verdict.value >= thresholds[0]) != (second_verdict.value >= thresholds[1]))

@@ -74,6 +74,7 @@ class UsedBudget:
         if self._file_path is not None:
             with suppress(FileNotFoundError, ValueError, KeyError):
                 stored_figures = json.loads(self._file_path.read_text("utf-8"))
+                # Without it a job that is paused and resumed would have its whole budget again each time.
                 budget.call_count, budget.token_count, budget.total_cost = (
                     stored_figures["calls"],
                     stored_figures["tokens"],
@@ -84,6 +85,8 @@ class UsedBudget:
     def write(self, progress: ScoreProgress) -> None:
         """Note what was used so far."""
         if self._file_path is not None:
+            # Replaced in one piece: a kill in the middle must not leave half a file, which would count as
+            # nothing used.
             temporary_file = self._file_path.with_suffix(".new")
             used_figures = {"calls": progress.calls, "tokens": progress.tokens, "cost": progress.cost}
             temporary_file.write_text(json.dumps(used_figures), "utf-8")

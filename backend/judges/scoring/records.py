@@ -1,4 +1,4 @@
-"""What crosses from scoring to pages and commands."""
+"""What crosses from scoring to pages and commands: requests, progress, estimates, judges and their opinions."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -89,12 +89,12 @@ class ScoreProgress:
 
     @property
     def share(self) -> float:
-        """How much is done, 0 to 1."""
+        """How much is done, 0 to 1; a run without items is done."""
         return 1.0 - self.items_left / self.items if self.items else 1.0
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds to go at this rate."""
+        """Seconds to go at this rate, None before anything is judged."""
         return self.items_left / self.rate if self.rate > 0 else None
 
     def summary_line(self) -> str:
@@ -176,7 +176,7 @@ class OpinionPairPage:
 
 
 def format_duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Seconds as "h:mm:ss", or "m:ss" below an hour."""
     minutes, rest_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest_seconds:02d}" if hours else f"{minutes}:{rest_seconds:02d}"

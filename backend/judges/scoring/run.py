@@ -48,6 +48,7 @@ ResultT = TypeVar("ResultT")
 
 # Results a transaction: few enough that a person's vote never waits long for the database.
 FLUSH_SIZE = 100
+# How late a request to stop is seen at most, and how often progress is written.
 TICK_SECONDS = 0.5
 # What is in flight when a run is stopped may end within this; then it is cancelled.
 STOP_GRACE_S = 10.0
@@ -72,6 +73,8 @@ class WorkStream(Generic[WorkT, ResultT]):
     ) -> None:
         self._fetch_page, self._process_batch, self._store_results = fetch_page, process_batch, store_results
         self._batch_size, self._lane_count = batch_size, lane_count
+        # Bounded, so that pages are read only as fast as they are judged and memory stays flat over 100,000
+        # items.
         self._batch_queue: asyncio.Queue[Sequence[WorkT] | None] = asyncio.Queue(2 * lane_count)
         self._unstored_results: list[tuple[WorkT, ResultT]] = []
         self._storing_lock = asyncio.Lock()
@@ -97,6 +100,8 @@ class WorkStream(Generic[WorkT, ResultT]):
                     pending_tasks, timeout=TICK_SECONDS, return_when=asyncio.FIRST_EXCEPTION
                 )
                 for lane_task in finished_tasks:
+                    # Raises what no lane expects, such as a database that fails; errors of judging stand in
+                    # `failure`.
                     lane_task.result()
                 await self._flush_results()
                 on_tick()
@@ -119,10 +124,12 @@ class WorkStream(Generic[WorkT, ResultT]):
             for batch_start in range(0, len(work_page), self._batch_size):
                 await self._batch_queue.put(work_page[batch_start : batch_start + self._batch_size])
         for _ in range(self._lane_count):
+            # One end for each lane, since each takes one and returns.
             await self._batch_queue.put(None)
 
     async def _run_lane(self) -> None:
         while (work_batch := await self._batch_queue.get()) is not None:
+            # Goes on taking: the producer may wait for room in the queue, and would wait for ever.
             if self._stopped_at is not None:
                 continue
             try:
@@ -138,13 +145,18 @@ class WorkStream(Generic[WorkT, ResultT]):
 
     async def _flush_results(self) -> None:
         async with self._storing_lock:
+            # Exchanged within the lock and before anything is awaited, so that no result is stored twice or
+            # passed over.
             unstored_results, self._unstored_results = self._unstored_results, []
             if not unstored_results:
                 return
             storing_task = asyncio.ensure_future(asyncio.to_thread(self._store_results, unstored_results))
             try:
+                # A thread cannot be cancelled: to go on while it writes would store the rest beside a
+                # transaction that still runs.
                 await asyncio.shield(storing_task)
             except asyncio.CancelledError:
+                # Only the end of the writing is waited for; the cancellation is what goes on.
                 with suppress(Exception):
                     await storing_task
                 raise
@@ -161,7 +173,7 @@ class Closable(Protocol):
     """A judge that keeps a process."""
 
     def close(self) -> None:
-        """End it."""
+        """End the process; the judge cannot score afterwards."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +188,7 @@ def choose_batch_shape(judge_kind: JudgeKind, endpoint: Endpoint | None) -> Batc
     """Judges that ask get one item a lane, and more lanes than the server takes, so that it never waits."""
     if judge_kind in ASKING_KINDS and endpoint is not None:
         return BatchShape(1, min(MAX_LANES, 2 * endpoint.concurrency))
+    # A baseline gains by large batches; the reward model's are those of its process.
     return BatchShape(64 if judge_kind is JudgeKind.REWARD_MODEL else PAGE_SIZE, 1)
 
 
@@ -235,6 +248,8 @@ class ScoreRun:
                 session, self._rater_id, self._last_item_id, PAGE_SIZE, retry_unscored=self._retry_unscored
             )
         if work_page:
+            # After an id and not at an offset: what is judged meanwhile leaves the query, and an offset would
+            # skip as many.
             self._last_item_id = work_page[-1].id
         return work_page
 
@@ -261,6 +276,7 @@ class ScoreRun:
 
     def _final_state(self) -> tuple[ScoringRunState, UserError | None]:
         failure = self.stream.failure
+        # Asked first, since every failure stops the stream, and a spent budget is an end that was planned.
         if isinstance(failure, LLMError) and failure.kind is LLMErrorKind.BUDGET:
             return ScoringRunState.BUDGET, failure
         if self._is_stopped():

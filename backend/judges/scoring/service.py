@@ -1,4 +1,4 @@
-"""Scoring as pages, commands and jobs see it."""
+"""Scoring as pages, commands and jobs see it: estimate, run, queue, preview, try and compare judges."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -60,6 +60,7 @@ from backend.llm.messages import Endpoint
 TRIVIAL = ("length", "style", "ngram")
 BATCH_SIZE = 500
 JOB_KIND = "score"
+# Items whose prompts are measured for an estimate; their mean stands for all.
 SAMPLE_SIZE = 50
 # Characters of an example with its request, for estimates.
 EXAMPLE_CHARACTERS = 80
@@ -127,6 +128,7 @@ class ScoringService:
         judge = describe_judge(request.spec, context)
         with self._database.read() as session:
             work_source = select_work_source(session, request.target, judge)
+            # 0 where it never judged: an estimate stores nothing, and no rater has that id.
             rater_id = self.catalog.find_rater_id(session, judge.name, judge.version) or 0
             target_counts = work_source.count_work(session, rater_id)
             sampled_work = work_source.load_page(
@@ -153,6 +155,7 @@ class ScoringService:
             )
         ]
         request_texts = [work_item.prompt for work_item in sampled_work]
+        # A request is embedded once, however many greetings answer it; the sample tells how many share one.
         distinct_count = round(missing_count * len(set(request_texts)) / len(request_texts)) if request_texts else 0
         if (retrieval_estimate := self.estimate_retrieval(request.spec, request_texts, distinct_count)) is not None:
             estimates.append(retrieval_estimate)
@@ -194,6 +197,7 @@ class ScoringService:
         """Queue the run as a job; what cannot work is refused first. Raises UserError."""
         if self._job_service is None:
             raise UserError("This process has no job queue.", "当前进程没有任务队列。")
+        # A wrong endpoint, judge or target is said on the page now, not minutes later in the log of a job.
         self.estimate(request)
         return self._job_service.submit(JOB_KIND, stored_json(replace(request, spec=self.pin_examples(request.spec))))
 
@@ -208,6 +212,7 @@ class ScoringService:
         request = example_request(judge_spec)
         if request is None or request.index is not None or self._example_service is None:
             return judge_spec
+        # Part of the judge's version: with today's index a resumed run would be another judge and begin anew.
         return replace(judge_spec, config={**judge_spec.config, "index": self._example_service.index().name})
 
     def describe_judge(self, judge_spec: JudgeSpec) -> AnyJudge:
@@ -296,6 +301,7 @@ class ScoringService:
             work_source = select_work_source(session, request.target, judge)
             rater_id = self.catalog.ensure_rater(session, judge_spec, judge)
             attempt_number = self.catalog.next_attempt(session, rater_id) if request.retry_unscored else 0
+        # Only now connected: the transaction above must not last while clients and certificates are made.
         if asks_models:
             judge = build_judge(judge_spec, context, variant=f"retry-{attempt_number}" if attempt_number else "")
         batch_shape = choose_batch_shape(

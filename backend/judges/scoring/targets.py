@@ -262,11 +262,13 @@ def _is_current_comparison(current_comparison: Any, rater_id: int) -> ColumnElem
 def _member_query(session: Session, target: ScoringTarget) -> Any:
     if target.kind is TargetKind.CAMPAIGN:
         in_campaign = Item.campaign_id == _load_campaign(session, target.name).id
+        # A union drops repeats: a greeting that stands in several items is judged once.
         return union(
             select(Item.greeting_a_id).where(in_campaign),
             select(Item.greeting_b_id).where(in_campaign, Item.greeting_b_id.is_not(None)),
         )
     if target.kind is TargetKind.REJUDGED:
+        # isdecimal(), since isdigit() also takes "²", at which int() fails.
         run_id = int(target.name) if target.name.isdecimal() else 0
         return select(Candidate.greeting_id).where(Candidate.run_id == run_id, Candidate.twice.is_(True))
     dataset_id = session.scalar(select(Dataset.id).where(Dataset.name == target.name))
@@ -304,6 +306,7 @@ def ensure_rater_id(
     rater_config: dict[str, Any] = {"scale": judge_scale.value} if judge_scale else {}
     if judge_spec is not None:
         rater_config["spec"] = stored_json(judge_spec)
+    # By the unique key of kind, name and version: two processes that begin at once get the same rater.
     insert_ignore(session, Rater, [{**rater_key, "config": rater_config}])
     return session.scalars(select(Rater.id).filter_by(**rater_key)).one()
 
@@ -321,6 +324,7 @@ def store(database: Database, rater_id: int, judge_scale: Scale | None, judged_w
         if isinstance(work_item, PairWork) and isinstance(judgment, PairJudgment)
     ]
     with database.write() as session:
+        # Two runs of one judge may meet on an item; the first verdict stays, and neither run fails.
         insert_ignore(session, Verdict, verdicts)
         insert_ignore(session, Comparison, comparisons)
 
@@ -350,5 +354,7 @@ def _comparison_row(rater_id: int, work_item: PairWork, judgment: PairJudgment) 
         "reasons": [FLIP_REASON, *judgment.reasons] if judgment.flip else list(judgment.reasons),
         "revision": work_item.revision,
         "supersedes_id": work_item.superseded_id,
+        # The same for the same attempt, so that a comparison that is stored again is ignored like a person's
+        # double press.
         "request_id": f"judge-{rater_id}-{work_item.item_id}-{work_item.revision}",
     }
