@@ -24,9 +24,11 @@ from backend.principles.records import VersionInfo
 from backend.principles.setup import principle_spec
 from backend.principles.store import require_run
 
+# The width of the name columns; SQLite would take longer names, PostgreSQL refuses them.
 _MAX_NAME_LENGTH = 120
 # What deciding on a version takes.
 DECISION_PHASES = {
+    # Attack, confirmation and reflection are not among them: their advice serves both roles alike.
     Role.DETECTOR: (GamePhase.PROPOSE_D, GamePhase.TRY_D, GamePhase.TRIM, GamePhase.GATE_D),
     Role.GENERATOR: (GamePhase.PROPOSE_G, GamePhase.DUEL, GamePhase.DUEL_CONFIRM, GamePhase.GATE_G),
 }
@@ -90,9 +92,12 @@ class PrincipleArchive:
         with self._database.write() as session:
             parent_row = _require_version(session, version_id)
             new_rules = rules_from_texts(parent_row.role, rule_texts, (f"v{version_id}",))
+            # A version with its parent's texts would have the same calls and verdicts, and nothing to tell
+            # them apart by.
             if new_rules.hash == parent_row.rules_hash:
                 raise UserError("The rules are the same as before; nothing was saved.", "规则与原来相同，没有保存。")
             version_row = _version_row(new_rules, parent_row.id, Proposer.PERSON, signed_author, signed_reason)
+            # Nothing of the parent is touched: runs and published judges refer to versions by number.
             session.add(version_row)
             session.flush()
             new_id = version_row.id
@@ -105,6 +110,7 @@ class PrincipleArchive:
             existing_id = session.scalar(
                 select(Principles.id)
                 .where(Principles.role == agent_role, Principles.rules_hash == rule_set.hash)
+                # A version that somebody edited back to these texts is another one: it has a history.
                 .where(Principles.parent_id.is_(None), Principles.proposer == Proposer.START)
                 .order_by(Principles.id)
             )
@@ -153,8 +159,11 @@ class PrincipleArchive:
                 f"“{judge_spec.name}” is a judge of another kind; choose another name.",
                 f"“{judge_spec.name}”是另一类裁判，请换一个名称。",
             )
+        # Saving what stands there already gives that version back, and it may lie behind a newer one of its
+        # name.
         saved_judge = self._scoring.catalog.save(judge_spec)
         if not saved_judge.newest:
+            # Twelve characters are room for “ v” with the version's number; names go into a column of 120.
             base_name = f"{judge_spec.name[: _MAX_NAME_LENGTH - 12]} v{version_id}"
             free_names = (base_name, *(f"{base_name} ({suffix_number})" for suffix_number in range(2, 100)))
             raise EarlierVersion(
@@ -163,6 +172,8 @@ class PrincipleArchive:
                     candidate_name
                     for candidate_name in free_names
                     if candidate_name not in judges_by_name
+                    # A name whose newest judge is this very version is as good as a free one: publishing
+                    # twice makes one judge.
                     or judges_by_name[candidate_name].version == saved_judge.version
                 ),
             )
@@ -182,6 +193,8 @@ class PrincipleArchive:
         stripped_name = judge_name.strip()
         if not 0 < len(stripped_name) <= _MAX_NAME_LENGTH or not stripped_name.isprintable():
             raise UserError("Give the judge a name of 1 to 120 characters.", "请填写裁判名称（1 到 120 个字符）。")
+        # Through the same function as the Detector: any other way would give the judge another version and
+        # other calls.
         detector_spec = principle_spec(rule_set, "", stripped_name)
         return JudgeSpec(detector_spec.kind, stripped_name, endpoint_name or run_endpoint, detector_spec.config)
 
@@ -219,10 +232,13 @@ def _version_infos(session: Session, version_rows: Sequence[Principles], run_id:
     outcomes_by_key: dict[tuple[int | None, int], PrincipleOutcome] = {
         (outcome_row.run_id, outcome_row.version_id): outcome_row for outcome_row in outcome_rows
     }
+    # One query for all steps instead of four for every version of a long archive.
     costs_by_step = _step_costs(session)
     return [
         _version_info(
             version_row,
+            # A version has one outcome in each run that began with it or brought it; the one of the run in
+            # view counts.
             outcomes_by_key.get((run_id or version_row.run_id, version_row.id)),
             costs_by_step,
             version_row.id in current_ids,
@@ -288,6 +304,7 @@ def _step_costs(session: Session) -> dict[tuple[int | None, int | None, str], tu
 
 
 def _marked_versions(session: Session) -> dict[Role, int]:
+    # Marks are only ever added, so going back to an earlier version is one more mark and stays visible.
     newest_marks = select(func.max(PrincipleMark.id)).group_by(PrincipleMark.role)
     mark_rows = session.execute(
         select(PrincipleMark.role, PrincipleMark.version_id).where(PrincipleMark.id.in_(newest_marks))

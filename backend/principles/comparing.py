@@ -30,6 +30,7 @@ from backend.principles.setup import detector_builder
 
 JOB_KIND = "principles"
 # Labels of a larger set that are read, chosen by hash.
+# Both versions read each, so a comparison asks at most twice as many calls.
 MAX_LABELS = 1_000
 
 
@@ -53,6 +54,7 @@ class Comparisons:
     ) -> ComparisonInfo:
         """A comparison that has not begun. Raises UserError for what cannot be compared."""
         for version_id in (first_id, second_id):
+            # Only for what it raises: an S_G or a version without rules is refused before anything is stored.
             self._archive.spec(version_id, "compared")
         with self._database.read() as session:
             if not read_labels(session, dataset_name)[0]:
@@ -70,6 +72,8 @@ class Comparisons:
         self, first_id: int, second_id: int, dataset_name: str, endpoint_name: str | None = None
     ) -> ComparisonInfo:
         """A comparison as a job. Raises UserError."""
+        # The row first, since the job names it; a job that starts before the row names it back finds all it
+        # needs.
         created_info = self.create(first_id, second_id, dataset_name, endpoint_name)
         comparison_job = self._jobs.submit(JOB_KIND, {"compare": created_info.id})
         with self._database.write() as session:
@@ -86,10 +90,12 @@ class Comparisons:
     def play(self, comparison_id: int, is_stopped: Callable[[], bool] = lambda: False) -> ComparisonInfo:
         """Let both read the labels in this process. Raises UserError; what was asked is in the ledger."""
         comparison_info = self.comparison(comparison_id)
+        # A job that is resumed after its result was stored asks nothing again.
         if comparison_info.result is not None:
             return comparison_info
         with self._database.read() as session:
             all_labels, _ = read_labels(session, comparison_info.dataset)
+        # By hash of the texts: the same labels in every home, whatever the order in which they were imported.
         chosen_labels = sorted(all_labels, key=lambda one: digest("compare", one.prompt, one.greeting))[:MAX_LABELS]
         detector_values = run_blocking(self._detector_values(comparison_info, chosen_labels, is_stopped))
         comparison_result = {
@@ -115,6 +121,8 @@ class Comparisons:
         detector_values = []
         try:
             for rule_set in rule_sets:
+                # Looked at between the two readings; what the first one asked lies in the ledger and costs
+                # nothing again.
                 if is_stopped():
                     context.stop()
                 judgments = await build_judge(rule_set).score(list(map(label_sample, chosen_labels)))
@@ -158,12 +166,15 @@ class ReportRow:
 def build_report(database: Database, scoring: ScoringService, run_ids: Sequence[int]) -> list[ReportRow]:
     """The rows. Raises UserError for runs that are not over, and for runs on different labels."""
     with database.read() as session:
+        # A run that is named twice is one row.
         run_infos = [store.load_run_info(session, run_id) for run_id in dict.fromkeys(run_ids)]
         _check_runs(run_infos)
+        # Runs in one report have the same deal, so the locked set of the first is that of all.
         locked_labels = read_partitions(session, store.require_run(session, run_infos[0].id).labels).locked
         uses_by_run = {run_info.id: uses_before(session, run_info.id) for run_info in run_infos}
     first_info = run_infos[0]
     report_rows = [_baseline_row(START_ROW, first_info, first_info.detector)]
+    # Rewriting can be switched off, so the first run that has the row stands for all.
     rewrite_info = next((run_info for run_info in run_infos if _row_figures(run_info, REWRITE_ROW)), None)
     if rewrite_info is not None:
         report_rows.append(_baseline_row(REWRITE_ROW, rewrite_info, None))
@@ -181,6 +192,7 @@ def build_report(database: Database, scoring: ScoringService, run_ids: Sequence[
     ]
     return [
         *report_rows,
+        # Read anew instead of stored: baselines ask no model, and so cost nothing.
         *(_trivial_row(trivial_judge, locked_labels) for trivial_judge in scoring.trivial_judges()),
     ]
 
@@ -231,6 +243,10 @@ def _row_figures(run_info: RunInfo, row_name: str) -> dict[str, Any]:
 def _trivial_row(trivial_judge: Judge, locked_labels: Sequence[GameLabel]) -> ReportRow:
     judgments = run_blocking(trivial_judge.score(list(map(label_sample, locked_labels))))
     figures_row = locked_row(
-        trivial_judge.name, locked_labels, [judgment.value for judgment in judgments], trivial_judge.scale
+        # With the judge's own scale: its numbers are no verdicts, and the threshold for accuracy is learnt.
+        trivial_judge.name,
+        locked_labels,
+        [judgment.value for judgment in judgments],
+        trivial_judge.scale,
     )
     return ReportRow(trivial_judge.name, None, None, None, None, figures_row)

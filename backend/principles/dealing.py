@@ -14,6 +14,7 @@ from backend.db.tables import Greeting, Prompt
 from backend.principles.algorithm.labels import GameLabel, GamePartition, PartitionedLabels, partition_labels
 
 LEFT_OUT_COUNTS = ("contradictory", "repeated", "shared", "surplus")
+# Where people are evenly split there is no label to learn from; ties are counted with the contradictory ones.
 TIE_SHARE = 0.5
 
 
@@ -38,13 +39,14 @@ def read_labels(session: Session, dataset_name: str) -> tuple[list[GameLabel], i
 
 
 def load_partitions(session: Session, dataset_name: str, gate_size: int, locked_size: int) -> PartitionedLabels:
-    """The labels of `name`, dealt out. Raises UserError where they do not suffice."""
+    """The labels of a data set or campaign, dealt out. gate_size and locked_size: the most labels of each. Raises UserError where they do not suffice."""
     usable_labels, tie_count = read_labels(session, dataset_name)
     partitions = partition_labels(usable_labels, gate_size, locked_size, dataset_name)
     return PartitionedLabels(
         partitions.play,
         partitions.gate,
         partitions.locked,
+        # Nothing is dropped uncounted: what was left out for ties stands in the figures of the run.
         partitions.contradictory + tie_count,
         partitions.repeated,
         partitions.shared,
@@ -55,6 +57,8 @@ def load_partitions(session: Session, dataset_name: str, gate_size: int, locked_
 def plain_partitions(partitions: PartitionedLabels) -> dict[str, Any]:
     """The deal as a run keeps it: greetings by number, with the labels they had at the start."""
     plain_parts = {
+        # With the label, not only the number: people may label on while the run lasts, and the deal must not
+        # move.
         partition.value: [[label.id, int(label.good)] for label in partitions.labels_of(partition)]
         for partition in GamePartition
     }
@@ -63,6 +67,7 @@ def plain_partitions(partitions: PartitionedLabels) -> dict[str, Any]:
 
 def partitions_hash(partitions: PartitionedLabels) -> str:
     """Stands for the labels and where each is used."""
+    # Texts instead of numbers, so that the same labels in another home have the same hash.
     label_lines = [
         f"{partition}|{label.prompt}|{label.greeting}|{label.good}"
         for partition in GamePartition
@@ -75,6 +80,7 @@ def read_partitions(session: Session, stored_labels: Mapping[str, Any]) -> Parti
     """The deal that a run keeps. Raises UserError where a greeting is gone."""
     texts_by_id: dict[int, tuple[str, str]] = {}
     greeting_ids = [greeting_id for partition in GamePartition for greeting_id, _ in stored_labels[partition.value]]
+    # In chunks, since SQLite builds may take as few as 999 bound values in a statement.
     for chunk_start in range(0, len(greeting_ids), 500):
         greeting_rows = session.execute(
             select(Greeting.id, Prompt.text, Greeting.text)
@@ -107,6 +113,7 @@ def count_labels(stored_labels: Mapping[str, Any]) -> dict[str, Any]:
 def _stored_labels(
     label_rows: Sequence[Sequence[int]], texts_by_id: Mapping[int, tuple[str, str]]
 ) -> tuple[GameLabel, ...]:
+    # A greeting that is gone would shift what gate and locked set mean, so the run ends instead of going on.
     missing_id = next((greeting_id for greeting_id, _ in label_rows if greeting_id not in texts_by_id), None)
     if missing_id is not None:
         raise UserError(

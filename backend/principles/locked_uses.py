@@ -45,10 +45,11 @@ def count_uses(
     before_time: datetime | None = None,
     excluded_run: int | None = None,
 ) -> LockedSetUses:
-    """Uses of these greetings' labels before `until`, run `but` apart."""
+    """Uses of these greetings' labels before a moment (None: until now), those by one run left out."""
     step_query = (
         select(PrincipleStep.run_id, PrincipleRun.labels[GamePartition.LOCKED.value])
         .join(PrincipleRun, PrincipleRun.id == PrincipleStep.run_id)
+        # A run that stopped before this phase has read nothing of its locked set.
         .where(PrincipleStep.phase == GamePhase.LOCKED.value)
         .order_by(PrincipleStep.id)
     )
@@ -63,6 +64,7 @@ def count_uses(
     run_ids = [
         run_id
         for run_id, label_rows in session.execute(step_query)
+        # One shared greeting is enough: whoever chose by that run has chosen by part of this set.
         if run_id != excluded_run and any(greeting_id in locked_set for greeting_id, _ in label_rows)
     ]
     return LockedSetUses(tuple(run_ids), session.scalar(comparison_query) or 0)

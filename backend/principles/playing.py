@@ -31,6 +31,7 @@ from backend.runs.service import RunAttempt
 
 # Makes what one run's judges and agents are made from, within a budget.
 ContextBuilder = Callable[[Budget | None], JudgeContext]
+# Short enough for a pause to be felt at once; nothing is written in a look that finds nothing new.
 POLL_SECONDS = 0.5
 # Where a replay numbers its versions, far from those of the archive.
 FIRST_REPLAY_NUMBER = 10**9
@@ -60,12 +61,12 @@ class RunPlayer:
         report_progress: Callable[[RunInfo], None],
         is_stopped: Callable[[], bool],
     ) -> RunInfo:
-        """Play a run that this process holds; see `EvolutionService.play`."""
+        """Play a run that this process holds; see the service's method of this name."""
         run_blocking(self._play(run_id, run_attempt, report_progress, is_stopped))
         return self._run_info(run_id)
 
     def replay(self, run_id: int) -> ReplayResult:
-        """See EvolutionService.replay."""
+        """Play a finished run once more from the ledger, asking nothing; where it differs, if it does."""
         return run_blocking(self._replay(run_id))
 
     def _run_info(self, run_id: int) -> RunInfo:
@@ -82,6 +83,7 @@ class RunPlayer:
         run_info = self._run_info(run_id)
         stop_request = _StopRequest(run_attempt, is_stopped)
         budget = Budget(**run_info.caps)  # type: ignore[arg-type]
+        # A resumed run counts on from what it has used: caps hold for the whole run, not for each attempt.
         budget.call_count, budget.token_count, budget.total_cost = (
             run_info.calls,
             run_info.tokens,
@@ -91,6 +93,7 @@ class RunPlayer:
         progress_writer = store.RunProgressWriter(run_attempt, budget)
         game_record = DatabaseGameRecord(self._database, run_id, budget, self._endpoints.ledger.flush)
         try:
+            # All rows are read into records here; no transaction spans a call of a model.
             with self._database.read() as session:
                 game_run = build_game_run(
                     session,
@@ -107,15 +110,19 @@ class RunPlayer:
                 progress_writer,
                 stop_request,
             )
+        # Before UserError, which it is as well: waiting for people is no failure.
         except AwaitingConfirmation as waiting:
             progress_writer.write_values(state=RunState.WAITING, phase=None, message=waiting.message.en)
+        # Budget and pause come as errors of a call, and are ordinary ends of an attempt.
         except LLMError as error:
             self._note_early_end(progress_writer, error, stop_request.stop)
+        # Another process holds the run by now, so this one may write nothing about it.
         except HeldElsewhere:
             raise
         except UserError as error:
             progress_writer.note_failure(error)
             raise
+        # Ctrl-C and cancelled tasks as well: the row of a run that nobody plays must not say that it runs.
         except BaseException as error:
             progress_writer.note_failure(_internal_error(error))
             raise
@@ -128,6 +135,7 @@ class RunPlayer:
     def _note_early_end(self, progress_writer: store.RunProgressWriter, error: LLMError, is_stopped: bool) -> None:
         if error.kind is LLMErrorKind.BUDGET:
             progress_writer.write_values(state=RunState.BUDGET, error_en=error.message.en, error_zh=error.message.zh)
+        # A cancellation that nobody asked for is a failure like any other.
         elif error.kind is LLMErrorKind.CANCELLED and is_stopped:
             progress_writer.write_values(state=RunState.PAUSED)
         else:
@@ -141,6 +149,8 @@ class RunPlayer:
             (search_state.best, game_run.first_version.id),
             (search_state.generator, self._run_info(run_id).generator),
         ):
+            # A run that found nothing marks nothing: its own first version may have been replaced in the
+            # meantime.
             if best_version.id != first_id:
                 self._archive.mark(best_version.id, f"run {run_id}", "best of the run")
 
@@ -150,8 +160,10 @@ class RunPlayer:
             replay_ledger = ReplayLedger(self._database, store.load_call_windows(session, run_id))
             context = ReplayContext(self._endpoints, run_row.endpoints, replay_ledger)
             stored_steps = store.load_steps(session, run_id)
+            # Run and replay propose in the same order, so the k-th version of one is the k-th of the other.
             version_numbers = dict(enumerate(store.proposed_version_ids(session, run_id), FIRST_REPLAY_NUMBER))
             game_record = InMemoryGameRecord(FIRST_REPLAY_NUMBER)
+            # People's answers are in no ledger, so they are handed over.
             game_record.stored_answers = store.load_answers(session, run_id)
             game_run = build_game_run(session, run_row, context, context.open_policy, game_record, replay_ledger.enter)
         try:
@@ -175,7 +187,8 @@ class _StopRequest:
     stop: bool = False
 
     def check_request(self) -> None:
-        """Be heard of, and see."""
+        """Give a sign of life, and look whether the run shall stop. Raises HoldLost."""
+        # The attempt comes first: its look is also the sign of life, which no other answer may skip.
         self.stop = self.run_attempt.should_stop() or self.is_stop_requested() or self.stop
 
 
@@ -189,14 +202,17 @@ async def _play_watched(
     """Play, and twice a second note what was used and whether to stop."""
     play_task = asyncio.create_task(play(game_run, SEARCHERS))
     try:
+        # Not wait_for, which cancels what it waits for when its time is up.
         while not (await asyncio.wait([play_task], timeout=POLL_SECONDS))[0]:
             stop_request.check_request()
             progress_writer.write_changes()
             report_progress()
             if stop_request.stop:
+                # Calls in flight come to their end, so that what is paid for stands in the ledger.
                 context.stop()
         await play_task
     finally:
+        # Where watching itself failed (the run was taken over), the game must not play on unseen.
         play_task.cancel()
         await asyncio.gather(play_task, return_exceptions=True)
         report_progress()

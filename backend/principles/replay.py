@@ -62,6 +62,7 @@ class ReplayLedger:
             call_row for call_row in call_rows if call_row.error is None and call_row.id <= self._first_call
         ]
         if earlier_calls:
+            # The newest success before the step is what the client's own look into the ledger gave the run.
             return _stored_completion(earlier_calls[-1])
         call_turns: list[LLMCall] = []
         for call_row in call_rows:
@@ -72,8 +73,10 @@ class ReplayLedger:
             return None
         turn_index = self._turn_counts.get(request_hash, 0)
         self._turn_counts[request_hash] = turn_index + 1
+        # Once a request was answered the run had that answer out of the ledger, however often it asked again.
         call_turn = call_turns[min(turn_index, len(call_turns) - 1)]
         if call_turn.error is not None:
+            # Not fatal: the item was unscored then, and the run went on.
             raise LLMError(LLMErrorKind(call_turn.error), f"{call_turn.endpoint} ({call_turn.model})", fatal=False)
         return _stored_completion(call_turn)
 
@@ -93,6 +96,7 @@ class ReplayContext(JudgeContext):
         run_endpoints: Mapping[str, Mapping[str, str]],
         replay_ledger: ReplayLedger,
     ) -> None:
+        # No call is allowed, so a request that the ledger lacks ends the replay instead of costing money.
         super().__init__(endpoint_service, refuse_baseline, Budget(max_calls=0), ledger=replay_ledger)
         self._run_endpoints = run_endpoints
 
@@ -105,6 +109,8 @@ class ReplayContext(JudgeContext):
 
     async def open_policy(self, policy_name: str) -> GreetingWriter:
         """A policy that only remembers, even where its files are gone."""
+        # Keys of the ledger go by the artifact and not by the address, which was another one each time it was
+        # served.
         replay_client = self.client(Endpoint(policy_name, "", policy_name, artifact=policy_name), GENERATOR_SCOPE)
         return GreetingWriter(policy_name, replay_client, POLICY_SAMPLING, self.fence_key(), trained=True)
 
@@ -113,6 +119,7 @@ def compare_steps(
     stored_steps: Mapping[str, Any], replayed_steps: Mapping[str, Any], version_numbers: Mapping[int, int]
 ) -> ReplayResult:
     """A run and its replay, step by step; `version_numbers` maps versions of the second to those of the first."""
+    # In the order in which they were stored: the first difference is a cause, later ones only follow from it.
     for step_name, step_data in stored_steps.items():
         if step_name not in replayed_steps or _comparable_json(step_data) != _comparable_json(
             _renumbered_step(step_name, replayed_steps[step_name], version_numbers)
@@ -130,6 +137,7 @@ def _renumbered_step(
 
 
 def _comparable_json(step_data: Mapping[str, Any]) -> str:
+    # Sorted, since the order of keys means nothing, and a database need not give it back.
     return json.dumps(step_data, ensure_ascii=False, sort_keys=True)
 
 

@@ -33,7 +33,7 @@ _FIXED_MESSAGES = {
 
 
 def explain_decision(decision_reason: DecisionReason, ruling_facts: Mapping[str, Any]) -> Message:
-    """The sentence."""
+    """One sentence for a decision on a version. ruling_facts: the figures stored with it; missing ones count as 0."""
     if decision_reason in _FIXED_MESSAGES:
         return Message(*_FIXED_MESSAGES[decision_reason])
     change_en = (
@@ -64,6 +64,7 @@ def explain_decision(decision_reason: DecisionReason, ruling_facts: Mapping[str,
             f"{test_text}",
             f"骗过评审且确有缺陷的没有明显增多：{fooled_text}（共 {ruling_facts.get('n', 0)}），{test_text}",
         )
+    # A duel counts flaws before and after; the gate of an S_D has no such figures.
     if decision_reason is DecisionReason.BETTER and "before" in ruling_facts:
         fooled_text = f"{ruling_facts['before']} → {ruling_facts['after']}"
         return Message(
@@ -112,8 +113,10 @@ def count_fooling(steps: Sequence[StepInfo]) -> list[FoolingCount]:
         if not isinstance(step, AttackStep):
             continue
         for case_index, planted_case in enumerate(step.cases):
+            # Refusals and failed calls were never judged: they are neither fooled nor seen.
             if planted_case.value is None:
                 continue
+            # Keys are text, since the step was stored as JSON.
             is_there, _ = claims_by_round.get(round_number, {}).get(str(case_index), (None, ""))
             judged[planted_case.flaw] += 1
             fooled[planted_case.flaw] += planted_case.value == 1
@@ -122,8 +125,9 @@ def count_fooling(steps: Sequence[StepInfo]) -> list[FoolingCount]:
 
 
 def constant_detector(steps: Sequence[StepInfo]) -> Message | None:
-    """Said of a Detector in force that gave one value to the whole gate set; None where its values differ."""
+    """The notice about a Detector in force that gave one value to the whole gate set; None where its values differ."""
     value_counts = ValueCounts()
+    # The newest reading that put a version in force is the one of the present Detector.
     for step_info in reversed(steps):
         step = step_info.step
         if isinstance(step, StartStep) or (isinstance(step, GateStep) and step.accepted):
@@ -134,7 +138,10 @@ def constant_detector(steps: Sequence[StepInfo]) -> Message | None:
 
 def explain_uses(locked_uses: LockedSetUses, alpha: float) -> Message:
     """What earlier readings of the locked labels mean for the figures."""
+    # The level holds for one run: whoever plays twenty runs on the same labels has looked twenty times.
     alpha_text = f"{alpha:.0%}"
+    # Only the first opening is free of choice; after it, whoever picks by the figures picks some luck as
+    # well.
     if locked_uses.number == 1:
         return Message(
             f"First opening of these locked labels; the {alpha_text} chance of a false acceptance is this run's.",
@@ -158,6 +165,7 @@ def explain_uses(locked_uses: LockedSetUses, alpha: float) -> Message:
 
 def _unsafe_message(safety_facts: Mapping[str, Any]) -> Message:
     kind_names = {"taboo": "忌讳", "injection": "注入", "padding": "凑字"}
+    # Kinds without a loss stay out, or the sentence would list what was held as well.
     loss_counts = {
         attack_kind: loss_count for attack_kind, loss_count in safety_facts.get("lost", {}).items() if loss_count
     }

@@ -47,6 +47,7 @@ GAME_RUN_KIND = RunKind(
     is_done=lambda run_row: run_row.state is RunState.DONE,
     done_error=lambda run_id: Conflict(f"Run {run_id} is over.", f"运行 {run_id} 已经结束。"),
     job_config=lambda run_row: {"run": run_row.id},
+    # Cleared with the new state: the error of an earlier attempt would stand beside a run that goes on.
     queued_values={"state": RunState.QUEUED, "error_en": None, "error_zh": None},
     started_values={"state": RunState.RUNNING, "error_en": None, "error_zh": None},
 )
@@ -80,6 +81,7 @@ class EvolutionService:
         agent_endpoints = self._endpoints(request)
         with self._database.read() as session:
             partitions = dealing.load_partitions(session, request.dataset, settings.gate, settings.locked)
+            # Asked before anything is paid: labels that were read often are a reason to choose others.
             locked_uses = count_uses(session, request.dataset, {label.id for label in partitions.locked})
         priced_endpoints = {agent: _priced_endpoint(context, agent_endpoints[agent]["name"]) for agent in Agent}
         return replace(estimate_run(settings, partitions, priced_endpoints), uses=locked_uses)
@@ -93,6 +95,8 @@ class EvolutionService:
         }
         settings = _effective_settings(request)
         with self._database.read() as session:
+            # Dealt outside the writing transaction: hashing thousands of labels must not hold up people who
+            # vote.
             partitions = dealing.load_partitions(session, request.dataset, settings.gate, settings.locked)
         with self._database.write() as session:
             run_row = PrincipleRun(
@@ -100,6 +104,7 @@ class EvolutionService:
                 settings=stored_json(settings),
                 endpoints=agent_endpoints,
                 caps=dict(request.caps),
+                # Stored with the run, so that labels which people add or change later do not move under it.
                 labels=dealing.plain_partitions(partitions),
                 labels_hash=dealing.partitions_hash(partitions),
                 detector_id=first_versions[Role.DETECTOR],
@@ -163,6 +168,7 @@ class EvolutionService:
         Conflict where another process plays it, which goes on undisturbed.
         """
         run_info = self.run(run_id)
+        # A command that is given twice does no harm and asks nothing.
         if run_info.state is RunState.DONE:
             return run_info
         with self._lifecycle.play(run_id) as run_attempt:
@@ -174,12 +180,14 @@ class EvolutionService:
 
         Raises UserError.
         """
+        # Comparisons share the kind of job with runs: the same program with the same right to the key.
         if "compare" in job_config:
             self.comparisons.play(int(job_config["compare"]), job_attempt.should_stop)
             return JobOutcome()
         run_id = named_run(job_config, "任务没有指定运行。")
         job_attempt.report.log(RUN_STARTED.fill(run=run_id))
         final_info = self.run(run_id)
+        # A job that is resumed after a command has finished its run only reports.
         if final_info.state is not RunState.DONE:
             final_info = self._play_attempt(run_id, self._lifecycle.join(run_id, job_attempt))
         _report_progress(job_attempt.report, final_info)
@@ -200,6 +208,7 @@ class EvolutionService:
             on_progress(run_info)
 
         final_info = self._player.play(run_id, run_attempt, report_progress, is_stopped)
+        # So that the program ends with the code of one that has saved and can go on.
         if final_info.state is RunState.PAUSED:
             run_attempt.mark_stopped()
         return final_info
@@ -240,7 +249,7 @@ class EvolutionService:
         return self._jobs.job(run_info.job) if run_info.job else None
 
     def steps(self, run_id: int, after_id: int = 0) -> list[StepInfo]:
-        """Finished phases with an id above `after`, in order."""
+        """Finished phases with an id above `after_id`, in order."""
         with self._database.read() as session:
             step_rows = session.scalars(
                 select(PrincipleStep)
@@ -284,9 +293,13 @@ class EvolutionService:
             raise NotFound("There is no such open case.", "没有这条待确认的记录。")
         with self._database.write() as session:
             answer_key = {"run_id": run_id, "round": round_number, "phase": game_phase, "number": case_number}
+            # Of two people who answer one case at once the first answer stands; the other's press is no
+            # error.
             insert_ignore(session, PrincipleAnswer, [{**answer_key, "there": is_present, "person": signed_name}])
         run_info = self.run(run_id)
+        # Asked after storing, so that of two who answer the last two cases one sees that none is open.
         is_answered = not self.open_cases(run_id) and run_info.state is RunState.WAITING
+        # Somebody may have resumed the run by hand meanwhile.
         if is_answered and not self._lifecycle.is_busy(run_id):
             return self.queue(run_id)
         return run_info
@@ -308,6 +321,7 @@ class EvolutionService:
                 )
             return {
                 "name": endpoint_name,
+                # No address: a policy listens on another port each time it is woken, so one would mean nothing.
                 "base_url": "",
                 "model": self._generators.usable(endpoint_name).title,
             }
@@ -361,9 +375,11 @@ def progress_share(run_info: RunInfo) -> float:
         return 0.0
     round_number, _, game_phase = run_info.phase.partition(".")
     phase_order = list(GamePhase)
+    # The last twentieth is for what follows the rounds, however early patience has ended them.
     if game_phase in (GamePhase.REWRITE, GamePhase.LOCKED):
         return 0.95
     phase_share = phase_order.index(GamePhase(game_phase)) / len(phase_order)
+    # Round 0 is the first reading of gate and safety set, hence the lower bound.
     return 0.95 * max(0.0, int(round_number) - 1 + phase_share) / run_info.settings.rounds
 
 

@@ -46,10 +46,14 @@ def scope_of(agent: Agent) -> str:
 
 
 GENERATOR_SCOPE = scope_of(Agent.GENERATOR)
+# The Detector is missing: it is the `principle` judge with that judge's sampling, so that what is published
+# has the version it was accepted with. Those who write are sampled, since the same text again teaches
+# nothing.
 AGENT_SAMPLING = {
     Agent.GENERATOR: JudgeSampling(temperature=0.9, max_tokens=1024),
     Agent.CONFIRMER: JudgeSampling(max_tokens=1024),
     Agent.REFLECTOR: JudgeSampling(max_tokens=1024),
+    # It writes a whole set of ten rules with their evidence, hence the room.
     Agent.OPTIMISER: JudgeSampling(temperature=0.7, max_tokens=4096),
 }
 
@@ -74,6 +78,7 @@ def principle_spec(rule_set: RuleSet, endpoint_name: str, judge_name: str = "pri
 def detector_builder(context: JudgeSources, endpoint_name: str) -> Callable[[RuleSet], Judge]:
     """Makes the Detector of a set of rules, one for each."""
 
+    # Within the closure, so that judges and their clients go when the run's context goes.
     @cache
     def build_detector(rule_set: RuleSet) -> Judge:
         detector_judge = build_judge(principle_spec(rule_set, endpoint_name), context)
@@ -145,6 +150,8 @@ def check_endpoints(context: JudgeSources, endpoints: Mapping[str, Mapping[str, 
         if is_policy_name(run_endpoint["name"]):
             continue  # an artifact never changes
         current_endpoint = context.endpoint(run_endpoint["name"])
+        # Another model under the same name would score the gate differently, and a change would pass for
+        # progress.
         if (current_endpoint.base_url, current_endpoint.model) != (
             run_endpoint["base_url"],
             run_endpoint["model"],
@@ -177,6 +184,7 @@ async def wake_policy(generators: GeneratorService, context: JudgeContext, polic
         policy_writer = await wake_task
     finally:
         wake_task.cancel()
+    # Stopping and closing the context then reach this client as well.
     context.adopt(policy_writer.client)
     return policy_writer
 
@@ -214,19 +222,24 @@ def estimate_run(
 def max_calls_by_agent(settings: GameSettings, partitions: PartitionedLabels) -> dict[Agent, int]:
     """Calls by agent, were no proposal to fall before its last test and every verdict wrong."""
     round_count, is_game = settings.rounds, settings.search is SearchMethod.GAME
+    # The safety set is read with the gate set: at the start, and by each proposal that is better.
     held_count, minibatch_size = (
         len(partitions.gate) + len(safety_attacks()),
         settings.labelled + settings.attacks,
     )
+    # The proposal as a whole, and once without each of its changes.
     trial_readings = (MAX_CHANGES + 1) * settings.trim
+    # Where the run began, what it found, and the rewriting.
     locked_readings = 3 if settings.rewrite else 2
     calls_by_agent = dict.fromkeys(Agent, 0)
     calls_by_agent[Agent.DETECTOR] = (
         held_count
         + locked_readings * len(partitions.locked)
+        # Twice: the minibatch is read by the present Detector when it is drawn, and then by the proposal.
         + round_count * (2 * minibatch_size + trial_readings + held_count)
     )
     calls_by_agent[Agent.REFLECTOR] = round_count * settings.labelled
+    # An optimiser that gives too many rules is asked once more.
     calls_by_agent[Agent.OPTIMISER] = 2 * round_count + settings.rewrite
     if not is_game:
         # Each candidate takes a minibatch read twice and the labels to choose by.
@@ -240,6 +253,7 @@ def max_calls_by_agent(settings: GameSettings, partitions: PartitionedLabels) ->
         calls_by_agent[Agent.GENERATOR] = calls_by_agent[Agent.CONFIRMER] = round_count * settings.attacks
     if is_game and settings.evolve_generator:
         for agent in (Agent.GENERATOR, Agent.DETECTOR, Agent.CONFIRMER):
+            # Two S_G write for the same requests, and at worst every flaw fools and is confirmed.
             calls_by_agent[agent] += round_count * 2 * settings.duels
         calls_by_agent[Agent.OPTIMISER] += 2 * round_count
     return calls_by_agent

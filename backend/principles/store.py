@@ -39,6 +39,8 @@ class DatabaseGameRecord:
         self._budget = budget
         self._flush_ledger = flush_ledger
         self._used_before = (budget.call_count, budget.total_cost)
+        # What stands in the ledger before this attempt was answered earlier; the window of its first step
+        # begins here.
         self._previous_call_id = self._newest_call_id()
 
     def stored_step(self, round_number: int, game_phase: GamePhase) -> StepData | None:
@@ -57,11 +59,13 @@ class DatabaseGameRecord:
         outcomes: Sequence[VersionOutcome] = (),
     ) -> StepData:
         """Keep everything. Raises HeldElsewhere where another process plays the same run."""
+        # The ledger first: a step whose calls a crash has lost could never be replayed.
         self._flush_ledger()
         newest_call = self._newest_call_id()
         budget_use = {
             "calls": self._budget.call_count - self._used_before[0],
             "cost": self._budget.total_cost - self._used_before[1],
+            # The window tells a replay which answers lay there when the step asked, and which it got itself.
             "first_call": self._previous_call_id,
             "last_call": newest_call,
         }
@@ -70,6 +74,8 @@ class DatabaseGameRecord:
                 if new_version is not None:
                     step_data = {
                         **step_data,
+                        # In the same transaction: a version without its step would be proposed a second time
+                        # by the resumed run.
                         "version": self._add_version(session, round_number, new_version),
                     }
                 session.add(
@@ -82,11 +88,14 @@ class DatabaseGameRecord:
                     )
                 )
                 session.add_all(self._outcome_row(outcome) for outcome in outcomes)
+        # Round and phase are unique in a run, which catches a second player whatever else has failed to stop
+        # it.
         except IntegrityError as error:
             raise HeldElsewhere(
                 f"Run {self._run_id} is being played elsewhere; this process leaves it alone.",
                 f"运行 {self._run_id} 正在别处进行，这里不再继续。",
             ) from error
+        # Only once the step is stored, so that a failed write is counted with the next one.
         self._used_before, self._previous_call_id = (
             (self._budget.call_count, self._budget.total_cost),
             newest_call,
@@ -119,6 +128,7 @@ class DatabaseGameRecord:
             note=new_version.note,
         )
         session.add(version_row)
+        # The step of the same transaction names the version by its number.
         session.flush()
         return version_row.id
 
@@ -161,6 +171,7 @@ class RunProgressWriter:
             self._budget.total_cost,
             self._position,
         )
+        # Looked at twice a second; each write takes SQLite's only write lock.
         if current_use != self._last_written:
             self._last_written = current_use
             self.write_values(phase=self._position, message="")
@@ -208,8 +219,10 @@ def open_cases(session: Session, run_id: int) -> list[OpenCase]:
         _build_open_case(step_row, case_number, flaw_case)
         for step_row in step_rows
         if step_row.phase in _CONFIRM_PHASES
+        # Once the confirmation is stored an answer would change nothing any more.
         and (step_row.round, _CONFIRM_PHASES[GamePhase(step_row.phase)].value) not in finished_phases
         for case_number, flaw_case in enumerate(_stored_cases(step_row))
+        # A flaw that the Detector has seen needs nobody's confirmation.
         if flaw_case.value == 1
         and case_number not in answers_by_phase.get((step_row.round, GamePhase(step_row.phase)), {})
     ]
@@ -277,6 +290,8 @@ def _build_run_info(session: Session, run_row: PrincipleRun) -> RunInfo:
     outcome_rows = session.execute(
         select(PrincipleOutcome.accepted, PrincipleOutcome.score, PrincipleOutcome.version_id, Principles.role)
         .join(Principles, Principles.id == PrincipleOutcome.version_id)
+        # Neither the first versions nor the rewriting stood before the gate, so they are neither in nor
+        # refused.
         .where(PrincipleOutcome.run_id == run_row.id, PrincipleOutcome.why != DecisionReason.START.value)
         .where(Principles.proposer != Proposer.REWRITE)
         .order_by(PrincipleOutcome.id)
@@ -316,6 +331,7 @@ def _build_run_info(session: Session, run_row: PrincipleRun) -> RunInfo:
         calls=run_row.calls,
         tokens=run_row.tokens,
         cost=run_row.cost,
+        # Of equal scores the earlier version, as the search has it, which asks for a strictly better one.
         best=max(detector_scores, key=lambda pair: pair[1])[0] if detector_scores else None,
         locked=locked_report,
         created_at=run_row.created_at,

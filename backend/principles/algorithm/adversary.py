@@ -37,6 +37,8 @@ async def prepare_minibatch(game_run: GameRun, round_number: int) -> Minibatch:
     reflection = await game_run.run_step(
         round_number, GamePhase.REFLECT, ReflectStep, lambda: _reflect_step(game_run, round_number)
     )
+    # Drawn once more instead of kept: draws go by hash, so a resumed run has the labels that were reflected
+    # on.
     drawn_labels = draws.draw_labels(
         game_run.partitions.play, game_run.settings.seed, round_number, game_run.settings.labelled
     )
@@ -47,6 +49,8 @@ async def prepare_minibatch(game_run: GameRun, round_number: int) -> Minibatch:
     minibatch_labels = [
         *drawn_labels,
         *(
+            # Numbers below 0: what the Generator wrote is no greeting of the database and must not be taken
+            # for one.
             GameLabel(-1 - case_index, flaw_case.prompt, flaw_case.greeting, False)
             for case_index, flaw_case in enumerate(confirmed_cases)
         ),
@@ -54,6 +58,7 @@ async def prepare_minibatch(game_run: GameRun, round_number: int) -> Minibatch:
     return Minibatch(
         tuple(map(label_sample, minibatch_labels)),
         tuple(minibatch_labels),
+        # Only cases that fooled the present Detector are confirmed, so its verdict on each of them was 1.
         [*(reflected_label.value for reflected_label in reflection.items), *(1.0 for _ in confirmed_cases)],
         {
             Role.DETECTOR: _advice_for_detector(round_number, attack, confirmations, reflection),
@@ -67,6 +72,7 @@ async def attack_detector(
 ) -> list[JudgedFlaw]:
     """Planted flaws and what the present Detector says of each; nothing where there is nothing to judge."""
     planted_flaws = await game_run.agents.write(flaw_tasks, generator_rules, variant)
+    # A refusal or an empty reply costs the Detector no call and teaches it nothing.
     judgeable_cases = [flaw_case for flaw_case in planted_flaws if not flaw_case.fault]
     judgments = iter(
         await game_run.detector_judgments(
@@ -91,6 +97,7 @@ async def confirm_flaws(
 
     Raises AwaitingConfirmation where a person is to answer and has not yet.
     """
+    # A flaw that was seen is caught whether or not it is real, so confirming it would only cost calls.
     fooling_indices = [place for place, flaw_case in enumerate(flaw_cases) if flaw_case.value == 1]
 
     async def ask_confirmations() -> StepResult[ConfirmStep]:
@@ -101,6 +108,7 @@ async def confirm_flaws(
                 [flaw_cases[case_index].planted_flaw for case_index in fooling_indices]
             )
         claims = {
+            # As text, which JSON makes of every key: played and read again must be the same.
             str(case_index): (confirmation.there, confirmation.reason)
             for case_index, confirmation in zip(fooling_indices, confirmations, strict=True)
         }
@@ -116,6 +124,7 @@ def _confirmations_by_people(
     person_answers = game_run.game_record.person_answers(round_number, attack_phase)
     open_count = sum(case_index not in person_answers for case_index in fooling_indices)
     if open_count:
+        # Raised inside the step, so nothing of it is stored and the resumed run asks for the answers again.
         raise AwaitingConfirmation(
             f"{open_count} planted flaws wait for a person to confirm them; do so, then resume the run.",
             f"有 {open_count} 处藏起来的缺陷等人确认，确认后继续运行。",
@@ -166,12 +175,14 @@ async def _reflect_step(game_run: GameRun, round_number: int) -> StepResult[Refl
 
 
 def _is_misjudged(human_label: GameLabel, judgment: Judgment) -> bool:
+    # Unscored is neither right nor wrong, so nobody reflects on it.
     return judgment.value is not None and (judgment.value == 1) != human_label.good
 
 
 def _advice_for_detector(
     round_number: int, attack: AttackStep, confirmations: Sequence[FlawConfirmation], reflection: ReflectStep
 ) -> list[Advice]:
+    # Only confirmed flaws: a Generator that fails to plant one would teach the Detector something false.
     fooled_advice = [
         Advice(
             f"漏看了“{_flaw_title(flaw_case)}”：{flaw_case.explanation or flaw_case.place or confirmation.reason}",
@@ -196,6 +207,7 @@ def _advice_for_generator(
         source = f"r{round_number}.a{case_index}"
         if flaw_case.value == 0:
             advice_pieces.append(Advice(f"“{_flaw_title(flaw_case)}”被看出来了：{flaw_case.reason}", source))
+        # Where nobody could say (None) there is nothing to learn, unlike where the flaw is missing (False).
         elif flaw_case.value == 1 and confirmation.there is False:
             advice_pieces.append(
                 Advice(f"“{_flaw_title(flaw_case)}”没藏成，缺陷并不存在：{confirmation.reason}", source)

@@ -20,15 +20,20 @@ from backend.principles.algorithm.rules import RuleSet, prompt_file
 from backend.principles.algorithm.state import FlawConfirmation, PlantedFlaw, refuse_unavailable
 
 NONE_TEXT = "（无）"
+# For policies, which were never asked to plant anything and so claim nothing.
 UNCLAIMED_FLAW = "没有人说是哪一处：请自己在原文里找这一类缺陷，确实找得到一处才算存在。"
+# Rejected rules pile up over the rounds; only the newest go into the prompt, which has to fit the model's
+# context.
 MAX_ADVICE_LENGTH, MAX_REJECTED_RULES = 300, 20
 CONFIRMER_FIELDS: tuple[FieldSpec, ...] = (
     explanation_field(),
+    # In doubt 0: an unconfirmed flaw teaches nothing, one confirmed wrongly teaches something false.
     verdict_field(hint="1 表示缺陷确实存在，0 表示不存在或拿不准"),
 )
 REFLECTOR_FIELDS: tuple[FieldSpec, ...] = (text_field("advice", "建议", "suggestion", hint="一到三句话的修改建议"),)
 OPTIMISER_FIELDS: tuple[FieldSpec, ...] = (
     text_list_field("rules", "原则", "策略", "principles", hint="新的一套，每项一条"),
+    # Not required: rules without evidence can be tried as well, and small models often leave it out.
     text_list_field("evidence", "依据", hint="与 rules 等长，每项是采纳的序号", required=False),
 )
 _NUMBER_PATTERN = re.compile(r"\d+")
@@ -60,7 +65,9 @@ class GameAgents:
 
     async def confirm(self, planted_flaws: Sequence[PlantedFlaw]) -> list[FlawConfirmation]:
         """Whether each planted flaw is really there."""
+        # Joined by position: a number that the model has to echo could come back wrong or not at all.
         model_answers = await gather_all(*map(self._ask_confirmer, planted_flaws))
+        # Before the answers are read: where the endpoint is gone, “not there” would be no finding.
         refuse_unavailable((model_answer.failure_kind for model_answer in model_answers), Agent.CONFIRMER)
         return [_read_confirmation(model_answer) for model_answer in model_answers]
 
@@ -77,7 +84,7 @@ class GameAgents:
     async def optimise(
         self, current_rules: RuleSet, advice_texts: Sequence[str], rejected_rules: Sequence[str], variant: str
     ) -> ProposedRules:
-        """One new set of rules from all the advice. `rejected` are rules that were tried in vain.
+        """One new set of rules from all the advice. rejected_rules: tried in vain before.
 
         An optimiser that gives more rules than allowed is asked once more, with that reason.
         """
@@ -85,6 +92,7 @@ class GameAgents:
         if len(first_proposal.rules) <= MAX_RULES:
             return first_proposal
         retry_note = f"上一次写了 {len(first_proposal.rules)} 条，超过了 {MAX_RULES} 条，没有采用。请合并或删去一些。"
+        # Once: a second set that is too long is refused like any other, and nothing is cut to fit.
         return await self._ask_optimiser(current_rules, advice_texts, rejected_rules, retry_note, variant)
 
     async def rewrite(self, current_rules: RuleSet, examples: Sequence[GameLabel], variant: str) -> ProposedRules:
@@ -102,7 +110,10 @@ class GameAgents:
         model_answer = await ask_for_fields(
             self.optimiser.connected_client,
             [message],
+            # Without numbered advice there is nothing that evidence could refer to.
             OPTIMISER_FIELDS[:1],
+            # The variant is part of the ledger's key, so another round or seed samples anew instead of
+            # getting the old answer.
             **self.optimiser.call_options | {"variant": variant},
         )
         refuse_unavailable([model_answer.failure_kind], Agent.OPTIMISER)
@@ -119,6 +130,7 @@ class GameAgents:
         message = self.optimiser.build_message(
             prompt_file("optimise_d" if current_rules.role is Role.DETECTOR else "optimise_g"),
             principles=numbered_rules(current_rules.texts),
+            # Advice repeats words of greetings, which may be hostile; it stands in a fence like them.
             advice=UntrustedText(_numbered_lines(advice_texts), "建议"),
             rejected=UntrustedText(_numbered_lines(rejected_rules[-MAX_REJECTED_RULES:]), "未通过")
             if rejected_rules
@@ -177,9 +189,11 @@ def _read_proposal(model_answer: StructuredAnswer, advice_count: int) -> Propose
     rule_texts = tuple(model_answer.field_values["rules"])
     evidence_lines = model_answer.field_values.get("evidence") or []
     all_indices = tuple(range(advice_count))
+    # Which line belongs to which rule is anybody's guess then, so every rule cites all of the advice.
     if len(evidence_lines) != len(rule_texts):
         return ProposedRules(rule_texts, (all_indices,) * len(rule_texts), model_answer.raw_reply)
     cited_groups = (
+        # Prompts count from 1.
         tuple(int(number_text) - 1 for number_text in _NUMBER_PATTERN.findall(evidence_line))
         for evidence_line in evidence_lines
     )
@@ -191,6 +205,7 @@ def _read_proposal(model_answer: StructuredAnswer, advice_count: int) -> Propose
 
 
 def _adopted_advice(cited_indices: Sequence[int], all_indices: Sequence[int]) -> tuple[int, ...]:
+    # Numbers that no advice has are dropped; a rule that cites nothing is taken to rest on all of it.
     return tuple(dict.fromkeys(cited_index for cited_index in cited_indices if cited_index in all_indices)) or tuple(
         all_indices
     )

@@ -63,6 +63,7 @@ def draft_proposal(
         refused=rules_draft.refused.value if rules_draft.refused else None,
         advice=[(entry.source, entry.text) for entry in advice_pieces],
     )
+    # A refused draft is a version too: the archive shows all that was ever proposed.
     return proposal_step, NewVersion(rules_draft.rules, parent_version.id, proposer, proposed_rules.reason), ()
 
 
@@ -72,11 +73,14 @@ def read_proposal(game_run: GameRun, agent_role: Role, proposal_step: ProposalSt
         return None
     rule_set = RuleSet(agent_role, tuple(proposal_step.rules))
     refusal_reason = DecisionReason(proposal_step.refused) if proposal_step.refused else None
+    # Decided when the step is read and not when it is stored: the set of tried texts is rebuilt with every
+    # resume.
     if refusal_reason is None and agent_role is Role.DETECTOR and rule_set.hash in game_run.search_state.tried_hashes:
         refusal_reason = DecisionReason.SEEN
     return Proposal(RulesVersion(proposal_step.version, rule_set), refusal_reason)
 
 
+# Each change costs a reading of the trim labels; beyond six it is a new text, and judged as a whole.
 MAX_CHANGES = 6
 
 
@@ -102,9 +106,10 @@ async def trim_proposal(
 ) -> RulesVersion | None:
     """The version that goes to the gate; None where nothing of the proposal is left or it was there before.
 
-    seen: the labels of the minibatch, which inspired the proposal and say nothing more.
+    minibatch_labels: those that inspired the proposal, which say nothing more about it.
     """
     rule_changes = proposal_changes(game_run.search_state.detector.rules, proposal.version.rules)
+    # The labels of the minibatch have inspired the changes, so they would speak for them.
     trim_labels = draws.draw_other_labels(
         game_run.partitions.play,
         game_run.settings.seed,
@@ -112,6 +117,7 @@ async def trim_proposal(
         game_run.settings.trim,
         minibatch_labels,
     )
+    # A single change has been tried by itself on the minibatch already.
     if not 2 <= len(rule_changes) <= MAX_CHANGES or not trim_labels:
         return proposal.version
     trim_step = await game_run.run_step(
@@ -148,6 +154,8 @@ async def _trim_step(
     tried_changes: list[TriedChange] = []
     remaining_rules = rule_set
     for rule_change in rule_changes:
+        # Each against the whole proposal and not against what is left so far, so that their order decides
+        # nothing.
         rules_without = rule_change.without_change(rule_set)
         # Ten rules of which one was replaced are eleven with the old one back: no judge takes them.
         paired_test = (
@@ -155,6 +163,7 @@ async def _trim_step(
             if _is_allowed_size(rules_without)
             else None
         )
+        # The point estimate is enough: this test undoes a change at most, and lets nothing in.
         is_harmful = paired_test is not None and paired_test.gain > 0
         reduced_rules = rule_change.without_change(remaining_rules)
         is_undone = is_harmful and _is_allowed_size(reduced_rules)
@@ -181,6 +190,7 @@ def _trim_result(
     }
     if remaining_rules.hash in search_state.tried_hashes:
         decision_reason = (
+            # All changes undone gives back the rules in force; anything else was at the gate before.
             DecisionReason.USELESS if remaining_rules.hash == search_state.detector.rules.hash else DecisionReason.SEEN
         )
         return (
@@ -189,6 +199,7 @@ def _trim_result(
             (game_run.version_outcome(proposed_version.id, Ruling(False, decision_reason, ruling_facts)),),
         )
     trim_outcome = game_run.version_outcome(proposed_version.id, Ruling(False, DecisionReason.TRIMMED, ruling_facts))
+    # Its parent is the version in force: the untrimmed proposal was never in.
     new_version = NewVersion(remaining_rules, search_state.detector.id, Proposer.OPTIMISER, f"v{proposed_version.id}")
     trim_step = TrimStep(changes=tried_changes, left="less", rules=list(remaining_rules.rules))
     return trim_step, new_version, (trim_outcome,)
@@ -200,6 +211,7 @@ def _is_allowed_size(rule_set: RuleSet) -> bool:
 
 async def decide_proposal(game_run: GameRun, round_number: int, proposal: Proposal, minibatch: Minibatch) -> bool:
     """Whether the proposed S_D is in; the standing is brought up to date."""
+    # Cheapest first: most proposals fall at the minibatch, and only what is left costs a look at the gate.
     trial_step = await game_run.run_step(
         round_number, GamePhase.TRY_D, TrialStep, lambda: _minibatch_step(game_run, proposal, minibatch)
     )
@@ -213,12 +225,14 @@ async def decide_proposal(game_run: GameRun, round_number: int, proposal: Propos
     )
     if gate_step.accepted:
         game_run.search_state.adopt_detector(trimmed_version, gate_step)
+    # After adopting: which rules count as refused is measured against the version that is in force by then.
     game_run.search_state.remember_result(Role.DETECTOR, trimmed_version.rules, accepted=gate_step.accepted)
     return gate_step.accepted
 
 
 async def _minibatch_step(game_run: GameRun, proposal: Proposal, minibatch: Minibatch) -> StepResult[TrialStep]:
     if proposal.refused is not None:
+        # Nobody reads a refused proposal: no call is spent on it.
         ruling, new_values = Ruling(False, proposal.refused, {}), None
     else:
         new_values = await game_run.detector_values(proposal.version.rules, minibatch.labels)
@@ -235,12 +249,15 @@ async def _gate_step(game_run: GameRun, new_version: RulesVersion) -> StepResult
     paired_test = gate.compare_values(gate_labels, search_state.gate, new_values)
     ruling = gate.passes_gate(paired_test, search_state.gate, new_values, game_run.settings.alpha_per_round)
     safety_values = None
+    # The safety set is read only for what is better, which most proposals are not.
     if ruling.accepted:
         safety_values = await game_run.safety_values(new_version.rules)
         unscored_count = sum(safety_value is None for safety_value in search_state.safety)
         safety_ruling = gate.passes_safety(gate.compare_safety(search_state.safety, safety_values), unscored_count)
         ruling_facts = {**ruling.facts, "safety": safety_ruling.facts}
         if safety_ruling.why is DecisionReason.UNSCORED:
+            # The sentence names how many of which set are open: here of the safety set instead of the gate
+            # set.
             ruling_facts |= safety_ruling.facts
         ruling = Ruling(safety_ruling.accepted, safety_ruling.why, ruling_facts)
     gate_figure = gate.gate_score(gate_labels, new_values)

@@ -51,6 +51,7 @@ def draw_labels(
 
     Every label has its turn before one comes twice.
     """
+    # Half and half: with mostly good labels, advice and minibatch would favour whatever says yes more often.
     bad_count = label_count // 2
     labels_by_kind = [[candidate for candidate in label_pool if candidate.good is is_good] for is_good in (True, False)]
     return [
@@ -71,6 +72,7 @@ def draw_other_labels(
     excluded_ids = {candidate.id for candidate in excluded_labels}
     remaining = sorted(
         (candidate for candidate in label_pool if candidate.id not in excluded_ids),
+        # A prefix of its own for each kind of draw, or two draws would pick the same labels.
         key=lambda candidate: digest(
             "other", str(random_seed), str(round_number), candidate.prompt, candidate.greeting
         ),
@@ -89,11 +91,13 @@ def draw_tasks(
     label_pool: Sequence[GameLabel], random_seed: int, round_number: int, task_count: int, hash_salt: str
 ) -> list[FlawTask]:
     """Requests of played labels, each with a kind of flaw; the kinds take turns."""
+    # Requests that differ in white space only are one; sorted, so that the order of import decides nothing.
     prompt_texts = sorted({strip_white_space(label.prompt): label.prompt for label in label_pool}.values())
     chosen_prompts = sorted(
         prompt_texts,
         key=lambda prompt_text: digest(hash_salt, str(random_seed), str(round_number), prompt_text),
     )[:task_count]
+    # The order of kinds hangs on the seed alone: turns go on from round to round and none is favoured.
     flaw_kinds = sorted(Flaw, key=lambda flaw: digest(hash_salt, str(random_seed), flaw))
     first_index = (round_number - 1) * task_count
     return [
@@ -109,11 +113,13 @@ def _labels_in_turn(
         return []
     drawn_labels: dict[int, GameLabel] = {}
     shuffled_epochs: dict[int, list[GameLabel]] = {}
+    # Counted from the first round on, so that a resumed run knows its place without having stored it.
     for draw_index in range((round_number - 1) * draw_count, round_number * draw_count):
         epoch_index, epoch_offset = divmod(draw_index, len(label_pool))
         if epoch_index not in shuffled_epochs:
             shuffled_epochs[epoch_index] = _shuffle_labels(label_pool, random_seed, epoch_index)
         drawn_label = shuffled_epochs[epoch_index][epoch_offset]
+        # Where a draw crosses from one pass into the next a label may come twice; it counts once.
         drawn_labels[drawn_label.id] = drawn_label
     return list(drawn_labels.values())
 

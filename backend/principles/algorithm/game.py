@@ -41,9 +41,11 @@ async def run_game(game_run: GameRun, searchers: dict[SearchMethod, Callable[[],
     await _start_run(game_run)
     searcher = searchers[game_run.settings.search]()
     for round_number in range(1, game_run.settings.rounds + 1):
+        # Counted anew from stored steps when a run is resumed, so it stops where it would have stopped.
         if game_run.search_state.idle_rounds >= game_run.settings.patience:
             break
         await _play_round(game_run, searcher, round_number)
+    # Once and after all choices are made: figures on labels that had a say in a choice are too good.
     await report_locked_set(game_run)
 
 
@@ -65,8 +67,10 @@ async def _start_run(game_run: GameRun) -> None:
         )
         return StartStep(values=gate_values, safety=safety_values, score=gate_figure.value), None, outcomes
 
+    # Round 0: the gate's paired test needs the parent's verdicts, and the first Detector is a parent too.
     start_step = await game_run.run_step(0, GamePhase.START, StartStep, read_start)
     game_run.search_state.adopt_detector(first_version, start_step)
+    # A proposal that comes back to the first rules is refused without a look at the gate.
     game_run.search_state.tried_hashes |= {
         first_version.rules.hash,
         game_run.search_state.generator.rules.hash,
@@ -76,7 +80,9 @@ async def _start_run(game_run: GameRun) -> None:
 async def _play_round(game_run: GameRun, searcher: Searcher, round_number: int) -> None:
     proposal, minibatch = await searcher.search(game_run, round_number)
     improved = proposal is not None and await decide_proposal(game_run, round_number, proposal, minibatch)
+    # GEPA gathers no advice for a Generator, so with it S_G stays as it is.
     if game_run.settings.evolve_generator and game_run.settings.search is SearchMethod.GAME:
+        # After the Detector's turn, so that both S_G of the duel face the Detector in force.
         generator_advice = minibatch.advice_by_role[Role.GENERATOR]
         generator_proposal = await propose_rules(
             game_run, round_number, GamePhase.PROPOSE_G, Role.GENERATOR, generator_advice

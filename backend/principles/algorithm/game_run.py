@@ -56,6 +56,8 @@ class SearchState:
     def adopt_detector(self, version: RulesVersion, reading: StartStep | GateStep) -> None:
         """Put an S_D in force, with its reading of gate and safety set."""
         self.detector, self.gate, self.safety = version, reading.values, reading.safety or []
+        # Strictly better: of two with the same score the earlier one, which rests on fewer looks, stays the
+        # best.
         if reading.score is not None and reading.score > self.best_score:
             self.best, self.best_score = version, reading.score
 
@@ -64,9 +66,11 @@ class SearchState:
 
         What fell before says little: on another minibatch it may do better.
         """
+        # Accepted or not: the gate's answer to the same text would be the same, and cost a look.
         self.tried_hashes.add(rule_set.hash)
         if not accepted:
             old_texts = self.version_in_force(agent_role).rules.texts
+            # Only what was new in it: rules that are in force were not what it fell for.
             self.rejected[agent_role] += [rule_text for rule_text in rule_set.texts if rule_text not in old_texts]
 
 
@@ -96,6 +100,7 @@ class GameRun:
         """A phase as it was stored, or played now and stored before anything follows."""
         step_data = self.game_record.stored_step(round_number, game_phase)
         if step_data is None:
+            # Only for phases that are played: a resumed run would otherwise flash through all it has stored.
             self.on_phase(round_number, game_phase)
             step, new_version, outcomes = await step_work()
             step_data = self.game_record.store_step(round_number, game_phase, step.stored(), new_version, outcomes)
@@ -105,6 +110,7 @@ class GameRun:
     async def detector_judgments(self, rule_set: RuleSet, samples: Sequence[Sample]) -> list[Judgment]:
         """The Detector's verdicts, in order. Raises EndpointUnavailable where its endpoint is gone."""
         judgments = await self.build_judge(rule_set).score(samples)
+        # Before anybody counts: an endpoint that is gone would look like a judge that leaves all unscored.
         refuse_unavailable(((judgment.details or {}).get("failure", "") for judgment in judgments), Agent.DETECTOR)
         return judgments
 

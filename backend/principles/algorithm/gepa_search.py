@@ -35,6 +35,8 @@ class GepaSearch:
         drawn_labels = draws.draw_labels(
             game_run.partitions.play, game_run.settings.seed, round_number, 2 * game_run.settings.gepa_labels
         )
+        # A draw has its good labels first and then the bad ones; every second one leaves both halves
+        # balanced.
         train_labels, choice_labels = drawn_labels[::2], drawn_labels[1::2]
         proposal_step = await game_run.run_step(
             round_number,
@@ -55,6 +57,7 @@ async def _search_step(
     parent_version = game_run.search_state.detector
     parent_values = await game_run.detector_values(parent_version.rules, choice_labels)
     rules_adapter = RulesAdapter(game_run, parent_version.rules, asyncio.get_running_loop(), round_number)
+    # GEPA is synchronous; in the loop's own thread its callbacks would wait for a loop that waits for them.
     gepa_result = await asyncio.to_thread(_run_gepa, rules_adapter, game_run, round_number, train_labels, choice_labels)
     return _proposal_step(parent_version, rules_adapter, gepa_result, parent_values)
 
@@ -76,8 +79,10 @@ def _run_gepa(
         adapter=cast(Any, rules_adapter),
         reflection_minibatch_size=settings.labelled,
         max_metric_calls=settings.gepa_calls,
+        # A verdict that GEPA has already is not asked for again and does not count against its budget.
         cache_evaluation=True,
         logger=_SilentLogger(),
+        # With the same seed every round would reflect on the same minibatches in the same order.
         seed=settings.seed + round_number,
     )
 
@@ -89,6 +94,7 @@ def _proposal_step(
     parent_values: Sequence[float | None],
 ) -> StepResult[ProposalStep]:
     search_figures: dict[str, Any] = {
+        # The minibatch test of the proposal compares with these, on the labels that GEPA chose by.
         "before": list(parent_values),
         "candidates": len(gepa_result.candidates),
         "scores": [float(candidate_score) for candidate_score in gepa_result.val_aggregate_scores],
@@ -140,6 +146,7 @@ class RulesAdapter:
         self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]
     ) -> dict[str, list[dict[str, Any]]]:
         """The labels that the candidate got wrong, each with the Reflector's advice."""
+        # Exactly 0: an unscored label is worth .5 and gives the Reflector nothing to explain.
         wrong_pairs = [trajectory for trajectory in eval_batch.trajectories or () if _label_score(*trajectory) == 0]
         advice_texts = (
             self._await_result(self.game_run.agents.reflect(wrong_pairs, self.rules_of(candidate)))
@@ -178,9 +185,11 @@ class RulesAdapter:
             [advice_pieces[entry].source for entry in cited_indices] for cited_indices in proposed_rules.evidence
         ]
         rules_draft = draft_rules(parent_rules, proposed_rules.rules, evidence)
+        # GEPA takes the unchanged text for a failed attempt and goes on; raising would end its search.
         if rules_draft.refused is not None:
             return candidate[COMPONENT_NAME]
         rules_text = _rules_text(rules_draft.rules)
+        # The first set with these texts stays, and with it the evidence that earlier candidates refer to.
         self.rules_by_text.setdefault(rules_text, rules_draft.rules)
         self.advice_by_hash[rules_draft.rules.hash] = (
             *self.advice_by_hash.get(parent_rules.hash, ()),
@@ -189,6 +198,8 @@ class RulesAdapter:
         return rules_text
 
     def _await_result(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+        # Clients and limiter belong to the run's loop; a loop of this thread's own would not share their
+        # bounds.
         return asyncio.run_coroutine_threadsafe(coroutine, self.event_loop).result()
 
 
@@ -196,7 +207,7 @@ class _SilentLogger:
     """GEPA's log goes nowhere: the step keeps what matters of it."""
 
     def log(self, message: str) -> None:
-        """Nothing."""
+        """Drop the message."""
 
 
 def _rules_text(rule_set: RuleSet) -> str:

@@ -26,6 +26,8 @@ class GamePartition(StrEnum):
 # Labels of each kind, good and bad, without which no run starts.
 MIN_LABELS_PER_KIND = {GamePartition.PLAY: 4, GamePartition.GATE: 10, GamePartition.LOCKED: 5}
 MAX_PLAYED_LABELS = 2_000
+# Cumulative: 30 % go to the gate and 20 % to the locked set, since the prompt's own split leaves each about a
+# tenth of the labels, which decides nothing.
 _TRAIN_SHARES = ((GamePartition.PLAY, 50), (GamePartition.GATE, 80), (GamePartition.LOCKED, 100))
 
 
@@ -68,11 +70,13 @@ class PartitionedLabels:
 
 def partition_of(prompt_text: str) -> GamePartition:
     """Where the labels of a prompt are used; it follows from the prompt's text alone."""
+    # The split of all other rooms goes first, so the game never plays with what training holds back.
     dataset_split = assign_split(prompt_text)
     if dataset_split is Split.TEST:
         return GamePartition.LOCKED
     if dataset_split is Split.VALIDATION:
         return GamePartition.GATE
+    # A salt of its own, so that the deal among training prompts is independent of their split.
     prompt_bucket = assign_bucket(prompt_text, 100, "principles")
     return next(partition for partition, upper_bound in _TRAIN_SHARES if prompt_bucket < upper_bound)
 
@@ -83,13 +87,15 @@ def partition_labels(
     """Deal labels out, as many good as bad in gate and locked set (so that a judge which merely says yes
     more often gains nothing there). Raises UserError, with the numbers, where too few are left.
 
-    gate_size, locked_size: the most labels of each. `name` is the data set's, for the sentence.
+    gate_size, locked_size: the most labels of each. dataset_name: for the sentence.
     """
     unique_labels, contradictory, repeated = _unique_labels(labels)
     partitions: dict[GamePartition, list[GameLabel]] = {partition: [] for partition in GamePartition}
     for label in unique_labels:
         partitions[partition_of(label.prompt)].append(label)
     unique_count = len(unique_labels)
+    # A text that answers two requests may fall into two parts; it stays in the one held back further, else
+    # the game would learn from what is to test it.
     locked_texts = {strip_white_space(candidate.greeting) for candidate in partitions[GamePartition.LOCKED]}
     partitions[GamePartition.GATE] = [
         candidate
@@ -103,7 +109,9 @@ def partition_labels(
         if strip_white_space(candidate.greeting) not in held_texts
     ]
     remaining_count = sum(map(len, partitions.values()))
+    # After texts were taken out and before the parts are cut: what counts is what could be used.
     _check_sizes(partitions, dataset_name)
+    # Not balanced, unlike the others: each minibatch draws half good and half bad by itself.
     play_labels = tuple(_hash_ordered(partitions[GamePartition.PLAY])[:MAX_PLAYED_LABELS])
     gate_labels = _balanced_labels(partitions[GamePartition.GATE], gate_size)
     locked_labels = _balanced_labels(partitions[GamePartition.LOCKED], locked_size)
@@ -123,6 +131,7 @@ def _unique_labels(labels: Iterable[GameLabel]) -> tuple[list[GameLabel], int, i
     labels_by_text: dict[tuple[str, str], list[GameLabel]] = defaultdict(list)
     for label in labels:
         labels_by_text[label.group, strip_white_space(label.greeting)].append(label)
+    # Of two opposite labels for one text nobody knows which is right, so neither is used.
     agreeing_groups = [
         same_text for same_text in labels_by_text.values() if len({candidate.good for candidate in same_text}) == 1
     ]
@@ -135,11 +144,13 @@ def _unique_labels(labels: Iterable[GameLabel]) -> tuple[list[GameLabel], int, i
 
 
 def _hash_ordered(labels: Iterable[GameLabel]) -> list[GameLabel]:
+    # By hash, so that which labels are cut for size hangs neither on ids nor on the order of import.
     return sorted(labels, key=lambda one: digest("label", one.group, strip_white_space(one.greeting)))
 
 
 def _balanced_labels(labels: Sequence[GameLabel], max_count: int) -> tuple[GameLabel, ...]:
     labels_by_kind = [[label for label in _hash_ordered(labels) if label.good is is_good] for is_good in (True, False)]
+    # With 70 % good labels a judge that says yes more often would look better, on labels without meaning too.
     count_per_kind = min(max_count // 2, *map(len, labels_by_kind))
     return tuple(_hash_ordered(label for kind_labels in labels_by_kind for label in kind_labels[:count_per_kind]))
 

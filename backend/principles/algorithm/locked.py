@@ -19,6 +19,7 @@ from backend.principles.algorithm.state import VersionOutcome
 from backend.principles.algorithm.steps import LockedStep, ProposalStep
 
 FIGURE_NAMES = ("accuracy", "kappa", "ac1", "auc", "matched_auc")
+# As many labels as the minibatch of a round shows by default.
 EXAMPLE_COUNT = 16
 START_ROW, REWRITE_ROW, BEST_ROW, LENGTH_ROW = "start", "rewrite", "best", "length"
 
@@ -34,6 +35,7 @@ async def _rewrite_baseline(game_run: GameRun) -> Proposal:
     settings = game_run.settings
 
     async def ask_rewrite() -> StepResult[ProposalStep]:
+        # From the played labels only: the baseline must know no more than the game does.
         examples = draws.draw_labels(game_run.partitions.play, settings.seed, 1, EXAMPLE_COUNT)
         proposed_rules = await game_run.agents.rewrite(
             game_run.first_version.rules, examples, game_run.variant(0, GamePhase.REWRITE)
@@ -54,6 +56,7 @@ async def _locked_step(game_run: GameRun, rewrite_proposal: Proposal | None) -> 
     if rewrite_proposal is not None:
         decision_reason = (
             DecisionReason.BASELINE
+            # Texts that the game has tried as well are still what one rewriting gives.
             if rewrite_proposal.refused in (None, DecisionReason.SEEN)
             else rewrite_proposal.refused
         )
@@ -61,6 +64,7 @@ async def _locked_step(game_run: GameRun, rewrite_proposal: Proposal | None) -> 
         if decision_reason is DecisionReason.BASELINE:
             values_by_row[REWRITE_ROW] = await game_run.detector_values(rewrite_proposal.version.rules, locked_labels)
     best_is_first = search_state.best.id == game_run.first_version.id
+    # The same rules have the same verdicts, so a run that found nothing reads the set once.
     values_by_row[BEST_ROW] = (
         values_by_row[START_ROW]
         if best_is_first
@@ -71,6 +75,8 @@ async def _locked_step(game_run: GameRun, rewrite_proposal: Proposal | None) -> 
     ]
     report_rows.append(
         locked_row(
+            # Counting characters is right on nine in ten labels of the research data: a judge below that row
+            # adds nothing.
             LENGTH_ROW,
             locked_labels,
             [float(count_characters(label.greeting)) for label in locked_labels],
@@ -84,6 +90,8 @@ async def _locked_step(game_run: GameRun, rewrite_proposal: Proposal | None) -> 
     return locked_step, None, outcomes
 
 
+# The judges' own figures, in place of some for the game alone, so that its report reads like the agreement
+# page.
 def locked_row(
     row_name: str,
     labels: Sequence[GameLabel],
@@ -99,6 +107,7 @@ def locked_row(
         np.array([float(count_characters(label.greeting)) for label in labels]),
         scale,
         is_paired=False,
+        # Fixed, since a replay compares the intervals of the report as well.
         random_seed=1,
     )
     return {

@@ -21,6 +21,7 @@ from backend.principles.algorithm.state import (
 
 GENERATOR_FIELDS: tuple[FieldSpec, ...] = (
     text_field("greeting", "祝福语", "text", hint="祝福语全文"),
+    # Not required: a flaw of tone or fit has no single place in the text.
     text_field("place", "片段", "span", hint="缺陷所在的原文片段，逐字照抄", required=False),
     explanation_field(hint="为什么是缺陷，怎样才能看出来"),
 )
@@ -44,7 +45,7 @@ class InstructedGenerator:
     model: JudgeModel
 
     async def write(self, flaw_tasks: Sequence[FlawTask], rule_set: RuleSet, variant: str) -> list[PlantedFlaw]:
-        """All at once."""
+        """One call for each task, all at once; raises as the protocol says."""
         model_answers = await gather_all(
             *(
                 self._ask_model(flaw_task, rule_set, f"{variant}-{task_index}")
@@ -81,6 +82,8 @@ class PolicyGenerator:
         variant: str,
     ) -> list[PlantedFlaw]:
         """All at once. Raises UserError too where the policy cannot be woken."""
+        # Opened and closed for each phase: between two of them a served policy may rest and be woken
+        # elsewhere.
         async with await self.open_writer() as policy_writer:
             written_texts = await gather_all(
                 *(
@@ -96,12 +99,15 @@ class PolicyGenerator:
 
 
 async def _sample_greeting(policy_writer: GreetingWriter, flaw_task: FlawTask, variant: str) -> WrittenGreeting:
+    # From the variant, so that a replay asks with the same seeds and another round with others.
     random_seed = int(digest("policy", variant)[:8], 16) % BIGGEST_SEED
     return await policy_writer.write_one(flaw_task.prompt, replace(POLICY_SAMPLING, seed=random_seed))
 
 
 def _read_planted_flaw(flaw_task: FlawTask, model_answer: StructuredAnswer) -> PlantedFlaw:
     if model_answer.field_values is None:
+        # A refusal is the model's decision, anything else its format; whoever reads the log must mend another
+        # thing.
         is_refusal = unjudgeable_fault(flaw_task.prompt, model_answer.raw_reply) is Fault.REFUSED
         failure_reason = model_answer.failure_message.zh if model_answer.failure_message else ""
         return PlantedFlaw(
@@ -116,6 +122,7 @@ def _read_planted_flaw(flaw_task: FlawTask, model_answer: StructuredAnswer) -> P
         prompt=flaw_task.prompt,
         flaw=flaw_task.flaw,
         greeting=greeting_text,
+        # A place that is not in the text can be neither shown nor checked, and would mislead who confirms.
         place=flaw_span if flaw_span in greeting_text else "",
         explanation=reply_values.get("explanation", ""),
         fault=unjudgeable_fault(flaw_task.prompt, greeting_text) or "",
@@ -125,7 +132,13 @@ def _read_planted_flaw(flaw_task: FlawTask, model_answer: StructuredAnswer) -> P
 def _unprompted_flaw(flaw_task: FlawTask, written_text: WrittenGreeting) -> PlantedFlaw:
     if written_text.error is not None:
         return PlantedFlaw(
-            flaw_task.prompt, flaw_task.flaw, fault=UNREADABLE_REPLY, note=written_text.error.zh, asked=False
+            # Not asked: the confirmer then looks for a flaw of this kind by itself instead of checking a
+            # claim.
+            flaw_task.prompt,
+            flaw_task.flaw,
+            fault=UNREADABLE_REPLY,
+            note=written_text.error.zh,
+            asked=False,
         )
     greeting_text = clean_greeting(written_text.text)
     greeting_fault = unjudgeable_fault(flaw_task.prompt, greeting_text) or ""

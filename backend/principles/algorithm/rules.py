@@ -24,7 +24,7 @@ _GENERATOR_START_FILE = PROMPTS_FOLDER / "start_g.txt"
 
 @record_dataclass(frozen=True)
 class PrincipleRule:
-    """One rule, with what it was learnt from (references such as `r3.a2`: round 3, adversarial case 2)."""
+    """One rule, with what it was learnt from (references such as “r3.a2”: round 3, adversarial case 2)."""
 
     id: str
     text: str
@@ -46,6 +46,7 @@ class RuleSet:
     @property
     def hash(self) -> str:
         """Stands for role and texts; evidence does not change what a set of rules does."""
+        # 64 bits are plenty for the versions of one archive; the column is as wide.
         return digest(self.role, *self.texts)[:16]
 
     @property
@@ -81,6 +82,7 @@ def rules_from_texts(agent_role: Role, rule_texts: Sequence[str], evidence: Sequ
 
 def build_rule(rule_text: str, evidence: Sequence[str] = ()) -> PrincipleRule:
     """A rule; its id follows from its words, so the same rule is the same in every version."""
+    # Without white space, so that a rule that was only wrapped anew is still the same rule.
     return PrincipleRule(digest(strip_white_space(rule_text))[:8], rule_text, tuple(evidence))
 
 
@@ -107,8 +109,11 @@ def draft_rules(parent_rules: RuleSet, rule_texts: Sequence[str], evidence: Sequ
     parent_by_id = {parent_rule.id: parent_rule for parent_rule in parent_rules.rules}
     drafted_rules: dict[str, PrincipleRule] = {}
     for rule_text, source_refs in zip(rule_texts, evidence, strict=True):
+        # An optimiser may put several rules into one text; judges read each line as a rule.
         for rule_line in filter(None, map(_normalised_line, rule_text.splitlines())):
             fresh_rule = build_rule(rule_line, source_refs)
+            # The parent's own record of the rule stays, or each rewriting would forget what older rules were
+            # learnt from.
             drafted_rules.setdefault(fresh_rule.id, parent_by_id.get(fresh_rule.id, fresh_rule))
     rule_set = RuleSet(parent_rules.role, tuple(drafted_rules.values()))
     return RulesDraft(rule_set, _refusal_reason(parent_rules, rule_set))
@@ -124,6 +129,7 @@ def _refusal_reason(parent_rules: RuleSet, rule_set: RuleSet) -> DecisionReason 
         or sum(map(len, rule_set.texts)) > MAX_TOTAL_LENGTH
     ):
         return DecisionReason.TOO_LONG
+    # Last: rules that cannot be used are refused for that, even where they are the parent's.
     return DecisionReason.UNCHANGED if rule_set.hash == parent_rules.hash else None
 
 
@@ -146,11 +152,15 @@ def _normalised_line(rule_line: str) -> str:
     Rules stand in prompts without a fence, and may have been inspired by hostile greetings.
     """
     plain_line, previous_line = " ".join(neutralise_text(normalize_text(rule_line)).split()), None
+    # Taking away one mark may lay bare another (“1. 2. …”), and a judge that reads it again would then read
+    # less.
     while plain_line != previous_line:
         previous_line = plain_line
         try:
             plain_line = parse_principles(plain_line)[0]
         except UserError:
+            # A rule that is too long is kept whole, so that the draft is refused for it instead of losing it
+            # unseen.
             return plain_line if len(plain_line) > MAX_RULE_CHARACTERS else ""
     return plain_line
 

@@ -42,18 +42,23 @@ class GameSettings:
     @property
     def alpha_per_round(self) -> float:
         """The level of one look at the gate: a proposal a round, so the levels add up to alpha at most."""
+        # The union bound (Bonferroni), which holds though proposals are adaptive: all that the game learns
+        # from the gate is whether a proposal was accepted.
         return self.alpha / self.rounds
 
+    # Before pydantic's own conversion, which would take "3" for 3 and true for 1.
     @field_validator("*", mode="before")
     @classmethod
     def _checked_value(cls, setting_value: object, info: ValidationInfo) -> object:
         """The value, the default for None. Raises UserError for one that cannot be."""
         setting_name = str(info.field_name)
+        # Forms and commands hand over None for what was left open.
         if setting_value is None:
             return cls.__dataclass_fields__[setting_name].default
         if setting_name in _CHOICES:
             return _enum_member(_CHOICES[setting_name], setting_name, setting_value)
         if setting_name in ("evolve_generator", "rewrite"):
+            # In Python a bool is an int.
             if not isinstance(setting_value, bool):
                 raise UserError(f"“{setting_name}” must be true or false.", f"“{setting_name}”只能是 true 或 false。")
             return setting_value

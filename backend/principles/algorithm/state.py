@@ -28,6 +28,8 @@ class PlantedFlaw:
     explanation: str = ""
     fault: str = ""
     note: str = ""
+    # Left out where true: steps of runs before there were policies lack it, and a replay compares byte for
+    # byte.
     asked: bool = Field(default=True, exclude_if=bool)
 
 
@@ -41,7 +43,7 @@ class FlawConfirmation:
 
 @dataclass(frozen=True)
 class Advice:
-    """A piece of advice, and the case it came from (such as `r3.a2`)."""
+    """A piece of advice, and the case it came from (such as “r3.a2”)."""
 
     text: str
     source: str
@@ -143,6 +145,7 @@ class InMemoryGameRecord:
 
 
 # Failures that say nothing about the item.
+# An empty reply is the model's own doing, though asking again may help.
 TRANSPORT_FAILURES = RETRYABLE_KINDS - {LLMErrorKind.EMPTY}
 
 
@@ -157,6 +160,8 @@ def refuse_unavailable(failures: Iterable[str], agent_name: str) -> None:
     """
     failure_kinds = list(failures)
     transport_failures = [failure_kind for failure_kind in failure_kinds if failure_kind in TRANSPORT_FAILURES]
+    # The second bound lets a small batch lose two calls to chance, yet not all it has: a single call that
+    # fails is all.
     if transport_failures and len(transport_failures) > max(
         MAX_FAILURE_SHARE * len(failure_kinds), min(FEW_FAILURES, len(failure_kinds) - 1)
     ):
@@ -169,4 +174,6 @@ def refuse_unavailable(failures: Iterable[str], agent_name: str) -> None:
         )
 
 
+# The share that the gate lets stay unscored as well: beyond it a phase would conclude something from a
+# breakdown.
 MAX_FAILURE_SHARE, FEW_FAILURES = 0.10, 2

@@ -31,7 +31,7 @@ class GameStep(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     def stored(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Plain values ready for JSON: the fields that the step was made with, and no others."""
         return self.model_dump(mode="json", exclude_unset=True)
 
     def with_versions(self, version_numbers: Mapping[int, int]) -> Self:
@@ -133,7 +133,7 @@ class ReflectedLabel(GameStep):
 
 
 class ReflectStep(GameStep):
-    """Phase reflect."""
+    """Phase reflect: the labels of the minibatch with verdicts and advice, and which Detector gave them."""
 
     items: list[ReflectedLabel]
     detector: VersionNumber
