@@ -39,7 +39,10 @@ def read_labels(session: Session, dataset_name: str) -> tuple[list[GameLabel], i
 
 
 def load_partitions(session: Session, dataset_name: str, gate_size: int, locked_size: int) -> PartitionedLabels:
-    """The labels of a data set or campaign, dealt out. gate_size and locked_size: the most labels of each. Raises UserError where they do not suffice."""
+    """The labels of a data set or campaign, dealt out. Raises UserError where they do not suffice.
+
+    gate_size, locked_size: the most labels of each set.
+    """
     usable_labels, tie_count = read_labels(session, dataset_name)
     partitions = partition_labels(usable_labels, gate_size, locked_size, dataset_name)
     return PartitionedLabels(
