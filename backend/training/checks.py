@@ -65,6 +65,7 @@ def _find_missing(
         _check_artifact(job_service, settings.base, ArtifactKind.POLICY)
     except UserError as error:
         yield SettingProblem("base", error.message)
+    # A reward without weight is never asked, so what it would need may be missing.
     if not isinstance(settings, GrpoSettings) or not settings.reward_weight:
         return
     if settings.reward == "reward_model":
@@ -80,6 +81,7 @@ def _check_artifact(job_service: JobService, requested_artifact: str, artifact_k
     """Raises UserError for “latest” where there is none, and for an artifact that is not there."""
     if requested_artifact != LATEST and not requested_artifact.startswith(ARTIFACT_PREFIX):
         if (
+            # A reward model is never fetched from the hub, so anything else must be a folder that holds one.
             artifact_kind is ArtifactKind.REWARD_MODEL
             and not (Path(requested_artifact).expanduser() / "config.json").is_file()
         ):
@@ -127,6 +129,7 @@ def _find_judge_problems(settings: GrpoSettings, endpoints: Collection[str]) -> 
                 f"没有名为“{settings.endpoint}”的模型端点，请另选一个。",
             ),
         )
+    # None named means the default one, and there has to be one for that.
     elif not endpoints:
         yield SettingProblem(
             "endpoint",
@@ -155,6 +158,7 @@ _MESSAGES_ZH = {
     "dict_type": "请填写 JSON 对象。",
     "extra_forbidden": "没有这项设置。",
 }
+# Where pydantic's own English speaks of types, which nobody fills into a form.
 _MESSAGES_EN = {
     "int_type": "Enter a whole number.",
     "int_from_float": "Enter a whole number.",
@@ -164,6 +168,7 @@ _MESSAGES_EN = {
 
 
 def _problem_from_error(error_details: ErrorDetails) -> SettingProblem:
+    # Pydantic puts this before the words of our own validators.
     error_text = error_details["msg"].removeprefix("Value error, ").rstrip(".")
     en = _MESSAGES_EN.get(error_details["type"], f"{error_text[:1].upper()}{error_text[1:]}.")
     zh = (

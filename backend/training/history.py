@@ -90,6 +90,7 @@ class HistoryCache:
 
     def load_history(self, job_id: int) -> JobHistory:
         """The history up to now."""
+        # Two visitors who look at one job at a time would add each event twice.
         with self._lock:
             history = self._histories.setdefault(job_id, JobHistory())
             self._histories.move_to_end(job_id)
@@ -101,6 +102,7 @@ class HistoryCache:
                 for event in events:
                     history.add_event(event)
                 if len(events) < PAGE_SIZE:
+                    # A copy, since a page renders it while the next look of another page adds to it.
                     return history.copy()
 
 

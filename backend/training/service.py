@@ -63,6 +63,7 @@ class TrainingService:
 
     def jobs(self, limit: int = 30) -> list[JobInfo]:
         """Trainings and servings, newest first."""
+        # Kind by kind: in one common list the jobs of other rooms would push trainings out.
         training_jobs = [job for job_kind in TRAINING_JOB_KINDS for job in self._job_service.jobs(limit, job_kind)]
         return sorted(training_jobs, key=lambda job: job.id, reverse=True)[:limit]
 
@@ -118,6 +119,7 @@ class TrainingService:
         """Queue policy and reward model of the starter, in this order. Raises Conflict while one runs."""
         if blocking_reason := self.why_starter_blocked():
             raise Conflict(blocking_reason.en, blocking_reason.zh)
+        # The reward model's base is “latest”, which then means what this job leaves behind.
         policy_job = self.submit("sft", STARTER_PRESET, {"name": STARTER_NAMES["sft"]})
         reward_settings = {"name": STARTER_NAMES["reward_model"]}
         reward_job = self.submit(
@@ -173,12 +175,16 @@ class TrainingService:
     def _find_waiting_jobs(self, job: JobInfo, *statuses: JobStatus) -> list[JobInfo]:
         """Trainings that never started because `job` has to succeed first."""
         waiting_jobs = [
-            candidate for candidate in self.jobs() if candidate.after_id == job.id and candidate.attempt == 0
+            # One that has run before has a state of its own, and is somebody's own decision.
+            candidate
+            for candidate in self.jobs()
+            if candidate.after_id == job.id and candidate.attempt == 0
         ]
         return [candidate for candidate in waiting_jobs if candidate.status in statuses]
 
 
 # What the policy takes of the time of policy and reward model together.
+# Measured in a fresh clone on two threads: 4 min 46 s and 1 min 28 s.
 SFT_TIME_SHARE = 0.75
 
 
@@ -207,6 +213,7 @@ def decide_offer(job_service: JobService, starter_mode: StarterMode) -> StarterO
     running_job = next((step_job for step_job in training_steps if step_job is not None and not step_job.ended), None)
     if running_job is not None:
         return StarterOffer(OfferState.TRAINING, running_job, _training_progress(training_steps))
+    # A row outlives its files, and without them there is nothing to serve.
     if any(policy_artifact.path.is_dir() for policy_artifact in job_service.artifacts(ArtifactKind.POLICY)):
         return StarterOffer(OfferState.READY)
     gpu_names = [
@@ -227,6 +234,7 @@ def train_unasked(training_service: TrainingService, starter_mode: StarterMode) 
         return False
     try:
         training_service.start_starter()
+    # Somebody has begun it by hand, which is as good.
     except Conflict:
         return False
     return True

@@ -24,6 +24,7 @@ class TrainingSettings(BaseModel):
     """What every training program understands; `program` is the kind of job that a class of settings is for."""
 
     program: ClassVar[str]
+    # A setting that is misspelt would otherwise train with its default, and nobody would see it.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: str = Field(
@@ -197,6 +198,7 @@ def parse_settings(program: str, setting_values: Mapping[str, Any]) -> TrainingS
         setting_name = ".".join(str(location_part) for location_part in first_error["loc"])
         if first_error["type"] == "extra_forbidden":
             raise _unknown_setting(program, setting_name) from error
+        # Pydantic puts this before the words of our own validators.
         explanation = first_error["msg"].removeprefix("Value error, ")
         raise (
             _unusable_setting(setting_name, explanation, first_error["input"])
@@ -256,6 +258,7 @@ def _parse_value(value_text: str, annotation: Any) -> Any:
         return [list_item for list_item in value_text.split(",") if list_item]
     try:
         return json.loads(value_text)
+    # Kept as text: the field's own check says what it wants instead.
     except ValueError:
         return value_text
 

@@ -36,6 +36,7 @@ from backend.starter import compose as starter
 DataRow = dict[str, Any]
 RowsByFile = dict[str, list[DataRow]]
 
+# Goes into the hash, so that a new format never takes a folder of the old one for its own.
 FORMAT_REVISION = 1
 FILE_NAMES = ("sft", "pairs", "labels", "prompts")
 TEXT_FIELDS = ("completion", "chosen", "rejected", "greeting")
@@ -45,6 +46,7 @@ LENGTH_GAP_BINS = (0, 2, 5, 10, 20, 40)
 FOLDER_HASH_DIGITS = 16
 _HASH_PATTERN = re.compile("[0-9a-f]{6,64}")
 _SPLIT_RANKS = {Split.TRAIN: 0, Split.VALIDATION: 1, Split.TEST: 2}
+# Any folder can be named, so its manifest is read within bounds.
 _MANIFEST_BYTES = 16 << 20
 
 
@@ -95,6 +97,7 @@ def export_snapshot(database: Database, home_folder: Path, options: SnapshotOpti
     with database.read() as session:
         rows_by_file = _collect_rows(session, options, dropped_counts)
         excluded_texts = _excluded_texts(session, options.exclude)
+    # Before texts are excluded and splits are kept apart: composed rows hold to both like any other.
     if options.composed:
         rows_by_file["sft"] += starter.build_sft_rows()
         rows_by_file["pairs"] += starter.build_pair_rows()
@@ -103,6 +106,7 @@ def export_snapshot(database: Database, home_folder: Path, options: SnapshotOpti
         for file_name, file_rows in rows_by_file.items()
     }
     rows_by_file = _keep_one_split(rows_by_file, dropped_counts)
+    # Last, since whatever is dropped after balancing would unbalance it again.
     if options.length_balanced:
         rows_by_file["pairs"] = _balance_lengths(rows_by_file["pairs"], dropped_counts)
     return _write_snapshot(
@@ -116,6 +120,7 @@ def export_snapshot(database: Database, home_folder: Path, options: SnapshotOpti
 def open_snapshot(home_folder: Path, snapshot_name: str) -> Snapshot:
     """A snapshot by its hash (or the start of it) or by its folder. Raises UserError where there is none."""
     candidate_folders = [Path(snapshot_name).expanduser()]
+    # Only hexadecimal digits go into the pattern below; a star in a name would find other people's folders.
     if _HASH_PATTERN.fullmatch(snapshot_name):
         candidate_folders += sorted((home_folder / "snapshots").glob(f"{snapshot_name[:FOLDER_HASH_DIGITS]}*"))
     for snapshot_folder in candidate_folders:
@@ -151,6 +156,7 @@ def _collect_rows(session: Session, options: SnapshotOptions, dropped_counts: Co
     scopes = [
         ExportScope(dataset_id=selected_id, dataset_name=dataset_name) for selected_id, dataset_name in named_datasets
     ] or [ExportScope(panel=options.panel_pairs)]
+    # Counted though nobody asked for them: a training that leaves pairs out says how many.
     dropped_counts["panel_pairs"] += sum(count_judged_pairs(session, scope) for scope in scopes)
     pair_rows = [data_row for scope in scopes for data_row in collect_pairs(session, scope, dropped_counts)]
     label_rows = [data_row for scope in scopes for data_row in collect_labels(session, scope, dropped_counts)]
@@ -207,6 +213,7 @@ def _example_texts(session: Session, entry_filter: ColumnElement[bool] | None) -
         select(DatasetEntry.dataset_id, Greeting.id, Prompt.text, Greeting.text, Prompt.split)
         .join(Greeting, Greeting.id == DatasetEntry.greeting_id)
         .join(Prompt, Prompt.id == Greeting.prompt_id)
+        # What a model wrote is no example as long as nobody has accepted it.
         .where(Greeting.source != Source.MODEL)
     )
     example_rows = session.execute(example_query if entry_filter is None else example_query.where(entry_filter)).all()
@@ -299,10 +306,12 @@ def _balance_lengths(pair_rows: list[DataRow], dropped_counts: Counter[str]) -> 
     """Of each bin of |difference| as many pairs whose choice is longer as pairs whose choice is shorter."""
     pair_bins: dict[tuple[str, int], dict[bool, list[DataRow]]] = {}
     balanced_pairs: list[DataRow] = []
+    # By hash, so that which pairs fall out hangs neither on ids nor on the order of import.
     for pair_row in sorted(
         pair_rows, key=lambda pair_row: digest(pair_row["prompt"], pair_row["chosen"], pair_row["rejected"])
     ):
         length_gap = count_characters(pair_row["chosen"]) - count_characters(pair_row["rejected"])
+        # Equal lengths say nothing about length and need no counterpart.
         if length_gap == 0:
             balanced_pairs.append(pair_row)
         else:
@@ -360,6 +369,7 @@ def _place_folder(snapshot_folder: Path, file_contents: Mapping[str, bytes]) -> 
             )
         draft_folder.chmod(0o755)
         os.rename(draft_folder, snapshot_folder)
+    # Another program was faster: the rename meets a full folder, and what is there has the same hash.
     except OSError:
         shutil.rmtree(draft_folder, ignore_errors=True)
         if not (snapshot_folder / "manifest.json").is_file():

@@ -30,6 +30,7 @@ class StopOnRequest(TrainerCallback):
     ) -> None:
         """Called by the trainer after each optimizer step."""
         if self._report.stop_requested():
+            # A checkpoint at every stop, or the steps since the last one would be lost on resuming.
             control.should_save = True
             control.should_training_stop = True
 
@@ -77,6 +78,7 @@ class ProgressReporter(TrainerCallback):
             for metric_name, metric_value in (logs or {}).items()
             if not IGNORED_METRICS.fullmatch(metric_name)
         }
+        # Entries of an evaluation have no such loss, and nothing was trained in their time.
         if "loss" in metric_values:
             metric_values |= self._measure_speed(int(metric_values.get("num_tokens") or state.num_input_tokens_seen))
         self._report.metric(state.global_step, **metric_values)
@@ -152,6 +154,7 @@ def generate_greetings(
         tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         for conversation in conversations
     ]
+    # Generation goes on at the right end; set back, since the tokenizer is the trainer's own.
     previous_side, tokenizer.padding_side = tokenizer.padding_side, "left"
     encoded_batch = tokenizer(prompt_texts, padding=True, add_special_tokens=False, return_tensors="pt").to(
         model.device

@@ -19,6 +19,7 @@ from backend.db.job_tables import Artifact
 from backend.jobs.service import compute_sha256
 from backend.training.snapshot import Snapshot
 
+# At run time the program imports this module, and the two would import each other.
 if TYPE_CHECKING:
     from backend.training.programs.program import TrainingRun
 
@@ -29,6 +30,7 @@ LISTED_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datas
 def write_card(training_run: "TrainingRun[Any]", artifact_kind: OutputKind, metrics: dict[str, Any]) -> None:
     """Card and README into the artifact folder; a row where the run is a job."""
     card_facts = _collect_facts(training_run, artifact_kind, metrics)
+    # NaN is no JSON: others have to be able to read the card.
     card_text = json.dumps(card_facts, ensure_ascii=False, indent=1, allow_nan=False)
     (training_run.artifact_folder / "artifact.json").write_text(card_text, "utf-8")
     (training_run.artifact_folder / "README.md").write_text(_format_readme(card_facts), "utf-8")
@@ -85,6 +87,7 @@ def _register_artifact(training_run: "TrainingRun[Any]", artifact_kind: OutputKi
         session.add(
             Artifact(
                 kind=artifact_kind,
+                # The width of the column; PostgreSQL refuses longer ones, after hours of training.
                 name=card_facts["name"][:120],
                 path=str(training_run.artifact_folder),
                 sha256=compute_sha256(training_run.artifact_folder),
@@ -101,6 +104,7 @@ def _register_snapshot(database: Database, snapshot: Snapshot, job_id: int | Non
     artifact_kind, snapshot_hash = OutputKind.DATASET_SNAPSHOT, snapshot.hash
     with database.write() as session:
         artifact_query = select(Artifact.id).where(Artifact.kind == artifact_kind, Artifact.sha256 == snapshot_hash)
+        # Trainings on the same data share one row, as they share one folder.
         if session.scalar(artifact_query.limit(1)) is None:
             session.add(
                 Artifact(

@@ -75,6 +75,7 @@ class _CollapseCheck:
     zh: str
 
 
+# Both directions of length: policies shorten as well where a reward allows it.
 _COLLAPSE_CHECKS = (
     _CollapseCheck(
         "longer",
@@ -170,6 +171,7 @@ class CollapseMonitor:
     def set_first_reward(self, reward: float) -> None:
         """The reward of the first rollout, which the start wrote; later ones change nothing."""
         if self.start is not None and math.isnan(self.start.reward):
+            # Readings are frozen, so the best must follow where it is the start that is replaced.
             best_is_start = self.best is self.start
             self.start = replace(self.start, reward=reward)
             self.best = self.start if best_is_start else self.best
@@ -183,7 +185,7 @@ class CollapseMonitor:
         }
 
     def restore(self, saved_state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from an earlier monitor's state, as it was read back from JSON."""
         self.start, self.best = (
             _reading_from_dict(saved_state["start"]),
             _reading_from_dict(saved_state["best"]),
@@ -204,6 +206,7 @@ class CollapseMonitor:
 
     def _should_stop(self, findings: tuple[Finding, ...]) -> bool:
         stopping_figures = {finding.figure for finding in findings if finding.stop}
+        # Built anew each time: a figure that came back within its limit begins from 0.
         self.stop_counts = {figure: self.stop_counts.get(figure, 0) + 1 for figure in stopping_figures}
         should_stop = len(stopping_figures) > 1 or any(
             reading_count >= self.rules.patience for reading_count in self.stop_counts.values()
@@ -219,6 +222,7 @@ def _build_finding(
 ) -> Finding | None:
     measurement = collapse_check.measure(reading, references)
     direction = -1 if collapse_check.figure in FALLING_FIGURES else 1
+    # NaN compares as false, so a figure that is unknown neither warns nor stops.
     exceeded = [direction * measurement > direction * limit for limit in limits]
     if not exceeded[0]:
         return None

@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 
+# Numbers of glibc's malloc.h, which ctypes does not know by name.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 QUIET_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -18,6 +19,7 @@ QUIET_ENVIRONMENT = {
 def prepare_environment() -> None:
     """No telemetry, no progress bars in logs, no forking tokenizers, no page-fault storms."""
     for variable_name, variable_text in QUIET_ENVIRONMENT.items():
+        # What the operator has set stays.
         os.environ.setdefault(variable_name, variable_text)
     keep_freed_memory()
 

@@ -36,6 +36,8 @@ from backend.training.programs.reward_terms import (
 from backend.training.programs.rewards import MixedReward, Reward
 from backend.training.snapshot import Snapshot, open_snapshot
 
+# Where reward and gold learn from the same rows each gets the requests of one half, or gold would praise what
+# the reward has taught.
 WHOLE_SNAPSHOT, REWARD_HALF, GOLD_HALF = -1, 0, 1
 
 
@@ -98,6 +100,7 @@ class GoldJudge:
         logits = [judgment.value for judgment in asyncio.run(self.judge.score(samples)) if judgment.value is not None]
         if not logits:
             return GoldReading(math.nan, math.nan, math.nan, 1.0)
+        # math.exp raises OverflowError beyond about 709.
         probabilities = [1 / (1 + math.exp(-max(-500.0, logit))) for logit in logits]
         return GoldReading(
             mean=fmean(probabilities),
@@ -137,6 +140,7 @@ def reward_of(training_run: TrainingRun[GrpoSettings]) -> Reward:
         weighted_terms.append((grpo_settings.fit_weight, RequestFitReward(accepted_pairs)))
     if grpo_settings.reward_weight:
         weighted_terms.insert(0, (grpo_settings.reward_weight, _build_main_reward(training_run)))
+    # A term without weight is not even computed.
     active_terms = [(weight, reward_term) for weight, reward_term in weighted_terms if weight]
     reward = active_terms[0][1] if len(active_terms) == 1 else MixedReward(active_terms)
     reward.patience = grpo_settings.unscored_rollouts
@@ -150,6 +154,7 @@ def _build_main_reward(training_run: TrainingRun[GrpoSettings]) -> Reward:
     judge_kind = JudgeKind(grpo_settings.reward)
     data_half = REWARD_HALF if judge_kind is JudgeKind.NGRAM else WHOLE_SNAPSHOT
     snapshot_folder = training_run.snapshot.folder
+    # A partial of a module's function: a closure could not be pickled for the other processes.
     open_context = partial(open_reward_context, Settings.load(), snapshot_folder, data_half, grpo_settings.max_calls)
     judge_spec = JudgeSpec(judge_kind, judge_kind.value, grpo_settings.endpoint, grpo_settings.judge)
     return JudgeReward(judge_spec, open_context, binary=grpo_settings.binary)
@@ -165,9 +170,11 @@ def _find_reward_folder(training_run: TrainingRun[GrpoSettings]) -> Path:
 def build_gold_judge(training_run: TrainingRun[GrpoSettings]) -> GoldJudge | None:
     """The judge that the reward never uses; None where there shall be none."""
     grpo_settings = training_run.settings
+    # Readings are taken by the first process alone.
     if grpo_settings.gold == "off" or process_rank() > 0:
         return None
     snapshot_name = grpo_settings.gold_snapshot
     snapshot = open_snapshot(training_run.home_folder, snapshot_name) if snapshot_name else training_run.snapshot
+    # Of all rewards only the n-gram judge learns from these rows.
     shares_data = grpo_settings.reward == "ngram" and snapshot.hash == training_run.snapshot.hash
     return GoldJudge(fit_snapshot_judge(snapshot, GOLD_HALF if shares_data else WHOLE_SNAPSHOT))

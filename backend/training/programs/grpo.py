@@ -48,6 +48,7 @@ def train(training_run: TrainingRun[GrpoSettings]) -> None:
     tokenizer.padding_side = "left"
     requests = _load_requests(training_run, tokenizer)
     reward = reward_of(training_run)
+    # Before the trainer: a reward that cannot be loaded must not cost the loading of a policy first.
     reward.prepare()
     trainer = GRPOTrainer(
         model=models.load_policy(training_run, base_model),
@@ -63,6 +64,7 @@ def train(training_run: TrainingRun[GrpoSettings]) -> None:
         metrics = training_run.fit(trainer, [collapse_watch, RewardMemory(reward)])
     finally:
         reward.close()
+    # Every process takes part, since each holds a piece of the model; the monitor has kept no best one.
     if collapse_watch.sharded:
         training_run.save(trainer)
     if process_rank() == 0:
@@ -77,6 +79,7 @@ def _load_requests(training_run: TrainingRun[GrpoSettings], tokenizer: Any) -> l
         for data_row in training_run.snapshot.rows("prompts", Split.TRAIN)
     }
     conversations = {prompt_text: [{"role": "user", "content": prompt_text}] for prompt_text in unique_prompts.values()}
+    # Left out instead of cut: TRL no longer limits requests, and half a request asks for something else.
     short_requests = [
         prompt_text
         for prompt_text, conversation in conversations.items()
@@ -173,6 +176,7 @@ def _held_out_requests(training_run: TrainingRun[GrpoSettings]) -> list[str]:
     )
     if len(unique_prompts) < 2:
         raise models.too_few_rows(training_run, len(unique_prompts), 2)
+    # From sorted requests with a seed of its own: readings of two runs on the same data can be compared.
     return random.Random(training_run.settings.seed).sample(
         unique_prompts, min(training_run.settings.eval_prompts, len(unique_prompts))
     )
@@ -194,6 +198,7 @@ def _finish_run(
 def _launch_processes(training_run: TrainingRun[GrpoSettings]) -> None:
     """A process for each GPU or core; this one passes on how they ended. Raises UserError for too few."""
     wanted_processes, on_gpu = training_run.settings.processes, training_run.device == "cuda"
+    # The cores that this process may use, which in a container are fewer than the machine has.
     available_devices = torch.cuda.device_count() if on_gpu else len(os.sched_getaffinity(0))
     if available_devices < wanted_processes:
         en, zh = ("GPUs", "GPU") if on_gpu else ("CPU cores", "CPU 核心")

@@ -141,6 +141,7 @@ def load_classifier(training_run: TrainingRun[Any], base_model: str, tokenizer: 
             **_loading_options(training_run),
         ),
     )
+    # The classifier reads its score at the last token that is no padding, and has to know which are.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return model
 
@@ -153,7 +154,9 @@ def build_lora_config(settings: TrainingSettings, task_type: str) -> LoraConfig 
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
+        # PEFT leaves the output layer out of these, where an adapter would not pay.
         target_modules="all-linear",
+        # The fresh output has nothing to adapt from: it is trained and saved in full.
         modules_to_save=["score"] if task_type == "SEQ_CLS" else None,
         task_type=task_type,
     )
@@ -175,6 +178,7 @@ def _merge_adapter(training_run: TrainingRun[Any], base_model: str) -> str:
     """The base itself; an adapter is merged into its own base first, and the result stored with the run."""
     if not (Path(base_model) / "adapter_config.json").is_file():
         return base_model
+    # An adapter refers to its base by path; merged, this run needs neither of the two again.
     merged_folder = training_run.output_folder / "base"
     if not (merged_folder / "config.json").is_file():
         from peft import AutoPeftModelForCausalLM
@@ -224,6 +228,7 @@ def _config(tokenizer: Any, shape_name: str) -> Qwen3Config:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         max_position_embeddings=1024,
+        # An output matrix of its own would nearly double so small a model: 9,500 tokens × 128 are most of it.
         tie_word_embeddings=True,
         **STARTER_SHAPES[shape_name],
     )
@@ -244,6 +249,7 @@ def _load_or_explain(base_model: str, load_model: Any) -> Any:
     try:
         return load_model()
     except (OSError, ValueError, KeyError) as error:
+        # A full disk or a lost drive is no wrong name; `explain_error` has its own sentence for it.
         if getattr(error, "errno", None) is not None and not isinstance(error, FileNotFoundError):
             raise
         error_cause = str(error).strip().splitlines()[0][:200]

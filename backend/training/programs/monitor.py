@@ -47,6 +47,7 @@ class HeldOutRequests:
         greetings: list[str] = []
         for batch_start in range(0, len(self.requests), self.batch_size):
             request_batch = self.requests[batch_start : batch_start + self.batch_size]
+            # The same seeds at every reading, so that what differs is the policy and not the draw.
             greetings += generate_greetings(
                 model, self.tokenizer, request_batch, self.max_new_tokens, self.seed + batch_start
             )
@@ -120,6 +121,7 @@ class CollapseWatch(TrainerCallback):
             if (metric_value := (logs or {}).get(metric_name)) is not None:
                 self._logged_values[metric_name].append(metric_value)
                 if metric_name == "reward":
+                    # The first rollout was written by the start, before any step has changed it.
                     self.monitor.set_first_reward(metric_value)
         # Each reason once: a judge that is down fails with the same words for every text.
         for reason in sorted(self.reward.reasons().keys() - self._reported_reasons)[
@@ -192,6 +194,7 @@ class CollapseWatch(TrainerCallback):
         )
         assessment = self.monitor.assess_reading(reading)
         self._report_reading(reading, gold_reading, assessment, greetings)
+        # Each reading holds the mean since the one before, not since the beginning.
         self._logged_values.clear()
         return assessment
 
@@ -207,6 +210,7 @@ class CollapseWatch(TrainerCallback):
             for figure_name, figure in asdict(reading.profile).items()
             if figure_name != "n"
         }
+        # Both are reported: the plain one is what papers have, the equal one is what is judged by.
         figures["held_out/distinct_2_equal"] = reading.distinct_2_equal
         figures |= {
             "gold": gold_reading.mean,
@@ -240,6 +244,7 @@ class CollapseWatch(TrainerCallback):
             "stopped": self.stop_message,
         }
         draft_path = self.folder / f"{STATE_FILE}.new"
+        # NaN stays as Python writes it: only this program reads the file.
         draft_path.write_text(json.dumps(saved_state), "utf-8")
         draft_path.replace(self.folder / STATE_FILE)
 

@@ -151,9 +151,11 @@ class TrainingRun(Generic[S]):
             "adam_beta2": settings.adam_beta2,
             "seed": settings.seed,
             "bf16": self.uses_bf16,
+            # Required on a CPU; and without it the trainer would take any GPU that it sees.
             "use_cpu": self.device == "cpu",
             "activation_checkpointing": settings.gradient_checkpointing,
             "logging_steps": settings.log_every,
+            # The first rollout is the start's, whose reward the monitor compares with.
             "logging_first_step": True,
             "save_strategy": "steps",
             "save_steps": settings.save_every,
@@ -174,6 +176,7 @@ class TrainingRun(Generic[S]):
         last_checkpoint = get_last_checkpoint(str(self.checkpoint_folder)) if self.checkpoint_folder.is_dir() else None
         if last_checkpoint:
             self.report.log(RESUMED.fill(checkpoint=Path(last_checkpoint).name))
+        # Both: on a busy machine only CPU time can be compared between runs.
         cpu_start, wall_start = time.process_time(), time.monotonic()
         train_output = trainer.train(resume_from_checkpoint=last_checkpoint)
         self.stop_if_requested()
@@ -234,6 +237,7 @@ def open_run(program: str, options: argparse.Namespace) -> Iterator[TrainingRun[
     app_settings = Settings.load()
     with ExitStack() as exit_stack:
         open_database = _build_database_opener(app_settings.url, exit_stack, by_hand=options.job is None)
+        # One process reports; the figures of the others are the same and would stand there many times.
         report_database = open_database() if options.job is not None and process_rank() == 0 else None
         report = exit_stack.enter_context(JobReport(report_database, options.job))
         output_folder = Path.cwd()
@@ -245,6 +249,7 @@ def open_run(program: str, options: argparse.Namespace) -> Iterator[TrainingRun[
             user_error = explain_error(error, output_folder)
             if user_error is None or user_error is error:
                 raise
+            # Into the log as well, for whoever has to mend it; the row holds the sentence alone.
             traceback.print_exception(error)
             raise user_error from error
 
@@ -254,6 +259,8 @@ def _build_database_opener(database_url: str, exit_stack: ExitStack, *, by_hand:
     def open_once() -> Database:
         database = Database(database_url)
         exit_stack.callback(database.close)
+        # The database of a job was migrated by whoever queued it; many programs at once would wait for one
+        # another.
         if by_hand:
             migrate(database)
         return database

@@ -60,6 +60,7 @@ class JudgeReward(Reward):
         self._value_counts.add_values(reward_values)
         if not self.binary:
             return reward_values
+        # Scales differ: a rubric's middle is no probability.
         threshold = REWARD_THRESHOLDS[self.judge.scale]
         return [None if reward_value is None else float(reward_value >= threshold) for reward_value in reward_values]
 
@@ -135,6 +136,7 @@ class RewardModelReward(Reward):
     def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
         """The model's scores; None where a text is empty or longer than the model reads."""
         reward_model = self._load_model()
+        # An empty text is unscored, though the model would give it some number.
         filled_indexes = [
             text_index for text_index, greeting_text in enumerate(greetings) if strip_white_space(greeting_text)
         ]

@@ -24,6 +24,7 @@ from backend.training.settings import RewardModelSettings
 from backend.training.snapshot import DataRow
 
 PairScores = Sequence[float | None]
+# On the research pairs counting characters is right in 95 of 100; only where lengths match can more be seen.
 MAX_MATCHED_GAP = 5
 SUBSETS: Mapping[str, Callable[[DataRow], bool]] = {
     "all": lambda _row: True,
@@ -79,6 +80,7 @@ def _length_gap(pair_row: DataRow) -> int:
 def _preference_point(chosen_score: float | None, rejected_score: float | None) -> float | None:
     if chosen_score is None or rejected_score is None:
         return None
+    # A tie is a coin's throw: counted as right it would flatter a model that gives one score to all.
     return 0.5 if chosen_score == rejected_score else float(chosen_score > rejected_score)
 
 
@@ -117,6 +119,7 @@ def train(training_run: TrainingRun[RewardModelSettings]) -> None:
     )
     training_run.stop_if_requested()
     metrics = training_run.fit(trainer)
+    # Before the comparison, which reads the model back from these files.
     training_run.save(trainer)
     metrics |= _compare_scorers(training_run, training_rows)
     training_run.finish(OutputKind.REWARD_MODEL, metrics)
@@ -192,6 +195,7 @@ def _build_arguments(training_run: TrainingRun[RewardModelSettings], has_evaluat
     return RewardConfig(
         **training_run.arguments(),
         max_length=training_run.settings.max_length,
+        # No grouping by length here, unlike in SFT: RewardTrainer crashes with it.
         center_rewards_coefficient=training_run.settings.center_rewards or None,
         eval_strategy="steps" if has_evaluation else "no",
         eval_steps=training_run.settings.eval_every,

@@ -22,6 +22,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from backend.training.programs.reward_terms import LengthDebias
 
+# Everything lies in the artifact's folder; asking the hub would wait for a network that may not be there.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -44,7 +45,7 @@ class RewardModel:
     def score(self, text_pairs: list[list[str]]) -> list[float | None]:
         """One score per (request, greeting); None where the text is longer than the model reads.
 
-        Where the model came with a length term (`debias.json`) it is taken out here and nowhere else, so
+        Where the model came with a length term (debias.json) it is taken out here and nowhere else, so
         that a score is the same whoever asks: GRPO in its own process, or a judge through the server.
         """
         uncorrected = self.raw_scores(text_pairs)
@@ -109,12 +110,14 @@ def load_tokenizer(artifact_folder: Path) -> Any:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
         raise ValueError("the tokenizer has neither a padding nor an end token")
+    # As in training: positions are counted from the left end.
     tokenizer.padding_side = "right"
     return tokenizer
 
 
 def load_model(artifact_folder: Path, device: str) -> Any:
     """The classifier; a LoRA adapter is laid over its base. Raises ValueError for more than one output."""
+    # The dtype of the file would be kept otherwise, and a CPU computes slowly in float16.
     dtype = torch.float32 if device == "cpu" else "auto"
     if (artifact_folder / "adapter_config.json").exists():
         from peft import AutoPeftModelForSequenceClassification
@@ -150,8 +153,10 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=32)
     options = parser.parse_args()
+    # Whatever the locale: the worker's environment may have none.
     sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     output_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Libraries print on standard output as well, which would break the protocol.
     os.dup2(2, 1)
     try:
         reward_model = RewardModel(options.artifact, options.max_length, options.batch)

@@ -35,6 +35,7 @@ class LengthDebias:
             for score_group in score_groups
         ]
         group_scores = [np.array([score for _, score in score_group], dtype=float) for score_group in score_groups]
+        # Within each group, since across them longer also means better, and that part must stay in the score.
         length_deviations = np.concatenate(
             [greeting_lengths - greeting_lengths.mean() for greeting_lengths in group_lengths]
         )
@@ -58,6 +59,7 @@ class LengthDebias:
         return score - self.slope * (count_characters(greeting_text) - self.mean)
 
 
+# The order of distinct-4, whose gain the value of a greeting is.
 NGRAM_ORDER = 4
 # Requests remembered: in one batch of eight nearly every 4-gram is new, and rarity would tell nothing apart.
 REMEMBERED_REQUESTS = 128
@@ -87,6 +89,7 @@ class PhraseRarity:
     def rate_greetings(self, requests: Sequence[str], greetings: Sequence[str]) -> list[float | None]:
         """0 to 1 for each text, 0 for one without an n-gram; None where no other request is known."""
         answered_batch = self._group_by_request(requests, greetings)
+        # Before the batch is remembered: its greetings count once.
         answered_requests = [*self._remembered, *answered_batch]
         self._remembered.extend(answered_batch)
         if len({answered.request for answered in answered_requests}) < 2:
@@ -151,6 +154,7 @@ def _sum_shares(answered_requests: Iterable[AnsweredRequest]) -> dict[str, float
 Floats = NDArray[np.float64]
 # Accepted greetings below which nothing of use is learnt.
 MIN_GREETINGS = 100
+# 64 and 128 were tried first: then hardly anything was paid for the right person beside the right occasion.
 REQUEST_DIMENSIONS, GREETING_DIMENSIONS = 200, 400
 MAX_COMPARED_REQUESTS = 512
 _TINY_NORM = 1e-9
@@ -196,6 +200,8 @@ class RequestFit:
         )
         closer_counts = (other_similarities > own_similarity[:, None] + _TINY_NORM).sum(axis=1)
         tied_counts = (np.abs(other_similarities - own_similarity[:, None]) <= _TINY_NORM).sum(axis=1)
+        # The logarithm: as a plain share the right occasion with the wrong person earned .9 of 1, and nothing
+        # was learnt.
         fit_scores = 1 - np.log1p(closer_counts + tied_counts / 2) / np.log1p(len(self.other_requests))
         is_known = request_points.any(axis=1) & greeting_points.any(axis=1)
         return [

@@ -25,6 +25,7 @@ class Reward(ABC):
     name = "reward"
 
     def __init__(self) -> None:
+        # TRL names the curves of a reward by it, as it does with functions.
         self.__name__ = self.name
         self.failures: Counter[str] = Counter()
         self.patience: int | None = None
@@ -45,7 +46,7 @@ class Reward(ABC):
         return None
 
     def restore(self, saved_state: Any) -> None:  # noqa: B027 - nor to remember
-        """Go on from what `state` gave."""
+        """Go on from an earlier reward's state, as it was read back from JSON."""
 
     def reasons(self) -> Counter[str]:
         """Why texts were left unscored so far, and how often."""
@@ -62,12 +63,14 @@ class Reward(ABC):
             reward_values = self.score(requests, greetings)
             if len(reward_values) != len(greetings):
                 raise ValueError(f"{len(reward_values)} values for {len(greetings)} texts")
+        # What a person can mend ends the run; going on would train on nothing.
         except UserError:
             raise
         except Exception as error:
             self._count_failure(f"{type(error).__name__}: {error}"[:200])
             return [None] * len(greetings)
         return [
+            # A single NaN would turn the advantages of its whole group into NaN.
             None if reward_value is None or not math.isfinite(reward_value) else float(reward_value)
             for reward_value in reward_values
         ]

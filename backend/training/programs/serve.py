@@ -51,6 +51,7 @@ def arrange_folder(model_folder: Path, served_folder: Path) -> Path:
     for model_file in model_folder.iterdir():
         if model_file.name not in (GENERATION_FILE, TOKENIZER_FILE):
             (served_folder / model_file.name).symlink_to(model_file)
+    # Without it the server writes greedily, whatever temperature a request asks for.
     generation_config = {**_read_json(model_folder / GENERATION_FILE), "do_sample": True}
     (served_folder / GENERATION_FILE).write_text(json.dumps(generation_config), "utf-8")
     (served_folder / TOKENIZER_FILE).write_text(
@@ -108,6 +109,7 @@ STOP_SECONDS = 10.0
 START_TRIES = 3
 _ODD_CHARACTERS = re.compile(r"[^\w.-]")
 AnnounceEndpoint = Callable[[dict[str, Any]], None]
+# Past any proxy of the environment, which cannot reach this machine's own address.
 _DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -115,7 +117,11 @@ class ModelServer:
     """The server's process: its output passed on, the last request remembered."""
 
     def __init__(
-        self, command: list[str], working_folder: Path, address: str, extra_environment: dict[str, str]
+        self,
+        command: list[str],
+        working_folder: Path,
+        address: str,
+        extra_environment: dict[str, str],
     ) -> None:
         self.address = address
         self.output_lines: deque[str] = deque(maxlen=40)
@@ -125,6 +131,7 @@ class ModelServer:
         cache_folder.mkdir(exist_ok=True)
         environment = (
             extra_environment
+            # What the operator has set goes before our own choice of threads.
             | os.environ
             | {
                 "HF_HUB_OFFLINE": "1",
@@ -162,6 +169,7 @@ class ModelServer:
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
+        # A server in the middle of a long reply does not listen; the job's own grace period must not run out.
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -174,6 +182,7 @@ class ModelServer:
                 self.output_lines.append(output_line.strip())
                 if '"POST /v1/' in output_line:
                     self.last_request = time.monotonic()
+                # Our own looks, five a second while it starts, would fill the log.
                 if '"GET /health' not in output_line:
                     print(output_line, end="", flush=True)
 
@@ -273,6 +282,7 @@ def _server_command(settings: ServeSettings, model_name: str, port: int) -> list
         return ["vllm", "serve", model_name, "--served-model-name", model_name, *address_options]
     return [
         sys.executable,
+        # Keeps the folder it runs in off the path of modules, where a model's name could hide one.
         "-P",
         "-m",
         "transformers.cli.transformers",
