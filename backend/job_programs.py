@@ -8,10 +8,12 @@ from backend.generation.serving import check_serve_config
 from backend.jobs.programs import LLM_KEY_VARIABLE, JobProgram, JobProgramRegistry
 from backend.training.settings import build_config_check
 
+# For base models that the hub gives to those who have signed for them.
 HUB_TOKEN_VARIABLE = "HF_TOKEN"
 
 JOB_PROGRAMS = JobProgramRegistry(
     {
+        # Judges, pairs and the game ask endpoints, so they get the key; programs that only compute do not.
         "score": JobProgram("backend", ("score",), secret_variables=(LLM_KEY_VARIABLE,)),
         "pairs": JobProgram("backend", ("pairs",), secret_variables=(LLM_KEY_VARIABLE,)),
         "sft": JobProgram(

@@ -24,12 +24,14 @@ class Launcher:
 
     def run(self) -> int:
         """The program's exit code, or 128 + the number of the signal that ended it."""
+        # Before the byte is awaited: by default SIGTERM would end the launcher without a record.
         signal.signal(signal.SIGTERM, self._forward_signal)
         # End of file instead of a byte: the worker died before the row knew this process, so nothing may run.
         if not os.read(0, 1):
             self._write_record(code=None, signal=None, started=False)
             return 0
         try:
+            # Its own standard input is the worker's pipe, which the program must not read.
             self._program_process = subprocess.Popen(self._program_command, stdin=subprocess.DEVNULL)
         except OSError as error:
             print(f"error: {self._program_command[0]} cannot be started: {error.strerror}", flush=True)
@@ -44,6 +46,7 @@ class Launcher:
             signal=-return_code if return_code < 0 else None,
             started=True,
         )
+        # As shells report a signal.
         return return_code if return_code >= 0 else 128 - return_code
 
     def _forward_signal(self, _signal_number: int, _frame: FrameType | None) -> None:

@@ -55,6 +55,7 @@ def _find_gpus() -> tuple[str, ...]:
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
             capture_output=True,
             text=True,
+            # A driver that hangs must not keep the worker from its other jobs.
             timeout=20,
             check=True,
         )
@@ -64,6 +65,7 @@ def _find_gpus() -> tuple[str, ...]:
 
 
 BLOCK_BYTES = 64 * 1024
+# A log may be one line without an end.
 MAX_TAIL_BYTES = 4 * 1024 * 1024
 _HEADER_PATTERN = re.compile(r"^=== job \d+ attempt \d+ ")
 
@@ -150,6 +152,7 @@ def refuse_if_blocked(home_folder: Path, options: JobOptions) -> None:
         raise UserError(obstacle_message.en, obstacle_message.zh)
 
 
+# By name, since nobody knows all secrets of an environment; a kind of job names those it has a right to.
 _SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 
 
@@ -200,6 +203,7 @@ class JobProcess:
 
     def kill(self) -> int:
         """SIGKILL whatever is left of the run; how many processes that were."""
+        # By session and by the mark in the environment, which also finds a helper that left the session.
         return processes.kill_run(self.leader_process, self.run_folder)
 
     def kill_session(self) -> None:
@@ -211,6 +215,7 @@ class JobProcess:
         if self.leader_process is None and self.launcher_process is None:
             return ProgramExit(started=False)
         exit_record = read_exit_record(self.run_folder, self.held_job.attempt)
+        # Only the worker that started the launcher can ask for its code; on a full disk that is all there is.
         if exit_record is None and self.launcher_process is not None and (self.launcher_process.returncode or -1) > 0:
             return ProgramExit(exit_code=self.launcher_process.returncode)
         return exit_record
@@ -246,6 +251,8 @@ class LocalRunner:
             launcher_process = subprocess.Popen(
                 [
                     sys.executable,
+                    # Isolated and without site packages: about 10 MB beside every job, and no variable
+                    # changes what it does.
                     "-I",
                     "-S",
                     "-X",
@@ -258,6 +265,7 @@ class LocalRunner:
                 bufsize=0,
                 stdout=log_file,
                 stderr=subprocess.STDOUT,
+                # The session is what is stopped and swept, and it outlives the worker.
                 start_new_session=True,
                 env=self.build_environment(held_job, run_folder),
             )

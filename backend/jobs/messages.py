@@ -27,7 +27,7 @@ class JobMessage(Message):
         return self.en if self.level is EventLevel.INFO else f"{self.zh} | {self.en}"
 
     def to_data(self) -> dict[str, Any]:
-        """As stored, ready for JSON; `text` is what readers know who know nothing of codes."""
+        """As stored, ready for JSON; the key “text” is what readers know who know nothing of codes."""
         return {
             "level": self.level.value,
             "code": self.code,
@@ -39,7 +39,7 @@ class JobMessage(Message):
 
     @classmethod
     def from_data(cls, event_data: Mapping[str, Any]) -> Self:
-        """From what `to_data` gave; a row with `text` alone becomes a plain line that is never looked into."""
+        """From what `to_data` gave; a row with the key “text” alone becomes a plain line that is never looked into."""
         if "code" not in event_data:
             return cls.from_text(str(event_data.get("text", "")))
         return cls(

@@ -11,6 +11,7 @@ from backend.core.enums import JobStatus
 from backend.core.errors import Message
 
 # Exit code of a program that was asked to stop, has saved, and can go on later.
+# EX_TEMPFAIL of sysexits.h: not done, try again.
 STOPPED = 75
 
 
@@ -124,11 +125,13 @@ def _find_last_words(log_lines: Sequence[str]) -> str:
     if error_lines:
         return _shorten_line(error_lines[-1])
     if traceback_indexes:
+        # Frames of a traceback are indented, the exception is the first line that is not.
         exception_lines = [log_line for log_line in lines_after_traceback if not log_line.startswith(" ")]
         return _shorten_line(exception_lines[0] if exception_lines else "")
     return _shorten_line(printed_lines[-1] if printed_lines else "")
 
 
+# torch puts the rank before each line where a training has several processes.
 _RANK_PREFIX = re.compile(r"^\[rank\d+\]: ?")
 
 
@@ -140,6 +143,7 @@ def _fixed_message(en: str, zh: str) -> Callable[[re.Match[str]], Message]:
     return lambda _found: Message(en, zh)
 
 
+# The first that matches is taken, so what a program says of itself stands before all guesses.
 _KNOWN_FAILURES: tuple[tuple[str, Callable[[re.Match[str]], Message]], ...] = (
     (
         r"^error: (.*)",

@@ -66,6 +66,7 @@ class JobProgramRegistry:
         is_typed = isinstance(job_config, BaseModel)
         plain_config = job_config.model_dump(mode="json") if isinstance(job_config, BaseModel) else job_config
         try:
+            # PostgreSQL's JSON has no NaN: refused here with a sentence instead of there with a traceback.
             json.dumps(plain_config, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise UserError(

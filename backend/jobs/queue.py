@@ -16,6 +16,7 @@ from backend.db.base import utc_now
 from backend.db.job_tables import Job, JobEvent, WorkerProcess
 from backend.jobs.outcome import PROGRAM_DISAPPEARED
 
+# Bounds how long the lock is held; jobs of other machines' folders may stand in front.
 MAX_CANDIDATES = 50
 
 
@@ -130,6 +131,7 @@ def _is_ready() -> ColumnElement[bool]:
 
 def _is_stranded() -> ColumnElement[bool]:
     return _predecessor_has_status(
+        # A paused predecessor is meant to go on, so what waits for it goes on waiting.
         *(job_status for job_status in RESUMABLE_STATUSES if job_status is not JobStatus.PAUSED)
     )
 
@@ -184,6 +186,7 @@ def claim_in_foreground(session: Session, job: Job, host: str, process_identity:
     None where somebody else was faster.
     """
     attempt_columns = _new_attempt_columns(job, None, host, process_identity)
+    # Queued ones too: a command that is given by hand need not wait for a worker.
     idle_statuses = [job_status for job_status in JobStatus if job_status not in ACTIVE_STATUSES]
     # The condition on the attempt: a worker that took the job meanwhile has raised it.
     same_attempt = Job.attempt == job.attempt
@@ -330,6 +333,7 @@ def finish_attempt(
         }
     elif error_message is not None and job_row.error_en is None:
         column_values |= {"error_en": error_message.en, "error_zh": error_message.zh}
+    # A program need not report its last step as progress for its bar to be full.
     if new_status is JobStatus.SUCCEEDED:
         column_values |= {"progress": 1.0}
     return change_status(session, held_job.job_id, [job_row.status], new_status, *held_conditions, **column_values)
@@ -338,7 +342,10 @@ def finish_attempt(
 def find_silent_jobs(session: Session, worker_identity: WorkerIdentity, silent_since: datetime) -> list[Job]:
     """Active jobs of other machines that nobody has heard of since `silent_since`."""
     job_query = select(Job).where(
-        Job.host != worker_identity.host, Job.status.in_(ACTIVE_STATUSES), Job.heartbeat_at < silent_since
+        # Processes of this host can be looked for, and are; of another one there is only its silence.
+        Job.host != worker_identity.host,
+        Job.status.in_(ACTIVE_STATUSES),
+        Job.heartbeat_at < silent_since,
     )
     return list(session.scalars(job_query))
 

@@ -48,6 +48,7 @@ class JobReport:
     def __init__(self, database: Database | None, job_id: int | None) -> None:
         self._database = database if job_id is not None else None
         if self._database is not None:
+            # Nobody waits for an answer here, and a lock that people hold must not cost a message.
             self._database.wait_patiently()
         self._job_id = job_id
         self._lock = threading.Lock()

@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def count_steps(job_config: dict[str, Any], run_folder: Path, report: JobReport) -> int:
-    """Count to `steps` from where the checkpoint stands; the exit code."""
+    """Count to the configured number of steps from where the checkpoint stands; the exit code."""
     step_count, step_seconds = int(job_config.get("steps", 3)), float(job_config.get("seconds", 0.0))
     if job_config.get("ignore_sigterm"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -115,6 +115,7 @@ def check_jobs(options: JobOptions = DEFAULT_OPTIONS) -> JobInfo:
             migrate(database)
             service = JobService(database, temporary_home, options)
             selftest_job = service.submit("selftest", {"steps": 3})
+            # In this very process, so that nothing is left behind when the check is broken off.
             Worker(database, temporary_home, options=options).run(once=True)
             return service.job(selftest_job.id)
         finally:

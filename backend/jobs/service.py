@@ -126,6 +126,7 @@ class JobService:
         with self._database.write() as session:
             for related_id in (parent_id, after_id):
                 if related_id is not None:
+                    # A sentence about the number, where the database would only speak of a foreign key.
                     _load_job(session, related_id)
             job = Job(
                 kind=job_kind,
@@ -137,6 +138,7 @@ class JobService:
             )
             session.add(job)
             session.flush()
+            # The first line of the job's history, which change_status continues.
             session.add(JobEvent(job_id=job.id, kind=EventKind.STATE, data={"status": job.status.value, "attempt": 0}))
             created_id = job.id
         return self.job(created_id)
@@ -182,6 +184,8 @@ class JobService:
             job = _load_job(session, job_id)
             job_status, pausable = job.status, self._job_programs.find(job.kind).pausable
             changed = pausable and (
+                # Queued first, for the reason that `cancel` has: a start between the two is caught by the
+                # second.
                 change_status(session, job_id, [JobStatus.QUEUED], JobStatus.PAUSED)
                 or change_status(session, job_id, [JobStatus.RUNNING], JobStatus.PAUSING)
             )
@@ -200,6 +204,7 @@ class JobService:
 
         Raises Conflict for a job that is queued, runs, is still stopping or has succeeded.
         """
+        # A job resumed into a full disk would only fail again.
         refuse_if_blocked(self._home_folder, self._options)
         with self._database.write() as session:
             job_status = _load_job(session, job_id).status
@@ -276,11 +281,12 @@ class JobService:
         job_config: JobConfig | None = None,
         metrics: dict[str, Any] | None = None,
     ) -> ArtifactInfo:
-        """Write down a finished file or folder under its hash. Raises NotFound for an empty `path`."""
+        """Write down a finished file or folder under its hash. Raises NotFound where nothing lies there."""
         artifact_row = Artifact(
             kind=artifact_kind,
             name=artifact_name,
             path=str(artifact_path.resolve()),
+            # Outside the transaction: hashing a model takes seconds in which nobody else could write.
             sha256=compute_sha256(artifact_path),
             job_id=job_id,
             parent_id=parent_id,

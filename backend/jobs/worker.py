@@ -43,6 +43,7 @@ class Worker:
         self._database = database
         self._home_folder = home_folder.resolve()
         self._options = options
+        # The process number keeps the names of several workers of one host apart.
         self._worker_identity = WorkerIdentity(worker_name or f"{host_name}-{os.getpid()}", host_name)
         self._devices = find_devices(slot_limit)
         self._parent_process = parent_process
@@ -56,7 +57,7 @@ class Worker:
         self._is_cut_off = False
 
     def run(self, *, once: bool = False) -> list[int]:
-        """Work until `stop`; with `once` until nothing is queued or running that this worker can do.
+        """Work until asked to stop; with `once` until nothing is queued or running that this worker can do.
 
         Returns the jobs whose end it saw. Raises Conflict where a living worker has the same name.
         """
@@ -70,7 +71,7 @@ class Worker:
         return self._ended_job_ids
 
     def stop(self) -> None:
-        """End `run` soon; programs go on and are taken over by the next worker."""
+        """End the loop soon; programs go on and are taken over by the next worker."""
         self._stop_event.set()
 
     def _work_once(self, once: bool) -> bool:
@@ -96,6 +97,7 @@ class Worker:
         self._next_heartbeat = time.monotonic() + self._options.heartbeat_seconds
         with self._database.write() as session:
             is_registered = queue.record_heartbeat(session, self._worker_identity, self._job_processes)
+        # Somebody's clean-up took the row of a worker that had been away, or the start could not write one.
         if not is_registered:
             self._register()
         self._adopt_orphans()

@@ -21,6 +21,7 @@ from backend.db.engine import Database
 from backend.db.job_tables import WorkerProcess
 from backend.jobs.queue import WorkerIdentity
 
+# Processes of other machines cannot be looked for, so their rows go by age.
 FORGET_AFTER = timedelta(days=1)
 
 
@@ -100,6 +101,7 @@ def leave_registry(session: Session, worker_identity: WorkerIdentity, parent_pro
     parent_start = parent_process.start_time if parent_process else None
     statement = delete(WorkerProcess).where(
         WorkerProcess.name == worker_identity.name,
+        # Conditional: a new application may have become the keeper since this worker looked.
         WorkerProcess.parent_pid == parent_pid,
         WorkerProcess.parent_start == parent_start,
     )
@@ -121,7 +123,9 @@ def remove_worker(session: Session, worker_identity: WorkerIdentity) -> None:
 def become_keeper(session: Session, worker_row: WorkerProcess, parent_process: ProcessIdentity) -> bool:
     """Become the keeper of a living worker whose application is gone; False where it has left."""
     statement = update(WorkerProcess).where(
-        WorkerProcess.id == worker_row.id, WorkerProcess.parent_pid == worker_row.parent_pid
+        # Of two applications that start at once one becomes the keeper; the other sees that a worker lives.
+        WorkerProcess.id == worker_row.id,
+        WorkerProcess.parent_pid == worker_row.parent_pid,
     )
     return _changed_one_row(
         session, statement.values(parent_pid=parent_process.pid, parent_start=parent_process.start_time)
@@ -213,6 +217,7 @@ def start_worker(settings: Settings, worker_command: Sequence[str]) -> subproces
     with _log_path(home_folder).open("ab") as log_file:
         return subprocess.Popen(
             [*worker_command, "--parent", _format_identity(current_process())],
+            # A terminal's input belongs to the application and its user.
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT,
