@@ -43,6 +43,7 @@ class JobOutcome:
 @contextmanager
 def open_attempt(database: Database, hold: JobHold) -> Iterator[JobAttempt]:
     """Work on a job that this process holds; at the end its row says how it went, whatever happened."""
+    # A failure unless the end is reached: whatever escapes below must not look like a success.
     exit_code, log_lines = 1, list[str]()
     try:
         with _report_of(database, hold) as report:
@@ -90,5 +91,6 @@ def run_job(database: Database, job_id: int, play: Callable[[JobAttempt, dict[st
         for closing_message in outcome.closing_messages:
             attempt.report.log(closing_message)
         if outcome.error is not None:
+            # After the closing messages, so that the log ends with the error, as the row does.
             raise UserError(outcome.error.en, outcome.error.zh)
     return STOPPED if attempt.is_stopped else 0

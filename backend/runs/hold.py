@@ -24,6 +24,7 @@ from backend.jobs import queue
 from backend.jobs.outcome import ProgramExit, decide_status
 from backend.jobs.queue import HeldJob
 
+# Twelve signs of life must fail before a run counts as free for another machine.
 HEARTBEAT_S = 5.0
 # Silence after which a process on another machine, which cannot be looked for from here, counts as gone.
 STALE_AFTER_S = 60.0
@@ -75,6 +76,7 @@ class JobHold:
     def check(self) -> bool:
         """Be heard of; whether the job was asked to stop. Raises HoldLost."""
         with self._database.read() as session:
+            # One query for both answers: the row is still ours, and whether it asks to stop.
             job_status = session.scalar(select(Job.status).where(*self._held_conditions()))
         if job_status is None:
             raise HoldLost(
@@ -123,6 +125,7 @@ def find_job_holder(job: Job) -> RunHolder | None:
     """The process that works on a job now; None where none does, or no longer."""
     if job.status not in ACTIVE_STATUSES or job.host is None or job.pid is None or job.process_start is None:
         return None
+    # The start time goes with the number, since numbers of processes are used again.
     if job.host == socket.gethostname():
         is_present = ProcessIdentity(job.pid, job.process_start).is_alive
     else:
@@ -136,6 +139,7 @@ def hold_job(database: Database, job_id: int) -> JobHold:
     Raises NotFound, and HeldElsewhere where another process works on it.
     """
     with database.write() as session:
+        # PostgreSQL lets two read the row before either writes; SQLite's write lock covers it anyway.
         job = session.get(Job, job_id, with_for_update=True)
         if job is None:
             raise NotFound(f"There is no job {job_id}.", f"没有编号为 {job_id} 的任务。")
@@ -147,6 +151,7 @@ def hold_job_row(session: Session, database: Database, job: Job, title: RunTitle
     if _is_own_program(job):
         held_job = HeldJob(job.id, job.kind, job.attempt, tuple(job.devices), None, None)
         return JobHold(database, held_job, title, in_foreground=False)
+    # Otherwise a killed command would hold its run until a worker comes by, and there may be none.
     release_dead_command(session, job)
     this_process = identify_process(os.getpid())
     assert this_process is not None

@@ -97,7 +97,9 @@ class RunService:
             run_row = self._load_run(session, run_id)
             self._refuse_busy(session, run_row)
             earlier_job, job_config = run_row.job_id, self._run_kind.job_config(run_row)
+        # Outside the transaction: the job room opens its own, and SQLite has one writer only.
         earlier_info = self._jobs.job(earlier_job) if earlier_job is not None else None
+        # The same job again keeps log, folder and history of a run in one place.
         if earlier_info is not None and earlier_info.resumable:
             queued_job = self._jobs.resume(earlier_info.id)
         else:
@@ -119,6 +121,7 @@ class RunService:
             if self._run_kind.is_done(run_row):
                 raise self._run_kind.done_error(run_id)
             self._refuse_busy(session, run_row)
+            # A new dictionary, since SQLAlchemy does not see changes inside a JSON value.
             if new_caps:
                 setattr(run_row, caps_column, {**getattr(run_row, caps_column), **new_caps})
 
@@ -133,6 +136,7 @@ class RunService:
     def is_busy(self, run_id: int) -> bool:
         """Whether somebody plays the run, or will."""
         with self._database.write() as session:
+            # A writing transaction, for looking may end the attempt of a command that is gone.
             return _active_job(session, self._load_run(session, run_id)) is not None
 
     @contextmanager
@@ -147,6 +151,7 @@ class RunService:
         job_id = job_attempt.hold.job_id
         with self._database.write() as session:
             run_row = self._load_run(session, run_id)
+            # A worker may start an older job of a run that has meanwhile been queued as another one.
             if run_row.job_id != job_id:
                 self._refuse_busy(session, run_row)
             self._bind_job(run_row, job_id, self._run_kind.started_values)
@@ -158,6 +163,7 @@ class RunService:
         with self._database.write() as session:
             run_row = self._load_run(session, run_id)
             job = _load_job(session, run_row)
+            # A job that has succeeded stays as it is: its row is a record of what was done.
             if job is None or job.status is JobStatus.SUCCEEDED:
                 job = Job(kind=run_kind.job_kind, config=run_kind.job_config(run_row), devices=[], attempt=0)
                 session.add(job)
