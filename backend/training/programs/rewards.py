@@ -70,7 +70,7 @@ class Reward(ABC):
             self._count_failure(f"{type(error).__name__}: {error}"[:200])
             return [None] * len(greetings)
         return [
-            # A single NaN would turn the advantages of its whole group into NaN.
+            # One infinite value would turn the advantages of its whole group into NaN.
             None if reward_value is None or not math.isfinite(reward_value) else float(reward_value)
             for reward_value in reward_values
         ]
