@@ -17,6 +17,7 @@ from backend.services import open_services
 from backend.starter.bank import load_bank
 from backend.starter.compose import CORPUS_SEED, ROW_COUNT, compose_rows
 
+# A file of the wrong form has an error in every line; all of them are in the JSON.
 _SHOWN_ERRORS = 10
 _LONG_FILE_BYTES = 5_000_000  # bytes from which a progress line is worth its place
 
@@ -59,10 +60,13 @@ def import_files(
                     mapping=column_mapping,
                     progress=report_progress,
                 )
+            # One bad file of several must not keep the others out.
             except ImportRefused as refusal:
                 refusals.append(refusal)
                 import_report = refusal.report
             reports.append(import_report)
+    # Where nothing came in, one sentence is the whole result for people; a script gets its object in any
+    # case.
     if as_json or len(refusals) < len(file_paths):
         print_result({"files": [_report_to_dict(import_report) for import_report in reports]}, as_json, _format_reports)
     _exit_on_refusals(refusals, len(file_paths))
@@ -72,12 +76,14 @@ def _exit_on_refusals(refusals: list[ImportRefused], file_count: int) -> None:
     for refusal in refusals[:-1] if len(refusals) == file_count else refusals:
         print(f"error: {refusal}", file=sys.stderr)
     if len(refusals) == file_count:
+        # Nothing done is exit code 2, which main gives to what is raised; part of it done is 1.
         raise refusals[-1]
     if refusals:
         sys.exit(1)
 
 
 def _parse_assignment(assignment_text: str) -> tuple[str, str]:
+    # At the first sign: names of columns may hold another one, names of fields never do.
     field_name, equals_sign, column_name = assignment_text.partition("=")
     if not equals_sign or not field_name.strip() or not column_name:
         raise UserError(
@@ -88,6 +94,7 @@ def _parse_assignment(assignment_text: str) -> tuple[str, str]:
 
 
 def _is_long_file(file_path: Path) -> bool:
+    # Only where somebody looks: in a log every step of the bar would be a line.
     return sys.stderr.isatty() and file_path.is_file() and file_path.stat().st_size > _LONG_FILE_BYTES
 
 
@@ -96,9 +103,11 @@ def _build_progress_bar() -> Callable[[float, str], None]:
 
     def show_progress(done_share: float, progress_text: str) -> None:
         nonlocal shown_percent
+        # The reader reports every few rows; a hundred lines are enough, and cost nothing beside the import.
         if (percent := int(100 * done_share)) != shown_percent:
             shown_percent = percent
             print(
+                # The rest of the line is erased, since the next text may be shorter.
                 f"\r\033[K{percent:3d} % {progress_text}",
                 end="\n" if done_share >= 1 else "",
                 file=sys.stderr,
@@ -134,6 +143,7 @@ def _format_file_report(file_report: dict[str, Any]) -> list[str]:
         f"{file_report['duplicate']} duplicate, {file_report['rejected']} rejected"
     )
     error_lines = [
+        # Line 0 stands for the file as a whole.
         f"  line {row_error['line']}: {row_error['reason']}" if row_error["line"] else f"  {row_error['reason']}"
         for row_error in file_report["errors"][:_SHOWN_ERRORS]
     ]
@@ -147,6 +157,7 @@ def export(
     output_path: Annotated[Path, typer.Option("-o", "--output", help="A file, or a folder for one file a split.")],
     dataset_name: Annotated[str | None, typer.Option("--dataset", help="Only what this data set holds.")] = None,
     campaign_name: Annotated[str | None, typer.Option("--campaign", help="Only what this campaign decided.")] = None,
+    # Off unless asked for: a pair that only a judge labelled may contradict one that people decided.
     include_panel: Annotated[
         bool, typer.Option("--panel", help="Without a data set: also pairs that only a judge labelled.")
     ] = False,
@@ -179,6 +190,7 @@ def _format_export(export_fields: dict[str, Any]) -> str:
 def seed_corpus(as_json: JsonOption = False) -> None:
     """Load the seed corpus that comes with Zhufu (nothing happens where it is loaded already)."""
     with open_services() as services:
+        # None means that it is loaded already; scripts get the same keys either way.
         import_report = services.corpus.load_seed() or _loaded_seed_report(services.corpus)
     print_result({"files": [_report_to_dict(import_report)]}, as_json, _format_reports)
 
@@ -206,6 +218,7 @@ def compose_file(
                 "recipient": composed_row.scene.recipient.tag if composed_row.scene.recipient else None,
                 "style": composed_row.scene.style or None,
             },
+            # Chinese stays readable in the file, at half the size of its escapes.
             ensure_ascii=False,
         )
         for composed_row in composed_rows

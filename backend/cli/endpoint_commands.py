@@ -39,6 +39,7 @@ def add_endpoint(
     endpoint_name: NameArgument,
     base_url: Annotated[str, typer.Option(help="Such as http://127.0.0.1:11434/v1.")],
     model: Annotated[str, typer.Option(help="Name of the model there.")],
+    # The name of a variable and never the key: command lines stand in histories and in the list of processes.
     key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the key.")] = None,
     price_in: Annotated[float, typer.Option(min=0, help="Price of a million tokens in.")] = 0.0,
     price_out: Annotated[float, typer.Option(min=0, help="Price of a million tokens out.")] = 0.0,
@@ -72,6 +73,7 @@ def probe_endpoint(endpoint_name: NameArgument, as_json: JsonOption = False) -> 
         as_json,
         lambda r: str(r["message"]),
     )
+    # The command itself worked, so 1 and not 2; a script can wait for an endpoint by it.
     if not probe_result.ok:
         sys.exit(1)
 
@@ -81,6 +83,7 @@ def _read_key(variable_name: str | None) -> SecretStr | None:
         return None
     if variable_name not in os.environ:
         raise UserError(f"The environment has no variable {variable_name}.", f"环境中没有变量 {variable_name}。")
+    # Wrapped, so that no traceback and no printed record shows it.
     return SecretStr(os.environ[variable_name])
 
 
@@ -94,6 +97,7 @@ def _endpoint_to_dict(endpoint_info: EndpointInfo) -> dict[str, Any]:
         "concurrency": endpoint_info.concurrency,
         "timeout_s": endpoint_info.timeout_s,
         "schema": endpoint_info.supports_schema.value,
+        # Whether and never which: what commands print ends up in logs.
         "has_key": endpoint_info.has_key,
         "read_only": endpoint_info.read_only,
     }

@@ -84,10 +84,12 @@ def work_on_jobs(
     as_json: JsonOption = False,
 ) -> None:
     """Work on queued jobs until Ctrl-C; what runs then goes on, and the next worker takes it over."""
+    # Here and not above: the other commands are polled by scripts and start without the worker.
     from backend.worker import run_worker
 
     ended_jobs = run_worker(once=until_idle, slot_count=slots, worker_name=name)
     print_result({"jobs": [job_to_dict(ended_job) for ended_job in ended_jobs]}, as_json, _format_jobs)
+    # A cancelled or paused job is what somebody wanted, and no failure of this worker.
     if any(ended_job.status in (JobStatus.FAILED, JobStatus.LOST) for ended_job in ended_jobs):
         raise typer.Exit(1)
 
@@ -126,6 +128,7 @@ def _format_jobs(job_list: dict[str, Any]) -> str:
 
 
 def _format_job(job_fields: dict[str, Any]) -> str:
+    # What went wrong says more than why it waits, and that more than how far it was.
     note_text = job_fields["error"] or job_fields["waiting"] or job_fields["progress_text"]
     state_text = f"{job_fields['status']:<10}  {job_fields['progress']:>4.0%}"
     return f"{job_fields['job']:>5}  {job_fields['kind']:<12}  {state_text}  {note_text}".rstrip()
@@ -137,6 +140,7 @@ def _build_command(job_action: Callable[[JobService, int], JobInfo], help_text: 
             job_fields = job_to_dict(job_action(job_service, job_id))
         print_result(job_fields, as_json, _format_job)
 
+    # Typer takes the help of a command from there.
     command.__doc__ = help_text
     return command
 
@@ -155,10 +159,12 @@ def _open_job_service() -> Iterator[JobService]:
 
 def migrate_database(as_json: JsonOption = False) -> None:
     """Bring the database to the newest revision."""
+    # Opening the services has migrated already, so this only says where it stands.
     from backend.db.migrate import stored_revision
 
     with open_services() as services:
         database_fields = {
+            # SQLAlchemy puts asterisks in place of the password unless it is told otherwise.
             "url": services.database.engine.url.render_as_string(),
             "revision": stored_revision(services.database),
         }

@@ -54,6 +54,7 @@ def add_judge(
     as_json: JsonOption = False,
 ) -> None:
     """Make a judge. The same name with other settings is a new version of it."""
+    # Settings make the version: an option that was not given must not appear with a default of the day.
     judge_config: dict[str, Any] = {}
     if principles is not None:
         judge_config["principles"] = read_principles(principles)
@@ -61,6 +62,8 @@ def add_judge(
         judge_config["path"] = str(artifact)
     if agent:
         judge_config["endpoints"] = dict(agent_option.partition("=")[::2] for agent_option in agent)
+    # Of a panel the number is always written down, so that another default later leaves stored panels as they
+    # are.
     if kind is JudgeKind.PANEL or examples is not None:
         judge_config["examples"] = DEFAULT_EXAMPLES if examples is None else examples
     if embeddings is not None:
@@ -81,6 +84,7 @@ def try_judge(
     as_json: JsonOption = False,
 ) -> None:
     """One verdict on a text, shown and not stored."""
+    # The sample decides what is asked, and a judge of the other form refuses it with a sentence.
     sample = Sample(prompt, greeting) if second is None else PairSample(prompt, greeting, second)
     with open_services() as services:
         judgment = services.scoring.judge_sample(services.scoring.catalog.resolve(judge_name, endpoint), sample)
@@ -95,6 +99,7 @@ def try_judge(
         verdict_fields = {
             "judge": judge_name,
             "outcome": outcome_text,
+            # Both orders were asked; where they disagree, the outcome alone would hide it.
             "flip": judgment.flip,
             "reasons": list(judgment.reasons),
         }
@@ -105,6 +110,7 @@ def _judge_to_dict(judge_info: JudgeInfo) -> dict[str, Any]:
     return {
         "id": judge_info.id,
         "name": judge_info.name,
+        # A rater of kind judge may come from an import, with nothing known of how it judged.
         "kind": judge_info.kind.value if judge_info.kind else None,
         "version": judge_info.version,
         "newest": judge_info.newest,

@@ -13,6 +13,7 @@ import typer
 class BudgetCaps:
     """What a run may use before it ends cleanly; None: no cap."""
 
+    # 0 is a cap like any other: such a run takes only what the ledger has.
     max_cost: Annotated[float | None, typer.Option(min=0, help="End when this much is spent.")] = None
     max_calls: Annotated[int | None, typer.Option(min=0, help="End after so many calls.")] = None
     max_tokens: Annotated[int | None, typer.Option(min=0, help="End after so many tokens.")] = None
@@ -36,6 +37,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     Options stand in the order of parameters and fields. Other parameters are passed on as they are.
     """
+    # With extras, or the typer.Option inside Annotated is lost, and with it names and help.
     type_hints = get_type_hints(command, include_extras=True)
     group_types: dict[str, Any] = {}
     options: list[inspect.Parameter] = []
@@ -45,6 +47,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
             group_types[parameter.name] = parameter_type
             options += _field_options(parameter_type)
         else:
+            # By keyword only: options without a default may then stand behind others that have one.
             options.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=parameter_type))
 
     @wraps(command)
@@ -77,4 +80,5 @@ def _field_options(group_type: Any) -> list[inspect.Parameter]:
 
 
 def _default(group_field: Field[Any]) -> Any:
+    # An empty default makes the option a required one.
     return inspect.Parameter.empty if group_field.default is MISSING else group_field.default

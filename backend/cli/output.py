@@ -19,6 +19,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 def print_result(command_result: dict[str, Any], as_json: bool, format_result: Callable[[dict[str, Any]], str]) -> None:
     """Print the result as JSON (undefined figures are null) or as `format_result` puts it for people."""
     if as_json:
+        # NaN is no JSON, and other programs would refuse the whole object for one undefined figure.
         print(json.dumps(_replace_undefined(command_result), ensure_ascii=False, allow_nan=False))
     else:
         print(format_result(command_result))
@@ -39,6 +40,7 @@ def list_by_default(commands_group: typer.Typer, print_list: Callable[..., None]
     """Let the group itself print its list where no other word follows. print_list: takes `as_json`."""
 
     def print_list_unless_command(cli_context: typer.Context, as_json: JsonOption = False) -> None:
+        # The callback of a group runs before every command of it as well.
         if cli_context.invoked_subcommand is None:
             print_list(as_json=as_json)
 
@@ -47,12 +49,14 @@ def list_by_default(commands_group: typer.Typer, print_list: Callable[..., None]
 
 def throttled_printer(format_progress: Callable[[ProgressT], str]) -> Callable[[ProgressT], None]:
     """Prints on stderr how something stands, every few seconds at most."""
+    # Counted from the start, so a run that is over within seconds prints its result and nothing else.
     last_printed = time.monotonic()
 
     def print_progress(progress: ProgressT) -> None:
         nonlocal last_printed
         if time.monotonic() - last_printed >= PRINT_INTERVAL_SECONDS:
             last_printed = time.monotonic()
+            # Standard output is the result's alone, so that it can be piped.
             print(format_progress(progress), file=sys.stderr, flush=True)
 
     return print_progress

@@ -24,6 +24,7 @@ from backend.preferences.records import HumanChecking, PairProgress, PairRequest
 from backend.runs.attempt import run_job
 from backend.services import Services, open_services
 
+# click gives an option one value; this one takes all words that follow it.
 MULTI_WORD_OPTION = "--generators"
 SAME_JUDGE, NO_SECOND_JUDGE = "again", "none"
 
@@ -101,11 +102,13 @@ class _PairsGroup(TyperGroup):
             value_start = args.index(MULTI_WORD_OPTION) + 1
             value_end = value_start
             while (
+                # A word that is a command ends the list too, or it would be taken for a generator.
                 value_end < len(args) and not args[value_end].startswith("-") and args[value_end] not in self.commands
             ):
                 value_end += 1
             args = (
                 [*args[:value_start], ",".join(args[value_start:value_end]), *args[value_end:]]
+                # Without a word behind it the arguments stay as they are, and click says what is missing.
                 if value_end > value_start
                 else args
             )
@@ -134,10 +137,12 @@ def generate_pairs(
     as_json: JsonOption = False,
 ) -> None:
     """Write candidates for requests, let a judge debate them, and pair accepted with refused ones."""
+    # The callback of a group runs before every command of it as well.
     if cli_context.invoked_subcommand is not None:
         return
     with open_services() as services:
         if mode.job is not None:
+            # A worker starts this very command, whose exit code tells it how the job ended.
             sys.exit(run_job(services.database, mode.job, services.pairs.play_job))
         if not writers.prompts or not writers.generators:
             raise UserError(
@@ -151,6 +156,8 @@ def generate_pairs(
             source=source_named(writers.prompts, checks.limit),
             plan=_candidate_plan(writers, pairing),
             judge=judge_spec,
+            # A second opinion is about what balance keeps against the odds, so without balance there is
+            # nothing to ask.
             second=_second_judge(services, judge_spec, pairing.second, writers.endpoint) if is_balanced else None,
             name=writers.name,
             way=pairing.way,
@@ -199,6 +206,7 @@ def resume_run(
 ) -> None:
     """Go on with a run that stopped early, was killed, or used up its budget."""
     with open_services() as services:
+        # Caps first: a run whose budget is used up would end again at its first call.
         existing_run = services.pairs.find_run(run)
         budget_caps = {"max_cost": max_cost, "max_calls": max_calls, "max_tokens": max_tokens}
         _run_and_report(services, services.pairs.update_caps(existing_run.id, **budget_caps), as_json)
@@ -228,6 +236,7 @@ def _print_estimate(services: Services, request: PairRequest, as_json: bool) -> 
 
 
 def _run_and_report(services: Services, pair_run: PairRunInfo, as_json: bool) -> None:
+    # Nobody waits for an answer here, so a lock is waited for as long as in a job.
     services.database.wait_patiently()
     final_progress = services.pairs.run(pair_run.id, throttled_printer(PairProgress.line))
     print_result(_result_to_dict(services, final_progress), as_json, _format_result)
@@ -278,6 +287,7 @@ def _format_result(result_fields: dict[str, Any]) -> str:
         f"{result_fields['candidates']} candidates → {result_fields['debated']} debated → "
         f"{result_fields['kept']} kept → {result_fields['possible']} possible pairs → {result_fields['pairs']} pairs",
     ]
+    # Shown with every result: a pair that length gives away teaches length.
     if result_fields["length_accuracy"] is not None:
         style_text = "–" if result_fields["style_accuracy"] is None else f"{result_fields['style_accuracy']:.3f}"
         output_lines.append(f"length alone tells {result_fields['length_accuracy']:.3f}, style {style_text}")
@@ -287,6 +297,7 @@ def _format_result(result_fields: dict[str, Any]) -> str:
     output_lines += [f"  {reason_name}: {drop_count}" for reason_name, drop_count in result_fields["dropped"].items()]
     if waiting_count := result_fields["states"].get(PairState.CHECKING, 0):
         output_lines.append(f"{waiting_count} pairs wait for people in the campaign “{result_fields['campaign']}”")
+    # Only these can go on as they are; a failed run says in its error what to mend first.
     if result_fields["state"] in (ScoringRunState.STOPPED, ScoringRunState.BUDGET):
         output_lines.append(f"go on with: pairs resume --run {result_fields['run']}")
     return "\n".join(output_lines)

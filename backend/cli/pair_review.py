@@ -100,12 +100,15 @@ def run_ablation(
     campaign: Annotated[str | None, typer.Option(help="Validate campaign to compare on.")] = None,
     judge: Annotated[str, typer.Option(help="A stored panel, or the kind itself.")] = "panel",
     endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None,
+    # For each: a common cap would leave the last variants half judged, and the table would compare them all
+    # the same.
     max_cost: Annotated[float | None, typer.Option(min=0, help="Cap on the cost of each variant.")] = None,
     only_estimate: Annotated[bool, typer.Option("--estimate", help="Only say what it would take.")] = False,
     in_background: Annotated[bool, typer.Option("--background", help="Queue one job a variant.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """The panel without each of its agents, beside human labels. What is scored is not asked again."""
+    # Labels of two references would be mixed into one figure.
     if (dataset is None) == (campaign is None):
         raise UserError(
             "Name exactly one of --dataset and --campaign.", "请在 --dataset 和 --campaign 中恰好指定一个。"
@@ -121,6 +124,7 @@ def run_ablation(
             job_ids = [queued_job.id for queued_job in services.ablation.submit(judge_spec, scoring_target, max_cost)]
             print_result({"reference": scoring_target.name, "jobs": job_ids}, as_json, lambda r: f"jobs {r['jobs']}")
         else:
+            # The table is computed from all verdicts there are, those of earlier runs as well.
             finished_runs = services.ablation.run(judge_spec, scoring_target, max_cost)
             ablation_rows = services.ablation.table(judge_spec, scoring_target.name)
             ablation_fields = {
@@ -153,6 +157,7 @@ def _format_ablation(ablation_row: AblationRow) -> str:
     figure_texts = [
         f"{figure_name} – ({figure.why.en if figure.why else ''})"
         if figure.value is None
+        # Named where a figure rests on fewer items than its row says.
         else f"{figure_name} {figure.value:.3f}" + (f" (n {figure.n})" if figure.n != figures.n else "")
         for figure_name in ("accuracy", "kappa", "auc", "matched_auc")
         for figure in [getattr(figures, figure_name)]
@@ -173,6 +178,7 @@ def _build_command(decision_action: str, help_text: str) -> Any:
             pair_fields = _pair_to_dict(services.pairs.decide(pair_id, decision_action, name, note))
         print_result(pair_fields, as_json, lambda r: f"pair {r['pair']} is {r['state']}")
 
+    # Typer takes the help of a command from there.
     command.__doc__ = help_text
     return command
 
@@ -203,6 +209,7 @@ def _holder_to_dict(run_holder: RunHolder | None) -> dict[str, Any] | None:
 
 
 def _format_run(run_fields: dict[str, Any]) -> str:
+    # Pairs are counted when the last stage is over; until then the stage says more.
     pairs_text = f"{run_fields['pairs']} pairs" if run_fields["stage"] == PairStage.DONE else run_fields["stage"]
     return f"{run_fields['run']:>4}  {run_fields['name']:<24}  {pairs_text}{_format_holder(run_fields['playing'])}"
 
@@ -261,7 +268,10 @@ def _candidate_to_dict(candidate: PairSide) -> dict[str, Any]:
         "value": candidate.value,
         "reason": candidate.reason,
         "details": {
-            detail_name: detail_value for detail_name, detail_value in candidate.details.items() if detail_name != "raw"
+            # Whole replies are long, and stand in the ledger under the call.
+            detail_name: detail_value
+            for detail_name, detail_value in candidate.details.items()
+            if detail_name != "raw"
         },
         "people": list(candidate.people),
         "again": _second_opinion_to_dict(candidate.again) if candidate.again else None,

@@ -71,6 +71,7 @@ def version_to_dict(version_info: VersionInfo) -> dict[str, Any]:
 
 def locked_to_dict(locked_figures: Mapping[str, Any] | None) -> dict[str, Any]:
     """Accuracy on the locked set before and after, and every figure of every row."""
+    # The same keys before and after the locked set is open, so that scripts need not ask first.
     if locked_figures is None:
         return {"before": None, "after": None, "rows": [], "change": None}
     rows_by_name = {locked_row["name"]: locked_row for locked_row in locked_figures["rows"]}
@@ -94,6 +95,7 @@ def _locked_row_to_dict(locked_row: Mapping[str, Any]) -> dict[str, Any]:
         for figure_name, figure_fields in figures.items()
         for bound_name in ("low", "high")
     }
+    # Runs of earlier versions stored figures without their number of items.
     bounds |= {f"{figure_name}_n": figure_fields.get("n") for figure_name, figure_fields in figures.items()}
     return {
         "name": locked_row["name"],
@@ -120,6 +122,7 @@ def report_row_to_dict(report_row: ReportRow) -> dict[str, Any]:
     earlier_uses = uses_to_dict(report_row.uses) if report_row.uses else None
     return {
         **_locked_row_to_dict(report_row.figures),
+        # After the figures, which bring the name of their stored row with them (“best” for every run).
         "name": report_row.name,
         **run_fields,
         "locked_uses": earlier_uses,
@@ -154,6 +157,7 @@ def format_run(run_fields: dict[str, Any]) -> str:
         use_number = locked_fields.get("uses", {}).get("number", 1)
         use_note = f" (use {use_number} of these labels)" if use_number > 1 else ""
         output_lines.append(f"locked accuracy: {locked_fields['before']:.3f} -> {locked_fields['after']:.3f}{use_note}")
+    # The row still says that it runs; only its process can tell, and that is gone.
     if run_fields["state"] == "running" and run_fields["playing"] is None:
         output_lines.append(f"its process is gone; go on with: principles --resume {run_fields['run']}")
     if run_fields.get("notice"):
@@ -194,6 +198,7 @@ def register(principles_group: typer.Typer) -> None:
         report,
         answer,
     ):
+        # A function of that name would hide Python's own list in this module.
         command_name = {"list_versions": "list"}.get(command.__name__, command.__name__)
         principles_group.command(command_name)(command)
 
@@ -338,6 +343,7 @@ def answer(
     """List planted flaws that wait for a person, or answer one."""
     with open_services() as services:
         if case_text is not None:
+            # Before the list is read, which then shows what is left.
             services.evolution.answer(run_id, *_parse_case(case_text), flaw_confirmed, person)
         open_cases = services.evolution.open_cases(run_id)
     case_fields = {
@@ -366,6 +372,7 @@ def answer(
 def _parse_case(case_text: str) -> tuple[int, str, int]:
     round_number, _, remainder = case_text.partition(".")
     phase_name, _, case_number = remainder.partition(".")
+    # isdigit alone takes marks such as ², which int refuses.
     if not (round_number.isascii() and round_number.isdigit() and case_number.isascii() and case_number.isdigit()):
         raise UserError(
             f"“{case_text}” names no case; write it as the list does, such as 1.adversary.0.",
@@ -408,6 +415,7 @@ def _format_comparison(comparison_fields: dict[str, Any]) -> str:
     )
 
 
+# Ten rules are a few kilobytes; whoever names a database by mistake gets a sentence instead of a wait.
 _MAX_BYTES = 1_000_000
 
 

@@ -22,6 +22,7 @@ from backend.principles.service import status_line
 from backend.runs.attempt import run_job
 from backend.services import Services, open_services
 
+# The two that are left out have options of their own; two ways to say one thing could contradict each other.
 SETTING_NAMES = tuple(
     setting_field.name for setting_field in fields(GameSettings) if setting_field.name not in ("rounds", "search")
 )
@@ -89,6 +90,7 @@ def play_principles(
     as_json: JsonOption = False,
 ) -> None:
     """Play the adversarial game; a new S_D stays only if labels that it never saw confirm it."""
+    # The callback of a group runs before every command of it as well.
     if cli_context.invoked_subcommand is not None:
         return
     with open_services() as services:
@@ -134,6 +136,7 @@ def _parse_settings(rounds: int | None, search_method: SearchMethod, setting_opt
                 f"--set 没有“{setting_name}”，可用：{'、'.join(SETTING_NAMES)}。",
             )
         try:
+            # As JSON, so that numbers and true are what they look like; names need no quotes.
             setting_values[setting_name] = json.loads(setting_text)
         except ValueError:
             setting_values[setting_name] = setting_text
@@ -163,6 +166,7 @@ def _versions_by_role(services: Services, version_ids: list[int] | None) -> dict
 def _resume_run(services: Services, run_id: int, budget_caps: dict[str, Any], in_background: bool) -> int:
     if in_background:
         return services.evolution.resume(run_id, **budget_caps).id
+    # Not queued: this process plays it, and a worker that took it first would shut the command out.
     services.evolution.raise_caps(run_id, **budget_caps)
     return run_id
 
@@ -174,6 +178,7 @@ def _play_run(services: Services, run_id: int) -> None:
     services.database.wait_patiently()
     try:
         services.evolution.play(run_id, throttled_printer(describe_progress))
+    # The run has noted its error and can go on; what it reached until then is printed all the same.
     except UserError as error:
         print(f"error: run {run_id}: {error}", file=sys.stderr)
 
@@ -181,6 +186,7 @@ def _play_run(services: Services, run_id: int) -> None:
 def _print_run(services: Services, run_id: int, judge_name: str | None, as_json: bool) -> None:
     run_info = services.evolution.run(run_id)
     run_fields = run_to_dict(run_info, services.evolution.archive.versions(run_id))
+    # A run that stopped early may still find a better version, and its locked set is not open yet.
     if judge_name is not None and run_info.best is not None and run_info.state is RunState.DONE:
         run_fields["published"] = _publish_version(services, run_info.best, judge_name, run_fields)
     if run_info.locked is not None:
@@ -198,6 +204,7 @@ def _publish_version(
     try:
         judge = services.evolution.archive.publish(version_id, judge_name)
     except UserError as error:
+        # A name that is taken must not cost the report of a game that has been paid for.
         run_fields["error"] = str(error)
         return None
     return {"judge": judge.name, "version": judge.version}

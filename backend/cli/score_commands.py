@@ -108,6 +108,7 @@ def _select_target(services: Services, target: TargetOptions) -> ScoringTarget:
     if target.campaign is not None:
         return ScoringTarget(TargetKind.CAMPAIGN, target.campaign)
     if target.file is not None:
+        # Verdicts refer to stored greetings, so a file is imported before it is judged.
         return ScoringTarget(TargetKind.DATASET, services.corpus.import_file(target.file).dataset)
     return ScoringTarget(TargetKind.DATASET, str(target.dataset))
 
@@ -136,9 +137,11 @@ def _print_estimate(services: Services, request: ScoreRequest, as_json: bool) ->
 
 def _run_and_report(services: Services, request: ScoreRequest, as_json: bool) -> None:
     services.database.wait_patiently()
+    # Progress goes to standard error, the result to standard output.
     final_progress = services.scoring.run(request, throttled_printer(ScoreProgress.summary_line))
     print_result(final_progress.plain(), as_json, lambda _: _format_progress(final_progress))
     if final_progress.state is ScoringRunState.FAILED:
+        # The object holds the error already.
         if not as_json:
             print(f"error: {final_progress.error.en if final_progress.error else 'failed'}", file=sys.stderr)
         sys.exit(1)
@@ -218,10 +221,12 @@ def _judge_remarks(judge_row: dict[str, Any]) -> list[str]:
     partial_figures = [
         f"{figure_name} on {judge_row[f'{figure_name}_n']}"
         for figure_name in FIGURE_NAMES
+        # Length-matched figures rest on fewer items than the row, which its n would hide.
         if judge_row[figure_name] is not None and _has_other_count(judge_row, figure_name)
     ]
     if partial_figures:
         remarks.append(", ".join(partial_figures))
+    # Few items withhold several figures for one reason, which is said once.
     names_by_reason: dict[str, list[str]] = {}
     for figure_name in FIGURE_NAMES:
         if judge_row[figure_name] is None:

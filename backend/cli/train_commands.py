@@ -61,6 +61,7 @@ def _check_settings(services: Services, training_service: TrainingService, setti
     """Raises UserError for the first thing that would stop the training."""
     dataset_names = [source_info.name for source_info in services.corpus.datasets()]
     endpoint_names = [source_info.name for source_info in services.endpoints.endpoints()]
+    # Refused before it is queued, as the page does; a job would fail with the same words later.
     for problem in training_service.find_problems(settings, dataset_names, endpoint_names):
         en, zh = problem.message.en, problem.message.zh
         raise UserError(f"{problem.field}: {en}", f"{problem.field}：{zh}")
@@ -69,11 +70,13 @@ def _check_settings(services: Services, training_service: TrainingService, setti
 def _wait_for_end(services: Services, training_job: JobInfo) -> JobInfo:
     shown_text, job_service = "", services.jobs
     while not training_job.ended:
+        # Without a worker anywhere --wait would wait for ever.
         if training_job.status is JobStatus.QUEUED and not job_service.workers():
             print("no worker is running: working here", file=sys.stderr, flush=True)
             worker = Worker(
                 services.database, services.settings.home, options=JobOptions.load(), job_programs=JOB_PROGRAMS
             )
+            # It returns when nothing is left, and takes other queued jobs on its way as any worker would.
             worker.run(once=True)
         elif training_job.progress_text != shown_text:
             shown_text = training_job.progress_text
@@ -118,6 +121,7 @@ def _format_metric(metric_value: Any) -> str:
     return f"{metric_value:.4g}" if isinstance(metric_value, float) else str(metric_value)
 
 
+# Rounds belong to whoever began them; all commands of this home are one visitor.
 CLI_VISITOR = "cli"
 ArtifactOption = Annotated[str | None, typer.Option(help="A trained model: its number, or artifact:N.")]
 EndpointOption = Annotated[str | None, typer.Option(help="Name of an endpoint.")]
@@ -163,6 +167,7 @@ def _generator_name(artifact: str | None, endpoint: str | None) -> str:
         raise UserError("Give either --artifact or --endpoint.", "请在 --artifact 和 --endpoint 中选一个。")
     if artifact is None:
         return str(endpoint)
+    # A bare number and the full name are both taken.
     return f"{ARTIFACT_PREFIX}{artifact.removeprefix(ARTIFACT_PREFIX)}"
 
 
@@ -170,6 +175,7 @@ def _start_generator(services: Services, generator_name: str) -> None:
     generator_info = services.generators.info(generator_name)
     if generator_info.readiness is Readiness.READY:
         return
+    # A trained model is served by a job, which only a worker starts.
     if not services.jobs.workers():
         start_worker(services.settings, WORKER_COMMAND)
     print(f"starting {generator_info.title} …", file=sys.stderr, flush=True)
@@ -193,6 +199,7 @@ def _card_to_dict(card_view: CardView) -> dict[str, Any]:
         "tries": card_view.tries,
         "seconds": card_view.seconds,
         "note": note_text if card_view.text else None,
+        # A note on a text is a remark on it; without a text it is why there is none.
         "error": None if card_view.text else note_text,
     }
 
