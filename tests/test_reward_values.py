@@ -240,7 +240,7 @@ def test_a_fit_counts_the_requests_that_a_greeting_points_to_more() -> None:
     class Plane:
         """Texts that are their own places: “x,y”; “?” is unknown."""
 
-        def place(self, texts: Sequence[str]) -> np.ndarray:
+        def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
             return np.array([[0.0, 0.0] if one in ("?", "") else [*map(float, one.split(","))] for one in texts])
 
     plane: TextSpace = Plane()  # type: ignore[assignment]
