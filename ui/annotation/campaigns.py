@@ -54,6 +54,8 @@ def item_html(services: Services, translate: Translator, item_id: int) -> Markup
 
 
 NOT_CHOSEN = ""
+# Boxes whose choices are read from the corpus and the judges when the page opens.
+LOADED_CHOICES = ("datasets", "occasion", "recipient", "style", "judge")
 
 
 def build_page(services: Services, translate: Translator) -> None:
@@ -107,85 +109,15 @@ def _campaign_line(translate: Translator, campaign: CampaignInfo) -> tuple[Campa
 
 
 def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.HTML) -> None:
-    all_choice = (translate("全部", "All"), NOT_CHOSEN)
-    with gr.Row():
-        name_box = gr.Textbox(label=translate("名称", "Name"), max_length=120, elem_id="zf-campaign-name")
-        kind_choice = gr.Radio(
-            label=translate("类型", "Kind"),
-            choices=[
-                (translate(*CAMPAIGN_KIND_NAMES[campaign_kind]), campaign_kind.value) for campaign_kind in CampaignKind
-            ],
-            value=CampaignKind.COMPARE.value,
-            elem_id="zf-campaign-kind",
-        )
-    with gr.Row():
-        dataset_choice = gr.Dropdown(
-            label=translate("数据集（不选就是全部）", "Data sets (none means all)"),
-            choices=[],
-            multiselect=True,
-            elem_id="zf-campaign-datasets",
-        )
-        occasion_choice = gr.Dropdown(label=translate("场合", "Occasion"), choices=[all_choice], value=NOT_CHOSEN)
-        recipient_choice = gr.Dropdown(label=translate("对象", "Recipient"), choices=[all_choice], value=NOT_CHOSEN)
-        style_choice = gr.Dropdown(label=translate("风格", "Style"), choices=[all_choice], value=NOT_CHOSEN)
-    with gr.Row():
-        limit_box = gr.Number(
-            label=translate("最多多少题", "Items at most"),
-            value=100,
-            precision=0,
-            elem_id="zf-campaign-limit",
-        )
-        raters_box = gr.Number(
-            label=translate("每题几人", "Raters an item"), value=2, precision=0, elem_id="zf-campaign-k"
-        )
-        judge_choice = gr.Dropdown(
-            label=translate("裁判（仅验证任务）", "Judge (validate only)"),
-            choices=[(translate("不用", "none"), NOT_CHOSEN)],
-            value=NOT_CHOSEN,
-        )
-        rubric_box = gr.Checkbox(
-            label=translate("请标注者分项打分（仅验证任务）", "Ask for dimensions (validate only)")
-        )
-    instructions_box = gr.Textbox(
-        label=translate("给标注者的说明", "Instructions for raters"), lines=2, max_length=2000
-    )
+    campaign_form = _build_campaign_form(translate)
     create_button = gr.Button(
         translate("新建任务", "Make the campaign"), variant="primary", elem_id="zf-campaign-create"
     )
     message_block = html_block(elem_id="zf-campaign-told")
 
-    campaign_form = BoxForm(
-        name=name_box,
-        kind=kind_choice,
-        datasets=dataset_choice,
-        occasion=occasion_choice,
-        recipient=recipient_choice,
-        style=style_choice,
-        limit=limit_box,
-        raters=raters_box,
-        judge=judge_choice,
-        rubric=rubric_box,
-        instructions=instructions_box,
-    )
-
     @friendly_errors(translate)
-    def load_choices() -> list[Any]:
-        facets = services.corpus.facets()
-        dataset_names = [dataset.name for dataset in services.corpus.datasets()]
-        tag_updates = [
-            gr.update(
-                choices=[
-                    all_choice,
-                    *((f"{tag_name}（{tag_count}）", tag_name) for tag_name, tag_count in tag_counts.items()),
-                ]
-            )
-            for tag_counts in (facets.occasions, facets.recipients, facets.styles)
-        ]
-        judge_choices = [
-            (translate("不用", "none"), NOT_CHOSEN),
-            *((registered_name, registered_name) for registered_name in services.board.judge_names()),
-        ]
-        return [gr.update(choices=dataset_names), *tag_updates, gr.update(choices=judge_choices)]
+    def load_choices() -> dict[Any, Any]:
+        return campaign_form.fill(_choice_updates(services, translate))
 
     @friendly_errors(translate)
     @campaign_form.named
@@ -200,9 +132,109 @@ def _build_new_tab(services: Services, translate: Translator, campaign_list: gr.
         )
         return note(message, "ok"), _campaign_table(services, translate)
 
-    fill_on_load(load_choices, dataset_choice, occasion_choice, recipient_choice, style_choice, judge_choice)
+    fill_on_load(load_choices, *campaign_form.pick_outputs(LOADED_CHOICES))
     # Without the queue no toast can be shown: a UserError is answered in the block beside the button.
     create_button.click(create_campaign, campaign_form.inputs, [message_block, campaign_list], queue=False)
+
+
+def _build_campaign_form(translate: Translator) -> BoxForm:
+    """The boxes of a new campaign, row by row from the top of the page."""
+    campaign_form = BoxForm(**_kind_boxes(translate), **_filter_boxes(translate), **_rater_boxes(translate))
+    campaign_form.add(
+        "instructions",
+        gr.Textbox(label=translate("给标注者的说明", "Instructions for raters"), lines=2, max_length=2000),
+    )
+    return campaign_form
+
+
+def _kind_boxes(translate: Translator) -> dict[str, Any]:
+    with gr.Row():
+        name_box = gr.Textbox(label=translate("名称", "Name"), max_length=120, elem_id="zf-campaign-name")
+        kind_choice = gr.Radio(
+            label=translate("类型", "Kind"),
+            choices=[
+                (translate(*CAMPAIGN_KIND_NAMES[campaign_kind]), campaign_kind.value) for campaign_kind in CampaignKind
+            ],
+            value=CampaignKind.COMPARE.value,
+            elem_id="zf-campaign-kind",
+        )
+    return {"name": name_box, "kind": kind_choice}
+
+
+def _filter_boxes(translate: Translator) -> dict[str, Any]:
+    """Which greetings of the corpus may become items."""
+    all_choice = _all_choice(translate)
+    with gr.Row():
+        dataset_choice = gr.Dropdown(
+            label=translate("数据集（不选就是全部）", "Data sets (none means all)"),
+            choices=[],
+            multiselect=True,
+            elem_id="zf-campaign-datasets",
+        )
+        occasion_choice = gr.Dropdown(label=translate("场合", "Occasion"), choices=[all_choice], value=NOT_CHOSEN)
+        recipient_choice = gr.Dropdown(label=translate("对象", "Recipient"), choices=[all_choice], value=NOT_CHOSEN)
+        style_choice = gr.Dropdown(label=translate("风格", "Style"), choices=[all_choice], value=NOT_CHOSEN)
+    return {
+        "datasets": dataset_choice,
+        "occasion": occasion_choice,
+        "recipient": recipient_choice,
+        "style": style_choice,
+    }
+
+
+def _rater_boxes(translate: Translator) -> dict[str, Any]:
+    """How many items and raters, and what a validation asks besides."""
+    with gr.Row():
+        limit_box = gr.Number(
+            label=translate("最多多少题", "Items at most"),
+            value=100,
+            precision=0,
+            elem_id="zf-campaign-limit",
+        )
+        raters_box = gr.Number(
+            label=translate("每题几人", "Raters an item"), value=2, precision=0, elem_id="zf-campaign-k"
+        )
+        judge_choice = gr.Dropdown(
+            label=translate("裁判（仅验证任务）", "Judge (validate only)"),
+            choices=[_no_judge_choice(translate)],
+            value=NOT_CHOSEN,
+        )
+        rubric_box = gr.Checkbox(
+            label=translate("请标注者分项打分（仅验证任务）", "Ask for dimensions (validate only)")
+        )
+    return {"limit": limit_box, "raters": raters_box, "judge": judge_choice, "rubric": rubric_box}
+
+
+def _all_choice(translate: Translator) -> tuple[str, str]:
+    return translate("全部", "All"), NOT_CHOSEN
+
+
+def _no_judge_choice(translate: Translator) -> tuple[str, str]:
+    return translate("不用", "none"), NOT_CHOSEN
+
+
+def _choice_updates(services: Services, translate: Translator) -> dict[str, Any]:
+    """The choices that depend on what is stored, by the names in LOADED_CHOICES."""
+    facets = services.corpus.facets()
+    dataset_names = [dataset.name for dataset in services.corpus.datasets()]
+    tag_updates = {
+        box_name: gr.update(
+            choices=[
+                _all_choice(translate),
+                *((f"{tag_name}（{tag_count}）", tag_name) for tag_name, tag_count in tag_counts.items()),
+            ]
+        )
+        for box_name, tag_counts in (
+            ("occasion", facets.occasions),
+            ("recipient", facets.recipients),
+            ("style", facets.styles),
+        )
+    }
+    judge_choices = [
+        _no_judge_choice(translate),
+        *((registered_name, registered_name) for registered_name in services.board.judge_names()),
+    ]
+    return {"datasets": gr.update(choices=dataset_names), **tag_updates, "judge": gr.update(choices=judge_choices)}
 
 
 def _campaign_spec(entered: EnteredValues) -> CampaignSpec:
