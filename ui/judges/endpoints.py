@@ -37,101 +37,126 @@ NEW_ENDPOINT_VALUES: dict[str, Any] = {
 
 def build_tab(services: Services, translate: Translator, endpoints_tab: gr.Tab) -> None:
     """The list, and one form for adding and changing."""
-    endpoint_list = html_block(elem_id="zf-endpoints")
-    endpoint_choice = gr.Dropdown(
-        label=translate("添加或修改", "Add or change"),
-        choices=[(translate("新端点", "A new one"), NEW_ENDPOINT)],
-        value=NEW_ENDPOINT,
-        elem_id="zf-endpoint-which",
-    )
-    endpoint_form = BoxForm(**_address_boxes(translate), **_limit_boxes(translate))
-    with gr.Row():
-        save_button = gr.Button(translate("保存", "Save"), variant="primary", elem_id="zf-endpoint-save")
-        test_button = gr.Button(translate("测试连接", "Test connection"), elem_id="zf-endpoint-test")
-        delete_button = gr.Button(translate("删除", "Delete"), variant="stop", elem_id="zf-endpoint-remove")
-    message_block = html_block(elem_id="zf-endpoint-told")
+    EndpointTab(services, translate).wire_events(endpoints_tab)
 
-    @friendly_errors(translate)
-    def load_endpoints(chosen_name: str) -> list[Any]:
-        endpoint_names = [endpoint.name for endpoint in services.endpoints.endpoints()]
+
+class EndpointTab:
+    """The blocks of the tab, and the handlers of its buttons."""
+
+    def __init__(self, services: Services, translate: Translator) -> None:
+        self._services, self._translate = services, translate
+        self.endpoint_list = html_block(elem_id="zf-endpoints")
+        self.endpoint_choice = gr.Dropdown(
+            label=translate("添加或修改", "Add or change"),
+            choices=[(translate("新端点", "A new one"), NEW_ENDPOINT)],
+            value=NEW_ENDPOINT,
+            elem_id="zf-endpoint-which",
+        )
+        self.endpoint_form = BoxForm(**_address_boxes(translate), **_limit_boxes(translate))
+        with gr.Row():
+            self.save_button = gr.Button(translate("保存", "Save"), variant="primary", elem_id="zf-endpoint-save")
+            self.test_button = gr.Button(translate("测试连接", "Test connection"), elem_id="zf-endpoint-test")
+            self.delete_button = gr.Button(translate("删除", "Delete"), variant="stop", elem_id="zf-endpoint-remove")
+        self.message_block = html_block(elem_id="zf-endpoint-told")
+
+    def wire_events(self, endpoints_tab: gr.Tab) -> None:
+        """Fill the list when the tab is shown, the form when an endpoint is chosen; then the three buttons."""
+        translate, endpoint_form = self._translate, self.endpoint_form
+        with_friendly_errors = friendly_errors(translate)
+        list_blocks = [self.endpoint_list, self.endpoint_choice]
+        changed_blocks = [self.message_block, *list_blocks]
+        fill_tab(endpoints_tab, with_friendly_errors(self.load_endpoints), list_blocks, self.endpoint_choice)
+        self.endpoint_choice.change(
+            with_friendly_errors(self.fill_form),
+            self.endpoint_choice,
+            endpoint_form.outputs,
+            queue=False,
+            show_progress="hidden",
+        )
+        self.save_button.click(
+            with_friendly_errors(endpoint_form.named(self.save_endpoint)),
+            endpoint_form.inputs,
+            [*changed_blocks, endpoint_form["secret_key"]],
+            queue=False,
+        )
+        # Through the queue: a server that does not answer holds this up to its timeout.
+        self.test_button.click(with_friendly_errors(self.test_endpoint), self.endpoint_choice, self.message_block)
+        question = translate("确定删除这个端点吗？已有的评判会留下。", "Delete this endpoint? Verdicts it gave stay.")
+        self.delete_button.click(
+            with_friendly_errors(self.delete_endpoint),
+            self.endpoint_choice,
+            changed_blocks,
+            js=confirm_script(question),
+            queue=False,
+        )
+
+    def load_endpoints(self, chosen_name: str) -> list[Any]:
+        """The table, and the choices; the choice itself only where there is none yet."""
+        endpoint_names = [endpoint.name for endpoint in self._services.endpoints.endpoints()]
         endpoint_options = [
-            (translate("新端点", "A new one"), NEW_ENDPOINT),
+            (self._translate("新端点", "A new one"), NEW_ENDPOINT),
             *((endpoint_name, endpoint_name) for endpoint_name in endpoint_names),
         ]
         return [
-            _endpoint_table(services, translate),
+            _endpoint_table(self._services, self._translate),
             gr.update(choices=endpoint_options, **default_choice(chosen_name, [NEW_ENDPOINT, *endpoint_names])),
         ]
 
-    def select_endpoint(chosen_name: str) -> list[Any]:
-        table_html, choice_update = load_endpoints(chosen_name)
+    def _select_endpoint(self, chosen_name: str) -> list[Any]:
+        table_html, choice_update = self.load_endpoints(chosen_name)
         # Set by force here, unlike when the tab is shown: who has saved or deleted means that one.
         return [table_html, choice_update | {"value": chosen_name}]
 
-    @friendly_errors(translate)
-    def fill_form(chosen_name: str) -> dict[Any, Any]:
-        chosen_infos = [endpoint for endpoint in services.endpoints.endpoints() if endpoint.name == chosen_name]
-        return endpoint_form.fill(_endpoint_values(chosen_infos[0]) if chosen_infos else NEW_ENDPOINT_VALUES)
+    def fill_form(self, chosen_name: str) -> dict[Any, Any]:
+        """The boxes for the endpoint of this name, or for a new one."""
+        chosen_infos = [endpoint for endpoint in self._services.endpoints.endpoints() if endpoint.name == chosen_name]
+        return self.endpoint_form.fill(_endpoint_values(chosen_infos[0]) if chosen_infos else NEW_ENDPOINT_VALUES)
 
-    @friendly_errors(translate)
-    @endpoint_form.named
-    def save_endpoint(entered: EnteredValues) -> dict[Any, Any]:
+    def save_endpoint(self, entered: EnteredValues) -> dict[Any, Any]:
+        """Store what the boxes hold, and choose it; bad input is answered in the message."""
         try:
-            endpoint_info = services.endpoints.save(_endpoint_input(entered))
+            endpoint_info = self._services.endpoints.save(_endpoint_input(entered))
         except UserError as error:
-            return {message_block: note(translate.localize(error), "bad")}
-        saved_message = translate(f"已保存“{endpoint_info.name}”。", f"Saved “{endpoint_info.name}”.")
-        table_html, choice_update = select_endpoint(endpoint_info.name)
+            return {self.message_block: note(self._translate.localize(error), "bad")}
+        saved_message = self._translate(f"已保存“{endpoint_info.name}”。", f"Saved “{endpoint_info.name}”.")
+        table_html, choice_update = self._select_endpoint(endpoint_info.name)
         return {
-            message_block: note(saved_message, "ok"),
-            endpoint_list: table_html,
-            endpoint_choice: choice_update,
+            self.message_block: note(saved_message, "ok"),
+            self.endpoint_list: table_html,
+            self.endpoint_choice: choice_update,
             # A key is not kept in the browser once it is stored.
-            **endpoint_form.fill({"secret_key": ""}),
+            **self.endpoint_form.fill({"secret_key": ""}),
         }
 
-    @friendly_errors(translate)
-    def test_endpoint(chosen_name: str) -> Markup:
+    def test_endpoint(self, chosen_name: str) -> Markup:
+        """Ask the stored endpoint of this name for an answer, and report what came."""
+        translate = self._translate
         if not chosen_name:
             return note(translate("请先保存，再选中要测试的端点。", "Save it first, then choose the one to test."))
         try:
             # Gradio calls handlers in threads, which have no event loop.
-            probe_result = asyncio.run(services.endpoints.probe(chosen_name))
+            probe_result = asyncio.run(self._services.endpoints.probe(chosen_name))
         except UserError as error:
             return note(translate.localize(error), "bad")
         return note(translate.localize(probe_result.message), "ok" if probe_result.ok else "bad")
 
-    @friendly_errors(translate)
-    def delete_endpoint(chosen_name: str | None) -> list[Any]:
+    def delete_endpoint(self, chosen_name: str | None) -> list[Any]:
+        """Delete the endpoint of this name; None where the person answered no in the browser."""
         # The browser asked first, and the answer was no.
         if chosen_name is None:
             return [gr.skip()] * 3
+        translate = self._translate
         if not chosen_name:
             return [
                 note(translate("请先选中要删除的端点。", "Choose the endpoint to delete.")),
                 gr.skip(),
                 gr.skip(),
             ]
-        services.endpoints.delete(chosen_name)
+        self._services.endpoints.delete(chosen_name)
         return [
             note(translate(f"已删除“{chosen_name}”。", f"Deleted “{chosen_name}”."), "ok"),
-            *select_endpoint(NEW_ENDPOINT),
+            *self._select_endpoint(NEW_ENDPOINT),
         ]
-
-    fill_tab(endpoints_tab, load_endpoints, [endpoint_list, endpoint_choice], endpoint_choice)
-    endpoint_choice.change(fill_form, endpoint_choice, endpoint_form.outputs, queue=False, show_progress="hidden")
-    saved_blocks = [message_block, endpoint_list, endpoint_choice, endpoint_form["secret_key"]]
-    save_button.click(save_endpoint, endpoint_form.inputs, saved_blocks, queue=False)
-    # Through the queue: a server that does not answer holds this up to its timeout.
-    test_button.click(test_endpoint, endpoint_choice, message_block)
-    question = translate("确定删除这个端点吗？已有的评判会留下。", "Delete this endpoint? Verdicts it gave stay.")
-    delete_button.click(
-        delete_endpoint,
-        endpoint_choice,
-        [message_block, endpoint_list, endpoint_choice],
-        js=confirm_script(question),
-        queue=False,
-    )
 
 
 def _address_boxes(translate: Translator) -> dict[str, Any]:
