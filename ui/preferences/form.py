@@ -190,94 +190,119 @@ class PairRunForm:
     def _build_pairing_boxes(self) -> None:
         translate, add_box = self._translate, self.box_form.add
         with gr.Accordion(translate("更多设置", "More settings"), open=False, elem_id="zf-pairs-more"):
-            with gr.Row():
-                add_box(
-                    "pairing",
-                    gr.Radio(
-                        label=translate("怎么配对", "How to pair"),
-                        choices=[
-                            (translate(*bilingual_label), pairing_way.value)
-                            for pairing_way, bilingual_label in PAIRING_WAYS.items()
-                        ],
-                        value=PairingMode.ALL.value,
-                    ),
-                )
-                add_box(
-                    "panel_roles",
-                    gr.CheckboxGroup(
-                        label=translate(
-                            "评审团里谁在场（去掉一个就是消融）", "Agents of the panel (leave one out to ablate)"
-                        ),
-                        choices=[
-                            (translate(*bilingual_label), agent_role)
-                            for agent_role, bilingual_label in PANEL_ROLE_NAMES.items()
-                        ],
-                        value=list(PANEL_ROLE_NAMES),
-                        elem_id="zf-pairs-agents",
-                    ),
-                )
-            with gr.Row():
-                add_box(
-                    "temperatures",
-                    gr.Textbox(label=translate("温度（逗号隔开）", "Temperatures (by commas)"), value="0.7, 1.0"),
-                )
-                add_box(
-                    "examples",
-                    gr.Radio(
-                        label=translate("写之前看范例", "Examples before writing"),
-                        choices=[
-                            (translate("有的看有的不看", "some"), MIXED_EXAMPLES),
-                            (translate("都看", "all"), WITH_EXAMPLES),
-                            (translate("都不看", "none"), NO_EXAMPLES),
-                        ],
-                        value=MIXED_EXAMPLES,
-                    ),
-                )
-                add_box("vary_length", gr.Checkbox(label=translate("变着长短写", "Vary the length"), value=True))
-            with gr.Row():
-                add_box(
-                    "raters",
-                    gr.Number(label=translate("每条给几人看", "People a greeting"), value=2, minimum=1, precision=0),
-                )
-                add_box(
-                    "is_balanced",
-                    gr.Checkbox(label=translate("配平：不让字数和样子泄底", "Balance length and style"), value=True),
-                )
-            add_box(
-                "second_judge",
-                gr.Dropdown(
-                    label=translate(
-                        "和字数对着来的对，谁来再评一次（两次都认才留）",
-                        "Who judges again the pairs that go against length (both must agree)",
-                    ),
-                    choices=[
-                        (translate(*SECOND_JUDGE_NAMES[SAME_JUDGE]), SAME_JUDGE),
-                        (translate(*SECOND_JUDGE_NAMES[NO_SECOND_JUDGE]), NO_SECOND_JUDGE),
-                    ],
-                    value=SAME_JUDGE,
-                    elem_id="zf-pairs-second",
-                ),
-            )
-            with gr.Row():
-                add_box(
-                    "cost_cap",
-                    gr.Number(label=translate("花费上限（0 为不限）", "Cap on cost (0: none)"), value=0, minimum=0),
-                )
-                add_box(
-                    "call_cap",
-                    gr.Number(
-                        label=translate("调用上限（0 为不限）", "Cap on calls (0: none)"),
-                        value=0,
-                        minimum=0,
-                        precision=0,
-                    ),
-                )
+            self._build_mode_row()
+            self._build_variety_row()
+            self._build_check_row()
+            self._build_second_judge_box()
+            self._build_cap_row()
             add_box(
                 "name",
                 gr.Textbox(
                     label=translate("名字（可不填）", "Name (may stay empty)"),
                     max_length=50,
                     elem_id="zf-pairs-name",
+                ),
+            )
+
+    def _build_mode_row(self) -> None:
+        """How pairs are made, and which agents of a panel judge."""
+        translate, add_box = self._translate, self.box_form.add
+        with gr.Row():
+            add_box(
+                "pairing",
+                gr.Radio(
+                    label=translate("怎么配对", "How to pair"),
+                    choices=[
+                        (translate(*bilingual_label), pairing_way.value)
+                        for pairing_way, bilingual_label in PAIRING_WAYS.items()
+                    ],
+                    value=PairingMode.ALL.value,
+                ),
+            )
+            add_box(
+                "panel_roles",
+                gr.CheckboxGroup(
+                    label=translate(
+                        "评审团里谁在场（去掉一个就是消融）", "Agents of the panel (leave one out to ablate)"
+                    ),
+                    choices=[
+                        (translate(*bilingual_label), agent_role)
+                        for agent_role, bilingual_label in PANEL_ROLE_NAMES.items()
+                    ],
+                    value=list(PANEL_ROLE_NAMES),
+                    elem_id="zf-pairs-agents",
+                ),
+            )
+
+    def _build_variety_row(self) -> None:
+        """What makes the candidates of a request differ."""
+        translate, add_box = self._translate, self.box_form.add
+        with gr.Row():
+            add_box(
+                "temperatures",
+                gr.Textbox(label=translate("温度（逗号隔开）", "Temperatures (by commas)"), value="0.7, 1.0"),
+            )
+            add_box(
+                "examples",
+                gr.Radio(
+                    label=translate("写之前看范例", "Examples before writing"),
+                    choices=[
+                        (translate("有的看有的不看", "some"), MIXED_EXAMPLES),
+                        (translate("都看", "all"), WITH_EXAMPLES),
+                        (translate("都不看", "none"), NO_EXAMPLES),
+                    ],
+                    value=MIXED_EXAMPLES,
+                ),
+            )
+            add_box("vary_length", gr.Checkbox(label=translate("变着长短写", "Vary the length"), value=True))
+
+    def _build_check_row(self) -> None:
+        """People who check, and the balance of pairs."""
+        translate, add_box = self._translate, self.box_form.add
+        with gr.Row():
+            add_box(
+                "raters",
+                gr.Number(label=translate("每条给几人看", "People a greeting"), value=2, minimum=1, precision=0),
+            )
+            add_box(
+                "is_balanced",
+                gr.Checkbox(label=translate("配平：不让字数和样子泄底", "Balance length and style"), value=True),
+            )
+
+    def _build_second_judge_box(self) -> None:
+        """Who judges a second time the pairs in which length speaks for the other greeting."""
+        translate, add_box = self._translate, self.box_form.add
+        add_box(
+            "second_judge",
+            gr.Dropdown(
+                label=translate(
+                    "和字数对着来的对，谁来再评一次（两次都认才留）",
+                    "Who judges again the pairs that go against length (both must agree)",
+                ),
+                choices=[
+                    (translate(*SECOND_JUDGE_NAMES[SAME_JUDGE]), SAME_JUDGE),
+                    (translate(*SECOND_JUDGE_NAMES[NO_SECOND_JUDGE]), NO_SECOND_JUDGE),
+                ],
+                value=SAME_JUDGE,
+                elem_id="zf-pairs-second",
+            ),
+        )
+
+    def _build_cap_row(self) -> None:
+        """Where the run stops by cost or calls."""
+        translate, add_box = self._translate, self.box_form.add
+        with gr.Row():
+            add_box(
+                "cost_cap",
+                gr.Number(label=translate("花费上限（0 为不限）", "Cap on cost (0: none)"), value=0, minimum=0),
+            )
+            add_box(
+                "call_cap",
+                gr.Number(
+                    label=translate("调用上限（0 为不限）", "Cap on calls (0: none)"),
+                    value=0,
+                    minimum=0,
+                    precision=0,
                 ),
             )
 
