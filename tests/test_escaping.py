@@ -18,6 +18,7 @@ from backend.judges.base import JudgeKind
 from backend.judges.scoring.records import SCORING_CONSTANT, Opinion
 from backend.training.service import OfferState
 from tests.attacked_runs import ATTACK, MESSAGE, RUN_VIEWS
+from tests.attacked_trainings import TRAINING_VIEWS
 from ui.agreement import page as agreement_page
 from ui.agreement.views import models_table, worst_disagreements
 from ui.annotation import campaigns
@@ -44,6 +45,7 @@ ROOMS = (
     "preferences",
     "principles",
     "shell",
+    "training",
 )
 FIXED = {
     "components/templates/parts.html",
@@ -54,6 +56,7 @@ FIXED = {
     "shell/templates/guide_button.html",
     "shell/templates/head.html",
     "shell/templates/header.html",
+    "training/templates/starter_card.html",
 }
 """What a template shows that holds our own words alone; `parts.html` is imported by nearly all of the others."""
 
@@ -185,6 +188,7 @@ VIEWS: dict[str, View] = {
     ),
     "refusal": refusal,
     **RUN_VIEWS,
+    **TRAINING_VIEWS,
 }
 
 

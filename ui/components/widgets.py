@@ -1,7 +1,6 @@
 """Small pieces that every page uses: notes, figures, tables, and handlers that fail politely."""
 
 import functools
-import html
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -78,11 +77,6 @@ def timer_update(is_busy: bool, busy_seconds: float) -> Any:
     Never not at all: a command or another browser may start something while the page is open.
     """
     return gr.update(active=True, value=busy_seconds if is_busy else IDLE_SECONDS)
-
-
-def esc(unsafe_text: object) -> str:
-    """Text made safe inside HTML that no template writes."""
-    return html.escape(str(unsafe_text), quote=True)
 
 
 def script_root(element_id: str, translate: Translator, page_words: Any) -> Markup:
@@ -166,14 +160,6 @@ def html_table(
         if len(row_cells) != len(header_cells):
             raise ValueError(f"A row of {len(row_cells)} cells under {len(header_cells)} headings.")
     return render_part("table", header_cells, table_rows, column_classes)
-
-
-def ready_html_table(
-    header_cells: Sequence[str], body_rows: Iterable[Sequence[str]], column_classes: Sequence[str] = ()
-) -> Markup:
-    """`html_table` for cells that are HTML although they are plain strings, escaped by hand with `esc`."""
-    ready_rows = [[Markup(cell_html) for cell_html in row_cells] for row_cells in body_rows]
-    return html_table([Markup(cell_html) for cell_html in header_cells], ready_rows, column_classes)
 
 
 def figure_html(translate: Translator, measured: Figure, digits: int = 2) -> Markup:

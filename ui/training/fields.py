@@ -19,7 +19,7 @@ from backend.services import Services
 from backend.training.settings import STARTER, find_presets, find_settings_class
 from ui.components.judges import endpoint_choices
 from ui.components.language import Translator
-from ui.components.widgets import esc, fill_tab, friendly_errors
+from ui.components.widgets import caption_html, fill_tab, friendly_errors
 from ui.training.names import ACTION_NAMES, PRESET_MACHINES, REWARD_NAMES, BilingualText
 
 MONITOR_ACTION = "monitor.action"
@@ -263,7 +263,7 @@ def wire_preset(
         # The name comes from the browser.
         if preset_name not in find_presets(program):
             raise UserError("There is no such preset; choose another.", "没有这个预设，请另选一个。")
-        machine_note = f'<p class="zf-note">{esc(translate(*PRESET_MACHINES[preset_name]))}</p>'
+        machine_note = caption_html(translate(*PRESET_MACHINES[preset_name]))
         return [machine_note, *shown_values(program, find_presets(program)[preset_name])]
 
     fill_tab(form_tab, load_choices, offered_boxes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from backend.core.errors import UserError
 from backend.jobs.records import JobInfo
@@ -13,7 +14,7 @@ from backend.training.checks import SettingProblem, read_entries
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
 from backend.training.settings import DEFAULT_PRESET, find_presets
 from ui.components.language import Translator
-from ui.components.widgets import esc, html_block, note
+from ui.components.widgets import caption_html, html_block, note
 from ui.training.fields import (
     JSON_SETTINGS,
     SETTING_LABELS,
@@ -98,11 +99,11 @@ def start_training(
         return note(translate.localize(error), "bad")
 
 
-def _problems_html(translate: Translator, problems: list[SettingProblem]) -> str:
-    return "".join(problem_html(translate, problem) for problem in problems)
+def _problems_html(translate: Translator, problems: list[SettingProblem]) -> Markup:
+    return Markup().join(problem_html(translate, problem) for problem in problems)
 
 
-def problem_html(translate: Translator, problem: SettingProblem) -> str:
+def problem_html(translate: Translator, problem: SettingProblem) -> Markup:
     """A problem as one sentence that names the box."""
     # A problem inside of a setting is named by both, with a dot; where the inner one has no box, the outer
     # one is named.
@@ -128,7 +129,7 @@ def _build_form(services: Services, translate: Translator, program: str, form_ta
                 **options,
             )
 
-    html_block(f'<p class="zf-note">{esc(translate(*PROGRAM_LEADS[program]))}</p>')
+    html_block(caption_html(translate(*PROGRAM_LEADS[program])))
     preset_dropdown, hint_block = _build_preset_row(translate, program, add_boxes)
     judge_dropdown = _build_reward_row(translate, add_boxes) if program == "grpo" else None
     with gr.Row():
@@ -161,11 +162,11 @@ def _build_preset_row(translate: Translator, program: str, add_boxes: AddBoxes) 
             elem_id=f"zf-train-{program}-preset",
         )
         add_boxes("base", "name")
-    hint_block = html_block(f'<p class="zf-note">{esc(translate(*PRESET_MACHINES[DEFAULT_PRESET]))}</p>')
+    hint_block = html_block(caption_html(translate(*PRESET_MACHINES[DEFAULT_PRESET])))
     with gr.Row():
         add_boxes("datasets", "exclude")
     add_boxes("panel_pairs")
-    html_block(f'<p class="zf-note">{esc(translate(*SOURCES_NOTE))}</p>')
+    html_block(caption_html(translate(*SOURCES_NOTE)))
     return preset_dropdown, hint_block
 
 

@@ -13,7 +13,8 @@ from backend.services import Services
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
 from ui.components.language import Translator
 from ui.components.run_watcher import RunWatcher, SeenFacts
-from ui.components.widgets import ROW_CLICK, esc, fill_tab, friendly_errors, html_block, note, page_title
+from ui.components.templates import render
+from ui.components.widgets import ROW_CLICK, fill_tab, friendly_errors, html_block, note, page_title
 from ui.training import form
 from ui.training.fields import shown_values
 from ui.training.form import TrainingForm
@@ -41,7 +42,7 @@ def build_starter_card(translate: Translator) -> StarterCard:
         "first, or connect a language model.",
     )
     with gr.Row(elem_classes="zf-starter"):
-        html_block(f"<h2>{esc(heading)}</h2><p>{esc(lead_text)}</p>")
+        html_block(render("training/templates/starter_card.html", heading=heading, lead_text=lead_text))
         with gr.Column(scale=0, min_width=200):
             start_button = gr.Button(
                 translate("训练入门模型", "Train the starter"), variant="primary", elem_id="zf-starter"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from backend.agreement.statistics import minimums
 from backend.core.enums import EventLevel, JobStatus
@@ -13,7 +14,8 @@ from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.training.history import JobHistory, SampleText, thin_curve
 from ui.components.jobs import job_progress_bar, status_pill
 from ui.components.language import Translator
-from ui.components.widgets import empty_notice, esc, note, ready_html_table, row_click_script
+from ui.components.templates import render
+from ui.components.widgets import empty_notice, note, row_click_script
 from ui.training.names import (
     ARTIFACT_NAMES,
     METRIC_NAMES,
@@ -42,7 +44,7 @@ KEY_METRICS = (
 FIGURE_LIMIT = 3
 
 
-def jobs_table(translate: Translator, training_jobs: Sequence[JobInfo], chosen_id: int | None) -> str:
+def jobs_table(translate: Translator, training_jobs: Sequence[JobInfo], chosen_id: int | None) -> Markup:
     """Trainings, newest first, the chosen one marked."""
     if not training_jobs:
         return empty_notice(
@@ -51,26 +53,11 @@ def jobs_table(translate: Translator, training_jobs: Sequence[JobInfo], chosen_i
                 "No trainings yet. Train the starter above, or set one up under “New training”.",
             )
         )
-    header_cells = [
-        translate("任务", "Job"),
-        translate("状态", "Status"),
-        translate("进度", "Progress"),
-        translate("开始", "Started"),
-        translate("结束", "Finished"),
-        translate("说明", "Remarks"),
-    ]
-    table_rows = [_job_cells(translate, training_job, training_job.id == chosen_id) for training_job in training_jobs]
-    return ready_html_table(header_cells, table_rows, ("", "zf-left", "zf-left", "", "", "zf-text"))
+    job_lines = [_job_line(translate, training_job, training_job.id == chosen_id) for training_job in training_jobs]
+    return render("training/templates/jobs.html", translate=translate, job_lines=job_lines)
 
 
-def job_link(translate: Translator, job_id: int, link_text: str, is_chosen: bool = False) -> str:
-    """A link that opens a job on this page."""
-    current_mark = ' aria-current="true"' if is_chosen else ""
-    target_url = f"/{translate.lang}/training?job={job_id}"
-    return f'<a class="zf-a" data-job="{job_id}"{current_mark} href="{target_url}">{esc(link_text)}</a>'
-
-
-def artifacts_table(translate: Translator, artifacts: Sequence[ArtifactInfo]) -> str:
+def artifacts_table(translate: Translator, artifacts: Sequence[ArtifactInfo]) -> Markup:
     """What jobs left behind, newest first."""
     if not artifacts:
         return empty_notice(
@@ -79,18 +66,9 @@ def artifacts_table(translate: Translator, artifacts: Sequence[ArtifactInfo]) ->
                 "Nothing yet. After the first training its model and data stand here.",
             )
         )
-    header_cells = [
-        translate("名称", "Name"),
-        translate("类型", "Kind"),
-        translate("来自", "Parent"),
-        translate("数据", "Data"),
-        translate("指标", "Metrics"),
-        translate("大小", "Size"),
-        translate("时间", "Made"),
-    ]
     names_by_id = {artifact.id: artifact.name for artifact in artifacts}
-    table_rows = [_artifact_cells(translate, artifact, names_by_id) for artifact in artifacts]
-    return ready_html_table(header_cells, table_rows, ("", "zf-left", "zf-left", "zf-left", "zf-text"))
+    artifact_lines = [_artifact_line(translate, artifact, names_by_id) for artifact in artifacts]
+    return render("training/templates/artifacts.html", translate=translate, artifact_lines=artifact_lines)
 
 
 def key_figures(
@@ -121,49 +99,43 @@ def size_text(byte_count: int) -> str:
     return f"{byte_count / 1e6:,.1f} MB" if byte_count < 1_000_000_000 else f"{byte_count / 1e9:,.1f} GB"
 
 
-def _job_cells(translate: Translator, training_job: JobInfo, is_chosen: bool) -> list[str]:
-    has_failed = training_job.status in (JobStatus.FAILED, JobStatus.LOST)
+def _job_line(translate: Translator, training_job: JobInfo, is_chosen: bool) -> dict[str, Any]:
     status_message = training_job.error or (training_job.waiting if training_job.status is JobStatus.QUEUED else None)
-    remark_text = translate.localize(status_message) if status_message else progress_line(translate, training_job)
-    return [
-        job_link(translate, training_job.id, f"{training_job.id} · {job_title(translate, training_job)}", is_chosen),
-        status_pill(translate, training_job.status),
-        job_progress_bar(training_job),
-        clock_time(training_job.started_at),
-        clock_time(training_job.finished_at),
-        f'<span class="zf-error">{esc(remark_text)}</span>' if has_failed else esc(remark_text),
-    ]
+    return {
+        "job": training_job,
+        "title": f"{training_job.id} · {job_title(translate, training_job)}",
+        "is_chosen": is_chosen,
+        "state": status_pill(translate, training_job.status),
+        "progress": job_progress_bar(training_job),
+        "started": clock_time(training_job.started_at),
+        "finished": clock_time(training_job.finished_at),
+        "has_failed": training_job.status in (JobStatus.FAILED, JobStatus.LOST),
+        "remark": translate.localize(status_message) if status_message else progress_line(translate, training_job),
+    }
 
 
-def _artifact_cells(translate: Translator, artifact: ArtifactInfo, names_by_id: Mapping[int, str]) -> list[str]:
+def _artifact_line(translate: Translator, artifact: ArtifactInfo, names_by_id: Mapping[int, str]) -> dict[str, Any]:
+    parent_id = artifact.parent_id
+    figure_texts = [f"{label} {figure}" for label, figure in key_figures(translate, artifact.metrics)]
+    return {
+        "artifact": artifact,
+        "kind_name": translate(*ARTIFACT_NAMES[artifact.kind]),
+        "parent": f"{names_by_id.get(parent_id, '?')}（{parent_id}）" if parent_id else "–",
+        "data_hash": _short_hash(artifact),
+        "metrics": " · ".join(figure_texts) or "–",
+        "size": _stored_size(artifact),
+        "created": clock_time(artifact.created_at),
+    }
+
+
+def _short_hash(artifact: ArtifactInfo) -> str:
+    return (artifact.data_hash or "–")[:12]
+
+
+def _stored_size(artifact: ArtifactInfo) -> str:
+    """The size of an artifact's files, empty where they are gone."""
     byte_count = measure_size(artifact.path)
-    name_html = f"<b>{esc(artifact.name)}</b>"
-    origin_link = (
-        job_link(translate, artifact.job_id, translate(f"任务 {artifact.job_id}", f"job {artifact.job_id}"))
-        if artifact.job_id
-        else ""
-    )
-    parent_text = (
-        esc(f"{names_by_id.get(artifact.parent_id, '?')}（{artifact.parent_id}）") if artifact.parent_id else "–"
-    )
-    metrics_text = (
-        " · ".join(
-            f"{esc(metric_label)} {esc(metric_value)}"
-            for metric_label, metric_value in key_figures(translate, artifact.metrics)
-        )
-        or "–"
-    )
-    # The row stays when the files are gone: what was learnt from it names it as its parent.
-    missing_html = f'<span class="zf-error">{translate("文件已不在", "files are gone")}</span>'
-    return [
-        f"{name_html}<small>{artifact.id} {origin_link}</small>",
-        esc(translate(*ARTIFACT_NAMES[artifact.kind])),
-        parent_text,
-        f"<code>{esc((artifact.data_hash or '–')[:12])}</code>",
-        metrics_text,
-        missing_html if byte_count is None else size_text(byte_count),
-        clock_time(artifact.created_at),
-    ]
+    return "" if byte_count is None else size_text(byte_count)
 
 
 PlotPoints = tuple[tuple[int, float, str], ...]
@@ -182,10 +154,8 @@ CURRENT_FIGURES = (
 )
 
 
-def job_status_html(translate: Translator, training_job: JobInfo, history: JobHistory) -> str:
+def job_status_html(translate: Translator, training_job: JobInfo, history: JobHistory) -> Markup:
     """Head of the watched job: status, progress, times, newest figures, what is wrong."""
-    error_note = note(translate.localize(training_job.error), "bad") if training_job.error else ""
-    waiting_note = note(translate.localize(training_job.waiting)) if training_job.waiting else ""
     job_facts = [
         (translate("开始", "started"), clock_time(training_job.started_at)),
         (
@@ -200,15 +170,15 @@ def job_status_html(translate: Translator, training_job: JobInfo, history: JobHi
             if (figure_value := history.newest_value(metric_key)) is not None
         ),
     ]
-    fact_cells = "".join(
-        f"<div><b>{esc(job_fact[1])}</b><span>{esc(job_fact[0])}</span></div>" for job_fact in job_facts if job_fact
-    )
-    heading_html = f"<h3>{training_job.id} · {esc(job_title(translate, training_job))}</h3>"
-    progress_html = f"<span>{esc(progress_line(translate, training_job))}</span>"
-    return (
-        f'<div class="zf-watch-head">{heading_html}{status_pill(translate, training_job.status)}</div>'
-        f'<div class="zf-watch-bar">{job_progress_bar(training_job)}{progress_html}</div>'
-        f'{error_note}{waiting_note}<div class="zf-figures zf-tight">{fact_cells}</div>'
+    return render(
+        "training/templates/job_status.html",
+        heading=f"{training_job.id} · {job_title(translate, training_job)}",
+        state=status_pill(translate, training_job.status),
+        progress=job_progress_bar(training_job),
+        progress_text=progress_line(translate, training_job),
+        problem=translate.localize(training_job.error) if training_job.error else "",
+        waiting=translate.localize(training_job.waiting) if training_job.waiting else "",
+        job_facts=[job_fact for job_fact in job_facts if job_fact],
     )
 
 
@@ -236,85 +206,54 @@ def all_points(translate: Translator, history: JobHistory) -> list[PlotPoints]:
     return [plot_points(translate, plot_curve, history) for plot_curve in PLOT_CURVES]
 
 
-def remarks_html(translate: Translator, history: JobHistory) -> str:
+def remarks_html(translate: Translator, history: JobHistory) -> Markup:
     """What somebody should look at of what the program reported, by its level."""
-    return "".join(note(translate.localize(remark), LEVEL_NOTES[remark.level]) for remark in history.remarks)
+    return Markup().join(note(translate.localize(remark), LEVEL_NOTES[remark.level]) for remark in history.remarks)
 
 
-def samples_html(translate: Translator, samples: Sequence[SampleText]) -> str:
+def samples_html(translate: Translator, samples: Sequence[SampleText]) -> Markup:
     """What the model wrote for each fixed request, newest step first."""
     if not samples:
-        return ""
+        return Markup()
     samples_by_prompt: dict[str, list[SampleText]] = {}
     for sample in samples:
         # By request: one model's progress on the same words is what the eye compares.
         samples_by_prompt.setdefault(sample.prompt, []).insert(0, sample)
-    sample_cards = "".join(
-        _sample_card(translate, prompt_text, prompt_samples)
-        for prompt_text, prompt_samples in samples_by_prompt.items()
+    return render(
+        "training/templates/samples.html",
+        translate=translate,
+        samples_by_prompt=samples_by_prompt,
+        newest_steps=NEWEST_STEPS,
     )
-    heading = translate("样例：同样的请求，一步步看", "Samples: the same requests, step by step")
-    return f'<h3 class="zf-h">{heading}</h3>{sample_cards}'
 
 
-def log_html(translate: Translator, log_lines: Sequence[str]) -> str:
+def log_html(translate: Translator, log_lines: Sequence[str]) -> Markup:
     """The end of the log, scrolled to its end."""
     if not log_lines:
         return empty_notice(translate("还没有日志。", "No log yet."))
-    log_text = "\n".join(log_lines)
-    return f'<div class="zf-log" tabindex="0" role="log"><pre>{esc(log_text)}</pre></div>'
+    return render("training/templates/log.html", log_text="\n".join(log_lines))
 
 
 def artifact_html(
     translate: Translator, artifact: ArtifactInfo, serving_job: JobInfo | None, address: ServedAddress | None
-) -> str:
+) -> Markup:
     """The model that a job left behind, and where it answers."""
-    byte_count = measure_size(artifact.path)
-    metric_cells = "".join(
-        f"<div><b>{esc(short_figure(artifact.metrics[metric_key]))}</b><span>{esc(translate(*metric_name))}</span></div>"
+    shown_metrics = [
+        (translate(*metric_name), short_figure(artifact.metrics[metric_key]))
         for metric_key, metric_name in METRIC_NAMES.items()
         if artifact.metrics.get(metric_key) is not None
+    ]
+    return render(
+        "training/templates/artifact.html",
+        translate=translate,
+        artifact=artifact,
+        kind_name=translate(*ARTIFACT_NAMES[artifact.kind]),
+        size=_stored_size(artifact),
+        data_hash=_short_hash(artifact),
+        metrics=shown_metrics,
+        serving_job=serving_job,
+        address=address,
     )
-    size_note = translate("文件已不在", "files are gone") if byte_count is None else size_text(byte_count)
-    head_html = (
-        f'<h3 class="zf-h">{translate("成果", "Result")} · {esc(artifact.name)}</h3><p class="zf-note">'
-        f"{esc(translate(*ARTIFACT_NAMES[artifact.kind]))} · {translate('产物', 'artifact')} {artifact.id} · "
-        f"{size_note} · {translate('数据', 'data')} <code>{esc((artifact.data_hash or '–')[:12])}</code></p>"
-    )
-    serving_html = _serving_html(translate, serving_job, address)
-    return f'{head_html}<div class="zf-figures zf-tight">{metric_cells}</div>{serving_html}'
-
-
-def _serving_html(translate: Translator, serving_job: JobInfo | None, address: ServedAddress | None) -> str:
-    if serving_job is None:
-        return ""
-    serving_link = job_link(translate, serving_job.id, translate(f"任务 {serving_job.id}", f"job {serving_job.id}"))
-    # Loading weights takes seconds to minutes, in which nothing listens yet.
-    if address is None:
-        starting_text = translate("服务正在启动", "The service is starting")
-        return f'<div class="zf-warn" role="status">{starting_text} · {serving_link}</div>'
-    address_html = (
-        f"<code>{esc(address.base_url)}</code> · {translate('模型', 'model')} <code>{esc(address.model_name)}</code>"
-    )
-    usage_hint = translate("填到“裁判 → 模型端点”即可使用。", "Enter it under Judges → Endpoints to use it.")
-    served_at = translate("服务地址", "Served at")
-    return f'<div class="zf-ok" role="status">{served_at} {address_html} · {serving_link}<br>{usage_hint}</div>'
-
-
-def _sample_card(translate: Translator, prompt_text: str, prompt_samples: Sequence[SampleText]) -> str:
-    sample_items = [_sample_item(translate, sample) for sample in prompt_samples]
-    newest_items, earlier_items = sample_items[:NEWEST_STEPS], sample_items[NEWEST_STEPS:]
-    earlier_html = ""
-    if earlier_items:
-        summary_text = translate(f"更早的 {len(earlier_items)} 步", f"{len(earlier_items)} earlier")
-        earlier_html = f"<details><summary>{summary_text}</summary><ul>{''.join(earlier_items)}</ul></details>"
-    newest_html = f"<ul>{''.join(newest_items)}</ul>"
-    return f'<div class="zf-sample"><b>{esc(prompt_text)}</b>{newest_html}{earlier_html}</div>'
-
-
-def _sample_item(translate: Translator, sample: SampleText) -> str:
-    step_label = translate(f"第 {sample.step} 步", f"step {sample.step}")
-    return f"<li><span>{step_label}</span><p>{esc(sample.text) or '–'}</p></li>"
 
 
 def _elapsed_text(translate: Translator, training_job: JobInfo) -> str:
