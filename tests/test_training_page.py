@@ -69,23 +69,22 @@ def job(**changes: Any) -> JobInfo:
 def test_boxes_give_back_every_preset(program: str) -> None:
     assert set(setting_names(program)) <= set(SETTING_LABELS)
     for name, preset in find_presets(program).items():
-        values = entered_settings(program, tuple(shown_values(program, preset)))
+        values = entered_settings(program, shown_values(program, preset))
         assert parse_settings(program, values) == settings_for(program, name, {})
 
 
 def test_boxes_give_back_a_job(services: Services) -> None:
     settings = settings_for("grpo", None, {"monitor": {"action": "warn"}, "judge": {"principles": ["真诚"]}})
     assert (
-        parse_settings("grpo", entered_settings("grpo", tuple(shown_values("grpo", settings.model_dump(mode="json")))))
+        parse_settings("grpo", entered_settings("grpo", shown_values("grpo", settings.model_dump(mode="json"))))
         == settings
     )
 
 
 def test_json_that_is_none_is_a_sentence() -> None:
-    boxes = shown_values("grpo", {})
-    boxes[setting_names("grpo").index("judge")] = "{oops"
+    boxes = shown_values("grpo", {}) | {"judge": "{oops"}
     with pytest.raises(UserError, match="no JSON object"):
-        entered_settings("grpo", tuple(boxes))
+        entered_settings("grpo", boxes)
 
 
 def test_every_status_has_sign_and_word() -> None:
@@ -186,14 +185,8 @@ def test_what_cannot_work_is_said_at_the_form(services: Services) -> None:
     trainings = TrainingService(services.jobs)
 
     def wrong(program: str, **values: Any) -> list[SettingProblem]:
-        boxes = dict(
-            zip(
-                setting_names(program),
-                shown_values(program, find_presets(program)["starter_cpu"]),
-                strict=True,
-            )
-        )
-        entered = read_entries(program, entered_settings(program, tuple((boxes | values).values())))
+        boxes = shown_values(program, find_presets(program)["starter_cpu"]) | values
+        entered = read_entries(program, entered_settings(program, boxes))
         return entered if isinstance(entered, list) else trainings.find_problems(entered, [], [])
 
     assert not wrong("sft")
@@ -208,7 +201,7 @@ def test_what_cannot_work_is_said_at_the_form(services: Services) -> None:
     odd = wrong("grpo", base="gpt2", reward="ngram", prompts=3, generations=5)
     assert "prompts × generations = 15" in problem_html(EN, odd[0])
     assert services.jobs.jobs() == []
-    message = start_training(services, trainings, ZH, "sft", tuple(shown_values("sft", {"learning_rate": 3})))
+    message = start_training(services, trainings, ZH, "sft", shown_values("sft", {"learning_rate": 3}))
     assert isinstance(message, str) and "学习率" in message
 
 
@@ -224,7 +217,7 @@ def test_settings_are_parsed_once_on_their_way_from_the_form_to_the_queue(
 
     monkeypatch.setattr(GrpoSettings, "__init__", counted)
     boxes = shown_values("grpo", {"base": "gpt2", "reward": "ngram"})
-    started = start_training(services, TrainingService(services.jobs), ZH, "grpo", tuple(boxes))
+    started = start_training(services, TrainingService(services.jobs), ZH, "grpo", boxes)
     assert isinstance(started, JobInfo) and len(parsed) == 1
     assert parse_settings("grpo", started.config).model_dump(mode="json") == started.config, "as the program reads it"
 

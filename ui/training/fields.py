@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from backend.core.enums import ArtifactKind
 from backend.core.errors import UserError
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
-from backend.jobs.records import JobInfo
 from backend.judges.base import ASKING_KINDS
 from backend.services import Services
 from backend.training.settings import STARTER, find_presets, find_settings_class
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.judges import endpoint_choices
 from ui.components.language import Translator
 from ui.components.widgets import caption_html, fill_tab, friendly_errors
@@ -137,8 +137,8 @@ def setting_box(translate: Translator, program: str, setting_name: str, **option
     return gr.Textbox(max_length=20_000, lines=6 if setting_name in JSON_SETTINGS else 1, **box_options)
 
 
-def shown_values(program: str, setting_values: Mapping[str, Any]) -> list[Any]:
-    """What the boxes show for settings, in the order of `setting_names`; defaults where a value is missing."""
+def shown_values(program: str, setting_values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the boxes show for settings, by name; defaults where a value is missing."""
     full_settings = (
         # Without validation: an earlier job may hold what is refused today, and its form must open to be
         # mended.
@@ -153,17 +153,18 @@ def shown_values(program: str, setting_values: Mapping[str, Any]) -> list[Any]:
         full_settings["judge"] = _json_text(full_settings["judge"])
     if "endpoint" in full_settings:
         full_settings["endpoint"] = full_settings["endpoint"] or ""
-    return [_box_list(full_settings.get(setting_name)) for setting_name in setting_names(program)]
+    return {setting_name: _box_list(full_settings.get(setting_name)) for setting_name in setting_names(program)}
 
 
-def entered_settings(program: str, box_values: tuple[Any, ...]) -> dict[str, Any]:
-    """The settings that the boxes hold. Raises UserError for JSON that is none."""
-    values_by_name = dict(zip(setting_names(program), box_values, strict=True))
-    monitor_action = values_by_name.pop(MONITOR_ACTION, None)
+def entered_settings(program: str, entered: EnteredValues) -> dict[str, Any]:
+    """The settings that the boxes hold. Raises UserError for JSON that is none, KeyError for a box that is missing."""
     setting_values = {
-        setting_name: _plain_value(program, setting_name, box_value)
-        for setting_name, box_value in values_by_name.items()
+        setting_name: _plain_value(program, setting_name, entered[setting_name])
+        for setting_name in setting_names(program)
+        if setting_name != MONITOR_ACTION
     }
+    # Only a program with a monitor has the box.
+    monitor_action = entered[MONITOR_ACTION] if MONITOR_ACTION in setting_names(program) else None
     if monitor_action is not None:
         setting_values["monitor"] = {**setting_values["monitor"], "action": monitor_action}
     return setting_values
@@ -243,36 +244,32 @@ def wire_preset(
     form_tab: gr.Tab,
     preset_dropdown: gr.Dropdown,
     hint_block: gr.HTML,
-    boxes_by_name: dict[str, Any],
+    box_form: BoxForm,
 ) -> None:
     """A preset sets every box; names come from the database whenever the tab opens."""
-    offered_boxes = [boxes_by_name["datasets"], boxes_by_name["exclude"], boxes_by_name["base"]]
 
     @friendly_errors(translate)
-    def load_choices() -> list[Any]:
+    def load_choices() -> dict[Any, Any]:
         dataset_names = [dataset_info.name for dataset_info in services.corpus.datasets()]
         policy_choices = fixed_choices(translate, "base") + _artifact_choices(services, ArtifactKind.POLICY)
-        return [
-            gr.update(choices=dataset_names),
-            gr.update(choices=dataset_names),
-            gr.update(choices=policy_choices),
-        ]
+        return box_form.fill(
+            {
+                "datasets": gr.update(choices=dataset_names),
+                "exclude": gr.update(choices=dataset_names),
+                "base": gr.update(choices=policy_choices),
+            }
+        )
 
     @friendly_errors(translate)
-    def take_preset(preset_name: str) -> list[Any]:
+    def take_preset(preset_name: str) -> dict[Any, Any]:
         # The name comes from the browser.
         if preset_name not in find_presets(program):
             raise UserError("There is no such preset; choose another.", "没有这个预设，请另选一个。")
         machine_note = caption_html(translate(*PRESET_MACHINES[preset_name]))
-        return [machine_note, *shown_values(program, find_presets(program)[preset_name])]
+        return {hint_block: machine_note, **box_form.fill(shown_values(program, find_presets(program)[preset_name]))}
 
-    fill_tab(form_tab, load_choices, offered_boxes)
-    preset_dropdown.input(
-        take_preset,
-        preset_dropdown,
-        [hint_block, *(boxes_by_name[setting_name] for setting_name in setting_names(program))],
-        **SILENT_EVENT,
-    )
+    fill_tab(form_tab, load_choices, box_form.pick_outputs(("datasets", "exclude", "base")))
+    preset_dropdown.input(take_preset, preset_dropdown, [hint_block, *box_form.outputs], **SILENT_EVENT)
 
 
 def wire_reward(
@@ -280,39 +277,33 @@ def wire_reward(
     translate: Translator,
     form_tab: gr.Tab,
     judge_dropdown: gr.Dropdown,
-    boxes_by_name: dict[str, Any],
+    box_form: BoxForm,
 ) -> None:
     """What each kind of reward needs; a stored judge fills it."""
-    reward_box, artifact_box, endpoint_box, calls_box = (
-        boxes_by_name[name] for name in ("reward", "reward_artifact", "endpoint", "max_calls")
-    )
-    stored_boxes = (judge_dropdown, artifact_box, endpoint_box)
+    copied_names = ("reward", "endpoint", "judge")
 
     @friendly_errors(translate)
-    def load_choices() -> list[Any]:
+    def load_choices() -> dict[Any, Any]:
         model_choices = fixed_choices(translate, "reward_artifact") + _artifact_choices(
             services, ArtifactKind.REWARD_MODEL
         )
-        return [
-            gr.update(choices=_judge_choices(services, translate)),
-            gr.update(choices=model_choices),
-            gr.update(choices=endpoint_choices(services, translate)),
-        ]
+        form_choices = {"reward_artifact": model_choices, "endpoint": endpoint_choices(services, translate)}
+        return {
+            judge_dropdown: gr.update(choices=_judge_choices(services, translate)),
+            **box_form.fill({box_name: gr.update(choices=choices) for box_name, choices in form_choices.items()}),
+        }
 
     @friendly_errors(translate)
-    def fit_visibility(reward_kind: str) -> list[Any]:
-        asks_endpoint = reward_kind in ASKING_KINDS
-        return [
-            gr.update(visible=asks_endpoint),
-            gr.update(visible=reward_kind == "reward_model"),
-            gr.update(visible=asks_endpoint),
-            gr.update(visible=asks_endpoint),
-        ]
+    def fit_visibility(reward_kind: str) -> dict[Any, Any]:
+        asks_endpoint = gr.update(visible=reward_kind in ASKING_KINDS)
+        needs_model = gr.update(visible=reward_kind == "reward_model")
+        box_updates = {"reward_artifact": needs_model, "endpoint": asks_endpoint, "max_calls": asks_endpoint}
+        return {judge_dropdown: asks_endpoint, **box_form.fill(box_updates)}
 
     @friendly_errors(translate)
-    def copy_judge(judge_id: int) -> list[Any]:
+    def copy_judge(judge_id: int) -> dict[Any, Any]:
         if not judge_id:
-            return [gr.skip()] * 3
+            return box_form.fill(dict.fromkeys(copied_names, gr.skip()))
         judge_spec = services.scoring.catalog.judge(int(judge_id)).spec
         # Judges of pairs give no number for a single greeting, which is what a reward is.
         if judge_spec is None or judge_spec.kind not in REWARD_NAMES:
@@ -322,17 +313,14 @@ def wire_reward(
             "endpoint": judge_spec.endpoint,
             "judge": dict(judge_spec.config),
         }
-        values_by_name = dict(zip(setting_names("grpo"), shown_values("grpo", setting_values), strict=True))
-        return [values_by_name[setting_name] for setting_name in ("reward", "endpoint", "judge")]
+        shown_settings = shown_values("grpo", setting_values)
+        return box_form.fill({setting_name: shown_settings[setting_name] for setting_name in copied_names})
 
+    stored_boxes = [judge_dropdown, *box_form.pick_outputs(("reward_artifact", "endpoint"))]
     fill_tab(form_tab, load_choices, stored_boxes)
-    reward_box.change(fit_visibility, reward_box, [*stored_boxes, calls_box], **SILENT_EVENT)
-    judge_dropdown.input(copy_judge, judge_dropdown, [reward_box, endpoint_box, boxes_by_name["judge"]], **SILENT_EVENT)
-
-
-def prefill(training_job: JobInfo) -> list[Any]:
-    """The boxes of a job's program as that job was started."""
-    return shown_values(training_job.kind, training_job.config)
+    reward_box = box_form["reward"]
+    reward_box.change(fit_visibility, reward_box, [*stored_boxes, box_form["max_calls"]], **SILENT_EVENT)
+    judge_dropdown.input(copy_judge, judge_dropdown, box_form.pick_outputs(copied_names), **SILENT_EVENT)
 
 
 def _artifact_choices(services: Services, artifact_kind: ArtifactKind) -> ChoiceList:

@@ -13,6 +13,7 @@ from backend.services import Services
 from backend.training.checks import SettingProblem, read_entries
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
 from backend.training.settings import DEFAULT_PRESET, find_presets
+from ui.components.form import BoxForm, EnteredValues
 from ui.components.language import Translator
 from ui.components.widgets import caption_html, html_block, note
 from ui.training.fields import (
@@ -59,10 +60,10 @@ AddBoxes = Callable[..., None]
 
 @dataclass(frozen=True)
 class TrainingForm:
-    """The form of one program; `input_boxes` in the order of `setting_names`."""
+    """The form of one program; its boxes bear the names of `setting_names`."""
 
     program: str
-    input_boxes: list[Any]
+    box_form: BoxForm
     start_button: gr.Button
     message_block: gr.HTML
 
@@ -82,12 +83,12 @@ def start_training(
     training_service: TrainingService,
     translate: Translator,
     program: str,
-    box_values: tuple[Any, ...],
+    entered: EnteredValues,
 ) -> JobInfo | str:
     """The queued job, or what is wrong with the form as HTML."""
     try:
         # Two steps: values first, by the types alone; then what only the database can say, such as names.
-        settings = read_entries(program, entered_settings(program, box_values))
+        settings = read_entries(program, entered_settings(program, entered))
         if isinstance(settings, list):
             return _problems_html(translate, settings)
         dataset_names = [catalog_entry.name for catalog_entry in services.corpus.datasets()]
@@ -113,21 +114,14 @@ def problem_html(translate: Translator, problem: SettingProblem) -> Markup:
 
 
 def _build_form(services: Services, translate: Translator, program: str, form_tab: gr.Tab) -> TrainingForm:
-    boxes_by_name: dict[str, Any] = {}
+    box_form = BoxForm()
     preset_values = shown_values(program, find_presets(program)[DEFAULT_PRESET])
-    values_by_name = dict(zip(setting_names(program), preset_values, strict=True))
 
     def add_boxes(*wanted_names: str, **options: Any) -> None:
         for setting_name in wanted_names:
             choice_options = {"choices": choices} if (choices := fixed_choices(translate, setting_name)) else {}
-            boxes_by_name[setting_name] = setting_box(
-                translate,
-                program,
-                setting_name,
-                value=values_by_name[setting_name],
-                **choice_options,
-                **options,
-            )
+            box_options = {"value": preset_values[setting_name], **choice_options, **options}
+            box_form.add(setting_name, setting_box(translate, program, setting_name, **box_options))
 
     html_block(caption_html(translate(*PROGRAM_LEADS[program])))
     preset_dropdown, hint_block = _build_preset_row(translate, program, add_boxes)
@@ -138,7 +132,7 @@ def _build_form(services: Services, translate: Translator, program: str, form_ta
         with gr.Row():
             add_boxes(*SWITCH_SETTINGS[program])
     # Whatever is not placed above: no setting can be forgotten on the page.
-    remaining_names = [name for name in setting_names(program) if name not in boxes_by_name]
+    remaining_names = [name for name in setting_names(program) if name not in box_form.boxes]
     with gr.Accordion(translate("更多设置", "More settings"), open=False):
         with gr.Row(elem_classes="zf-many"):
             add_boxes(*(name for name in remaining_names if name not in JSON_SETTINGS))
@@ -147,10 +141,10 @@ def _build_form(services: Services, translate: Translator, program: str, form_ta
                 add_boxes(*(name for name in remaining_names if name in JSON_SETTINGS))
     message_block = html_block(elem_id=f"zf-train-{program}-told")
     start_button = gr.Button(translate("开始训练", "Start"), variant="primary", elem_id=f"zf-train-{program}-start")
-    wire_preset(services, translate, program, form_tab, preset_dropdown, hint_block, boxes_by_name)
+    wire_preset(services, translate, program, form_tab, preset_dropdown, hint_block, box_form)
     if judge_dropdown is not None:
-        wire_reward(services, translate, form_tab, judge_dropdown, boxes_by_name)
-    return TrainingForm(program, [boxes_by_name[name] for name in setting_names(program)], start_button, message_block)
+        wire_reward(services, translate, form_tab, judge_dropdown, box_form)
+    return TrainingForm(program, box_form, start_button, message_block)
 
 
 def _build_preset_row(translate: Translator, program: str, add_boxes: AddBoxes) -> tuple[gr.Dropdown, gr.HTML]:

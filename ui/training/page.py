@@ -11,6 +11,7 @@ from backend.core.text import parse_row_number
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.services import Services
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
+from ui.components.form import EnteredValues
 from ui.components.language import Translator
 from ui.components.run_watcher import RunWatcher, SeenFacts
 from ui.components.templates import render
@@ -201,16 +202,22 @@ def _wire_start(
     # A function and not the loop's body: a handler made in a loop would see the last form only.
     def wire_form(program_form: TrainingForm) -> None:
         @friendly_errors(translate)
-        def begin_training(*box_values: Any) -> list[Any]:
-            training_job = form.start_training(services, training_service, translate, program_form.program, box_values)
+        @program_form.box_form.named
+        def begin_training(entered: EnteredValues) -> dict[Any, Any]:
+            training_job = form.start_training(services, training_service, translate, program_form.program, entered)
             if isinstance(training_job, str):
-                return [training_job, gr.skip(), gr.skip(), *([gr.skip()] * len(run_watcher.outputs))]
+                return {program_form.message_block: training_job}
             queued_text = translate(f"已加入队列，任务 {training_job.id}。", f"Queued as job {training_job.id}.")
             watch_updates = run_watcher.poll_updates(training_job.id, None, choose=True)
-            return ["", note(queued_text, "ok"), gr.update(selected=JOBS_TAB), *watch_updates]
+            return {
+                program_form.message_block: "",
+                run_watcher.message_block: note(queued_text, "ok"),
+                page_tabs: gr.update(selected=JOBS_TAB),
+                **dict(zip(run_watcher.outputs, watch_updates, strict=True)),
+            }
 
         outputs = [program_form.message_block, run_watcher.message_block, page_tabs, *run_watcher.outputs]
-        program_form.start_button.click(begin_training, program_form.input_boxes, outputs, queue=False)
+        program_form.start_button.click(begin_training, program_form.box_form.inputs, outputs, queue=False)
 
     for program_form in program_forms:
         wire_form(program_form)
@@ -225,25 +232,21 @@ def _wire_change(
     program_tabs: gr.Tabs,
 ) -> None:
     """The form of a job's program, filled with the settings of that job."""
-    all_boxes = [form_box for form in program_forms for form_box in form.input_boxes]
+    forms_by_program = {program_form.program: program_form.box_form for program_form in program_forms}
+    all_boxes = [form_box for box_form in forms_by_program.values() for form_box in box_form.outputs]
 
     @friendly_errors(translate)
-    def change_settings(job_id: int | None) -> list[Any]:
+    def change_settings(job_id: int | None) -> dict[Any, Any]:
         training_job = training_service.job(int(job_id)) if job_id else None
         if training_job is None or training_job.kind not in TRAINING_PROGRAMS:
-            return [gr.skip()] * (2 + len(all_boxes))
-        box_values = [
-            box_value for program_form in program_forms for box_value in _prefilled_values(program_form, training_job)
-        ]
-        return [gr.update(selected=START_TAB), gr.update(selected=training_job.kind), *box_values]
+            return {page_tabs: gr.skip()}
+        # The boxes of this program alone: what somebody has entered for another one stays.
+        return {
+            page_tabs: gr.update(selected=START_TAB),
+            program_tabs: gr.update(selected=training_job.kind),
+            **forms_by_program[training_job.kind].fill(shown_values(training_job.kind, training_job.config)),
+        }
 
     watch_blocks.parts_by_name["changed"].click(
         change_settings, watch_blocks.job_dropdown, [page_tabs, program_tabs, *all_boxes], queue=False
     )
-
-
-def _prefilled_values(program_form: TrainingForm, training_job: JobInfo) -> list[Any]:
-    # What somebody has entered for another program stays.
-    if program_form.program != training_job.kind:
-        return [gr.skip()] * len(program_form.input_boxes)
-    return shown_values(training_job.kind, training_job.config)
