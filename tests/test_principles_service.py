@@ -250,7 +250,8 @@ def test_a_run_is_played_by_one_process_only(home: Path, fake_llm: FakeLLM) -> N
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join(60)
         assert evolution.run(run).broken_off
-        fake_llm.script(reply=REPLY, latency_s=0.05)
+        # A wish to stop is looked for once a second: the run must not be over before.
+        fake_llm.script(reply=REPLY, latency_s=0.4)
         wished = []
 
         def pause_from_elsewhere(_: RunInfo) -> None:
