@@ -17,15 +17,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Everything lies in the artifact's folder; asking the hub would wait for a network that may not be there.
+# Before the libraries, which read this while they are imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from backend.training.programs.reward_terms import LengthDebias
-
-# Everything lies in the artifact's folder; asking the hub would wait for a network that may not be there.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
 
 PROBE_TEXT = "生日快乐"
 
