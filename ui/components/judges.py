@@ -7,9 +7,7 @@ from backend.judges.scoring.records import JudgeInfo
 from backend.preferences.ablation import WITHOUT_INFIX
 from backend.preferences.emit import AGAIN_SUFFIX
 from backend.services import Services
-from ui.components.language import Translator
-
-BilingualText = tuple[str, str]
+from ui.components.language import BilingualText, Translator
 
 BASELINE_NAMES: dict[str, BilingualText] = {
     "length": ("字数", "length"),

@@ -7,6 +7,8 @@ from backend.core.enums import CampaignKind, Flaw, Outcome
 from backend.core.errors import Message, UserError
 
 Language = Literal["zh", "en"]
+# What is shown, in Chinese and in English: `translate(*text)`.
+BilingualText = tuple[str, str]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ from markupsafe import Markup
 
 from backend.core.enums import Decider, PairStage, PairState
 from backend.preferences.pairing import PairingMode
-from ui.components.language import Translator
+from ui.components.language import BilingualText, Translator
 from ui.components.widgets import pill_html
-
-BilingualText = tuple[str, str]
 
 STAGE_NAMES: dict[PairStage, BilingualText] = {
     PairStage.FILTERING: ("筛请求", "filtering"),

@@ -7,10 +7,8 @@ from backend.generation.checks import Fault
 from backend.principles.records import RunInfo, VersionInfo
 from backend.principles.rulings import explain_decision
 from backend.services import Services
-from ui.components.language import FLAW_NAMES, Translator
+from ui.components.language import FLAW_NAMES, BilingualText, Translator
 from ui.components.widgets import pill_html
-
-BilingualText = tuple[str, str]
 
 ROLE_NAMES: dict[Role, BilingualText] = {
     Role.DETECTOR: ("S_D · 评审看什么", "S_D · what the judge looks for"),

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ui.components.language import Translator
+from ui.components.language import BilingualText, Translator
 from ui.components.templates import render
 from ui.shell.documents import has_page
 
-BilingualText = tuple[str, str]
 _LINK_PATTERN = re.compile(r"\[([^\]]+)\]\((\w+)\)")
 
 

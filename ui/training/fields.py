@@ -18,9 +18,9 @@ from backend.services import Services
 from backend.training.settings import STARTER, find_presets, find_settings_class
 from ui.components.form import BoxForm, EnteredValues
 from ui.components.judges import endpoint_choices
-from ui.components.language import Translator
+from ui.components.language import BilingualText, Translator
 from ui.components.widgets import caption_html, fill_tab, friendly_errors
-from ui.training.names import ACTION_NAMES, PRESET_MACHINES, REWARD_NAMES, BilingualText
+from ui.training.names import ACTION_NAMES, PRESET_MACHINES, REWARD_NAMES
 
 MONITOR_ACTION = "monitor.action"
 # Open lists of options, different for each judge: a box for each would be a form of its own.

@@ -8,9 +8,7 @@ from backend.generation.serving import SERVE_KIND
 from backend.jobs.records import JobInfo
 from backend.training.messages import TRAINING_STEP
 from ui.components.jobs import STATUS_NAMES
-from ui.components.language import Translator
-
-BilingualText = tuple[str, str]
+from ui.components.language import BilingualText, Translator
 
 PROGRAM_NAMES: dict[str, BilingualText] = {
     "sft": ("监督微调 SFT", "SFT"),

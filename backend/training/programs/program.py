@@ -323,7 +323,7 @@ def _is_disk_full(error: Exception, output_folder: Path) -> bool:
 
 
 def _build_parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m backend.training.{program}")
+    parser = argparse.ArgumentParser(prog=f"python -m backend.training.programs.{program}")
     destination = parser.add_mutually_exclusive_group(required=True)
     destination.add_argument("--job", type=int, help="run this job of the database")
     destination.add_argument("--out", type=Path, help="run by hand, into this folder")
