@@ -9,10 +9,10 @@ from backend.agreement.board import flatten_judge_row
 from backend.cli.output import JsonOption, print_listing, print_result
 from backend.core.enums import PairStage, PairState
 from backend.core.errors import UserError
-from backend.judges.scoring.records import RunEstimate
+from backend.judges.scoring.records import Opinion, RunEstimate
 from backend.judges.scoring.targets import ScoringTarget, TargetKind
 from backend.preferences.ablation import AblationRow
-from backend.preferences.records import PairDetail, PairFilter, PairRunInfo, PairSide, SecondVerdict
+from backend.preferences.records import PairDetail, PairFilter, PairRunInfo, PairSide
 from backend.runs.hold import RunHolder
 from backend.services import open_services
 
@@ -330,7 +330,7 @@ def _format_candidate(candidate_fields: dict[str, Any]) -> list[str]:
     return output_lines
 
 
-def _second_opinion_to_dict(second_opinion: SecondVerdict) -> dict[str, Any]:
+def _second_opinion_to_dict(second_opinion: Opinion) -> dict[str, Any]:
     return {
         "value": second_opinion.value,
         "reason": second_opinion.reason,

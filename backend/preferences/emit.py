@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from backend.core.enums import CONFIRMED_BY_PEOPLE, LABELLED_BY_JUDGE, USABLE_STATES, Decider, PairState
 from backend.core.text import strip_white_space
-from backend.db.base import insert_ignore
+from backend.db.base import in_batches, insert_ignore
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair, RunPrompt
 from backend.db.tables import PreferencePair
@@ -26,8 +26,6 @@ SECOND_TEMPERATURE = 0.7
 SECOND_JUDGED_SHARE = 0.15
 # Characters of a judge's name; the stem is cut, never the suffix that keeps its verdicts apart.
 _LONGEST_NAME = 60
-# Ids in one statement: databases bound how many values it may hold (SQLite 32,766).
-SECOND_BATCH = 500
 
 
 def redrawn_judge(judge_spec: JudgeSpec) -> JudgeSpec:
@@ -60,9 +58,8 @@ def mark(database: Database, run_id: int, request: PairRequest) -> int:
         }
     )
     # A transaction a batch: annotations come in between. Marks are idempotent, so a kill here costs nothing.
-    for batch_start in range(0, len(marked_ids), SECOND_BATCH):
+    for id_batch in in_batches(marked_ids):
         with database.write() as session:
-            id_batch = marked_ids[batch_start : batch_start + SECOND_BATCH]
             session.execute(update(Candidate).where(Candidate.id.in_(id_batch)).values(twice=True))
     return len(marked_ids)
 
@@ -105,8 +102,7 @@ class _StoredPair:
 
 def apply_changes(session: Session, changes: Sequence[StateChange]) -> None:
     """Write decisions down, set the states, and let the data set follow, within the session's transaction."""
-    for batch_start in range(0, len(changes), STATE_BATCH):
-        change_batch = changes[batch_start : batch_start + STATE_BATCH]
+    for change_batch in in_batches(changes, STATE_BATCH):
         # Appended, never changed: a decision that was taken
         # back stays on record, and the last one is the state.
         session.add_all(
@@ -130,8 +126,8 @@ def apply_changes(session: Session, changes: Sequence[StateChange]) -> None:
 
 def sync_dataset(session: Session, pair_ids: Sequence[int]) -> None:
     """Bring the data set's preference pairs in line with the states of these pairs: usable ones in, the others out."""
-    for batch_start in range(0, len(pair_ids), STATE_BATCH):
-        stored_pairs = _load_pairs(session, pair_ids[batch_start : batch_start + STATE_BATCH])
+    for id_batch in in_batches(pair_ids, STATE_BATCH):
+        stored_pairs = _load_pairs(session, id_batch)
         dataset_keys = [
             (stored_pair.dataset_id, first_id, second_id)
             for stored_pair in stored_pairs

@@ -13,7 +13,7 @@ from backend.core.enums import Decider, PairStage, PairState
 from backend.core.errors import Message, UserError
 from backend.core.stored_records import JsonNumber
 from backend.judges.base import JudgeSpec
-from backend.judges.scoring.records import ScoringRunState, format_duration
+from backend.judges.scoring.records import Opinion, ScoringRunState, format_duration
 from backend.preferences.balance import SurfaceAccuracy
 from backend.preferences.pairing import PairingMode
 from backend.preferences.plan import CandidatePlan
@@ -247,15 +247,6 @@ class PairRunInfo:
 
 
 @dataclass(frozen=True)
-class SecondVerdict:
-    """The second judge's verdict on a greeting."""
-
-    value: float | None
-    reason: str
-    details: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class PairSide:
     """One greeting of a pair: how it was asked for, the verdict on it, and the calls behind both."""
 
@@ -271,7 +262,8 @@ class PairSide:
     details: Mapping[str, Any]
     # People's verdicts on it in the run's campaign: 1 excellent, 0 not.
     people: tuple[float, ...] = ()
-    again: SecondVerdict | None = None
+    # What the second judge says of it.
+    again: Opinion | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from backend.annotation.campaigns import ItemDraw, shuffled_items
 from backend.core.enums import CampaignKind, Decider, PairState, RaterKind
 from backend.core.errors import Conflict, NotFound, UserError
 from backend.core.text import assign_bucket, has_control_characters, normalize_text
+from backend.db.base import in_batches
 from backend.db.engine import Database
 from backend.db.pair_tables import Candidate, PairRun, RunPair, RunPrompt
 from backend.db.queries import current_rows
@@ -235,11 +236,9 @@ def _is_drawn(run_name: str, run_pair: RunPair, drawn_share: float) -> bool:
 def _greeting_ids(session: Session, run_pairs: Sequence[RunPair]) -> dict[int, int]:
     """The greeting of every candidate in the pairs."""
     greeting_by_candidate: dict[int, int] = {}
-    for batch_start in range(0, len(run_pairs), BATCH):
+    for pair_batch in in_batches(run_pairs, BATCH):
         candidate_ids = {
-            candidate_id
-            for run_pair in run_pairs[batch_start : batch_start + BATCH]
-            for candidate_id in (run_pair.chosen_id, run_pair.rejected_id)
+            candidate_id for run_pair in pair_batch for candidate_id in (run_pair.chosen_id, run_pair.rejected_id)
         }
         candidate_rows = session.execute(
             select(Candidate.id, Candidate.greeting_id).where(
@@ -256,10 +255,10 @@ def _campaign_draws(session: Session, run_pairs: Sequence[RunPair]) -> list[Item
     greeting_ids = _greeting_ids(session, run_pairs)
     prompt_by_line = {
         record_id: prompt_id
-        for batch_start in range(0, len(run_pairs), BATCH)
+        for pair_batch in in_batches(run_pairs, BATCH)
         for record_id, prompt_id in session.execute(
             select(RunPrompt.id, RunPrompt.prompt_id).where(
-                RunPrompt.id.in_({run_pair.run_prompt_id for run_pair in run_pairs[batch_start : batch_start + BATCH]})
+                RunPrompt.id.in_({run_pair.run_prompt_id for run_pair in pair_batch})
             )
         )
     }

@@ -14,6 +14,7 @@ from backend.db.pair_tables import Candidate, PairDecision, PairRun, RunPair, Ru
 from backend.db.queries import get_or_not_found
 from backend.db.tables import Campaign, Rater, Verdict
 from backend.judges.constancy import JudgeValue, constant_notice
+from backend.judges.scoring.records import Opinion
 from backend.preferences.pairing import is_accepted, is_current_verdict
 from backend.preferences.records import (
     Decision,
@@ -28,7 +29,6 @@ from backend.preferences.records import (
     PairRunInfo,
     PairSide,
     PromptLine,
-    SecondVerdict,
 )
 from backend.preferences.review import votes_by_greeting
 from backend.runs.hold import RunHolder, find_run_holders
@@ -385,7 +385,7 @@ def _pair_side(
         reason=first_verdict.reason if first_verdict else "",
         details=(first_verdict.dimensions if first_verdict else None) or {},
         people=human_answers,
-        again=SecondVerdict(second_verdict.value, second_verdict.reason, second_verdict.dimensions or {})
+        again=Opinion(second_verdict.value, second_verdict.reason, second_verdict.dimensions or {})
         if second_verdict
         else None,
     )

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from backend.agreement.reference import read_reference
 from backend.core.errors import UserError
 from backend.core.text import digest
+from backend.db.base import in_batches
 from backend.db.tables import Greeting, Prompt
 from backend.principles.algorithm.labels import GameLabel, GamePartition, PartitionedLabels, partition_labels
 
@@ -83,12 +84,12 @@ def read_partitions(session: Session, stored_labels: Mapping[str, Any]) -> Parti
     """The deal that a run keeps. Raises UserError where a greeting is gone."""
     texts_by_id: dict[int, tuple[str, str]] = {}
     greeting_ids = [greeting_id for partition in GamePartition for greeting_id, _ in stored_labels[partition.value]]
-    # In chunks, since SQLite builds may take as few as 999 bound values in a statement.
-    for chunk_start in range(0, len(greeting_ids), 500):
+    # SQLite builds may take as few as 999 bound values in a statement.
+    for id_batch in in_batches(greeting_ids):
         greeting_rows = session.execute(
             select(Greeting.id, Prompt.text, Greeting.text)
             .join(Prompt, Prompt.id == Greeting.prompt_id)
-            .where(Greeting.id.in_(greeting_ids[chunk_start : chunk_start + 500]))
+            .where(Greeting.id.in_(id_batch))
         )
         texts_by_id |= {
             greeting_id: (prompt_text, greeting_text) for greeting_id, prompt_text, greeting_text in greeting_rows

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from backend.core.errors import UserError
 from backend.core.stored_records import stored_json
+from backend.db.base import in_batches
 from backend.db.engine import Database
 from backend.db.tables import Greeting, Prompt, Verdict
 from backend.jobs.records import JobInfo
@@ -111,8 +112,8 @@ class ScoringService:
         with self._database.read() as session:
             judged_ids = set(session.scalars(select(Verdict.greeting_id).where(Verdict.rater_id == rater_id)))
         missing_ids = [greeting_id for greeting_id in greeting_ids if greeting_id not in judged_ids]
-        for batch_start in range(0, len(missing_ids), BATCH_SIZE):
-            work_batch = self._load_work(missing_ids[batch_start : batch_start + BATCH_SIZE])
+        for id_batch in in_batches(missing_ids, BATCH_SIZE):
+            work_batch = self._load_work(id_batch)
             judgments = run_blocking(judge.score(work_batch))
             store(self._database, rater_id, judge.scale, list(zip(work_batch, judgments, strict=True)))
         return len(missing_ids)
