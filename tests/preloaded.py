@@ -5,8 +5,6 @@ session imports those libraries (nothing of this project) and forks for every st
 from its first line on, in a session of its own, with its own environment, output and signals.
 """
 
-import atexit
-import gc
 import importlib
 import json
 import os
@@ -21,7 +19,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from backend.core.settings import PROJECT_ROOT
+from tests import forking
 
 LIBRARIES = (
     "gradio",
@@ -80,21 +78,13 @@ def start_app(env: Mapping[str, str], log: Path) -> Process:
 
 @cache
 def _control() -> socket.socket:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "tests.preloaded", str(theirs.fileno())],
-            cwd=PROJECT_ROOT,
-            pass_fds=[theirs.fileno()],
-        )
-    ours.settimeout(START_PATIENCE_S)
+    return forking.started("tests.preloaded", START_PATIENCE_S)
 
-    def end() -> None:
-        ours.close()
-        server.wait(START_PATIENCE_S)
 
-    atexit.register(end)
-    return ours
+def _load() -> None:
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    assert threading.active_count() == 1, "a fork would lose the other threads"
 
 
 def _serve(control: socket.socket) -> None:
@@ -126,10 +116,4 @@ def _become_app(output: int, env: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    # What Gradio reads when it is imported must be what a start of its own would read.
-    for library in LIBRARIES:
-        importlib.import_module(library)
-    assert threading.active_count() == 1, "a fork would lose the other threads"
-    gc.collect()
-    gc.freeze()
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    forking.serve(_load, _serve)

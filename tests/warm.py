@@ -5,8 +5,6 @@ One process a session loads the libraries, and forks for every program. What run
 arguments and standard streams are its own, and so are signals and exit code.
 """
 
-import atexit
-import gc
 import json
 import os
 import runpy
@@ -18,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 
-from backend.core.settings import PROJECT_ROOT
+from tests import forking
 
 FIXED = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 """What is read when a library is loaded, so that it is the same for every program."""
@@ -69,22 +67,7 @@ def run(
 
 @cache
 def _control() -> socket.socket:
-    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
-            cwd=PROJECT_ROOT,
-            env=os.environ | FIXED,
-            pass_fds=[theirs.fileno()],
-        )
-    mine.settimeout(PATIENCE)
-
-    def end() -> None:
-        mine.close()
-        process.wait(PATIENCE)
-
-    atexit.register(end)
-    return mine
+    return forking.started("tests.warm", PATIENCE, FIXED)
 
 
 def _load() -> None:
@@ -126,7 +109,4 @@ def _become(files: list[int], module: str, given: list[str], env: dict[str, str]
 
 
 if __name__ == "__main__":
-    _load()
-    gc.collect()
-    gc.freeze()
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    forking.serve(_load, _serve)
