@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils.chat_parsing import ResponseParser
 
 from backend.training.programs import starter_tokenizer
-from backend.training.programs.serve import build_tokenizer_config
+from backend.training.programs.served_folder import build_tokenizer_config
 from backend.training.programs.starter_tokenizer import END_TOKEN, train_tokenizer
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from backend.agreement.board import format_board_csv
+from backend.agreement.board_values import format_board_csv
 from backend.agreement.records import AgreementBoard, OccasionCell
 from backend.agreement.statistics.figures import FEW_GROUPS, Figure
 from backend.agreement.statistics.judge_rows import JudgeRow

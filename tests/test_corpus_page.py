@@ -3,7 +3,7 @@
 from backend.core.errors import Message
 from backend.corpus.records import ImportReport, RowError
 from ui.components.language import Translator
-from ui.corpus.page import _rejected_rows
+from ui.corpus.imports import _rejected_rows
 
 
 def report(*errors: RowError) -> ImportReport:

@@ -26,6 +26,7 @@ from ui.components import widgets
 from ui.components.board import board_table
 from ui.components.language import Language, Translator
 from ui.components.templates import TEMPLATE_ROOT, render, render_part
+from ui.corpus import datasets, imports
 from ui.corpus import page as corpus_page
 from ui.home import page as home_page
 from ui.judges import comparison, editor, endpoints, runs
@@ -134,7 +135,7 @@ def imported(translate: Translator) -> str:
     """What became of a file."""
     counts = {"read": 2, "added": 1, "duplicate": 0, "rejected": 1}
     report = Record(kind=ATTACK, dataset=ATTACK, **counts, errors=[Record(line=1, reason=MESSAGE)])
-    return corpus_page._import_summary(translate, report)
+    return imports._import_summary(translate, report)
 
 
 def beside(translate: Translator) -> str:
@@ -170,7 +171,7 @@ VIEWS: dict[str, View] = {
     "summary": lambda translate: agreement_page._summary_figures(translate, board()) + widgets.note(ATTACK),
     "campaigns": lambda translate: campaigns._campaign_table(services(), translate),
     "item": lambda translate: campaigns.item_html(services(), translate, 1),
-    "data sets": lambda translate: corpus_page._dataset_table(services(), translate),
+    "data sets": lambda translate: datasets.dataset_table(services(), translate),
     "prompts": prompts,
     "imported": imported,
     "judges": lambda translate: judges_page._judge_table(translate, [judge()], board()),

@@ -7,7 +7,7 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.annotation import campaigns, labels, queue, views
+from backend.annotation import campaigns, labels, queue, undo, views
 from backend.annotation.progress import ProgressCache, count_progress
 from backend.annotation.records import (
     CampaignInfo,
@@ -143,7 +143,7 @@ class AnnotationService:
 
     def undo(self, campaign_id: int, rater_id: int, request_id: str) -> ItemView:
         """Take back the rater's latest answer in the campaign and hand its item out again."""
-        return labels.undo_latest(self._labeling_session, self._progress_cache, campaign_id, rater_id, request_id)
+        return undo.undo_latest(self._labeling_session, self._progress_cache, campaign_id, rater_id, request_id)
 
     def history(self, item_id: int) -> list[HistoryEntry]:
         """Every answer ever given to the item, for the researcher."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.agreement.board import flatten_judge_row
+from backend.agreement.board_values import flatten_judge_row
 from backend.cli.output import JsonOption, print_listing, print_result
 from backend.core.enums import PairStage, PairState
 from backend.core.errors import UserError

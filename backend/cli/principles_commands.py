@@ -10,7 +10,7 @@ import typer
 from backend.cli import principles_archive
 from backend.cli.option_groups import RunMode, with_option_groups
 from backend.cli.output import JsonOption, print_result, throttled_printer
-from backend.cli.principles_archive import format_run, run_to_dict, uses_to_dict
+from backend.cli.principles_output import format_run, run_to_dict, uses_to_dict
 from backend.core.enums import Agent, Role, RunState, SearchMethod
 from backend.core.errors import UserError
 from backend.core.stored_records import read_record

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.agreement.board import flatten_judge_row, flatten_model_row
+from backend.agreement.board_values import flatten_judge_row, flatten_model_row
 from backend.cli.option_groups import BudgetCaps, RunMode, with_option_groups
 from backend.cli.output import JsonOption, print_result, throttled_printer
 from backend.cli.principles_archive import read_principles

@@ -62,6 +62,7 @@ CORES: dict[str, dict[str, tuple[str, ...]]] = {
     "leases": {
         "backend/annotation/queue.py": _ANNOTATION,
         "backend/annotation/labels.py": (*_ANNOTATION, "tests/test_annotation_api.py"),
+        "backend/annotation/undo.py": _ANNOTATION,
     },
     "balance": {
         "backend/preferences/balance.py": ("tests/test_agents.py",),

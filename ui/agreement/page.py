@@ -8,7 +8,7 @@ import gradio as gr
 import pandas as pd
 from markupsafe import Markup
 
-from backend.agreement.board import format_board_csv
+from backend.agreement.board_values import format_board_csv
 from backend.agreement.records import AgreementBoard
 from backend.agreement.statistics import minimums
 from backend.core.errors import UserError

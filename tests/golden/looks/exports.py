@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from backend.agreement import board as board_module
+from backend.agreement.board_values import format_board_csv
 from backend.core.errors import UserError
 from tests.golden.looks.home import House
 from tests.golden.plain import hash_of, plain
@@ -37,7 +37,7 @@ def export_run(house: House, run: int, fmt: str, path: Path) -> Any:
 
 def board_csv(house: House, reference: str) -> str:
     """The board as its CSV."""
-    return board_module.format_board_csv(house.board.board(reference))
+    return format_board_csv(house.board.board(reference))
 
 
 def parquet(path: Path) -> dict[str, Any]:
