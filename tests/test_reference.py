@@ -40,3 +40,24 @@ def test_the_side_a_greeting_stood_on_does_not_matter(services: Services) -> Non
     assert 0 < sum(wanted) < ITEMS
     np.testing.assert_array_equal(reference.majority(), wanted)
     assert (reference.matrix == reference.matrix[0]).all()
+
+
+def test_a_campaign_counts_labels_that_are_there(services: Services) -> None:
+    labelled(services, ("one",))
+    (campaign,) = services.annotation.campaigns()
+    rater = services.annotation.enter("one")
+    assert [info.labels for info in services.board.references() if info.name == "ref"] == [ITEMS]
+    services.annotation.undo(campaign.id, rater.id, "undo-0")
+    item = services.annotation.next_item(campaign.id, rater.id)
+    assert item is not None
+    services.annotation.compare(ComparisonInput(campaign.id, item.item_id, "skip", "skip-0"), rater.id)
+    assert [info.labels for info in services.board.references() if info.name == "ref"] == [ITEMS - 1]
+
+
+def test_a_campaign_whose_answers_were_all_taken_back_is_no_reference(services: Services) -> None:
+    labelled(services, ("one",))
+    (campaign,) = services.annotation.campaigns()
+    rater = services.annotation.enter("one")
+    for number in range(ITEMS):
+        services.annotation.undo(campaign.id, rater.id, f"undo-{number}")
+    assert not [info for info in services.board.references() if info.name == "ref"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from backend.agreement.records import ReferenceInfo
@@ -13,7 +13,7 @@ from backend.agreement.statistics.categorical import TIE, majority
 from backend.agreement.statistics.figures import Flags
 from backend.core.enums import CampaignKind, Outcome, RaterKind
 from backend.core.errors import UserError
-from backend.db.queries import current_rows
+from backend.db.queries import current_rows, is_skip
 from backend.db.tables import (
     Campaign,
     Comparison,
@@ -73,20 +73,24 @@ def list_references(session: Session) -> list[ReferenceInfo]:
     statement = select(Rater.name, func.count(Verdict.id), func.max(Verdict.id)).join(
         Verdict, Verdict.rater_id == Rater.id
     )
-    statement = statement.where(Rater.kind == RaterKind.DATASET).group_by(Rater.name)
+    statement = statement.where(Rater.kind == RaterKind.DATASET, current_rows(Verdict)).group_by(Rater.name)
     entries = [
         (ReferenceInfo(name=name, kind="dataset", labels=label_count), (0, newest_id))
         for name, label_count, newest_id in session.execute(statement)
     ]
     for label_table, campaign_kind in ((Comparison, CampaignKind.COMPARE), (Verdict, CampaignKind.VALIDATE)):
+        # Items and not answers: an item that three people answered is one item of the reference. What was taken back
+        # or skipped is no label, yet it counts as work on the campaign where the newest is looked for.
+        is_label = and_(current_rows(label_table), ~is_skip(label_table))
+        labelled_items = func.count(func.distinct(case((is_label, Item.id))))
         rows = session.execute(
-            # Items and not answers: an item that three people answered is one item of the reference.
-            select(Campaign.name, func.count(func.distinct(Item.id)), func.max(label_table.id))
+            select(Campaign.name, labelled_items, func.max(label_table.id))
             .join(Item, Item.campaign_id == Campaign.id)
             .join(label_table, label_table.item_id == Item.id)
             .join(Rater, Rater.id == label_table.rater_id)
             .where(Campaign.kind == campaign_kind, Rater.kind != RaterKind.JUDGE)
             .group_by(Campaign.name)
+            .having(labelled_items > 0)
         )
         entries += [
             (ReferenceInfo(name=name, kind=campaign_kind.value, labels=label_count), (1, newest_id))
