@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from backend.training.programs.reward_terms import LengthDebias
 from tests.training_helpers import arguments, card, interrupted, losses, probe, run, run_cold, snapshot
 
 STEPS = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home for what the programs share, such as merged adapters."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZHUFU_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="module")

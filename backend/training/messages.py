@@ -35,6 +35,7 @@ REQUESTS_CHOSEN = MessageTemplate(
     "请求：{requests} 条中有 {chosen} 条不超过 {tokens} 个词元",
 )
 
+MERGING = MessageTemplate("merging", "merging the adapter into its base", "正在把适配器合并进底座模型")
 STARTING = MessageTemplate("starting", "starting", "正在启动")
 DONE = MessageTemplate("done", "done", "已完成")
 TRAINING_STEP = MessageTemplate("training_step", "{step} / {total}, {left_en} left", "{step} / {total}，约剩 {left_zh}")

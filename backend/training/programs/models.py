@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig
 from sqlalchemy import select
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -23,12 +21,14 @@ from backend.db.job_tables import Artifact, Job
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
 from backend.training.messages import STARTER_BUILT
 from backend.training.programs import starter_tokenizer
+from backend.training.programs.loading import holds_whole_model, load_or_explain
+from backend.training.programs.loading import load_tokenizer as load_tokenizer
+from backend.training.programs.merging import is_adapter
 from backend.training.programs.program import TrainingRun
 from backend.training.programs.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
 from backend.training.settings import STARTER, TrainingSettings, check_base
 from backend.training.snapshot import DataRow
 
-PROBE_TEXT = "祝您生日快乐 🎂\n"
 MIN_TEXTS = 20
 # The starter: one or two million parameters with its vocabulary. Bigger is worse in minutes of CPU.
 STARTER_SHAPES: dict[str, dict[str, Any]] = {
@@ -65,9 +65,9 @@ def resolve_base(training_run: TrainingRun[Any], data_rows: Sequence[DataRow], *
         return str(_build_starter(training_run, data_rows, names))
     if requested_base == LATEST or requested_base.startswith(ARTIFACT_PREFIX):
         training_run.parent_artifact, artifact_folder = find_artifact(training_run, requested_base, ArtifactKind.POLICY)
-        return _merge_adapter(training_run, str(artifact_folder))
+        return _merge_base(training_run, str(artifact_folder))
     check_base(requested_base)
-    return _merge_adapter(training_run, requested_base)
+    return _merge_base(training_run, requested_base)
 
 
 def find_artifact(
@@ -103,26 +103,9 @@ def find_artifact(
     return artifact.id, Path(artifact.path)
 
 
-def load_tokenizer(base_model: str, revision: str | None = None) -> Any:
-    """The tokenizer as it was trained. Raises UserError where it reads text as nothing."""
-    # AutoTokenizer rebuilds some model types from a recipe of their own, and a foreign vocabulary then
-    # reads every text as no tokens at all; tokenizer.json says what was trained.
-    is_local = (Path(base_model) / "tokenizer.json").is_file()
-    tokenizer_class = PreTrainedTokenizerFast if is_local else AutoTokenizer
-    tokenizer = _load_or_explain(base_model, lambda: tokenizer_class.from_pretrained(base_model, revision=revision))
-    if not tokenizer(PROBE_TEXT, add_special_tokens=False)["input_ids"]:
-        raise UserError(
-            f"The tokenizer of “{base_model}” reads Chinese text as nothing; use another base.",
-            f"“{base_model}”的分词器无法识别中文，请换一个 base。",
-        )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
 def load_policy(training_run: TrainingRun[Any], base_model: str) -> Any:
     """The language model to train."""
-    return _load_or_explain(
+    return load_or_explain(
         base_model,
         lambda: AutoModelForCausalLM.from_pretrained(
             base_model, revision=training_run.settings.revision, **_loading_options(training_run)
@@ -132,7 +115,7 @@ def load_policy(training_run: TrainingRun[Any], base_model: str) -> Any:
 
 def load_classifier(training_run: TrainingRun[Any], base_model: str, tokenizer: Any) -> Any:
     """The same body with one fresh output."""
-    model = _load_or_explain(
+    model = load_or_explain(
         base_model,
         lambda: AutoModelForSequenceClassification.from_pretrained(
             base_model,
@@ -174,21 +157,15 @@ def _loading_options(training_run: TrainingRun[Any]) -> dict[str, Any]:
     return loading_options if training_run.device == "cuda" else {**loading_options, "attn_implementation": "eager"}
 
 
-def _merge_adapter(training_run: TrainingRun[Any], base_model: str) -> str:
-    """The base itself; an adapter is merged into its own base first, and the result stored with the run."""
-    if not (Path(base_model) / "adapter_config.json").is_file():
+def _merge_base(training_run: TrainingRun[Any], base_model: str) -> str:
+    """The base itself; of an adapter, the shared folder in which it is merged into its own base."""
+    if not is_adapter(base_model):
         return base_model
-    # An adapter refers to its base by path; merged, this run needs neither of the two again.
-    merged_folder = training_run.output_folder / "base"
-    if not (merged_folder / "config.json").is_file():
-        from peft import AutoPeftModelForCausalLM
-
-        adapted_model: PeftModel = _load_or_explain(
-            base_model, lambda: AutoPeftModelForCausalLM.from_pretrained(base_model, dtype=torch.float32)
-        )
-        load_tokenizer(base_model).save_pretrained(merged_folder)
-        adapted_model.merge_and_unload().save_pretrained(merged_folder)
-    return str(merged_folder)
+    # Where runs of earlier versions merged for themselves; their checkpoints were trained on it.
+    own_folder = training_run.output_folder / "base"
+    if holds_whole_model(own_folder):
+        return str(own_folder)
+    return str(training_run.merged_models.open(Path(base_model), training_run.output_folder))
 
 
 def _build_starter(training_run: TrainingRun[Any], data_rows: Sequence[DataRow], text_fields: Sequence[str]) -> Path:
@@ -243,17 +220,3 @@ def too_few_rows(training_run: TrainingRun[Any], row_count: int, needed_count: i
         f"{data_source} 中可用于 {training_run.program} 的训练数据只有 {row_count} 条，"
         f"至少需要 {needed_count} 条，请导入或标注更多。",
     )
-
-
-def _load_or_explain(base_model: str, load_model: Any) -> Any:
-    try:
-        return load_model()
-    except (OSError, ValueError, KeyError) as error:
-        # A full disk or a lost drive is no wrong name; `explain_error` has its own sentence for it.
-        if getattr(error, "errno", None) is not None and not isinstance(error, FileNotFoundError):
-            raise
-        error_cause = str(error).strip().splitlines()[0][:200]
-        raise UserError(
-            f"base “{base_model}” cannot be loaded ({error_cause}); check the name, the network, or HF_TOKEN.",
-            f"无法加载 base “{base_model}”（{error_cause}），请检查名称、网络或 HF_TOKEN。",
-        ) from error

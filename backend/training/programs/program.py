@@ -38,6 +38,7 @@ from backend.training.messages import ARTIFACT_STORED, DATA_OPENED, DONE, RESUME
 from backend.training.programs import card
 from backend.training.programs.callbacks import ProgressReporter, StopOnRequest
 from backend.training.programs.environment import process_rank
+from backend.training.programs.merging import MergedModels
 from backend.training.settings import TrainingSettings, parse_assignments, parse_settings, settings_for
 from backend.training.snapshot import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
 
@@ -83,6 +84,11 @@ class TrainingRun(Generic[S]):
                 "device = cuda，但本机没有可用的 GPU，请改为 auto 或 cpu。",
             )
         return "cuda" if has_gpu and self.settings.device != "cpu" else "cpu"
+
+    @cached_property
+    def merged_models(self) -> MergedModels:
+        """The merged adapters of this home; what is opened there stays until the process ends."""
+        return MergedModels(self.home_folder, self.stop_if_requested)
 
     @property
     def uses_bf16(self) -> bool:
@@ -205,8 +211,9 @@ class TrainingRun(Generic[S]):
         if process_rank() > 0:
             return
         card.write_card(self, artifact_kind, metrics)
-        # They hold optimizer states, several times the size of the model.
+        # They hold optimizer states, several times the size of the model; and without them no merge is needed.
         shutil.rmtree(self.checkpoint_folder, ignore_errors=True)
+        self.merged_models.remove_unneeded()
         self.report.progress(1.0, DONE.fill())
         self.report.log(ARTIFACT_STORED.fill(folder=str(self.artifact_folder)))
 

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +29,7 @@ from backend.db.job_tables import Artifact, Job, JobEvent
 from backend.db.migrate import migrate
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST, ServeSettings, parse_serve_settings
 from backend.jobs.report import STOPPED, JobReport
-from backend.training.messages import IDLE_STOP, SERVED_AT, SERVING, STARTING
+from backend.training.messages import IDLE_STOP, MERGING, SERVED_AT, SERVING, STARTING
 from backend.training.programs.served_folder import arrange_folder, thread_environment
 
 POLL_SECONDS = 0.2
@@ -39,6 +39,10 @@ _ODD_CHARACTERS = re.compile(r"[^\w.-]")
 AnnounceEndpoint = Callable[[dict[str, Any]], None]
 # Past any proxy of the environment, which cannot reach this machine's own address.
 _DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class StoppedBeforeStart(Exception):
+    """Serving was asked to end while the model was still being made ready."""
 
 
 class ModelServer:
@@ -126,14 +130,35 @@ def serve(
     folder_name = model_folder.parent.name if model_folder.name == "artifact" else model_folder.name
     # A run's model lies in its folder “artifact”; the run's own name tells more.
     model_name = settings.model or f"zhufu-{_ODD_CHARACTERS.sub('-', folder_name)}"
-    server = _start_server(settings, _merge_adapter(model_folder, output_folder), model_name, output_folder, report)
-    try:
-        if report.stop_requested():
+    with ExitStack() as held_merges:
+        try:
+            whole_folder = _find_whole_model(model_folder, output_folder, report, held_merges)
+        except StoppedBeforeStart:
             return True
-        _announce_endpoint(settings, server, model_name, output_folder, report, announce)
-        return _wait_until_stopped(settings, server, report)
-    finally:
-        server.stop()
+        server = _start_server(settings, whole_folder, model_name, output_folder, report)
+        try:
+            if report.stop_requested():
+                return True
+            _announce_endpoint(settings, server, model_name, output_folder, report, announce)
+            return _wait_until_stopped(settings, server, report)
+        finally:
+            server.stop()
+
+
+def _find_whole_model(model_folder: Path, output_folder: Path, report: JobReport, held_merges: ExitStack) -> Path:
+    """The model's own folder; of an adapter the one where it is merged, which stays until `held_merges` closes."""
+    if not (model_folder / "adapter_config.json").is_file():
+        return model_folder.resolve()
+    # Brings torch, which a whole model is served without.
+    from backend.training.programs.merging import MergedModels
+
+    def stop_if_requested() -> None:
+        if report.stop_requested():
+            raise StoppedBeforeStart
+
+    report.progress(0.0, MERGING.fill())
+    merged_models = held_merges.enter_context(MergedModels(Settings.load().home, stop_if_requested))
+    return merged_models.open(model_folder, output_folder)
 
 
 def _start_server(
@@ -230,23 +255,6 @@ def _choose_engine(settings: ServeSettings) -> str:
     if settings.engine != "auto":
         return settings.engine
     return "vllm" if is_installed and Path("/dev/nvidia0").exists() else "transformers"
-
-
-def _merge_adapter(model_folder: Path, output_folder: Path) -> Path:
-    """The model itself; of an adapter, the model with its base."""
-    if not (model_folder / "adapter_config.json").is_file():
-        return model_folder.resolve()
-    merged_folder = output_folder / "merged"
-    if not (merged_folder / "config.json").is_file():
-        from peft import AutoPeftModelForCausalLM
-
-        from backend.training.programs.models import load_tokenizer
-
-        load_tokenizer(str(model_folder)).save_pretrained(merged_folder)
-        AutoPeftModelForCausalLM.from_pretrained(model_folder, dtype="auto").merge_and_unload().save_pretrained(
-            merged_folder
-        )
-    return merged_folder.resolve()
 
 
 def _find_free_port(host_address: str) -> int:
