@@ -13,7 +13,7 @@ from backend.core.errors import UserError
 from backend.llm.ask import StructuredAnswer
 from backend.llm.fields import FieldSpec, reply_instruction
 from backend.llm.messages import ChatMessage, LLMClient
-from backend.llm.prompts import PromptTemplate, UntrustedText, compose_message, load_template
+from backend.llm.prompts import PromptTemplate, PromptValue, UntrustedText, compose_message, load_template
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class JudgeModel:
             "parser": PARSER_REVISION,
         }
 
-    def build_message(self, template: PromptTemplate, **values: str | UntrustedText) -> ChatMessage:
+    def build_message(self, template: PromptTemplate, **values: PromptValue) -> ChatMessage:
         """The template with its values, outside text behind fences."""
         return compose_message(template, self.key, role="user", **values)
 

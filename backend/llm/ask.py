@@ -2,7 +2,7 @@
 tolerantly in form and strictly in value."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,10 @@ _FAILURE_SENTENCES = {
         '"{field}" in the reply is none of the allowed values.',
         "回复中的“{field}”不是允许的取值。",
     ),
+    "no_order": (
+        'The reply does not give one clear order in "{field}".',
+        "回复中的“{field}”没有给出明确的顺序。",
+    ),
 }
 
 
@@ -57,6 +61,9 @@ class ParseFailure:
         """One sentence for people, and for the model that is asked again."""
         en, zh = _FAILURE_SENTENCES[self.reason]
         return Message(en.format(field=self.field_name), zh.format(field=self.field_name))
+
+
+ParsedReply = dict[str, Any] | ParseFailure
 
 
 def parse_verdict_reply(reply_text: str, *, is_truncated: bool = False) -> dict[str, Any] | ParseFailure:
@@ -170,10 +177,12 @@ async def ask_for_fields(
     seed: int | None = None,
     variant: str = "",
     extra: Mapping[str, Any] | None = None,
+    interpret: Callable[[ParsedReply, str], ParsedReply] | None = None,
 ) -> StructuredAnswer:
     """The fields of one reply; a reply that cannot be read is asked for once more, with what was wrong with it.
 
-    `add_instruction` adds the form of the reply in words to the last message.
+    `add_instruction` adds the form of the reply in words to the last message. `interpret` has the last word on a reply:
+    it gets what was read of it and its text, and gives the fields, or why they are of no use.
 
     Raises LLMError only where it ends the run (fatal, budget, cancelled); any other trouble is the
     answer's reason, so that one bad item never stops the others.
@@ -198,6 +207,8 @@ async def ask_for_fields(
             )
             completions.append(completion)
             parsed_reply = _parse_completion(completion, sent_messages, field_specs)
+            if interpret is not None:
+                parsed_reply = interpret(parsed_reply, completion.text)
             if not isinstance(parsed_reply, ParseFailure):
                 return StructuredAnswer(parsed_reply, completion.text, None, tuple(completions))
             parse_failure = parsed_reply
@@ -217,7 +228,7 @@ async def ask_for_fields(
 
 def _parse_completion(
     completion: Completion, sent_messages: Sequence[ChatMessage], field_specs: Sequence[FieldSpec]
-) -> dict[str, Any] | ParseFailure:
+) -> ParsedReply:
     """What a reply answers; nothing where it only gives back a part of the question."""
     parsed_fields = parse_structured_reply(
         completion.text, field_specs, is_truncated=completion.finish_reason == "length"

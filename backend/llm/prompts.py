@@ -147,8 +147,12 @@ def render_template(template: PromptTemplate, **values: str) -> str:
     return _PLACEHOLDER_PATTERN.sub(lambda match: values[match[1]], template.template_text)
 
 
+# Several texts from outside stand in a fence each, with an empty line between them.
+PromptValue = str | UntrustedText | tuple[UntrustedText, ...]
+
+
 def compose_message(
-    template: PromptTemplate, fence_key: bytes, *, role: ChatRole = "user", **values: str | UntrustedText
+    template: PromptTemplate, fence_key: bytes, *, role: ChatRole = "user", **values: PromptValue
 ) -> ChatMessage:
     """A message from a template, with every UntrustedText fenced under a nonce derived with `fence_key`.
 
@@ -164,16 +168,20 @@ def compose_message(
         ),
     )
     nonce = derive_nonce(fence_key, identity)
-    fenced_values = {
-        value_name: fence_text(prompt_value.text, nonce, prompt_value.label)
-        if isinstance(prompt_value, UntrustedText)
-        else prompt_value
-        for value_name, prompt_value in values.items()
-    }
+    fenced_values = {value_name: _fence_value(prompt_value, nonce) for value_name, prompt_value in values.items()}
     return ChatMessage(role, render_template(template, **fenced_values), identity)
 
 
-def _identity_parts(value_name: str, prompt_value: str | UntrustedText) -> tuple[str, ...]:
+def _fence_value(prompt_value: PromptValue, nonce: str) -> str:
+    if isinstance(prompt_value, str):
+        return prompt_value
+    untrusted_texts = prompt_value if isinstance(prompt_value, tuple) else (prompt_value,)
+    return "\n\n".join(fence_text(untrusted.text, nonce, untrusted.label) for untrusted in untrusted_texts)
+
+
+def _identity_parts(value_name: str, prompt_value: PromptValue) -> tuple[str, ...]:
+    if isinstance(prompt_value, tuple):
+        return (value_name, "fences", *(part for text in prompt_value for part in (text.label, text.text)))
     if isinstance(prompt_value, UntrustedText):
         # The two kinds are told apart: fenced and bare, the same value makes two different prompts.
         return (value_name, "fenced", prompt_value.label, prompt_value.text)
