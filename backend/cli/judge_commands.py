@@ -1,15 +1,17 @@
 """`judges` and `examples`: list judges, make one, try one on a text; what a panel is shown for a request."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from backend.cli.option_groups import with_option_groups
 from backend.cli.output import JsonOption, list_by_default, print_listing, print_result
 from backend.cli.principles_archive import read_principles
 from backend.judges.base import JudgeKind, JudgeSpec, Judgment, PairSample, Sample
+from backend.judges.ranking import LEAST_PER_CALL, MOST_PER_CALL
 from backend.judges.registry import DEFAULT_EXAMPLES, MOST_EXAMPLES, ExampleRequest
 from backend.judges.scoring.records import JudgeInfo
 from backend.judges.scoring.run import run_blocking
@@ -23,7 +25,7 @@ def register(cli_app: typer.Typer) -> None:
     judges_group = typer.Typer(help="Judges: list them, make one, try one on a text.")
     list_by_default(judges_group, list_judges)
     judges_group.command("list")(list_judges)
-    judges_group.command("add")(add_judge)
+    judges_group.command("add")(with_option_groups(add_judge))
     judges_group.command("try")(try_judge)
     cli_app.add_typer(judges_group, name="judges")
     cli_app.command("examples")(find_examples)
@@ -36,7 +38,21 @@ def list_judges(as_json: JsonOption = False) -> None:
     print_listing("judges", judge_rows, as_json, _format_judge, "There are no judges yet.")
 
 
+@dataclass(frozen=True)
+class RankingOptions:
+    """How a judge that ranks is asked."""
+
+    both_orders: Annotated[
+        bool, typer.Option("--both-orders", help="A ranking asks in both orders and takes the mean.")
+    ] = False
+    per_call: Annotated[
+        int | None,
+        typer.Option(min=LEAST_PER_CALL, max=MOST_PER_CALL, help="Greetings that a ranking orders in one call (20)."),
+    ] = None
+
+
 def add_judge(
+    *,
     judge_name: NameArgument,
     kind: Annotated[JudgeKind, typer.Option(help="What kind of judge it is.")],
     endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None,
@@ -51,6 +67,7 @@ def add_judge(
     embeddings: Annotated[
         str | None, typer.Option(metavar="ENDPOINT", help="Find the examples by meaning too.")
     ] = None,
+    ranking: RankingOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Make a judge. The same name with other settings is a new version of it."""
@@ -68,6 +85,10 @@ def add_judge(
         judge_config["examples"] = DEFAULT_EXAMPLES if examples is None else examples
     if embeddings is not None:
         judge_config["embeddings"] = embeddings
+    if ranking.both_orders:
+        judge_config["both_orders"] = True
+    if ranking.per_call is not None:
+        judge_config["per_call"] = ranking.per_call
     with open_services() as services:
         judge_fields = _judge_to_dict(
             services.scoring.catalog.save(JudgeSpec(kind, judge_name, endpoint, judge_config))
@@ -79,7 +100,7 @@ def try_judge(
     judge_name: NameArgument,
     prompt: Annotated[str, typer.Option(help="The request.")],
     greeting: Annotated[str, typer.Option(help="The greeting to judge.")],
-    second: Annotated[str | None, typer.Option(help="The other greeting, for a pairwise judge.")] = None,
+    second: Annotated[str | None, typer.Option(help="The other greeting, for a judge that compares.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Endpoint that answers, by name.")] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -109,6 +109,7 @@ class JudgeKind(StrEnum):
     RUBRIC = "rubric"
     PAIRWISE = "pairwise"
     PANEL = "panel"
+    RANKING = "ranking"
     REWARD_MODEL = "reward_model"
 
 
@@ -123,12 +124,17 @@ _ALLOWED_SETTINGS: dict[JudgeKind, frozenset[str]] = {
     JudgeKind.RUBRIC: _SAMPLING_SETTINGS,
     JudgeKind.PAIRWISE: _SAMPLING_SETTINGS,
     JudgeKind.PANEL: _SAMPLING_SETTINGS | {"positive", "negative", "judge", "reflect", "endpoints"} | EXAMPLE_SETTINGS,
+    JudgeKind.RANKING: _SAMPLING_SETTINGS | {"principles", "both_orders", "per_call"},
     JudgeKind.REWARD_MODEL: frozenset({"path", "max_length"}),
 }
 # Fitted to the corpus by themselves; they have no configuration.
 TRAINED_HERE = frozenset({JudgeKind.LENGTH, JudgeKind.STYLE, JudgeKind.NGRAM})
 # They ask a language model and need an endpoint.
-ASKING_KINDS = frozenset({JudgeKind.PRINCIPLE, JudgeKind.RUBRIC, JudgeKind.PAIRWISE, JudgeKind.PANEL})
+ASKING_KINDS = frozenset(
+    {JudgeKind.PRINCIPLE, JudgeKind.RUBRIC, JudgeKind.PAIRWISE, JudgeKind.PANEL, JudgeKind.RANKING}
+)
+# They look at several greetings of one request together and say nothing of a greeting alone.
+COMPARING_KINDS = frozenset({JudgeKind.PAIRWISE, JudgeKind.RANKING})
 
 
 @record_dataclass(frozen=True)

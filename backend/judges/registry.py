@@ -11,12 +11,13 @@ from backend.judges.base import Judge, JudgeKind, JudgeSpec
 from backend.judges.criteria import CriteriaJudge, parse_principles, principle_judge, rubric_judge, starting_principles
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import PANEL_ROLES, NoExamples, PanelAgents, PanelJudge, Retriever
+from backend.judges.ranking import LEAST_PER_CALL, MOST_PER_CALL, USUAL_PER_CALL, RankingJudge
 from backend.judges.reward_model import MAX_LENGTH, RewardModelJudge
 from backend.llm.messages import Endpoint, LLMClient
 
 # How many examples a new panel is given, and how many it may have.
 DEFAULT_EXAMPLES, MOST_EXAMPLES = 3, 10
-AskingJudge = CriteriaJudge | PairwiseJudge | PanelJudge
+AskingJudge = CriteriaJudge | PairwiseJudge | PanelJudge | RankingJudge
 AnyJudge = Judge | PairwiseJudge
 
 
@@ -115,7 +116,7 @@ def describe_judge(judge_spec: JudgeSpec, context: JudgeSources, retriever: Retr
 
 def judge_prompt_hashes(judge_kind: JudgeKind) -> dict[str, str]:
     """The hashes of the prompt files that a kind of judge asks with, by name."""
-    single_prompt_kinds = [JudgeKind.PRINCIPLE, JudgeKind.RUBRIC, JudgeKind.PAIRWISE]
+    single_prompt_kinds = [JudgeKind.PRINCIPLE, JudgeKind.RUBRIC, JudgeKind.PAIRWISE, JudgeKind.RANKING]
     prompt_names = (
         [f"panel_{agent_role}" for agent_role in PANEL_ROLES]
         if judge_kind is JudgeKind.PANEL
@@ -143,6 +144,12 @@ class _JudgeParts:
         )
         return JudgeModel(endpoint.base_url, endpoint.model, sampling, self.context.fence_key())
 
+    def read_principles(self) -> tuple[str, ...]:
+        config_rules = self.config.get("principles")
+        if config_rules is None:
+            return starting_principles()
+        return parse_principles("\n".join(_checked_rules(config_rules)))
+
     def build_retriever(self) -> Retriever:
         request = example_request(self.spec)
         if self.chosen_retriever is not None or request is None:
@@ -151,11 +158,18 @@ class _JudgeParts:
 
 
 def _build_principle(judge_parts: _JudgeParts) -> CriteriaJudge:
-    config_rules = judge_parts.config.get("principles")
-    principles = (
-        starting_principles() if config_rules is None else parse_principles("\n".join(_checked_rules(config_rules)))
+    return principle_judge(judge_parts.build_model(), judge_parts.read_principles(), judge_parts.spec.name)
+
+
+def _build_ranking(judge_parts: _JudgeParts) -> RankingJudge:
+    per_call = _config_number(judge_parts.config, "per_call", USUAL_PER_CALL, LEAST_PER_CALL, MOST_PER_CALL)
+    return RankingJudge(
+        judge_parts.build_model(),
+        judge_parts.read_principles(),
+        bool(judge_parts.config.get("both_orders", False)),
+        int(per_call),
+        judge_parts.spec.name,
     )
-    return principle_judge(judge_parts.build_model(), principles, judge_parts.spec.name)
 
 
 def _build_panel(judge_parts: _JudgeParts) -> PanelJudge:
@@ -192,6 +206,7 @@ _BUILDERS: dict[JudgeKind, Callable[[_JudgeParts], AnyJudge]] = {
     JudgeKind.RUBRIC: lambda parts: rubric_judge(parts.build_model(), parts.spec.name),
     JudgeKind.PAIRWISE: lambda parts: PairwiseJudge(parts.build_model(), parts.spec.name),
     JudgeKind.PANEL: _build_panel,
+    JudgeKind.RANKING: _build_ranking,
     JudgeKind.REWARD_MODEL: _build_reward_model,
 }
 

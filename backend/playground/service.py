@@ -14,7 +14,7 @@ from backend.core.errors import Conflict, UserError
 from backend.db.engine import Database
 from backend.generation.generators import GeneratorInfo, GeneratorService
 from backend.generation.writer import BIGGEST_SEED
-from backend.judges.base import TRAINED_HERE, JudgeKind, JudgeSpec, Judgment, Sample
+from backend.judges.base import COMPARING_KINDS, TRAINED_HERE, JudgeKind, JudgeSpec, Judgment, Sample
 from backend.judges.scoring.service import TRIVIAL, ScoringService
 from backend.playground.cards import SEED_STRIDE, PreviousVersion
 from backend.playground.records import (
@@ -51,7 +51,7 @@ class CardJudges:
             for judge_info in known_judges
             if judge_info.newest
             and judge_info.spec is not None
-            and judge_info.kind not in (JudgeKind.PAIRWISE, *TRAINED_HERE)
+            and judge_info.kind not in COMPARING_KINDS | TRAINED_HERE
         ]
         return [*TRIVIAL, *sorted(set(other_names))]
 

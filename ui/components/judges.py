@@ -19,6 +19,7 @@ JUDGE_KIND_NAMES: dict[JudgeKind, BilingualText] = {
     JudgeKind.RUBRIC: ("五个方面打分", "Rubric"),
     JudgeKind.PAIRWISE: ("两两比较", "Pairwise"),
     JudgeKind.PANEL: ("多方评议", "Panel"),
+    JudgeKind.RANKING: ("整组排序", "Ranking"),
     JudgeKind.REWARD_MODEL: ("训练好的奖励模型", "Trained reward model"),
     JudgeKind.LENGTH: ("基线：字数", "Baseline: length"),
     JudgeKind.STYLE: ("基线：表面特征", "Baseline: style"),

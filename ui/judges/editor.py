@@ -10,6 +10,7 @@ from backend.core.enums import Scale
 from backend.core.errors import UserError
 from backend.judges.base import (
     ASKING_KINDS,
+    COMPARING_KINDS,
     JudgeKind,
     JudgeSpec,
     Judgment,
@@ -19,6 +20,7 @@ from backend.judges.base import (
     Sample,
 )
 from backend.judges.criteria import MAX_RULES, numbered_rules, parse_principles, starting_principles
+from backend.judges.ranking import LEAST_PER_CALL, MOST_PER_CALL, USUAL_PER_CALL
 from backend.judges.registry import DEFAULT_EXAMPLES, MOST_EXAMPLES
 from backend.judges.scoring.records import JudgeInfo, Opinion
 from backend.services import Services
@@ -33,6 +35,7 @@ from ui.judges.comparison import opinion_html
 EDITABLE_KINDS = (*sorted(ASKING_KINDS, key=list(JUDGE_KIND_NAMES).index), JudgeKind.REWARD_MODEL)
 # The panel's judge is not among them: a panel without it is an ablation, made on the page of pairs.
 OPTIONAL_AGENTS = ("positive", "negative", "reflect")
+GUIDED_KINDS = (JudgeKind.PRINCIPLE, JudgeKind.RANKING)
 EXAMPLE_SAMPLE = (
     "给奶奶的八十大寿祝福，她每天早上去公园打太极",
     "奶奶，八十大寿快乐！愿您天天打着太极看日出，笑声比鸟叫还亮。",
@@ -121,6 +124,20 @@ def _build_settings(translate: Translator) -> BoxForm:
         visible=False,
         elem_id="zf-judge-embeddings",
     )
+    both_orders_box = gr.Checkbox(
+        label=translate("正反两种次序各问一次，取平均", "Ask in both orders and take the mean"),
+        visible=False,
+        elem_id="zf-judge-both-orders",
+    )
+    per_call_slider = gr.Slider(
+        LEAST_PER_CALL,
+        MOST_PER_CALL,
+        value=USUAL_PER_CALL,
+        step=1,
+        label=translate("一次最多排几条（更多的分几次，互有重叠）", "Greetings of one call (more: calls that overlap)"),
+        visible=False,
+        elem_id="zf-judge-per-call",
+    )
     path_box = gr.Textbox(label=translate("模型文件夹", "Folder of the model"), visible=False, elem_id="zf-judge-path")
     with gr.Accordion(translate("采样设置", "Sampling"), open=False), gr.Row():
         temperature_box = gr.Number(label="temperature", value=0, minimum=0, maximum=2)
@@ -133,6 +150,8 @@ def _build_settings(translate: Translator) -> BoxForm:
         agents=agents_choice,
         examples=examples_slider,
         embeddings=embeddings_choice,
+        both_orders=both_orders_box,
+        per_call=per_call_slider,
         path=path_box,
         temperature=temperature_box,
         max_tokens=max_tokens_box,
@@ -178,10 +197,11 @@ def _wire_choices(
     def fit_visibility(entered: EnteredValues) -> dict[Any, Any]:
         judge_kind = JudgeKind(entered["kind"])
         visible_boxes = {
-            "principles": judge_kind is JudgeKind.PRINCIPLE,
+            "principles": judge_kind in GUIDED_KINDS,
+            **dict.fromkeys(("both_orders", "per_call"), judge_kind is JudgeKind.RANKING),
             **dict.fromkeys(("agents", "examples", "embeddings"), judge_kind is JudgeKind.PANEL),
             "path": judge_kind is JudgeKind.REWARD_MODEL,
-            "second_greeting": judge_kind is JudgeKind.PAIRWISE,
+            "second_greeting": judge_kind in COMPARING_KINDS,
             "endpoint": judge_kind in ASKING_KINDS,
         }
         # A name that nobody has changed yet follows the kind.
@@ -193,7 +213,10 @@ def _wire_choices(
     fill_tab(editor_tab, load_choices, offered_boxes)
     fork_choice.change(load_fork, fork_choice, setting_form.outputs, queue=False, show_progress="hidden")
     fitted_boxes = trial_form.pick_outputs(
-        ("name", "principles", "agents", "examples", "embeddings", "path", "second_greeting", "endpoint")
+        (
+            *("name", "principles", "agents", "examples", "embeddings", "both_orders", "per_call", "path"),
+            *("second_greeting", "endpoint"),
+        )
     )
     setting_form["kind"].change(
         fit_visibility, trial_form.pick_inputs(("kind", "name")), fitted_boxes, queue=False, show_progress="hidden"
@@ -304,12 +327,14 @@ def _judge_spec(entered: EnteredValues) -> JudgeSpec:
     judge_kind, judge_config = JudgeKind(entered["kind"]), dict[str, Any]()
     if judge_kind in ASKING_KINDS:
         judge_config = {"temperature": entered["temperature"] or 0, "max_tokens": int(entered["max_tokens"] or 0)}
-    if judge_kind is JudgeKind.PRINCIPLE:
+    if judge_kind in GUIDED_KINDS:
         judge_config["principles"] = list(parse_principles(entered["principles"] or ""))
     if judge_kind is JudgeKind.PANEL:
         judge_config |= {agent_key: agent_key in (entered["agents"] or ()) for agent_key in OPTIONAL_AGENTS}
         judge_config["examples"] = int(entered["examples"] or 0)
         judge_config |= {"embeddings": entered["embeddings"]} if entered["embeddings"] else {}
+    if judge_kind is JudgeKind.RANKING:
+        judge_config |= {"both_orders": bool(entered["both_orders"]), "per_call": int(entered["per_call"] or 0)}
     if judge_kind is JudgeKind.REWARD_MODEL:
         judge_config["path"] = (entered["path"] or "").strip()
     # The box keeps its value while it is hidden, and a kind that asks nobody must not be stored with an
@@ -333,6 +358,8 @@ def _setting_values(judge_info: JudgeInfo) -> dict[str, Any]:
         # 0 and not the default of a new judge: a panel stored before there were examples sees none.
         "examples": judge_config.get("examples", 0),
         "embeddings": judge_config.get("embeddings") or "",
+        "both_orders": bool(judge_config.get("both_orders", False)),
+        "per_call": judge_config.get("per_call", USUAL_PER_CALL),
         "path": judge_config.get("path", ""),
         "temperature": judge_config.get("temperature", 0),
         "max_tokens": judge_config.get("max_tokens", 1024),
@@ -341,7 +368,7 @@ def _setting_values(judge_info: JudgeInfo) -> dict[str, Any]:
 
 def _entered_sample(judge_kind: JudgeKind, entered: EnteredValues) -> Sample | PairSample:
     prompt_text, greeting_text = entered["prompt"] or "", entered["greeting"] or ""
-    if judge_kind is JudgeKind.PAIRWISE:
+    if judge_kind in COMPARING_KINDS:
         return PairSample(prompt_text, greeting_text, entered["second_greeting"] or "")
     return Sample(prompt_text, greeting_text)
 

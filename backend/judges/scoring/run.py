@@ -14,7 +14,9 @@ from backend.judges.base import ASKING_KINDS, JudgeKind, Judgment, PairJudgment
 from backend.judges.constancy import JudgeValue, ValueCounts
 from backend.judges.context import JudgeContext
 from backend.judges.pairwise import PairwiseJudge
+from backend.judges.ranking import RankingJudge
 from backend.judges.registry import AnyJudge
+from backend.judges.scoring.groups import GROUPS_A_PAGE, GroupWork, RankingSource, flatten_groups, group_scorer
 from backend.judges.scoring.records import ScoreProgress, ScoringRunState
 from backend.judges.scoring.targets import TargetCounts, WorkItem, WorkSource, store
 from backend.llm.errors import LLMError, LLMErrorKind
@@ -162,7 +164,10 @@ class WorkStream(Generic[WorkT, ResultT]):
                 raise
 
 
-ScoreBatch = Callable[[Sequence[WorkItem]], Awaitable[Sequence[Judgment | PairJudgment]]]
+PagedWork = WorkItem | GroupWork
+# A judge that ranks gives a list of judgments for each group.
+PagedJudgment = Judgment | PairJudgment | list[Judgment]
+ScoreBatch = Callable[[Sequence[PagedWork]], Awaitable[Sequence[PagedJudgment]]]
 PAGE_SIZE = 500
 # Each lane is a task with an item in memory; endpoints of a higher concurrency are rare.
 MAX_LANES = 512
@@ -223,9 +228,10 @@ class ScoreRun:
             self._earlier_counts = work_source.count_work(session, rater_id)
             # A run that goes on, or has nothing left to do, knows the values that the judge gave before.
             self._value_counts = ValueCounts(work_source.count_values(session, rater_id))
-        self.stream: WorkStream[WorkItem, Judgment | PairJudgment] = WorkStream(
+        score_batch = group_scorer(judge) if isinstance(judge, RankingJudge) else judge.score
+        self.stream: WorkStream[PagedWork, PagedJudgment] = WorkStream(
             self._fetch_page,
-            cast(ScoreBatch, judge.score),  # each item of the source is a sample, or a pair, as this judge takes it
+            cast(ScoreBatch, score_batch),  # each item of the source is what this judge takes
             self._store_judged,
             batch_size=batch_shape.batch_size,
             lane_count=batch_shape.lane_count,
@@ -242,10 +248,14 @@ class ScoreRun:
         self._report_progress(final_progress)
         return final_progress
 
-    def _fetch_page(self) -> Sequence[WorkItem]:
+    def _fetch_page(self) -> Sequence[PagedWork]:
+        work_source = self._work_source
         with self._database.read() as session:
-            work_page = self._work_source.load_page(
-                session, self._rater_id, self._last_item_id, PAGE_SIZE, retry_unscored=self._retry_unscored
+            place = (session, self._rater_id, self._last_item_id)
+            work_page: Sequence[PagedWork] = (
+                work_source.load_groups(*place, GROUPS_A_PAGE, retry_unscored=self._retry_unscored)
+                if isinstance(work_source, RankingSource)
+                else work_source.load_page(*place, PAGE_SIZE, retry_unscored=self._retry_unscored)
             )
         if work_page:
             # After an id and not at an offset: what is judged meanwhile leaves the query, and an offset would
@@ -253,7 +263,8 @@ class ScoreRun:
             self._last_item_id = work_page[-1].id
         return work_page
 
-    def _store_judged(self, judged_work: Sequence[tuple[WorkItem, Judgment | PairJudgment]]) -> None:
+    def _store_judged(self, judged_pages: Sequence[tuple[PagedWork, PagedJudgment]]) -> None:
+        judged_work = flatten_groups(judged_pages)
         judge_scale = None if isinstance(self._judge, PairwiseJudge) else self._judge.scale
         store(self._database, self._rater_id, judge_scale, judged_work)
         judged_values = [_judged_value(judgment) for _, judgment in judged_work]
@@ -265,7 +276,20 @@ class ScoreRun:
             done_counts.scored + scored_count,
             done_counts.unscored + len(judged_work) - scored_count,
         )
+        if isinstance(self._work_source, RankingSource):
+            self._done_counts = self._counted_anew(self._work_source, self._done_counts.items)
         self._cached_count += sum(1 for _, judgment in judged_work if (judgment.details or {}).get("cached"))
+
+    def _counted_anew(self, work_source: RankingSource, judged_count: int) -> TargetCounts:
+        """What this run has added. A ranking supersedes verdicts of before, which a sum would count a second time."""
+        with self._database.read() as session:
+            counts_now = work_source.count_work(session, self._rater_id)
+        earlier_unscored = 0 if self._retry_unscored else self._earlier_counts.unscored
+        return TargetCounts(
+            judged_count,
+            counts_now.scored - self._earlier_counts.scored,
+            counts_now.unscored - earlier_unscored,
+        )
 
     def on_tick(self) -> None:
         """Stop where that is asked for, and report."""

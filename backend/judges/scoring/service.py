@@ -27,6 +27,7 @@ from backend.judges.context import NO_MODEL, FittedJudges, JudgeContext
 from backend.judges.examples import ExampleService
 from backend.judges.pairwise import PairwiseJudge
 from backend.judges.panel import NoExamples, Retriever
+from backend.judges.ranking import RankingGroup, RankingJudge
 from backend.judges.registry import (
     DEFAULT_EXAMPLES,
     AnyJudge,
@@ -37,6 +38,7 @@ from backend.judges.registry import (
     example_request,
 )
 from backend.judges.scoring.catalog import JudgeCatalog, load_opinion_pairs
+from backend.judges.scoring.groups import RankingSource, expected_calls
 from backend.judges.scoring.records import (
     OpinionPairPage,
     RunEstimate,
@@ -132,14 +134,20 @@ class ScoringService:
             # 0 where it never judged: an estimate stores nothing, and no rater has that id.
             rater_id = self.catalog.find_rater_id(session, judge.name, judge.version) or 0
             target_counts = work_source.count_work(session, rater_id)
-            sampled_work = work_source.load_page(
-                session, rater_id, 0, SAMPLE_SIZE, retry_unscored=request.retry_unscored
-            )
+            page = (session, rater_id, 0, SAMPLE_SIZE)
+            if isinstance(work_source, RankingSource):
+                sampled_groups = work_source.load_groups(*page, retry_unscored=request.retry_unscored)
+            else:
+                sampled_work = work_source.load_page(*page, retry_unscored=request.retry_unscored)
         missing_count = (
             target_counts.items - target_counts.scored - (0 if request.retry_unscored else target_counts.unscored)
         )
         if not isinstance(judge, AskingJudge):
             return RunEstimate(target_counts.items, missing_count, 0, 0, 0.0, 0.0)
+        if isinstance(judge, RankingJudge):
+            prompt_texts, call_count = expected_calls(judge, sampled_groups, missing_count)
+            ranking_estimate = estimate_usage(prompt_texts, call_count, context.endpoint(request.spec.endpoint))
+            return _run_estimate(target_counts.items, missing_count, ranking_estimate)
         placeholder_text = examples_placeholder(request.spec)
         prompt_texts = [
             prompt_text + placeholder_text
@@ -160,15 +168,7 @@ class ScoringService:
         distinct_count = round(missing_count * len(set(request_texts)) / len(request_texts)) if request_texts else 0
         if (retrieval_estimate := self.estimate_retrieval(request.spec, request_texts, distinct_count)) is not None:
             estimates.append(retrieval_estimate)
-        total_estimate = sum(estimates[1:], estimates[0])
-        return RunEstimate(
-            target_counts.items,
-            missing_count,
-            total_estimate.calls,
-            total_estimate.tokens,
-            total_estimate.cost,
-            total_estimate.seconds,
-        )
+        return _run_estimate(target_counts.items, missing_count, sum(estimates[1:], estimates[0]))
 
     def run(
         self,
@@ -278,14 +278,16 @@ class ScoringService:
             if isinstance(sample, PairSample):
                 if isinstance(judge, PairwiseJudge):
                     return (await judge.score([sample]))[0]
+                if isinstance(judge, RankingJudge):
+                    return await judge.compare(sample)
             elif not isinstance(judge, PairwiseJudge):
                 return (await judge.score([sample]))[0]
         finally:
             release_judge(judge)
             await context.close()
         raise UserError(
-            "A pairwise judge takes two greetings, every other judge takes one.",
-            "两两比较的裁判需要两条祝福语，其他裁判只需要一条。",
+            "A judge that compares takes two greetings, every other judge takes one.",
+            "两两比较和排序的裁判需要两条祝福语，其他裁判只需要一条。",
         )
 
     def _prepare_run(
@@ -344,7 +346,13 @@ class ScoringService:
 
 def select_work_source(session: Session, target: ScoringTarget, judge: AnyJudge) -> WorkSource:
     """What of a target the judge can judge. Raises UserError."""
-    return PairSource(session, target) if isinstance(judge, PairwiseJudge) else GreetingSource(session, target)
+    if isinstance(judge, PairwiseJudge):
+        return PairSource(session, target)
+    return RankingSource(session, target) if isinstance(judge, RankingJudge) else GreetingSource(session, target)
+
+
+def _run_estimate(item_count: int, missing_count: int, usage: Estimate) -> RunEstimate:
+    return RunEstimate(item_count, missing_count, usage.calls, usage.tokens, usage.cost, usage.seconds)
 
 
 def examples_placeholder(judge_spec: JudgeSpec) -> str:
@@ -357,4 +365,6 @@ def preview_calls(judge: AskingJudge, sample: Sample | PairSample) -> list[str]:
     """What the judge would send for a sample of the kind it takes; nothing for the other kind."""
     if isinstance(judge, PairwiseJudge):
         return judge.preview(sample) if isinstance(sample, PairSample) else []
+    if isinstance(judge, RankingJudge):
+        return judge.preview(RankingGroup.of_pair(sample)) if isinstance(sample, PairSample) else []
     return judge.preview(sample) if isinstance(sample, Sample) else []

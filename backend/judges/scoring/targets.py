@@ -111,7 +111,7 @@ class GreetingSource:
                 func.sum(case((and_(current_verdict.id.is_not(None), current_verdict.value.is_(None)), 1), else_=0)),
             )
             .select_from(Greeting)
-            .outerjoin(current_verdict, _is_current_verdict(current_verdict, rater_id))
+            .outerjoin(current_verdict, is_current_verdict(current_verdict, rater_id))
             .where(Greeting.id.in_(self._member_query))
         )
         item_count, scored_count, unscored_count = session.execute(count_query).one()
@@ -123,7 +123,7 @@ class GreetingSource:
         value_rows = session.execute(
             select(current_verdict.value, func.count())
             .select_from(Greeting)
-            .join(current_verdict, _is_current_verdict(current_verdict, rater_id))
+            .join(current_verdict, is_current_verdict(current_verdict, rater_id))
             .where(Greeting.id.in_(self._member_query), current_verdict.value.is_not(None))
             .group_by(current_verdict.value)
             .limit(2)
@@ -135,17 +135,17 @@ class GreetingSource:
     ) -> list[GreetingWork]:
         """The next greetings without a verdict, in order of their ids; with `retry_unscored` also unscored ones."""
         current_verdict = aliased(Verdict)
-        is_missing = _needs_verdict(current_verdict.id, current_verdict.value.is_(None), retry_unscored)
+        is_missing = needs_verdict(current_verdict.id, current_verdict.value.is_(None), retry_unscored)
         greeting_rows = session.execute(
             select(Greeting.id, Prompt.text, Greeting.text, current_verdict.id, current_verdict.revision)
             .join(Prompt, Prompt.id == Greeting.prompt_id)
-            .outerjoin(current_verdict, _is_current_verdict(current_verdict, rater_id))
+            .outerjoin(current_verdict, is_current_verdict(current_verdict, rater_id))
             .where(Greeting.id > after_id, Greeting.id.in_(self._member_query), is_missing)
             .order_by(Greeting.id)
             .limit(page_size)
         )
         return [
-            GreetingWork(prompt_text, greeting_text, greeting_id, superseded_id, _next_revision(revision))
+            GreetingWork(prompt_text, greeting_text, greeting_id, superseded_id, next_revision(revision))
             for greeting_id, prompt_text, greeting_text, superseded_id, revision in greeting_rows
         ]
 
@@ -197,7 +197,7 @@ class PairSource:
             aliased(Greeting),
             aliased(Greeting),
         )
-        is_missing = _needs_verdict(current_comparison.id, current_comparison.outcome == Outcome.SKIP, retry_unscored)
+        is_missing = needs_verdict(current_comparison.id, current_comparison.outcome == Outcome.SKIP, retry_unscored)
         text_columns = (
             Prompt.text,
             first_greeting.id,
@@ -224,7 +224,7 @@ class PairSource:
                 first_id,
                 second_id,
                 superseded_id,
-                _next_revision(revision),
+                next_revision(revision),
             )
             for item_id, prompt_text, first_id, first_text, second_id, second_text, superseded_id, revision in pair_rows
         ]
@@ -233,16 +233,19 @@ class PairSource:
 WorkSource = GreetingSource | PairSource
 
 
-def _next_revision(revision: int | None) -> int:
+def next_revision(revision: int | None) -> int:
+    """The number of the verdict that follows the one of this number."""
     return 0 if revision is None else revision + 1
 
 
-def _needs_verdict(current_id: Any, is_unscored: ColumnElement[bool], retry_unscored: bool) -> ColumnElement[bool]:
+def needs_verdict(current_id: Any, is_unscored: ColumnElement[bool], retry_unscored: bool) -> ColumnElement[bool]:
+    """Whether something has no verdict, or, asked again, none with a value."""
     is_missing: ColumnElement[bool] = current_id.is_(None)
     return or_(is_missing, is_unscored) if retry_unscored else is_missing
 
 
-def _is_current_verdict(current_verdict: Any, rater_id: int) -> ColumnElement[bool]:
+def is_current_verdict(current_verdict: Any, rater_id: int) -> ColumnElement[bool]:
+    """The rater's newest verdict on a greeting, whatever it says."""
     return and_(
         current_verdict.greeting_id == Greeting.id,
         current_verdict.rater_id == rater_id,
