@@ -16,6 +16,7 @@ from backend.agreement.records import (
     OccasionCell,
     RaterVerdict,
     ReferenceInfo,
+    WithinRow,
 )
 from backend.agreement.reference import (
     FloatArray,
@@ -28,7 +29,8 @@ from backend.agreement.reference import (
     read_reference,
 )
 from backend.agreement.statistics import minimums
-from backend.agreement.statistics.judge_rows import alpha_row, decide_items, judge_row
+from backend.agreement.statistics.judge_rows import JudgeRow, alpha_row, decide_items, judge_row
+from backend.agreement.within import ranks_within, within_rows, without_across_figures
 from backend.core import text
 from backend.core.enums import RaterKind, Scale
 from backend.core.errors import UserError
@@ -96,7 +98,12 @@ class BoardService:
                 entry.rater.id: load_judge_reading(session, human_reference, entry.rater.id) for entry in entries
             }
             greetings_by_model = find_authors(session, human_reference)
-        raters = [entry.rater for entry in entries if not entry.is_newer]
+        raters = [
+            entry.rater
+            for entry in entries
+            # A place in a ranking is no opinion on whether a greeting is good.
+            if not entry.is_newer and (human_reference.paired or not ranks_within(entry.rater))
+        ]
         board = replace(
             _assemble_board(human_reference, entries, readings),
             models=build_model_rows(human_reference, greetings_by_model, raters, readings),
@@ -259,17 +266,31 @@ def _assemble_board(
             was_queried=judge_reading.requested_mask,
         )
         result = replace(result, newer=entry.is_newer)
-        rows.append(result)
         decisions = decide_items(
             human_values, judge_reading.unit_values, prompt_groups, scale, is_paired=reference.paired
         )
+        if ranks_within(rater) and not reference.paired:
+            result, decisions = without_across_figures(result), np.full(len(human_values), np.nan)
+        rows.append(result)
         board.confusions[result.key] = _count_decisions(human_values, decisions, judge_reading)
         board.points[result.key] = _chart_points(human_values, judge_reading.unit_values)
         board.occasions[result.key] = _occasion_cells(reference, human_values, decisions)
         board.worst[result.key] = _worst_disagreements(
             reference, human_values, judge_reading.unit_values, decisions, judge_reading.reasons
         )
-    return replace(board, rows=tuple(rows))
+    return replace(board, rows=tuple(rows), within=_within_rows(reference, entries, rows, readings))
+
+
+def _within_rows(
+    reference: Reference, entries: Sequence[_JudgeEntry], rows: Sequence[JudgeRow], readings: dict[int, JudgeReading]
+) -> tuple[WithinRow, ...]:
+    # Every judge beside the one that ranks: alone its figure could not be held against a character counter's.
+    if reference.paired or not any(ranks_within(entry.rater) for entry in entries):
+        return ()
+    row_values = (
+        (row.key, row.judge, readings[entry.rater.id].unit_values) for entry, row in zip(entries, rows, strict=True)
+    )
+    return within_rows(reference, row_values)
 
 
 def _count_decisions(

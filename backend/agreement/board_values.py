@@ -7,6 +7,7 @@ from typing import Any
 from backend.agreement.records import (
     AgreementBoard,
     ModelRow,
+    WithinRow,
 )
 from backend.agreement.statistics.figures import Figure
 from backend.agreement.statistics.judge_rows import JudgeRow
@@ -61,6 +62,19 @@ def flatten_model_row(row: ModelRow, reference_kind: str) -> dict[str, Any]:
         "ties": row.ties,
         "missing": row.missing,
         "never_asked": row.never_asked,
+        "why": row.figure.why.en if row.figure.why else None,
+    }
+
+
+def flatten_within_row(row: WithinRow) -> dict[str, Any]:
+    """A judge's pairs within requests as plain values."""
+    return {
+        "judge": row.key,
+        "accuracy": row.figure.value,
+        "low": row.figure.low,
+        "high": row.figure.high,
+        "pairs": row.pairs,
+        "unscored": row.unscored,
         "why": row.figure.why.en if row.figure.why else None,
     }
 

@@ -80,6 +80,20 @@ class ModelRow:
 
 
 @dataclass(frozen=True)
+class WithinRow:
+    """How often one judge orders two greetings of one request as people do, over `pairs` that people tell apart.
+
+    `unscored` pairs have no value of the judge on one side or both. `key` is that of the judge's `JudgeRow`.
+    """
+
+    key: str
+    judge: str
+    figure: Figure
+    pairs: int
+    unscored: int
+
+
+@dataclass(frozen=True)
 class AgreementBoard:
     """A human reference and every judge beside it; the mappings are keyed by `JudgeRow.key`."""
 
@@ -94,3 +108,5 @@ class AgreementBoard:
     occasions: dict[str, tuple[OccasionCell, ...]]
     worst: dict[str, tuple[Disagreement, ...]]
     models: tuple[ModelRow, ...] = ()
+    # Filled where a judge that ranks stands on the board, whose other figures are then withheld.
+    within: tuple[WithinRow, ...] = ()

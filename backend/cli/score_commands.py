@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.agreement.board_values import flatten_judge_row, flatten_model_row
+from backend.agreement.board_values import flatten_judge_row, flatten_model_row, flatten_within_row
 from backend.cli.option_groups import BudgetCaps, RunMode, with_option_groups
 from backend.cli.output import JsonOption, print_result, throttled_printer
 from backend.cli.principles_archive import read_principles
@@ -177,6 +177,9 @@ def agreement(
         "judges": [flatten_judge_row(board_row) for board_row in board.rows],
         "models": [flatten_model_row(board_row, board.kind) for board_row in board.models],
     }
+    # Only where a judge that ranks makes it the figure to look at.
+    if board.within:
+        agreement_fields["within_requests"] = [flatten_within_row(within_row) for within_row in board.within]
     print_result(agreement_fields, as_json, _format_agreement)
 
 
@@ -202,6 +205,12 @@ def _format_agreement(agreement_fields: dict[str, Any]) -> str:
             )
         )
         output_lines += [f"{'':<14}  {remark}" for remark in _judge_remarks(result_row)]
+    for result_row in agreement_fields.get("within_requests", ()):
+        reason_suffix = f" ({result_row['why']})" if result_row["why"] else ""
+        output_lines.append(
+            f"within requests, {result_row['judge']}: accuracy {_format_number(result_row['accuracy'])}{reason_suffix} "
+            f"on {result_row['pairs']} pairs, {result_row['unscored']} unscored"
+        )
     for result_row in agreement_fields["models"]:
         share_text = f"{result_row['measure']} {_format_number(result_row['share'])}"
         model_text = f"{result_row['model']} ({result_row['generator']}) by {result_row['by']}: {share_text}"

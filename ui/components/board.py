@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from backend.agreement.records import AgreementBoard
+from backend.agreement.records import AgreementBoard, WithinRow
 from backend.agreement.statistics.figures import Figure
 from backend.agreement.statistics.judge_rows import JudgeRow
 from backend.judges.scoring.service import TRIVIAL
@@ -60,7 +60,21 @@ def board_table(translate: Translator, agreement_board: AgreementBoard) -> Marku
         header_cells=header_cells,
         judge_lines=[_judge_line(translate, judge_row) for judge_row in agreement_board.rows],
         newer_note=_newer_versions_text(translate, agreement_board),
+        within_lines=_within_lines(translate, agreement_board),
     )
+
+
+def _within_lines(translate: Translator, agreement_board: AgreementBoard) -> list[tuple[WithinRow, str, Markup]]:
+    """Judges with their pairs within requests; none where no judge ranks."""
+    names_by_key = {judge_row.key: board_row_name(translate, judge_row) for judge_row in agreement_board.rows}
+    return [
+        (
+            within_row,
+            names_by_key[within_row.key],
+            figure_with_interval(translate, within_row.figure, within_row.pairs),
+        )
+        for within_row in agreement_board.within
+    ]
 
 
 def _board_caption(translate: Translator, agreement_board: AgreementBoard) -> str:
