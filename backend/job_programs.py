@@ -26,6 +26,11 @@ JOB_PROGRAMS = JobProgramRegistry(
             secret_variables=(HUB_TOKEN_VARIABLE,),
             check_config=build_config_check("reward_model"),
         ),
+        "dpo": JobProgram(
+            "backend.training.programs.dpo",
+            secret_variables=(HUB_TOKEN_VARIABLE,),
+            check_config=build_config_check("dpo"),
+        ),
         "grpo": JobProgram(
             "backend.training.programs.grpo",
             # Its reward may be a judge that asks a model.

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import trl
 from transformers import TrainerControl, TrainerState, TrainingArguments
+from transformers.utils.chat_template_utils import render_jinja_template
 from trl import GRPOTrainer
 
 from backend.core.errors import UserError
@@ -23,8 +25,10 @@ from backend.training.grpo_settings import GrpoSettings
 from backend.training.programs import grpo
 from backend.training.programs.callbacks import RewardMemory
 from backend.training.programs.program import TrainingRun, TrainingStopped
+from backend.training.programs.prompt_template import find_prompt_template, strip_wrapping, wrap_requests
 from backend.training.programs.reward_judges import JudgeReward
 from backend.training.programs.rewards import MixedReward, Reward, RewardValues
+from backend.training.programs.starter_tokenizer import CHAT_TEMPLATE
 from tests.test_rewards import Fixed, FixedContext
 
 TINY: dict[str, Any] = {
@@ -217,6 +221,51 @@ def refused(out: Path, **settings: Any) -> dict[str, Any]:
         return run(out, judged_by="principle", unscored_rollouts=2, **settings)
 
 
+WRAPPED = "请只写一条“{request}”，\n不要 {# 解释 #}："
+
+
+def templates(out: Path) -> dict[str, Any]:
+    """What real chat templates make of requests inside a prompt template."""
+    files = [Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja" for name in ("qwen2_5", "qwen3")]
+    before = [{"role": "system", "content": "简短"}]
+    after = [{"role": "assistant", "content": "祝福"}, {"role": "user", "content": "再短一点"}]
+    found = []
+    for plain in [*(file.read_text("utf-8") for file in files), CHAT_TEMPLATE]:
+        twice = wrap_requests(wrap_requests(plain, "换掉：{request}"), WRAPPED)
+        shown = []
+        for template, request in ((twice, "给奶奶"), (plain, WRAPPED.replace("{request}", "给奶奶"))):
+            conversation = [*before, {"role": "user", "content": request}, *after]
+            shown.append(render_jinja_template([conversation], chat_template=template, add_generation_prompt=True)[0])
+        found.append([shown[0] == shown[1], find_prompt_template(twice), strip_wrapping(twice) == plain])
+    saved = out / "resampled" / "artifact" / "chat_template.jinja"
+    return {"rendered": found, "saved": find_prompt_template(saved.read_text("utf-8"))}
+
+
+def resampled(out: Path) -> dict[str, Any]:
+    """A run with every choice of TRL's changed; the first two groups of its first rollout have no variance."""
+    calls: list[int] = []
+
+    def values(texts: Sequence[str]) -> RewardValues:
+        calls.append(len(texts))
+        spread: RewardValues = [float(index % 4) for index in range(len(texts))]
+        # A group that nobody scored is not drawn again: the judge is down, and would be asked still more.
+        return [1.0] * 8 + [None] * 4 + spread[12:] if len(calls) == 1 else [1.0] * 4 + spread[4:]
+
+    choices = {
+        "resample_groups": 3,
+        "prompt_template": WRAPPED,
+        "max_length": 100,
+        "importance_sampling_level": "sequence",
+        "epsilon": 0.1,
+        "epsilon_high": 0.3,
+        "scale_rewards": "none",
+        "num_iterations": 2,
+        "entropy_coef": 0.01,
+        "top_k": 20,
+    }
+    return run(out, reward=Odd(values), gold="off", **choices) | {"calls": calls}
+
+
 def main(out: Path) -> dict[str, Any]:
     """Every scenario by name."""
     quick = {"max_steps": 2, "gold": "off", "beta": 0.0}
@@ -235,6 +284,8 @@ def main(out: Path) -> dict[str, Any]:
         "spread": run(out / "spread", processes=64, prompts=64, batch_size=1, **quick),
         "too_many": run(out / "too_many", prompts=600, batch_size=600, **quick),
         "refused": refused(out / "refused", **quick | {"max_steps": 20}),
+        "resampled": resampled(out / "resampled"),
+        "templates": templates(out),
         "contract": contract(out / "contract"),
         "torn": torn(out / "torn"),
     }

@@ -96,6 +96,22 @@ def test_an_adapter_is_kept_as_one(results: dict[str, Any]) -> None:
     assert "artifact/adapter_model.safetensors" in results["lora"]["files"]
 
 
+def test_groups_without_variance_are_drawn_again_within_bounds(results: dict[str, Any]) -> None:
+    resampled = results["resampled"]
+    assert resampled["ended"] == "done", resampled["ended"]
+    # Two groups of four stale: drawn again, of the two drawn one stale again, and so the one that is left, twice.
+    assert resampled["calls"][:4] == [16, 8, 4, 4]
+    first = steps(resampled)[0]
+    assert (first["resampled_groups"], first["groups_without_variance"]) == (1, 1)
+    assert all(math.isfinite(row["loss"]) for row in steps(resampled)) and any(row["loss"] for row in steps(resampled))
+
+
+def test_words_around_a_request_are_part_of_the_model(results: dict[str, Any]) -> None:
+    wrapped = "请只写一条“{request}”，\n不要 {# 解释 #}："
+    assert results["templates"]["rendered"] == [[True, wrapped, True]] * 3
+    assert results["templates"]["saved"] == wrapped
+
+
 def test_a_failing_reward_does_not_kill_the_training(results: dict[str, Any]) -> None:
     failing = results["failing"]
     assert failing["ended"] == "done"

@@ -9,7 +9,8 @@ import pytest
 
 from backend.core.errors import UserError
 from backend.core.settings import PROJECT_ROOT
-from backend.training.grpo_settings import PRESETS, GrpoSettings
+from backend.training.grpo_settings import GrpoSettings
+from backend.training.presets import PRESETS
 from backend.training.settings import settings_for
 from tests.training_helpers import probe
 
@@ -24,12 +25,12 @@ VLLM = (
 COLOCATED = [True, "colocate", 0.4, 768, None]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", PRESETS["grpo"])
 def test_every_preset_is_consistent(preset: str) -> None:
     settings = settings_for("grpo", preset, {})
     assert isinstance(settings, GrpoSettings)
     assert settings.rollout_size % settings.update_size == 0
-    assert settings.loss_type == "grpo"
+    assert settings.loss_type == ("bnpo" if preset == "published" else "grpo")
 
 
 def test_the_published_settings() -> None:
@@ -39,6 +40,7 @@ def test_the_published_settings() -> None:
     assert published.update_size == 16 * published.generations, "a mini-batch of 16 requests"
     assert (published.prompt_tokens, published.max_new_tokens) == (256, 512)
     assert (published.learning_rate, published.beta, published.epochs) == (3e-7, 0.001, 5)
+    assert published.prompt_template.endswith("：{request}") and published.entropy_coef == 0
 
 
 def told(*cases: tuple[str, dict[str, Any], bool, bool]) -> list[dict[str, Any]]:
@@ -67,7 +69,7 @@ def test_what_trl_is_told() -> None:
         else:
             assert [trl[name] for name in VLLM] == expected, case
     published = found[3]
-    # Batch 32 × n = 4, mini-batches of 16 × 4 over four processes; no entropy term exists to be set.
+    # Batch 32 × n = 4, mini-batches of 16 × 4 over four processes; the entropy term is off.
     expected_fields = {
         "generation_batch_size": 128,
         "num_generations": 4,
@@ -78,7 +80,10 @@ def test_what_trl_is_told() -> None:
         "num_train_epochs": 5,
         "beta": 0.001,
         "use_bias_correction_kl": False,
-        "loss_type": "grpo",
+        "loss_type": "bnpo",
+        "scale_rewards": "group",
+        "epsilon_high": 0.2,
+        "entropy_coef": 0.0,
     }
     assert {name: published[name] for name in expected_fields} == expected_fields
 
@@ -118,6 +123,14 @@ def test_the_presets_for_one_machine(preset: str, values: dict[str, float]) -> N
         ({"reward": "pairwise"}, "reward"),
         ({"monitor": {"fit": [0.2, 0.9]}}, "fit"),
         ({"kl": 0.1}, "kl"),
+        ({"importance_sampling_level": "sequence", "loss_type": "bnpo"}, "use loss_type = grpo"),
+        ({"loss_type": "luspo"}, "needs importance_sampling_level = sequence"),
+        ({"loss_type": "vespo", "importance_sampling_level": "sequence"}, "needs importance_sampling_level = token"),
+        ({"loss_type": "cispo"}, "epsilon_high is the largest weight"),
+        ({"epsilon": 0.3}, "epsilon_high must not be below"),
+        ({"prompt_template": "只写一条祝福"}, "prompt_template must hold {request}"),
+        ({"resample_groups": 1, "prompts": 8, "processes": 3, "batch_size": 1}, "rollout of prompts"),
+        ({"resample_groups": 1, "prompts": 2, "generations": 8, "processes": 4, "batch_size": 4}, "whole groups"),
         (
             dict.fromkeys(
                 ("reward_weight", "length_weight", "repetition_weight", "diversity_weight", "format_weight"),

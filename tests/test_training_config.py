@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from backend.core.errors import UserError
+from backend.training.presets import PRESET_NAMES
 from backend.training.service import STARTER_PRESET
 from backend.training.settings import (
     SETTINGS_CLASSES,
@@ -17,17 +18,22 @@ from backend.training.settings import (
     settings_for,
 )
 
-NAMES = ("starter_cpu", "one_small_gpu", "one_big_gpu", "published")
-CLICK = {"grpo": ()}
-"""Presets of a program beside those; of all but GRPO the one click's."""
-
 
 @pytest.mark.parametrize("program", SETTINGS_CLASSES)
-@pytest.mark.parametrize("preset", NAMES)
+@pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_presets_are_usable_and_survive_storage(program: str, preset: str) -> None:
     settings = settings_for(program, preset, {})
     assert parse_settings(program, settings.model_dump(mode="json")) == settings
-    assert set(find_presets(program)) == {*NAMES, *CLICK.get(program, ("starter",))}
+    assert tuple(find_presets(program)) == PRESET_NAMES, "one set of names for all programs"
+
+
+def test_presets_of_earlier_versions_mean_what_they_did() -> None:
+    older = {program: settings_for(program, "starter_cpu", {}) for program in ("sft", "reward_model", "grpo")}
+    assert (older["sft"].epochs, older["sft"].batch_size, older["sft"].learning_rate) == (10, 16, 3e-3)
+    assert not older["sft"].model_dump()["composed"] and older["reward_model"].learning_rate == 5e-4
+    assert older["grpo"].model_dump()["prompts"] == 8 and older["grpo"].max_steps == 56
+    with pytest.raises(UserError, match="choose one of: starter, one_small_gpu, one_big_gpu, four_gpus, published"):
+        settings_for("sft", "starter_gpu", {})
 
 
 def test_only_the_one_click_adds_the_writing_corpus() -> None:
@@ -40,7 +46,18 @@ def test_published_reward_model() -> None:
     settings = settings_for("reward_model", "published", {})
     assert isinstance(settings, RewardModelSettings)
     assert (settings.lora_rank, settings.learning_rate, settings.epochs) == (16, 2e-4, 5)
-    assert (settings.batch_size, settings.accumulation) == (16, 8)
+    assert (settings.batch_size, settings.accumulation, settings.center_rewards) == (16, 8, 0)
+
+
+def test_dpo_starts_from_a_writer_and_takes_options_that_go_together() -> None:
+    for values, words in (
+        ({"base": "starter"}, "untrained"),
+        ({"label_smoothing": 0.1}, "robust only"),
+        ({"loss_type": "ipo", "ld_alpha": 0.5}, "ld_alpha does not go with loss_type = ipo"),
+    ):
+        with pytest.raises(UserError, match=words):
+            settings_for("dpo", None, values)
+    assert settings_for("dpo", "one_small_gpu", {"loss_type": "sigmoid_norm"}).lora_rank == 16
 
 
 @pytest.mark.parametrize(
@@ -96,6 +113,6 @@ def test_assignments() -> None:
 
 def test_unknown_program_and_preset() -> None:
     with pytest.raises(UserError, match="no training program"):
-        settings_for("dpo", None, {})
+        settings_for("ppo", None, {})
     with pytest.raises(UserError, match="no preset"):
         settings_for("sft", "huge", {})

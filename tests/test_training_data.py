@@ -89,6 +89,29 @@ def test_reference_sets_are_kept_out(database: Database, home: Path, tmp_path: P
     assert found.rows("labels", Split.TRAIN) == []
 
 
+def test_published_data_keep_their_own_test_set(database: Database, home: Path, tmp_path: Path) -> None:
+    prompts = {split: of_split(split) for split in Split}
+    shared = of_split(Split.TRAIN, 1)
+    bring_in(database, tmp_path, "train", [pair(p, f"好{s}", f"坏{s}") for s, p in prompts.items()])
+    bring_in(database, tmp_path, "more", [pair(shared, "好甲", "坏甲"), pair(of_split(Split.TRAIN, 2), "好乙", "坏丙")])
+    bring_in(database, tmp_path, "test", [pair(shared, "好乙", "坏乙")])
+    by_hash = export_snapshot(database, home, SnapshotOptions(datasets=("train",)))
+    assert [len(by_hash.rows("pairs", split)) for split in Split] == [1, 1, 1]
+    own = SnapshotOptions(datasets=("train", "more"), test_datasets=("test",))
+    found = export_snapshot(database, home, own)
+    assert {row["prompt"] for row in found.rows("pairs", Split.TRAIN)} == set(prompts.values()), (
+        "all that are not the test's"
+    )
+    assert [row["chosen"] for row in found.rows("pairs", Split.TEST)] == ["好乙"]
+    assert {row["prompt"] for row in found.rows("prompts", Split.TEST)} == {shared}
+    assert found.held_out("prompts")[0] is Split.TEST and not found.rows("pairs", Split.VALIDATION)
+    assert found.manifest["dropped"]["in_test_datasets"] == 5, "a pair and its text and request, a text elsewhere"
+    assert found.manifest["options"]["test_datasets"] == ("test",) or found.manifest["options"]["test_datasets"] == [
+        "test"
+    ]
+    assert "test_datasets" not in by_hash.manifest["options"], "so that the hash is what it always was"
+
+
 def test_the_writing_corpus_goes_into_the_snapshot_and_nowhere_else(database: Database, home: Path) -> None:
     corpus = CorpusService(database)
     corpus.load_seed()

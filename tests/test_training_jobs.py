@@ -39,7 +39,9 @@ def train(*arguments: str, **values: Any) -> tuple[int, dict[str, Any]]:
     app.callback()(lambda: None)
     train_commands.register(app)
     sets = [f"--set={name}={value}" for name, value in (TINY | values).items()]
-    result = CliRunner().invoke(app, ["train", *arguments, *sets, "--json"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, ["train", *arguments, "--preset", "starter_cpu", *sets, "--json"], catch_exceptions=False
+    )
     return result.exit_code, json.loads(result.stdout)
 
 

@@ -185,7 +185,7 @@ def test_what_cannot_work_is_said_at_the_form(services: Services) -> None:
     trainings = TrainingService(services.jobs)
 
     def wrong(program: str, **values: Any) -> list[SettingProblem]:
-        boxes = shown_values(program, find_presets(program)["starter_cpu"]) | values
+        boxes = shown_values(program, find_presets(program)["starter"]) | values
         entered = read_entries(program, entered_settings(program, boxes))
         return entered if isinstance(entered, list) else trainings.find_problems(entered, [], [])
 
@@ -327,7 +327,9 @@ def test_start_watch_reload_cancel(browser: Browser, app: App) -> None:
     page.click("#zf-train-sft-start")
     expect(page.locator("#zf-train-sft-told")).to_contain_text("学习率：不能大于 1")
 
-    started(page, "小试", learning_rate=0.003, max_steps=30, batch_size=4, max_length=48)
+    page.locator("#zf-train-sft-composed input").uncheck()
+    page.get_by_text("更多设置").first.click()
+    started(page, "小试", learning_rate=0.003, max_steps=30, batch_size=4, max_length=48, log_every=10)
     page.locator("#zf-train-head").get_by_text("进行中").wait_for()
     expect(page.locator("#zf-starter")).to_be_disabled()
     expect(page.locator("#zf-starter-why")).to_contain_text("已在训练")

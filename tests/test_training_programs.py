@@ -1,6 +1,7 @@
 """The programs end to end, by hand: what they leave behind, stopping, going on, adapters, sentences."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,31 @@ def test_adapters_all_the_way(policy: tuple[Path, str], data: str, tmp_path: Pat
     assert facts["metrics"]["held_out"] == "test" and facts["metrics"]["all_pairs"] > 0
     assert facts["metrics"]["all_unscored"] == 0
     assert LengthDebias.load(rewards / "artifact") is not None
+
+
+def test_dpo_learns_from_pairs_with_the_start_as_its_reference(
+    policy: tuple[Path, str], data: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "whole"
+    base = {"snapshot": data, "base": policy[0] / "artifact", "max_length": 192}
+    done = run("dpo", out, **base, max_steps=8, learning_rate=1e-3, sft_weight=0.1, sample_every=8, eval_every=4)
+    assert done.returncode == 0, done.stderr
+    facts = card(out)
+    assert facts["kind"] == "policy" and facts["metrics"]["held_out"] == "test" and facts["metrics"]["all_pairs"] > 0
+    for scorer in ("", "ngram_", "length_"):
+        for subset in ("all", "length_matched", "rejected_longer"):
+            assert f"{scorer}{subset}_accuracy" in facts["metrics"]
+    assert facts["metrics"]["all_accuracy"] > 0.5 and facts["metrics"]["all_unscored"] == 0
+    first, last = losses(done.stdout)[1], losses(done.stdout)[8]
+    assert last < first and "eval_accuracy" in done.stdout and "margin" in done.stdout
+    assert (out / "artifact" / "model.safetensors").is_file() and not (out / "checkpoints").exists()
+    adapter = tmp_path / "adapter"
+    done = run("dpo", adapter, **base, max_steps=1, lora_rank=4, loss_type="sigmoid_norm", precompute_reference=True)
+    assert done.returncode == 0, done.stderr
+    assert losses(done.stdout)[1] == pytest.approx(math.log(2), rel=1e-3), "as the start, so neither is preferred"
+    assert (adapter / "artifact" / "adapter_model.safetensors").is_file()
+    found = json.loads(probe("likelihood", str(policy[0] / "artifact"), data).stdout.splitlines()[-1])
+    assert found["ours"] == pytest.approx(found["trl"], rel=1e-4)
 
 
 def test_what_cannot_work_is_one_sentence(policy: tuple[Path, str], data: str, tmp_path: Path) -> None:

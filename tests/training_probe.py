@@ -4,6 +4,7 @@ training_probe look ARTIFACT SNAPSHOT     JSON: texts that a tokenizer loses, on
 training_probe runs < LINES               each line the JSON arguments of one run of SFT; JSON: exit codes
 training_probe rollouts < LINES           each line [preset, settings, GPU?, vLLM?]; JSON: what TRL is told,
                                           or the sentence that refuses it
+training_probe likelihood ARTIFACT SNAPSHOT  JSON: log-likelihoods of pairs, by TRL and by ours
 training_probe reward ARTIFACT < LINES    each line [request, greeting]; JSON: what a reward model gives
                                           them as a reward, as a binary one, and before its length term
 """
@@ -17,13 +18,16 @@ from unittest.mock import patch
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from backend.core.enums import Split
 from backend.core.errors import UserError
 from backend.db.engine import Database
 from backend.jobs.report import JobReport
 from backend.training.programs import grpo
+from backend.training.programs.dpo import PairWriter
+from backend.training.programs.implicit_reward import ImplicitReward
+from backend.training.programs.models import load_tokenizer
 from backend.training.programs.program import TrainingRun, main
 from backend.training.programs.reward_judges import RewardModelReward
 from backend.training.programs.reward_server import RewardModel
@@ -116,6 +120,25 @@ def reward(artifact: str) -> None:
     print(json.dumps(told | {"raw": RewardModel(Path(artifact), 1024, 8).raw_scores(items)}))
 
 
+def likelihood(artifact: str, data: str) -> None:
+    """Log-likelihoods of a batch of pairs, by TRL's trainer and by ours."""
+    tokenizer = load_tokenizer(artifact)
+    writer = PairWriter(tokenizer, {})
+    rows = open_snapshot(Path("/nowhere"), data).rows("pairs", Split.TRAIN)[:6]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = DPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32),
+            args=DPOConfig(output_dir=folder, use_cpu=True, bf16=False, report_to=[], per_device_train_batch_size=6),
+            train_dataset=writer.build_dataset(rows),
+            processing_class=tokenizer,
+        )
+        batch = trainer.data_collator([trainer.train_dataset[index] for index in range(len(rows))])
+        chosen, rejected = trainer.compute_ref_log_probs(trainer.ref_model, batch)
+    ours = ImplicitReward(trainer.model, writer.encode_pair, max_length=200, batch_size=4)
+    found = ours._log_likelihoods([(row["prompt"], row[side]) for side in ("chosen", "rejected") for row in rows])
+    print(json.dumps({"trl": [*chosen.tolist(), *rejected.tolist()], "ours": found}))
+
+
 def _plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
@@ -125,5 +148,6 @@ if __name__ == "__main__":
         "look": lambda: look(*sys.argv[2:]),
         "runs": runs,
         "rollouts": rollouts,
+        "likelihood": lambda: likelihood(*sys.argv[2:]),
         "reward": lambda: reward(*sys.argv[2:]),
     }[sys.argv[1]]()

@@ -23,8 +23,8 @@ from backend.training.settings import TrainingSettings, parse_assignments, setti
 from backend.worker import WORKER_COMMAND
 
 POLL_SECONDS = 0.5
-ProgramArgument = Annotated[str, typer.Argument(metavar="sft|reward_model|grpo", help="What to train.")]
-PresetOption = Annotated[str | None, typer.Option(help="Named settings to start from; default: starter_cpu.")]
+ProgramArgument = Annotated[str, typer.Argument(metavar="sft|reward_model|dpo|grpo", help="What to train.")]
+PresetOption = Annotated[str | None, typer.Option(help="Named settings to start from; default: starter.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="May be repeated.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when the job has ended.")]
 

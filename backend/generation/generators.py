@@ -44,7 +44,7 @@ START_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 0.25
 BYTES_PER_MB = 1_000_000
 # Trainings that make a policy.
-POLICY_PROGRAMS = ("sft", "grpo")
+POLICY_PROGRAMS = ("sft", "dpo", "grpo")
 # Megabytes that the server takes without a model: Python, torch, transformers.
 SERVER_MB = 700
 

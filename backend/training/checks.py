@@ -18,6 +18,7 @@ from backend.training.settings import TrainingSettings, check_base, find_setting
 
 ARTIFACT_KIND_BY_PROGRAM = {
     "sft": ArtifactKind.POLICY,
+    "dpo": ArtifactKind.POLICY,
     "grpo": ArtifactKind.POLICY,
     "reward_model": ArtifactKind.REWARD_MODEL,
 }
@@ -47,7 +48,7 @@ def find_problems(
 
     `datasets` and `endpoints` are the names of those that there are.
     """
-    named_datasets = {"datasets": settings.datasets, "exclude": settings.exclude}
+    named_datasets = {name: getattr(settings, name) for name in ("datasets", "exclude", "test_datasets")}
     dataset_problems = [
         SettingProblem(setting_name, _missing_dataset(dataset_name))
         for setting_name, dataset_names in named_datasets.items()

@@ -1,4 +1,4 @@
-"""Settings of GRPO (learning from rewards) and of its collapse monitor, with their presets. No torch here.
+"""Settings of GRPO (learning from rewards) and of its collapse monitor. No torch here.
 
 Words: a rollout is `prompts` requests with `generations` greetings each; an update (one optimizer step)
 takes `batch_size` × `accumulation` × `processes` of these greetings, so a rollout may feed several updates.
@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from backend.generation.serving import LATEST
 from backend.training.settings import TrainingSettings
 
+# Where the request stands in `prompt_template`.
+REQUEST_PLACE = "{request}"
+# Losses that sum over tokens, which weighs a greeting's own ratio by its length.
+TOKEN_SUM_LOSSES = ("bnpo", "dr_grpo", "dapo", "cispo")
 # Warn beyond the first, stop beyond the second.
 WarnStopLimits = tuple[float, float]
 
@@ -71,8 +75,40 @@ class GrpoSettings(TrainingSettings):
     top_p: float = Field(1.0, gt=0, le=1)
     # TRL's own default is 0, under which nothing holds the policy near its start.
     beta: float = Field(0.03, ge=0, le=10, description="Weight of the KL to the start (k3); 0 needs no second model.")
-    # The publication's; TRL would take dapo.
-    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "grpo"
+    top_k: int = Field(0, ge=0, description="Sample from so many likeliest tokens only; 0: from all.")
+    prompt_template: str = Field(
+        "",
+        max_length=2000,
+        description="What stands around every request, {request} in its place; stored in the model's chat template.",
+    )
+    # TRL would take dapo.
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = Field(
+        "grpo",
+        description="grpo: mean over a greeting, then over greetings; bnpo, dapo: over the tokens of a batch, of a "
+        "step; dr_grpo: sum over max_new_tokens; cispo: clipped weights; sapo: soft clipping; luspo, vespo: by "
+        "greeting.",
+    )
+    importance_sampling_level: Literal["token", "sequence"] = Field(
+        "token", description="Ratio of new to old policy by token (GRPO) or by greeting (GSPO)."
+    )
+    epsilon: float = Field(0.2, gt=0, le=1, description="How far the ratio may fall below 1 before it is clipped.")
+    epsilon_high: float = Field(
+        0.2, gt=0, le=100, description="How far it may rise above 1 (DAPO: 0.28); of cispo the largest weight (5)."
+    )
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        "group", description="Divide rewards by the spread of their group (GRPO), of the batch, or not (Dr. GRPO)."
+    )
+    num_iterations: int = Field(1, ge=1, le=100, description="Passes over a rollout before the next one is written.")
+    mask_truncated_completions: bool = Field(
+        False, description="Learn nothing from greetings that were cut off at max_new_tokens (DAPO)."
+    )
+    entropy_coef: float = Field(0.0, ge=0, le=1, description="Weight of the entropy bonus, against too little variety.")
+    resample_groups: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Tries to replace groups whose rewards are all equal by other requests (DAPO); 0: they stay.",
+    )
     processes: int = Field(
         1, ge=1, le=64, description="Processes, each with its GPU (or CPU core) of one machine (accelerate)."
     )
@@ -149,83 +185,32 @@ class GrpoSettings(TrainingSettings):
             raise ValueError(f"max_length = {self.max_length} leaves no room for the request; raise it")
         if self.length_low > self.length_high:
             raise ValueError("length_low must not exceed length_high")
+        self._check_loss()
+        if self.prompt_template and self.prompt_template.count(REQUEST_PLACE) != 1:
+            raise ValueError(f"prompt_template must hold {REQUEST_PLACE} exactly once, where the request goes")
+        # A group must lie in one process to be replaced there.
+        if self.resample_groups and self.prompts % self.processes:
+            raise ValueError(
+                f"resample_groups needs whole groups in every process: prompts = {self.prompts} must be a "
+                f"multiple of processes = {self.processes}"
+            )
         form_weights = (self.length_weight, self.repetition_weight, self.diversity_weight, self.format_weight)
         if not self.reward_weight + self.fit_weight + sum(form_weights):
             raise ValueError("at least one reward weight must be above 0")
         return self
 
-
-# Every step is logged, since the monitor takes the mean of what was logged between two of its readings.
-_CONSTANT_SCHEDULE = {"scheduler": "constant", "warmup": 0.0, "loss_type": "grpo", "log_every": 1}
-# Published: batch 32, 256/512 tokens, n = 4, lr 3e-7, mini-batch 16, KL .001 (k3), 5 epochs, entropy 0.
-PRESETS: dict[str, dict[str, Any]] = {
-    "starter_cpu": {
-        **_CONSTANT_SCHEDULE,
-        "learning_rate": 1e-4,
-        "beta": 0.03,
-        "prompts": 8,
-        "generations": 8,
-        "batch_size": 64,
-        "max_new_tokens": 96,
-        "max_length": 160,
-        "max_steps": 56,
-        "save_every": 8,
-        "sample_every": 8,
-        # A reward model alone took a small policy from 33 to 131 characters in 56 steps, all of it
-        # “excellent”.
-        "format_weight": 0.5,
-        "repetition_weight": 0.5,
-        "diversity_weight": 0.5,
-        "length_weight": 0.5,
-    },
-    "one_small_gpu": {
-        **_CONSTANT_SCHEDULE,
-        "lora_rank": 16,
-        "learning_rate": 1e-5,
-        "beta": 0.01,
-        "prompts": 8,
-        "generations": 8,
-        "batch_size": 8,
-        "accumulation": 8,
-        "max_new_tokens": 192,
-        "max_length": 448,
-        "gradient_checkpointing": True,
-        "eval_every": 20,
-        "save_every": 50,
-        "sample_every": 20,
-    },
-    "one_big_gpu": {
-        **_CONSTANT_SCHEDULE,
-        "lora_rank": 32,
-        "learning_rate": 5e-6,
-        "beta": 0.001,
-        "prompts": 32,
-        "generations": 8,
-        "batch_size": 32,
-        "accumulation": 4,
-        "max_new_tokens": 512,
-        "max_length": 768,
-        "gradient_checkpointing": True,
-        "eval_every": 10,
-        "save_every": 50,
-        "sample_every": 20,
-    },
-    # Batch 32 and mini-batch 16 count requests there: rollouts of 32 × 4, updates of 16 × 4 greetings.
-    "published": {
-        **_CONSTANT_SCHEDULE,
-        "learning_rate": 3e-7,
-        "beta": 0.001,
-        "prompts": 32,
-        "generations": 4,
-        "batch_size": 8,
-        "accumulation": 2,
-        "processes": 4,
-        "max_new_tokens": 512,
-        "max_length": 768,
-        "epochs": 5,
-        "gradient_checkpointing": True,
-        "eval_every": 20,
-        "save_every": 100,
-        "sample_every": 50,
-    },
-}
+    def _check_loss(self) -> None:
+        """What TRL would only warn of in a log, or train with silently. Raises ValueError."""
+        by_greeting = self.importance_sampling_level == "sequence"
+        if by_greeting and self.loss_type in TOKEN_SUM_LOSSES:
+            raise ValueError(
+                f"importance_sampling_level = sequence does not go with loss_type = {self.loss_type}, which weighs "
+                "greetings by their length; use loss_type = grpo (GSPO) or luspo"
+            )
+        if by_greeting != (self.loss_type == "luspo") and self.loss_type in ("luspo", "vespo"):
+            needed_level = "sequence" if self.loss_type == "luspo" else "token"
+            raise ValueError(f"loss_type = {self.loss_type} needs importance_sampling_level = {needed_level}")
+        if self.loss_type == "cispo" and self.epsilon_high <= 1:
+            raise ValueError("of cispo, epsilon_high is the largest weight of a token and must be above 1 (5, say)")
+        if self.epsilon_high < self.epsilon:
+            raise ValueError("epsilon_high must not be below epsilon")

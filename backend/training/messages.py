@@ -29,6 +29,11 @@ HELD_OUT_ACCURACY = MessageTemplate(
     "{split} {figure}: {accuracy:.3f} on {pairs} pairs",
     "{split} {figure}：{accuracy:.3f}（{pairs} 对）",
 )
+PAIRS_CHOSEN = MessageTemplate(
+    "pairs_chosen",
+    "pairs: {chosen} of {pairs} have at most {tokens} tokens, request included",
+    "偏好对：{pairs} 对中有 {chosen} 对（含请求）不超过 {tokens} 个词元",
+)
 REQUESTS_CHOSEN = MessageTemplate(
     "requests_chosen",
     "requests: {chosen} of {requests} have at most {tokens} tokens",

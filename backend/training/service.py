@@ -15,7 +15,7 @@ from backend.jobs.service import JobService
 from backend.training.checks import ARTIFACT_KIND_BY_PROGRAM, SettingProblem, find_problems
 from backend.training.settings import STARTER, TrainingSettings, settings_for
 
-TRAINING_PROGRAMS = ("sft", "reward_model", "grpo")
+TRAINING_PROGRAMS = ("sft", "reward_model", "dpo", "grpo")
 TRAINING_JOB_KINDS = (*TRAINING_PROGRAMS, SERVE_KIND)
 STARTER_PRESET = "starter"
 STARTER_NAMES = {"sft": "starter", "reward_model": "starter-reward"}

@@ -1,4 +1,4 @@
-"""Settings of the training programs, with presets, checked before anything starts.
+"""Settings of the training programs, checked before anything starts.
 
 Settings are parsed twice on their way: once where they are entered (a form, a command), and once by the program,
 which reads what its job's row holds. In between they travel typed. No torch here.
@@ -8,15 +8,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from backend.core.errors import UserError
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
+from backend.training.presets import DEFAULT_PRESET, OLDER_PRESETS, PRESETS
 
 STARTER = "starter"
-DEFAULT_PRESET = "starter_cpu"
 _COMPOSED_DESCRIPTION = "Add what is composed of the clauses in data/starter, written for this project."
 
 
@@ -46,6 +46,11 @@ class TrainingSettings(BaseModel):
         description="Without data sets: also learn from pairs that only a judge labelled (runs of `pairs`).",
     )
     exclude: tuple[str, ...] = Field((), description="Keep requests and texts of these data sets out.")
+    test_datasets: tuple[str, ...] = Field(
+        (),
+        description="Data sets that are the test set: none of their requests and texts is trained on, all others are; "
+        "empty: a tenth of the requests.",
+    )
     seed: int = Field(42, ge=0, lt=2**31)
     epochs: float = Field(1.0, gt=0, le=1000)
     max_steps: int | None = Field(None, ge=1, description="Exactly so many steps, whatever the epochs say.")
@@ -100,60 +105,47 @@ class RewardModelSettings(TrainingSettings):
     debias: bool = Field(False, description="Take the length's part out of the reward (see debias.json).")
 
 
+class DpoSettings(TrainingSettings):
+    """A policy trained on preference pairs directly (DPO): no reward model, no judge, one GPU."""
+
+    program = "dpo"
+
+    base: str = Field(LATEST, min_length=1, description="The policy to improve, normally one from SFT.")
+    learning_rate: float = Field(1e-5, gt=0, le=1)
+    composed: bool = Field(False, description=_COMPOSED_DESCRIPTION)
+    length_balanced: bool = Field(False, description="Train on pairs in which length says nothing.")
+    beta: float = Field(0.1, gt=0, le=100, description="How strongly the start holds the policy; τ of ipo.")
+    loss_type: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "robust", "apo_zero", "apo_down"] = Field(
+        "sigmoid",
+        description="sigmoid: DPO; sigmoid_norm and ipo: by the mean over tokens, so that length counts less.",
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="Of robust: share of pairs taken for turned.")
+    ld_alpha: float = Field(
+        1.0, ge=0, le=1, description="Weight of the tokens by which one greeting is longer; below 1 it is LD-DPO."
+    )
+    sft_weight: float = Field(0.0, ge=0, le=100, description="Weight of learning the chosen greeting as SFT does.")
+    precompute_reference: bool = Field(
+        False, description="Compute the start's likelihoods once before training: no second model in memory."
+    )
+
+    @model_validator(mode="after")
+    def _check_loss(self) -> Self:
+        if self.base == STARTER:
+            raise ValueError("base = starter is an untrained model; dpo improves a policy that SFT has trained")
+        if self.label_smoothing and self.loss_type != "robust":
+            raise ValueError("label_smoothing goes with loss_type = robust only")
+        # TRL takes the means over all tokens, whatever the weight of the last ones.
+        if self.ld_alpha < 1 and self.loss_type in ("sigmoid_norm", "ipo"):
+            raise ValueError(f"ld_alpha does not go with loss_type = {self.loss_type}, which takes out length itself")
+        return self
+
+
 # Where the settings of each program are; loaded when asked for.
 SETTINGS_CLASSES: dict[str, str] = {
     "sft": "backend.training.settings:SftSettings",
     "reward_model": "backend.training.settings:RewardModelSettings",
+    "dpo": "backend.training.settings:DpoSettings",
     "grpo": "backend.training.grpo_settings:GrpoSettings",
-}
-
-_QWEN_LORA = {"base": "Qwen/Qwen2.5-7B-Instruct", "lora_rank": 16, "lora_alpha": 32, "learning_rate": 2e-4}
-_SMALL_QWEN_LORA = {
-    **_QWEN_LORA,
-    "base": "Qwen/Qwen2.5-1.5B-Instruct",
-    "gradient_checkpointing": True,
-    "max_length": 512,
-}
-_CPU_SFT = {"learning_rate": 3e-3, "epochs": 10, "batch_size": 16, "max_length": 96, "lora_rank": 0}
-_STARTER_SFT = {
-    **_CPU_SFT,
-    "composed": True,
-    "shape": "wide",
-    "learning_rate": 4e-3,
-    "adam_beta2": 0.95,
-    "batch_size": 32,
-    "epochs": 7,
-    "log_every": 50,
-    "eval_every": 1000,
-    "save_every": 1000,
-    "sample_every": 1000,
-}
-_CPU_REWARD_MODEL = {
-    "base": LATEST,
-    "learning_rate": 5e-4,
-    "epochs": 1,
-    "batch_size": 32,
-    "max_length": 160,
-    "lora_rank": 0,
-}
-_STARTER_REWARD_MODEL = {**_CPU_REWARD_MODEL, "composed": True, "learning_rate": 2e-3, "epochs": 2}
-# Values by program and preset; of the published SFT and reward model: LoRA r = 16, lr 2e-4, 16 × 8.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "sft": {
-        "starter_cpu": _CPU_SFT,
-        "starter": _STARTER_SFT,
-        "one_small_gpu": {**_SMALL_QWEN_LORA, "epochs": 3, "batch_size": 4, "accumulation": 8},
-        "one_big_gpu": {**_QWEN_LORA, "epochs": 3, "batch_size": 16, "accumulation": 2, "max_length": 768},
-        # The publication says "LoRA" of SFT and no more; the reward model's figures stand in.
-        "published": {**_QWEN_LORA, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
-    },
-    "reward_model": {
-        "starter_cpu": _CPU_REWARD_MODEL,
-        "starter": _STARTER_REWARD_MODEL,
-        "one_small_gpu": {**_SMALL_QWEN_LORA, "epochs": 2, "batch_size": 4, "accumulation": 16},
-        "one_big_gpu": {**_QWEN_LORA, "epochs": 2, "batch_size": 16, "accumulation": 4, "max_length": 768},
-        "published": {**_QWEN_LORA, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
-    },
 }
 
 
@@ -170,21 +162,24 @@ def find_settings_class(program: str) -> type[TrainingSettings]:
     return settings_class
 
 
-def find_presets(program: str) -> dict[str, dict[str, Any]]:
-    """The presets of a program by name."""
-    settings_module = import_module(find_settings_class(program).__module__)
-    program_presets: dict[str, dict[str, Any]] = PRESETS.get(program) or settings_module.PRESETS
-    return program_presets
+def find_presets(program: str, *, with_older: bool = False) -> dict[str, dict[str, Any]]:
+    """The presets of a program by name, `with_older` those of earlier versions too.
+
+    Raises UserError for a program that there is not.
+    """
+    find_settings_class(program)
+    return PRESETS[program] | (OLDER_PRESETS.get(program, {}) if with_older else {})
 
 
 def settings_for(program: str, preset: str | None, setting_values: Mapping[str, Any]) -> TrainingSettings:
     """The preset's values under `setting_values`. Raises UserError naming the preset or the field that is wrong."""
-    known_presets = find_presets(program)
+    known_presets = find_presets(program, with_older=True)
     chosen_preset = preset or DEFAULT_PRESET
     if chosen_preset not in known_presets:
+        shown_names = find_presets(program)
         raise UserError(
-            f"{program} has no preset “{chosen_preset}”; choose one of: {', '.join(known_presets)}.",
-            f"{program} 没有名为“{chosen_preset}”的预设，可选：{'、'.join(known_presets)}。",
+            f"{program} has no preset “{chosen_preset}”; choose one of: {', '.join(shown_names)}.",
+            f"{program} 没有名为“{chosen_preset}”的预设，可选：{'、'.join(shown_names)}。",
         )
     return parse_settings(program, {**known_presets[chosen_preset], **setting_values})
 

@@ -56,6 +56,8 @@ class SnapshotOptions:
 
     Pairs that only a judge labelled go in where their data set is named, or all of them with `panel_pairs`.
     `composed` adds what the starter's writing corpus composes; the database never holds it.
+    `test_datasets` are a test set of their own, as published data comes with one: everything else is for training,
+    but for what has a request or a text in common with them.
     """
 
     datasets: tuple[str, ...] = ()
@@ -63,6 +65,13 @@ class SnapshotOptions:
     length_balanced: bool = False
     composed: bool = False
     panel_pairs: bool = False
+    test_datasets: tuple[str, ...] = ()
+
+    def as_facts(self) -> dict[str, Any]:
+        """As they go into hash and manifest."""
+        facts = asdict(self)
+        # Left out where empty, so that snapshots without them have the hash that they always had.
+        return facts if self.test_datasets else {name: fact for name, fact in facts.items() if name != "test_datasets"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,9 @@ def export_snapshot(database: Database, home_folder: Path, options: SnapshotOpti
     """Write the snapshot, or find it where the same was written before. Raises NotFound for a data set."""
     dropped_counts: Counter[str] = Counter()
     with database.read() as session:
-        rows_by_file = _collect_rows(session, options, dropped_counts)
+        rows_by_file = _collect_rows(session, options, options.datasets, dropped_counts)
+        if options.test_datasets:
+            rows_by_file = _hold_out_datasets(session, options, rows_by_file, dropped_counts)
         excluded_texts = _excluded_texts(session, options.exclude)
     # Before texts are excluded and splits are kept apart: composed rows hold to both like any other.
     if options.composed:
@@ -151,8 +162,10 @@ def _invalid_manifest(manifest_path: Path) -> UserError:
     )
 
 
-def _collect_rows(session: Session, options: SnapshotOptions, dropped_counts: Counter[str]) -> RowsByFile:
-    named_datasets = [(require_dataset_id(session, dataset_name), dataset_name) for dataset_name in options.datasets]
+def _collect_rows(
+    session: Session, options: SnapshotOptions, datasets: Sequence[str], dropped_counts: Counter[str]
+) -> RowsByFile:
+    named_datasets = [(require_dataset_id(session, dataset_name), dataset_name) for dataset_name in datasets]
     scopes = [
         ExportScope(dataset_id=selected_id, dataset_name=dataset_name) for selected_id, dataset_name in named_datasets
     ] or [ExportScope(panel=options.panel_pairs)]
@@ -175,6 +188,24 @@ def _collect_rows(session: Session, options: SnapshotOptions, dropped_counts: Co
             for data_row in label_rows
         ],
         "prompts": _prompt_rows(session, entry_filter),
+    }
+
+
+def _hold_out_datasets(
+    session: Session, options: SnapshotOptions, rows_by_file: RowsByFile, dropped_counts: Counter[str]
+) -> RowsByFile:
+    """All rows for training, but for those that share a text with the test data sets, whose rows are the test."""
+    test_rows = _collect_rows(session, options, options.test_datasets, dropped_counts)
+    test_texts = _excluded_texts(session, options.test_datasets)
+    return {
+        file_name: [
+            *(
+                {**data_row, "split": Split.TRAIN.value}
+                for data_row in _exclude_texts(file_rows, test_texts, dropped_counts, "in_test_datasets")
+            ),
+            *({**data_row, "split": Split.TEST.value} for data_row in test_rows[file_name]),
+        ]
+        for file_name, file_rows in rows_by_file.items()
     }
 
 
@@ -272,13 +303,15 @@ def _excluded_texts(session: Session, dataset_names: Sequence[str]) -> set[str]:
     return excluded_texts
 
 
-def _exclude_texts(data_rows: list[DataRow], excluded_texts: set[str], dropped_counts: Counter[str]) -> list[DataRow]:
+def _exclude_texts(
+    data_rows: list[DataRow], excluded_texts: set[str], dropped_counts: Counter[str], reason: str = "excluded"
+) -> list[DataRow]:
     remaining_rows = [
         data_row
         for data_row in data_rows
         if not excluded_texts.intersection(strip_white_space(row_text) for row_text in _row_texts(data_row))
     ]
-    dropped_counts["excluded"] += len(data_rows) - len(remaining_rows)
+    dropped_counts[reason] += len(data_rows) - len(remaining_rows)
     return remaining_rows
 
 
@@ -335,11 +368,11 @@ def _write_snapshot(
         entry_name: {"sha256": hashlib.sha256(file_content).hexdigest()}
         for entry_name, file_content in file_contents.items()
     }
-    hash_input = json.dumps([FORMAT_REVISION, asdict(options), file_hashes], ensure_ascii=False, sort_keys=True)
+    hash_input = json.dumps([FORMAT_REVISION, options.as_facts(), file_hashes], ensure_ascii=False, sort_keys=True)
     manifest: dict[str, Any] = {
         "revision": FORMAT_REVISION,
         "hash": digest(hash_input),
-        "options": asdict(options),
+        "options": options.as_facts(),
         "dropped": {
             entry_name: dropped_count for entry_name, dropped_count in sorted(dropped_counts.items()) if dropped_count
         },

@@ -39,6 +39,7 @@ SETTING_LABELS: dict[str, BilingualText] = {
         "With none chosen: also pairs only a judge labelled",
     ),
     "exclude": ("不用这些数据集里的文本", "Exclude the texts of these data sets"),
+    "test_datasets": ("测试集（不选则留出一成请求）", "Test data sets (none: a tenth of the requests)"),
     "seed": ("随机种子", "Seed"),
     "epochs": ("轮数", "Epochs"),
     "max_steps": ("最多步数（0 则按轮数）", "Steps at most (0: by epochs)"),
@@ -68,6 +69,10 @@ SETTING_LABELS: dict[str, BilingualText] = {
     "center_rewards": ("奖励居中的权重", "Centring of rewards"),
     "length_balanced": ("平衡长短（让长度说明不了好坏）", "Balance length in the pairs"),
     "debias": ("从分数中去掉长度的影响", "Take length out of the reward"),
+    "label_smoothing": ("偏好标错的占比（robust）", "Share of turned pairs (robust)"),
+    "ld_alpha": ("多出那段的权重（ld_alpha）", "Weight of the longer one's tail (ld_alpha)"),
+    "sft_weight": ("同时学写好的一条：权重", "Weight of SFT on the chosen one"),
+    "precompute_reference": ("先算好起点的似然（省显存）", "Compute the start's likelihoods first (saves memory)"),
     "prompts": ("每轮请求数", "Requests of a rollout"),
     "generations": ("每个请求写几条", "Greetings for each request"),
     "max_new_tokens": ("一条祝福最多 token", "Tokens of a greeting at most"),
@@ -75,6 +80,16 @@ SETTING_LABELS: dict[str, BilingualText] = {
     "top_p": ("top-p", "top-p"),
     "beta": ("KL 权重（beta）", "Weight of the KL (beta)"),
     "loss_type": ("损失形式", "Loss"),
+    "top_k": ("top-k（0 为不限）", "top-k (0: all)"),
+    "prompt_template": ("请求前后的话，{request} 处放请求", "Words around every request, at {request} the request"),
+    "importance_sampling_level": ("新旧策略之比：按 token 或按整条", "Ratio to the old policy, by token or greeting"),
+    "epsilon": ("比值下限的裁剪（ε）", "Clipping below (ε)"),
+    "epsilon_high": ("比值上限的裁剪（ε high）", "Clipping above (ε high)"),
+    "scale_rewards": ("奖励除以谁的标准差", "Divide rewards by the spread of"),
+    "num_iterations": ("一轮样本用几遍", "Passes over a rollout"),
+    "mask_truncated_completions": ("不学写到上限被截断的", "Ignore greetings cut off at the limit"),
+    "entropy_coef": ("熵奖励的权重", "Weight of the entropy bonus"),
+    "resample_groups": ("零方差组最多重抽几次（0 为不重抽）", "Tries to replace groups without variance"),
     "processes": ("进程数（每个占一张显卡或一个核心）", "Processes, a GPU or core each"),
     "vllm": ("用 vLLM 采样", "Rollouts by vLLM"),
     "vllm_memory": ("vLLM 占显存比例", "vLLM's share of the GPU"),
@@ -256,6 +271,7 @@ def wire_preset(
             {
                 "datasets": gr.update(choices=dataset_names),
                 "exclude": gr.update(choices=dataset_names),
+                "test_datasets": gr.update(choices=dataset_names),
                 "base": gr.update(choices=policy_choices),
             }
         )
@@ -268,7 +284,7 @@ def wire_preset(
         machine_note = caption_html(translate(*PRESET_MACHINES[preset_name]))
         return {hint_block: machine_note, **box_form.fill(shown_values(program, find_presets(program)[preset_name]))}
 
-    fill_tab(form_tab, load_choices, box_form.pick_outputs(("datasets", "exclude", "base")))
+    fill_tab(form_tab, load_choices, box_form.pick_outputs(("datasets", "exclude", "test_datasets", "base")))
     preset_dropdown.input(take_preset, preset_dropdown, [hint_block, *box_form.outputs], **SILENT_EVENT)
 
 

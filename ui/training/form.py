@@ -11,8 +11,9 @@ from backend.core.errors import UserError
 from backend.jobs.records import JobInfo
 from backend.services import Services
 from backend.training.checks import SettingProblem, read_entries
+from backend.training.presets import DEFAULT_PRESET
 from backend.training.service import TRAINING_PROGRAMS, TrainingService
-from backend.training.settings import DEFAULT_PRESET, find_presets
+from backend.training.settings import find_presets
 from ui.components.form import BoxForm, EnteredValues
 from ui.components.language import Translator
 from ui.components.widgets import caption_html, html_block, note
@@ -34,11 +35,13 @@ from ui.training.names import PROGRAM_NAMES as TITLES
 MAIN_SETTINGS = {
     "sft": ("epochs", "max_steps", "learning_rate", "batch_size", "max_length", "lora_rank"),
     "reward_model": ("epochs", "max_steps", "learning_rate", "batch_size", "max_length", "lora_rank"),
+    "dpo": ("epochs", "max_steps", "learning_rate", "beta", "loss_type", "batch_size", "max_length", "lora_rank"),
     "grpo": ("max_steps", "learning_rate", "beta", "prompts", "generations", "max_new_tokens"),
 }
 SWITCH_SETTINGS: dict[str, tuple[str, ...]] = {
     "sft": ("composed",),
     "reward_model": ("composed", "length_balanced", "debias"),
+    "dpo": ("composed", "length_balanced", "precompute_reference"),
 }
 SOURCES_NOTE = (
     "不选数据集，就只学人标注、投票和导入的数据；“偏好对”页由裁判评出来的，选了那个数据集或勾选上面一项才会用。",
@@ -158,7 +161,7 @@ def _build_preset_row(translate: Translator, program: str, add_boxes: AddBoxes) 
         add_boxes("base", "name")
     hint_block = html_block(caption_html(translate(*PRESET_MACHINES[DEFAULT_PRESET])))
     with gr.Row():
-        add_boxes("datasets", "exclude")
+        add_boxes("datasets", "exclude", "test_datasets")
     add_boxes("panel_pairs")
     html_block(caption_html(translate(*SOURCES_NOTE)))
     return preset_dropdown, hint_block

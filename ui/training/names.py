@@ -13,6 +13,7 @@ from ui.components.language import BilingualText, Translator
 PROGRAM_NAMES: dict[str, BilingualText] = {
     "sft": ("监督微调 SFT", "SFT"),
     "reward_model": ("奖励模型", "Reward model"),
+    "dpo": ("偏好优化 DPO", "DPO"),
     "grpo": ("强化学习 GRPO", "GRPO"),
     "serve": ("模型服务", "Serving"),
 }
@@ -25,29 +26,34 @@ PROGRAM_LEADS: dict[str, BilingualText] = {
         "让模型学着评：给它看成对的好与差，给出一个分数。",
         "Teach a model to judge: from pairs of better and worse to one score.",
     ),
+    "dpo": (
+        "让写作模型直接从成对的好与差里学：不用奖励模型，也不调用裁判，一张显卡就够。",
+        "Improve a writer by pairs of better and worse directly: no reward model, no judge to pay, one GPU.",
+    ),
     "grpo": (
         "让写作模型朝着奖励改进，同时盯着它有没有变长、变重复、答非所问。",
         "Improve a writer by a reward, while a monitor watches for length, repetition and drift.",
     ),
 }
 PRESET_NAMES: dict[str, BilingualText] = {
-    "starter_cpu": ("不用显卡", "No GPU"),
-    "starter": ("入门模型", "Starter model"),
+    "starter": ("不用显卡（入门模型）", "No GPU (starter model)"),
     "one_small_gpu": ("一张小显卡", "One small GPU"),
     "one_big_gpu": ("一张大显卡", "One big GPU"),
+    "four_gpus": ("四张大显卡", "Four big GPUs"),
     "published": ("论文设置", "As published"),
 }
 PRESET_MACHINES: dict[str, BilingualText] = {
-    "starter_cpu": (
-        "为没有显卡的机器准备：一两百万参数的小模型，两核电脑几分钟。",
-        "For machines without a GPU: a model of one or two million parameters, minutes on two cores.",
-    ),
     "starter": (
-        "一键训练用的设置：加上入门写作语料，两核电脑约六分钟。",
-        "What the one click uses: with the starter's writing corpus, about six minutes on two cores.",
+        "为没有显卡的机器准备：一两百万参数的小模型，加上入门写作语料（可去掉），两核电脑几分钟。",
+        "For machines without a GPU: a model of one or two million parameters, with the starter's writing corpus "
+        "(which can be unticked), minutes on two cores.",
     ),
     "one_small_gpu": ("适合一张 12–24 GB 的显卡，用 LoRA。", "For one GPU of 12 to 24 GB, with LoRA."),
     "one_big_gpu": ("适合一张 40–80 GB 的显卡，用 LoRA。", "For one GPU of 40 to 80 GB, with LoRA."),
+    "four_gpus": (
+        "适合同一台机器上的四张 40–80 GB 显卡，用 LoRA。",
+        "For four GPUs of 40 to 80 GB in one machine, with LoRA.",
+    ),
     "published": (
         "论文中的设置，论文没写明的取相近的值；需要大显卡，GRPO 要 4 张。",
         "The published settings, near values where the paper is silent; big GPUs, four of them for GRPO.",
@@ -105,6 +111,11 @@ PLOT_CURVES = (
         },
     ),
     Curve(
+        "likelihood",
+        ("对数似然（DPO）", "Log-likelihood (DPO)"),
+        {"logps/chosen": ("好的", "chosen"), "logps/rejected": ("差的", "rejected")},
+    ),
+    Curve(
         "gold",
         ("旁观裁判（奖励不用它）", "Gold judge (never the reward)"),
         {"gold_excellence": ("优秀率", "excellent"), "gold_unscored": ("未评率", "unscored")},
@@ -136,6 +147,11 @@ PLOT_CURVES = (
         ("零方差与未评的占比", "Zero-variance and unscored share"),
         {"frac_reward_zero_std": ("零方差组", "zero variance"), "unscored": ("未评", "unscored")},
         is_share=True,
+    ),
+    Curve(
+        "groups",
+        ("每轮的零方差组：换掉与剩下", "Groups without variance: replaced and left"),
+        {"resampled_groups": ("换掉", "replaced"), "groups_without_variance": ("剩下", "left")},
     ),
 )
 # The figures of a result that are shown; all of them stand in its model card.

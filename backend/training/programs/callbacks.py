@@ -15,7 +15,15 @@ from backend.jobs.report import JobReport
 from backend.training.messages import training_step
 from backend.training.programs.rewards import Reward
 
-METRIC_NAMES = {"learning_rate": "lr", "eval_mean_token_accuracy": "eval_token_accuracy"}
+METRIC_NAMES = {
+    "learning_rate": "lr",
+    "eval_mean_token_accuracy": "eval_token_accuracy",
+    # DPO's implicit rewards bear the names of a reward model's, and share its curves.
+    "rewards/accuracies": "accuracy",
+    "eval_rewards/accuracies": "eval_accuracy",
+    "rewards/margins": "margin",
+    "eval_rewards/margins": "eval_margin",
+}
 IGNORED_METRICS = re.compile(r"total_flos|num_input_tokens_seen|(train|eval)_(runtime|\w+_per_second)")
 
 

@@ -12,6 +12,7 @@ import random
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from backend.training.programs.environment import process_rank
 from backend.training.programs.gold import build_gold_judge, reward_of
 from backend.training.programs.monitor import CollapseWatch, HeldOutRequests
 from backend.training.programs.program import TrainingRun, main
+from backend.training.programs.prompt_template import apply_prompt_template
+from backend.training.programs.resampling import ResamplingTrainer
 from backend.training.programs.rewards import Reward
 
 
@@ -46,11 +49,18 @@ def train(training_run: TrainingRun[GrpoSettings]) -> None:
     tokenizer = models.load_tokenizer(base_model, settings.revision)
     # Generation goes on at the right end, so requests of a batch are padded on the left.
     tokenizer.padding_side = "left"
+    apply_prompt_template(tokenizer, settings.prompt_template)
     requests = _load_requests(training_run, tokenizer)
     reward = reward_of(training_run)
     # Before the trainer: a reward that cannot be loaded must not cost the loading of a policy first.
     reward.prepare()
-    trainer = GRPOTrainer(
+    # TRL's own class wherever nothing of it is changed.
+    trainer_class = (
+        partial(ResamplingTrainer, resample_groups=settings.resample_groups)
+        if settings.resample_groups
+        else GRPOTrainer
+    )
+    trainer = trainer_class(
         model=models.load_policy(training_run, base_model),
         reward_funcs=reward,
         args=_build_arguments(training_run),
@@ -109,8 +119,16 @@ def _build_arguments(training_run: TrainingRun[GrpoSettings]) -> GRPOConfig:
         max_completion_length=settings.max_new_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
+        top_k=settings.top_k,
         beta=settings.beta,
         loss_type=settings.loss_type,
+        importance_sampling_level=settings.importance_sampling_level,
+        epsilon=settings.epsilon,
+        epsilon_high=settings.epsilon_high,
+        scale_rewards=settings.scale_rewards,
+        num_iterations=settings.num_iterations,
+        mask_truncated_completions=settings.mask_truncated_completions,
+        entropy_coef=settings.entropy_coef,
         # The plain k3 of the publication; TRL would multiply it by the importance ratio.
         use_bias_correction_kl=False,
         **_vllm_arguments(training_run),

@@ -136,6 +136,7 @@ class TrainingRun(Generic[S]):
             getattr(settings, "length_balanced", False),
             getattr(settings, "composed", False),
             settings.panel_pairs,
+            settings.test_datasets,
         )
 
     def arguments(self) -> dict[str, Any]:

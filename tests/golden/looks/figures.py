@@ -274,7 +274,7 @@ def training(house: House) -> dict[str, Any]:
         "presets": {
             f"{program} {name}": plain(settings_for(program, name, {}).model_dump(mode="json"))
             for program in SETTINGS_CLASSES
-            for name in find_presets(program)
+            for name in find_presets(program, with_older=True)
         },
         "snapshots": {
             name: plain(export_snapshot(house.database, house.settings.home, wish).manifest)

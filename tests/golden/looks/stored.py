@@ -24,7 +24,7 @@ from backend.principles.algorithm.rules import RuleSet
 from backend.principles.algorithm.settings import GameSettings
 from backend.principles.algorithm.state import PlantedFlaw
 from backend.principles.dealing import plain_partitions, read_partitions
-from backend.training.settings import parse_settings
+from backend.training.settings import find_settings_class, parse_settings
 from tests.golden.looks.home import House
 
 
@@ -58,7 +58,17 @@ def written_again(house: House) -> dict[str, list[tuple[str, str]]]:
 
 
 def _settings_again(program: str) -> Callable[[Any], Any]:
-    return lambda value: parse_settings(program, value).model_dump(mode="json")
+    """What a job of the home stored; settings that came after it have to be at their defaults."""
+    defaults = find_settings_class(program)().model_dump(mode="json")
+
+    def again(value: Any) -> Any:
+        written = parse_settings(program, value).model_dump(mode="json")
+        assert {name: one for name, one in written.items() if name not in value} == {
+            name: one for name, one in defaults.items() if name not in value
+        }
+        return {name: one for name, one in written.items() if name in value}
+
+    return again
 
 
 def _recipe_again(value: Any) -> Any:
