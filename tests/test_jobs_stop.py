@@ -8,6 +8,7 @@ import pytest
 from backend.core.enums import EventKind, JobStatus
 from backend.core.errors import Conflict
 from backend.db.engine import Database
+from backend.jobs.outcome import read_stop_seconds, stop_seconds_path
 from backend.jobs.service import JobService
 from tests.job_helpers import checkpoint, counting, ended, leader, members, statuses, sweep, until, worker
 
@@ -54,6 +55,31 @@ def test_not_cancelled_while_a_process_is_left(service: JobService, database: Da
         until(lambda: checkpoint(job) > seen + 20)
         assert service.job(job.id).status is JobStatus.CANCELLING
         assert len(members(database, job)) == 2
+
+
+def test_the_grace_grows_with_what_the_program_needs(service: JobService, home: Path) -> None:
+    deaf = LONG | {"ignore_sigterm": True}
+    with worker(home, ZHUFU_JOB_GRACE_SECONDS="0.2"):
+        quick = counting(service, service.submit("selftest", deaf).id)
+        slow = counting(service, service.submit("selftest", deaf | {"stop_seconds": 1.5}).id)
+        assert stop_seconds_path(slow.folder).read_text() == "1.5"
+        for job in (quick, slow):
+            service.cancel(job.id)
+        took = [_seconds_until_ended(service, job.id) for job in (quick, slow)]
+    assert took[0] < 2 and 2.5 < took[1] < 8
+
+
+def _seconds_until_ended(service: JobService, job_id: int) -> float:
+    ended(service, job_id)
+    at = {event.data.get("status"): event.at for event in service.events(job_id, event_kinds=[EventKind.STATE])}
+    return float((at["cancelled"] - at["cancelling"]).total_seconds())
+
+
+def test_what_a_program_says_of_its_end_is_taken_within_reason(tmp_path: Path) -> None:
+    for text, seconds in (("12.5", 12.5), ("nan", 0), ("-3", 0), ("1e9", 3600), ("", 0), ("soon", 0)):
+        stop_seconds_path(tmp_path).write_text(text)
+        assert read_stop_seconds(tmp_path) == seconds
+    assert read_stop_seconds(tmp_path / "nowhere") == 0
 
 
 def test_pause_and_resume_go_on_counting_in_the_same_folder(service: JobService, home: Path, tmp_path: Path) -> None:

@@ -20,7 +20,13 @@ from backend.core.errors import Message, UserError
 from backend.core.processes import RUN_FOLDER_VARIABLE, ProcessIdentity
 from backend.core.settings import PROJECT_ROOT
 from backend.jobs import launch
-from backend.jobs.outcome import ProgramExit, exit_record_path, read_exit_record
+from backend.jobs.outcome import (
+    ProgramExit,
+    exit_record_path,
+    read_exit_record,
+    read_stop_seconds,
+    stop_seconds_path,
+)
 from backend.jobs.programs import LLM_KEY_VARIABLE, OWN_PROGRAMS, JobProgramRegistry
 from backend.jobs.queue import HeldJob
 from backend.jobs.records import JobOptions
@@ -156,6 +162,10 @@ def refuse_if_blocked(home_folder: Path, options: JobOptions) -> None:
 _SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
 
 
+# The slowest step so far is not the slowest there will be.
+STOP_MARGIN = 2.0
+
+
 @dataclass
 class JobProcess:
     """A started attempt. `launcher_process` is there only in the worker that started it."""
@@ -198,8 +208,12 @@ class JobProcess:
                 processes.terminate_leader(self.leader_process)
 
     def is_overdue(self, grace_seconds: float) -> bool:
-        """Whether the grace period since `request_stop` is over."""
-        return self.stop_requested_at is not None and time.monotonic() - self.stop_requested_at > grace_seconds
+        """Whether the grace period since `request_stop` is over: that of the options, or what the program needs."""
+        if self.stop_requested_at is None:
+            return False
+        # A step of a big model and its checkpoint take minutes; killed before, the steps since the last one are lost.
+        granted_seconds = max(grace_seconds, STOP_MARGIN * read_stop_seconds(self.run_folder))
+        return time.monotonic() - self.stop_requested_at > granted_seconds
 
     def kill(self) -> int:
         """SIGKILL whatever is left of the run; how many processes that were."""
@@ -243,6 +257,7 @@ class LocalRunner:
         run_folder.mkdir(parents=True, exist_ok=True)
         record_file = exit_record_path(run_folder, held_job.attempt)
         record_file.unlink(missing_ok=True)
+        stop_seconds_path(run_folder).unlink(missing_ok=True)
         with (run_folder / "log.txt").open("ab") as log_file:
             start_time = datetime.now(UTC).isoformat(timespec="seconds")
             # Into the log itself, so that the last words of one attempt are never taken for those of the next.

@@ -38,6 +38,25 @@ def read_exit_record(run_folder: Path, attempt_number: int) -> ProgramExit | Non
         return None
 
 
+# However long a program says that it takes to stop: beyond this it hangs, and holds its device.
+MAX_STOP_SECONDS = 3600.0
+
+
+def stop_seconds_path(run_folder: Path) -> Path:
+    """Where a program leaves how many seconds it takes to save and end, at its slowest so far."""
+    return run_folder / "stop_seconds.txt"
+
+
+def read_stop_seconds(run_folder: Path) -> float:
+    """What the program of a run has left there, within reason; 0 where it has left nothing."""
+    try:
+        stop_seconds = float(stop_seconds_path(run_folder).read_text("utf-8"))
+    except (OSError, ValueError):
+        return 0.0
+    # Not a number, too, compares as false.
+    return min(stop_seconds, MAX_STOP_SECONDS) if stop_seconds > 0 else 0.0
+
+
 def decide_status(
     job_status: JobStatus,
     program_exit: ProgramExit | None,

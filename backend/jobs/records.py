@@ -19,7 +19,11 @@ class JobOptions(Environment):
 
     model_config = SettingsConfigDict(env_prefix="ZHUFU_JOB_", env_file=".env", frozen=True, extra="ignore")
 
-    grace_seconds: float = Field(default=30, ge=0, description="From the request to stop until SIGKILL.")
+    grace_seconds: float = Field(
+        default=30,
+        ge=0,
+        description="From the request to stop until SIGKILL; longer where the program measures that it needs more.",
+    )
     poll_seconds: float = Field(default=0.5, gt=0, description="Pause between two looks at the queue.")
     heartbeat_seconds: float = Field(default=2, gt=0, description="Pause between two signs of life of a worker.")
     stale_seconds: float = Field(default=30, gt=0, description="Silence after which another worker takes over.")

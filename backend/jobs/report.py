@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -25,11 +26,14 @@ from sqlalchemy import insert, select, update
 
 from backend.core.enums import EventKind, JobStatus
 from backend.core.errors import UserError
+from backend.core.files import write_atomically
+from backend.core.processes import RUN_FOLDER_VARIABLE
 from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.db.job_tables import Job, JobEvent
 from backend.jobs.messages import JobMessage
 from backend.jobs.outcome import STOPPED as STOPPED
+from backend.jobs.outcome import stop_seconds_path
 
 # Pages poll every 2.5 s: storing more often would only cost write locks.
 FLUSH_INTERVAL_S = 1.0
@@ -57,6 +61,7 @@ class JobReport:
         self._stop_event = threading.Event()
         self._closed_event = threading.Event()
         self._has_warned = False
+        self._stop_seconds = 0.0
         self._previous_handler = self._install_handler()
         self._thread = threading.Thread(target=self._flush_repeatedly, name="job-report", daemon=True)
         self._thread.start()
@@ -93,6 +98,20 @@ class JobReport:
     def stop_requested(self) -> bool:
         """Whether the program should finish its step, save, and end with `STOPPED`; cheap enough for every step."""
         return self._stop_event.is_set()
+
+    def stop_takes(self, seconds: float) -> None:
+        """How long it takes at most, as measured so far, from a request to stop until everything is saved.
+
+        A cancelled job is killed only after twice that time, where this is longer than the grace of the options.
+        """
+        run_folder = os.environ.get(RUN_FOLDER_VARIABLE)
+        # Written when it has grown by a tenth: not after every step.
+        if self._job_id is None or not run_folder or seconds <= 1.1 * self._stop_seconds:
+            return
+        self._stop_seconds = seconds
+        # A full disk takes no file; the worker then grants what its options say.
+        with suppress(OSError):
+            write_atomically(stop_seconds_path(Path(run_folder)), f"{seconds:.1f}")
 
     def close(self) -> None:
         """Store what is left; a second call does nothing."""

@@ -57,6 +57,8 @@ def count_steps(job_config: dict[str, Any], run_folder: Path, report: JobReport)
     child_process = _start_child(job_config.get("child"))
     checkpoint = run_folder / "checkpoint.txt"
     start_step = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    if "stop_seconds" in job_config:
+        report.stop_takes(float(job_config["stop_seconds"]))
     report.log(COUNTING.fill(start=start_step, steps=step_count, process=os.getpid()))
     for step in range(start_step + 1, step_count + 1):
         time.sleep(step_seconds)
