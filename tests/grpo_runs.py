@@ -6,6 +6,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from backend.training.programs.prompt_template import find_prompt_template, stri
 from backend.training.programs.reward_judges import JudgeReward
 from backend.training.programs.rewards import MixedReward, Reward, RewardValues
 from backend.training.programs.starter_tokenizer import CHAT_TEMPLATE
+from tests.llm_fixtures import FakeLLM, running
 from tests.test_rewards import Fixed, FixedContext
 
 TINY: dict[str, Any] = {
@@ -266,6 +268,43 @@ def resampled(out: Path) -> dict[str, Any]:
     return run(out, reward=Odd(values), gold="off", **choices) | {"calls": calls}
 
 
+def compared(out: Path, **settings: Any) -> dict[str, Any]:
+    """The same policy under verdicts that call everything good, and ranked by a judge that prefers some to others."""
+    with running() as fake:
+        os.environ["ZHUFU_LLM_BASE_URL"] = fake.base_url
+        fake.script(reply="tests.judge_replies:always_good")
+        verdicts = run(out / "verdicts", judged_by="principle", **settings)
+        fake.script(reply="tests.ranking_replies:by_merit")
+        return {"verdicts": verdicts, "ranking": run(out / "ranking", judged_by="ranking", **settings)}
+
+
+def outage(out: Path, **settings: Any) -> dict[str, Any]:
+    """A ranking judge whose server refuses connections for the second and the third rollout of five."""
+    score, scored = JudgeReward.score, iter(range(100))
+    with ExitStack() as servers:
+
+        def start(port: int = 0) -> FakeLLM:
+            fake = servers.enter_context(running(port))
+            fake.script(reply="tests.ranking_replies:by_merit")
+            return fake
+
+        os.environ["ZHUFU_LLM_BASE_URL"] = start().base_url
+
+        def score_and_stop(reward: JudgeReward, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
+            number = next(scored)
+            if number == 1:
+                servers.close()
+            if number == 3:
+                start(int(os.environ["ZHUFU_LLM_BASE_URL"].split(":")[2].removesuffix("/v1")))
+            return score(reward, requests, greetings)
+
+        JudgeReward.score = score_and_stop
+        try:
+            return run(out, judged_by="ranking", unscored_rollouts=3, **settings)
+        finally:
+            JudgeReward.score = score
+
+
 def main(out: Path) -> dict[str, Any]:
     """Every scenario by name."""
     quick = {"max_steps": 2, "gold": "off", "beta": 0.0}
@@ -286,6 +325,8 @@ def main(out: Path) -> dict[str, Any]:
         "refused": refused(out / "refused", **quick | {"max_steps": 20}),
         "resampled": resampled(out / "resampled"),
         "templates": templates(out),
+        "compared": compared(out / "compared", **quick),
+        "outage": outage(out / "outage", **quick | {"max_steps": 5}),
         "contract": contract(out / "contract"),
         "torn": torn(out / "torn"),
     }

@@ -160,6 +160,23 @@ def test_a_judge_that_nobody_answers_for_ends_the_run(results: dict[str, Any]) -
     assert [row["unscored"] for row in steps(refused)] == [1.0], "the second rollout ends it"
 
 
+def test_a_ranking_tells_groups_apart_where_verdicts_do_not(results: dict[str, Any]) -> None:
+    verdicts, ranking = results["compared"]["verdicts"], results["compared"]["ranking"]
+    assert verdicts["ended"] == ranking["ended"] == "done"
+    assert {row["frac_reward_zero_std"] for row in steps(verdicts)} == {1.0}
+    assert [(row["frac_reward_zero_std"], row["unscored"]) for row in steps(ranking)] == [(0.0, 0.0)] * 2
+    # Four places of a group are worth 1, 2/3, 1/3 and 0: the mean is one half whatever was written.
+    assert [row["reward"] for row in steps(ranking)] == pytest.approx([0.5, 0.5])
+    assert {row["loss"] for row in steps(verdicts)} == {0.0} and all(row["grad_norm"] > 0 for row in steps(ranking))
+
+
+def test_a_server_that_is_away_for_two_rollouts_costs_these_two(results: dict[str, Any]) -> None:
+    outage = results["outage"]
+    assert outage["ended"] == "done"
+    assert [row["unscored"] for row in steps(outage)] == [0.0, 1.0, 1.0, 0.0, 0.0]
+    assert any("拒绝连接" in line for line in outage["logs"])
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -122,7 +122,7 @@ class GrpoSettings(TrainingSettings):
         description="Address of the server of `trl vllm-serve`.",
     )
 
-    reward: Literal["reward_model", "principle", "rubric", "panel", "ngram"] = "reward_model"
+    reward: Literal["reward_model", "principle", "rubric", "panel", "ranking", "ngram"] = "reward_model"
     reward_artifact: str = Field(LATEST, min_length=1, description="Reward model: artifact:N, folder, or latest.")
     judge: dict[str, Any] = Field({}, description="Settings of the LLM judge, as its page has them.")
     endpoint: str | None = Field(None, description="Endpoint of the LLM judge; default: the house's.")
@@ -181,6 +181,8 @@ class GrpoSettings(TrainingSettings):
                 f"a rollout of prompts × generations = {self.rollout_size} greetings must be a multiple of "
                 f"the update of batch_size × accumulation × processes = {self.update_size}"
             )
+        if self.reward == "ranking":
+            self._check_ranking()
         if self.prompt_tokens < 4:
             raise ValueError(f"max_length = {self.max_length} leaves no room for the request; raise it")
         if self.length_low > self.length_high:
@@ -214,3 +216,14 @@ class GrpoSettings(TrainingSettings):
             raise ValueError("of cispo, epsilon_high is the largest weight of a token and must be above 1 (5, say)")
         if self.epsilon_high < self.epsilon:
             raise ValueError("epsilon_high must not be below epsilon")
+
+    def _check_ranking(self) -> None:
+        # A place in a ranking has no threshold: half of every group would be "good", whatever it is.
+        if self.binary:
+            raise ValueError("binary does not go with reward = ranking, which says who is better and not who is good")
+        # Each process rewards its own part of the rollout, and half a group cannot be ranked as the whole.
+        if self.prompts % self.processes:
+            raise ValueError(
+                f"with reward = ranking, prompts = {self.prompts} must be a multiple of processes = {self.processes}, "
+                "so that every group is ranked as a whole"
+            )

@@ -321,7 +321,7 @@ def wire_reward(
         if not judge_id:
             return box_form.fill(dict.fromkeys(copied_names, gr.skip()))
         judge_spec = services.scoring.catalog.judge(int(judge_id)).spec
-        # Judges of pairs give no number for a single greeting, which is what a reward is.
+        # Judges of pairs give no number for a greeting, which is what a reward is.
         if judge_spec is None or judge_spec.kind not in REWARD_NAMES:
             raise UserError("This judge gives no score to a single greeting.", "这个裁判不能给单条祝福评分。")
         setting_values = {

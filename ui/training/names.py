@@ -71,6 +71,7 @@ REWARD_NAMES: dict[str, BilingualText] = {
     "principle": ("按原则评判", "Principles"),
     "rubric": ("五个方面打分", "Rubric"),
     "panel": ("多方评议", "Panel"),
+    "ranking": ("整组排序", "Ranking of the group"),
     "ngram": ("字符 n-gram 基线", "Char n-gram baseline"),
 }
 ACTION_NAMES: dict[str, BilingualText] = {

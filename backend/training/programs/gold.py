@@ -26,6 +26,7 @@ from backend.training.programs.card import OutputKind
 from backend.training.programs.environment import process_rank
 from backend.training.programs.program import TrainingRun
 from backend.training.programs.reward_judges import JudgeReward, RewardModelReward
+from backend.training.programs.reward_ranking import RankingReward
 from backend.training.programs.reward_terms import (
     DiversityReward,
     FormatReward,
@@ -157,6 +158,8 @@ def _build_main_reward(training_run: TrainingRun[GrpoSettings]) -> Reward:
     # A partial of a module's function: a closure could not be pickled for the other processes.
     open_context = partial(open_reward_context, Settings.load(), snapshot_folder, data_half, grpo_settings.max_calls)
     judge_spec = JudgeSpec(judge_kind, judge_kind.value, grpo_settings.endpoint, grpo_settings.judge)
+    if judge_kind is JudgeKind.RANKING:
+        return RankingReward(judge_spec, open_context, group_size=grpo_settings.generations)
     return JudgeReward(judge_spec, open_context, binary=grpo_settings.binary)
 
 

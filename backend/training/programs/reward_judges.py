@@ -54,7 +54,7 @@ class JudgeReward(Reward):
         ]
         # One loop for the whole run: the client's connections belong to it.
         self._runner = self._runner or asyncio.Runner()
-        judgments = self._runner.run(self.judge.score(samples))
+        judgments = self._runner.run(self.judge_samples(samples))
         self._count_failures(judgments)
         reward_values = [judgment.value for judgment in judgments]
         self._value_counts.add_values(reward_values)
@@ -63,6 +63,10 @@ class JudgeReward(Reward):
         # Scales differ: a rubric's middle is no probability.
         threshold = REWARD_THRESHOLDS[self.judge.scale]
         return [None if reward_value is None else float(reward_value >= threshold) for reward_value in reward_values]
+
+    async def judge_samples(self, samples: Sequence[Sample]) -> list[Judgment]:
+        """One judgment per sample, in order."""
+        return await self.judge.score(samples)
 
     @property
     def notice(self) -> Message | None:
