@@ -23,7 +23,7 @@ from backend.jobs.messages import JobMessage
 from backend.jobs.report import JobReport
 from backend.judges.base import JudgeKind, JudgeSpec
 from backend.training.grpo_settings import GrpoSettings
-from backend.training.programs import grpo
+from backend.training.programs import grpo, launch
 from backend.training.programs.callbacks import RewardMemory
 from backend.training.programs.program import TrainingRun, TrainingStopped
 from backend.training.programs.prompt_template import find_prompt_template, strip_wrapping, wrap_requests
@@ -133,7 +133,10 @@ def run(
     ended = "done"
     try:
         torch.manual_seed(settings.seed)
-        grpo.train(TrainingRun("grpo", settings, out, house.home, told, lambda: database, None))
+        made = TrainingRun("grpo", settings, out, house.home, told, lambda: database, None)
+        if launch.starts_processes(settings):
+            launch.check_device_count(made)
+        grpo.train(made)
     except TrainingStopped:
         ended = "stopped"
     except UserError as error:

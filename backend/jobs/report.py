@@ -113,6 +113,19 @@ class JobReport:
         with suppress(OSError):
             write_atomically(stop_seconds_path(Path(run_folder)), f"{seconds:.1f}")
 
+    def look_for_request(self) -> None:
+        """Look into the job's row now, which is done once a second without being called."""
+        if self._database is None:
+            return
+        try:
+            with self._database.read() as session:
+                job_status = session.scalar(select(Job.status).where(Job.id == self._job_id))
+        except Exception as error:
+            self._warn_once(error)
+            return
+        if job_status in _STOP_STATUSES:
+            self._stop_event.set()
+
     def close(self) -> None:
         """Store what is left; a second call does nothing."""
         if self._closed_event.is_set():
@@ -151,7 +164,7 @@ class JobReport:
     def _flush_repeatedly(self) -> None:
         while not self._closed_event.wait(FLUSH_INTERVAL_S):
             self._flush()
-            self._check_stop_request()
+            self.look_for_request()
 
     def _flush(self) -> None:
         with self._lock:
@@ -177,18 +190,6 @@ class JobReport:
             self._warn_once(error)
             return False
         return True
-
-    def _check_stop_request(self) -> None:
-        if self._database is None:
-            return
-        try:
-            with self._database.read() as session:
-                job_status = session.scalar(select(Job.status).where(Job.id == self._job_id))
-        except Exception as error:
-            self._warn_once(error)
-            return
-        if job_status in _STOP_STATUSES:
-            self._stop_event.set()
 
     def _queue_error(self, error: UserError) -> None:
         error_columns = {"error_en": error.message.en, "error_zh": error.message.zh}

@@ -109,9 +109,6 @@ class GrpoSettings(TrainingSettings):
         le=10,
         description="Tries to replace groups whose rewards are all equal by other requests (DAPO); 0: they stay.",
     )
-    processes: int = Field(
-        1, ge=1, le=64, description="Processes, each with its GPU (or CPU core) of one machine (accelerate)."
-    )
     vllm: Literal["auto", "off", "colocate", "server"] = Field(
         "auto", description="Rollouts by vLLM; auto: colocate where it is installed and there is a GPU."
     )
@@ -151,11 +148,6 @@ class GrpoSettings(TrainingSettings):
     eval_every: int = Field(4, ge=1, description="Steps between two readings of the monitor.")
     eval_prompts: int = Field(64, ge=2, le=4096, description="Fixed held-out requests that it reads.")
     monitor: CollapseRules = CollapseRules()
-
-    @property
-    def slot_count(self) -> int:
-        """A GPU for each process."""
-        return self.processes
 
     @property
     def rollout_size(self) -> int:

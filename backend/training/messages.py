@@ -45,6 +45,7 @@ STARTING = MessageTemplate("starting", "starting", "正在启动")
 DONE = MessageTemplate("done", "done", "已完成")
 TRAINING_STEP = MessageTemplate("training_step", "{step} / {total}, {left_en} left", "{step} / {total}，约剩 {left_zh}")
 
+# Of trainings from before the monitor could read a sharded model.
 MONITOR_OFF = MessageTemplate(
     "monitor_off",
     "monitor off: the model is sharded",

@@ -67,7 +67,24 @@ class TrainingSettings(BaseModel):
     lora_alpha: int = Field(32, ge=1, le=1024)
     lora_dropout: float = Field(0.05, ge=0, lt=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Numbers of the computation; auto: bfloat16 on a GPU that has it, float16 on an older one."
+    )
+    quantization: Literal["none", "4bit"] = Field(
+        "none", description="4bit: the frozen base in 4 bits (QLoRA, by bitsandbytes); needs LoRA and a GPU."
+    )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        "auto", description="Kernel of the attention; auto: eager on a CPU, the library's choice (sdpa) on a GPU."
+    )
+    processes: int = Field(
+        1, ge=1, le=64, description="Processes, each with its GPU (or CPU core) of one machine (accelerate)."
+    )
+    sharding: Literal["none", "fsdp", "zero2", "zero3"] = Field(
+        "none",
+        description="How several GPUs share one model: none (each holds all of it), fsdp or zero3 (weights, "
+        "gradients and optimizer in shares), zero2 (gradients and optimizer). The last two need DeepSpeed.",
+    )
+    offload: bool = Field(False, description="With sharding: the shares rest in the machine's memory (slower).")
     gradient_checkpointing: bool = Field(False, description="Less memory, about a fifth more time.")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of torch; 0 leaves its choice.")
     log_every: int = Field(10, ge=1)
@@ -78,8 +95,32 @@ class TrainingSettings(BaseModel):
 
     @property
     def slot_count(self) -> int:
-        """GPUs that the training takes at a time (or the slot of a CPU)."""
-        return 1
+        """GPUs that the training takes at a time (or slots of a CPU): one for each process."""
+        return self.processes
+
+    @model_validator(mode="after")
+    def _check_devices(self) -> Self:
+        if self.sharding != "none" and self.processes == 1:
+            raise ValueError(f"sharding = {self.sharding} shares a model between processes; set processes above 1")
+        if self.sharding != "none" and self.device == "cpu":
+            raise ValueError(f"sharding = {self.sharding} needs GPUs; set device = auto or sharding = none")
+        if self.offload and self.sharding == "none":
+            raise ValueError("offload moves the shares of a sharded model; set sharding as well, or offload = false")
+        if self.quantization != "none":
+            self._check_quantization()
+        if self.device == "cpu" and self.dtype == "float16":
+            raise ValueError("dtype = float16 needs a GPU; a CPU computes in float32 or bfloat16")
+        if self.device == "cpu" and self.attention == "flash_attention_2":
+            raise ValueError("attention = flash_attention_2 needs a GPU; set attention = auto")
+        return self
+
+    def _check_quantization(self) -> None:
+        if not self.lora_rank:
+            raise ValueError("quantization = 4bit freezes the base and trains an adapter; set lora_rank (16, say)")
+        if self.sharding != "none":
+            raise ValueError("quantization = 4bit keeps a whole base on every GPU; set sharding = none")
+        if self.device == "cpu":
+            raise ValueError("quantization = 4bit needs a GPU; set device = auto or quantization = none")
 
 
 class SftSettings(TrainingSettings):

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from accelerate.utils import broadcast_object_list
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from backend.jobs.report import JobReport
 from backend.training.messages import training_step
 from backend.training.programs.rewards import Reward
+from backend.training.programs.sharding import input_device, is_sharded, readable_model
 
 METRIC_NAMES = {
     "learning_rate": "lr",
@@ -41,6 +43,19 @@ class StopOnRequest(TrainerCallback):
             # A checkpoint at every stop, or the steps since the last one would be lost on resuming.
             control.should_save = True
             control.should_training_stop = True
+
+
+class ControlAgreement(TrainerCallback):
+    """Processes that disagree whether to stop or to save would wait for each other for ever: the first one decides."""
+
+    def on_step_end(
+        self, args: TrainingArguments, _state: TrainerState, control: TrainerControl, **_kwargs: Any
+    ) -> None:
+        """Called by the trainer after each optimizer step, after every other callback."""
+        if args.world_size > 1:
+            decisions = [control.should_training_stop, control.should_save]
+            broadcast_object_list(decisions)
+            control.should_training_stop, control.should_save = decisions
 
 
 class ProgressReporter(TrainerCallback):
@@ -119,22 +134,25 @@ class SampleReporter(TrainerCallback):
         step_interval: int,
         max_new_tokens: int,
         seed: int,
+        trainer: Trainer,
     ) -> None:
         self._report, self._tokenizer, self._prompts = report, tokenizer, list(prompts)
         self._step_interval, self._max_new_tokens, self._seed = step_interval, max_new_tokens, seed
+        self._trainer = trainer
 
     def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        _control: TrainerControl,
-        model: Any = None,
-        **_kwargs: Any,
+        self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
     ) -> None:
         """Called by the trainer after each optimizer step."""
         is_due = state.global_step % self._step_interval == 0 or state.global_step >= state.max_steps
-        if is_due and self._prompts and args.world_size == 1:
-            greetings = generate_greetings(model, self._tokenizer, self._prompts, self._max_new_tokens, self._seed)
+        if not is_due or not self._prompts:
+            return
+        greetings = None
+        # A whole model the first process reads alone; the others wait for it at their next step.
+        if state.is_world_process_zero or is_sharded(self._trainer):
+            with readable_model(self._trainer) as model:
+                greetings = generate_greetings(model, self._tokenizer, self._prompts, self._max_new_tokens, self._seed)
+        if greetings and state.is_world_process_zero:
             for prompt, greeting_text in zip(self._prompts, greetings, strict=True):
                 self._report.sample(state.global_step, prompt, greeting_text)
 
@@ -164,13 +182,12 @@ def generate_greetings(
     ]
     # Generation goes on at the right end; set back, since the tokenizer is the trainer's own.
     previous_side, tokenizer.padding_side = tokenizer.padding_side, "left"
-    encoded_batch = tokenizer(prompt_texts, padding=True, add_special_tokens=False, return_tensors="pt").to(
-        model.device
-    )
+    device = input_device(model)
+    encoded_batch = tokenizer(prompt_texts, padding=True, add_special_tokens=False, return_tensors="pt").to(device)
     tokenizer.padding_side = previous_side
     was_training, _ = model.training, model.eval()
     # Sampling must not shift the random state of training: a run with samples equals one without.
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         output_tokens = model.generate(
             input_ids=encoded_batch["input_ids"],

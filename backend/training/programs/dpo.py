@@ -15,9 +15,11 @@ from backend.training.messages import PAIRS_CHOSEN
 from backend.training.programs import models, starter_tokenizer
 from backend.training.programs.callbacks import SampleReporter
 from backend.training.programs.card import OutputKind
+from backend.training.programs.environment import process_rank
 from backend.training.programs.implicit_reward import ImplicitReward, TextPair, TokenPair
 from backend.training.programs.pair_accuracy import compare_scorers, report_accuracies
 from backend.training.programs.program import TrainingRun, main
+from backend.training.programs.sharding import whole_on_device
 from backend.training.settings import DpoSettings
 from backend.training.snapshot import DataRow
 
@@ -48,7 +50,7 @@ def train(training_run: TrainingRun[DpoSettings]) -> None:
         processing_class=tokenizer,
         peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
     )
-    training_run.stop_if_requested()
+    training_run.stop_together()
     implicit_reward = ImplicitReward(
         trainer.model,
         writer.encode_pair,
@@ -57,12 +59,16 @@ def train(training_run: TrainingRun[DpoSettings]) -> None:
         per_token=settings.loss_type in LENGTH_NORMALISED_LOSSES,
     )
     held_out_split, held_out_rows = snapshot.held_out("pairs")
-    implicit_reward.remember_start(_text_pairs(held_out_rows))
-    training_run.stop_if_requested()
-    metrics = training_run.fit(trainer, [_build_samples(training_run, tokenizer, validation_rows or training_rows)])
+    with whole_on_device(trainer):
+        implicit_reward.remember_start(_text_pairs(held_out_rows))
+    training_run.stop_together()
+    sample_reporter = _build_samples(training_run, trainer, tokenizer, validation_rows or training_rows)
+    metrics = training_run.fit(trainer, [sample_reporter])
     training_run.save(trainer)
+    # By every process: of a sharded policy each holds a part.
     metrics |= compare_scorers(held_out_rows, training_rows, {"": implicit_reward.score})
-    report_accuracies(training_run.report, held_out_split, metrics)
+    if process_rank() == 0:
+        report_accuracies(training_run.report, held_out_split, metrics)
     training_run.finish(OutputKind.POLICY, {"held_out": held_out_split.value} | metrics)
 
 
@@ -152,12 +158,12 @@ def _build_arguments(training_run: TrainingRun[DpoSettings], has_evaluation: boo
 
 
 def _build_samples(
-    training_run: TrainingRun[DpoSettings], tokenizer: Any, pair_rows: Sequence[DataRow]
+    training_run: TrainingRun[DpoSettings], trainer: DPOTrainer, tokenizer: Any, pair_rows: Sequence[DataRow]
 ) -> SampleReporter:
     settings = training_run.settings
     prompts = list(dict.fromkeys(pair_row["prompt"] for pair_row in pair_rows))[: settings.samples]
     return SampleReporter(
-        training_run.report, tokenizer, prompts, settings.sample_every, settings.max_length, settings.seed
+        training_run.report, tokenizer, prompts, settings.sample_every, settings.max_length, settings.seed, trainer
     )
 
 

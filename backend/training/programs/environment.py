@@ -32,6 +32,20 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+# Set by the program that starts the processes of its training (`launch.py`), and by nobody else.
+PARENT_VARIABLE = "ZHUFU_TRAINING_PARENT"
+
+
+def has_parent_program() -> bool:
+    """Whether the same program started this process, and has made sure of devices and data."""
+    return PARENT_VARIABLE in os.environ
+
+
 def process_rank() -> int:
     """Which of several processes of one training this is (`accelerate launch` sets it)."""
     return int(os.environ.get("RANK", "0"))
+
+
+def process_count() -> int:
+    """How many processes this training has."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

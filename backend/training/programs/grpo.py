@@ -1,22 +1,12 @@
-"""`python -m backend.training.programs.grpo`: learning from rewards (GRPO), watched for collapse.
-
-On several GPUs (or CPU cores) set `processes`: the program starts itself again under `accelerate launch`. By
-hand the same is `accelerate launch --num_processes 4 -m backend.training.programs.grpo --job N`, with accelerate's own
-configuration file for FSDP and DeepSpeed; the monitor reads whole models only, and is off under these two.
-"""
+"""`python -m backend.training.programs.grpo`: learning from rewards (GRPO), watched for collapse."""
 
 import importlib.util
 import math
-import os
 import random
 import shutil
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
@@ -36,14 +26,11 @@ from backend.training.programs.program import TrainingRun, main
 from backend.training.programs.prompt_template import apply_prompt_template
 from backend.training.programs.resampling import ResamplingTrainer
 from backend.training.programs.rewards import Reward
+from backend.training.programs.sharding import loading_whole
 
 
 def train(training_run: TrainingRun[GrpoSettings]) -> None:
     """Load policy and reward, train under the monitor, keep the best checkpoint."""
-    # Without WORLD_SIZE this is the job's own process, which only starts the others.
-    if training_run.settings.processes > 1 and "WORLD_SIZE" not in os.environ:
-        _launch_processes(training_run)
-        return
     settings, snapshot = training_run.settings, training_run.snapshot
     base_model = models.resolve_base(training_run, snapshot.rows("sft", Split.TRAIN), "completion")
     tokenizer = models.load_tokenizer(base_model, settings.revision)
@@ -68,15 +55,15 @@ def train(training_run: TrainingRun[GrpoSettings]) -> None:
         processing_class=tokenizer,
         peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
     )
-    training_run.stop_if_requested()
+    # Only the trainer knows which of several GPUs is this process's.
+    with loading_whole(trainer):
+        reward.place(str(trainer.accelerator.device))
+    training_run.stop_together()
     collapse_watch = _build_watch(training_run, trainer, reward, tokenizer)
     try:
         metrics = training_run.fit(trainer, [collapse_watch, RewardMemory(reward)])
     finally:
         reward.close()
-    # Every process takes part, since each holds a piece of the model; the monitor has kept no best one.
-    if collapse_watch.sharded:
-        training_run.save(trainer)
     if process_rank() == 0:
         _finish_run(training_run, collapse_watch, metrics)
 
@@ -167,11 +154,6 @@ def _build_watch(
         count_characters(data_row["completion"]) for data_row in training_run.snapshot.rows("sft", Split.TRAIN)
     ]
     mean_length = sum(accepted_lengths) / len(accepted_lengths) if accepted_lengths else math.nan
-
-    def save_policy(policy_folder: Path) -> None:
-        trainer.save_model(str(policy_folder))
-        (policy_folder / "training_args.bin").unlink(missing_ok=True)
-
     return CollapseWatch(
         monitor=CollapseMonitor(settings.monitor, mean_length),
         held_out=HeldOutRequests(_held_out_requests(training_run), tokenizer, settings.max_new_tokens, settings.seed),
@@ -182,7 +164,7 @@ def _build_watch(
         reading_interval=settings.eval_every,
         sample_count=settings.samples,
         sample_every=settings.sample_every,
-        save_policy=save_policy,
+        trainer=trainer,
     )
 
 
@@ -203,50 +185,13 @@ def _held_out_requests(training_run: TrainingRun[GrpoSettings]) -> list[str]:
 def _finish_run(
     training_run: TrainingRun[GrpoSettings], collapse_watch: CollapseWatch, metrics: dict[str, Any]
 ) -> None:
-    if collapse_watch.readings:
-        # Left by an attempt that was broken off between saving and finishing.
-        shutil.rmtree(training_run.artifact_folder, ignore_errors=True)
-        collapse_watch.best_folder.rename(training_run.artifact_folder)
-        metrics |= collapse_watch.summary()
+    # Left by an attempt that was broken off between saving and finishing.
+    shutil.rmtree(training_run.artifact_folder, ignore_errors=True)
+    collapse_watch.best_folder.rename(training_run.artifact_folder)
+    metrics |= collapse_watch.summary()
     training_run.finish(OutputKind.POLICY, metrics)
     if stop_reason := collapse_watch.stop_reason:
         training_run.report.progress(1.0, COLLAPSED.fill(reason_en=stop_reason.en, reason_zh=stop_reason.zh))
-
-
-def _launch_processes(training_run: TrainingRun[GrpoSettings]) -> None:
-    """A process for each GPU or core; this one passes on how they ended. Raises UserError for too few."""
-    wanted_processes, on_gpu = training_run.settings.processes, training_run.device == "cuda"
-    # The cores that this process may use, which in a container are fewer than the machine has.
-    available_devices = torch.cuda.device_count() if on_gpu else len(os.sched_getaffinity(0))
-    if available_devices < wanted_processes:
-        en, zh = ("GPUs", "GPU") if on_gpu else ("CPU cores", "CPU 核心")
-        raise UserError(
-            f"processes = {wanted_processes}, but {available_devices} {en} can be used here; "
-            "lower processes or give the job more.",
-            f"processes = {wanted_processes}，但这里只有 {available_devices} 个可用的 {zh}，"
-            "请减小 processes 或为任务分配更多。",
-        )
-    launch_options = {
-        "num_processes": wanted_processes,
-        "num_machines": 1,
-        "mixed_precision": "no",
-        "dynamo_backend": "no",
-    }
-    launch_arguments = [
-        argument
-        for option_name, option_setting in launch_options.items()
-        for argument in (f"--{option_name}", str(option_setting))
-    ]
-    # Accelerate's launcher for GPUs is torch's, and gloo works under it; the one for CPUs wants MPI.
-    launch_command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *launch_arguments]
-    # Of several processes that start in one folder only the first finds it empty.
-    resume_arguments = ["--resume"] if training_run.job_id is None and "--resume" not in sys.argv else []
-    completed_launch = subprocess.run(
-        [*launch_command, "-m", "backend.training.programs.grpo", *sys.argv[1:], *resume_arguments], check=False
-    )
-    if completed_launch.returncode:
-        training_run.stop_if_requested()
-        raise SystemExit(completed_launch.returncode)
 
 
 if __name__ == "__main__":

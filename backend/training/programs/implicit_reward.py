@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from backend.training.programs.sharding import input_device
+
 TextPair = tuple[str, str]
 # Token ids of a request and of a greeting that continues it.
 TokenPair = tuple[list[int], list[int]]
@@ -68,7 +70,8 @@ class ImplicitReward:
         self._model.train(was_training)
         return values
 
-    @torch.inference_mode()
+    # Not in inference mode, whose tensors a model in shares could not train on afterwards.
+    @torch.no_grad()
     def _score_batch(self, token_pairs: Sequence[TokenPair]) -> list[float]:
         """Padded on the left, so that all greetings end together and only their positions need scores."""
         width = max(len(prompt_ids) + len(greeting_ids) for prompt_ids, greeting_ids in token_pairs)
@@ -79,7 +82,7 @@ class ImplicitReward:
             input_ids[row, width - len(prompt_ids) - len(greeting_ids) :] = torch.tensor(prompt_ids + greeting_ids)
             attention_mask[row, width - len(prompt_ids) - len(greeting_ids) :] = 1
             greeting_mask[row, width - len(greeting_ids) :] = 1
-        device = next(self._model.parameters()).device
+        device = input_device(self._model)
         logits = self._model(
             input_ids=input_ids.to(device),
             attention_mask=attention_mask.to(device),

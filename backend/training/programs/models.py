@@ -24,7 +24,9 @@ from backend.training.programs import starter_tokenizer
 from backend.training.programs.loading import holds_whole_model, load_or_explain
 from backend.training.programs.loading import load_tokenizer as load_tokenizer
 from backend.training.programs.merging import is_adapter
+from backend.training.programs.precision import build_loading_options
 from backend.training.programs.program import TrainingRun
+from backend.training.programs.sharding import ZERO_STAGES
 from backend.training.programs.starter_tokenizer import NEVER_WRITTEN, train_tokenizer
 from backend.training.settings import STARTER, TrainingSettings, check_base
 from backend.training.snapshot import DataRow
@@ -108,7 +110,7 @@ def load_policy(training_run: TrainingRun[Any], base_model: str) -> Any:
     return load_or_explain(
         base_model,
         lambda: AutoModelForCausalLM.from_pretrained(
-            base_model, revision=training_run.settings.revision, **_loading_options(training_run)
+            base_model, revision=training_run.settings.revision, **build_loading_options(training_run)
         ),
     )
 
@@ -121,11 +123,15 @@ def load_classifier(training_run: TrainingRun[Any], base_model: str, tokenizer: 
             base_model,
             revision=training_run.settings.revision,
             num_labels=1,
-            **_loading_options(training_run),
+            **build_loading_options(training_run),
         ),
     )
     # The classifier reads its score at the last token that is no padding, and has to know which are.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    # Trained whole beside an adapter, whose weights PEFT raises to float32 but not these. (Under ZeRO all weights of a
+    # model are of one kind, and it has float32 copies of its own.)
+    if training_run.settings.lora_rank and training_run.settings.sharding not in ZERO_STAGES:
+        model.score.float()
     return model
 
 
@@ -143,18 +149,6 @@ def build_lora_config(settings: TrainingSettings, task_type: str) -> LoraConfig 
         modules_to_save=["score"] if task_type == "SEQ_CLS" else None,
         task_type=task_type,
     )
-
-
-def _loading_options(training_run: TrainingRun[Any]) -> dict[str, Any]:
-    # Full training keeps its weights in float32, where small updates are not rounded away.
-    is_frozen = (
-        training_run.settings.lora_rank > 0
-        and training_run.device == "cuda"
-        and training_run.settings.dtype != "float32"
-    )
-    loading_options: dict[str, Any] = {"dtype": torch.bfloat16 if is_frozen else torch.float32}
-    # Of a sequence as short as a greeting the fused kernel of the CPU takes twice as long backwards.
-    return loading_options if training_run.device == "cuda" else {**loading_options, "attn_implementation": "eager"}
 
 
 def _merge_base(training_run: TrainingRun[Any], base_model: str) -> str:

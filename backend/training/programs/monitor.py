@@ -4,24 +4,25 @@ import json
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from backend.core.errors import Message
 from backend.generation.diversity import build_profile, distinct_n, first_characters
 from backend.jobs.report import JobReport
 from backend.judges.constancy import NoticeLog
-from backend.training.messages import COLLAPSE_STOP, COLLAPSE_WARNING, MONITOR_OFF, UNSCORED
+from backend.training.messages import COLLAPSE_STOP, COLLAPSE_WARNING, UNSCORED
 from backend.training.programs.callbacks import generate_greetings
 from backend.training.programs.collapse import CollapseAssessment, CollapseMonitor, PolicyReading
 from backend.training.programs.gold import GoldJudge, GoldReading
 from backend.training.programs.rewards import Reward
+from backend.training.programs.sharding import is_sharded, readable_model, save_whole_model
 
 STATE_FILE, BEST_FOLDER = "monitor.json", "best"
 UNKNOWN_GOLD = GoldReading(math.nan, math.nan, math.nan, math.nan)
@@ -58,7 +59,7 @@ class HeldOutRequests:
 class CollapseWatch(TrainerCallback):
     """Reads the policy before the first step, then every `reading_interval` steps and at the end.
 
-    `save_policy` writes the policy into a folder; the one in `best_folder` is the checkpoint to keep.
+    The policy in `best_folder` is the checkpoint to keep.
     """
 
     monitor: CollapseMonitor
@@ -70,12 +71,10 @@ class CollapseWatch(TrainerCallback):
     reading_interval: int
     sample_count: int
     sample_every: int
-    save_policy: Callable[[Path], None]
+    trainer: Trainer
     readings: list[dict[str, Any]] = field(default_factory=list)
     # Why the monitor ended the run; None as long as it did not.
     stop_reason: Message | None = None
-    # Parts of the policy lie on several devices, which no reading can answer with: the monitor is off.
-    sharded: bool = False
     _logged_values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _reported_reasons: set[str] = field(default_factory=set)
     _notices: NoticeLog = field(default_factory=NoticeLog)
@@ -95,17 +94,13 @@ class CollapseWatch(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model: Any = None,
         **_: Any,
     ) -> None:
         """The start, or what was known before an interruption."""
-        self.sharded = bool(args.fsdp or args.deepspeed)
-        if self.sharded:
-            self.report.log(MONITOR_OFF.fill())
-        elif state.global_step and (self.folder / STATE_FILE).is_file():
+        if state.global_step and (self.folder / STATE_FILE).is_file():
             self._restore_state(state.global_step)
         else:
-            self._take_reading(args, state, control, model)
+            self._take_reading(args, state, control)
 
     def on_log(
         self,
@@ -137,18 +132,12 @@ class CollapseWatch(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model: Any = None,
         **_: Any,
     ) -> None:
         """A reading when one is due; what the first process decides holds for all."""
         is_due = state.global_step % self.reading_interval == 0 or state.global_step >= state.max_steps
-        if is_due and not self.sharded:
-            self._take_reading(args, state, control, model)
-        # Processes that disagree whether training goes on would wait for each other for ever.
-        if args.world_size > 1:
-            control_flags = [control.should_training_stop, control.should_save]
-            broadcast_object_list(control_flags)
-            control.should_training_stop, control.should_save = control_flags
+        if is_due:
+            self._take_reading(args, state, control)
 
     def summary(self) -> dict[str, Any]:
         """Figures of the checkpoint that is the result, and those of the start under `start/…`."""
@@ -163,8 +152,15 @@ class CollapseWatch(TrainerCallback):
         }
         return {**finite_figures, "best_step": best_reading["step"], "stopped": self.stop_message}
 
-    def _take_reading(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any) -> None:
-        assessments = [self._assess_policy(state.global_step, model) if state.is_world_process_zero else None]
+    def _take_reading(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
+        assessments: list[CollapseAssessment | None] = [None]
+        # Of a sharded policy every process holds a part, so all write; of a whole one the first reads alone.
+        if state.is_world_process_zero or is_sharded(self.trainer):
+            with readable_model(self.trainer) as policy:
+                greetings = self.held_out.answer_requests(policy)
+            assessments = [
+                self._assess_greetings(state.global_step, greetings) if state.is_world_process_zero else None
+            ]
         if args.world_size > 1:
             broadcast_object_list(assessments)
         if assessments[0] is None:
@@ -176,8 +172,7 @@ class CollapseWatch(TrainerCallback):
         if state.is_world_process_zero:
             self._save_state()
 
-    def _assess_policy(self, step: int, model: Any) -> CollapseAssessment:
-        greetings = self.held_out.answer_requests(model)
+    def _assess_greetings(self, step: int, greetings: list[str]) -> CollapseAssessment:
         gold_reading = self.gold.read_greetings(self.held_out.requests, greetings) if self.gold else UNKNOWN_GOLD
         start_characters = self.monitor.start_characters
         reading = PolicyReading(
@@ -232,7 +227,7 @@ class CollapseWatch(TrainerCallback):
     def _save_best(self, state: TrainerState) -> None:
         # Renamed when whole: killed in between, the best checkpoint so far must still be there.
         draft_folder = self.best_folder.with_name(f"{BEST_FOLDER}.new")
-        self.save_policy(draft_folder)
+        save_whole_model(self.trainer, draft_folder)
         if state.is_world_process_zero:
             shutil.rmtree(self.best_folder, ignore_errors=True)
             draft_folder.rename(self.best_folder)

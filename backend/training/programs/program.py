@@ -23,6 +23,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy
 import torch
+from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -35,10 +36,11 @@ from backend.db.job_tables import Job
 from backend.db.migrate import migrate
 from backend.jobs.report import STOPPED, JobReport
 from backend.training.messages import ARTIFACT_STORED, DATA_OPENED, DONE, RESUMED
-from backend.training.programs import card
-from backend.training.programs.callbacks import ProgressReporter, StopOnRequest
-from backend.training.programs.environment import process_rank
+from backend.training.programs import card, launch, precision
+from backend.training.programs.callbacks import ControlAgreement, ProgressReporter, StopOnRequest
+from backend.training.programs.environment import has_parent_program, process_rank
 from backend.training.programs.merging import MergedModels
+from backend.training.programs.sharding import save_whole_model
 from backend.training.settings import TrainingSettings, parse_assignments, parse_settings, settings_for
 from backend.training.snapshot import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
 
@@ -77,13 +79,7 @@ class TrainingRun(Generic[S]):
     @cached_property
     def device(self) -> str:
         """Where the model runs. Raises UserError for a GPU that is not there."""
-        has_gpu = torch.cuda.is_available()
-        if self.settings.device == "cuda" and not has_gpu:
-            raise UserError(
-                "device = cuda, but this machine shows no usable GPU; set device=auto or cpu.",
-                "device = cuda，但本机没有可用的 GPU，请改为 auto 或 cpu。",
-            )
-        return "cuda" if has_gpu and self.settings.device != "cpu" else "cpu"
+        return precision.choose_device(self.settings.device)
 
     @cached_property
     def merged_models(self) -> MergedModels:
@@ -91,14 +87,9 @@ class TrainingRun(Generic[S]):
         return MergedModels(self.home_folder, self.stop_if_requested)
 
     @property
-    def uses_bf16(self) -> bool:
-        """Whether to compute in bfloat16: where the hardware does so natively."""
-        if self.settings.dtype != "auto":
-            return self.settings.dtype == "bfloat16"
-        if self.device == "cuda":
-            return torch.cuda.is_bf16_supported()
-        # Without these instructions bfloat16 is emulated, and slower than float32.
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    def compute_dtype(self) -> torch.dtype:
+        """The numbers of the matrix products. Raises UserError for what the device cannot do."""
+        return precision.choose_compute_dtype(self.settings.dtype, self.device)
 
     @cached_property
     def snapshot(self) -> Snapshot:
@@ -118,14 +109,16 @@ class TrainingRun(Generic[S]):
         dropped_summary = ", ".join(
             f"{entry_name} {dropped_count}" for entry_name, dropped_count in data_snapshot.manifest["dropped"].items()
         )
-        self.report.log(
-            DATA_OPENED.fill(
-                hash=data_snapshot.hash[:16],
-                rows=row_summary,
-                dropped_en=dropped_summary or "nothing",
-                dropped_zh=dropped_summary or "无",
+        # Of several processes their parent has opened it first, and reported it.
+        if not has_parent_program():
+            self.report.log(
+                DATA_OPENED.fill(
+                    hash=data_snapshot.hash[:16],
+                    rows=row_summary,
+                    dropped_en=dropped_summary or "nothing",
+                    dropped_zh=dropped_summary or "无",
+                )
             )
-        )
         return data_snapshot
 
     def _snapshot_options(self) -> SnapshotOptions:
@@ -157,7 +150,8 @@ class TrainingRun(Generic[S]):
             "max_grad_norm": settings.max_grad_norm,
             "adam_beta2": settings.adam_beta2,
             "seed": settings.seed,
-            "bf16": self.uses_bf16,
+            "bf16": self.compute_dtype == torch.bfloat16,
+            "fp16": self.compute_dtype == torch.float16,
             # Required on a CPU; and without it the trainer would take any GPU that it sees.
             "use_cpu": self.device == "cpu",
             "activation_checkpointing": settings.gradient_checkpointing,
@@ -178,7 +172,9 @@ class TrainingRun(Generic[S]):
         """Train from the last checkpoint on; the final figures. Raises TrainingStopped once asked to stop."""
         # It prints raw dictionaries; `ProgressReporter` prints the same as readable lines.
         trainer.remove_callback(PrinterCallback)
-        for callback in (StopOnRequest(self.report), ProgressReporter(self.report, self.device), *callbacks):
+        own_callbacks = (StopOnRequest(self.report), ProgressReporter(self.report, self.device), *callbacks)
+        # The last: what the others have decided each for itself holds for all processes.
+        for callback in (*own_callbacks, ControlAgreement()):
             trainer.add_callback(callback)
         last_checkpoint = get_last_checkpoint(str(self.checkpoint_folder)) if self.checkpoint_folder.is_dir() else None
         if last_checkpoint:
@@ -186,7 +182,7 @@ class TrainingRun(Generic[S]):
         # Both: on a busy machine only CPU time can be compared between runs.
         cpu_start, wall_start = time.process_time(), time.monotonic()
         train_output = trainer.train(resume_from_checkpoint=last_checkpoint)
-        self.stop_if_requested()
+        self.stop_together()
         return {
             "steps": train_output.global_step,
             "train_loss": train_output.training_loss,
@@ -199,11 +195,18 @@ class TrainingRun(Generic[S]):
         if self.report.stop_requested():
             raise TrainingStopped
 
+    def stop_together(self) -> None:
+        """Raises TrainingStopped in every process where the first one was asked to stop; all have to come here."""
+        decisions = [self.report.stop_requested()]
+        # One that went on alone would wait for the others in the next thing that they do together.
+        if torch.distributed.is_initialized():
+            broadcast_object_list(decisions)
+        if decisions[0]:
+            raise TrainingStopped
+
     def save(self, trainer: Trainer) -> Path:
         """Model and tokenizer into the artifact folder."""
-        trainer.save_model(str(self.artifact_folder))
-        # A pickle: others should not have to trust one to use the model.
-        (self.artifact_folder / "training_args.bin").unlink(missing_ok=True)
+        save_whole_model(trainer, self.artifact_folder)
         return self.artifact_folder
 
     def finish(self, artifact_kind: card.OutputKind, metrics: dict[str, Any]) -> None:
@@ -228,7 +231,10 @@ def main(program: str, train_program: Callable[[TrainingRun[Any]], None]) -> NoR
         parser.error("a job has its settings in the database; --job goes alone")
     try:
         with open_run(program, options) as training_run:
-            train_program(training_run)
+            if launch.starts_processes(training_run.settings):
+                _run_processes(training_run)
+            else:
+                train_program(training_run)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
@@ -236,6 +242,15 @@ def main(program: str, train_program: Callable[[TrainingRun[Any]], None]) -> NoR
         print("stopped as asked; the state is saved", flush=True)
         sys.exit(STOPPED)
     sys.exit(0)
+
+
+def _run_processes(training_run: TrainingRun[Any]) -> None:
+    exit_code = launch.run_processes(training_run)
+    if exit_code:
+        # Whoever asked them to stop may have done so since the row was looked at last.
+        training_run.report.look_for_request()
+        training_run.stop_if_requested()
+        sys.exit(exit_code)
 
 
 @contextmanager
@@ -255,6 +270,8 @@ def open_run(program: str, options: argparse.Namespace) -> Iterator[TrainingRun[
             yield TrainingRun(program, settings, output_folder, app_settings.home, report, open_database, options.job)
         except Exception as error:
             user_error = explain_error(error, output_folder)
+            if user_error is not None:
+                launch.note_error(output_folder, user_error)
             if user_error is None or user_error is error:
                 raise
             # Into the log as well, for whoever has to mend it; the row holds the sentence alone.

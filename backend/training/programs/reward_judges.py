@@ -1,7 +1,8 @@
 """Rewards that judge: LLM judges and a trained reward model. Torch is loaded with the model and not before."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -120,26 +121,37 @@ class RewardModelReward(Reward):
         self._model: Any = None
 
     def prepare(self) -> None:
-        """Load the model. Raises UserError where there is none that can be used."""
+        """Look at the model's files. Raises UserError where they hold none that can be used."""
+        from backend.training.programs.reward_server import check_artifact
+
+        with self._explained():
+            check_artifact(self.model_path)
+
+    def place(self, device: str) -> None:
+        """Load the model onto `device`. Raises UserError where that fails."""
+        with self._explained():
+            self._model = self._load_model(device)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            self._load_model()
-        except (OSError, ValueError, RuntimeError) as error:
+            yield
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
             error_text = str(error).strip().splitlines()[0]
             raise UserError(
                 f"The reward model at {self.model_path} cannot be loaded ({error_text}); choose another one.",
                 f"无法加载奖励模型 {self.model_path}（{error_text}），请另选一个。",
             ) from error
 
-    def _load_model(self) -> Any:
-        if self._model is None:
-            from backend.training.programs.reward_server import RewardModel
+    def _load_model(self, device: str | None = None) -> Any:
+        from backend.training.programs.reward_server import RewardModel
 
-            self._model = RewardModel(self.model_path, self.max_length, self.batch_size)
-        return self._model
+        return RewardModel(self.model_path, self.max_length, self.batch_size, device)
 
     def score(self, requests: Sequence[str], greetings: Sequence[str]) -> RewardValues:
         """The model's scores; None where a text is empty or longer than the model reads."""
-        reward_model = self._load_model()
+        if self._model is None:
+            self._model = self._load_model()
         # An empty text is unscored, though the model would give it some number.
         filled_indexes = [
             text_index for text_index, greeting_text in enumerate(greetings) if strip_white_space(greeting_text)
@@ -147,7 +159,7 @@ class RewardModelReward(Reward):
         reward_values: RewardValues = [None] * len(greetings)
         for text_index, reward_value in zip(
             filled_indexes,
-            reward_model.score([[requests[text_index], greetings[text_index]] for text_index in filled_indexes]),
+            self._model.score([[requests[text_index], greetings[text_index]] for text_index in filled_indexes]),
             strict=True,
         ):
             reward_values[text_index] = (

@@ -8,6 +8,7 @@ from trl import RewardConfig, RewardTrainer
 from backend.core.enums import Split
 from backend.training.programs import models
 from backend.training.programs.card import OutputKind
+from backend.training.programs.environment import process_rank
 from backend.training.programs.pair_accuracy import PairScorer, compare_scorers, report_accuracies
 from backend.training.programs.program import TrainingRun, main
 from backend.training.programs.reward_server import RewardModel
@@ -37,18 +38,22 @@ def train(training_run: TrainingRun[RewardModelSettings]) -> None:
         processing_class=tokenizer,
         peft_config=models.build_lora_config(settings, "SEQ_CLS"),
     )
-    training_run.stop_if_requested()
+    training_run.stop_together()
     metrics = training_run.fit(trainer)
     # Before the comparison, which reads the model back from these files.
     training_run.save(trainer)
-    metrics |= _compare_scorers(training_run, training_rows)
+    if process_rank() == 0:
+        metrics |= _compare_scorers(training_run, training_rows)
     training_run.finish(OutputKind.REWARD_MODEL, metrics)
 
 
 def _compare_scorers(training_run: TrainingRun[RewardModelSettings], training_rows: list[DataRow]) -> dict[str, Any]:
     # The model is read back from its files: what is measured is what others will load.
     reward_model = RewardModel(
-        training_run.artifact_folder, training_run.settings.max_length, training_run.settings.batch_size
+        training_run.artifact_folder,
+        training_run.settings.max_length,
+        training_run.settings.batch_size,
+        training_run.device,
     )
     scorers: dict[str, PairScorer] = {
         "": lambda items: reward_model.raw_scores([list(text_pair) for text_pair in items])

@@ -23,18 +23,20 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from backend.training.programs.reward_terms import LengthDebias
 
 PROBE_TEXT = "生日快乐"
+ADAPTER_FILE = "adapter_config.json"
 
 
 class RewardModel:
     """A sequence classifier with one output, and the tokenizer it was trained with."""
 
-    def __init__(self, artifact_folder: Path, max_length: int, batch_size: int) -> None:
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+    def __init__(self, artifact_folder: Path, max_length: int, batch_size: int, device: str | None = None) -> None:
+        """`device` as torch names it (“cuda:1”); None takes the first GPU, or the CPU where there is none."""
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = load_tokenizer(artifact_folder)
         self.model = load_model(artifact_folder, self.device)
         self.model.config.pad_token_id = self.tokenizer.pad_token_id
@@ -115,18 +117,34 @@ def load_tokenizer(artifact_folder: Path) -> Any:
     return tokenizer
 
 
+def check_artifact(artifact_folder: Path) -> None:
+    """Raises OSError, ValueError or KeyError where a folder holds no reward model; nothing large is read."""
+    load_tokenizer(artifact_folder)
+    if not any(artifact_folder.glob("*.safetensors")):
+        raise ValueError(f"{artifact_folder} holds no weights (*.safetensors)")
+    if (artifact_folder / ADAPTER_FILE).is_file():
+        base_model = str(json.loads((artifact_folder / ADAPTER_FILE).read_text("utf-8"))["base_model_name_or_path"])
+        AutoConfig.from_pretrained(base_model, trust_remote_code=False)
+    else:
+        _check_outputs(AutoConfig.from_pretrained(artifact_folder, trust_remote_code=False))
+
+
+def _check_outputs(model_config: Any) -> None:
+    if model_config.num_labels != 1:
+        raise ValueError(f"a reward model has one output, this one has {model_config.num_labels}")
+
+
 def load_model(artifact_folder: Path, device: str) -> Any:
     """The classifier; a LoRA adapter is laid over its base. Raises ValueError for more than one output."""
     # The dtype of the file would be kept otherwise, and a CPU computes slowly in float16.
     dtype = torch.float32 if device == "cpu" else "auto"
-    if (artifact_folder / "adapter_config.json").exists():
+    if (artifact_folder / ADAPTER_FILE).exists():
         from peft import AutoPeftModelForSequenceClassification
 
         model = AutoPeftModelForSequenceClassification.from_pretrained(artifact_folder, num_labels=1, dtype=dtype)
     else:
         model = AutoModelForSequenceClassification.from_pretrained(artifact_folder, dtype=dtype)
-    if model.config.num_labels != 1:
-        raise ValueError(f"a reward model has one output, this one has {model.config.num_labels}")
+    _check_outputs(model.config)
     return model.to(device).eval()
 
 

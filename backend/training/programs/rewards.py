@@ -36,7 +36,10 @@ class Reward(ABC):
         """One value per text; None where it is unscored."""
 
     def prepare(self) -> None:  # noqa: B027 - most rewards have nothing to load
-        """Load what the first call would load. Raises UserError where the run could not work."""
+        """Load what needs no device. Raises UserError where the run could not work: before a policy is loaded."""
+
+    def place(self, device: str) -> None:  # noqa: B027 - and most compute nothing on a device
+        """Load what computes on a device (“cuda:1”) onto it: known once the trainer is there. Raises UserError."""
 
     def close(self) -> None:  # noqa: B027 - nor to give back
         """Give back what is open."""
@@ -129,6 +132,11 @@ class MixedReward(Reward):
         """Prepare every part."""
         for _, reward_part in self.weighted_parts:
             reward_part.prepare()
+
+    def place(self, device: str) -> None:
+        """Place every part."""
+        for _, reward_part in self.weighted_parts:
+            reward_part.place(device)
 
     def close(self) -> None:
         """Close every part."""

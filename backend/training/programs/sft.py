@@ -12,6 +12,7 @@ from backend.training.messages import FEW_GREETINGS
 from backend.training.programs import models, starter_tokenizer
 from backend.training.programs.callbacks import SampleReporter
 from backend.training.programs.card import OutputKind
+from backend.training.programs.environment import process_count
 from backend.training.programs.program import TrainingRun, main
 from backend.training.settings import STARTER, SftSettings
 from backend.training.snapshot import DataRow
@@ -56,7 +57,7 @@ def train(training_run: TrainingRun[SftSettings]) -> None:
     base_model = models.resolve_base(training_run, rows_by_split[Split.TRAIN], "completion")
     tokenizer = models.load_tokenizer(base_model, settings.revision)
     validation_rows = rows_by_split[Split.VALIDATION]
-    trainer = (LeanSFTTrainer if training_run.device == "cpu" else SFTTrainer)(
+    trainer = _choose_trainer(training_run)(
         model=models.load_policy(training_run, base_model),
         args=_build_arguments(training_run, bool(validation_rows)),
         train_dataset=_build_dataset(rows_by_split[Split.TRAIN], tokenizer),
@@ -64,7 +65,7 @@ def train(training_run: TrainingRun[SftSettings]) -> None:
         processing_class=tokenizer,
         peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
     )
-    training_run.stop_if_requested()
+    training_run.stop_together()
     sample_prompts = list(
         dict.fromkeys(data_row["prompt"] for data_row in validation_rows or rows_by_split[Split.TRAIN])
     )[: settings.samples]
@@ -75,12 +76,20 @@ def train(training_run: TrainingRun[SftSettings]) -> None:
         settings.sample_every,
         settings.max_length,
         settings.seed,
+        trainer,
     )
     metrics = training_run.fit(trainer, [sample_reporter])
     if validation_rows:
         metrics["eval_loss"] = trainer.evaluate()["eval_loss"]
     training_run.save(trainer)
     training_run.finish(OutputKind.POLICY, metrics)
+
+
+def _choose_trainer(training_run: TrainingRun[SftSettings]) -> type[SFTTrainer]:
+    # The lean loss calls the model's parts by themselves: gradients of several processes, which are averaged by
+    # what wraps the whole model, would not be.
+    is_alone = training_run.device == "cpu" and process_count() == 1
+    return LeanSFTTrainer if is_alone else SFTTrainer
 
 
 def _warn_if_small(training_run: TrainingRun[SftSettings], data_rows: list[DataRow]) -> None:
