@@ -1,9 +1,12 @@
 """A cap on calls, tokens and money that ends a run cleanly, and an estimate before it starts."""
 
 import asyncio
+import fcntl
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from backend.llm.errors import BudgetReached, LLMError
 from backend.llm.messages import Endpoint, TokenUsage
@@ -102,6 +105,33 @@ class Budget:
             planned_amount <= cap * (1 + 1e-9)
             for planned_amount, cap in zip(planned_totals, self._usage_caps, strict=True)
         )
+
+
+class JobCallBudget(Budget):
+    """A cap on the calls of one job, over all its processes and attempts; tokens and money have none.
+
+    `count_path` is a file in the job's folder that grows by a byte with every call, before it is sent: a process that
+    is killed has counted what it asked, and one that goes on later counts on. Processes on several machines share the
+    cap where they share the folder.
+    """
+
+    def __init__(self, count_path: Path, max_calls: int) -> None:
+        super().__init__()
+        self._count_path, self._max_calls = count_path, max_calls
+
+    async def reserve(self, reservation: Reservation) -> None:
+        """Set aside one call. Raises BudgetReached where the job has none left."""
+        self._count_call()
+        await super().reserve(reservation)
+
+    def _count_call(self) -> None:
+        with self._count_path.open("ab") as count_file:
+            # Held for microseconds: two processes that looked at the same last call would both send it.
+            fcntl.flock(count_file, fcntl.LOCK_EX)
+            counted_calls = os.fstat(count_file.fileno()).st_size
+            if counted_calls >= self._max_calls:
+                raise BudgetReached(f"{counted_calls} calls of this job, max_calls = {self._max_calls}")
+            count_file.write(b".")
 
 
 def _cap_or_infinity(limit: float | None) -> float:

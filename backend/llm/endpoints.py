@@ -145,7 +145,9 @@ class EndpointInfo:
 class EndpointService:
     """Endpoints, their keys, and clients that share one limiter per endpoint and one ledger."""
 
-    def __init__(self, database: Database, home: Path, settings: Settings) -> None:
+    def __init__(self, database: Database, home: Path, settings: Settings, process_count: int = 1) -> None:
+        """`process_count` processes like this one ask at a time: each takes its share of an endpoint's concurrency."""
+        self._process_count = process_count
         self._database = database
         self._home = home
         self._settings = settings
@@ -164,6 +166,10 @@ class EndpointService:
 
     def get(self, endpoint_name: str) -> Endpoint:
         """The endpoint with its key. Raises NotFound."""
+        endpoint = self._find_endpoint(endpoint_name)
+        return replace(endpoint, concurrency=max(1, endpoint.concurrency // self._process_count))
+
+    def _find_endpoint(self, endpoint_name: str) -> Endpoint:
         default_endpoint = self._default_endpoint()
         if endpoint_name == DEFAULT_NAME and default_endpoint is not None:
             return default_endpoint

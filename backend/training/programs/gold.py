@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from backend.judges.context import JudgeContext
 from backend.judges.crossfit import TrainingLabel, TrainingPool
 from backend.judges.examples import ExampleService
 from backend.judges.ngram import fit_ngram
-from backend.llm.budget import Budget
+from backend.llm.budget import Budget, JobCallBudget
 from backend.llm.endpoints import EndpointService
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.programs import models
@@ -111,17 +112,24 @@ class GoldJudge:
         )
 
 
+CALL_COUNT_FILE = "judge_calls"
+
+
 def open_reward_context(
-    settings: Settings, snapshot_folder: Path, data_half: int = WHOLE_SNAPSHOT, max_calls: int | None = None
+    settings: Settings, snapshot_folder: Path, run_folder: Path, data_half: int, max_calls: int | None
 ) -> JudgeContext:
-    """What rewards build their judges from. Any process opens its own, so that nothing open has to be pickled."""
+    """What rewards build their judges from. Any process opens its own, so that nothing open has to be pickled.
+
+    `max_calls` and the endpoints' concurrency are the whole training's: its processes share both.
+    """
     database = Database(settings.url)
     database.wait_patiently()
-    endpoint_service = EndpointService(database, settings.home, settings)
+    process_count = int(os.environ.get("WORLD_SIZE", "1"))
+    endpoint_service = EndpointService(database, settings.home, settings, process_count)
     return JudgeContext(
         endpoint_service,
         lambda _: fit_snapshot_judge(open_snapshot(settings.home, str(snapshot_folder)), data_half),
-        Budget(max_calls=max_calls),
+        Budget() if max_calls is None else JobCallBudget(run_folder / CALL_COUNT_FILE, max_calls),
         example_service=ExampleService(database, settings.home, endpoint_service),
     )
 
@@ -156,7 +164,14 @@ def _build_main_reward(training_run: TrainingRun[GrpoSettings]) -> Reward:
     data_half = REWARD_HALF if judge_kind is JudgeKind.NGRAM else WHOLE_SNAPSHOT
     snapshot_folder = training_run.snapshot.folder
     # A partial of a module's function: a closure could not be pickled for the other processes.
-    open_context = partial(open_reward_context, Settings.load(), snapshot_folder, data_half, grpo_settings.max_calls)
+    open_context = partial(
+        open_reward_context,
+        Settings.load(),
+        snapshot_folder,
+        training_run.output_folder,
+        data_half,
+        grpo_settings.max_calls,
+    )
     judge_spec = JudgeSpec(judge_kind, judge_kind.value, grpo_settings.endpoint, grpo_settings.judge)
     if judge_kind is JudgeKind.RANKING:
         return RankingReward(judge_spec, open_context, group_size=grpo_settings.generations)
