@@ -110,6 +110,41 @@ def test_a_broken_model_is_one_sentence(tmp_path: Path, home: Path, tiny_home: T
     assert process.returncode == 2 and time.monotonic() - began < 30
 
 
+VLLM = """
+import http.server, json, sys
+
+if sys.argv[1:]:
+    print(json.dumps(sys.argv[1:]), flush=True)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+    http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Handler).serve_forever()
+"""
+
+
+def test_vllm_is_run_by_its_module(
+    tmp_path: Path, home: Path, tiny_home: TinyHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker finds it whose PATH lacks the scripts of its own installation."""
+    package = tmp_path / "packages" / "vllm"
+    (package / "entrypoints" / "cli").mkdir(parents=True)
+    for folder in (package, package / "entrypoints", package / "entrypoints" / "cli"):
+        (folder / "__init__.py").touch()
+    (package / "entrypoints" / "cli" / "main.py").write_text(VLLM, "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    process = start(tmp_path / "out", f"artifact={tiny_home.policy}", "engine=vllm", "idle_minutes=0.001")
+    output = said(process)
+    assert process.returncode == 0, output
+    assert '["serve", "zhufu-policy", "--served-model-name", "zhufu-policy", "--host", "127.0.0.1", "--port"' in output
+    (package / "__init__.py").write_text("import libcudart", "utf-8")
+    process = start(tmp_path / "out", f"artifact={tiny_home.policy}", "engine=vllm")
+    assert "error: engine = vllm, but vLLM cannot be imported (ModuleNotFoundError: No module" in said(process)
+    assert process.returncode == 2
+
+
 def test_what_is_wrong_is_said_before_the_start(database: Database, tmp_path: Path) -> None:
     for wish in ("latest", "artifact:7", "artifact:x", str(tmp_path)):
         with pytest.raises(UserError, match="no trained policy"):

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from sqlalchemy import select
 
 from backend.core.enums import ArtifactKind, EventKind
-from backend.core.errors import UserError
+from backend.core.errors import Message, UserError
 from backend.core.settings import Settings
 from backend.core.text import parse_row_number
 from backend.db.engine import Database
@@ -35,6 +35,10 @@ from backend.training.programs.served_folder import arrange_folder, thread_envir
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10.0
 START_TRIES = 3
+TRANSFORMERS_MODULE = "transformers.cli.transformers"
+# What the script `vllm` runs.
+VLLM_MODULE = "vllm.entrypoints.cli.main"
+VLLM_IMPORT_SECONDS = 120.0
 _ODD_CHARACTERS = re.compile(r"[^\w.-]")
 AnnounceEndpoint = Callable[[dict[str, Any]], None]
 # Past any proxy of the environment, which cannot reach this machine's own address.
@@ -230,31 +234,61 @@ def _announce_endpoint(
 
 
 def _server_command(settings: ServeSettings, model_name: str, port: int) -> list[str]:
-    address_options = ["--host", settings.host, "--port", str(port)]
+    module_name, name_options = TRANSFORMERS_MODULE, []
     if _choose_engine(settings) == "vllm":
-        return ["vllm", "serve", model_name, "--served-model-name", model_name, *address_options]
+        module_name, name_options = VLLM_MODULE, ["--served-model-name", model_name]
     return [
+        # The modules of this very installation: a worker need not have its scripts on the PATH.
         sys.executable,
         # Keeps the folder it runs in off the path of modules, where a model's name could hide one.
         "-P",
         "-m",
-        "transformers.cli.transformers",
+        module_name,
         "serve",
         model_name,
-        *address_options,
+        *name_options,
+        "--host",
+        settings.host,
+        "--port",
+        str(port),
     ]
 
 
 def _choose_engine(settings: ServeSettings) -> str:
-    is_installed = importlib.util.find_spec("vllm") is not None
-    if settings.engine == "vllm" and not is_installed:
-        raise UserError(
-            "engine = vllm, but vLLM is not installed; install it or set engine=transformers.",
-            "engine = vllm，但没有安装 vLLM，请安装或改为 transformers。",
+    if settings.engine == "transformers" or (settings.engine == "auto" and not Path("/dev/nvidia0").exists()):
+        return "transformers"
+    vllm_fault = _find_vllm_fault()
+    if vllm_fault is None:
+        return "vllm"
+    if settings.engine == "auto":
+        print(f"serving by transformers: vLLM {vllm_fault.en}", flush=True)
+        return "transformers"
+    raise UserError(
+        f"engine = vllm, but vLLM {vllm_fault.en}; install it or set engine=transformers.",
+        f"engine = vllm，但 vLLM {vllm_fault.zh}，请安装或改为 transformers。",
+    )
+
+
+def _find_vllm_fault() -> Message | None:
+    """What is wrong with vLLM here, as the end of a sentence; None where its server can be started."""
+    if importlib.util.find_spec("vllm") is None:
+        return Message("is not installed", "没有安装")
+    # In a process of its own: what breaks there, such as a build for another CUDA, leaves this one as it is.
+    try:
+        imported = subprocess.run(
+            [sys.executable, "-P", "-c", f"import {VLLM_MODULE}"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=VLLM_IMPORT_SECONDS,
+            check=False,
         )
-    if settings.engine != "auto":
-        return settings.engine
-    return "vllm" if is_installed and Path("/dev/nvidia0").exists() else "transformers"
+    except subprocess.TimeoutExpired:
+        return Message("takes too long to import", "导入超时")
+    if imported.returncode == 0:
+        return None
+    last_line = (imported.stderr.strip() or "no output").splitlines()[-1][:200]
+    return Message(f"cannot be imported ({last_line})", f"无法导入（{last_line}）")
 
 
 def _find_free_port(host_address: str) -> int:
