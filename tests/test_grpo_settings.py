@@ -43,8 +43,8 @@ def test_the_published_settings() -> None:
     assert published.prompt_template.endswith("：{request}") and published.entropy_coef == 0
 
 
-def told(*cases: tuple[str, dict[str, Any], bool, bool]) -> list[dict[str, Any]]:
-    """TRL's configuration for (preset, settings, GPU?, vLLM?), or the sentence that refuses it."""
+def told(*cases: tuple[str, dict[str, Any], bool, str | None, float]) -> list[dict[str, Any]]:
+    """TRL's configuration for (preset, settings, GPU?, version of vLLM, parameters), or the sentence that refuses."""
     done = probe("rollouts", said="\n".join(map(json.dumps, cases)))
     found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -52,20 +52,38 @@ def told(*cases: tuple[str, dict[str, Any], bool, bool]) -> list[dict[str, Any]]
 
 def test_what_trl_is_told() -> None:
     memory, server = {"vllm_memory": 0.4}, {"vllm": "server", "vllm_server": "http://rollouts:8001"}
-    cases: list[tuple[tuple[str, dict[str, Any], bool, bool], list[Any] | str]] = [
-        (("published", memory, ON, ON), COLOCATED),
-        (("published", memory | {"vllm": "colocate"}, ON, ON), COLOCATED),
-        (("published", {"vllm": "off"}, ON, ON), [False, "colocate", 0.3, None, None]),
-        (("published", {}, ON, OFF), [False, "colocate", 0.3, None, None]),
-        (("starter_cpu", {}, OFF, ON), [False, "colocate", 0.3, None, None]),
-        (("published", server, ON, ON), [True, "server", 0.3, None, "http://rollouts:8001"]),
-        (("published", server, ON, OFF), "vllm = server, but vLLM is not installed"),
-        (("published", {"vllm": "colocate"}, ON, OFF), "vllm = colocate, but vLLM is not installed"),
+    new, small, seven = "0.31.0+cu129", 1.5e9, 7.6e9
+    cases: list[tuple[tuple[str, dict[str, Any], bool, str | None, float], list[Any] | str]] = [
+        (("published", memory, ON, new, small), COLOCATED),
+        (("published", memory | {"vllm": "colocate"}, ON, new, small), COLOCATED),
+        (("published", {"vllm": "off"}, ON, new, small), [False, "colocate", 0.3, None, None]),
+        (("published", {}, ON, None, small), "vLLM is not installed"),
+        (("starter_cpu", {}, OFF, new, small), [False, "colocate", 0.3, None, None]),
+        (("published", server, ON, new, small), [True, "server", 0.3, None, "http://rollouts:8001"]),
+        (("published", server, ON, None, small), "vllm = server, but vLLM is not installed"),
+        (("published", {"vllm": "colocate"}, ON, None, small), "vllm = colocate, but vLLM is not installed"),
+        (("published", {"vllm": "colocate"}, OFF, new, small), "vllm = colocate, but this training runs without a GPU"),
+        # One GPU of 80 GB: what TRL would stumble over minutes later is known before, and auto goes on without vLLM.
+        (("one_big_gpu", memory, ON, new, seven), COLOCATED),
+        (("one_big_gpu", memory | {"vllm": "colocate"}, ON, "0.21.4", seven), "TRL works with vLLM 0.22.0 to 0.31.0"),
+        (("one_big_gpu", memory, ON, "0.32.0", seven), "and 0.32.0 is installed"),
+        (
+            ("one_big_gpu", {"vllm_memory": 0.1}, ON, new, seven),
+            "vllm_memory = 0.1 gives it 8.0 of 80 GB; set vllm_memory=0.22",
+        ),
+        (("one_big_gpu", {"vllm_memory": 0.85}, ON, new, seven), "set vllm_sleep=true"),
+        (
+            ("one_big_gpu", {"vllm_memory": 0.85, "vllm_sleep": True}, ON, new, seven),
+            [True, "colocate", 0.85, 768, None],
+        ),
+        (("one_big_gpu", {}, ON, new, 40e9), "use a server on another GPU"),
+        (("starter_cpu", {}, ON, new, 2e6), "a model this small gains nothing"),
     ]
     found = told(*(case for case, _ in cases))
     for (case, expected), trl in zip(cases, found, strict=True):
         if isinstance(expected, str):
-            assert expected in trl["refused"], case
+            sentence = trl.get("refused") or "".join(trl["messages"])
+            assert expected in sentence and ("refused" in trl or not trl["use_vllm"]), (case, sentence)
         else:
             assert [trl[name] for name in VLLM] == expected, case
     published = found[3]
@@ -86,6 +104,14 @@ def test_what_trl_is_told() -> None:
         "entropy_coef": 0.0,
     }
     assert {name: published[name] for name in expected_fields} == expected_fields
+
+
+def test_a_base_that_vllm_was_given_merged_comes_back_exactly() -> None:
+    """TRL 1.16 merges and unmerges the adapter for every rollout; in bfloat16 that alone wears the base away."""
+    found = json.loads(probe("merges").stdout.splitlines()[-1])
+    assert found["plain"] > 0.05 and found["exact"] == 0.0
+    assert found["plain_merged"] and found["exact_merged"], "vLLM is given the adapter"
+    assert found["shape"] == [True, True, 64]
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,19 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from backend.core.enums import Split
 from backend.core.errors import UserError
 from backend.db.engine import Database
 from backend.jobs.report import JobReport
-from backend.training.programs import grpo
+from backend.training.programs import grpo, vllm_rollouts
 from backend.training.programs.dpo import PairWriter
 from backend.training.programs.implicit_reward import ImplicitReward
 from backend.training.programs.models import load_tokenizer
@@ -32,6 +34,7 @@ from backend.training.programs.program import TrainingRun, main
 from backend.training.programs.reward_judges import RewardModelReward
 from backend.training.programs.reward_server import RewardModel
 from backend.training.programs.sft import LeanSFTTrainer, _build_dataset, train
+from backend.training.programs.vllm_rollouts import ModelShape, RolloutMachine
 from backend.training.settings import settings_for
 from backend.training.snapshot import open_snapshot
 
@@ -93,22 +96,64 @@ def runs() -> None:
 
 def rollouts() -> None:
     """What TRL is told, on a machine that has this or has it not."""
-    found = []
-    for line in sys.stdin.read().splitlines():
-        preset, values, gpu, vllm = json.loads(line)
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            patch("importlib.util.find_spec", {"vllm": vllm or None}.get),
-            patch.object(TrainingRun, "device", "cuda" if gpu else "cpu"),
-        ):
-            out, settings = Path(folder), settings_for("grpo", preset, values)
-            run = TrainingRun("grpo", settings, out, out, JobReport(None, None), lambda: Database(""), None)
-            try:
-                told = vars(grpo._build_arguments(run))
-                found.append({name: value for name, value in told.items() if _plain(value)})
-            except UserError as error:
-                found.append({"refused": str(error)})
-    print(json.dumps(found))
+    print(json.dumps([rollout(*json.loads(line)) for line in sys.stdin.read().splitlines()]))
+
+
+def rollout(preset: str, values: dict[str, Any], gpu: bool, vllm: str | None, parameters: float) -> dict[str, Any]:
+    """One of them, with the messages beside what TRL is told; `vllm` is its version, of a model of so many weights."""
+    messages: list[str] = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(RolloutMachine, "look", lambda _device: RolloutMachine(vllm, 80_000_000_000 if gpu else None)),
+        patch.object(ModelShape, "read", lambda *_base: ModelShape(int(parameters), 57_344, 151_936)),
+        patch.object(vllm_rollouts, "_server_obstacle", lambda _address: None),
+        patch.object(TrainingRun, "device", "cuda" if gpu else "cpu"),
+        patch.object(JobReport, "log", lambda _report, message: messages.append(message.en)),
+    ):
+        out, settings = Path(folder), settings_for("grpo", preset, values)
+        run = TrainingRun("grpo", settings, out, out, JobReport(None, None), lambda: Database(""), None)
+        try:
+            told = vars(grpo._build_arguments(run, "base"))
+        except UserError as error:
+            return {"refused": str(error)}
+    return {name: value for name, value in told.items() if _plain(value)} | {"messages": messages}
+
+
+def merges() -> None:
+    """What a bfloat16 base loses by merging and unmerging an adapter, by TRL alone and with its base remembered."""
+    drifts = {}
+    for name in ("plain", "exact"):
+        torch.manual_seed(0)
+        base = AutoModelForCausalLM.from_config(SMALL).bfloat16()
+        shape = sum(weight.numel() for weight in base.parameters())
+        model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+        if name == "exact":
+            vllm_rollouts.keep_base_exact(model)
+        weight = model.base_model.model.model.layers[0].mlp.down_proj.base_layer.weight
+        before, during = weight.clone(), None
+        for _ in range(20):
+            model.merge_adapter()
+            during = weight.clone()
+            model.unmerge_adapter()
+        drifts[name] = float((weight - before).abs().max() / before.abs().mean())
+        drifts[f"{name}_merged"] = bool((during != before).any())
+    with tempfile.TemporaryDirectory() as folder:
+        SMALL.save_pretrained(folder)
+        found = ModelShape.read(folder, None)
+    # Keys and values of two layers, one head of 16 each, in two bytes.
+    drifts["shape"] = [found.parameters == shape, found.cache_bytes == 2 * 2 * 16 * 2, found.vocabulary]
+    print(json.dumps(drifts))
+
+
+SMALL = Qwen2Config(
+    vocab_size=64,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    architectures=["Qwen2ForCausalLM"],
+)
 
 
 def reward(artifact: str) -> None:
@@ -149,5 +194,6 @@ if __name__ == "__main__":
         "runs": runs,
         "rollouts": rollouts,
         "likelihood": lambda: likelihood(*sys.argv[2:]),
+        "merges": merges,
         "reward": lambda: reward(*sys.argv[2:]),
     }[sys.argv[1]]()

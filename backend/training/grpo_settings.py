@@ -110,13 +110,16 @@ class GrpoSettings(TrainingSettings):
         description="Tries to replace groups whose rewards are all equal by other requests (DAPO); 0: they stay.",
     )
     vllm: Literal["auto", "off", "colocate", "server"] = Field(
-        "auto", description="Rollouts by vLLM; auto: colocate where it is installed and there is a GPU."
+        "auto", description="Rollouts by vLLM; auto: colocate where it is installed and fits beside the training."
     )
     vllm_memory: float = Field(0.3, gt=0, lt=1, description="Share of the GPU for vLLM when colocated.")
     vllm_server: str = Field(
         "http://127.0.0.1:8000",
         pattern=r"^https?://[^\s/]",
-        description="Address of the server of `trl vllm-serve`.",
+        description="Address of the server of `vllm serve`.",
+    )
+    vllm_sleep: bool = Field(
+        False, description="A colocated vLLM frees its memory while the policy learns; waking takes seconds a step."
     )
 
     reward: Literal["reward_model", "principle", "rubric", "panel", "ranking", "ngram"] = "reward_model"

@@ -69,6 +69,12 @@ COLLAPSED = MessageTemplate("collapsed", "{reason_en}", "{reason_zh}", EventLeve
 UNSCORED = MessageTemplate(
     "unscored", "unscored by {reward}: {reason}", "“{reward}”没给出评判：{reason}", EventLevel.WARNING
 )
+VLLM_OFF = MessageTemplate(
+    "vllm_off",
+    "rollouts by transformers and not by vLLM: {reason_en}",
+    "由 transformers 而不是 vLLM 生成：{reason_zh}",
+    EventLevel.WARNING,
+)
 
 SERVING = MessageTemplate("serving", "serving {model} at {base_url}", "{model} 的服务地址：{base_url}")
 SERVED_AT = MessageTemplate("served_at", "{model} @ {base_url}", "{model} @ {base_url}")

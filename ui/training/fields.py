@@ -97,6 +97,7 @@ SETTING_LABELS: dict[str, BilingualText] = {
     "resample_groups": ("零方差组最多重抽几次（0 为不重抽）", "Tries to replace groups without variance"),
     "vllm": ("用 vLLM 采样", "Rollouts by vLLM"),
     "vllm_memory": ("vLLM 占显存比例", "vLLM's share of the GPU"),
+    "vllm_sleep": ("更新时 vLLM 让出显存", "vLLM sleeps while learning"),
     "vllm_server": ("vLLM 服务地址", "Address of the vLLM server"),
     "reward": ("奖励来自", "Reward by"),
     "reward_artifact": ("哪个奖励模型", "Which reward model"),

@@ -1,6 +1,5 @@
 """`python -m backend.training.programs.grpo`: learning from rewards (GRPO), watched for collapse."""
 
-import importlib.util
 import math
 import random
 import shutil
@@ -27,6 +26,7 @@ from backend.training.programs.prompt_template import apply_prompt_template
 from backend.training.programs.resampling import ResamplingTrainer
 from backend.training.programs.rewards import Reward
 from backend.training.programs.sharding import loading_whole
+from backend.training.programs.vllm_rollouts import keep_base_exact, vllm_arguments
 
 
 def train(training_run: TrainingRun[GrpoSettings]) -> None:
@@ -50,11 +50,13 @@ def train(training_run: TrainingRun[GrpoSettings]) -> None:
     trainer = trainer_class(
         model=models.load_policy(training_run, base_model),
         reward_funcs=reward,
-        args=_build_arguments(training_run),
+        args=_build_arguments(training_run, base_model),
         train_dataset=_build_dataset(requests),
         processing_class=tokenizer,
         peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
     )
+    if trainer.use_vllm:
+        keep_base_exact(trainer.model)
     # Only the trainer knows which of several GPUs is this process's.
     with loading_whole(trainer):
         reward.place(str(trainer.accelerator.device))
@@ -97,7 +99,7 @@ def _build_dataset(requests: list[str]) -> Dataset:
     )
 
 
-def _build_arguments(training_run: TrainingRun[GrpoSettings]) -> GRPOConfig:
+def _build_arguments(training_run: TrainingRun[GrpoSettings], base_model: str) -> GRPOConfig:
     settings = training_run.settings
     return GRPOConfig(
         **training_run.arguments(),
@@ -118,32 +120,8 @@ def _build_arguments(training_run: TrainingRun[GrpoSettings]) -> GRPOConfig:
         entropy_coef=settings.entropy_coef,
         # The plain k3 of the publication; TRL would multiply it by the importance ratio.
         use_bias_correction_kl=False,
-        **_vllm_arguments(training_run),
+        **vllm_arguments(training_run, base_model),
     )
-
-
-def _vllm_arguments(training_run: TrainingRun[GrpoSettings]) -> dict[str, Any]:
-    requested_mode, is_installed = training_run.settings.vllm, importlib.util.find_spec("vllm") is not None
-    if requested_mode in ("colocate", "server") and not is_installed:
-        raise UserError(
-            f"vllm = {requested_mode}, but vLLM is not installed; install “trl[vllm]” or set vllm=off.",
-            f"vllm = {requested_mode}，但没有安装 vLLM，请安装 trl[vllm] 或设为 off。",
-        )
-    if requested_mode == "off" or (requested_mode == "auto" and not (is_installed and training_run.device == "cuda")):
-        return {"use_vllm": False}
-    if requested_mode == "server":
-        return {
-            "use_vllm": True,
-            "vllm_mode": "server",
-            "vllm_server_base_url": training_run.settings.vllm_server,
-        }
-    return {
-        "use_vllm": True,
-        "vllm_mode": "colocate",
-        "vllm_gpu_memory_utilization": training_run.settings.vllm_memory,
-        # The whole context of a hub model would need a cache that no share of the GPU holds.
-        "vllm_max_model_length": training_run.settings.max_length,
-    }
 
 
 def _build_watch(
