@@ -6,6 +6,7 @@ poll start without loading any service.
 
 from backend.generation.serving import check_serve_config
 from backend.jobs.programs import LLM_KEY_VARIABLE, JobProgram, JobProgramRegistry
+from backend.training.exporting import EXPORT_KIND, check_export_config
 from backend.training.settings import build_config_check
 
 # For base models that the hub gives to those who have signed for them.
@@ -43,6 +44,13 @@ JOB_PROGRAMS = JobProgramRegistry(
             # A server has no step after which it could stop and go on.
             pausable=False,
             check_config=check_serve_config,
+        ),
+        EXPORT_KIND: JobProgram(
+            "backend.training.programs.export",
+            secret_variables=(HUB_TOKEN_VARIABLE,),
+            # It starts anew after a stop: what is half written is of no use.
+            pausable=False,
+            check_config=check_export_config,
         ),
         "principles": JobProgram("backend", ("principles",), secret_variables=(LLM_KEY_VARIABLE,)),
     }

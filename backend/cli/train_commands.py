@@ -1,7 +1,8 @@
-"""`train` and `generate`: trainings as background jobs, and greetings from a model or an endpoint."""
+"""`train`, `export-model` and `generate`: trainings and exports as jobs, and greetings from a model or an endpoint."""
 
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from backend.jobs.worker import Worker
 from backend.jobs.workers import start_worker
 from backend.playground.records import CardView, PlayRequest, RoundView
 from backend.services import Services, open_services
+from backend.training.exporting import export_folder, parse_export_settings, queue_export
 from backend.training.service import TrainingService
 from backend.training.settings import TrainingSettings, parse_assignments, settings_for
 from backend.worker import WORKER_COMMAND
@@ -32,6 +34,7 @@ WaitOption = Annotated[bool, typer.Option("--wait", help="Return when the job ha
 def register(cli_app: typer.Typer) -> None:
     """Add the commands to the application."""
     cli_app.command("train")(queue_training)
+    cli_app.command("export-model")(export_model)
     cli_app.command("generate")(generate_greetings)
 
 
@@ -119,6 +122,50 @@ def _format_training(training_fields: dict[str, Any]) -> str:
 
 def _format_metric(metric_value: Any) -> str:
     return f"{metric_value:.4g}" if isinstance(metric_value, float) else str(metric_value)
+
+
+def export_model(
+    artifact: Annotated[str, typer.Argument(metavar="MODEL", help="A policy: artifact:N, latest, or a folder.")],
+    export_format: Annotated[str, typer.Option("--to", help="safetensors, gguf or ollama.")] = "safetensors",
+    output_folder: Annotated[Path | None, typer.Option("--out", help="Folder; default: beside the job's log.")] = None,
+    precision: Annotated[str, typer.Option(help="Of a GGUF: auto, f32, f16, bf16 or q8_0.")] = "auto",
+    model_name: Annotated[str | None, typer.Option("--name", help="What the model is called there.")] = None,
+    repository_id: Annotated[str | None, typer.Option("--push", help="Upload to this repository of the hub.")] = None,
+    is_public: Annotated[bool, typer.Option("--public", help="A new repository is public.")] = False,
+    in_background: Annotated[bool, typer.Option("--background", help="Return at once; a worker does it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a trained model as files for other programs: transformers, llama.cpp, Ollama, the hub."""
+    setting_values = {
+        "artifact": artifact,
+        "to": export_format,
+        # The worker may run in another folder.
+        "out": str(output_folder.expanduser().resolve()) if output_folder else None,
+        "precision": precision,
+        "name": model_name,
+        "push": repository_id,
+        "public": is_public,
+    }
+    settings = parse_export_settings(setting_values)
+    with open_services() as services:
+        export_job = queue_export(services.jobs, settings)
+        if not in_background:
+            export_job = _wait_for_end(services, export_job)
+        folder = export_folder(services.jobs, export_job)
+    export_fields = {
+        "job": export_job.id,
+        "status": export_job.status.value,
+        "path": str(folder) if folder else None,
+        "error": export_job.error.en if export_job.error else None,
+    }
+    print_result(export_fields, as_json, _format_export)
+    if not in_background and export_job.status is not JobStatus.SUCCEEDED:
+        raise typer.Exit(1)
+
+
+def _format_export(export_fields: dict[str, Any]) -> str:
+    details = [export_fields["error"] and f"error: {export_fields['error']}", export_fields["path"]]
+    return "\n".join([f"job {export_fields['job']}: {export_fields['status']}", *filter(None, details)])
 
 
 # Rounds belong to whoever began them; all commands of this home are one visitor.

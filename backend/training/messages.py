@@ -82,6 +82,17 @@ IDLE_STOP = MessageTemplate(
     "idle_stop", "no request for {minutes:g} minutes: stopping", "{minutes:g} 分钟没有请求，停止服务"
 )
 
+EXPORT_WRITING = MessageTemplate("export_writing", "writing, {percent} %", "正在写出，{percent}%")
+EXPORT_UPLOADING = MessageTemplate("export_uploading", "uploading to {repository}", "正在上传到 {repository}")
+EXPORTED = MessageTemplate("exported", "exported to {folder}", "已导出到 {folder}")
+EXPORT_PUSHED = MessageTemplate("export_pushed", "uploaded: {address}", "已上传：{address}")
+EXPORT_NUMBERS_DIFFER = MessageTemplate(
+    "export_numbers_differ",
+    "llama.cpp reads {count} numbers otherwise than the model learnt them ({examples}); the rest is the same",
+    "llama.cpp 会把 {count} 个数字读成与训练时不同的词元（{examples}），其余相同",
+    EventLevel.WARNING,
+)
+
 
 def training_step(step: int, total_steps: int, seconds_left: float) -> JobMessage:
     """How far a training is: optimizer steps done and in all, and a guess of the seconds that are left."""

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from backend.core.enums import ArtifactKind, JobStatus
@@ -13,10 +14,11 @@ from backend.jobs.local import CPU_PREFIX, find_devices
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.service import JobService
 from backend.training.checks import ARTIFACT_KIND_BY_PROGRAM, SettingProblem, find_problems
+from backend.training.exporting import EXPORT_KIND, export_folder, parse_export_settings, queue_export
 from backend.training.settings import STARTER, TrainingSettings, settings_for
 
 TRAINING_PROGRAMS = ("sft", "reward_model", "dpo", "grpo")
-TRAINING_JOB_KINDS = (*TRAINING_PROGRAMS, SERVE_KIND)
+TRAINING_JOB_KINDS = (*TRAINING_PROGRAMS, SERVE_KIND, EXPORT_KIND)
 STARTER_PRESET = "starter"
 STARTER_NAMES = {"sft": "starter", "reward_model": "starter-reward"}
 CARD_FILE = "README.md"
@@ -62,7 +64,7 @@ class TrainingService:
         return find_problems(self._job_service, settings, datasets, endpoints)
 
     def jobs(self, limit: int = 30) -> list[JobInfo]:
-        """Trainings and servings, newest first."""
+        """Trainings, servings and exports, newest first."""
         # Kind by kind: in one common list the jobs of other rooms would push trainings out.
         training_jobs = [job for job_kind in TRAINING_JOB_KINDS for job in self._job_service.jobs(limit, job_kind)]
         return sorted(training_jobs, key=lambda job: job.id, reverse=True)[:limit]
@@ -128,9 +130,9 @@ class TrainingService:
         return policy_job, reward_job
 
     def find_artifact(self, job_id: int) -> ArtifactInfo | None:
-        """The model that a job left behind, or that it serves."""
+        """The model that a job left behind, or that it serves or exports."""
         job, known_artifacts = self.job(job_id), self._job_service.artifacts()
-        if job.kind == SERVE_KIND:
+        if job.kind in (SERVE_KIND, EXPORT_KIND):
             requested_artifact = str(job.config.get("artifact", ""))
             return next(
                 (
@@ -163,6 +165,16 @@ class TrainingService:
         Raises NotFound where there is nothing to serve, Conflict where it is served already.
         """
         return self._policy_serving.start(artifact_id, idle_minutes)
+
+    def export(self, artifact_id: int, export_format: str) -> JobInfo:
+        """Queue the export of a policy into the folder of its job. Raises UserError where there is none."""
+        setting_values = {"artifact": f"{ARTIFACT_PREFIX}{artifact_id}", "to": export_format}
+        return queue_export(self._job_service, parse_export_settings(setting_values))
+
+    def find_export_folder(self, job_id: int) -> Path | None:
+        """Where the files of an export lie, once they are there; None for a job of another kind."""
+        job = self.job(job_id)
+        return export_folder(self._job_service, job) if job.kind == EXPORT_KIND else None
 
     def find_serving_job(self, artifact_id: int) -> JobInfo | None:
         """The job that serves an artifact, while it does."""

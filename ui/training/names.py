@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from backend.core.enums import ACTIVE_STATUSES, ArtifactKind
 from backend.generation.serving import SERVE_KIND
 from backend.jobs.records import JobInfo
+from backend.training.exporting import EXPORT_KIND
 from backend.training.messages import TRAINING_STEP
 from ui.components.jobs import STATUS_NAMES
 from ui.components.language import BilingualText, Translator
@@ -16,6 +17,7 @@ PROGRAM_NAMES: dict[str, BilingualText] = {
     "dpo": ("偏好优化 DPO", "DPO"),
     "grpo": ("强化学习 GRPO", "GRPO"),
     "serve": ("模型服务", "Serving"),
+    "export": ("模型导出", "Export"),
 }
 PROGRAM_LEADS: dict[str, BilingualText] = {
     "sft": (
@@ -191,7 +193,7 @@ def job_label(translate: Translator, job: JobInfo) -> str:
 def job_title(translate: Translator, training_job: JobInfo) -> str:
     """A job's kind with the name its model will have, or the artifact it serves."""
     model_name = training_job.config.get("name") or (
-        training_job.config.get("artifact") if training_job.kind == SERVE_KIND else None
+        training_job.config.get("artifact") if training_job.kind in (SERVE_KIND, EXPORT_KIND) else None
     )
     return (
         f"{program_title(translate, training_job.kind)} · {model_name}"

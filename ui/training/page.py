@@ -20,7 +20,7 @@ from ui.training import form
 from ui.training.fields import shown_values
 from ui.training.form import TrainingForm
 from ui.training.views import OPEN_SCRIPT, artifacts_table
-from ui.training.watch import PART_UPDATES, TrainingReader, TrainingWatchBlocks, build_watch_blocks
+from ui.training.watch import EXPORT_FORMATS, PART_UPDATES, TrainingReader, TrainingWatchBlocks, build_watch_blocks
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,9 @@ def _wire_buttons(
         serving_job = training_service.find_serving_job(_trained_model(training_service, job_id).id)
         return training_service.cancel(serving_job.id) if serving_job else training_service.job(job_id)
 
+    def export_as(export_format: str) -> Callable[[int], JobInfo]:
+        return lambda job_id: training_service.export(_trained_model(training_service, job_id).id, export_format)
+
     button_actions: dict[str, tuple[Callable[[int], JobInfo], tuple[str, str]]] = {
         "cancel": (training_service.cancel, ("正在取消任务 {}。", "Cancelling job {}.")),
         "pause": (training_service.pause, ("任务 {} 会在当前一步之后暂停。", "Job {} will pause.")),
@@ -103,6 +106,10 @@ def _wire_buttons(
         "again": (training_service.run_again, ("已加入队列，任务 {}。", "Queued as job {}.")),
         "serve": (serve_model, ("正在启动服务，任务 {}。", "The service starts as job {}.")),
         "stop": (stop_serving, ("正在停止服务，任务 {}。", "Stopping the service, job {}.")),
+        **{
+            button_name: (export_as(export_format), ("正在导出，任务 {}。", "Exporting as job {}."))
+            for button_name, export_format in EXPORT_FORMATS.items()
+        },
     }
     questions = {
         "cancel": translate("确定取消这个任务吗？已保存的进度会留下。", "Cancel this job? What it saved stays."),
@@ -113,7 +120,7 @@ def _wire_buttons(
             job_action,
             done_message,
             questions.get(button_name, ""),
-            follow_changed=button_name == "again",
+            follow_changed=button_name in ("again", *EXPORT_FORMATS),
         )
 
 

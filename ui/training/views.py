@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -235,9 +236,13 @@ def log_html(translate: Translator, log_lines: Sequence[str]) -> Markup:
 
 
 def artifact_html(
-    translate: Translator, artifact: ArtifactInfo, serving_job: JobInfo | None, address: ServedAddress | None
+    translate: Translator,
+    artifact: ArtifactInfo,
+    serving_job: JobInfo | None,
+    address: ServedAddress | None,
+    export_folder: Path | None = None,
 ) -> Markup:
-    """The model that a job left behind, and where it answers."""
+    """The model that a job left behind, where it answers, and where an export of it lies."""
     shown_metrics = [
         (translate(*metric_name), short_figure(artifact.metrics[metric_key]))
         for metric_key, metric_name in METRIC_NAMES.items()
@@ -253,6 +258,7 @@ def artifact_html(
         metrics=shown_metrics,
         serving_job=serving_job,
         address=address,
+        export_folder=export_folder,
     )
 
 

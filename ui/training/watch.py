@@ -30,8 +30,10 @@ from ui.training.views import (
     samples_html,
 )
 
+# What each button of an export writes.
+EXPORT_FORMATS = {"export_ollama": "ollama", "export_safetensors": "safetensors"}
 PLOT_NAMES = tuple(f"plot{plot_number}" for plot_number in range(len(PLOT_CURVES)))
-BUTTON_NAMES = ("cancel", "pause", "resume", "again", "changed", "serve", "stop")
+BUTTON_NAMES = ("cancel", "pause", "resume", "again", "changed", "serve", "stop", *EXPORT_FORMATS)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def _build_buttons(translate: Translator) -> dict[str, gr.Button]:
         "changed": translate("改设置再跑", "Run changed"),
         "serve": translate("启动服务", "Serve"),
         "stop": translate("停止服务", "Stop serving"),
+        "export_ollama": translate("导出到 Ollama（GGUF）", "Export for Ollama (GGUF)"),
+        "export_safetensors": translate("导出 safetensors", "Export safetensors"),
     }
     return {
         button_name: gr.Button(
@@ -184,19 +188,21 @@ class TrainingReader:
         artifact = self._trainings.find_artifact(watched_job.id)
         serving_job = self._trainings.find_serving_job(artifact.id) if artifact else None
         address = self._trainings.find_address(serving_job.id) if serving_job and not serving_job.ended else None
-        card_text = self._trainings.read_card(artifact) if artifact and watched_job.kind != SERVE_KIND else ""
+        card_text = self._trainings.read_card(artifact) if artifact and watched_job.kind in TRAINING_PROGRAMS else ""
         plot_facts = dict(zip(PLOT_NAMES, all_points(translate, history), strict=True))
         can_serve = artifact is not None and artifact.kind is ArtifactKind.POLICY
+        export_folder = self._trainings.find_export_folder(watched_job.id)
         return {
             "head": job_status_html(translate, watched_job, history),
             "remarks": remarks_html(translate, history),
             "samples": samples_html(translate, history.samples),
             "log": log_html(translate, self._services.jobs.log_tail(watched_job.id, LOG_LINES)),
-            "artifact": artifact_html(translate, artifact, serving_job, address) if artifact else "",
+            "artifact": artifact_html(translate, artifact, serving_job, address, export_folder) if artifact else "",
             "card": card_text,
             "has_card": bool(card_text),
             "serve": can_serve and serving_job is None,
             "stop": can_serve and serving_job is not None,
+            **dict.fromkeys(EXPORT_FORMATS, can_serve),
             **plot_facts,
             **_possible_actions(watched_job, pausable=self._services.jobs.is_pausable(watched_job.kind)),
         }
