@@ -20,6 +20,8 @@ from backend.training.exporting import parse_export_settings
 from backend.training.service import TrainingService
 from tests import warm
 from tests.job_helpers import QUICK, sweep
+from ui.components.language import Translator
+from ui.training.views import artifact_html
 
 MODELS = ("qwen2", "qwen3", "llama", "starter", "lora")
 
@@ -76,7 +78,7 @@ def test_the_starter_is_read_as_it_reads(found: dict[str, Any]) -> None:
     ids = found["starter_ids"]
     assert ids["gguf"] == ids["own"]
     assert ids["differing"] == ["202", "二十五"], "half a year, and a number whose tens stand nowhere alone"
-    assert "one request at a time" in found["starter"]["readme"]
+    assert "one request at a time" in found["starter"]["readme"] and "二十五" in found["starter"]["readme"]
 
 
 def test_a_modelfile_has_the_template_in_go(found: dict[str, Any]) -> None:
@@ -166,7 +168,10 @@ def test_an_export_is_a_job(
     service = JobService(database, home, job_programs=JOB_PROGRAMS)
     trainings = TrainingService(service)
     assert str(trainings.find_export_folder(done["job"])) == done["path"]
-    assert (artifact := trainings.find_artifact(done["job"])) is not None and artifact.id == 1
+    artifact = trainings.find_artifact(done["job"])
+    assert artifact is not None and artifact.id == 1
+    shown = artifact_html(Translator("en"), artifact, None, None, Path(done["path"]))
+    assert "Exported to" in shown and done["path"] in shown
     for artifact_name, words in (("artifact:2", "does not write"), ("artifact:3", "files of artifact 3 are gone")):
         with pytest.raises(UserError, match=words):
             export(artifact_name, "--to", "gguf")

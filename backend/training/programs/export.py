@@ -45,7 +45,7 @@ from backend.training.messages import (
     MERGING,
 )
 from backend.training.programs import hub_upload, ollama_files
-from backend.training.programs.loading import load_tokenizer
+from backend.training.programs.loading import load_or_explain, load_tokenizer
 from backend.training.programs.merging import ADAPTER_CONFIG, is_adapter, merge_adapter, read_base_name
 from backend.training.programs.program import TrainingStopped, explain_error
 
@@ -80,6 +80,22 @@ class PolicyFolder:
     def facts(self) -> dict[str, Any]:
         """What its training noted; empty where nothing is (any more)."""
         return _read_json(self.folder / FACTS_FILE)
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """A model folder without adapters, and what transformers reads of it."""
+
+    folder: Path
+    config: Any
+    tokenizer: Any
+    generation_settings: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> "WholeModel":
+        """Everything but the weights. Raises UserError for a folder that cannot be loaded."""
+        config = load_or_explain(str(folder), lambda: AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        return cls(folder, config, load_tokenizer(str(folder)), _read_json(folder / GENERATION_FILE))
 
 
 def export_policy(settings: ExportSettings, policy: PolicyFolder, destination: Path, report: JobReport) -> Path:
@@ -171,34 +187,57 @@ def _write_gguf(
             f"to = {settings.to} needs the package gguf; run `pip install gguf`, or export to safetensors.",
             f"to = {settings.to} 需要 gguf 包，请运行 `pip install gguf`，或改为导出 safetensors。",
         )
-    from backend.training.programs.gguf_model import GgufModel, is_known
-    from backend.training.programs.gguf_tokenizer import adds_bos, read_tokenizer
+    from backend.training.programs.gguf_model import is_known
 
-    config = AutoConfig.from_pretrained(model_folder, trust_remote_code=False)
-    tokenizer = load_tokenizer(str(model_folder))
+    whole_model = WholeModel.load(model_folder)
     gguf_path = files_folder / ollama_files.GGUF_FILE
-    generation_settings = _read_json(model_folder / GENERATION_FILE)
-    notes, chat_template = [], str(tokenizer.chat_template or "")
-    if not is_known(config) and (converter := shutil.which(CONVERTER)):
+    if not is_known(whole_model.config) and (converter := shutil.which(CONVERTER)):
         _run_converter(converter, model_folder, gguf_path, settings.precision)
+        chat_template, notes = str(whole_model.tokenizer.chat_template or ""), []
     else:
-        model = GgufModel(model_folder, config, export_name(settings, policy))
-        expressed = read_tokenizer(model_folder, tokenizer, model.row_count, _template_variables(policy))
-        precision = model.choose_precision(settings.precision)
-        _check_space(files_folder.parent, model.count_bytes(precision))
-        model.write(gguf_path, expressed, precision, generation_settings, lambda share: _report_written(report, share))
-        if differing := expressed.differing_texts:
-            report.log(EXPORT_NUMBERS_DIFFER.fill(count=len(differing), examples=", ".join(differing[:5])))
-        notes, chat_template = expressed.notes, expressed.chat_template
+        chat_template, notes = _write_known_gguf(settings, policy, whole_model, gguf_path, report)
     if settings.to == "ollama":
-        parts = ollama_files.read_turn_parts(chat_template, tokenizer.special_tokens_map)
-        # Ollama begins with this token by itself where the GGUF says so.
-        if parts is not None and adds_bos(tokenizer):
-            parts = parts.without_start(tokenizer.bos_token)
-        stop_texts = _stop_texts(tokenizer, generation_settings)
-        modelfile = ollama_files.build_modelfile(parts, stop_texts, generation_settings, config.max_position_embeddings)
-        (files_folder / ollama_files.MODELFILE).write_text(modelfile, "utf-8")
+        (files_folder / ollama_files.MODELFILE).write_text(_build_modelfile(whole_model, chat_template), "utf-8")
     return notes
+
+
+def _write_known_gguf(
+    settings: ExportSettings, policy: PolicyFolder, whole_model: WholeModel, gguf_path: Path, report: JobReport
+) -> tuple[str, list[str]]:
+    """Write a GGUF by gguf's own writer; its chat template, and sentences for the README."""
+    from backend.training.programs.gguf_model import GgufModel
+    from backend.training.programs.gguf_tokenizer import read_tokenizer
+
+    model = GgufModel(whole_model.folder, whole_model.config, export_name(settings, policy))
+    # What training gave the chat template besides the turns.
+    template_variables = policy.facts.get("settings", {}).get("chat_template_kwargs") or {}
+    expressed = read_tokenizer(whole_model.folder, whole_model.tokenizer, model.row_count, template_variables)
+    precision = model.choose_precision(settings.precision)
+    _check_space(gguf_path.parent.parent, model.count_bytes(precision))
+    model.write(
+        gguf_path, expressed, precision, whole_model.generation_settings, lambda share: _report_written(report, share)
+    )
+    if not (differing := expressed.differing_texts):
+        return expressed.chat_template, expressed.notes
+    report.log(EXPORT_NUMBERS_DIFFER.fill(count=len(differing), examples=", ".join(differing[:5])))
+    note = f"These numbers are read digit by digit, which it did not learn: {', '.join(differing[:50])}."
+    return expressed.chat_template, [*expressed.notes, note]
+
+
+def _build_modelfile(whole_model: WholeModel, chat_template: str) -> str:
+    from backend.training.programs.gguf_tokenizer import adds_bos
+
+    tokenizer = whole_model.tokenizer
+    parts = ollama_files.read_turn_parts(chat_template, tokenizer.special_tokens_map)
+    # Ollama begins with this token by itself where the GGUF says so.
+    if parts is not None and adds_bos(tokenizer):
+        parts = parts.without_start(tokenizer.bos_token)
+    return ollama_files.build_modelfile(
+        parts,
+        _stop_texts(tokenizer, whole_model.generation_settings),
+        whole_model.generation_settings,
+        whole_model.config.max_position_embeddings,
+    )
 
 
 def export_name(settings: ExportSettings, policy: PolicyFolder) -> str:
@@ -218,11 +257,6 @@ def _run_converter(converter: str, model_folder: Path, gguf_path: Path, precisio
             f"llama.cpp's converter could not write this model ({last_line}); export to safetensors instead.",
             f"llama.cpp 的转换程序无法写出这个模型（{last_line}），请改为导出 safetensors。",
         )
-
-
-def _template_variables(policy: PolicyFolder) -> dict[str, Any]:
-    """What training gave the chat template besides the turns."""
-    return dict(policy.facts.get("settings", {}).get("chat_template_kwargs") or {})
 
 
 def _stop_texts(tokenizer: Any, generation_settings: Mapping[str, Any]) -> list[str]:
