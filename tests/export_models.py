@@ -42,6 +42,8 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 64,
 }
 CHAT_END = "<|im_end|>"
+# As training leaves the template of a model that has learnt to answer at once.
+NO_THINKING = "{%- if enable_thinking is not defined %}{%- set enable_thinking = false %}{%- endif %}"
 
 
 def build_all(folder: Path) -> None:
@@ -52,7 +54,7 @@ def build_all(folder: Path) -> None:
     qwen2 = Qwen2ForCausalLM(config(Qwen2Config, chat, tie_word_embeddings=False)).bfloat16()
     qwen2.generation_config.update(do_sample=True, temperature=0.7, top_p=0.8)
     save(folder / "qwen2", qwen2, chat)
-    thinking = tokenizer(lines, "qwen2", ["<|endoftext|>", "<|im_start|>", CHAT_END], template("qwen3"))
+    thinking = tokenizer(lines, "qwen2", ["<|endoftext|>", "<|im_start|>", CHAT_END], NO_THINKING + template("qwen3"))
     qwen3 = config(Qwen3Config, thinking, tie_word_embeddings=True, head_dim=32)
     save(folder / "qwen3", Qwen3ForCausalLM(qwen3), thinking)
     save(folder / "reward", Qwen3ForSequenceClassification(qwen3), thinking)

@@ -25,7 +25,6 @@ from tests.export_models import build_all
 from tests.fake_hub import fake_hub
 
 REQUEST = [{"role": "user", "content": "给奶奶的八十大寿写祝福"}]
-NO_THINKING = {"enable_thinking": False}
 REPORT = JobReport(None, None)
 
 
@@ -42,9 +41,7 @@ def write(folder: Path, model: str, target: str, **settings: Any) -> Path | str:
 
 def greedy(model: Any, tokenizer: Any) -> list[int]:
     """What a model writes for the request, the most likely token each time."""
-    asked = tokenizer.apply_chat_template(
-        REQUEST, add_generation_prompt=True, return_dict=True, return_tensors="pt", **NO_THINKING
-    )
+    asked = tokenizer.apply_chat_template(REQUEST, add_generation_prompt=True, return_dict=True, return_tensors="pt")
     replied = model.generate(**asked, do_sample=False, max_new_tokens=24, pad_token_id=0, suppress_tokens=None)
     return [int(token) for token in replied[0, asked["input_ids"].shape[1] :]]
 
@@ -116,7 +113,7 @@ def starter_ids(folder: Path) -> dict[str, list[Any]]:
     from backend.training.programs.gguf_tokenizer import read_tokenizer
 
     own = PreTrainedTokenizerFast.from_pretrained(folder / "starter")
-    expressed = read_tokenizer(folder / "starter", own, len(own) + 3, {})
+    expressed = read_tokenizer(folder / "starter", own, len(own) + 3)
     as_bpe = expressed.as_bpe()
     requests = ["给奶奶的八十大寿写祝福", "爸爸六十岁生日，80 二十八 1", "祝儿子18岁\n快乐！"]
     turns = [[{"role": "user", "content": request}] for request in requests]

@@ -209,9 +209,7 @@ def _write_known_gguf(
     from backend.training.programs.gguf_tokenizer import read_tokenizer
 
     model = GgufModel(whole_model.folder, whole_model.config, export_name(settings, policy))
-    # What training gave the chat template besides the turns.
-    template_variables = policy.facts.get("settings", {}).get("chat_template_kwargs") or {}
-    expressed = read_tokenizer(whole_model.folder, whole_model.tokenizer, model.row_count, template_variables)
+    expressed = read_tokenizer(whole_model.folder, whole_model.tokenizer, model.row_count)
     precision = model.choose_precision(settings.precision)
     _check_space(gguf_path.parent.parent, model.count_bytes(precision))
     model.write(

@@ -6,7 +6,7 @@ single characters and numbers only, and its chat template then needs no separato
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tokenizers.models import BPE
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
 from backend.core.errors import UserError
-from backend.training.programs.ollama_files import with_template_variables
+from backend.training.programs.ollama_files import settle_thinking
 from backend.training.programs.starter_tokenizer import BOT_TOKEN, BYTE_TOKENS, DIGITS, END_TOKEN, SEPARATOR, USER_TOKEN
 
 # llama.cpp's name for the split that ByteLevel makes by itself.
@@ -75,13 +75,8 @@ class GgufTokenizer:
         return tokenizer
 
 
-def read_tokenizer(
-    model_folder: Path, tokenizer: Any, row_count: int, template_variables: Mapping[str, Any]
-) -> GgufTokenizer:
-    """The tokenizer of a model with `row_count` rows of embedding.
-
-    tokenizer: the same, loaded by transformers.
-    template_variables: what training gave the chat template besides the turns; settled in the template here.
+def read_tokenizer(model_folder: Path, tokenizer: Any, row_count: int) -> GgufTokenizer:
+    """The tokenizer of a model with `row_count` rows of embedding; `tokenizer` is the same, loaded by transformers.
 
     Raises UserError where GGUF has no way to express it.
     """
@@ -92,7 +87,7 @@ def read_tokenizer(
         return _express_starter(description, tokenizer, row_count)
     if model_type != "BPE" or description["model"].get("byte_fallback"):
         raise _inexpressible(f"its kind is {model_type}, not byte-level BPE", f"类型是 {model_type}，不是字节级 BPE")
-    chat_template = with_template_variables(str(tokenizer.chat_template or ""), template_variables)
+    chat_template = settle_thinking(str(tokenizer.chat_template or ""), tokenizer.special_tokens_map)
     return _express_bpe(description, tokenizer, row_count, chat_template)
 
 
@@ -110,8 +105,14 @@ def _express_bpe(description: Mapping[str, Any], tokenizer: Any, row_count: int,
 
 
 def _list_tokens(
-    vocabulary: Mapping[str, int], added_tokens: Iterable[Mapping[str, Any]], row_count: int
+    vocabulary: Mapping[str, int], added_tokens: Sequence[Mapping[str, Any]], row_count: int
 ) -> tuple[list[str], list[int]]:
+    highest_id = max([*vocabulary.values(), *(added_token["id"] for added_token in added_tokens)])
+    if highest_id >= row_count:
+        raise _inexpressible(
+            f"it has {highest_id + 1} tokens, the model {row_count}",
+            f"它有 {highest_id + 1} 个词元，模型只有 {row_count} 个",
+        )
     # An embedding is often longer than its vocabulary, to be divisible by something.
     token_texts = [f"[PAD{token_id}]" for token_id in range(row_count)]
     token_types = [int(TokenType.UNUSED)] * row_count

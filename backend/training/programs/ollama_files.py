@@ -14,6 +14,7 @@ import jinja2
 GGUF_FILE = "model.gguf"
 MODELFILE = "Modelfile"
 Turn = dict[str, str]
+_THINKING_SWITCH = "enable_thinking"
 _SYSTEM_MARK, _USER_MARK, _REPLY_MARK, _NEXT_MARK = "⁅system⁆", "⁅user⁆", "⁅reply⁆", "⁅next⁆"
 # Names of Ollama for the settings of a model's generation_config.json.
 _OLLAMA_PARAMETERS = {
@@ -160,16 +161,21 @@ def build_readme(model_name: str, export_format: str, base_model: str | None, no
     )
 
 
-def with_template_variables(chat_template: str, variables: Mapping[str, Any]) -> str:
-    """The template with these variables settled, as training gave them (“enable_thinking”)."""
-    settled = [f"{{%- set {name} = {_jinja_literal(setting)} %}}" for name, setting in variables.items()]
-    return "".join([*settled, chat_template])
+def settle_thinking(chat_template: str, special_tokens: Mapping[str, str]) -> str:
+    """The template with thinking switched as it is where nobody says anything, whatever a program then says.
 
-
-def _jinja_literal(setting: Any) -> str:
-    if isinstance(setting, bool):
-        return "true" if setting else "false"
-    return repr(setting)
+    llama.cpp asks every template that knows the switch to think; a model that has learnt to answer at once would then
+    be asked in a way it has never seen.
+    """
+    if _THINKING_SWITCH not in chat_template:
+        return chat_template
+    user = _turn("user", _USER_MARK)
+    by_default = _render_jinja(chat_template, [user], special_tokens, opens_reply=True)
+    for switch in ("false", "true"):
+        settled = f"{{%- set {_THINKING_SWITCH} = {switch} %}}{chat_template}"
+        if _render_jinja(settled, [user], special_tokens, opens_reply=True) == by_default:
+            return settled
+    return chat_template
 
 
 def _render_jinja(
