@@ -10,7 +10,6 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from backend.core.enums import Split
-from backend.core.errors import UserError
 from backend.core.text import count_characters, strip_white_space
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.messages import COLLAPSED, REQUESTS_CHOSEN
