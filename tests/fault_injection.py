@@ -1,7 +1,8 @@
 """A program with a fault at a chosen file: `python -m tests.fault_injection FAULT FILE COUNT MODULE [ARGUMENTS…]`.
 
-FAULT is `kill` (SIGKILL), `full` (no space left on device) or `pause` (SIGTERM, as a request to stop); it happens
-when the file whose path ends with FILE is opened for writing the COUNT-th time.
+FAULT is `kill` (SIGKILL), `full` (no space left on device) or `stop` (SIGTERM). It happens when the file whose path
+ends with FILE is opened for writing the COUNT-th time. A FILE of torch (.pt) can only be `full`. Where FILE is
+`evaluation`, it happens at the COUNT-th batch of one.
 """
 
 import errno
@@ -13,6 +14,12 @@ import sys
 
 def inject(fault: str, file_end: str, count: int = 1) -> None:
     """From now on in this process."""
+    if file_end == "evaluation":
+        _inject_into_evaluation(fault, count)
+        return
+    if file_end.endswith(".pt"):
+        _inject_into_torch(file_end)
+        return
     seen = 0
 
     def watch(event: str, given: tuple[object, ...]) -> None:
@@ -26,6 +33,33 @@ def inject(fault: str, file_end: str, count: int = 1) -> None:
             _fail(fault, given[0])
 
     sys.addaudithook(watch)
+
+
+def _inject_into_evaluation(fault: str, count: int) -> None:
+    from transformers.trainer_callback import CallbackHandler
+
+    usual, seen = CallbackHandler.on_prediction_step, 0
+
+    def call(*given: object, **named: object) -> object:
+        nonlocal seen
+        seen += 1
+        if seen == count:
+            _fail(fault, "evaluation")
+        return usual(*given, **named)  # type: ignore[arg-type]
+
+    CallbackHandler.on_prediction_step = call  # type: ignore[method-assign, assignment]
+
+
+def _inject_into_torch(file_end: str) -> None:
+    """Have torch.save write such a file to a device that is always full."""
+    import torch
+
+    usual = torch.save
+
+    def save(value: object, path: object, **named: object) -> None:
+        usual(value, "/dev/full" if str(path).endswith(file_end) else path, **named)  # type: ignore[arg-type]
+
+    torch.save = save
 
 
 def _fail(fault: str, path: str) -> None:

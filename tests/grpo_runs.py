@@ -25,7 +25,8 @@ from backend.judges.base import JudgeKind, JudgeSpec
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.programs import grpo, launch
 from backend.training.programs.callbacks import RewardMemory
-from backend.training.programs.program import TrainingRun, TrainingStopped
+from backend.training.programs.checkpoints import TrainingStopped
+from backend.training.programs.program import TrainingRun
 from backend.training.programs.prompt_template import find_prompt_template, strip_wrapping, wrap_requests
 from backend.training.programs.reward_judges import JudgeReward
 from backend.training.programs.rewards import MixedReward, Reward, RewardValues

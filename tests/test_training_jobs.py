@@ -14,10 +14,12 @@ from backend.cli import train_commands
 from backend.core.enums import ArtifactKind, EventKind, JobStatus
 from backend.core.errors import UserError
 from backend.db.engine import Database
+from backend.db.job_tables import Artifact
 from backend.job_programs import JOB_PROGRAMS
 from backend.jobs.service import JobService
+from tests import warm
 from tests.job_helpers import QUICK, ended, members, sweep, worker
-from tests.training_helpers import TINY, snapshot, within
+from tests.training_helpers import TINY, broken, snapshot, within
 
 pytestmark = pytest.mark.database
 GONE = {"base": "starter", "reward": "rubric", "endpoint": "gone", "max_length": 160, "batch_size": 64}
@@ -45,7 +47,7 @@ def train(*arguments: str, **values: Any) -> tuple[int, dict[str, Any]]:
     return result.exit_code, json.loads(result.stdout)
 
 
-def test_policy_then_reward_model(service: JobService) -> None:
+def test_policy_then_reward_model(service: JobService, database: Database) -> None:
     code, policy = train("sft", "--wait", max_steps=3, sample_every=3, name="first")
     assert code == 0, policy
     assert set(policy) == {"job", "status", "artifact", "path", "metrics", "error"}
@@ -60,6 +62,24 @@ def test_policy_then_reward_model(service: JobService) -> None:
     assert made[ArtifactKind.POLICY].name == "first"
     hashes = {artifact.data_hash for artifact in made.values()}
     assert len(hashes) == 1 and made[ArtifactKind.DATASET_SNAPSHOT].sha256 in hashes
+    _killed_job_ends_as_if_nothing_had_been(service, database, policy["artifact"])
+
+
+def _killed_job_ends_as_if_nothing_had_been(service: JobService, database: Database, policy_id: int) -> None:
+    job, count = train("reward_model", max_steps=2, max_length=128)[1]["job"], len(service.artifacts())
+    killed = broken("kill", "artifact.new/tokenizer_config.json", 1, "reward_model", "--job", str(job))
+    assert killed.returncode == -9 and len(service.artifacts()) == count, killed.stderr
+    with database.write() as session:
+        first = session.get_one(Artifact, policy_id)
+        session.add(Artifact(kind=first.kind, name="newer", path=first.path, sha256=first.sha256))
+    for attempt in (2, 3):
+        # The third comes after the row was written, as if the second had been killed there.
+        done = warm.run("backend.training.programs.reward_model", "--job", str(job))
+        assert done.returncode == 0, done.stderr
+        assert "step" not in done.stdout and ("checkpoint-2" in done.stdout) == (attempt == 2), done.stdout
+    made = [artifact for artifact in service.artifacts() if artifact.job_id == job]
+    assert [artifact.parent_id for artifact in made] == [policy_id], "its base is the latest of its first attempt"
+    assert made[0].metrics["steps"] == 2 and made[0].metrics["train_loss"] > 0
 
 
 def test_cancelled_and_resumed(service: JobService, database: Database, home: Path) -> None:

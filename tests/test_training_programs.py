@@ -131,8 +131,8 @@ def test_what_cannot_work_is_one_sentence(policy: tuple[Path, str], data: str, t
     (few / "manifest.json").write_bytes((Path(data) / "manifest.json").read_bytes())
     lines = (Path(data) / "sft.jsonl").read_text("utf-8").splitlines()[:5]
     (few / "sft.jsonl").write_text("\n".join(lines), "utf-8")
-    (full / "artifact").mkdir(parents=True)
-    (full / "artifact" / "artifact.json").symlink_to("/dev/full")
+    full.mkdir()
+    (full / "snapshot.txt").symlink_to("/dev/full")
     trained = policy[0] / "artifact"
     cases: list[tuple[list[str], str]] = [
         (arguments(tmp_path / "1", snapshot="nothing"), "There is no data snapshot “nothing”"),

@@ -57,6 +57,12 @@ def run(program: str, out: Path, *more: str, **values: Any) -> subprocess.Comple
     return warm.run(f"backend.training.programs.{program}", *arguments(out, *more, **values))
 
 
+def broken(fault: str, file: str, count: int, program: str, *given: str) -> subprocess.CompletedProcess[str]:
+    """Run a program with a fault at a file, see `tests.fault_injection`."""
+    module = f"backend.training.programs.{program}"
+    return warm.run("tests.fault_injection", fault, file, str(count), module, *given)
+
+
 def run_cold(program: str, out: Path, **values: Any) -> subprocess.CompletedProcess[str]:
     """The same, started as a person would."""
     command = [sys.executable, "-m", f"backend.training.programs.{program}", *arguments(out, **values)]

@@ -106,7 +106,7 @@ class JobReport:
         """
         run_folder = os.environ.get(RUN_FOLDER_VARIABLE)
         # Written when it has grown by a tenth: not after every step.
-        if self._job_id is None or not run_folder or seconds <= 1.1 * self._stop_seconds:
+        if self._database is None or not run_folder or seconds <= 1.1 * self._stop_seconds:
             return
         self._stop_seconds = seconds
         # A full disk takes no file; the worker then grants what its options say.

@@ -10,6 +10,12 @@ DATA_OPENED = MessageTemplate(
     "数据 {hash}：{rows}；未用：{dropped_zh}",
 )
 RESUMED = MessageTemplate("resumed", "going on from {checkpoint}", "从 {checkpoint} 继续")
+CHECKPOINTS_TORN = MessageTemplate(
+    "checkpoints_torn",
+    "{torn} was not written to its end and is removed; going on from {place_en}",
+    "{torn} 没有写完，已删除；从 {place_zh} 继续",
+    EventLevel.WARNING,
+)
 ARTIFACT_STORED = MessageTemplate("artifact_stored", "artifact: {folder}", "产物：{folder}")
 STARTER_BUILT = MessageTemplate(
     "starter_built",

@@ -32,7 +32,6 @@ _STARTER_SFT = {
     "epochs": 7,
     "log_every": 50,
     "eval_every": 1000,
-    "save_every": 1000,
     "sample_every": 1000,
 }
 _CPU_REWARD_MODEL = {
@@ -73,7 +72,6 @@ _CPU_GRPO = {
     "max_new_tokens": 96,
     "max_length": 160,
     "max_steps": 56,
-    "save_every": 8,
     "sample_every": 8,
     # A reward model alone took a small policy from 33 to 131 characters in 56 steps, all of it “excellent”.
     "format_weight": 0.5,
@@ -94,7 +92,6 @@ _BIG_GPU_GRPO = {
     "max_length": 768,
     "gradient_checkpointing": True,
     "eval_every": 10,
-    "save_every": 50,
     "sample_every": 20,
 }
 
@@ -146,7 +143,6 @@ PRESETS: dict[str, dict[str, PresetValues]] = {
             "max_length": 448,
             "gradient_checkpointing": True,
             "eval_every": 20,
-            "save_every": 50,
             "sample_every": 20,
         },
         "one_big_gpu": _BIG_GPU_GRPO,
@@ -171,7 +167,6 @@ PRESETS: dict[str, dict[str, PresetValues]] = {
             "epochs": 5,
             "gradient_checkpointing": True,
             "eval_every": 20,
-            "save_every": 100,
             "sample_every": 50,
         },
     },

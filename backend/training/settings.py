@@ -89,7 +89,9 @@ class TrainingSettings(BaseModel):
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of torch; 0 leaves its choice.")
     log_every: int = Field(10, ge=1)
     eval_every: int = Field(200, ge=1)
-    save_every: int = Field(200, ge=1)
+    save_every: int = Field(
+        0, ge=0, description="Steps between two checkpoints; 0: a tenth of all steps, and every 10 minutes."
+    )
     sample_every: int = Field(100, ge=1)
     samples: int = Field(4, ge=0, le=64, description="Fixed requests that are answered every sample_every steps.")
 

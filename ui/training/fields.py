@@ -66,7 +66,7 @@ SETTING_LABELS: dict[str, BilingualText] = {
     "threads": ("CPU 线程（0 为自动）", "CPU threads (0: automatic)"),
     "log_every": ("每几步记录", "Log every … steps"),
     "eval_every": ("每几步评估", "Evaluate every … steps"),
-    "save_every": ("每几步保存", "Save every … steps"),
+    "save_every": ("每几步保存（0 为自动）", "Save every … steps (0: automatic)"),
     "sample_every": ("每几步写样例", "Write samples every … steps"),
     "samples": ("样例条数", "Samples"),
     "composed": ("加上入门写作语料（data/starter）", "Add the starter's writing corpus"),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -27,35 +26,6 @@ METRIC_NAMES = {
     "eval_rewards/margins": "eval_margin",
 }
 IGNORED_METRICS = re.compile(r"total_flos|num_input_tokens_seen|(train|eval)_(runtime|\w+_per_second)")
-
-
-class StopOnRequest(TrainerCallback):
-    """After the step in which the request to stop arrives: save a checkpoint and end."""
-
-    def __init__(self, report: JobReport) -> None:
-        self._report = report
-
-    def on_step_end(
-        self, _args: TrainingArguments, _state: TrainerState, control: TrainerControl, **_kwargs: Any
-    ) -> None:
-        """Called by the trainer after each optimizer step."""
-        if self._report.stop_requested():
-            # A checkpoint at every stop, or the steps since the last one would be lost on resuming.
-            control.should_save = True
-            control.should_training_stop = True
-
-
-class ControlAgreement(TrainerCallback):
-    """Processes that disagree whether to stop or to save would wait for each other for ever: the first one decides."""
-
-    def on_step_end(
-        self, args: TrainingArguments, _state: TrainerState, control: TrainerControl, **_kwargs: Any
-    ) -> None:
-        """Called by the trainer after each optimizer step, after every other callback."""
-        if args.world_size > 1:
-            decisions = [control.should_training_stop, control.should_save]
-            broadcast_object_list(decisions)
-            control.should_training_stop, control.should_save = decisions
 
 
 class ProgressReporter(TrainerCallback):

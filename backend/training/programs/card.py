@@ -38,6 +38,17 @@ def write_card(training_run: "TrainingRun[Any]", artifact_kind: OutputKind, metr
         _register_artifact(training_run, artifact_kind, card_facts)
 
 
+def is_registered(training_run: "TrainingRun[Any]") -> bool:
+    """Whether an earlier attempt of this job has finished its artifact: the row is written last."""
+    if training_run.job_id is None or not training_run.artifact_folder.is_dir():
+        return False
+    artifact_query = select(Artifact.id).where(
+        Artifact.job_id == training_run.job_id, Artifact.path == str(training_run.artifact_folder)
+    )
+    with training_run.open_database().read() as session:
+        return session.scalar(artifact_query.limit(1)) is not None
+
+
 def find_loggers(output_folder: Path) -> list[str]:
     """Curves for TensorBoard or trackio too, where they are installed."""
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(output_folder / "tensorboard"))
@@ -83,6 +94,8 @@ def _describe_machine(device: str) -> str:
 def _register_artifact(training_run: "TrainingRun[Any]", artifact_kind: OutputKind, card_facts: dict[str, Any]) -> None:
     database = training_run.open_database()
     _register_snapshot(database, training_run.snapshot, training_run.job_id)
+    # Before the transaction: gigabytes are read, and nobody else could write meanwhile.
+    artifact_hash = compute_sha256(training_run.artifact_folder)
     with database.write() as session:
         session.add(
             Artifact(
@@ -90,7 +103,7 @@ def _register_artifact(training_run: "TrainingRun[Any]", artifact_kind: OutputKi
                 # The width of the column; PostgreSQL refuses longer ones, after hours of training.
                 name=card_facts["name"][:120],
                 path=str(training_run.artifact_folder),
-                sha256=compute_sha256(training_run.artifact_folder),
+                sha256=artifact_hash,
                 parent_id=training_run.parent_artifact,
                 job_id=training_run.job_id,
                 data_hash=training_run.snapshot.hash,

@@ -2,7 +2,6 @@
 
 import math
 import random
-import shutil
 from functools import partial
 from typing import Any
 
@@ -10,6 +9,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from backend.core.enums import Split
+from backend.core.folders import put_in_place
 from backend.core.text import count_characters, strip_white_space
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.messages import COLLAPSED, REQUESTS_CHOSEN
@@ -162,9 +162,9 @@ def _held_out_requests(training_run: TrainingRun[GrpoSettings]) -> list[str]:
 def _finish_run(
     training_run: TrainingRun[GrpoSettings], collapse_watch: CollapseWatch, metrics: dict[str, Any]
 ) -> None:
-    # Left by an attempt that was broken off between saving and finishing.
-    shutil.rmtree(training_run.artifact_folder, ignore_errors=True)
-    collapse_watch.best_folder.rename(training_run.artifact_folder)
+    # An attempt that was broken off between saving and finishing has moved it already.
+    if collapse_watch.best_folder.is_dir():
+        put_in_place(collapse_watch.best_folder, training_run.artifact_folder)
     metrics |= collapse_watch.summary()
     training_run.finish(OutputKind.POLICY, metrics)
     if stop_reason := collapse_watch.stop_reason:

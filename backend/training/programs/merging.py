@@ -1,13 +1,14 @@
 """Adapters merged into their bases: one merge a machine, whole or not at all, for training, serving and export."""
 
 import errno
+import gc
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -130,23 +131,17 @@ class MergedModels:
                 if not holds_whole_model(merged_folder):
                     remove_drafts(merged_folder)
                     merge_adapter(adapter_folder, merged_folder, self._stop_if_requested, self._make_room)
+                    # Models hold themselves by cycles; this one would stay in memory beside the next.
+                    gc.collect()
 
     def remove_unneeded(self, unneeded_seconds: float = UNNEEDED_SECONDS) -> list[Path]:
         """Remove, and return, the merges that nobody needs and nobody has opened for so long."""
         removed_folders = []
         for users_file in self._folder.glob("*.users"):
-            with ExitStack() as held_lock:
-                if (users_lock := try_lock(users_file)) is None:
-                    continue
-                held_lock.enter_context(users_lock)
-                merged_folder = users_file.with_suffix("")
-                remove_drafts(merged_folder)
-                idle_seconds = time.time() - users_file.stat().st_mtime
-                if idle_seconds < unneeded_seconds or _is_needed(merged_folder, users_file):
-                    continue
-                shutil.rmtree(merged_folder, ignore_errors=True)
-                users_file.unlink(missing_ok=True)
-                removed_folders.append(merged_folder)
+            # What somebody else owns here is theirs to remove; no training should fail for it at its end.
+            with suppress(PermissionError):
+                if _remove_if_unneeded(users_file, unneeded_seconds):
+                    removed_folders.append(users_file.with_suffix(""))
         return removed_folders
 
     def close(self) -> None:
@@ -196,6 +191,21 @@ def compute_merge_key(adapter_folder: Path) -> str:
             file_facts = weight_file.stat()
             merge_hash.update(f"{weight_file.name} {file_facts.st_size} {file_facts.st_mtime_ns}\n".encode())
     return merge_hash.hexdigest()[:32]
+
+
+def _remove_if_unneeded(users_file: Path, unneeded_seconds: float) -> bool:
+    """Remove the merge of a file of users, unless it is needed or in use; whether it was removed."""
+    if (users_lock := try_lock(users_file)) is None:
+        return False
+    with users_lock:
+        merged_folder = users_file.with_suffix("")
+        remove_drafts(merged_folder)
+        idle_seconds = time.time() - users_file.stat().st_mtime
+        if idle_seconds < unneeded_seconds or _is_needed(merged_folder, users_file):
+            return False
+        shutil.rmtree(merged_folder, ignore_errors=True)
+        users_file.unlink(missing_ok=True)
+        return True
 
 
 def _is_needed(merged_folder: Path, users_file: Path) -> bool:

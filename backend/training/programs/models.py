@@ -16,6 +16,8 @@ from transformers import (
 
 from backend.core.enums import ArtifactKind
 from backend.core.errors import UserError
+from backend.core.files import write_atomically
+from backend.core.folders import build_folder, hold_lock, remove_drafts
 from backend.core.text import parse_row_number
 from backend.db.job_tables import Artifact, Job
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
@@ -77,8 +79,13 @@ def find_artifact(
 ) -> tuple[int, Path]:
     """Id and folder of "latest" (of that kind) or "artifact:N". Raises UserError where there is none.
 
-    The latest is what the job made that this one waited for, where that made one of the kind.
+    The latest is what the job made that this one waited for, where that made one of the kind; of a resumed run
+    that of its first attempt.
     """
+    note_path = training_run.output_folder / f"latest-{artifact_kind.value}.txt"
+    if requested_artifact == LATEST and note_path.is_file():
+        # A newer one may be there by now, and checkpoints go on from the base that they were trained on.
+        requested_artifact = note_path.read_text("utf-8")
     artifact_query = select(Artifact).where(Artifact.kind == artifact_kind).order_by(Artifact.id.desc()).limit(1)
     if requested_artifact != LATEST:
         artifact_query = select(Artifact).where(
@@ -102,6 +109,8 @@ def find_artifact(
             f"The files of artifact {artifact.id} are gone ({artifact.path}); train it again or choose another.",
             f"产物 {artifact.id} 的文件已不在（{artifact.path}），请重新训练或另选一个。",
         )
+    if requested_artifact == LATEST:
+        write_atomically(note_path, f"{ARTIFACT_PREFIX}{artifact.id}")
     return artifact.id, Path(artifact.path)
 
 
@@ -165,15 +174,25 @@ def _merge_base(training_run: TrainingRun[Any], base_model: str) -> str:
 def _build_starter(training_run: TrainingRun[Any], data_rows: Sequence[DataRow], text_fields: Sequence[str]) -> Path:
     """A fresh starter in OUT/base. GRPO needs a path, and a resumed run the same tokenizer."""
     starter_folder = training_run.output_folder / "base"
-    if (starter_folder / "model.safetensors").is_file():
-        return starter_folder
+    # The first of several processes builds it, the others wait and find it.
+    with hold_lock(training_run.output_folder / "base.lock", while_waiting=training_run.stop_if_requested):
+        if not holds_whole_model(starter_folder):
+            remove_drafts(starter_folder)
+            with build_folder(starter_folder) as draft_folder:
+                _write_starter(training_run, data_rows, text_fields, draft_folder)
+    return starter_folder
+
+
+def _write_starter(
+    training_run: TrainingRun[Any], data_rows: Sequence[DataRow], text_fields: Sequence[str], draft_folder: Path
+) -> None:
     requests = list(dict.fromkeys(data_row["prompt"] for data_row in data_rows))
     greetings = list(dict.fromkeys(data_row[field_name] for data_row in data_rows for field_name in text_fields))
     text_count = len({*requests, *greetings})
     if text_count < MIN_TEXTS:
         raise too_few_rows(training_run, text_count, MIN_TEXTS)
     tokenizer = train_tokenizer(requests, greetings, starter_tokenizer.plan_tokens_of(data_rows))
-    tokenizer.save_pretrained(starter_folder)
+    tokenizer.save_pretrained(draft_folder)
     torch.manual_seed(training_run.settings.seed)
     model = Qwen3ForCausalLM(_config(tokenizer, training_run.settings.shape))
     model.generation_config.update(
@@ -186,10 +205,9 @@ def _build_starter(training_run: TrainingRun[Any], data_rows: Sequence[DataRow],
         eos_token_id=tokenizer.eos_token_id,
         suppress_tokens=tokenizer.convert_tokens_to_ids(list(NEVER_WRITTEN)),
     )
-    model.save_pretrained(starter_folder)
+    model.save_pretrained(draft_folder)
     parameter_count = sum(weight.numel() for weight in model.parameters())
     training_run.report.log(STARTER_BUILT.fill(parameters_million=parameter_count / 1e6, tokens=len(tokenizer)))
-    return starter_folder
 
 
 def _config(tokenizer: Any, shape_name: str) -> Qwen3Config:

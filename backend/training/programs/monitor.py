@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from backend.core.errors import Message
+from backend.core.folders import put_in_place
 from backend.generation.diversity import build_profile, distinct_n, first_characters
 from backend.jobs.report import JobReport
 from backend.judges.constancy import NoticeLog
@@ -89,6 +89,10 @@ class CollapseWatch(TrainerCallback):
         """Folder of the checkpoint to keep."""
         return self.folder / BEST_FOLDER
 
+    @property
+    def _best_draft(self) -> Path:
+        return self.best_folder.with_name(f"{BEST_FOLDER}.new")
+
     def on_train_begin(
         self,
         args: TrainingArguments,
@@ -134,7 +138,7 @@ class CollapseWatch(TrainerCallback):
         control: TrainerControl,
         **_: Any,
     ) -> None:
-        """A reading when one is due; what the first process decides holds for all."""
+        """A reading when one is due; what the first process decides, `CheckpointKeeper` tells the others."""
         is_due = state.global_step % self.reading_interval == 0 or state.global_step >= state.max_steps
         if is_due:
             self._take_reading(args, state, control)
@@ -226,11 +230,9 @@ class CollapseWatch(TrainerCallback):
 
     def _save_best(self, state: TrainerState) -> None:
         # Renamed when whole: killed in between, the best checkpoint so far must still be there.
-        draft_folder = self.best_folder.with_name(f"{BEST_FOLDER}.new")
-        save_whole_model(self.trainer, draft_folder)
+        save_whole_model(self.trainer, self._best_draft)
         if state.is_world_process_zero:
-            shutil.rmtree(self.best_folder, ignore_errors=True)
-            draft_folder.rename(self.best_folder)
+            put_in_place(self._best_draft, self.best_folder)
 
     def _save_state(self) -> None:
         saved_state = {
@@ -246,6 +248,9 @@ class CollapseWatch(TrainerCallback):
     def _restore_state(self, step: int) -> None:
         saved_state = json.loads((self.folder / STATE_FILE).read_text("utf-8"))
         self.monitor.restore(saved_state["monitor"])
+        # Killed after the old one was removed and before the new one, whole by then, took its place.
+        if self._best_draft.is_dir() and not self.best_folder.is_dir():
+            self._best_draft.rename(self.best_folder)
         # Readings after the checkpoint come again, unless one of them is what is kept.
         best_step = max((reading["step"] for reading in saved_state["readings"] if reading["best"]), default=0)
         self.readings = [reading for reading in saved_state["readings"] if reading["step"] <= max(step, best_step)]

@@ -26,18 +26,27 @@ import torch
 from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as hub_logging
 
 from backend.core.errors import UserError
+from backend.core.folders import put_in_place
 from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.db.job_tables import Job
 from backend.db.migrate import migrate
 from backend.jobs.report import STOPPED, JobReport
-from backend.training.messages import ARTIFACT_STORED, DATA_OPENED, DONE, RESUMED
+from backend.training.messages import ARTIFACT_STORED, CHECKPOINTS_TORN, DATA_OPENED, DONE, RESUMED
 from backend.training.programs import card, launch, precision
-from backend.training.programs.callbacks import ControlAgreement, ProgressReporter, StopOnRequest
+from backend.training.programs.callbacks import ProgressReporter
+from backend.training.programs.checkpoints import (
+    NEVER_BY_STEPS,
+    CheckpointKeeper,
+    NothingLeftToTrain,
+    TrainingStopped,
+    find_checkpoints,
+    mean_loss,
+    remove_torn,
+)
 from backend.training.programs.environment import has_parent_program, process_rank
 from backend.training.programs.merging import MergedModels
 from backend.training.programs.sharding import save_whole_model
@@ -46,10 +55,14 @@ from backend.training.snapshot import Snapshot, SnapshotOptions, export_snapshot
 
 S = TypeVar("S", bound=TrainingSettings)
 FULL_DISK_BYTES = 5_000_000
-
-
-class TrainingStopped(Exception):
-    """The program was asked to stop and has saved."""
+# What safetensors, tokenizers and torch.save (its last three) say where a file cannot be written to its end.
+FULL_DISK_SIGNS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "unexpected pos",
+    "basic_ios::clear: iostream error",
+    "PytorchStreamWriter failed writing",
+)
 
 
 @dataclass
@@ -159,7 +172,7 @@ class TrainingRun(Generic[S]):
             # The first rollout is the start's, whose reward the monitor compares with.
             "logging_first_step": True,
             "save_strategy": "steps",
-            "save_steps": settings.save_every,
+            "save_steps": settings.save_every or NEVER_BY_STEPS,
             "save_total_limit": 2,
             "dataloader_pin_memory": self.device == "cuda",
             "disable_tqdm": True,
@@ -169,26 +182,55 @@ class TrainingRun(Generic[S]):
         }
 
     def fit(self, trainer: Trainer, callbacks: Sequence[TrainerCallback] = ()) -> dict[str, Any]:
-        """Train from the last checkpoint on; the final figures. Raises TrainingStopped once asked to stop."""
+        """Train from the last whole checkpoint on; the final figures. Raises TrainingStopped once asked to stop."""
         # It prints raw dictionaries; `ProgressReporter` prints the same as readable lines.
         trainer.remove_callback(PrinterCallback)
-        own_callbacks = (StopOnRequest(self.report), ProgressReporter(self.report, self.device), *callbacks)
-        # The last: what the others have decided each for itself holds for all processes.
-        for callback in (*own_callbacks, ControlAgreement()):
+        keeper = CheckpointKeeper(self.report, self.checkpoint_folder, is_automatic=not self.settings.save_every)
+        for callback in (ProgressReporter(self.report, self.device), *callbacks, keeper):
             trainer.add_callback(callback)
-        last_checkpoint = get_last_checkpoint(str(self.checkpoint_folder)) if self.checkpoint_folder.is_dir() else None
-        if last_checkpoint:
-            self.report.log(RESUMED.fill(checkpoint=Path(last_checkpoint).name))
+        last_checkpoint = self._find_last_checkpoint()
         # Both: on a busy machine only CPU time can be compared between runs.
         cpu_start, wall_start = time.process_time(), time.monotonic()
-        train_output = trainer.train(resume_from_checkpoint=last_checkpoint)
+        train_loss = 0.0
+        try:
+            train_loss = trainer.train(str(last_checkpoint) if last_checkpoint else None).training_loss
+        except TrainingStopped:
+            keeper.save_now(trainer)
+            raise
+        except NothingLeftToTrain:
+            # The weights are loaded; what is left is to evaluate and to save them.
+            trainer.is_in_train = False
+        except Exception:
+            # Half a checkpoint on a full disk would keep it full.
+            self._remove_torn_checkpoints()
+            raise
         self.stop_together()
+        if last_checkpoint:
+            train_loss = mean_loss(trainer.state, int(last_checkpoint.name.rpartition("-")[2]), train_loss)
         return {
-            "steps": train_output.global_step,
-            "train_loss": train_output.training_loss,
+            "steps": trainer.state.global_step,
+            "train_loss": train_loss,
             "train_seconds": round(time.monotonic() - wall_start, 1),
             "train_cpu_seconds": round(time.process_time() - cpu_start, 1),
         }
+
+    def _find_last_checkpoint(self) -> Path | None:
+        torn_names = self._remove_torn_checkpoints()
+        last_checkpoint = find_checkpoints(self.checkpoint_folder).last
+        if torn_names:
+            place = last_checkpoint.name if last_checkpoint else None
+            self.report.log(
+                CHECKPOINTS_TORN.fill(
+                    torn=", ".join(torn_names), place_en=place or "the first step", place_zh=place or "第一步"
+                )
+            )
+        elif last_checkpoint:
+            self.report.log(RESUMED.fill(checkpoint=last_checkpoint.name))
+        return last_checkpoint
+
+    def _remove_torn_checkpoints(self) -> list[str]:
+        # The others find the same ones whole; two that remove would meet.
+        return remove_torn(self.checkpoint_folder) if process_rank() == 0 else []
 
     def stop_if_requested(self) -> None:
         """Raises TrainingStopped between two phases of the work."""
@@ -205,8 +247,14 @@ class TrainingRun(Generic[S]):
             raise TrainingStopped
 
     def save(self, trainer: Trainer) -> Path:
-        """Model and tokenizer into the artifact folder."""
-        save_whole_model(trainer, self.artifact_folder)
+        """Model and tokenizer into the artifact folder, which is whole then or as it was before."""
+        draft_folder = self.artifact_folder.with_name("artifact.new")
+        if process_rank() == 0:
+            shutil.rmtree(draft_folder, ignore_errors=True)
+        save_whole_model(trainer, draft_folder)
+        if process_rank() == 0:
+            put_in_place(draft_folder, self.artifact_folder)
+        trainer.accelerator.wait_for_everyone()
         return self.artifact_folder
 
     def finish(self, artifact_kind: card.OutputKind, metrics: dict[str, Any]) -> None:
@@ -215,6 +263,10 @@ class TrainingRun(Generic[S]):
         if process_rank() > 0:
             return
         card.write_card(self, artifact_kind, metrics)
+        self.clean_up()
+
+    def clean_up(self) -> None:
+        """After the artifact's row is written: remove what only an unfinished run needs, and report the end."""
         # They hold optimizer states, several times the size of the model; and without them no merge is needed.
         shutil.rmtree(self.checkpoint_folder, ignore_errors=True)
         self.merged_models.remove_unneeded()
@@ -231,7 +283,10 @@ def main(program: str, train_program: Callable[[TrainingRun[Any]], None]) -> NoR
         parser.error("a job has its settings in the database; --job goes alone")
     try:
         with open_run(program, options) as training_run:
-            if launch.starts_processes(training_run.settings):
+            # Killed after its row was written: everything is there, but for the end.
+            if card.is_registered(training_run):
+                training_run.clean_up()
+            elif launch.starts_processes(training_run.settings):
                 _run_processes(training_run)
             else:
                 train_program(training_run)
@@ -341,8 +396,8 @@ def explain_error(error: Exception, output_folder: Path) -> UserError | None:
 def _is_disk_full(error: Exception, output_folder: Path) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    # torch and safetensors report a full disk as errors of their own; they lose the number.
-    return "No space left on device" in str(error) or (
+    # torch, safetensors and tokenizers report a full disk as errors of their own; they lose the number.
+    return any(sign in str(error) for sign in FULL_DISK_SIGNS) or (
         output_folder.exists() and shutil.disk_usage(output_folder).free < FULL_DISK_BYTES
     )
 

@@ -9,7 +9,7 @@ from backend.core.enums import Split
 from backend.training.programs import models
 from backend.training.programs.card import OutputKind
 from backend.training.programs.environment import process_rank
-from backend.training.programs.pair_accuracy import PairScorer, compare_scorers, report_accuracies
+from backend.training.programs.pair_accuracy import PairScorer, PairScores, compare_scorers, report_accuracies
 from backend.training.programs.program import TrainingRun, main
 from backend.training.programs.reward_server import RewardModel
 from backend.training.programs.reward_terms import LengthDebias
@@ -55,9 +55,13 @@ def _compare_scorers(training_run: TrainingRun[RewardModelSettings], training_ro
         training_run.settings.batch_size,
         training_run.device,
     )
-    scorers: dict[str, PairScorer] = {
-        "": lambda items: reward_model.raw_scores([list(text_pair) for text_pair in items])
-    }
+
+    def score_raw(items: list[tuple[str, str]]) -> PairScores:
+        # Each takes minutes with a big model, and nobody would hear a request to stop meanwhile.
+        training_run.stop_if_requested()
+        return reward_model.raw_scores([list(text_pair) for text_pair in items])
+
+    scorers: dict[str, PairScorer] = {"": score_raw}
     metrics: dict[str, Any] = {}
     if training_run.settings.debias:
         reward_model.debias = length_debias = _fit_debias(training_run, scorers[""], training_rows)
