@@ -153,7 +153,7 @@ def test_a_judge_that_likes_the_first_place_favours_no_greeting() -> None:
         for text, value in place_values([[text] for text in shown], Counter(EIGHT)).items():
             values[text].append(value)
     # The standard error of a mean of 600 even places of 8 is .0134.
-    assert all(fmean(given) == pytest.approx(0.5, abs=0.05) for given in values.values())
+    assert all(fmean(text_values) == pytest.approx(0.5, abs=0.05) for text_values in values.values())
 
 
 def test_both_orders_take_the_place_out_and_count_the_flips(fake_llm: FakeLLM) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from backend.core.errors import UserError
 from backend.judges.base import JudgeKind, JudgeSpec
+from backend.llm.budget import Budget
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.programs.reward_judges import JudgeReward
 from backend.training.programs.reward_ranking import RankingReward, split_rows
@@ -48,6 +49,19 @@ def test_each_group_is_ranked_by_itself_and_all_at_once(fake_llm: FakeLLM) -> No
     assert sum(state["answered"].values()) == state["most_active"] == 4 and figures == {"unscored": 0.0}
 
 
+def test_calls_are_recorded_and_counted_as_those_of_any_judge(fake_llm: FakeLLM) -> None:
+    fake_llm.script(reply="tests.ranking_replies:by_merit")
+    context = context_at(fake_llm)
+    context.budget = Budget(max_calls=2)
+    with closing(RankingReward(RANKING, lambda: context, group_size=4)) as reward:
+        values = reward(prompts=["新年"] * 8, completions=TEXTS[:8])
+        # The same greetings in another order are the same calls, which the ledger has.
+        assert reward(prompts=["新年"] * 8, completions=TEXTS[3::-1] + TEXTS[7:3:-1]) == values[3::-1] + values[7:3:-1]
+        assert sum(fake_llm.state()["answered"].values()) == 2
+        with pytest.raises(UserError, match="budget"):
+            reward(prompts=["新年"] * 4, completions=TEXTS[8:12])
+
+
 def test_flips_are_a_curve_where_both_orders_are_asked(fake_llm: FakeLLM) -> None:
     fake_llm.script(reply="tests.ranking_replies:first_shown")
     figures: dict[str, float] = {}
@@ -65,14 +79,14 @@ def test_what_a_ranking_leaves_out_is_none_and_counted(fake_llm: FakeLLM) -> Non
 
 
 def test_settings_refuse_what_does_not_go_with_a_ranking() -> None:
-    given = {"base": "gpt2", "reward": "ranking"}
-    assert GrpoSettings(**given).reward == "ranking"  # type: ignore[arg-type]
+    ranking = {"base": "gpt2", "reward": "ranking"}
+    assert GrpoSettings(**ranking).reward == "ranking"  # type: ignore[arg-type]
     with pytest.raises(UserError, match="binary does not go with reward = ranking"):
-        settings_for("grpo", None, given | {"binary": True})
+        settings_for("grpo", None, ranking | {"binary": True})
     uneven = {"processes": 3, "prompts": 4, "generations": 6, "batch_size": 8}
     with pytest.raises(UserError, match="prompts = 4 must be a multiple of processes = 3"):
-        settings_for("grpo", None, given | uneven)
-    assert settings_for("grpo", None, given | uneven | {"prompts": 6, "batch_size": 12})
+        settings_for("grpo", None, ranking | uneven)
+    assert settings_for("grpo", None, ranking | uneven | {"prompts": 6, "batch_size": 12})
 
 
 # How the fake server answers each kind of judge that can be a reward.

@@ -21,6 +21,7 @@ from tests.ranking_replies import merit
 from tests.scoring_helpers import greeting, house, request, verdicts
 from ui.components.board import board_table
 from ui.components.language import Translator
+from ui.judges.editor import _judge_spec, _setting_values
 
 ITEMS = 60
 
@@ -150,6 +151,17 @@ def test_a_ranking_judge_is_made_tried_and_refused_where_it_cannot_work(
         pairs = PairRequest(PromptSource(SourceKind.DATASET, "seed"), CandidatePlan(("fake",)), spec)
         with pytest.raises(UserError, match="does not say which greetings are excellent"):
             services.pairs.check(pairs)
+        # As the form on the page has it, and back from what is stored.
+        boxes = {"kind": "ranking", "name": "表单", "endpoint": "fake", "principles": "真诚\n具体", "temperature": 0}
+        entered = boxes | {"max_tokens": 512, "both_orders": True, "per_call": 6}
+        stored = services.scoring.catalog.save(_judge_spec(entered))
+        assert stored.spec and stored.spec.config["principles"] == ["真诚", "具体"]
+        assert {name: _setting_values(stored)[name] for name in ("kind", "both_orders", "per_call", "max_tokens")} == {
+            "kind": "ranking",
+            "both_orders": True,
+            "per_call": 6,
+            "max_tokens": 512,
+        }
     added = ["judges", "add", "名次", "--kind", "ranking", "--endpoint", "fake", "--both-orders", "--per-call", "8"]
     app([*added, "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["kind"] == "ranking"
