@@ -326,6 +326,11 @@ def test_start_watch_reload_cancel(browser: Browser, app: App) -> None:
     fill_in(page, learning_rate=3)
     page.click("#zf-train-sft-start")
     expect(page.locator("#zf-train-sft-told")).to_contain_text("学习率：不能大于 1")
+    fill_in(page, learning_rate=0.003, batch_size=4096, max_length=2048)
+    page.locator("#zf-train-sft-memory-change").click()
+    expect(page.locator("#zf-train-sft-batch_size input")).not_to_have_value("4096")
+    expect(page.locator("#zf-train-sft-memory")).to_contain_text("GB。")
+    page.reload(wait_until="domcontentloaded")
 
     page.locator("#zf-train-sft-composed input").uncheck()
     page.get_by_text("更多设置").first.click()

@@ -9,7 +9,7 @@ import typer
 
 from backend.cli.output import JsonOption, print_result
 from backend.core.enums import ArtifactKind, JobStatus
-from backend.core.errors import UserError
+from backend.core.errors import Message, UserError
 from backend.generation.generators import Readiness
 from backend.generation.serving import ARTIFACT_PREFIX
 from backend.job_programs import JOB_PROGRAMS
@@ -28,6 +28,7 @@ POLL_SECONDS = 0.5
 ProgramArgument = Annotated[str, typer.Argument(metavar="sft|reward_model|dpo|grpo", help="What to train.")]
 PresetOption = Annotated[str | None, typer.Option(help="Named settings to start from; default: starter.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="May be repeated.")]
+AnywayOption = Annotated[bool, typer.Option("--anyway", help="Start even if the memory seems too small.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when the job has ended.")]
 
 
@@ -44,13 +45,20 @@ def queue_training(
     setting_options: SetOption = None,
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
     wait_for_end: WaitOption = False,
+    start_anyway: AnywayOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Queue a training; with --wait stay until it has ended (working on it here if nobody else does)."""
-    training_settings = settings_for(program_name, preset, parse_assignments(program_name, setting_options or []))
+    setting_values = parse_assignments(program_name, setting_options or [])
+    # Stored with the job: its program checks the card that it really gets, and must not refuse either.
+    memory_check = {"memory_check": "warn"} if start_anyway else {}
+    training_settings = settings_for(program_name, preset, {**setting_values, **memory_check})
     with open_services() as services:
         training_service = TrainingService(services.jobs)
         _check_settings(services, training_service, training_settings)
+        memory_verdict = training_service.judge_memory(training_settings)
+        memory_message = memory_verdict if isinstance(memory_verdict, Message) else memory_verdict.message
+        print(memory_message.en, file=sys.stderr, flush=True)
         training_job = training_service.queue(training_settings, priority)
         if wait_for_end:
             training_job = _wait_for_end(services, training_job)
@@ -67,6 +75,11 @@ def _check_settings(services: Services, training_service: TrainingService, setti
     # Refused before it is queued, as the page does; a job would fail with the same words later.
     for problem in training_service.find_problems(settings, dataset_names, endpoint_names):
         en, zh = problem.message.en, problem.message.zh
+        if problem.is_estimated:
+            en, zh = (
+                f"{en} This is an estimate; --anyway starts it all the same.",
+                f"{zh}这只是估计，加 --anyway 可照常开始。",
+            )
         raise UserError(f"{problem.field}: {en}", f"{problem.field}：{zh}")
 
 

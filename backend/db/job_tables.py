@@ -67,7 +67,10 @@ class JobEvent(Base):
 
 
 class WorkerProcess(Base):
-    """A living worker. `parent_pid` and `parent_start` name the application that started it, null for one by hand."""
+    """A living worker. `parent_pid` and `parent_start` name the application that started it, null for one by hand.
+
+    `device_memory` holds the GB of each of its devices, null for those whose driver does not say.
+    """
 
     __tablename__ = "workers"
 
@@ -78,6 +81,7 @@ class WorkerProcess(Base):
     pid: Mapped[int] = mapped_column(Integer)
     process_start: Mapped[str] = mapped_column(String(64))
     devices: Mapped[list[str]] = mapped_column(JSON, default=list)
+    device_memory: Mapped[list[float | None] | None] = mapped_column(JSON(none_as_null=True))
     parent_pid: Mapped[int | None] = mapped_column(Integer)
     parent_start: Mapped[str | None] = mapped_column(String(64))
     heartbeat_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)

@@ -122,9 +122,10 @@ class ArtifactInfo:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """A worker that has been heard of lately."""
+    """A worker that has been heard of lately; `device_memory` is the GB of each device, None where unknown."""
 
     name: str
     host: str
     devices: tuple[str, ...]
     heartbeat_at: datetime
+    device_memory: tuple[float | None, ...] = ()

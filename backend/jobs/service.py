@@ -303,7 +303,13 @@ class JobService:
         stale_before = utc_now() - timedelta(seconds=self._options.stale_seconds)
         worker_rows = session.scalars(select(WorkerProcess).where(WorkerProcess.heartbeat_at >= stale_before))
         return [
-            WorkerInfo(worker_row.name, worker_row.host, tuple(worker_row.devices), worker_row.heartbeat_at)
+            WorkerInfo(
+                worker_row.name,
+                worker_row.host,
+                tuple(worker_row.devices),
+                worker_row.heartbeat_at,
+                tuple(worker_row.device_memory or ()),
+            )
             for worker_row in worker_rows
         ]
 

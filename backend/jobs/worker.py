@@ -15,7 +15,8 @@ from backend.core.processes import ProcessIdentity
 from backend.db.base import utc_now
 from backend.db.engine import Database
 from backend.jobs import queue, workers
-from backend.jobs.local import JobProcess, LocalRunner, find_devices, find_obstacle, is_disk_full
+from backend.jobs.device_memory import find_device_memory
+from backend.jobs.local import CPU_PREFIX, JobProcess, LocalRunner, find_devices, find_obstacle, is_disk_full
 from backend.jobs.outcome import decide_status
 from backend.jobs.programs import OWN_PROGRAMS, JobProgramRegistry
 from backend.jobs.queue import HeldJob, JobRowState, WorkerIdentity
@@ -46,6 +47,7 @@ class Worker:
         # The process number keeps the names of several workers of one host apart.
         self._worker_identity = WorkerIdentity(worker_name or f"{host_name}-{os.getpid()}", host_name)
         self._devices = find_devices(slot_limit)
+        self._device_memory = find_device_memory(self._devices, CPU_PREFIX)
         self._parent_process = parent_process
         database_url = database.engine.url.render_as_string(hide_password=False)
         self._runner = LocalRunner(self._home_folder, database_url, job_programs)
@@ -232,7 +234,12 @@ class Worker:
     def _register(self) -> None:
         with self._database.write() as session:
             workers.register_worker(
-                session, self._worker_identity, self._home_folder, self._devices, self._parent_process
+                session,
+                self._worker_identity,
+                self._home_folder,
+                self._devices,
+                self._parent_process,
+                self._device_memory,
             )
 
     def _unregister(self) -> None:

@@ -38,6 +38,7 @@ def register_worker(
     home_folder: Path,
     devices: Sequence[str],
     parent_process: ProcessIdentity | None,
+    device_memory: Sequence[float | None] = (),
 ) -> None:
     """Write this process down as a worker. Raises Conflict where the name belongs to a living one."""
     this_process = current_process()
@@ -64,6 +65,7 @@ def register_worker(
             pid=this_process.pid,
             process_start=this_process.start_time,
             devices=list(devices),
+            device_memory=list(device_memory),
             parent_pid=parent_process and parent_process.pid,
             parent_start=parent_process and parent_process.start_time,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from backend.generation.serving import ARTIFACT_PREFIX, LATEST, check_artifact_f
 from backend.jobs.service import JobService
 from backend.judges.base import ASKING_KINDS, JudgeKind, JudgeSpec
 from backend.training.grpo_settings import GrpoSettings
+from backend.training.memory_lookup import find_verdict
 from backend.training.settings import TrainingSettings, check_base, find_settings_class
 
 ARTIFACT_KIND_BY_PROGRAM = {
@@ -26,10 +28,16 @@ ARTIFACT_KIND_BY_PROGRAM = {
 
 @dataclass(frozen=True)
 class SettingProblem:
-    """What is wrong with one setting; `field` is empty where it is about several."""
+    """What is wrong with one setting; `field` is empty where it is about several.
+
+    `change` holds values by setting that would mend it, where they are known. `is_estimated` marks what somebody may
+    know better.
+    """
 
     field: str
     message: Message
+    change: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    is_estimated: bool = False
 
 
 def read_entries(program: str, setting_values: Mapping[str, Any]) -> TrainingSettings | list[SettingProblem]:
@@ -55,7 +63,20 @@ def find_problems(
         for dataset_name in dataset_names
         if dataset_name not in datasets
     ]
-    return [*dataset_problems, *_find_missing(job_service, settings, endpoints)]
+    missing_problems = [*dataset_problems, *_find_missing(job_service, settings, endpoints)]
+    # The memory of what is not there cannot be known.
+    return missing_problems or find_memory_problems(job_service, settings)
+
+
+def find_memory_problems(job_service: JobService, settings: TrainingSettings) -> list[SettingProblem]:
+    """The one that the training needs more memory than any worker's card has; none where that is not known."""
+    if settings.memory_check == "warn":
+        return []
+    verdict = find_verdict(job_service, settings)
+    if isinstance(verdict, Message) or verdict.fits:
+        return []
+    changed_field = next(iter(verdict.change), "base")
+    return [SettingProblem(changed_field, verdict.message, verdict.change, is_estimated=True)]
 
 
 def _find_missing(

@@ -9,6 +9,22 @@ DATA_OPENED = MessageTemplate(
     "data {hash}: {rows}; dropped: {dropped_en}",
     "数据 {hash}：{rows}；未用：{dropped_zh}",
 )
+MEMORY_ESTIMATE = MessageTemplate(
+    "memory_estimate",
+    "memory: about {needed:.2f} of {available:.0f} GB by estimate, highest at the {phase} ({parts})",
+    "显存：估计约 {needed:.2f} GB（共 {available:.0f} GB），最高时在 {phase}（{parts}）",
+)
+MEMORY_UNKNOWN = MessageTemplate(
+    "memory_unknown",
+    "memory: cannot tell before “{base}” is loaded",
+    "显存：加载“{base}”之前无法估计",
+)
+MEMORY_SHORT = MessageTemplate(
+    "memory_short",
+    "warning: {reason_en} Started all the same, as asked.",
+    "警告：{reason_zh}已按要求照常开始。",
+    EventLevel.WARNING,
+)
 RESUMED = MessageTemplate("resumed", "going on from {checkpoint}", "从 {checkpoint} 继续")
 CHECKPOINTS_TORN = MessageTemplate(
     "checkpoints_torn",

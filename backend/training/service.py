@@ -15,6 +15,8 @@ from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.service import JobService
 from backend.training.checks import ARTIFACT_KIND_BY_PROGRAM, SettingProblem, find_problems
 from backend.training.exporting import EXPORT_KIND, export_folder, parse_export_settings, queue_export
+from backend.training.memory_check import MemoryVerdict
+from backend.training.memory_lookup import find_verdict
 from backend.training.settings import STARTER, TrainingSettings, settings_for
 
 TRAINING_PROGRAMS = ("sft", "reward_model", "dpo", "grpo")
@@ -62,6 +64,10 @@ class TrainingService:
     ) -> list[SettingProblem]:
         """Everything that would stop this training, as far as it can be known before the start."""
         return find_problems(self._job_service, settings, datasets, endpoints)
+
+    def judge_memory(self, settings: TrainingSettings) -> MemoryVerdict | Message:
+        """Whether a training fits the workers' devices by estimate, or in a sentence why that cannot be known."""
+        return find_verdict(self._job_service, settings)
 
     def jobs(self, limit: int = 30) -> list[JobInfo]:
         """Trainings, servings and exports, newest first."""

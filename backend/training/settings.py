@@ -86,6 +86,9 @@ class TrainingSettings(BaseModel):
     )
     offload: bool = Field(False, description="With sharding: the shares rest in the machine's memory (slower).")
     gradient_checkpointing: bool = Field(False, description="Less memory, about a fifth more time.")
+    memory_check: Literal["refuse", "warn"] = Field(
+        "refuse", description="Where the estimate of memory exceeds the card's: refuse to start, or start anyway."
+    )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of torch; 0 leaves its choice.")
     log_every: int = Field(10, ge=1)
     eval_every: int = Field(200, ge=1)

@@ -63,6 +63,7 @@ SETTING_LABELS: dict[str, BilingualText] = {
     "sharding": ("多卡分摊模型", "Sharding of the model"),
     "offload": ("分摊后放到内存（更慢）", "Shares rest in memory (slower)"),
     "gradient_checkpointing": ("省显存（慢约五分之一）", "Save memory (a fifth slower)"),
+    "memory_check": ("显存估计不够时", "Where memory seems too small"),
     "threads": ("CPU 线程（0 为自动）", "CPU threads (0: automatic)"),
     "log_every": ("每几步记录", "Log every … steps"),
     "eval_every": ("每几步评估", "Evaluate every … steps"),

@@ -28,6 +28,7 @@ from ui.training.fields import (
     wire_preset,
     wire_reward,
 )
+from ui.training.memory import build_memory_row, wire_memory
 from ui.training.names import PRESET_MACHINES, PRESET_NAMES, PROGRAM_LEADS
 from ui.training.names import PROGRAM_NAMES as TITLES
 
@@ -142,9 +143,11 @@ def _build_form(services: Services, translate: Translator, program: str, form_ta
         if program == "grpo":
             with gr.Row():
                 add_boxes(*(name for name in remaining_names if name in JSON_SETTINGS))
+    memory_blocks = build_memory_row(translate, program)
     message_block = html_block(elem_id=f"zf-train-{program}-told")
     start_button = gr.Button(translate("开始训练", "Start"), variant="primary", elem_id=f"zf-train-{program}-start")
     wire_preset(services, translate, program, form_tab, preset_dropdown, hint_block, box_form)
+    wire_memory(TrainingService(services.jobs), translate, program, form_tab, box_form, memory_blocks)
     if judge_dropdown is not None:
         wire_reward(services, translate, form_tab, judge_dropdown, box_form)
     return TrainingForm(program, box_form, start_button, message_block)

@@ -282,14 +282,17 @@ def main(program: str, train_program: Callable[[TrainingRun[Any]], None]) -> NoR
     if options.job is not None and (options.set or options.preset or options.config or options.resume):
         parser.error("a job has its settings in the database; --job goes alone")
     try:
+        # Imported here: it looks for models, whose module knows the run of a training.
+        from backend.training.programs.memory_guard import refuse_oversized
+
         with open_run(program, options) as training_run:
             # Killed after its row was written: everything is there, but for the end.
             if card.is_registered(training_run):
                 training_run.clean_up()
-            elif launch.starts_processes(training_run.settings):
-                _run_processes(training_run)
             else:
-                train_program(training_run)
+                refuse_oversized(training_run)
+                starts_processes = launch.starts_processes(training_run.settings)
+                (_run_processes if starts_processes else train_program)(training_run)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)

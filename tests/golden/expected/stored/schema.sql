@@ -585,7 +585,7 @@ CREATE TABLE workers (
 	parent_pid INTEGER, 
 	parent_start VARCHAR(64), 
 	heartbeat_at DATETIME NOT NULL, 
-	started_at DATETIME NOT NULL, 
+	started_at DATETIME NOT NULL, device_memory JSON, 
 	CONSTRAINT pk_workers PRIMARY KEY (id), 
 	CONSTRAINT uq_workers_name UNIQUE (name)
 );
