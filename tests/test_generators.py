@@ -16,7 +16,8 @@ from backend.db.llm_tables import LLMCall
 from backend.generation import generators
 from backend.generation.generators import GeneratorService, Readiness
 from backend.generation.serving import PolicyServing
-from backend.generation.writer import GreetingWriter, SamplingSettings, WrittenGreeting, strip_thoughts
+from backend.generation.thoughts import strip_thoughts
+from backend.generation.writer import GreetingWriter, SamplingSettings, WrittenGreeting
 from backend.jobs.records import ArtifactInfo
 from backend.llm.client import OpenAIClient
 from backend.llm.endpoints import EndpointInput

@@ -1,13 +1,18 @@
 """The cap itself: what fits, what waits, what is used up; and what a run will take before it starts."""
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.core.settings import PROJECT_ROOT
 from backend.llm.budget import (
     Budget,
     Estimate,
+    JobCallBudget,
     Reservation,
     estimate_tokens,
     estimate_usage,
@@ -261,3 +266,45 @@ def test_an_embedding_call_is_all_input() -> None:
         (ReportedUsage(1), 0, TokenUsage(1, 0)),
     ):
         assert settled_input_usage(counted, most, sent) == expected
+
+
+TAKE_ALL = """
+import asyncio, sys
+from pathlib import Path
+from backend.llm.budget import JobCallBudget, Reservation
+from backend.llm.errors import BudgetReached
+from backend.llm.messages import TokenUsage
+
+async def take() -> int:
+    budget = JobCallBudget(Path(sys.argv[1]), 300)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for taken in range(1000):
+        try:
+            await budget.reserve(Reservation(1, 0.0))
+        except BudgetReached:
+            return taken
+        budget.settle(Reservation(1, 0.0), TokenUsage(1, 1), 0.0)
+    return 1000
+
+print(asyncio.run(take()))
+"""
+
+
+def test_the_processes_of_a_job_share_its_cap_and_its_next_attempt_counts_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TAKE_ALL, str(tmp_path / "calls")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": PROJECT_ROOT, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    taken = [int(process.communicate(timeout=60)[0]) for process in processes]
+    assert sum(taken) == 300
+    with pytest.raises(BudgetReached, match="300 calls of this job, max_calls = 300"):
+        asyncio.run(JobCallBudget(tmp_path / "calls", 300).reserve(TEN))
+    more = JobCallBudget(tmp_path / "calls", 301)
+    asyncio.run(more.reserve(TEN))
+    more.settle(TEN, TokenUsage(1, 1), 0.1)
+    assert used(more) == (1, 2, 0.1)

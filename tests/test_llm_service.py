@@ -50,6 +50,13 @@ def test_save_change_and_delete(service: EndpointService, home: Path):
         service.delete("deep")
 
 
+def test_processes_that_ask_together_share_the_concurrency(service: EndpointService, database: Database, home: Path):
+    service.save(replace(ENTERED, concurrency=16))
+    shares = [EndpointService(database, home, Settings.load(), count).get("deep").concurrency for count in (1, 3, 40)]
+    assert shares == [16, 5, 1]
+    assert [info.concurrency for info in service.endpoints()] == [16], "people see what they entered"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -18,7 +18,7 @@ from tests import warm
 
 TINY = {
     "batch_size": 4,
-    "max_length": 48,
+    "max_length": 160,
     "log_every": 1,
     "save_every": 100,
     "eval_every": 100,

@@ -33,9 +33,10 @@ from backend.training.programs.models import load_tokenizer
 from backend.training.programs.program import TrainingRun, main
 from backend.training.programs.reward_judges import RewardModelReward
 from backend.training.programs.reward_server import RewardModel
-from backend.training.programs.sft import LeanSFTTrainer, _build_dataset, train
+from backend.training.programs.sft import LeanSFTTrainer, build_dataset, train
+from backend.training.programs.training_rows import select_greetings
 from backend.training.programs.vllm_rollouts import ModelShape, RolloutMachine
-from backend.training.settings import settings_for
+from backend.training.settings import SftSettings, settings_for
 from backend.training.snapshot import open_snapshot
 
 STRANGE = (
@@ -64,16 +65,22 @@ def look(artifact: str, data: str) -> None:
     rows = open_snapshot(Path("/nowhere"), data).rows("sft", Split.TRAIN)[:8]
     with tempfile.TemporaryDirectory() as folder:
         values = {kind.__name__: loss(kind, artifact, tokenizer, rows, folder) for kind in (SFTTrainer, LeanSFTTrainer)}
-    first = _build_dataset(rows, tokenizer)[0]["completion"][0]["content"]
+    first = [label for label in _rows(rows, tokenizer)[0]["labels"] if label != -100]
     told = {"lost": lost, "trl": values["SFTTrainer"], "lean": values["LeanSFTTrainer"]}
-    print(json.dumps(told | {"first": tokenizer.tokenize(first)}))
+    print(json.dumps(told | {"first": tokenizer.convert_ids_to_tokens(first)}))
+
+
+def _rows(rows, tokenizer):  # type: ignore[no-untyped-def]
+    out = Path(tempfile.gettempdir())
+    run = TrainingRun("sft", SftSettings(), out, out, JobReport(None, None), lambda: Database(""), None)
+    return build_dataset(select_greetings(run, tokenizer, Split.TRAIN, rows, None))
 
 
 def loss(kind: type[SFTTrainer], artifact: str, tokenizer, rows, folder: str) -> float:  # type: ignore[no-untyped-def]
     trainer = kind(
         model=AutoModelForCausalLM.from_pretrained(artifact, dtype=torch.float32),
         args=SFTConfig(output_dir=folder, use_cpu=True, bf16=False, report_to=[], activation_checkpointing=False),
-        train_dataset=_build_dataset(rows, tokenizer),
+        train_dataset=_rows(rows, tokenizer),
         processing_class=tokenizer,
     )
     batch = next(iter(trainer.get_train_dataloader()))

@@ -9,6 +9,7 @@ from backend.core.errors import Message
 from backend.core.text import count_characters, normalize_text, strip_white_space
 from backend.generation.request import NUMBER_PATTERN, GreetingRequest, parse_number
 from backend.generation.rules import compiled_rule, word_pattern
+from backend.generation.thoughts import cut_stored_thoughts
 
 # Characters without white space; the longest good greetings in the research data have about 350.
 LONGEST_GREETING = 600
@@ -142,8 +143,6 @@ def _parse_age(number_text: str) -> int | None:
 
 
 _INVISIBLE_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060\ufeff]")
-# Some chat templates open the block in the prompt, so that a reply holds its end alone.
-_THINKING_BLOCK = re.compile(r"<think>.*?</think>|^[^<]{0,4000}</think>", re.DOTALL)
 _CODE_FENCE = re.compile(r"^```[a-z]*\n?(.*?)\n?```$", re.DOTALL)
 _END_TOKENS = re.compile(r"(?:<\|(?:im_end|endoftext|eot_id|end)\|>|</s>|<eos>)+\s*$")
 _BOLD_MARKUP = re.compile(r"\*\*([^*\n]+)\*\*")
@@ -187,7 +186,7 @@ def clean_greeting(raw_text: str) -> str:
 
 
 def _strip_wrapping(stripped_text: str) -> str:
-    stripped_text = _END_TOKENS.sub("", _THINKING_BLOCK.sub("", stripped_text)).strip()
+    stripped_text = _END_TOKENS.sub("", cut_stored_thoughts(stripped_text)).strip()
     if fence_match := _CODE_FENCE.match(stripped_text):
         stripped_text = fence_match[1].strip()
     stripped_text = _BOLD_MARKUP.sub(r"\1", stripped_text)

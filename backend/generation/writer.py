@@ -6,7 +6,6 @@ watches the text grow (`stream`) or only its end counts (`write`, `write_one`).
 
 import asyncio
 import random
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from backend.core.errors import Message
+from backend.generation.thoughts import strip_thoughts
 from backend.llm.errors import LLMError, LLMErrorKind
 from backend.llm.messages import ChatMessage, Completion
 from backend.llm.prompts import PromptTemplate, UntrustedText, compose_message, load_template, neutralise_text
@@ -28,8 +28,6 @@ GREETING_TEMPLATE, REVISION_TEMPLATE = (
     load_template("greeting", _PROMPTS_FOLDER),
     load_template("revision", _PROMPTS_FOLDER),
 )
-_THOUGHT_BLOCK = re.compile(r"\s*<think>(?:.*?</think>\s*|.*\Z)", re.S)
-_OPENING_TAG = "<think>"
 # The prompt files name this label, and the key of every stored call holds it: another word would ask all anew.
 _REQUEST_LABEL = "请求"
 
@@ -233,14 +231,6 @@ def with_seed(sampling: SamplingSettings) -> SamplingSettings:
     if sampling.seed is not None:
         return sampling
     return replace(sampling, seed=random.SystemRandom().randrange(BIGGEST_SEED))
-
-
-def strip_thoughts(model_text: str) -> str:
-    """The text without a thinking model's thoughts, also where those have not ended yet."""
-    # A stream that has sent “<th” so far may be about to think: shown now, it would have to vanish again.
-    if model_text and _OPENING_TAG.startswith(model_text.lstrip()):
-        return ""
-    return _THOUGHT_BLOCK.sub("", model_text, count=1) if model_text.lstrip().startswith(_OPENING_TAG) else model_text
 
 
 def _call_settings(draw_sampling: SamplingSettings) -> dict[str, Any]:

@@ -61,6 +61,19 @@ REQUESTS_CHOSEN = MessageTemplate(
     "requests: {chosen} of {requests} have at most {tokens} tokens",
     "请求：{requests} 条中有 {chosen} 条不超过 {tokens} 个词元",
 )
+ROWS_LEFT_OUT = MessageTemplate(
+    "rows_left_out",
+    "{split}: {left_out} of {total} {kind_en} are left out: {reasons_en}",
+    "{split}：{total} {kind_zh}中有 {left_out} 个未用：{reasons_zh}",
+    EventLevel.WARNING,
+)
+TEMPLATE_DIFFERS = MessageTemplate(
+    "template_differs",
+    "warning: the chat template writes “{opening}” before an answer, but not before the greetings to learn from; "
+    "the model learns in another context than it answers in",
+    "警告：对话模板会在回答前写入“{opening}”，而训练用的祝福前面没有；模型学习时与回答时的上下文不同",
+    EventLevel.WARNING,
+)
 
 MERGING = MessageTemplate("merging", "merging the adapter into its base", "正在把适配器合并进底座模型")
 STARTING = MessageTemplate("starting", "starting", "正在启动")
@@ -72,6 +85,18 @@ MONITOR_OFF = MessageTemplate(
     "monitor_off",
     "monitor off: the model is sharded",
     "监测已关闭：模型分散在多个设备上",
+    EventLevel.WARNING,
+)
+GOLD_OFF = MessageTemplate(
+    "gold_off",
+    "gold judge off: {greetings} accepted greetings are too few to learn what a greeting is like; accept more",
+    "旁观裁判已关闭：合格的祝福语只有 {greetings} 条，不足以学会祝福语该是什么样子，请增加",
+    EventLevel.WARNING,
+)
+GOLD_UNSURE = MessageTemplate(
+    "gold_unsure",
+    "step {step}: gold cannot tell how good the greetings are: {reason_en}",
+    "第 {step} 步：旁观裁判无法判断祝福语的好坏：{reason_zh}",
     EventLevel.WARNING,
 )
 COLLAPSE_WARNING = MessageTemplate(

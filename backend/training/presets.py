@@ -61,7 +61,14 @@ _BIG_GPU_DPO = {
 }
 
 # Every step is logged, since the monitor takes the mean of what was logged between two of its readings.
-_CONSTANT_SCHEDULE = {"scheduler": "constant", "warmup": 0.0, "loss_type": "grpo", "log_every": 1}
+# Rollouts are written without dropout, so none is trained with.
+_CONSTANT_SCHEDULE = {
+    "scheduler": "constant",
+    "warmup": 0.0,
+    "loss_type": "grpo",
+    "log_every": 1,
+    "lora_dropout": 0.0,
+}
 _CPU_GRPO = {
     **_CONSTANT_SCHEDULE,
     "learning_rate": 1e-4,

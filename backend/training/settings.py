@@ -36,6 +36,13 @@ class TrainingSettings(BaseModel):
         "deep", description="Of the starter: deep (5 × 160) or wide (3 × 128), which learns faster."
     )
     revision: str | None = Field(None, description="Revision of a hub model.")
+    remote_code: str | None = Field(
+        None, description="The base once more, where Python code that comes with it may run; else none does."
+    )
+    chat_template: Literal["own", "chatml", "plain"] = Field(
+        "own", description="Of a base without one: chatml (<|im_start|>…) or plain (request, line break, greeting)."
+    )
+    thinking: bool = Field(False, description="Bases that can think (Qwen3) think before they answer.")
     name: str | None = Field(None, min_length=1, max_length=120, description="Name of the artifact.")
     snapshot: str | None = Field(None, description="Hash or folder of a data snapshot; default: export one.")
     datasets: tuple[str, ...] = Field(

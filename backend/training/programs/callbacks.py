@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from backend.generation.thoughts import remove_thoughts
 from backend.jobs.report import JobReport
 from backend.training.messages import training_step
+from backend.training.programs.chat_format import end_token_ids, find_answer_opening, render_request
 from backend.training.programs.rewards import Reward
 from backend.training.programs.sharding import input_device, is_sharded, readable_model
 
@@ -28,11 +30,21 @@ METRIC_NAMES = {
 IGNORED_METRICS = re.compile(r"total_flos|num_input_tokens_seen|(train|eval)_(runtime|\w+_per_second)")
 
 
-class ProgressReporter(TrainerCallback):
-    """Every log entry of the trainer as a metric and a line; progress with the time that is left."""
+# From the tokens that the trainer has seen (requests included, padding not, over all processes) to those that count.
+TokenCounter = Callable[[int], int]
 
-    def __init__(self, report: JobReport, device: str) -> None:
+
+class ProgressReporter(TrainerCallback):
+    """Every log entry of the trainer as a metric and a line; progress with the time that is left.
+
+    `tokens_per_second` is tokens of greetings in a second of wall clock, over all processes: those that SFT learns
+    (the end of a turn included) or GRPO writes. Requests and padding do not count. Where both texts of a pair are
+    read whole (reward model), all tokens but padding count.
+    """
+
+    def __init__(self, report: JobReport, device: str, count_tokens: TokenCounter | None = None) -> None:
         self._report, self._device = report, device
+        self._count_tokens = count_tokens or (lambda tokens_seen: tokens_seen)
         self._started_at = self._last_logged_at = time.monotonic()
         self._first_step = self._token_count = 0
 
@@ -41,7 +53,8 @@ class ProgressReporter(TrainerCallback):
     ) -> None:
         """The clock starts, at the step the run goes on from."""
         self._started_at = self._last_logged_at = time.monotonic()
-        self._first_step, self._token_count = state.global_step, state.num_input_tokens_seen
+        self._first_step = state.global_step
+        self._token_count = self._count_tokens(int(state.num_input_tokens_seen))
 
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_kwargs: Any
@@ -73,7 +86,9 @@ class ProgressReporter(TrainerCallback):
         }
         # Entries of an evaluation have no such loss, and nothing was trained in their time.
         if "loss" in metric_values:
-            metric_values |= self._measure_speed(int(metric_values.get("num_tokens") or state.num_input_tokens_seen))
+            metric_values |= self._measure_speed(
+                self._count_tokens(int(metric_values.get("num_tokens") or state.num_input_tokens_seen))
+            )
         self._report.metric(state.global_step, **metric_values)
         metrics_text = " ".join(
             f"{metric_name} {_format_number(metric_value)}" for metric_name, metric_value in metric_values.items()
@@ -140,16 +155,12 @@ def generate_greetings(
     no_repeat_ngram_size: int = 0,
     repetition_penalty: float = 1.0,
 ) -> list[str]:
-    """One sampled greeting for each request; leaves the random state and the mode of the model alone.
+    """One sampled greeting for each request, without thoughts; empty where a thought did not end in time.
 
-    By default drawn as in training: a guard against repetition would hide from the monitor what
-    the policy has become.
+    Leaves the random state and the mode of the model alone. By default drawn as in training: a guard against
+    repetition would hide from the monitor what the policy has become.
     """
-    conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    prompt_texts = [
-        tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-        for conversation in conversations
-    ]
+    prompt_texts = [render_request(tokenizer, prompt) for prompt in prompts]
     # Generation goes on at the right end; set back, since the tokenizer is the trainer's own.
     previous_side, tokenizer.padding_side = tokenizer.padding_side, "left"
     device = input_device(model)
@@ -169,12 +180,16 @@ def generate_greetings(
             no_repeat_ngram_size=no_repeat_ngram_size,
             repetition_penalty=repetition_penalty,
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=end_token_ids(model, tokenizer),
             use_cache=True,
         )
     model.train(was_training)
     written_tokens = output_tokens[:, encoded_batch["input_ids"].shape[1] :]
-    return [greeting_text.strip() for greeting_text in tokenizer.batch_decode(written_tokens, skip_special_tokens=True)]
+    answer_opening = find_answer_opening(tokenizer)
+    return [
+        (remove_thoughts(answer_opening + written_text) or "").strip()
+        for written_text in tokenizer.batch_decode(written_tokens, skip_special_tokens=True)
+    ]
 
 
 def _format_number(metric_value: Any) -> str:

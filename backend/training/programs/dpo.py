@@ -13,6 +13,7 @@ from trl import DPOConfig, DPOTrainer
 from backend.core.enums import Split
 from backend.training.messages import PAIRS_CHOSEN
 from backend.training.programs import models, starter_tokenizer
+from backend.training.programs.base_files import bound_token_limit
 from backend.training.programs.callbacks import SampleReporter
 from backend.training.programs.card import OutputKind
 from backend.training.programs.environment import process_rank
@@ -20,6 +21,7 @@ from backend.training.programs.implicit_reward import ImplicitReward, TextPair, 
 from backend.training.programs.pair_accuracy import compare_scorers, report_accuracies
 from backend.training.programs.program import TrainingRun, main
 from backend.training.programs.sharding import whole_on_device
+from backend.training.programs.training_rows import EQUAL, PAIRS, TOO_LONG, RowSelection, warn_if_template_differs
 from backend.training.settings import DpoSettings
 from backend.training.snapshot import DataRow
 
@@ -36,14 +38,16 @@ def train(training_run: TrainingRun[DpoSettings]) -> None:
     if len(all_rows) < MIN_PAIRS:
         raise models.too_few_rows(training_run, len(all_rows), MIN_PAIRS)
     base_model = models.resolve_base(training_run, all_rows, "chosen", "rejected")
-    tokenizer = models.load_tokenizer(base_model, settings.revision)
+    tokenizer = models.load_training_tokenizer(training_run, base_model)
+    warn_if_template_differs(training_run, tokenizer)
     writer = PairWriter(tokenizer, _plans_by_request(training_run))
-    training_rows = _choose_pairs(training_run, writer, all_rows)
+    token_limit = bound_token_limit(base_model, settings)
+    training_rows = _choose_pairs(training_run, writer, all_rows, token_limit)
     validation_rows = [
-        pair_row for pair_row in snapshot.rows("pairs", Split.VALIDATION) if writer.fits(pair_row, settings.max_length)
+        pair_row for pair_row in snapshot.rows("pairs", Split.VALIDATION) if writer.fits(pair_row, token_limit)
     ]
     trainer = DPOTrainer(
-        model=models.load_policy(training_run, base_model),
+        model=models.load_policy(training_run, base_model, tokenizer),
         args=_build_arguments(training_run, bool(validation_rows)),
         train_dataset=writer.build_dataset(training_rows),
         eval_dataset=writer.build_dataset(validation_rows) if validation_rows else None,
@@ -91,6 +95,13 @@ class PairWriter:
             for choice in ("chosen", "rejected")
         )
 
+    def differs(self, pair_row: DataRow) -> bool:
+        """Whether the two greetings are written in different tokens."""
+        chosen_tokens, rejected_tokens = (
+            self.encode_pair(pair_row["prompt"], pair_row[choice]) for choice in ("chosen", "rejected")
+        )
+        return chosen_tokens != rejected_tokens
+
     def encode_pair(self, prompt_text: str, greeting_text: str) -> TokenPair:
         """Tokens of the request and of the greeting after it, cut where TRL cuts them."""
         prompt_turns, greeting_turns = self._turns(prompt_text, greeting_text)
@@ -124,15 +135,21 @@ def _plans_by_request(training_run: TrainingRun[DpoSettings]) -> Plans:
 
 
 def _choose_pairs(
-    training_run: TrainingRun[DpoSettings], writer: PairWriter, pair_rows: Sequence[DataRow]
+    training_run: TrainingRun[DpoSettings], writer: PairWriter, pair_rows: Sequence[DataRow], token_limit: int
 ) -> list[DataRow]:
-    """The pairs that fit. Raises UserError where too few do."""
-    max_length = training_run.settings.max_length
-    # Left out instead of cut: a greeting without its end teaches to go on and on.
-    chosen_rows = [pair_row for pair_row in pair_rows if writer.fits(pair_row, max_length)]
-    training_run.report.log(PAIRS_CHOSEN.fill(chosen=len(chosen_rows), pairs=len(pair_rows), tokens=max_length))
-    if len(chosen_rows) < MIN_PAIRS:
-        raise models.too_few_rows(training_run, len(chosen_rows), MIN_PAIRS)
+    """The pairs that fit and differ. Raises UserError where too few do."""
+    selection = RowSelection(PAIRS, Split.TRAIN, token_limit, len(pair_rows))
+    chosen_rows = []
+    for pair_row in pair_rows:
+        # Left out instead of cut: a greeting without its end teaches to go on and on.
+        if not writer.fits(pair_row, token_limit):
+            selection.left_out[TOO_LONG] += 1
+        elif writer.differs(pair_row):
+            chosen_rows.append(pair_row)
+        else:
+            selection.left_out[EQUAL] += 1
+    training_run.report.log(PAIRS_CHOSEN.fill(chosen=len(chosen_rows), pairs=len(pair_rows), tokens=token_limit))
+    selection.report_to(training_run, MIN_PAIRS)
     return chosen_rows
 
 

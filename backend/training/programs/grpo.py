@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,12 @@ from backend.core.text import count_characters, strip_white_space
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.messages import COLLAPSED, REQUESTS_CHOSEN
 from backend.training.programs import models
+from backend.training.programs.base_files import check_context_length
 from backend.training.programs.callbacks import RewardMemory
 from backend.training.programs.card import OutputKind
+from backend.training.programs.chat_format import find_answer_opening, render_request
 from backend.training.programs.collapse import CollapseMonitor
-from backend.training.programs.environment import process_rank
+from backend.training.programs.environment import process_count, process_rank
 from backend.training.programs.gold import build_gold_judge, reward_of
 from backend.training.programs.monitor import CollapseWatch, HeldOutRequests
 from backend.training.programs.program import TrainingRun, main
@@ -25,6 +28,7 @@ from backend.training.programs.prompt_template import apply_prompt_template
 from backend.training.programs.resampling import ResamplingTrainer
 from backend.training.programs.rewards import Reward
 from backend.training.programs.sharding import loading_whole
+from backend.training.programs.training_rows import REQUESTS, TOO_LONG, RowSelection
 from backend.training.programs.vllm_rollouts import keep_base_exact, vllm_arguments
 
 
@@ -32,12 +36,15 @@ def train(training_run: TrainingRun[GrpoSettings]) -> None:
     """Load policy and reward, train under the monitor, keep the best checkpoint."""
     settings, snapshot = training_run.settings, training_run.snapshot
     base_model = models.resolve_base(training_run, snapshot.rows("sft", Split.TRAIN), "completion")
-    tokenizer = models.load_tokenizer(base_model, settings.revision)
+    tokenizer = models.load_training_tokenizer(training_run, base_model)
+    check_context_length(base_model, settings)
     # Generation goes on at the right end, so requests of a batch are padded on the left.
     tokenizer.padding_side = "left"
     apply_prompt_template(tokenizer, settings.prompt_template)
     requests = _load_requests(training_run, tokenizer)
     reward = reward_of(training_run)
+    # Each process is asked about an equal share of the greetings.
+    training_run.count_tokens = lambda _tokens_seen: process_count() * reward.token_count
     # Before the trainer: a reward that cannot be loaded must not cost the loading of a policy first.
     reward.prepare()
     # TRL's own class wherever nothing of it is changed.
@@ -47,10 +54,10 @@ def train(training_run: TrainingRun[GrpoSettings]) -> None:
         else GRPOTrainer
     )
     trainer = trainer_class(
-        model=models.load_policy(training_run, base_model),
+        model=models.load_policy(training_run, base_model, tokenizer),
         reward_funcs=reward,
         args=_build_arguments(training_run, base_model),
-        train_dataset=_build_dataset(requests),
+        train_dataset=_build_dataset(requests, find_answer_opening(tokenizer)),
         processing_class=tokenizer,
         peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
     )
@@ -76,25 +83,38 @@ def _load_requests(training_run: TrainingRun[GrpoSettings], tokenizer: Any) -> l
         strip_white_space(data_row["prompt"]): data_row["prompt"]
         for data_row in training_run.snapshot.rows("prompts", Split.TRAIN)
     }
-    conversations = {prompt_text: [{"role": "user", "content": prompt_text}] for prompt_text in unique_prompts.values()}
     # Left out instead of cut: TRL no longer limits requests, and half a request asks for something else.
     short_requests = [
         prompt_text
-        for prompt_text, conversation in conversations.items()
-        if len(tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False))
+        for prompt_text in unique_prompts.values()
+        if len(tokenizer(render_request(tokenizer, prompt_text), add_special_tokens=False)["input_ids"])
         <= settings.prompt_tokens
     ]
     training_run.report.log(
         REQUESTS_CHOSEN.fill(chosen=len(short_requests), requests=len(unique_prompts), tokens=settings.prompt_tokens)
     )
+    RowSelection(
+        REQUESTS,
+        Split.TRAIN,
+        settings.prompt_tokens,
+        len(unique_prompts),
+        Counter({TOO_LONG: len(unique_prompts) - len(short_requests)}),
+    ).require(settings.prompts)
     if len(short_requests) < settings.prompts:
         raise models.too_few_rows(training_run, len(short_requests), settings.prompts)
     return short_requests
 
 
-def _build_dataset(requests: list[str]) -> Dataset:
+def _build_dataset(requests: list[str], answer_opening: str) -> Dataset:
     return Dataset.from_list(
-        [{"prompt": [{"role": "user", "content": prompt_text}], "request": prompt_text} for prompt_text in requests]
+        [
+            {
+                "prompt": [{"role": "user", "content": prompt_text}],
+                "request": prompt_text,
+                "opening": answer_opening,
+            }
+            for prompt_text in requests
+        ]
     )
 
 
@@ -117,6 +137,8 @@ def _build_arguments(training_run: TrainingRun[GrpoSettings], base_model: str) -
         num_iterations=settings.num_iterations,
         mask_truncated_completions=settings.mask_truncated_completions,
         entropy_coef=settings.entropy_coef,
+        # A rollout is written without dropout: with it, training would compare two different policies.
+        disable_dropout=True,
         # The plain k3 of the publication; TRL would multiply it by the importance ratio.
         use_bias_correction_kl=False,
         **vllm_arguments(training_run, base_model),

@@ -16,13 +16,17 @@ MAX_HEADER_BYTES = 100_000_000
 T = TypeVar("T")
 
 
-def load_tokenizer(base_model: str, revision: str | None = None) -> Any:
+def load_tokenizer(base_model: str, revision: str | None = None, *, remote_code: bool = False) -> Any:
     """The tokenizer as it was trained. Raises UserError where it reads text as nothing."""
     # AutoTokenizer rebuilds some model types from a recipe of their own, and a foreign vocabulary then
     # reads every text as no tokens at all; tokenizer.json says what was trained.
     is_local = (Path(base_model) / "tokenizer.json").is_file()
     tokenizer_class = PreTrainedTokenizerFast if is_local else AutoTokenizer
-    tokenizer = load_or_explain(base_model, lambda: tokenizer_class.from_pretrained(base_model, revision=revision))
+    tokenizer = load_or_explain(
+        base_model,
+        # Said outright: without it transformers asks on standard input.
+        lambda: tokenizer_class.from_pretrained(base_model, revision=revision, trust_remote_code=remote_code),
+    )
     if not tokenizer(PROBE_TEXT, add_special_tokens=False)["input_ids"]:
         raise UserError(
             f"The tokenizer of “{base_model}” reads Chinese text as nothing; use another base.",

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from backend.core.errors import UserError
 from backend.core.folders import build_folder, hold_lock, remove_drafts, try_lock
+from backend.training.programs.base_files import check_adapter
+from backend.training.programs.chat_format import stop_at_turn_end
 from backend.training.programs.loading import holds_whole_model, load_or_explain, load_tokenizer
 
 # PEFT is imported where an adapter is merged: serving a whole model should not wait for it.
@@ -50,6 +52,7 @@ def merge_adapter(
     adapter or a base that cannot be loaded, OSError (or what safetensors raises) where the disk is full.
     """
     with build_folder(target_folder) as draft_folder:
+        check_adapter(adapter_folder)
         tokenizer = load_tokenizer(str(adapter_folder))
         merged_model = _load_merged(adapter_folder, stop_if_requested)
         stop_if_requested()
@@ -58,6 +61,8 @@ def merge_adapter(
         # Minutes earlier than by writing until nothing more fits, which would stop every other program too.
         if shutil.disk_usage(draft_folder).free < needed_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target_folder))
+        # The base's own end token may be another than that of the turns it has learnt since.
+        stop_at_turn_end(merged_model, tokenizer)
         merged_model.save_pretrained(draft_folder)
         tokenizer.save_pretrained(draft_folder)
         for file_name in CARRIED_FILES:
@@ -71,7 +76,9 @@ def _load_merged(adapter_folder: Path, stop_if_requested: StopCheck) -> "PreTrai
 
     def load_adapted() -> Any:
         # “auto” is the dtype of the base's files: float32 would take twice the memory and twice the disk.
-        return AutoPeftModelForCausalLM.from_pretrained(adapter_folder, dtype="auto")
+        return AutoPeftModelForCausalLM.from_pretrained(
+            adapter_folder, dtype="auto", use_safetensors=True, trust_remote_code=False
+        )
 
     try:
         adapted_model = load_or_explain(str(adapter_folder), load_adapted)

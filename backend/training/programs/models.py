@@ -22,7 +22,8 @@ from backend.core.text import parse_row_number
 from backend.db.job_tables import Artifact, Job
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
 from backend.training.messages import STARTER_BUILT
-from backend.training.programs import starter_tokenizer
+from backend.training.programs import base_files, starter_tokenizer
+from backend.training.programs.chat_format import settle_chat_format, stop_at_turn_end
 from backend.training.programs.loading import holds_whole_model, load_or_explain
 from backend.training.programs.loading import load_tokenizer as load_tokenizer
 from backend.training.programs.merging import is_adapter
@@ -71,6 +72,7 @@ def resolve_base(training_run: TrainingRun[Any], data_rows: Sequence[DataRow], *
         training_run.parent_artifact, artifact_folder = find_artifact(training_run, requested_base, ArtifactKind.POLICY)
         return _merge_base(training_run, str(artifact_folder))
     check_base(requested_base)
+    base_files.check_weight_files(Path(requested_base))
     return _merge_base(training_run, requested_base)
 
 
@@ -114,14 +116,32 @@ def find_artifact(
     return artifact.id, Path(artifact.path)
 
 
-def load_policy(training_run: TrainingRun[Any], base_model: str) -> Any:
-    """The language model to train."""
-    return load_or_explain(
+def load_training_tokenizer(training_run: TrainingRun[Any], base_model: str) -> Any:
+    """The tokenizer with the chat template, the thinking and the end token that the settings mean.
+
+    Raises UserError where it reads text as nothing, and for a base without a usable template.
+    """
+    settings = training_run.settings
+    remote_code = base_files.allows_remote_code(base_model, settings)
+    tokenizer = load_tokenizer(base_model, settings.revision, remote_code=remote_code)
+    settle_chat_format(tokenizer, base_model, settings)
+    return tokenizer
+
+
+def load_policy(training_run: TrainingRun[Any], base_model: str, tokenizer: Any) -> Any:
+    """The language model to train, which stops where the tokenizer's turns end."""
+    model = load_or_explain(
         base_model,
         lambda: AutoModelForCausalLM.from_pretrained(
-            base_model, revision=training_run.settings.revision, **build_loading_options(training_run)
+            base_model,
+            revision=training_run.settings.revision,
+            **base_files.safe_loading(base_model, training_run.settings),
+            **build_loading_options(training_run),
         ),
     )
+    base_files.check_vocabulary(model, tokenizer, base_model)
+    stop_at_turn_end(model, tokenizer)
+    return model
 
 
 def load_classifier(training_run: TrainingRun[Any], base_model: str, tokenizer: Any) -> Any:
@@ -132,9 +152,11 @@ def load_classifier(training_run: TrainingRun[Any], base_model: str, tokenizer: 
             base_model,
             revision=training_run.settings.revision,
             num_labels=1,
+            **base_files.safe_loading(base_model, training_run.settings),
             **build_loading_options(training_run),
         ),
     )
+    base_files.check_vocabulary(model, tokenizer, base_model)
     # The classifier reads its score at the last token that is no padding, and has to know which are.
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     # Trained whole beside an adapter, whose weights PEFT raises to float32 but not these. (Under ZeRO all weights of a

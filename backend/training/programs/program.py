@@ -37,7 +37,7 @@ from backend.db.migrate import migrate
 from backend.jobs.report import STOPPED, JobReport
 from backend.training.messages import ARTIFACT_STORED, CHECKPOINTS_TORN, DATA_OPENED, DONE, RESUMED
 from backend.training.programs import card, launch, precision
-from backend.training.programs.callbacks import ProgressReporter
+from backend.training.programs.callbacks import ProgressReporter, TokenCounter
 from backend.training.programs.checkpoints import (
     NEVER_BY_STEPS,
     CheckpointKeeper,
@@ -78,6 +78,8 @@ class TrainingRun(Generic[S]):
     job_id: int | None
     started_at: float = field(default_factory=time.monotonic)
     parent_artifact: int | None = None
+    # What `tokens_per_second` counts, of the tokens that the trainer counts; None counts all of them.
+    count_tokens: TokenCounter | None = None
 
     @property
     def artifact_folder(self) -> Path:
@@ -186,7 +188,7 @@ class TrainingRun(Generic[S]):
         # It prints raw dictionaries; `ProgressReporter` prints the same as readable lines.
         trainer.remove_callback(PrinterCallback)
         keeper = CheckpointKeeper(self.report, self.checkpoint_folder, is_automatic=not self.settings.save_every)
-        for callback in (ProgressReporter(self.report, self.device), *callbacks, keeper):
+        for callback in (ProgressReporter(self.report, self.device, self.count_tokens), *callbacks, keeper):
             trainer.add_callback(callback)
         last_checkpoint = self._find_last_checkpoint()
         # Both: on a busy machine only CPU time can be compared between runs.

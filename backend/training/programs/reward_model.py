@@ -7,12 +7,14 @@ from trl import RewardConfig, RewardTrainer
 
 from backend.core.enums import Split
 from backend.training.programs import models
+from backend.training.programs.base_files import bound_token_limit
 from backend.training.programs.card import OutputKind
 from backend.training.programs.environment import process_rank
 from backend.training.programs.pair_accuracy import PairScorer, PairScores, compare_scorers, report_accuracies
 from backend.training.programs.program import TrainingRun, main
 from backend.training.programs.reward_server import RewardModel
 from backend.training.programs.reward_terms import LengthDebias
+from backend.training.programs.training_rows import EncodedPair, select_pairs
 from backend.training.settings import RewardModelSettings
 from backend.training.snapshot import DataRow
 
@@ -29,12 +31,15 @@ def train(training_run: TrainingRun[RewardModelSettings]) -> None:
     if len(training_rows) < MIN_PAIRS:
         raise models.too_few_rows(training_run, len(training_rows), MIN_PAIRS)
     base_model = models.resolve_base(training_run, training_rows, "chosen", "rejected")
-    tokenizer = models.load_tokenizer(base_model, settings.revision)
+    tokenizer = models.load_training_tokenizer(training_run, base_model)
+    token_limit = bound_token_limit(base_model, settings)
+    training_pairs = select_pairs(training_run, tokenizer, Split.TRAIN, training_rows, token_limit, MIN_PAIRS)
+    validation_pairs = select_pairs(training_run, tokenizer, Split.VALIDATION, validation_rows, token_limit)
     trainer = RewardTrainer(
         model=models.load_classifier(training_run, base_model, tokenizer),
-        args=_build_arguments(training_run, bool(validation_rows)),
-        train_dataset=_build_dataset(training_rows),
-        eval_dataset=_build_dataset(validation_rows) if validation_rows else None,
+        args=_build_arguments(training_run, bool(validation_pairs)),
+        train_dataset=_build_dataset(training_pairs),
+        eval_dataset=_build_dataset(validation_pairs) if validation_pairs else None,
         processing_class=tokenizer,
         peft_config=models.build_lora_config(settings, "SEQ_CLS"),
     )
@@ -101,15 +106,10 @@ def _build_arguments(training_run: TrainingRun[RewardModelSettings], has_evaluat
     )
 
 
-def _build_dataset(pair_rows: list[DataRow]) -> Dataset:
-    def build_turns(prompt_text: str, greeting_text: str) -> list[dict[str, str]]:
-        return [{"role": "user", "content": prompt_text}, {"role": "assistant", "content": greeting_text}]
-
+def _build_dataset(encoded_pairs: list[EncodedPair]) -> Dataset:
+    """Pairs in the tokens that a trained model is scored on (`reward_server`), which TRL takes as they are."""
     return Dataset.from_list(
-        [
-            {choice: build_turns(pair_row["prompt"], pair_row[choice]) for choice in ("chosen", "rejected")}
-            for pair_row in pair_rows
-        ]
+        [{"chosen_ids": pair.chosen_ids, "rejected_ids": pair.rejected_ids} for pair in encoded_pairs]
     )
 
 

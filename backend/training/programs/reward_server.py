@@ -25,6 +25,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
+from backend.training.programs.base_files import check_weight_files
+from backend.training.programs.chat_format import encode_exchange
 from backend.training.programs.reward_terms import LengthDebias
 
 PROBE_TEXT = "生日快乐"
@@ -86,17 +88,11 @@ class RewardModel:
         return batch_scores
 
     def _encode_pair(self, prompt_text: str, greeting_text: str) -> list[int]:
-        # The same text that TRL's RewardTrainer makes of a pair with a prompt.
-        lacks_template = not self.tokenizer.chat_template
-        if lacks_template:
-            pair_text = prompt_text + greeting_text + (self.tokenizer.eos_token or "")
-        else:
-            conversation = [
-                {"role": "user", "content": prompt_text},
-                {"role": "assistant", "content": greeting_text},
-            ]
-            pair_text = self.tokenizer.apply_chat_template(conversation, tokenize=False)
-        token_ids: list[int] = self.tokenizer(pair_text, add_special_tokens=lacks_template)["input_ids"]
+        if self.tokenizer.chat_template:
+            return encode_exchange(self.tokenizer, prompt_text, greeting_text)
+        # A model from elsewhere without a template: the text that TRL's RewardTrainer makes of a pair with a prompt.
+        pair_text = prompt_text + greeting_text + (self.tokenizer.eos_token or "")
+        token_ids: list[int] = self.tokenizer(pair_text)["input_ids"]
         return token_ids
 
 
@@ -105,7 +101,7 @@ def load_tokenizer(artifact_folder: Path) -> Any:
     # AutoTokenizer rebuilds some model types from their own recipe and then reads a custom vocabulary
     # as no tokens at all; tokenizer.json says what was trained.
     tokenizer_class = PreTrainedTokenizerFast if (artifact_folder / "tokenizer.json").exists() else AutoTokenizer
-    tokenizer = tokenizer_class.from_pretrained(artifact_folder)
+    tokenizer = tokenizer_class.from_pretrained(artifact_folder, trust_remote_code=False)
     if not tokenizer(PROBE_TEXT, add_special_tokens=False)["input_ids"]:
         raise ValueError("the tokenizer turns Chinese text into nothing")
     if tokenizer.pad_token is None:
@@ -138,12 +134,16 @@ def load_model(artifact_folder: Path, device: str) -> Any:
     """The classifier; a LoRA adapter is laid over its base. Raises ValueError for more than one output."""
     # The dtype of the file would be kept otherwise, and a CPU computes slowly in float16.
     dtype = torch.float32 if device == "cpu" else "auto"
+    check_weight_files(artifact_folder)
+    safe_loading = {"use_safetensors": True, "trust_remote_code": False}
     if (artifact_folder / ADAPTER_FILE).exists():
         from peft import AutoPeftModelForSequenceClassification
 
-        model = AutoPeftModelForSequenceClassification.from_pretrained(artifact_folder, num_labels=1, dtype=dtype)
+        model = AutoPeftModelForSequenceClassification.from_pretrained(
+            artifact_folder, num_labels=1, dtype=dtype, **safe_loading
+        )
     else:
-        model = AutoModelForSequenceClassification.from_pretrained(artifact_folder, dtype=dtype)
+        model = AutoModelForSequenceClassification.from_pretrained(artifact_folder, dtype=dtype, **safe_loading)
     _check_outputs(model.config)
     return model.to(device).eval()
 

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from backend.core.errors import Message, UserError
+from backend.generation.thoughts import remove_thoughts
 
 logger = logging.getLogger(__name__)
 
 RewardValues = list[float | None]
+UNFINISHED_THOUGHT = "思考在写到 max_new_tokens 时仍未结束，没有祝福语可评"
 
 
 class Reward(ABC):
@@ -29,6 +31,8 @@ class Reward(ABC):
         self.__name__ = self.name
         self.failures: Counter[str] = Counter()
         self.patience: int | None = None
+        # Tokens of all greetings that this process was asked about.
+        self.token_count = 0
         self._unscored_rollouts = 0
 
     @abstractmethod
@@ -81,11 +85,19 @@ class Reward(ABC):
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> RewardValues:
         """TRL's call. The column `request` holds the bare requests; without it the prompts are read.
 
-        Raises UserError where `patience` calls in a row scored nothing.
+        The column `opening` holds what the chat template has written of each answer already. Thoughts are taken out
+        before anything is scored; where one was not ended, nothing is. Raises UserError where `patience` calls in a
+        row scored nothing.
         """
         requests = columns.get("request") or [message_text(prompt_turns) for prompt_turns in prompts]
+        openings = columns.get("opening") or [""] * len(completions)
+        self.token_count += sum(map(len, columns.get("completion_ids") or ()))
         reasons_before = Counter(self.reasons())
-        reward_values = self.score_guarded(requests, [message_text(completion) for completion in completions])
+        greetings = [
+            remove_thoughts(opening + message_text(completion))
+            for opening, completion in zip(openings, completions, strict=True)
+        ]
+        reward_values = self._score_answers(requests, greetings)
         self._unscored_rollouts = (
             self._unscored_rollouts + 1 if all(reward_value is None for reward_value in reward_values) else 0
         )
@@ -96,6 +108,17 @@ class Reward(ABC):
             for figure_name, figure in self.figures(reward_values).items():
                 log_metric(figure_name, figure)
         return reward_values
+
+    def _score_answers(self, requests: Sequence[str], greetings: Sequence[str | None]) -> RewardValues:
+        unfinished_count = greetings.count(None)
+        if unfinished_count:
+            self.failures[UNFINISHED_THOUGHT] += unfinished_count
+        # In their places, as empty ones: a reward may look at the greetings of one request together.
+        reward_values = self.score_guarded(requests, [greeting or "" for greeting in greetings])
+        return [
+            None if greeting is None else reward_value
+            for greeting, reward_value in zip(greetings, reward_values, strict=True)
+        ]
 
     def figures(self, reward_values: RewardValues) -> dict[str, float]:
         """Figures worth a curve besides those that TRL logs itself."""
@@ -185,7 +208,8 @@ def _nothing_scored_error(reward_name: str, rollout_count: int, reasons: Counter
 
 def message_text(message: Any) -> str:
     """The text of a prompt or completion: plain, or the last turn of a conversation."""
-    return message if isinstance(message, str) else str(message[-1]["content"])
+    # A server's own parser leaves the content out where a model has only thought.
+    return message if isinstance(message, str) else str(message[-1].get("content") or "")
 
 
 def mean_scored(reward_values: Sequence[float | None]) -> float:

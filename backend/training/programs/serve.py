@@ -30,6 +30,7 @@ from backend.db.migrate import migrate
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST, ServeSettings, parse_serve_settings
 from backend.jobs.report import STOPPED, JobReport
 from backend.training.messages import IDLE_STOP, MERGING, SERVED_AT, SERVING, STARTING
+from backend.training.programs.base_files import check_weight_files
 from backend.training.programs.served_folder import arrange_folder, thread_environment
 
 POLL_SECONDS = 0.2
@@ -311,7 +312,7 @@ def _ended_error(server: ModelServer) -> UserError:
 
 
 def find_policy(database: Database, requested_policy: str) -> Path:
-    """Folder of "latest", "artifact:N" or a path. Raises UserError where there is no model."""
+    """Folder of "latest", "artifact:N" or a path. Raises UserError where there is no model, or only pickles."""
     if requested_policy == LATEST or requested_policy.startswith(ARTIFACT_PREFIX):
         artifact_query = select(Artifact.path).where(Artifact.kind == ArtifactKind.POLICY)
         if requested_policy != LATEST:
@@ -329,6 +330,7 @@ def find_policy(database: Database, requested_policy: str) -> Path:
             f"There is no trained policy “{requested_policy}”; train one first, or name its folder.",
             f"没有训练好的模型“{requested_policy}”，请先训练，或填写其文件夹。",
         )
+    check_weight_files(policy_folder)
     return policy_folder
 
 

@@ -9,11 +9,14 @@ from trl import SFTConfig, SFTTrainer
 from backend.core.enums import Split
 from backend.core.text import count_characters
 from backend.training.messages import FEW_GREETINGS
-from backend.training.programs import models, starter_tokenizer
-from backend.training.programs.callbacks import SampleReporter
+from backend.training.programs import models
+from backend.training.programs.base_files import bound_token_limit
+from backend.training.programs.callbacks import SampleReporter, TokenCounter
 from backend.training.programs.card import OutputKind
+from backend.training.programs.chat_format import EncodedGreeting
 from backend.training.programs.environment import process_count
 from backend.training.programs.program import TrainingRun, main
+from backend.training.programs.training_rows import select_greetings, warn_if_template_differs
 from backend.training.settings import STARTER, SftSettings
 from backend.training.snapshot import DataRow
 
@@ -55,13 +58,21 @@ def train(training_run: TrainingRun[SftSettings]) -> None:
         raise models.too_few_rows(training_run, len(rows_by_split[Split.TRAIN]), MIN_ROWS)
     _warn_if_small(training_run, rows_by_split[Split.TRAIN])
     base_model = models.resolve_base(training_run, rows_by_split[Split.TRAIN], "completion")
-    tokenizer = models.load_tokenizer(base_model, settings.revision)
+    tokenizer = models.load_training_tokenizer(training_run, base_model)
+    warn_if_template_differs(training_run, tokenizer)
     validation_rows = rows_by_split[Split.VALIDATION]
+    # Wrapped blocks hold every token of a row, whatever its length.
+    token_limit = None if settings.packing == "wrapped" else bound_token_limit(base_model, settings)
+    training_set = select_greetings(
+        training_run, tokenizer, Split.TRAIN, rows_by_split[Split.TRAIN], token_limit, MIN_ROWS
+    )
+    validation_set = select_greetings(training_run, tokenizer, Split.VALIDATION, validation_rows, token_limit)
+    training_run.count_tokens = _greeting_token_counter(training_set)
     trainer = _choose_trainer(training_run)(
-        model=models.load_policy(training_run, base_model),
-        args=_build_arguments(training_run, bool(validation_rows)),
-        train_dataset=_build_dataset(rows_by_split[Split.TRAIN], tokenizer),
-        eval_dataset=_build_dataset(validation_rows, tokenizer) if validation_rows else None,
+        model=models.load_policy(training_run, base_model, tokenizer),
+        args=_build_arguments(training_run, bool(validation_set)),
+        train_dataset=build_dataset(training_set),
+        eval_dataset=build_dataset(validation_set) if validation_set else None,
         processing_class=tokenizer,
         peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
     )
@@ -79,7 +90,7 @@ def train(training_run: TrainingRun[SftSettings]) -> None:
         trainer,
     )
     metrics = training_run.fit(trainer, [sample_reporter])
-    if validation_rows:
+    if validation_set:
         metrics["eval_loss"] = trainer.evaluate()["eval_loss"]
     training_run.save(trainer)
     training_run.finish(OutputKind.POLICY, metrics)
@@ -122,19 +133,18 @@ def _build_arguments(training_run: TrainingRun[SftSettings], has_evaluation: boo
     )
 
 
-def _build_dataset(data_rows: list[DataRow], tokenizer: Any) -> Dataset:
-    vocabulary = tokenizer.get_vocab()
+def build_dataset(encoded_greetings: list[EncodedGreeting]) -> Dataset:
+    """Rows in tokens, which TRL takes as they are: with its own tokenizing it would cut what is too long."""
     return Dataset.from_list(
-        [
-            {
-                "prompt": [{"role": "user", "content": data_row["prompt"]}],
-                "completion": [
-                    {"role": "assistant", "content": starter_tokenizer.text_with_plan(data_row, vocabulary)}
-                ],
-            }
-            for data_row in data_rows
-        ]
+        [{"input_ids": encoded.token_ids, "labels": encoded.labels} for encoded in encoded_greetings]
     )
+
+
+def _greeting_token_counter(encoded_greetings: list[EncodedGreeting]) -> TokenCounter:
+    token_count = sum(len(encoded.token_ids) for encoded in encoded_greetings)
+    learnt_count = token_count - sum(encoded.request_length for encoded in encoded_greetings)
+    # The trainer counts what it reads, requests included; of these rows so many tokens are learnt.
+    return lambda tokens_seen: round(tokens_seen * learnt_count / max(token_count, 1))
 
 
 if __name__ == "__main__":
