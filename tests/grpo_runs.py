@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import trl
+from sqlalchemy import func, select
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.utils.chat_template_utils import render_jinja_template
 from trl import GRPOTrainer
@@ -19,6 +20,7 @@ from trl import GRPOTrainer
 from backend.core.errors import UserError
 from backend.core.settings import Settings
 from backend.db.engine import Database
+from backend.db.llm_tables import LLMCall
 from backend.jobs.messages import JobMessage
 from backend.jobs.report import JobReport
 from backend.judges.base import JudgeKind, JudgeSpec
@@ -131,13 +133,12 @@ def run(
         grpo.reward_of = lambda _run: reward
     if beside is not None:
         grpo.reward_of = lambda made: MixedReward([(1.0, usual(made)), (1.0, beside)])
-    ended = "done"
+    ended, training_run = "done", TrainingRun("grpo", settings, out, house.home, told, lambda: database, None)
     try:
         torch.manual_seed(settings.seed)
-        made = TrainingRun("grpo", settings, out, house.home, told, lambda: database, None)
         if launch.starts_processes(settings):
-            launch.check_device_count(made)
-        grpo.train(made)
+            launch.check_device_count(training_run)
+        grpo.train(training_run)
     except TrainingStopped:
         ended = "stopped"
     except UserError as error:
@@ -151,6 +152,7 @@ def run(
     return {
         "ended": ended,
         "metrics": told.metrics,
+        "tokens": training_run.count_tokens(0) if training_run.count_tokens else 0,
         "logs": told.logs,
         "samples": told.samples,
         "files": sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()),
@@ -225,6 +227,25 @@ def refused(out: Path, **settings: Any) -> dict[str, Any]:
         taken.bind(("127.0.0.1", 0))
         os.environ["ZHUFU_LLM_BASE_URL"] = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         return run(out, judged_by="principle", unscored_rollouts=2, **settings)
+
+
+def capped(out: Path, **settings: Any) -> dict[str, Any]:
+    """A run under a cap on calls that is stopped and goes on, and the calls that the ledger holds."""
+    key, before = os.environ["ZHUFU_LLM_API_KEY"], _recorded_calls()
+    os.environ["ZHUFU_LLM_API_KEY"] = "right"
+    first = run(out, stop_at=1, judged_by="principle", max_calls=40, **settings)
+    between = _recorded_calls()
+    second = run(out, judged_by="principle", max_calls=40, **settings)
+    os.environ["ZHUFU_LLM_API_KEY"] = key
+    return {"first": first, "second": second, "calls": [between - before, _recorded_calls() - between]}
+
+
+def _recorded_calls() -> int:
+    database = Database(Settings.load().url)
+    with database.read() as session:
+        count = session.scalar(select(func.count()).select_from(LLMCall)) or 0
+    database.close()
+    return count
 
 
 WRAPPED = "请只写一条“{request}”，\n不要 {# 解释 #}："
@@ -317,6 +338,8 @@ def main(out: Path) -> dict[str, Any]:
         "interrupted": run(out / "resumed", stop_at=2, beside=Ticking()),
         "resumed": run(out / "resumed", beside=Ticking()),
         "lora": run(out / "lora", lora_rank=2, lora_dropout=0.0, max_steps=2, gold="off"),
+        "dropout": run(out / "dropout", lora_rank=2, lora_dropout=0.5, max_steps=1, gold="off"),
+        "capped": capped(out / "capped", max_steps=20, gold="off", beta=0.0),
         "failing": run(out / "failing", reward=Odd(_fail), **quick),
         "ngram": run(out / "ngram", judged_by="ngram", binary=True, max_steps=2, beta=0.0),
         "constant": run(out / "constant", reward=Odd(lambda texts: [1.0] * len(texts)), **quick | {"max_steps": 20}),

@@ -348,3 +348,12 @@ def test_of_equal_gold_the_newest_is_kept() -> None:
     judged = [monitor.assess_reading(one) for one in (PLAIN, changed(4), changed(8, gold=0.39), changed(12, gold=0.41))]
     assert [one.best for one in judged] == [True, True, False, True]
     assert monitor.best is not None and monitor.best.step == 12
+
+
+def test_what_gold_cannot_tell_replaces_nothing_that_it_could() -> None:
+    monitor = CollapseMonitor(CollapseRules(), 60.0)
+    judged = [monitor.assess_reading(one) for one in (PLAIN, changed(4, gold=math.nan), changed(8, gold=0.41))]
+    assert [one.best for one in judged] == [True, False, True]
+    unknown = CollapseMonitor(CollapseRules(), 60.0)
+    readings = (changed(0, gold=math.nan), changed(4, gold=math.nan), changed(8), changed(12, gold=math.nan))
+    assert [unknown.assess_reading(one).best for one in readings] == [True, True, True, False]

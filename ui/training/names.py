@@ -121,7 +121,13 @@ PLOT_CURVES = (
     Curve(
         "gold",
         ("旁观裁判（奖励不用它）", "Gold judge (never the reward)"),
-        {"gold_excellence": ("优秀率", "excellent"), "gold_unscored": ("未评率", "unscored")},
+        {
+            "gold_excellence": ("优秀率", "excellent"),
+            "gold_unscored": ("未评率", "unscored"),
+            "gold_fluent": ("通顺", "fluent"),
+            "gold_fit": ("切题（扣除巧合）", "fit beyond chance"),
+            "gold_unseen": ("没见过的字对", "unseen character pairs"),
+        },
         is_share=True,
     ),
     Curve("kl", ("与起点的 KL", "KL to the start"), {"kl": ("KL", "KL")}),

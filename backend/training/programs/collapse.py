@@ -140,7 +140,7 @@ class CollapseMonitor:
 
     A run stops where two figures are beyond their stop limits at once, or one in `patience` readings
     running: one noisy figure alone never stops it. Best is the highest gold of the readings without any
-    finding, the newest of them where there is no gold.
+    finding, the newest of them where there is no gold; one of which gold cannot tell replaces none that it could.
     """
 
     rules: CollapseRules
@@ -157,8 +157,9 @@ class CollapseMonitor:
         findings = self._collect_findings(
             reading, ReferenceReadings(self.start, self.best, self._choose_reference_length(self.start))
         )
-        # “Not below” rather than “at least”: without a gold judge both are nan, and the newest reading wins.
-        is_best = not findings and not reading.gold < self.best.gold
+        # Without a gold judge both are nan, and the newest reading wins; where gold cannot tell, none that it knows
+        # is replaced.
+        is_best = not findings and (math.isnan(self.best.gold) or reading.gold >= self.best.gold)
         if is_best:
             self.best = reading
         return CollapseAssessment(findings, self._should_stop(findings), is_best)

@@ -2,14 +2,14 @@
 
 import asyncio
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev
 
 from backend.core.enums import Split
+from backend.core.errors import Message
 from backend.core.settings import Settings
 from backend.core.text import assign_bucket
 from backend.db.engine import Database
@@ -22,9 +22,10 @@ from backend.judges.ngram import fit_ngram
 from backend.llm.budget import Budget, JobCallBudget
 from backend.llm.endpoints import EndpointService
 from backend.training.grpo_settings import GrpoSettings
+from backend.training.messages import GOLD_OFF
 from backend.training.programs import models
 from backend.training.programs.card import OutputKind
-from backend.training.programs.environment import process_rank
+from backend.training.programs.environment import process_count, process_rank
 from backend.training.programs.program import TrainingRun
 from backend.training.programs.reward_judges import JudgeReward, RewardModelReward
 from backend.training.programs.reward_ranking import RankingReward
@@ -36,6 +37,7 @@ from backend.training.programs.reward_terms import (
     RequestFitReward,
 )
 from backend.training.programs.rewards import MixedReward, Reward
+from backend.training.programs.soundness import SoundnessModel, learn_soundness
 from backend.training.snapshot import Snapshot, open_snapshot
 
 # Where reward and gold learn from the same rows each gets the requests of one half, or gold would praise what
@@ -79,37 +81,68 @@ def _load_labels(snapshot: Snapshot, split: Split) -> list[TrainingLabel]:
 class GoldReading:
     """Gold on a body of greetings: mean and spread of the probability of good, share that is good, share unscored.
 
-    The first three are nan where it could score none.
+    The first three are nan where it could score none or cannot tell, as `reason` says. The last three are nan where
+    only the judge was asked: share that is fluent, share that fits its request (chance taken out), share of character
+    pairs that gold has never seen.
     """
 
     mean: float
     spread: float
     excellence: float
     unscored: float
+    fluent: float = math.nan
+    fit: float = math.nan
+    unseen: float = math.nan
+    reason: Message | None = None
 
 
 @dataclass(frozen=True)
 class GoldJudge:
-    """Reads a judge on a logit scale: mean probability of good, and the share that is good (logit ≥ 0)."""
+    """Reads a judge on a logit scale: mean probability of good, and the share that is good (logit ≥ 0).
+
+    With `soundness`, good is only what is fluent as well; and both figures are multiplied by the share of greetings
+    that fit their requests, which no single text shows. A judge of wording alone calls an untrained model excellent.
+    """
 
     judge: Judge
+    soundness: SoundnessModel | None = None
 
     def read_greetings(self, requests: Sequence[str], greetings: Sequence[str]) -> GoldReading:
         """One reading of greetings written for these requests."""
         samples = [
             Sample(prompt_text, greeting_text) for prompt_text, greeting_text in zip(requests, greetings, strict=True)
         ]
-        logits = [judgment.value for judgment in asyncio.run(self.judge.score(samples)) if judgment.value is not None]
-        if not logits:
-            return GoldReading(math.nan, math.nan, math.nan, 1.0)
+        judge_values = [judgment.value for judgment in asyncio.run(self.judge.score(samples))]
+        soundness_reading = self.soundness.read_greetings(requests, greetings) if self.soundness else None
+        fluent = soundness_reading.fluent if soundness_reading else [True] * len(greetings)
+        fit_share = soundness_reading.fit_share if soundness_reading else math.nan
+        scored = [
+            (logit, is_fluent) for logit, is_fluent in zip(judge_values, fluent, strict=True) if logit is not None
+        ]
+        reading = GoldReading(math.nan, math.nan, math.nan, 1 - len(scored) / len(greetings))
+        if soundness_reading:
+            reading = replace(reading, fluent=fmean(fluent), fit=fit_share, unseen=soundness_reading.unseen_share)
+        if not scored or (soundness_reading and soundness_reading.is_beyond):
+            return replace(reading, reason=_cannot_tell(reading))
         # math.exp raises OverflowError beyond about 709.
-        probabilities = [1 / (1 + math.exp(-max(-500.0, logit))) for logit in logits]
-        return GoldReading(
-            mean=fmean(probabilities),
+        probabilities = [is_fluent / (1 + math.exp(-max(-500.0, logit))) for logit, is_fluent in scored]
+        # Unknown where accepted greetings fit no better than any others, as where all answer one request.
+        fit_factor = 1.0 if math.isnan(fit_share) else fit_share
+        return replace(
+            reading,
+            mean=fit_factor * fmean(probabilities),
             spread=pstdev(probabilities),
-            excellence=fmean(logit >= 0 for logit in logits),
-            unscored=1 - len(logits) / len(greetings),
+            excellence=fit_factor * fmean(is_fluent and logit >= 0 for logit, is_fluent in scored),
         )
+
+
+def _cannot_tell(reading: GoldReading) -> Message:
+    if reading.unscored == 1:
+        return Message("its judge knows nothing in any of the greetings", "其裁判不认识这些祝福语中的任何字词")
+    return Message(
+        f"the greetings fit their requests, but {reading.unseen:.0%} of their character pairs are new to it",
+        f"祝福语切合请求，但其中 {reading.unseen:.0%} 的相邻字对它从未见过",
+    )
 
 
 CALL_COUNT_FILE = "judge_calls"
@@ -124,8 +157,7 @@ def open_reward_context(
     """
     database = Database(settings.url)
     database.wait_patiently()
-    process_count = int(os.environ.get("WORLD_SIZE", "1"))
-    endpoint_service = EndpointService(database, settings.home, settings, process_count)
+    endpoint_service = EndpointService(database, settings.home, settings, process_count())
     return JudgeContext(
         endpoint_service,
         lambda _: fit_snapshot_judge(open_snapshot(settings.home, str(snapshot_folder)), data_half),
@@ -195,4 +227,15 @@ def build_gold_judge(training_run: TrainingRun[GrpoSettings]) -> GoldJudge | Non
     snapshot = open_snapshot(training_run.home_folder, snapshot_name) if snapshot_name else training_run.snapshot
     # Of all rewards only the n-gram judge learns from these rows.
     shares_data = grpo_settings.reward == "ngram" and snapshot.hash == training_run.snapshot.hash
-    return GoldJudge(fit_snapshot_judge(snapshot, GOLD_HALF if shares_data else WHOLE_SNAPSHOT))
+    data_half = GOLD_HALF if shares_data else WHOLE_SNAPSHOT
+    accepted_pairs = [
+        (data_row["prompt"], data_row["completion"])
+        for split in Split
+        for data_row in snapshot.rows("sft", split)
+        if data_half in (WHOLE_SNAPSHOT, find_request_half(data_row["prompt"]))
+    ]
+    soundness = learn_soundness(accepted_pairs)
+    if soundness is None:
+        training_run.report.log(GOLD_OFF.fill(greetings=len(accepted_pairs)))
+        return None
+    return GoldJudge(fit_snapshot_judge(snapshot, data_half), soundness)

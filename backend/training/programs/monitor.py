@@ -17,7 +17,7 @@ from backend.core.folders import put_in_place
 from backend.generation.diversity import build_profile, distinct_n, first_characters
 from backend.jobs.report import JobReport
 from backend.judges.constancy import NoticeLog
-from backend.training.messages import COLLAPSE_STOP, COLLAPSE_WARNING, UNSCORED
+from backend.training.messages import COLLAPSE_STOP, COLLAPSE_WARNING, GOLD_UNSURE, UNSCORED
 from backend.training.programs.callbacks import generate_greetings
 from backend.training.programs.collapse import CollapseAssessment, CollapseMonitor, PolicyReading
 from backend.training.programs.gold import GoldJudge, GoldReading
@@ -77,6 +77,7 @@ class CollapseWatch(TrainerCallback):
     stop_reason: Message | None = None
     _logged_values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _reported_reasons: set[str] = field(default_factory=set)
+    _reported_unsure: bool = False
     _notices: NoticeLog = field(default_factory=NoticeLog)
 
     @property
@@ -215,6 +216,9 @@ class CollapseWatch(TrainerCallback):
             "gold": gold_reading.mean,
             "gold_excellence": gold_reading.excellence,
             "gold_unscored": gold_reading.unscored,
+            "gold_fluent": gold_reading.fluent,
+            "gold_fit": gold_reading.fit,
+            "gold_unseen": gold_reading.unseen,
         }
         self.report.metric(reading.step, **figures)
         findings = [finding.figure for finding in assessment.findings]
@@ -222,6 +226,10 @@ class CollapseWatch(TrainerCallback):
         if reading.step % self.sample_every == 0:
             for request, greeting_text in zip(self.held_out.requests[: self.sample_count], greetings, strict=False):
                 self.report.sample(reading.step, request, greeting_text)
+        if (unsure := gold_reading.reason) and not self._reported_unsure:
+            # Once: what is new to gold at one reading mostly is at the next.
+            self._reported_unsure = True
+            self.report.log(GOLD_UNSURE.fill(step=reading.step, reason_en=unsure.en, reason_zh=unsure.zh))
         if reason := assessment.reason:
             if assessment.stop:
                 self.stop_reason = reason
