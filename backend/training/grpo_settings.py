@@ -126,7 +126,9 @@ class GrpoSettings(TrainingSettings):
     reward_artifact: str = Field(LATEST, min_length=1, description="Reward model: artifact:N, folder, or latest.")
     judge: dict[str, Any] = Field({}, description="Settings of the LLM judge, as its page has them.")
     endpoint: str | None = Field(None, description="Endpoint of the LLM judge; default: the house's.")
-    max_calls: int | None = Field(None, ge=1, description="Most calls to the judge's endpoint.")
+    max_calls: int | None = Field(
+        None, ge=1, description="Most calls to the judge's endpoint, by all processes and attempts."
+    )
     binary: bool = Field(False, description="1 or 0 by the scale's threshold instead of the score.")
     unscored_rollouts: int = Field(
         5, ge=1, le=1000, description="Rollouts in a row without a single score that end the run."

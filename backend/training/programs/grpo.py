@@ -47,6 +47,10 @@ def train(training_run: TrainingRun[GrpoSettings]) -> None:
     training_run.count_tokens = lambda _tokens_seen: process_count() * reward.token_count
     # Before the trainer: a reward that cannot be loaded must not cost the loading of a policy first.
     reward.prepare()
+    arguments = _build_arguments(training_run, base_model)
+    if arguments.use_vllm:
+        # vLLM stops where the base's files say, which for a base that is no instruct model is not the end of a turn.
+        arguments.generation_kwargs = {"stop_token_ids": [tokenizer.eos_token_id]}
     # TRL's own class wherever nothing of it is changed.
     trainer_class = (
         partial(ResamplingTrainer, resample_groups=settings.resample_groups)
@@ -56,7 +60,7 @@ def train(training_run: TrainingRun[GrpoSettings]) -> None:
     trainer = trainer_class(
         model=models.load_policy(training_run, base_model, tokenizer),
         reward_funcs=reward,
-        args=_build_arguments(training_run, base_model),
+        args=arguments,
         train_dataset=_build_dataset(requests, find_answer_opening(tokenizer)),
         processing_class=tokenizer,
         peft_config=models.build_lora_config(settings, "CAUSAL_LM"),
