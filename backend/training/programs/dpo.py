@@ -11,6 +11,7 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from backend.core.enums import Split
+from backend.generation.thoughts import remove_thoughts
 from backend.training.messages import PAIRS_CHOSEN
 from backend.training.programs import models, starter_tokenizer
 from backend.training.programs.base_files import bound_token_limit
@@ -119,7 +120,9 @@ class PairWriter:
         return {"prompt": prompt_turns, "chosen": chosen_turns, "rejected": rejected_turns}
 
     def _turns(self, prompt_text: str, greeting_text: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-        planned_row = {"completion": greeting_text, "plan": self._plans.get(prompt_text, ())}
+        # Which of two greetings is better says nothing about the thoughts before them.
+        answer = remove_thoughts(greeting_text) or ""
+        planned_row = {"completion": answer, "plan": self._plans.get(prompt_text, ())}
         planned_text = starter_tokenizer.text_with_plan(planned_row, self._vocabulary)
         return [{"role": "user", "content": prompt_text}], [{"role": "assistant", "content": planned_text}]
 
