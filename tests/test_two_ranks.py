@@ -11,8 +11,8 @@ from tests import warm
 from tests.grpo_fixtures import make_tiny_home
 
 pytestmark = pytest.mark.database
-PROGRAMS = ("sft", "by_length", "reward_model", "grpo")
-IN_SHARES = ("fsdp_sft", "fsdp_resumed", "fsdp_lora", "fsdp_grpo")
+PROGRAMS = ("sft", "by_length", "reward_model", "dpo", "grpo")
+IN_SHARES = ("fsdp_sft", "fsdp_resumed", "fsdp_lora", "fsdp_dpo", "fsdp_grpo")
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +57,19 @@ def test_a_request_to_one_process_stops_both_and_the_run_goes_on(results: dict[s
     assert losses(parts[0]) + losses(parts[1]) == pytest.approx(losses(results["alone"]), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", IN_SHARES)
+@pytest.mark.parametrize("name", [name for name in IN_SHARES if name != "fsdp_dpo"])
 def test_each_process_holds_its_share_in_float32(results: dict[str, Any], name: str) -> None:
     """Also of a model that was loaded and computes in bfloat16."""
     held = [rank[name]["weights"] for rank in results["ranks"]]
     assert all(share["sharded"] and share["dtypes"] == ["torch.float32"] for share in held)
     assert sum(share["held"] for share in held) == held[0]["all"]
     assert all(share["held"] < 0.52 * share["all"] for share in held)
+
+
+def test_dpo_compares_with_the_same_start_in_shares(results: dict[str, Any]) -> None:
+    whole, in_shares = (results["ranks"][0][name] for name in ("dpo", "fsdp_dpo"))
+    assert losses(in_shares) == pytest.approx(losses(whole), rel=1e-4)
+    assert in_shares["accuracy"] == pytest.approx(whole["accuracy"]) and whole["samples"] == [2]
 
 
 def test_the_monitor_reads_a_policy_in_shares(results: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from backend.core.errors import UserError
 from backend.core.settings import Settings
 from backend.db.engine import Database
-from backend.training.programs import grpo, precision, reward_model, reward_server, sft, sharding
+from backend.training.programs import dpo, grpo, precision, reward_model, reward_server, sft, sharding
 from backend.training.programs.environment import PARENT_VARIABLE
 from backend.training.programs.program import TrainingRun, TrainingStopped
 from backend.training.settings import parse_settings
@@ -37,7 +37,7 @@ from tests.grpo_runs import Told
 RANKS = 2
 PATIENCE = 120
 """Seconds after which a process that waits for the other gives up."""
-TRAIN = {"sft": sft.train, "reward_model": reward_model.train, "grpo": grpo.train}
+TRAIN = {"sft": sft.train, "reward_model": reward_model.train, "dpo": dpo.train, "grpo": grpo.train}
 BASICS: dict[str, Any] = {
     "batch_size": 4,
     "max_length": 48,
@@ -95,9 +95,17 @@ def run(program: str, out: Path, stop_at: int | None = None, **values: Any) -> d
         "readings": [row["step"] for row in told.metrics if "gold" in row],
         "samples": [row["step"] for row in told.samples],
         "logs": told.logs,
+        "accuracy": (
+            card(out)["metrics"]["all_accuracy"] if program == "dpo" and ended == "done" and not rank() else None
+        ),
         "weights": weights(trainers[0]) if ended == "done" else None,
         "files": sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()),
     }
+
+
+def card(out: Path) -> dict[str, Any]:
+    """The model card of a finished run."""
+    return dict(json.loads((out / "artifact" / "artifact.json").read_text("utf-8")))
 
 
 def weights(trainer: Any) -> dict[str, Any]:
@@ -138,8 +146,10 @@ def as_if_on_gpus(config_path: Path) -> Iterator[None]:
 def fsdp(program: str, out: Path, stop_at: int | None = None, **values: Any) -> dict[str, Any]:
     """A run with FSDP, of a model that is loaded in the numbers it computes with, as on GPUs."""
     house, settings = Settings.load(), parse_settings(program, SHARDED | values)
-    out.mkdir(parents=True, exist_ok=True)
-    made = TrainingRun(program, settings, out, house.home, Told(), lambda: Database(house.url), None)
+    # A folder for each: in a real run the parent alone writes the file, before there are others.
+    folder = out.with_name(f"{out.name}-{rank()}")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = TrainingRun(program, settings, folder, house.home, Told(), lambda: Database(house.url), None)
     with patch.object(sharding, "_check_sharding", lambda *_given: None):
         config_path = sharding.write_accelerate_config(made)
     made.report.close()
@@ -173,11 +183,13 @@ def main(out: Path) -> dict[str, Any]:
         "resumed": run("sft", out / "resumed", **WRAPPED | TOGETHER),
         "by_length": run("sft", out / "by_length", **quick | TOGETHER),
         "reward_model": run("reward_model", out / "reward_model", max_length=160, **quick | TOGETHER),
+        "dpo": run("dpo", out / "dpo", max_length=160, **quick | TOGETHER),
         "grpo": placed(out / "grpo"),
         "fsdp_sft": fsdp("sft", out / "fsdp_sft", **WRAPPED | exact),
         "fsdp_stopped": fsdp("sft", out / "fsdp_resumed", stop_at=2, **WRAPPED | exact),
         "fsdp_resumed": fsdp("sft", out / "fsdp_resumed", **WRAPPED | exact),
         "fsdp_lora": fsdp("reward_model", out / "fsdp_lora", max_length=160, lora_rank=2, **quick | rounded),
+        "fsdp_dpo": fsdp("dpo", out / "fsdp_dpo", max_length=160, **quick | exact),
         "fsdp_grpo": fsdp("grpo", out / "fsdp_grpo", gold="off", **quick | rounded),
     }
 

@@ -109,7 +109,7 @@ PRESETS: dict[str, dict[str, PresetValues]] = {
         "one_small_gpu": {**_SMALL_QWEN_LORA, "epochs": 3, "batch_size": 4, "accumulation": 8},
         "one_big_gpu": {**_QWEN_LORA, "epochs": 3, "batch_size": 16, "accumulation": 2, "max_length": 768},
         # The step of one big GPU, shared by four.
-        "four_gpus": {**_QWEN_LORA, "epochs": 3, "batch_size": 8, "accumulation": 1, "max_length": 768},
+        "four_gpus": {**_QWEN_LORA, "epochs": 3, "batch_size": 8, "accumulation": 1, "max_length": 768, "processes": 4},
         # The publication says "LoRA" of SFT and no more; the reward model's figures stand in.
         "published": {**_QWEN_LORA, "epochs": 5, "batch_size": 16, "accumulation": 8, "max_length": 768},
     },
@@ -117,7 +117,14 @@ PRESETS: dict[str, dict[str, PresetValues]] = {
         "starter": _STARTER_REWARD_MODEL,
         "one_small_gpu": {**_SMALL_QWEN_LORA, "epochs": 2, "batch_size": 4, "accumulation": 16},
         "one_big_gpu": {**_QWEN_LORA, "epochs": 2, "batch_size": 16, "accumulation": 4, "max_length": 768},
-        "four_gpus": {**_QWEN_LORA, "epochs": 2, "batch_size": 16, "accumulation": 1, "max_length": 768},
+        "four_gpus": {
+            **_QWEN_LORA,
+            "epochs": 2,
+            "batch_size": 16,
+            "accumulation": 1,
+            "max_length": 768,
+            "processes": 4,
+        },
         "published": {
             **_QWEN_LORA,
             "epochs": 5,
@@ -131,7 +138,7 @@ PRESETS: dict[str, dict[str, PresetValues]] = {
         "starter": _STARTER_DPO,
         "one_small_gpu": {**_SMALL_QWEN_LORA, "learning_rate": 2e-5, "epochs": 1, "batch_size": 2, "accumulation": 16},
         "one_big_gpu": {**_BIG_GPU_DPO, "batch_size": 8, "accumulation": 4},
-        "four_gpus": {**_BIG_GPU_DPO, "batch_size": 8, "accumulation": 1},
+        "four_gpus": {**_BIG_GPU_DPO, "batch_size": 8, "accumulation": 1, "processes": 4},
         # The publication has no DPO: LoRA and steps of its reward model on the same pairs, DPO's usual beta.
         "published": {**_BIG_GPU_DPO, "batch_size": 8, "accumulation": 16},
     },
@@ -169,6 +176,8 @@ PRESETS: dict[str, dict[str, PresetValues]] = {
             "batch_size": 8,
             "accumulation": 2,
             "processes": 4,
+            # Every weight of 7 billion is trained: 122 GB of weights, gradients and optimizer, a quarter a GPU.
+            "sharding": "fsdp",
             "max_new_tokens": 512,
             "max_length": 768,
             "epochs": 5,

@@ -133,13 +133,13 @@ def whole_on_device(trainer: Trainer) -> Iterator[None]:
     One that is going to be sharded lies in the machine's memory until then, where every forward pass takes minutes.
     """
     resting_place = input_device(trainer.model)
-    trainer.model.to(trainer.accelerator.device)
-    try:
-        with trainer.accelerator.autocast():
-            yield
-    finally:
-        if is_sharded(trainer):
-            trainer.model.to(resting_place)
+    moves_away = is_sharded(trainer)
+    if moves_away:
+        trainer.model.to(trainer.accelerator.device)
+    with trainer.accelerator.autocast():
+        yield
+    if moves_away:
+        trainer.model.to(resting_place)
 
 
 def input_device(model: Any) -> torch.device:
