@@ -64,9 +64,9 @@ def launch(
         assert process.stdout is not None
         for line in process.stdout:
             last_words = [*last_words[-20:], line.rstrip()]
-            if found := _STEP.match(line):
-                losses[int(found[1])] = float(found[2])
-                if act is not None and act(process.pid, int(found[1])):
+            if step_line := _STEP.match(line):
+                losses[int(step_line[1])] = float(step_line[2])
+                if act is not None and act(process.pid, int(step_line[1])):
                     act = None
     errors = [line for line in last_words if line.startswith("error: ")]
     return {
@@ -104,7 +104,7 @@ def is_same(parts: dict[int, float], whole: dict[int, float]) -> bool:
 
 def check_program(program: str, home: TinyHome, folder: Path) -> list[str]:
     """Every scenario of a program, printed; what does not hold."""
-    settings, found = settings_of(program, home), {}
+    settings, runs = settings_of(program, home), {}
     for name, out, more, act, changes in (
         ("whole", "whole", (), None, {}),
         ("stopped", "stopped", (), ask_to_stop, {}),
@@ -116,23 +116,23 @@ def check_program(program: str, home: TinyHome, folder: Path) -> list[str]:
         ("a base that is broken", "broken", (), None, {"base": _broken_base(folder)}),
     ):
         allowed = {key: value for key, value in changes.items() if key in settings}
-        found[name] = launch(program, folder / f"{program}-{out}", settings | allowed, *more, act=act)
-        print(json.dumps({"run": name} | found[name], ensure_ascii=False), flush=True)
-    whole, killed = found["whole"]["losses"], found["killed"]["losses"]
-    after_kill = found["resumed after a kill"]["losses"]
+        runs[name] = launch(program, folder / f"{program}-{out}", settings | allowed, *more, act=act)
+        print(json.dumps({"run": name} | runs[name], ensure_ascii=False), flush=True)
+    whole, killed = runs["whole"]["losses"], runs["killed"]["losses"]
+    after_kill = runs["resumed after a kill"]["losses"]
     checks = {
-        "the whole run succeeds": found["whole"]["code"] == 0 and len(whole) == STEPS,
-        "a stop is exit code 75": found["stopped"]["code"] == STOPPED and len(found["stopped"]["losses"]) < STEPS,
+        "the whole run succeeds": runs["whole"]["code"] == 0 and len(whole) == STEPS,
+        "a stop is exit code 75": runs["stopped"]["code"] == STOPPED and len(runs["stopped"]["losses"]) < STEPS,
         "stopped and resumed is like never stopped": is_same(
-            found["stopped"]["losses"] | found["resumed after a stop"]["losses"], whole
+            runs["stopped"]["losses"] | runs["resumed after a stop"]["losses"], whole
         ),
-        "a killed process ends the run": found["killed"]["code"] not in (0, STOPPED),
+        "a killed process ends the run": runs["killed"]["code"] not in (0, STOPPED),
         "killed and resumed is like never killed": is_same(killed | after_kill, whole) and min(after_kill) > 1,
         "errors are one sentence and exit code 2": all(
-            found[name]["code"] == 2 and found[name]["error"]
+            runs[name]["code"] == 2 and runs[name]["error"]
             for name in ("too many processes", "an error in each process", "a base that is broken")
         ),
-        "nothing is left running": not any(run["left"] for run in found.values()),
+        "nothing is left running": not any(run["left"] for run in runs.values()),
     }
     return [f"{program}: {name}" for name, holds in checks.items() if not holds]
 

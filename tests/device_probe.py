@@ -40,30 +40,30 @@ def case(machine: str, program: str = "sft", packages: tuple[str, ...] = (), **v
         patch("importlib.util.find_spec", lambda name: name in packages or None),
     ):
         out = Path(folder)
-        made = TrainingRun(
+        training_run = TrainingRun(
             program, parse_settings(program, values), out, out, JobReport(None, None), lambda: Database(""), None
         )
-        return answered(lambda: facts(made))
+        return answered(lambda: facts(training_run))
 
 
-def facts(made: TrainingRun[Any]) -> dict[str, Any]:
+def facts(training_run: TrainingRun[Any]) -> dict[str, Any]:
     """Of a run: device, numbers, options of loading, and what accelerate makes of its configuration file."""
-    options = precision.build_loading_options(made)
-    found = {"device": made.device, "compute": str(made.compute_dtype)} | {
+    options = precision.build_loading_options(training_run)
+    results = {"device": training_run.device, "compute": str(training_run.compute_dtype)} | {
         name: value.to_dict() if hasattr(value, "to_dict") else str(value) for name, value in options.items()
     }
-    if launch.starts_processes(made.settings):
-        launch.check_device_count(made)
-        command = ["--config_file", str(sharding.write_accelerate_config(made)), "-m", "nothing"]
-        told = vars(_validate_launch_command(launch_command_parser().parse_args(command))[0])
-        found |= {name: value for name, value in told.items() if isinstance(value, bool | int | str)}
-    return found
+    if launch.starts_processes(training_run.settings):
+        launch.check_device_count(training_run)
+        command = ["--config_file", str(sharding.write_accelerate_config(training_run)), "-m", "nothing"]
+        launch_arguments = vars(_validate_launch_command(launch_command_parser().parse_args(command))[0])
+        results |= {name: value for name, value in launch_arguments.items() if isinstance(value, bool | int | str)}
+    return results
 
 
-def answered(ask: Callable[[], Any]) -> Any:
+def answered(answer: Callable[[], Any]) -> Any:
     """What it gives, or the sentence that refuses it."""
     try:
-        return ask()
+        return answer()
     except UserError as error:
         return {"refused": error.message.en, "zh": error.message.zh}
 
@@ -80,21 +80,32 @@ def placed() -> list[Any]:
     with patch("backend.training.programs.reward_server.RewardModel") as model:
         for device in ("cuda:0", "cuda:1"):
             reward.place(device)
-        found = [one.args[3] for one in model.call_args_list]
-    return [*found, answered(reward.prepare)]
+        results = [one.args[3] for one in model.call_args_list]
+    return [*results, answered(reward.prepare)]
+
+
+def raised() -> list[list[str]]:
+    """Numbers of a frozen and a trained weight, before training in float16 and in bfloat16."""
+    results = []
+    for compute_dtype in (torch.float16, torch.bfloat16):
+        model = torch.nn.Linear(2, 2, dtype=torch.bfloat16)
+        model.weight.requires_grad = False
+        precision.raise_trained_weights(model, compute_dtype)
+        results.append([str(model.weight.dtype), str(model.bias.dtype)])
+    return results
 
 
 def passed_on() -> list[Any]:
     """What a parent reads of the errors that its processes leave; a process without a parent leaves none."""
     with tempfile.TemporaryDirectory() as name:
-        folder, found = Path(name), []
+        folder, results = Path(name), []
         for variables in ({}, {PARENT_VARIABLE: "1"}):
             with patch.dict(os.environ, variables):
                 for sentence in ("the first", "what followed from it"):
                     launch.note_error(folder, UserError(sentence, "中文"))
             error = launch._read_error(folder / launch.ERROR_FILE)
-            found.append(error and [error.message.en, error.message.zh])
-    return found
+            results.append(error and [error.message.en, error.message.zh])
+    return results
 
 
 def main() -> dict[str, Any]:
@@ -107,7 +118,7 @@ def main() -> dict[str, Any]:
         "lora float32": case(GPU, lora_rank=8, dtype="float32"),
         "old": case(OLD_GPU),
         "old lora": case(OLD_GPU, lora_rank=8),
-        "old but asked": case(OLD_GPU, dtype="bfloat16"),
+        "old, bfloat16": case(OLD_GPU, dtype="bfloat16"),
         "cpu": case(CPU),
         "cpu float16": case(CPU, dtype="float16"),
         "cpu sdpa": case(CPU, attention="sdpa"),
@@ -133,6 +144,7 @@ def main() -> dict[str, Any]:
         "zero3": case(GPU, packages=("deepspeed",), sharding="zero3", offload=True, **FOUR),
         "zero3 missing": case(GPU, sharding="zero3", **FOUR),
         "placed": placed(),
+        "raised": raised(),
         "passed on": passed_on(),
     }
 

@@ -11,7 +11,7 @@ from tests import warm
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
+def answers() -> dict[str, Any]:
     """What `tests.device_probe` finds."""
     done = warm.run("tests.device_probe")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -26,7 +26,7 @@ def found() -> dict[str, Any]:
         ("lora float32", {"compute": "torch.float32", "dtype": "torch.float32"}),
         ("old", {"compute": "torch.float16", "dtype": "torch.float32"}),
         ("old lora", {"compute": "torch.float16", "dtype": "torch.float16"}),
-        ("old but asked", {"compute": "torch.bfloat16"}),
+        ("old, bfloat16", {"compute": "torch.bfloat16"}),
         ("cpu", {"device": "cpu", "dtype": "torch.float32", "attn_implementation": "eager"}),
         ("cpu sdpa", {"attn_implementation": "sdpa"}),
         ("assigned but cpu", {"device": "cpu"}),
@@ -65,18 +65,18 @@ def found() -> dict[str, Any]:
         ("zero3", {"zero_stage": 3, "offload_param_device": "cpu", "zero3_save_16bit_model": True}),
     ],
 )
-def test_what_a_machine_is_given(found: dict[str, Any], name: str, expected: dict[str, Any]) -> None:
-    assert {field: found[name].get(field) for field in expected} == expected
+def test_what_a_machine_is_given(answers: dict[str, Any], name: str, expected: dict[str, Any]) -> None:
+    assert {field: answers[name].get(field) for field in expected} == expected
 
 
-def test_four_bits_as_in_qlora_but_for_the_output(found: dict[str, Any]) -> None:
-    config = found["4bit reward model"]["quantization_config"]
+def test_four_bits_as_in_qlora_but_for_the_output(answers: dict[str, Any]) -> None:
+    config = answers["4bit reward model"]["quantization_config"]
     assert config["load_in_4bit"] and config["bnb_4bit_quant_type"] == "nf4" and config["bnb_4bit_use_double_quant"]
     assert config["bnb_4bit_compute_dtype"] == "bfloat16" and "score" in config["llm_int8_skip_modules"]
 
 
-def test_nothing_is_forced_on_the_attention_of_a_gpu(found: dict[str, Any]) -> None:
-    assert "attn_implementation" not in found["whole"] and "attn_implementation" not in found["bfd without flash"]
+def test_nothing_is_forced_on_the_attention_of_a_gpu(answers: dict[str, Any]) -> None:
+    assert "attn_implementation" not in answers["whole"] and "attn_implementation" not in answers["bfd without flash"]
 
 
 @pytest.mark.parametrize(
@@ -94,20 +94,24 @@ def test_nothing_is_forced_on_the_attention_of_a_gpu(found: dict[str, Any]) -> N
         ("zero3 missing", "DeepSpeed is not installed"),
     ],
 )
-def test_what_a_machine_cannot_do_is_one_sentence(found: dict[str, Any], name: str, words: str) -> None:
-    assert words in found[name]["refused"] and "\n" not in found[name]["refused"]
-    assert found[name]["zh"] and found[name]["zh"] != found[name]["refused"]
+def test_what_a_machine_cannot_do_is_one_sentence(answers: dict[str, Any], name: str, words: str) -> None:
+    assert words in answers[name]["refused"] and "\n" not in answers[name]["refused"]
+    assert answers[name]["zh"] and answers[name]["zh"] != answers[name]["refused"]
 
 
-def test_a_reward_model_goes_where_the_trainer_is(found: dict[str, Any]) -> None:
+def test_what_is_trained_in_float16_has_float32_weights(answers: dict[str, Any]) -> None:
+    assert answers["raised"] == [["torch.bfloat16", "torch.float32"], ["torch.bfloat16", "torch.bfloat16"]]
+
+
+def test_a_reward_model_goes_where_the_trainer_is(answers: dict[str, Any]) -> None:
     """Before, every process of a training loaded its own onto the first GPU."""
-    *devices, refused = found["placed"]
+    *devices, refused = answers["placed"]
     assert devices == ["cuda:0"] * 2 + ["cuda:1"] * 2
     assert "The reward model at /nowhere cannot be loaded" in refused["refused"]
 
 
-def test_a_parent_passes_on_the_first_error_of_its_processes(found: dict[str, Any]) -> None:
-    assert found["passed on"] == [None, ["the first", "中文"]]
+def test_a_parent_passes_on_the_first_error_of_its_processes(answers: dict[str, Any]) -> None:
+    assert answers["passed on"] == [None, ["the first", "中文"]]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Two processes that train together, forked from one: `python -m tests.two_ranks OUT`; results in OUT/results.json.
 
 They are what `accelerate launch` starts: torch's environment, gloo, one core each. For FSDP, which accelerate knows on
-GPUs only, it is made to believe that the CPUs are some, and gets the environment of the run's own configuration file.
+GPUs only, the CPUs pass for some, and it gets the environment of the run's own configuration file.
 """
 
 import faulthandler
@@ -60,17 +60,17 @@ WRAPPED = {"packing": "wrapped", "eval_every": 100, "samples": 0}
 
 def run(program: str, out: Path, stop_at: int | None = None, **values: Any) -> dict[str, Any]:
     """One run of this process; what it reported, how it ended, what its model came to."""
-    house = Settings.load()
+    app_settings = Settings.load()
     usual = {
-        "base": str(house.home / "policy"),
-        "snapshot": json.loads((house.home / "tiny.json").read_text())["snapshot"],
+        "base": str(app_settings.home / "policy"),
+        "snapshot": json.loads((app_settings.home / "tiny.json").read_text())["snapshot"],
     }
-    usual |= BASICS if program != "grpo" else GRPO | {"batch_size": 8, "reward_artifact": str(house.home / "rm")}
+    usual |= BASICS if program != "grpo" else GRPO | {"batch_size": 8, "reward_artifact": str(app_settings.home / "rm")}
     settings = parse_settings(program, usual | values)
     out.mkdir(parents=True, exist_ok=True)
     # As in a job: only the first process sees the request.
-    told, database = Told(stop_at if rank() == 0 else None), Database(house.url)
-    made = TrainingRun(program, settings, out, house.home, told, lambda: database, None)
+    report, database = Told(stop_at if rank() == 0 else None), Database(app_settings.url)
+    training_run = TrainingRun(program, settings, out, app_settings.home, report, lambda: database, None)
     trainers: list[Any] = []
     fit = TrainingRun.fit
     ended = "done"
@@ -79,7 +79,7 @@ def run(program: str, out: Path, stop_at: int | None = None, **values: Any) -> d
         with patch.object(
             TrainingRun, "fit", lambda one, trainer, *more: trainers.append(trainer) or fit(one, trainer, *more)
         ):
-            TRAIN[program](made)
+            TRAIN[program](training_run)
     except TrainingStopped:
         ended = "stopped"
     except UserError as error:
@@ -87,14 +87,14 @@ def run(program: str, out: Path, stop_at: int | None = None, **values: Any) -> d
     except Exception:
         ended = traceback.format_exc()
     finally:
-        told.close()
+        report.close()
         database.close()
     return {
         "ended": ended,
-        "losses": {row["step"]: row["loss"] for row in told.metrics if "loss" in row},
-        "readings": [row["step"] for row in told.metrics if "gold" in row],
-        "samples": [row["step"] for row in told.samples],
-        "logs": told.logs,
+        "losses": {row["step"]: row["loss"] for row in report.metrics if "loss" in row},
+        "readings": [row["step"] for row in report.metrics if "gold" in row],
+        "samples": [row["step"] for row in report.samples],
+        "logs": report.logs,
         "accuracy": (
             card(out)["metrics"]["all_accuracy"] if program == "dpo" and ended == "done" and not rank() else None
         ),
@@ -145,14 +145,16 @@ def as_if_on_gpus(config_path: Path) -> Iterator[None]:
 
 def fsdp(program: str, out: Path, stop_at: int | None = None, **values: Any) -> dict[str, Any]:
     """A run with FSDP, of a model that is loaded in the numbers it computes with, as on GPUs."""
-    house, settings = Settings.load(), parse_settings(program, SHARDED | values)
+    app_settings, settings = Settings.load(), parse_settings(program, SHARDED | values)
     # A folder for each: in a real run the parent alone writes the file, before there are others.
     folder = out.with_name(f"{out.name}-{rank()}")
     folder.mkdir(parents=True, exist_ok=True)
-    made = TrainingRun(program, settings, folder, house.home, Told(), lambda: Database(house.url), None)
+    training_run = TrainingRun(
+        program, settings, folder, app_settings.home, Told(), lambda: Database(app_settings.url), None
+    )
     with patch.object(sharding, "_check_sharding", lambda *_given: None):
-        config_path = sharding.write_accelerate_config(made)
-    made.report.close()
+        config_path = sharding.write_accelerate_config(training_run)
+    training_run.report.close()
     with (
         as_if_on_gpus(config_path),
         patch.object(precision, "choose_storage_dtype", lambda _settings, _device, compute_dtype: compute_dtype),
@@ -162,15 +164,15 @@ def fsdp(program: str, out: Path, stop_at: int | None = None, **values: Any) -> 
 
 def placed(out: Path) -> dict[str, Any]:
     """A run of GRPO, and where it loaded its reward model at which step of the trainer's."""
-    seen: list[str] = []
+    devices: list[str] = []
     usual = reward_server.load_model
 
     def spy(folder: Path, device: str) -> Any:
-        seen.append(f"{device} {dist.is_initialized() and PartialState().initialized}")
+        devices.append(f"{device} {dist.is_initialized() and PartialState().initialized}")
         return usual(folder, device)
 
     with patch.object(reward_server, "load_model", spy):
-        return run("grpo", out, max_steps=2, gold="off", beta=0.0, **TOGETHER) | {"placed": seen}
+        return run("grpo", out, max_steps=2, gold="off", beta=0.0, **TOGETHER) | {"placed": devices}
 
 
 def main(out: Path) -> dict[str, Any]:

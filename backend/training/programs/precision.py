@@ -120,6 +120,18 @@ def _check_flash_attention(device: str, compute_dtype: torch.dtype) -> None:
         )
 
 
+def raise_trained_weights(model: torch.nn.Module, compute_dtype: torch.dtype) -> None:
+    """Before training in float16: what is trained goes to float32, since the scaler of gradients takes no other.
+
+    TRL puts adapters on 4 bits into bfloat16, which cards that compute in float16 do not have.
+    """
+    if compute_dtype != torch.float16:
+        return
+    for weight in model.parameters():
+        if weight.requires_grad and weight.dtype in (torch.float16, torch.bfloat16):
+            weight.data = weight.data.float()
+
+
 def build_loading_options(training_run: "TrainingRun[Any]") -> dict[str, Any]:
     """Options of `from_pretrained` for the model to train. Raises UserError for what this machine cannot do."""
     settings, device, compute_dtype = training_run.settings, training_run.device, training_run.compute_dtype

@@ -49,7 +49,7 @@ from backend.training.programs.checkpoints import (
 )
 from backend.training.programs.environment import has_parent_program, process_rank
 from backend.training.programs.merging import MergedModels
-from backend.training.programs.sharding import save_whole_model
+from backend.training.programs.sharding import is_sharded, save_whole_model
 from backend.training.settings import TrainingSettings, parse_assignments, parse_settings, settings_for
 from backend.training.snapshot import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
 
@@ -187,6 +187,9 @@ class TrainingRun(Generic[S]):
         """Train from the last whole checkpoint on; the final figures. Raises TrainingStopped once asked to stop."""
         # It prints raw dictionaries; `ProgressReporter` prints the same as readable lines.
         trainer.remove_callback(PrinterCallback)
+        # Sharding raises what it hands out by itself.
+        if not is_sharded(trainer):
+            precision.raise_trained_weights(trainer.model, self.compute_dtype)
         keeper = CheckpointKeeper(self.report, self.checkpoint_folder, is_automatic=not self.settings.save_every)
         for callback in (ProgressReporter(self.report, self.device, self.count_tokens), *callbacks, keeper):
             trainer.add_callback(callback)
