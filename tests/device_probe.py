@@ -16,8 +16,9 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 
 from backend.core.errors import UserError
 from backend.db.engine import Database
+from backend.generation.serving import ServeSettings
 from backend.jobs.report import JobReport
-from backend.training.programs import launch, precision, sharding
+from backend.training.programs import launch, precision, serve, sharding
 from backend.training.programs.environment import PARENT_VARIABLE
 from backend.training.programs.program import TrainingRun
 from backend.training.programs.reward_judges import RewardModelReward
@@ -72,6 +73,12 @@ def assigned(gpus: str, **values: Any) -> Any:
     """A training on this machine, whose torch sees no GPU, with GPUs in its environment."""
     with patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": gpus}):
         return case(CPU, **values)
+
+
+def served(gpus: str) -> Any:
+    """The command that serves a model on this machine, whose torch sees no GPU, with GPUs in its environment."""
+    with patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": gpus}):
+        return answered(lambda: serve._server_command(ServeSettings(artifact="latest"), "model", 8000)[-1])
 
 
 def placed() -> list[Any]:
@@ -143,6 +150,8 @@ def main() -> dict[str, Any]:
         "zero2": case(GPU, packages=("deepspeed",), sharding="zero2", offload=True, **FOUR),
         "zero3": case(GPU, packages=("deepspeed",), sharding="zero3", offload=True, **FOUR),
         "zero3 missing": case(GPU, sharding="zero3", **FOUR),
+        "served": served("0"),
+        "served on the CPU": served(""),
         "placed": placed(),
         "raised": raised(),
         "passed on": passed_on(),

@@ -83,7 +83,8 @@ def test_nothing_is_forced_on_the_attention_of_a_gpu(answers: dict[str, Any]) ->
     ("name", "words"),
     [
         ("cpu float16", "float16 needs a GPU"),
-        ("assigned", "GPU 0, 1 is assigned to this training, but torch sees none"),
+        ("assigned", "GPU 0, 1 is assigned to this job, but torch sees none"),
+        ("served", "GPU 0 is assigned to this job, but torch sees none"),
         ("4bit cpu", "4bit needs a GPU"),
         ("4bit missing", "bitsandbytes is not installed"),
         ("flash missing", "flash-attn is not installed"),
@@ -97,6 +98,10 @@ def test_nothing_is_forced_on_the_attention_of_a_gpu(answers: dict[str, Any]) ->
 def test_what_a_machine_cannot_do_is_one_sentence(answers: dict[str, Any], name: str, words: str) -> None:
     assert words in answers[name]["refused"] and "\n" not in answers[name]["refused"]
     assert answers[name]["zh"] and answers[name]["zh"] != answers[name]["refused"]
+
+
+def test_a_model_is_served_on_the_cpu_where_the_job_has_no_gpu(answers: dict[str, Any]) -> None:
+    assert answers["served on the CPU"] == "8000"
 
 
 def test_what_is_trained_in_float16_has_float32_weights(answers: dict[str, Any]) -> None:

@@ -32,6 +32,12 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def assigned_gpus() -> list[str]:
+    """Names of the GPUs that the environment gives to this process (a job's are those of its slots)."""
+    listed_names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return [gpu_name.strip() for gpu_name in listed_names if gpu_name.strip() not in ("", "-1")]
+
+
 # Set by the program that starts the processes of its training (`launch.py`), and by nobody else.
 PARENT_VARIABLE = "ZHUFU_TRAINING_PARENT"
 

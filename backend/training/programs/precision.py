@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from backend.core.errors import UserError
+from backend.training.programs.environment import assigned_gpus
 from backend.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -39,21 +40,23 @@ def choose_device(requested_device: str) -> str:
             "set device=auto or cpu.",
             f"device = cuda，但本机没有可用的 GPU（{_missing_gpu_reason()[1]}），请改为 auto 或 cpu。",
         )
-    # Training on the CPU in its place would take weeks and say nothing, while the GPU is held for this job.
-    if requested_device == "auto" and (gpu_names := assigned_gpus()):
-        en, zh = _missing_gpu_reason()
-        raise UserError(
-            f"GPU {', '.join(gpu_names)} is assigned to this training, but torch sees none ({en}); "
-            "mend that, or set device=cpu.",
-            f"已为此训练分配 GPU {'、'.join(gpu_names)}，但 torch 看不到任何 GPU（{zh}），请修复，或设 device=cpu。",
-        )
+    if requested_device == "auto":
+        refuse_unseen_gpu("set device=cpu", "设 device=cpu")
     return "cpu"
 
 
-def assigned_gpus() -> list[str]:
-    """Names of the GPUs that the environment gives to this process (a job's are those of its slots)."""
-    listed_names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return [gpu_name.strip() for gpu_name in listed_names if gpu_name.strip() not in ("", "-1")]
+def refuse_unseen_gpu(way_out_en: str, way_out_zh: str) -> None:
+    """Raises UserError where this process was assigned a GPU that torch does not see.
+
+    On the CPU in its place the work would take a hundred times as long and say nothing, while the GPU is held for it.
+    """
+    if torch.cuda.is_available() or not (gpu_names := assigned_gpus()):
+        return
+    en, zh = _missing_gpu_reason()
+    raise UserError(
+        f"GPU {', '.join(gpu_names)} is assigned to this job, but torch sees none ({en}); mend that, or {way_out_en}.",
+        f"已为此任务分配 GPU {'、'.join(gpu_names)}，但 torch 看不到任何 GPU（{zh}），请修复，或{way_out_zh}。",
+    )
 
 
 def _missing_gpu_reason() -> tuple[str, str]:

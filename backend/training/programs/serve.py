@@ -31,6 +31,7 @@ from backend.generation.serving import ARTIFACT_PREFIX, LATEST, ServeSettings, p
 from backend.jobs.report import STOPPED, JobReport
 from backend.training.messages import IDLE_STOP, MERGING, SERVED_AT, SERVING, STARTING
 from backend.training.programs.base_files import check_weight_files
+from backend.training.programs.environment import assigned_gpus
 from backend.training.programs.served_folder import arrange_folder, thread_environment
 
 POLL_SECONDS = 0.2
@@ -235,6 +236,13 @@ def _announce_endpoint(
 
 
 def _server_command(settings: ServeSettings, model_name: str, port: int) -> list[str]:
+    if assigned_gpus():
+        # Imported here: torch takes seconds, and on a CPU the server alone needs it.
+        from backend.training.programs.precision import refuse_unseen_gpu
+
+        refuse_unseen_gpu(
+            "start the worker with CUDA_VISIBLE_DEVICES empty", "启动工作进程时把 CUDA_VISIBLE_DEVICES 设为空"
+        )
     module_name, name_options = TRANSFORMERS_MODULE, []
     if _choose_engine(settings) == "vllm":
         module_name, name_options = VLLM_MODULE, ["--served-model-name", model_name]
