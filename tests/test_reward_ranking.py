@@ -12,6 +12,8 @@ from backend.llm.budget import Budget
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.programs.reward_judges import JudgeReward
 from backend.training.programs.reward_ranking import RankingReward, split_rows
+from backend.training.programs.reward_terms import FormatReward
+from backend.training.programs.rewards import MixedReward
 from backend.training.settings import settings_for
 from tests.judging import context_at
 from tests.llm_fixtures import FakeLLM, running
@@ -67,7 +69,11 @@ def test_flips_are_a_curve_where_both_orders_are_asked(fake_llm: FakeLLM) -> Non
     figures: dict[str, float] = {}
     with closing(ranking_reward(fake_llm, both_orders=True)) as reward:
         values = reward(prompts=["新年"] * 4, completions=TEXTS[:4], log_metric=figures.__setitem__)
-    assert values == [0.5] * 4 and figures == {"unscored": 0.0, "ranking/flips": 1.0}
+        assert values == [0.5] * 4 and figures == {"unscored": 0.0, "ranking/flips": 1.0}
+        # In a mix the curve stays.
+        mixed = MixedReward([(1.0, reward), (1.0, FormatReward())])
+        mixed(prompts=["新年"] * 4, completions=TEXTS[4:8], log_metric=figures.__setitem__)
+        assert figures["ranking/flips"] == 1.0 and figures["part/ranking"] == 0.5
 
 
 def test_what_a_ranking_leaves_out_is_none_and_counted(fake_llm: FakeLLM) -> None:

@@ -154,7 +154,11 @@ PLOT_CURVES = (
     Curve(
         "shares",
         ("零方差与未评的占比", "Zero-variance and unscored share"),
-        {"frac_reward_zero_std": ("零方差组", "zero variance"), "unscored": ("未评", "unscored")},
+        {
+            "frac_reward_zero_std": ("零方差组", "zero variance"),
+            "unscored": ("未评", "unscored"),
+            "ranking/flips": ("正反次序相反的对", "pairs that flip with the order"),
+        },
         is_share=True,
     ),
     Curve(

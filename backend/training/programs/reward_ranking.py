@@ -7,7 +7,6 @@ from backend.judges.base import JudgeSpec, Judgment, Sample
 from backend.judges.context import JudgeContext
 from backend.judges.ranking import RankingGroup, RankingJudge
 from backend.training.programs.reward_judges import JudgeReward
-from backend.training.programs.rewards import RewardValues
 
 
 class RankingReward(JudgeReward):
@@ -38,7 +37,7 @@ class RankingReward(JudgeReward):
             judgment_by_row |= dict(zip(row_numbers, judgments, strict=True))
         return [judgment_by_row[row_number] for row_number in range(len(samples))]
 
-    def figures(self, reward_values: RewardValues) -> dict[str, float]:
+    def figures(self, reward_values: Sequence[float | None]) -> dict[str, float]:
         """Also the share of pairs that two orders of asking put the opposite way, where both are asked."""
         flip_count, pair_count = self._flips
         flip_share = {"ranking/flips": flip_count / pair_count} if pair_count else {}

@@ -120,7 +120,7 @@ class Reward(ABC):
             for greeting, reward_value in zip(greetings, reward_values, strict=True)
         ]
 
-    def figures(self, reward_values: RewardValues) -> dict[str, float]:
+    def figures(self, reward_values: Sequence[float | None]) -> dict[str, float]:
         """Figures worth a curve besides those that TRL logs itself."""
         return {"unscored": sum(reward_value is None for reward_value in reward_values) / max(1, len(reward_values))}
 
@@ -192,9 +192,14 @@ class MixedReward(Reward):
             None,
         )
 
-    def figures(self, reward_values: RewardValues) -> dict[str, float]:
-        """The mean of every part as well."""
-        return super().figures(reward_values) | self._part_means
+    def figures(self, reward_values: Sequence[float | None]) -> dict[str, float]:
+        """The mean of every part as well, and what the parts have to show besides."""
+        part_figures = {
+            figure_name: figure
+            for _, reward_part in self.weighted_parts
+            for figure_name, figure in reward_part.figures(()).items()
+        }
+        return part_figures | super().figures(reward_values) | self._part_means
 
 
 def _nothing_scored_error(reward_name: str, rollout_count: int, reasons: Counter[str]) -> UserError:

@@ -48,6 +48,8 @@ def judge_versions(house: House) -> dict[str, str]:
         "principle, sampling": JudgeSpec(JudgeKind.PRINCIPLE, "p", "另一个模型", sampling),
         "rubric": JudgeSpec(JudgeKind.RUBRIC, "r", MAIN),
         "pairwise": JudgeSpec(JudgeKind.PAIRWISE, "w", MAIN),
+        "ranking": JudgeSpec(JudgeKind.RANKING, "n", MAIN),
+        "ranking, both orders": JudgeSpec(JudgeKind.RANKING, "n", MAIN, {"both_orders": True, "per_call": 8}),
         "panel": JudgeSpec(JudgeKind.PANEL, "a", MAIN, panel),
         "panel, no judge": JudgeSpec(JudgeKind.PANEL, "a", MAIN, {**panel, "judge": False}),
         "panel, no review": JudgeSpec(JudgeKind.PANEL, "a", MAIN, {**panel, "reflect": False}),
