@@ -1,6 +1,7 @@
 """The estimate of GPU memory against arithmetic by hand, and what it offers where a card is too small."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,9 @@ def test_caches_and_reward_models_of_a_rollout() -> None:
     written_by_vllm = MemoryEstimator(grpo, SEVEN, reward=reward, card_gb=80, uses_vllm=True)
     assert written_by_vllm.vllm_bytes == pytest.approx(0.3 * 80e9)
     assert "rollout" not in written_by_vllm.rollout_parts
+    asleep = replace(written_by_vllm, settings=grpo.model_copy(update={"vllm_sleep": True}))
+    assert "vLLM" in written_by_vllm.resident_parts and "vLLM" not in asleep.resident_parts
+    assert asleep.rollout_parts["vLLM"] == written_by_vllm.vllm_bytes
 
 
 def test_shards_are_parts_and_offloaded_ones_are_elsewhere() -> None:

@@ -13,6 +13,7 @@ import contextlib
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,6 +27,7 @@ from backend.core.enums import Split
 from backend.core.errors import UserError
 from backend.db.engine import Database
 from backend.jobs.report import JobReport
+from backend.training.model_shapes import SHAPES_BY_SIZE, STARTER_SHAPES
 from backend.training.programs import grpo, vllm_rollouts
 from backend.training.programs.dpo import PairWriter
 from backend.training.programs.implicit_reward import ImplicitReward
@@ -35,7 +37,7 @@ from backend.training.programs.reward_judges import RewardModelReward
 from backend.training.programs.reward_server import RewardModel
 from backend.training.programs.sft import LeanSFTTrainer, build_dataset, train
 from backend.training.programs.training_rows import select_greetings
-from backend.training.programs.vllm_rollouts import ModelShape, RolloutMachine
+from backend.training.programs.vllm_rollouts import RolloutMachine
 from backend.training.settings import SftSettings, settings_for
 from backend.training.snapshot import open_snapshot
 
@@ -106,13 +108,13 @@ def rollouts() -> None:
     print(json.dumps([rollout(*json.loads(line)) for line in sys.stdin.read().splitlines()]))
 
 
-def rollout(preset: str, values: dict[str, Any], gpu: bool, vllm: str | None, parameters: float) -> dict[str, Any]:
-    """One of them, with the messages beside what TRL is told; `vllm` is its version, of a model of so many weights."""
+def rollout(preset: str, values: dict[str, Any], gpu: bool, vllm: str | None, size: str) -> dict[str, Any]:
+    """One of them, with the messages beside what TRL is told; `vllm` is its version, of a model of that size."""
     messages: list[str] = []
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.object(RolloutMachine, "look", lambda _device: RolloutMachine(vllm, 80_000_000_000 if gpu else None)),
-        patch.object(ModelShape, "read", lambda *_base: ModelShape(int(parameters), 57_344, 151_936)),
+        patch.object(vllm_rollouts, "read_shape", lambda *_base: SHAPES[size]),
         patch.object(vllm_rollouts, "_server_obstacle", lambda _address: None),
         patch.object(TrainingRun, "device", "cuda" if gpu else "cpu"),
         patch.object(JobReport, "log", lambda _report, message: messages.append(message.en)),
@@ -146,12 +148,17 @@ def merges() -> None:
         drifts[f"{name}_merged"] = bool((during != before).any())
     with tempfile.TemporaryDirectory() as folder:
         SMALL.save_pretrained(folder)
-        found = ModelShape.read(folder, None)
-    # Keys and values of two layers, one head of 16 each, in two bytes.
-    drifts["shape"] = [found.parameters == shape, found.cache_bytes == 2 * 2 * 16 * 2, found.vocabulary]
+        found = vllm_rollouts.read_shape(folder, None)
+    drifts["shape"] = found is not None and found.parameter_count == shape
     print(json.dumps(drifts))
 
 
+SHAPES = {
+    "1.5B": SHAPES_BY_SIZE["Qwen/Qwen2.5-1.5B"],
+    "7B": SHAPES_BY_SIZE["Qwen/Qwen2.5-7B"],
+    "40B": replace(SHAPES_BY_SIZE["Qwen/Qwen2.5-7B"], layer_count=168),
+    "starter": STARTER_SHAPES["deep"],
+}
 SMALL = Qwen2Config(
     vocab_size=64,
     hidden_size=32,

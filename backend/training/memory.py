@@ -88,7 +88,7 @@ class MemoryEstimator:
             "optimizer": self.optimizer_bytes,
             "reference model": self.reference_bytes,
             "reward model": self.reward_bytes,
-            "vLLM": self.vllm_bytes,
+            "vLLM": 0.0 if self.setting("vllm_sleep", False) else self.vllm_bytes,
         }
         return {part_name: part_bytes for part_name, part_bytes in parts.items() if part_bytes}
 
@@ -110,6 +110,8 @@ class MemoryEstimator:
             "rollout": 0.0 if self.uses_vllm else self.generation_bytes,
             "half-precision copies": 0.0 if self.uses_vllm else self.cast_bytes,
             "gathered layers": 0.0 if self.uses_vllm else self.gathered_bytes,
+            # Asleep it has let go of its share, and is woken for each rollout.
+            "vLLM": self.vllm_bytes if self.setting("vllm_sleep", False) else 0.0,
         }
         # The reward model reads the rollout once it is written, when its cache is free again.
         scoring_bytes = self.scoring_bytes

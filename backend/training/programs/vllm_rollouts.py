@@ -17,11 +17,13 @@ import torch
 from packaging.version import Version
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from backend.core.errors import Message, UserError
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.messages import VLLM_OFF
+from backend.training.model_shapes import ModelShape, parse_shape
+from backend.training.programs.loading import load_or_explain
 from backend.training.programs.program import TrainingRun
 
 # What TRL 1.16 names as supported (`trl.import_utils.is_vllm_available`); it only warns about others.
@@ -35,30 +37,6 @@ OVERHEAD_BYTES = 1.5e9
 FEWEST_SEQUENCES = 8
 SERVER_SECONDS = 5.0
 _DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """What the memory of a model depends on. `cache_bytes` are those of one token in the KV cache."""
-
-    parameters: int
-    cache_bytes: int
-    vocabulary: int
-
-    @classmethod
-    def read(cls, base_model: str, revision: str | None) -> "ModelShape":
-        """From the configuration alone; no weights are loaded."""
-        config = AutoConfig.from_pretrained(base_model, revision=revision, trust_remote_code=False)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        text_config = config.get_text_config()
-        key_heads = getattr(text_config, "num_key_value_heads", None) or text_config.num_attention_heads
-        head_size = getattr(text_config, "head_dim", None) or text_config.hidden_size // text_config.num_attention_heads
-        return cls(
-            sum(weight.numel() for weight in model.parameters()),
-            2 * text_config.num_hidden_layers * key_heads * head_size * BYTES_A_WEIGHT,
-            text_config.vocab_size,
-        )
 
 
 @dataclass(frozen=True)
@@ -84,14 +62,14 @@ class RolloutMachine:
 def vllm_arguments(training_run: TrainingRun[GrpoSettings], base_model: str) -> dict[str, Any]:
     """What TRL is given about vLLM, for the policy that begins as `base_model`.
 
-    With vllm = auto an obstacle is reported and transformers writes the rollouts; Raises UserError for an obstacle to
+    With vllm = auto an obstacle is reported and transformers writes the rollouts. Raises UserError for an obstacle to
     a mode that was asked for by name.
     """
     settings = training_run.settings
     if settings.vllm == "off" or (settings.vllm == "auto" and training_run.device != "cuda"):
         return {"use_vllm": False}
     machine = RolloutMachine.look(training_run.device)
-    obstacle = find_obstacle(settings, machine, lambda: ModelShape.read(base_model, settings.revision))
+    obstacle = find_obstacle(settings, machine, lambda: read_shape(base_model, settings.revision))
     if obstacle is None:
         return _server_arguments(settings) if settings.vllm == "server" else _colocated_arguments(settings)
     if settings.vllm != "auto":
@@ -100,8 +78,16 @@ def vllm_arguments(training_run: TrainingRun[GrpoSettings], base_model: str) -> 
     return {"use_vllm": False}
 
 
+def read_shape(base_model: str, revision: str | None) -> ModelShape | None:
+    """The sizes of a model from its configuration alone; None for an architecture whose weights are not counted."""
+    config = load_or_explain(
+        base_model, lambda: AutoConfig.from_pretrained(base_model, revision=revision, trust_remote_code=False)
+    )
+    return parse_shape(config.to_dict())
+
+
 def find_obstacle(
-    settings: GrpoSettings, machine: RolloutMachine, read_shape: Callable[[], ModelShape]
+    settings: GrpoSettings, machine: RolloutMachine, get_shape: Callable[[], ModelShape | None]
 ) -> Message | None:
     """The first thing that vLLM would stumble over, as the end of a sentence; None where there is none."""
     if obstacle := _version_obstacle(machine.vllm_version):
@@ -116,8 +102,10 @@ def find_obstacle(
         return _server_obstacle(settings.vllm_server)
     if machine.gpu_bytes is None:
         return Message("this training runs without a GPU; set vllm=off.", "这次训练没有使用 GPU；请设 vllm=off。")
-    shape = read_shape()
-    if settings.vllm == "auto" and shape.parameters < FEWEST_PARAMETERS:
+    shape = get_shape()
+    if shape is None:
+        return None
+    if settings.vllm == "auto" and shape.parameter_count < FEWEST_PARAMETERS:
         return Message("a model this small gains nothing by it.", "这么小的模型用它并不更快。")
     return _memory_obstacle(settings, machine.gpu_bytes, shape)
 
@@ -157,15 +145,16 @@ def _server_obstacle(server_address: str) -> Message | None:
 
 
 def _memory_obstacle(settings: GrpoSettings, gpu_bytes: int, shape: ModelShape) -> Message | None:
-    weights = shape.parameters * BYTES_A_WEIGHT
+    weights = shape.parameter_count * BYTES_A_WEIGHT
+    cache_bytes = 2 * shape.layer_count * shape.key_value_size * BYTES_A_WEIGHT
     sequences = min(FEWEST_SEQUENCES, settings.rollout_size)
-    logits = 4 * shape.vocabulary * min(settings.rollout_size, 256)
-    needed = weights + sequences * settings.max_length * shape.cache_bytes + logits + OVERHEAD_BYTES
+    logits = 4 * shape.vocabulary_size * min(settings.rollout_size, 256)
+    needed = weights + sequences * settings.max_length * cache_bytes + logits + OVERHEAD_BYTES
     share = settings.vllm_memory
     if needed > share * gpu_bytes:
         return _memory_message(needed, gpu_bytes, share, math.ceil(100 * needed / gpu_bytes) / 100)
     # The policy itself, and what it learns with; asleep, vLLM leaves the whole GPU to them.
-    policy = shape.parameters * (BYTES_A_WEIGHT if settings.lora_rank else 4 * 4)
+    policy = shape.parameter_count * (BYTES_A_WEIGHT if settings.lora_rank else 4 * 4)
     policy = policy / settings.processes if getattr(settings, "sharding", "none") != "none" else policy
     if settings.vllm_sleep or policy + share * gpu_bytes <= gpu_bytes:
         return None
