@@ -1,5 +1,6 @@
 """Exports of tiny policies in this process, read back: `FOLDER` gets the models and, in `out`, what is written."""
 
+import errno
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from backend.jobs.report import JobReport
 from backend.training.exporting import ExportSettings
 from backend.training.programs import export, hub_upload
 from backend.training.programs.export import export_policy, find_policy_folder
+from backend.training.programs.program import explain_error
 from tests.export_models import build_all
 from tests.fake_hub import fake_hub
 
@@ -35,8 +37,8 @@ def write(folder: Path, model: str, target: str, **settings: Any) -> Path | str:
     try:
         policy = find_policy_folder(Database(f"sqlite:///{folder}/no.db"), wanted.artifact)
         return export_policy(wanted, policy, out, REPORT)
-    except UserError as error:
-        return str(error)
+    except (UserError, OSError) as error:
+        return str(explain_error(error, folder))
 
 
 def greedy(model: Any, tokenizer: Any) -> list[int]:
@@ -145,6 +147,8 @@ def refusals(folder: Path) -> dict[str, Any]:
     (folder / "moved").rename(folder / "qwen3")
     with patch.object(export.shutil, "disk_usage", lambda _folder: type("Usage", (), {"free": 100_000})):
         found["full"] = write(folder, "llama", "gguf")
+    with patch.object(gguf.GGUFWriter, "write_tensor_data", side_effect=OSError(errno.ENOSPC, "No space left")):
+        found["filled"] = write(folder, "llama", "gguf")
     found["left"] = sorted(path.name for path in (folder / "out").iterdir() if path.name.startswith("."))
     return found
 

@@ -121,7 +121,8 @@ def test_the_hub_gets_every_file_in_private(found: dict[str, Any]) -> None:
         ("architecture", "GemmaForCausalLM is not known"),
         ("unconverted", "could not write this model (this model is strange)"),
         ("baseless", "cannot be loaded"),
-        ("full", "free some space"),
+        ("full", "free some space or name another folder"),
+        ("filled", "is full; free some space"),
     ],
 )
 def test_what_cannot_be_exported_is_one_sentence(found: dict[str, Any], case: str, words: str) -> None:
