@@ -22,8 +22,9 @@ from backend.training.settings import TrainingSettings
 GIGABYTE = 1e9
 # AdamW's two moments, in the dtype of the weight that is trained (torch.optim.AdamW, fused).
 MOMENT_COUNT = 2
-# NF4 in blocks of 64 with a float32 scale each (bitsandbytes `Linear4bit`; QLoRA, arXiv 2305.14314, section 3).
-FOUR_BIT_BYTES = 0.5 + 4 / 64
+# NF4 in blocks of 64, whose scales are stored in a byte each and theirs in a float32 for 256 of them (QLoRA with
+# “double quantization”, arXiv 2305.14314, section 3).
+FOUR_BIT_BYTES = 0.5 + (1 + 4 / 256) / 64
 # Tiles in which TRL projects onto the vocabulary.
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32_768
 # `RewardModelReward` scores so many texts at once.
@@ -245,11 +246,13 @@ class MemoryEstimator:
 
         TRL loads it in the policy's dtype where beta > 0 (`grpo_trainer.py`, “Reference model”) and takes an adapter
         off instead of loading one; DPO does without it where its figures are computed before (`dpo_trainer.py`).
+        Where a model is sharded it is loaded in half precision, and only what is trained is raised to float32.
         """
         needs_reference = self.setting("beta", 0) > 0 and not self.setting("precompute_reference", False)
         if self.trains_adapter or not needs_reference:
             return 0.0
-        return self.base_bytes * self.share("weights")
+        number_bytes = 2 if self.is_half and self.sharding != "none" else self.weight_number_bytes
+        return self.model_parameters * number_bytes * self.share("weights")
 
     @property
     def reward_bytes(self) -> float:

@@ -14,13 +14,15 @@ PRESET_NAMES = ("starter", "one_small_gpu", "one_big_gpu", "four_gpus", "publish
 DEFAULT_PRESET = "starter"
 
 _SEVEN_BILLION = "Qwen/Qwen2.5-7B-Instruct"
-_QWEN_LORA = {"base": _SEVEN_BILLION, "lora_rank": 16, "lora_alpha": 32, "learning_rate": 2e-4}
-_SMALL_QWEN_LORA = {
-    **_QWEN_LORA,
-    "base": "Qwen/Qwen2.5-1.5B-Instruct",
+# Without checkpointing a batch of 16 texts of 768 tokens takes 119 GB, as a reward model of 16 pairs 222 GB.
+_QWEN_LORA = {
+    "base": _SEVEN_BILLION,
+    "lora_rank": 16,
+    "lora_alpha": 32,
+    "learning_rate": 2e-4,
     "gradient_checkpointing": True,
-    "max_length": 512,
 }
+_SMALL_QWEN_LORA = {**_QWEN_LORA, "base": "Qwen/Qwen2.5-1.5B-Instruct", "max_length": 512}
 _CPU_SFT = {"learning_rate": 3e-3, "epochs": 10, "batch_size": 16, "max_length": 96, "lora_rank": 0}
 _STARTER_SFT = {
     **_CPU_SFT,
@@ -57,7 +59,6 @@ _BIG_GPU_DPO = {
     "learning_rate": 1e-5,
     "epochs": 1,
     "max_length": 768,
-    "gradient_checkpointing": True,
 }
 
 # Every step is logged, since the monitor takes the mean of what was logged between two of its readings.
