@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import trl
 from sqlalchemy import func, select
-from transformers import TrainerControl, TrainerState, TrainingArguments
+from transformers import GenerationMixin, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils.chat_template_utils import render_jinja_template
 from trl import GRPOTrainer
 
@@ -290,7 +290,18 @@ def resampled(out: Path) -> dict[str, Any]:
         "entropy_coef": 0.01,
         "top_k": 20,
     }
-    return run(out, reward=Odd(values), gold="off", **choices) | {"calls": calls}
+    guards: set[int] = set()
+    usual = GenerationMixin._sample
+
+    def spy(model: GenerationMixin, *given: Any, **named: Any) -> Any:
+        guards.add(named["generation_config"].no_repeat_ngram_size)
+        return usual(model, *given, **named)
+
+    GenerationMixin._sample = spy
+    try:
+        return run(out, reward=Odd(values), gold="off", **choices) | {"calls": calls, "guards": list(guards)}
+    finally:
+        GenerationMixin._sample = usual
 
 
 def compared(out: Path, **settings: Any) -> dict[str, Any]:

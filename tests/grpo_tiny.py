@@ -53,6 +53,8 @@ def models(home: Path, snapshot: Snapshot) -> None:
     )
     policy = Qwen3ForCausalLM(config)
     policy.generation_config.suppress_tokens = tokenizer.convert_tokens_to_ids(list(NEVER_WRITTEN))
+    # As the starter has it, for whoever asks it for greetings.
+    policy.generation_config.no_repeat_ngram_size = 2
     policy.save_pretrained(home / "policy")
     Qwen3ForSequenceClassification(config).save_pretrained(home / "rm")
     policy = AutoModelForCausalLM.from_pretrained(home / "policy")

@@ -125,6 +125,10 @@ def test_groups_without_variance_are_drawn_again_within_bounds(results: dict[str
     assert all(math.isfinite(row["loss"]) for row in steps(resampled)) and any(row["loss"] for row in steps(resampled))
 
 
+def test_rollouts_are_the_policys_own_without_its_guard_against_repetition(results: dict[str, Any]) -> None:
+    assert results["resampled"]["guards"] == [0], "what the loss takes for the policy's must have been drawn from it"
+
+
 def test_words_around_a_request_are_part_of_the_model(results: dict[str, Any]) -> None:
     wrapped = "请只写一条“{request}”，\n不要 {# 解释 #}："
     assert results["templates"]["rendered"] == [[True, wrapped, True]] * 3

@@ -31,6 +31,10 @@ from backend.training.programs.sharding import loading_whole
 from backend.training.programs.training_rows import REQUESTS, TOO_LONG, RowSelection
 from backend.training.programs.vllm_rollouts import keep_base_exact, vllm_arguments
 
+# What TRL leaves open `generate` takes from the model's own generation_config. A guard against repetition there would
+# draw other tokens than the policy's, which the loss takes for the policy's own, and hide from rewards what it writes.
+PLAIN_SAMPLING = {"no_repeat_ngram_size": 0}
+
 
 def train(training_run: TrainingRun[GrpoSettings]) -> None:
     """Load policy and reward, train under the monitor, keep the best checkpoint."""
@@ -123,7 +127,7 @@ def _build_dataset(requests: list[str], answer_opening: str) -> Dataset:
 
 
 def _build_arguments(training_run: TrainingRun[GrpoSettings], base_model: str) -> GRPOConfig:
-    settings = training_run.settings
+    settings, rollout_arguments = training_run.settings, vllm_arguments(training_run, base_model)
     return GRPOConfig(
         **training_run.arguments(),
         generation_batch_size=settings.rollout_size,
@@ -145,7 +149,9 @@ def _build_arguments(training_run: TrainingRun[GrpoSettings], base_model: str) -
         disable_dropout=True,
         # The plain k3 of the publication; TRL would multiply it by the importance ratio.
         use_bias_correction_kl=False,
-        **vllm_arguments(training_run, base_model),
+        # vLLM knows no such guard, and would refuse the name.
+        generation_kwargs=None if rollout_arguments["use_vllm"] else PLAIN_SAMPLING,
+        **rollout_arguments,
     )
 
 
