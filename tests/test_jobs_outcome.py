@@ -95,3 +95,33 @@ def test_sentence(ended: ProgramExit, lines: list[str], en: str, zh: str) -> Non
     assert en in said.en
     assert zh in said.zh
     assert "\n" not in said.en + said.zh
+
+
+def launcher_report(*exit_codes: int) -> list[str]:
+    """What torch's launcher prints; the first process to fail comes last."""
+    elastic = "/lib/torch/distributed/elastic/multiprocessing/api.py:1002]"
+    processes = [f"  rank      : 0 (local_rank: 0)\n  exitcode  : {code} (pid: 7) " for code in exit_codes]
+    return [
+        f"E1130 19:54:48.908000 13065 {elastic} failed (exitcode: {exit_codes[-1]}) local_rank: 0",
+        "Traceback (most recent call last):",
+        '  File "accelerate/commands/launch.py", line 1404, in launch_command',
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
+        "Failures:",
+        *"\n".join(processes[:-1]).splitlines(),
+        "Root Cause (first observed failure):",
+        *processes[-1].splitlines(),
+        "============================================================",
+    ]
+
+
+def test_of_several_processes_the_first_one_tells_what_happened() -> None:
+    """Before, a job said “torch.distributed.elastic.multiprocessing.errors.ChildFailedError:” whatever it was."""
+    own_words = [
+        "Traceback (most recent call last):",
+        "[rank1]: Traceback (most recent call last):",
+        "[rank1]: KeyError: 3",
+    ]
+    failed = ProgramExit(exit_code=1)
+    assert "KeyError: 3" in explain_failure(failed, [*own_words, *launcher_report(-15, 1)]).en
+    assert "SIGKILL" in explain_failure(failed, ["step 3/6 loss 7.6", *launcher_report(1, -9)]).en
+    assert "SIGKILL" not in explain_failure(failed, [*own_words, *launcher_report(-9, 1)]).en

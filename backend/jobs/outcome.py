@@ -97,10 +97,12 @@ STOPPED_FROM_OUTSIDE = Message(
 
 def explain_failure(program_exit: ProgramExit, log_lines: Sequence[str]) -> Message:
     """One sentence for a program that failed."""
-    signal_number = program_exit.signal_number or _signal_from_code(program_exit.exit_code)
+    signal_number = (
+        program_exit.signal_number or _signal_from_code(program_exit.exit_code) or _signal_of_first_process(log_lines)
+    )
     if signal_number is not None:
         return _signal_message(signal_number)
-    last_words = _find_last_words(log_lines)
+    last_words = _find_last_words(_lines_before_launcher(log_lines))
     for pattern, build_message in _KNOWN_FAILURES:
         if match := re.search(pattern, last_words):
             return build_message(match)
@@ -110,6 +112,31 @@ def explain_failure(program_exit: ProgramExit, log_lines: Sequence[str]) -> Mess
             f"程序以代码 {program_exit.exit_code} 结束且没有输出，请查看日志。",
         )
     return Message(f"The program failed: {last_words}", f"程序出错：{last_words}")
+
+
+# What torch's launcher prints once one of several processes has failed: about each of them, the first one last.
+_LAUNCHER_ERROR = "torch.distributed.elastic.multiprocessing.errors.ChildFailedError"
+_LAUNCHER_LINE = re.compile(r"^[IWE]\d{4} .*/torch/distributed/elastic/")
+_FIRST_PROCESS = re.compile(
+    r"^Root Cause \(first observed failure\):.*?^ *exitcode *: -(\d+) ", re.MULTILINE | re.DOTALL
+)
+
+
+def _signal_of_first_process(log_lines: Sequence[str]) -> int | None:
+    """The signal that ended the first of several processes to fail; the others only lost it."""
+    match = _FIRST_PROCESS.search("\n".join(log_lines))
+    return int(match[1]) if match else None
+
+
+def _lines_before_launcher(log_lines: Sequence[str]) -> Sequence[str]:
+    """What the processes printed themselves."""
+    error_index = next((index for index, line in enumerate(log_lines) if line.startswith(_LAUNCHER_ERROR)), None)
+    if error_index is None:
+        return log_lines
+    traceback_index = max(
+        (index for index in range(error_index) if log_lines[index].startswith("Traceback")), default=error_index
+    )
+    return [log_line for log_line in log_lines[:traceback_index] if not _LAUNCHER_LINE.match(log_line)]
 
 
 def _signal_from_code(exit_code: int | None) -> int | None:
