@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import sys
 import traceback
@@ -221,6 +222,14 @@ def torn(out: Path) -> int:
     return again.calls
 
 
+def torn_rm(folder: Path) -> Path:
+    """The reward model with half of its weights."""
+    shutil.copytree(Settings.load().home / "rm", folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    return folder
+
+
 def refused(out: Path, **settings: Any) -> dict[str, Any]:
     """A run whose judge is asked at a port where nobody listens."""
     with socket.socket() as taken:
@@ -357,6 +366,7 @@ def main(out: Path) -> dict[str, Any]:
         "same": run(out / "same", reward=_same(), **quick | {"max_steps": 3}),
         "unauthorised": run(out / "unauthorised", judged_by="principle", **quick),
         "vllm": run(out / "vllm", vllm="colocate", **quick),
+        "torn_rm": run(out / "torn_rm", reward_artifact=str(torn_rm(out / "half")), **quick),
         "missing_rm": run(out / "missing_rm", reward_artifact=str(out), **quick),
         "spread": run(out / "spread", processes=64, prompts=64, batch_size=1, **quick),
         "too_many": run(out / "too_many", prompts=600, batch_size=600, **quick),

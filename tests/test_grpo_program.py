@@ -206,6 +206,7 @@ def test_a_server_that_is_away_for_two_rollouts_costs_these_two(results: dict[st
         ("unauthorised", "does not accept the API key (401)"),
         ("vllm", "vLLM is not installed"),
         ("missing_rm", "cannot be loaded"),
+        ("torn_rm", "cannot be loaded (its weights (*.safetensors) are missing or torn)"),
         ("spread", "CPU cores can be used here"),
         ("too_many", "at least 600 are needed"),
     ],

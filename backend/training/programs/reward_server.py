@@ -27,6 +27,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from backend.training.programs.base_files import check_weight_files
 from backend.training.programs.chat_format import encode_exchange
+from backend.training.programs.loading import are_weights_whole
 from backend.training.programs.reward_terms import LengthDebias
 
 PROBE_TEXT = "生日快乐"
@@ -116,8 +117,8 @@ def load_tokenizer(artifact_folder: Path) -> Any:
 def check_artifact(artifact_folder: Path) -> None:
     """Raises OSError, ValueError or KeyError where a folder holds no reward model; nothing large is read."""
     load_tokenizer(artifact_folder)
-    if not any(artifact_folder.glob("*.safetensors")):
-        raise ValueError(f"{artifact_folder} holds no weights (*.safetensors)")
+    if not are_weights_whole(artifact_folder):
+        raise ValueError("its weights (*.safetensors) are missing or torn")
     if (artifact_folder / ADAPTER_FILE).is_file():
         base_model = str(json.loads((artifact_folder / ADAPTER_FILE).read_text("utf-8"))["base_model_name_or_path"])
         AutoConfig.from_pretrained(base_model, trust_remote_code=False)
