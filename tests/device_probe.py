@@ -18,7 +18,7 @@ from backend.core.errors import UserError
 from backend.db.engine import Database
 from backend.generation.serving import ServeSettings
 from backend.jobs.report import JobReport
-from backend.training.programs import launch, precision, serve, sharding
+from backend.training.programs import launch, precision, reward_server, serve, sharding
 from backend.training.programs.environment import PARENT_VARIABLE
 from backend.training.programs.program import TrainingRun
 from backend.training.programs.reward_judges import RewardModelReward
@@ -91,6 +91,17 @@ def placed() -> list[Any]:
     return [*results, answered(reward.prepare)]
 
 
+def reward_numbers() -> list[str]:
+    """What a reward model is loaded in, on the devices that trainers name."""
+    results = []
+    with patch.object(reward_server, "AutoModelForSequenceClassification") as classifier:
+        classifier.from_pretrained.return_value.config.num_labels = 1
+        for device in ("cpu", "cpu:0", "cuda:1"):
+            reward_server.load_model(Path("/nowhere"), device)
+            results.append(str(classifier.from_pretrained.call_args.kwargs["dtype"]))
+    return results
+
+
 def raised() -> list[list[str]]:
     """Numbers of a frozen and a trained weight, before training in float16 and in bfloat16."""
     results = []
@@ -153,6 +164,7 @@ def main() -> dict[str, Any]:
         "served": served("0"),
         "served on the CPU": served(""),
         "placed": placed(),
+        "reward numbers": reward_numbers(),
         "raised": raised(),
         "passed on": passed_on(),
     }

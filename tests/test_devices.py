@@ -115,6 +115,11 @@ def test_a_reward_model_goes_where_the_trainer_is(answers: dict[str, Any]) -> No
     assert "The reward model at /nowhere cannot be loaded" in refused["refused"]
 
 
+def test_a_reward_model_of_float16_computes_in_float32_on_any_cpu(answers: dict[str, Any]) -> None:
+    """Of several processes each CPU has a number."""
+    assert answers["reward numbers"] == ["torch.float32", "torch.float32", "auto"]
+
+
 def test_a_parent_passes_on_the_first_error_of_its_processes(answers: dict[str, Any]) -> None:
     assert answers["passed on"] == [None, ["the first", "中文"]]
 

@@ -134,7 +134,7 @@ def _check_outputs(model_config: Any) -> None:
 def load_model(artifact_folder: Path, device: str) -> Any:
     """The classifier; a LoRA adapter is laid over its base. Raises ValueError for more than one output."""
     # The dtype of the file would be kept otherwise, and a CPU computes slowly in float16.
-    dtype = torch.float32 if device == "cpu" else "auto"
+    dtype = torch.float32 if torch.device(device).type == "cpu" else "auto"
     check_weight_files(artifact_folder)
     safe_loading = {"use_safetensors": True, "trust_remote_code": False}
     if (artifact_folder / ADAPTER_FILE).exists():
