@@ -192,7 +192,7 @@ def main(out: Path) -> dict[str, Any]:
         "fsdp_resumed": fsdp("sft", out / "fsdp_resumed", **WRAPPED | exact),
         "fsdp_lora": fsdp("reward_model", out / "fsdp_lora", max_length=160, lora_rank=2, **quick | rounded),
         "fsdp_dpo": fsdp("dpo", out / "fsdp_dpo", max_length=160, **quick | exact),
-        "fsdp_grpo": fsdp("grpo", out / "fsdp_grpo", gold="off", **quick | rounded),
+        "fsdp_grpo": fsdp("grpo", out / "fsdp_grpo", gold="off", gradient_checkpointing=True, **quick | rounded),
     }
 
 

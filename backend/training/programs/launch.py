@@ -48,7 +48,8 @@ def run_processes(training_run: "TrainingRun[Any]") -> int:
     resume_arguments = ["--resume"] if training_run.job_id is None and "--resume" not in sys.argv else []
     launched_process = subprocess.Popen(
         [*launch_command, "-m", _program_module(training_run), *sys.argv[1:], *resume_arguments],
-        env=os.environ | {PARENT_VARIABLE: str(os.getpid())},
+        # accelerate would give each process one thread, and with `offload` the optimizer works on the CPU.
+        env={"OMP_NUM_THREADS": str(_threads_each(training_run))} | os.environ | {PARENT_VARIABLE: str(os.getpid())},
     )
     exit_code = _wait_for_end(training_run, launched_process)
     if exit_code and (process_error := _read_error(error_path)):
@@ -69,6 +70,10 @@ def check_device_count(training_run: "TrainingRun[Any]") -> None:
             f"processes = {wanted_processes}，但这里只有 {available_devices} 个可用的 {zh}，"
             "请减小 processes 或为任务分配更多。",
         )
+
+
+def _threads_each(training_run: "TrainingRun[Any]") -> int:
+    return max(1, len(os.sched_getaffinity(0)) // training_run.settings.processes)
 
 
 def note_error(output_folder: Path, error: UserError) -> None:
