@@ -20,6 +20,7 @@ from backend.judges.constancy import NoticeLog
 from backend.training.messages import COLLAPSE_STOP, COLLAPSE_WARNING, GOLD_UNSURE, UNSCORED
 from backend.training.programs.callbacks import generate_greetings
 from backend.training.programs.collapse import CollapseAssessment, CollapseMonitor, PolicyReading
+from backend.training.programs.environment import process_rank
 from backend.training.programs.gold import GoldJudge, GoldReading
 from backend.training.programs.rewards import Reward
 from backend.training.programs.sharding import is_sharded, readable_model, save_whole_model
@@ -257,7 +258,7 @@ class CollapseWatch(TrainerCallback):
         saved_state = json.loads((self.folder / STATE_FILE).read_text("utf-8"))
         self.monitor.restore(saved_state["monitor"])
         # Killed after the old one was removed and before the new one, whole by then, took its place.
-        if self._best_draft.is_dir() and not self.best_folder.is_dir():
+        if process_rank() == 0 and self._best_draft.is_dir() and not self.best_folder.is_dir():
             self._best_draft.rename(self.best_folder)
         # Readings after the checkpoint come again, unless one of them is what is kept.
         best_step = max((reading["step"] for reading in saved_state["readings"] if reading["best"]), default=0)
