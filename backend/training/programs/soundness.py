@@ -20,11 +20,10 @@ from backend.training.programs.reward_terms import MIN_GREETINGS, RequestFit, le
 AcceptedPair = tuple[str, str]
 # Characters of a window, within which one impossible joint shows.
 WINDOW = 8
-# Share of accepted greetings that each threshold may refuse. Windows tell most: an untrained starter writes whole
-# clauses, and only their joints are impossible.
-REFUSED_SHARE, REFUSED_WINDOW_SHARE = 0.005, 0.01
-# Beyond so many the thresholds move no more, and the fit takes seconds.
-MOST_PAIRS = 3000
+# Share of accepted greetings that each of the three thresholds may refuse.
+REFUSED_SHARE = 0.004
+# Beyond so many neither thresholds nor fit move any more, and both take seconds. Characters are counted in all.
+MOST_PAIRS = 1500
 # Accepted greetings in each half below which nothing can be calibrated.
 MIN_HALF = 20
 # Standard errors below the accepted greetings' mean fit that count as full: so far, few texts scatter by chance.
@@ -161,16 +160,18 @@ class SoundnessModel:
 
 def learn_soundness(accepted_pairs: Iterable[AcceptedPair]) -> SoundnessModel | None:
     """Learn from (request, accepted greeting); None where there are too few to calibrate on."""
-    pairs = sorted(set(accepted_pairs), key=lambda pair: digest(*pair))[:MOST_PAIRS]
+    pairs = sorted(set(accepted_pairs), key=lambda pair: digest(*pair))
     learnt_pairs = [pair for pair in pairs if not _is_held_out(pair)]
     learnt_texts = {strip_white_space(greeting) for _, greeting in learnt_pairs}
     # A text of both halves would pass for fluent because it is known by heart.
-    held_out = [pair for pair in pairs if _is_held_out(pair) and strip_white_space(pair[1]) not in learnt_texts]
+    held_out = [pair for pair in pairs if _is_held_out(pair) and strip_white_space(pair[1]) not in learnt_texts][
+        :MOST_PAIRS
+    ]
     if min(len(learnt_pairs), len(held_out)) < MIN_HALF:
         return None
     character_model = CharacterModel(greeting for _, greeting in learnt_pairs)
     fluencies = [Fluency.measure(character_model, greeting) for _, greeting in held_out]
-    request_fit = learn_request_fit(learnt_pairs) if len(set(learnt_pairs)) >= MIN_GREETINGS else None
+    request_fit = learn_request_fit(learnt_pairs[:MOST_PAIRS]) if len(learnt_pairs) >= MIN_GREETINGS else None
     requests, greetings = [request for request, _ in held_out], [greeting for _, greeting in held_out]
     # Half the way round: neighbours would be greetings for one request more often.
     others = greetings[len(greetings) // 2 :] + greetings[: len(greetings) // 2]
@@ -178,9 +179,9 @@ def learn_soundness(accepted_pairs: Iterable[AcceptedPair]) -> SoundnessModel | 
     return SoundnessModel(
         character_model,
         Fluency(
-            _find_least([fluency.whole for fluency in fluencies], REFUSED_SHARE),
-            _find_least([fluency.window for fluency in fluencies], REFUSED_WINDOW_SHARE),
-            _find_least([fluency.joints for fluency in fluencies], REFUSED_SHARE),
+            _find_least([fluency.whole for fluency in fluencies]),
+            _find_least([fluency.window for fluency in fluencies]),
+            _find_least([fluency.joints for fluency in fluencies]),
         ),
         request_fit,
         FitScale(fmean(own_fits), pstdev(own_fits), fmean(rate_fits(request_fit, requests, others)), len(held_out)),
@@ -201,7 +202,7 @@ def _is_held_out(pair: AcceptedPair) -> bool:
     return assign_bucket(pair[0], 2, hash_salt="soundness") == 1
 
 
-def _find_least(measurements: Sequence[float], refused_share: float) -> float:
-    """What all but `refused_share` reach. The lower of two estimates: of a few hundred the quantile alone is chance."""
-    quantile = sorted(measurements)[int(refused_share * len(measurements))]
-    return min(quantile, fmean(measurements) + NormalDist().inv_cdf(refused_share) * pstdev(measurements))
+def _find_least(measurements: Sequence[float]) -> float:
+    """What all but REFUSED_SHARE reach. The lower of two estimates: of a few hundred the quantile alone is chance."""
+    quantile = sorted(measurements)[int(REFUSED_SHARE * len(measurements))]
+    return min(quantile, fmean(measurements) + NormalDist().inv_cdf(REFUSED_SHARE) * pstdev(measurements))
