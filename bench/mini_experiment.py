@@ -1,10 +1,11 @@
 """The method in miniature on the research data: can a judge teach, and does the monitor see a collapse?
 
-    python -m bench.mini_experiment [--seeds 1 2] [--runs rm_collapse rm_kl judge] [--smoke]
+    python -m bench.mini_experiment [--seeds 1 2] [--runs rm_collapse rm_kl judge dpo dpo_normed] [--smoke]
 
 A mediocre policy (SFT on two thirds of the chosen and all rejected greetings) learns by GRPO from a reward
 model without KL, from the reward model with KL, and from a binary judge (learnt from labels in which length
-says nothing) with terms for length, repetition, diversity and fit. All of it are the programs of
+says nothing) with terms for length, repetition, diversity and fit; and by DPO from the reward model's pairs, without
+any reward. All of it are the programs of
 `backend.training`, started as anybody would. Requests are divided: rewards learn from one half; gold, its
 length-matched twin and the reading of fit ("points back") from the other. No policy and no reward learns from
 requests of the test split, and no checkpoint is chosen by them. distinct-2 is compared at equal amounts of
@@ -81,11 +82,18 @@ RUNS: dict[str, dict[str, Any]] = {
         "repetition_weight": 0.5,
     },
 }
+# By DPO from the pairs of the reward model, without a monitor; the second by the mean over tokens.
+PAIR_RUNS: dict[str, dict[str, Any]] = {
+    "dpo": {"learning_rate": 1e-4, "epochs": 1},
+    "dpo_normed": {"learning_rate": 1e-4, "epochs": 1, "loss_type": "sigmoid_norm", "beta": 2.0},
+}
+RUNS |= PAIR_RUNS
 FIGURES = ("length", "distinct_2", "distinct_2_equal", "self_bleu_4", "repetition", "fit")
-SMOKE_RUNS = ["rm_collapse", "judge"]
+SMOKE_RUNS = ["rm_collapse", "judge", "dpo"]
 TINY = {
     "sft": {"max_steps": 3, "batch_size": 8},
     "reward_model": {"max_steps": 2, "batch_size": 8},
+    "dpo": {"max_steps": 2, "batch_size": 8},
     "grpo": {
         "max_steps": 2,
         "prompts": 2,
@@ -148,12 +156,15 @@ def experiment(plan: Plan, pairs: Sequence[Row], runs: Sequence[str]) -> dict[st
     measured = {"before": _measured(plan, sft, requests, readers)}
     used = [_card(sft), _card(rm)]
     for name in runs:
-        body = data["judge" if RUNS[name]["reward"] == "ngram" else "reward"]
-        settings = {"base": str(sft), "snapshot": body, "gold_snapshot": data["gold"]} | RUNS[name]
-        kept = _program(plan, "grpo", name, **settings, reward_artifact=str(rm))
+        settings = RUNS[name] | {"base": str(sft), "snapshot": data["reward"]}
+        if name not in PAIR_RUNS:
+            settings |= {"gold_snapshot": data["gold"], "reward_artifact": str(rm)}
+            settings |= {"snapshot": data["judge"]} if settings["reward"] == "ngram" else {}
+        kept = _program(plan, "dpo" if name in PAIR_RUNS else "grpo", name, **settings)
         used.append(_card(kept))
         told = {key: used[-1].get(key) for key in ("steps", "best_step", "stopped", "train_cpu_seconds")}
-        measured[name] = _measured(plan, kept, requests, readers) | told | _watched(plan.out / name)
+        watched = {} if name in PAIR_RUNS else _watched(plan.out / name)
+        measured[name] = _measured(plan, kept, requests, readers) | told | watched
     bodies = {name: row.pop("texts") for name, row in measured.items()}
     for name, value in _equally_long(bodies, plan.seed).items():
         measured[name]["distinct_2_equal"] = value
@@ -259,7 +270,8 @@ def _program(plan: Plan, kind: str, name: str, **settings: Any) -> Path:
     config = plan.out / f"{name}.json"
     values = settings | {"seed": plan.seed} | (TINY[kind] if plan.smoke else {})
     config.write_text(json.dumps(values, ensure_ascii=False), "utf-8")
-    command = [sys.executable, "-m", f"backend.training.programs.{kind}", "--preset", "starter_cpu", "--resume"]
+    preset = "starter" if kind == "dpo" else "starter_cpu"
+    command = [sys.executable, "-m", f"backend.training.programs.{kind}", "--preset", preset, "--resume"]
     environment = os.environ | {"ZHUFU_HOME": str(plan.out / "home")}
     print(f"{kind} → {out}", flush=True)
     with (plan.out / f"{name}.log").open("a", encoding="utf-8") as log:
