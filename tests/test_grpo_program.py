@@ -103,7 +103,8 @@ def test_resume_gives_the_curve_of_an_uninterrupted_run(results: dict[str, Any])
         assert [row[name] for row in parts] == pytest.approx([row[name] for row in steps(results["whole"])], rel=1e-3)
     readings = [row for part in ("interrupted", "resumed") for row in results[part]["metrics"] if "gold" in row]
     whole = [row for row in results["whole"]["metrics"] if "gold" in row]
-    assert [row["gold"] for row in readings] == pytest.approx([row["gold"] for row in whole])
+    # Gold says that it cannot tell (NaN) of what an untrained model writes.
+    assert [row["gold"] for row in readings] == pytest.approx([row["gold"] for row in whole], nan_ok=True)
 
 
 def test_a_memory_whose_writing_is_broken_off_leaves_the_one_before(results: dict[str, Any]) -> None:
