@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from accelerate.utils import release_memory
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
@@ -47,6 +48,9 @@ def train(training_run: TrainingRun[RewardModelSettings]) -> None:
     metrics = training_run.fit(trainer)
     # Before the comparison, which reads the model back from these files.
     training_run.save(trainer)
+    # A second copy of a big model has no room beside the trained one, its optimizer and what was cached for it.
+    del trainer
+    release_memory()
     if process_rank() == 0:
         metrics |= _compare_scorers(training_run, training_rows)
     training_run.finish(OutputKind.REWARD_MODEL, metrics)
