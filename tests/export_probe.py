@@ -149,6 +149,9 @@ def refusals(folder: Path) -> dict[str, Any]:
         found["full"] = write(folder, "llama", "gguf")
     with patch.object(gguf.GGUFWriter, "write_tensor_data", side_effect=OSError(errno.ENOSPC, "No space left")):
         found["filled"] = write(folder, "llama", "gguf")
+    weights = folder / "llama" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    found["torn"] = write(folder, "llama", "safetensors")
     found["left"] = sorted(path.name for path in (folder / "out").iterdir() if path.name.startswith("."))
     return found
 

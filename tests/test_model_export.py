@@ -123,6 +123,7 @@ def test_the_hub_gets_every_file_in_private(found: dict[str, Any]) -> None:
         ("baseless", "cannot be loaded"),
         ("full", "free some space or name another folder"),
         ("filled", "is full; free some space"),
+        ("torn", "are missing, torn or no safetensors"),
     ],
 )
 def test_what_cannot_be_exported_is_one_sentence(found: dict[str, Any], case: str, words: str) -> None:

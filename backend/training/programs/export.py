@@ -45,7 +45,7 @@ from backend.training.messages import (
     MERGING,
 )
 from backend.training.programs import hub_upload, ollama_files
-from backend.training.programs.loading import load_or_explain, load_tokenizer
+from backend.training.programs.loading import holds_whole_model, load_or_explain, load_tokenizer
 from backend.training.programs.merging import ADAPTER_CONFIG, is_adapter, merge_adapter, read_base_name
 from backend.training.programs.program import TrainingStopped, explain_error
 
@@ -114,6 +114,11 @@ def export_policy(settings: ExportSettings, policy: PolicyFolder, destination: P
             merge_parent = TemporaryDirectory(".part", f".{destination.name}.", destination.parent)
             model_folder = Path(exit_stack.enter_context(merge_parent)) / "merged"
             merge_adapter(policy.folder, model_folder, lambda: _stop_if_requested(report))
+        if not holds_whole_model(model_folder):
+            raise UserError(
+                f"The weights in {model_folder} are missing, torn or no safetensors; train the model again.",
+                f"{model_folder} 中的权重缺失、不完整或不是 safetensors，请重新训练。",
+            )
         notes = _write_files(settings, policy, model_folder, files_folder, report)
         _write_readme(settings, policy, files_folder, notes)
     return destination
