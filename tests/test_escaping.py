@@ -79,6 +79,7 @@ def board() -> Record:
         raters=2,
         rows=(row,),
         models=(model,),
+        within=(Record(key=ATTACK, judge=ATTACK, figure=UNKNOWN, pairs=2, unscored=1),),
         alpha=Record(ordinal=MEASURED, items=12),
         confusions={ATTACK: {"1": verdicts}},
         worst={ATTACK: [Record(**entry, b=ATTACK, greeting_id=1)]},
