@@ -120,7 +120,7 @@ def test_the_hub_gets_every_file_in_private(found: dict[str, Any]) -> None:
         ("absent", "There is no trained policy"),
         ("architecture", "GemmaForCausalLM is not known"),
         ("unconverted", "could not write this model (this model is strange)"),
-        ("baseless", "cannot be loaded"),
+        ("baseless", "which is gone"),
         ("full", "free some space or name another folder"),
         ("filled", "is full; free some space"),
         ("torn", "are missing, torn or no safetensors"),
