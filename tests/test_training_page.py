@@ -332,6 +332,7 @@ def test_start_watch_reload_cancel(browser: Browser, app: App) -> None:
     expect(page.locator("#zf-train-sft-memory")).to_contain_text("GB。")
     page.reload(wait_until="domcontentloaded")
 
+    tab(page, "新训练")
     page.locator("#zf-train-sft-composed input").uncheck()
     page.get_by_text("更多设置").first.click()
     started(page, "小试", learning_rate=0.003, max_steps=30, batch_size=4, max_length=48, log_every=10)
