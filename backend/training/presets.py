@@ -50,9 +50,7 @@ _STARTER_DPO = {
     "composed": True,
     "learning_rate": 1e-4,
     "epochs": 1,
-    # 32 pairs at once took 3 GB.
-    "batch_size": 16,
-    "accumulation": 2,
+    "batch_size": 32,
     "max_length": 160,
     "lora_rank": 0,
 }
