@@ -264,13 +264,14 @@ def templates(out: Path) -> dict[str, Any]:
     """What real chat templates make of requests inside a prompt template."""
     files = [Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja" for name in ("qwen2_5", "qwen3")]
     before = [{"role": "system", "content": "简短"}]
-    after = [{"role": "assistant", "content": "祝福"}, {"role": "user", "content": "再短一点"}]
+    answer = {"role": "assistant", "content": "祝福"}
     found = []
     for plain in [*(file.read_text("utf-8") for file in files), CHAT_TEMPLATE]:
         twice = wrap_requests(wrap_requests(plain, "换掉：{request}"), WRAPPED)
         shown = []
-        for template, request in ((twice, "给奶奶"), (plain, WRAPPED.replace("{request}", "给奶奶"))):
-            conversation = [*before, {"role": "user", "content": request}, *after]
+        for template, words in ((twice, "{request}"), (plain, WRAPPED)):
+            asked = [{"role": "user", "content": words.replace("{request}", one)} for one in ("给奶奶", "再短一点")]
+            conversation = [*before, asked[0], answer, asked[1]]
             shown.append(render_jinja_template([conversation], chat_template=template, add_generation_prompt=True)[0])
         found.append([shown[0] == shown[1], find_prompt_template(twice), strip_wrapping(twice) == plain])
     saved = out / "resampled" / "artifact" / "chat_template.jinja"

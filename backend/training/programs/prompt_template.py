@@ -12,13 +12,12 @@ from backend.core.errors import UserError
 from backend.training.grpo_settings import REQUEST_PLACE
 
 _BEGIN, _END = "{#- begin of the prompt template -#}\n", "{#- end of the prompt template -#}\n"
-# The first request of a conversation alone: what a person answers to a greeting is no request for one. Concatenation
+# Every request of a conversation, as each was alone in training; Ollama's templates can say that too. Concatenation
 # instead of `append`, since templates run in a sandbox whose lists cannot be changed.
 _WRAPPING = """\
-{%- set turns = namespace(all=[], wrapped=false) -%}
+{%- set turns = namespace(all=[]) -%}
 {%- for turn in messages -%}
-{%- if turn['role'] == 'user' and not turns.wrapped and turn['content'] is string -%}
-{%- set turns.wrapped = true -%}
+{%- if turn['role'] == 'user' and turn['content'] is string -%}
 {%- set turns.all = turns.all + [{'role': 'user', 'content': BEFORE + turn['content'] + AFTER}] -%}
 {%- else -%}
 {%- set turns.all = turns.all + [turn] -%}
@@ -45,7 +44,7 @@ def apply_prompt_template(tokenizer: Any, prompt_template: str) -> None:
 
 
 def wrap_requests(chat_template: str, prompt_template: str) -> str:
-    """The Jinja chat template with the first request of a conversation put into `prompt_template`."""
+    """The Jinja chat template with each request of a conversation put into `prompt_template`."""
     before, _, after = prompt_template.partition(REQUEST_PLACE)
     # What JSON escapes, Jinja's strings escape the same way.
     wrapping = _WRAPPING.replace("BEFORE", json.dumps(before)).replace("AFTER", json.dumps(after))
