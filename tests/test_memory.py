@@ -30,6 +30,7 @@ from backend.training.memory_lookup import build_hardware
 from backend.training.model_shapes import SHAPES_BY_SIZE, find_named_shape, parse_shape
 from backend.training.service import TrainingService
 from backend.training.settings import TrainingSettings, parse_settings, settings_for
+from tests import warm
 from ui.components.language import Translator
 from ui.training.fields import shown_values
 from ui.training.memory import change_label, estimate_html, find_verdict
@@ -328,3 +329,11 @@ def test_the_worker_with_enough_cards_is_taken() -> None:
     assert best_hardware([cpu], settings("sft")) == cpu and best_hardware([], settings("sft")) is None
     assert best_hardware([two, cpu], settings("sft", device="cpu")) == cpu
     assert best_hardware([cpu], settings("sft", device="cuda")) is None
+
+
+def test_the_estimate_is_what_torch_would_hold() -> None:
+    """A real shape traced on tensors without numbers; `python -m bench.memory_trace` has more."""
+    traced = warm.run("bench.memory_trace", "--only", "1.7B Qwen3, adapter", "--json")
+    rows = [json.loads(line) for line in traced.stdout.splitlines()]
+    assert traced.returncode == 0 and len(rows) == 1, traced.stderr
+    assert all(abs(row["difference"]) < 0.03 for row in rows), rows

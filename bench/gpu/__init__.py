@@ -1,0 +1,1 @@
+"""What `bench.gpu_smoke` works with: its models, and the programs that it starts."""
