@@ -4,8 +4,8 @@
 
 First by the bank of clauses, over requests composed for the pairs of occasion and recipient that are never
 composed for training: how many greetings consist of whole clauses (others may read well too: a lower bound of
-readable ones), how many speak of the occasion asked for, of it alone, and to the right person, and how many
-are without a fault by the rules that every written greeting is held to. Then forty
+readable ones), how many speak of the occasion asked for, of it alone, and to the right person, how many do both
+(fit), and how many are without a fault by the rules that every written greeting is held to. Then forty
 greetings for a person to read: twenty for such pairs in words that the corpus does not use, twenty for free
 requests.
 """
@@ -73,20 +73,37 @@ def main() -> None:
         print("not measured: name the folder of a trained starter with --artifact")
         return
     bank, rng = load_bank(), Random(f"bench {given.seed}")
-    kept = [(one, who) for one in bank.occasions for who in bank.invited_recipients(one) if is_held_out(one, who)]
-    scenes = [_scene(bank, *rng.choice(kept), rng) for _ in range(given.count)]
-    asked = [(scene, prompt) for scene in scenes if (prompt := compose_request(bank, scene, rng))]
+    asked = held_out_requests(bank, given.count, rng)
     began = time.process_time()
-    texts = written(given.artifact, [prompt for _, prompt in asked], given.seed)
-    spent = time.process_time() - began
-    pairs = [(scene, text) for (scene, _), text in zip(asked, texts, strict=True)]
-    sound = [find_fault(parse_request(prompt), text) is None for (_, prompt), text in zip(asked, texts, strict=True)]
-    for name, value in (figures(bank, pairs) | {"sound": sum(sound) / max(len(sound), 1)}).items():
+    for name, value in measure_policy(bank, given.artifact, asked, given.seed).items():
         print(f"{name}: {value:.3f}")
-    print(f"greetings: {len(texts)}, CPU-seconds each: {spent / max(len(texts), 1):.3f}")
-    prompts = [_unheard(*pair, rng) for pair in rng.sample(kept, 20)] + list(FREE)
+    spent = time.process_time() - began
+    print(f"greetings: {len(asked)}, CPU-seconds each: {spent / max(len(asked), 1):.3f}")
+    prompts = [_unheard(*pair, rng) for pair in rng.sample(held_out_pairs(bank), 20)] + list(FREE)
     for prompt, text in zip(prompts, written(given.artifact, prompts, given.seed), strict=True):
         print(f"{prompt} → {text}")
+
+
+def held_out_pairs(bank: ClauseBank) -> list[tuple[Occasion, Recipient]]:
+    """Every pair of occasion and recipient that is never composed."""
+    return [(one, who) for one in bank.occasions for who in bank.invited_recipients(one) if is_held_out(one, who)]
+
+
+def held_out_requests(bank: ClauseBank, count: int, rng: Random) -> list[tuple[GreetingScene, str]]:
+    """At most `count` requests for such pairs, each with what it asks for."""
+    kept = held_out_pairs(bank)
+    scenes = [_scene(bank, *rng.choice(kept), rng) for _ in range(count)]
+    return [(scene, prompt) for scene in scenes if (prompt := compose_request(bank, scene, rng))]
+
+
+def measure_policy(
+    bank: ClauseBank, artifact: Path, asked: Sequence[tuple[GreetingScene, str]], seed: int
+) -> dict[str, float]:
+    """Shares of one greeting for each request, by the name of the figure."""
+    texts = written(artifact, [prompt for _, prompt in asked], seed)
+    pairs = [(scene, text) for (scene, _), text in zip(asked, texts, strict=True)]
+    sound = [find_fault(parse_request(prompt), text) is None for (_, prompt), text in zip(asked, texts, strict=True)]
+    return figures(bank, pairs) | {"sound": sum(sound) / max(len(sound), 1)}
 
 
 def written(artifact: Path, prompts: Sequence[str], seed: int) -> list[str]:
@@ -105,13 +122,21 @@ def figures(bank: ClauseBank, pairs: Sequence[tuple[GreetingScene, str]]) -> dic
     pieces = [[part for part in _CUT.split(text) if part] for _, text in pairs]
     whole = [bool(parts) and all(part in homes for part in parts) for parts in pieces]
     known = [sum(part in homes for part in parts) / max(len(parts), 1) for parts in pieces]
-    right, alone, called = [], [], []
+    right, alone, called, fit = [], [], [], []
     for (scene, text), parts in zip(pairs, pieces, strict=True):
         found = [homes[part] - {""} for part in parts if homes.get(part) and "" not in homes[part]]
         right.append(any(scene.occasion.name in names for names in found))
         alone.append(right[-1] and all(scene.occasion.name in names for names in found))
         called.append(_called(bank, scene.recipient, text))
-    shares = {"whole": whole, "pieces": known, "occasion": right, "occasion_alone": alone, "address": called}
+        fit.append(called[-1] and alone[-1])
+    shares = {
+        "whole": whole,
+        "pieces": known,
+        "occasion": right,
+        "occasion_alone": alone,
+        "address": called,
+        "fit": fit,
+    }
     return {name: sum(values) / max(len(values), 1) for name, values in shares.items()}
 
 

@@ -100,7 +100,8 @@ def test_rows_cover_occasions_recipients_and_styles(bank: ClauseBank, made: list
 def test_hardly_a_clause_is_too_rare_to_be_learnt(bank: ClauseBank, made: list[ComposedRow]) -> None:
     clauses = [split_clauses(row.greeting) for row in made]
     counts = Counter(clause for row in clauses for clause in row)
-    assert sum(min(counts[clause] for clause in row) < 4 for row in clauses) / len(made) < 0.03
+    # Jokes, verse and many ages have a share of their own, though each of their clauses is rarer.
+    assert sum(min(counts[clause] for clause in row) < 4 for row in clauses) / len(made) < 0.05
     shares = Counter(row.scene.occasion.key for row in made)
     assert set(shares) == {one.key for one in bank.occasions} and min(shares.values()) > 150
 

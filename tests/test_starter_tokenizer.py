@@ -26,7 +26,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def learnt() -> list[dict[str, Any]]:
     """What comes of the composed corpus, and of texts that repeat no clause."""
-    rows = [row for row in composed_rows()[:8_000] if assign_split(row.prompt) is Split.TRAIN]
+    rows = [row for row in composed_rows()[:12_000] if assign_split(row.prompt) is Split.TRAIN]
     bodies = (([row.prompt for row in rows], [row.greeting for row in rows]), (FREE, FREE))
     cases = []
     for requests, greetings in bodies:
@@ -49,7 +49,7 @@ def learnt() -> list[dict[str, Any]]:
 def test_a_composed_greeting_is_a_few_clauses(learnt: list[dict[str, Any]]) -> None:
     lengths = learnt[0]["lengths"]
     assert learnt[0]["size"] <= 9_800 and learnt[0]["same"]
-    clauses = [len(re.findall("[^，。！？]+", row.greeting)) for row in composed_rows()[:8_000]]
+    clauses = [len(re.findall("[^，。！？]+", row.greeting)) for row in composed_rows()[:12_000]]
     # Fewer than a clause and its mark: clauses that always stand together are one.
     assert sum(lengths) / len(lengths) < 1.8 * sum(clauses) / len(clauses) < 12
     assert not [text for text in learnt[0]["vocabulary"] if text.startswith(("妈妈，", "妈，"))]

@@ -63,7 +63,10 @@ class Occasion:
 
 @dataclass(frozen=True)
 class Recipient:
-    """Whom a greeting is for: how a request names them, how they are addressed, what fits only them."""
+    """Whom a greeting is for: how a request names them, how they are addressed, what fits only them.
+
+    `weight` is how often they are drawn, `givers` who is named in requests as the one who greets them.
+    """
 
     name: str
     tag: str
@@ -74,6 +77,8 @@ class Recipient:
     address_forms: tuple[str, ...]
     personal_clauses: tuple[str, ...]
     caring_clauses: tuple[str, ...] = ()
+    weight: int = 1
+    givers: tuple[str, ...] = ()
 
     def belongs_to(self, audience: str) -> bool:
         """Whether clauses for `audience` (a group or the recipient itself) may be said to them."""
@@ -103,9 +108,13 @@ class RecipientDetail:
 
 @dataclass(frozen=True)
 class RequestPatterns:
-    """How people ask: sentence patterns by kind, what for, how they wish a style, what they say around it."""
+    """How people ask: sentence patterns by kind, what for, how they wish a style, what they say around it.
+
+    `modifiers` are words of search boxes that ask for nothing in particular.
+    """
 
     things: tuple[str, ...]
+    modifiers: tuple[str, ...]
     patterns: Mapping[str, tuple[str, ...]]
     adjectives: Mapping[str, tuple[str, ...]]
     phrases: Mapping[str, tuple[str, ...]]
@@ -152,6 +161,12 @@ class ClauseBank:
 
     def possible_events(self, occasion: Occasion, recipient: Recipient) -> list[str]:
         """What may happen to the recipient on the occasion."""
+        cache_key = (occasion.key, recipient.name)
+        if cache_key not in self._cached_events:
+            self._cached_events[cache_key] = self._select_events(occasion, recipient)
+        return self._cached_events[cache_key]
+
+    def _select_events(self, occasion: Occasion, recipient: Recipient) -> list[str]:
         special_audiences = {SELF_AUDIENCE, GROUP_AUDIENCE} & set(recipient.audiences)
         general_events = (
             occasion.general_events
@@ -173,6 +188,10 @@ class ClauseBank:
     @cached_property
     def _cached_clauses(self) -> dict[tuple[str, str, str], list[str]]:
         # A cached property, because nothing can be assigned to a frozen dataclass later.
+        return {}
+
+    @cached_property
+    def _cached_events(self) -> dict[tuple[str, str], list[str]]:
         return {}
 
     def _select_clauses(self, occasion: Occasion, recipient: Recipient | None, clause_role: str) -> list[str]:
@@ -234,6 +253,7 @@ def load_bank(bank_folder: Path = BANK_FOLDER) -> ClauseBank:
     with _name_file_in_errors("requests.toml"):
         request_patterns = RequestPatterns(
             tuple(request_table["things"]),
+            tuple(request_table["modifiers"]),
             {
                 pattern_kind: _split_lines(pattern_text)
                 for pattern_kind, pattern_text in request_table["patterns"].items()
@@ -331,6 +351,8 @@ def _parse_recipient(recipient_name: str, toml_entry: Mapping[str, Any]) -> Reci
         address_forms=tuple(toml_entry["calls"]),
         personal_clauses=_split_lines(toml_entry["line"]),
         caring_clauses=_split_lines(toml_entry.get("care", "")),
+        weight=toml_entry.get("weight", 1),
+        givers=tuple(toml_entry.get("from", ())),
     )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 
 from backend.core.text import count_characters
@@ -20,33 +21,40 @@ STYLE_PLANS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "正式": (("formal", "wish"), ("open", "line", "formal"), ("open", "formal", "wish")),
     "幽默": (("open", "funny"), ("open", "funny", "wish"), ("funny", "wish"), ("open", "funny", "close")),
-    "文艺": (("open", "literary"), ("literary", "image"), ("open", "literary", "wish"), ("literary", "wish")),
-    "古风": (("classical", "wish"), ("classical", "classical"), ("classical", "literary")),
+    "文艺": (("open", "literary"), ("open", "literary", "image"), ("open", "literary", "wish"), ("literary", "wish")),
+    "古风": (
+        ("open", "classical"),
+        ("classical", "wish"),
+        ("classical", "classical"),
+        ("open", "classical", "literary"),
+    ),
     "四字": (("four",),),
     "四个字": (("four",),),
-    "温情": (("open", "line", "wish"), ("open", "line", "wish", "close"), ("line", "image", "close")),
+    "八个字": (("four", "four"),),
+    "温情": (("open", "line", "wish"), ("open", "line", "wish", "close"), ("open", "line", "image", "close")),
     "口语": (("open", "wish", "close"), ("open", "line", "close"), ("open", "close")),
 }
-BRIEF_PLANS = (("open", "wish"), ("open", "wish"), ("wish",), ("image",))
+BRIEF_PLANS = (*(("open", "wish"),) * 6, ("open",), ("wish",))
 FULL_PLANS = (
     ("open", "line", "image", "wish", "wish", "close"),
     ("open", "wish", "line", "wish", "close"),
     ("open", "image", "wish", "wish", "close"),
 )
 # By wish for a length: the fewest and the most characters of a greeting.
-SIZE_LIMITS = {"": (1, 130), "简短": (1, 22), "中等": (32, 66), "详细": (62, 150)}
+SIZE_LIMITS = {"": (1, 130), "简短": (1, 26), "中等": (32, 66), "详细": (62, 150)}
 # Styles whose greetings may name no occasion.
-STANDALONE_STYLES = frozenset({"古风", "四字", "四个字", "文艺"})
+STANDALONE_STYLES = frozenset({"古风", "四字", "四个字", "八个字", "文艺"})
 NEEDED_ROLES = {
     "幽默": "funny",
     "文艺": "literary",
     "古风": "classical",
     "四字": "four",
     "四个字": "four",
+    "八个字": "four",
     "正式": "formal",
 }
-# 四字 asks for phrases of four characters, 四个字 for four characters.
-FOUR_CHARACTER_STYLES = frozenset({"四字", "四个字"})
+# 四字 asks for phrases of four characters, 四个字 for four characters, 八个字 for two such phrases.
+FOUR_CHARACTER_STYLES = frozenset({"四字", "四个字", "八个字"})
 # How often only clauses written for the recipient are drawn from.
 OWN_CLAUSE_SHARE = 0.4
 PHRASE_COUNTS = (4, 6)
@@ -144,14 +152,16 @@ def repeats_clause(clause: str, chosen_clauses: Sequence[str]) -> bool:
     return any(len(clause_pairs & _character_pairs(other_clause)) > 1 for other_clause in chosen_clauses)
 
 
-def _character_pairs(clause: str) -> set[str]:
+# The same few thousand clauses are compared with each other for every row: read anew, that is half the time.
+@cache
+def _character_pairs(clause: str) -> frozenset[str]:
     # Words of nearly every wish are left out: by them any two clauses would be alike.
     plain_parts = re.split(r"\W|[{}你您愿祝我们的]", clause)
-    return {
+    return frozenset(
         plain_part[start_index : start_index + 2]
         for plain_part in plain_parts
         for start_index in range(len(plain_part) - 1)
-    }
+    )
 
 
 def _role_clauses(clause_bank: ClauseBank, scene: GreetingScene, clause_role: str, rng: Random) -> list[str]:
@@ -180,6 +190,8 @@ def _write_phrases(clause_bank: ClauseBank, scene: GreetingScene, rng: Random) -
     end_mark = "。" if scene.occasion.mood in (Mood.CARE, Mood.GRIEF) else "！"
     if scene.style == "四个字":
         return rng.choice(four_phrases) + rng.choice(("", end_mark))
+    if scene.style == "八个字":
+        return "，".join(rng.sample(four_phrases, 2)) + rng.choice(("", end_mark)) if len(four_phrases) > 1 else None
     phrase_count = min(rng.randint(*PHRASE_COUNTS), len(four_phrases))
     if phrase_count < PHRASE_COUNTS[0]:
         return None

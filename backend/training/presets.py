@@ -31,7 +31,7 @@ _STARTER_SFT = {
     "learning_rate": 4e-3,
     "adam_beta2": 0.95,
     "batch_size": 32,
-    "epochs": 7,
+    "epochs": 3,
     "log_every": 50,
     "eval_every": 1000,
     "sample_every": 1000,

@@ -47,7 +47,7 @@ STARTER_SHAPES: dict[str, dict[str, Any]] = {
     },
     "wide": {
         "hidden_size": 128,
-        "intermediate_size": 384,
+        "intermediate_size": 336,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,

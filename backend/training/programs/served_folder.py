@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from backend.training.programs.starter_tokenizer import PLAN_CLOSE, PLAN_OPEN
-
+# Marks of the starter's plan. Here, because who starts a server must not wait until transformers is loaded twice.
+PLAN_OPEN, PLAN_CLOSE = "<|plan:", "|>"
 FAMILY_MARK = "<|im_start|>"
 
 
@@ -39,6 +39,12 @@ def thread_environment(model_folder: Path) -> dict[str, str]:
     """
     weight_bytes = sum(weight_file.stat().st_size for weight_file in model_folder.glob("*.safetensors"))
     return {"OMP_NUM_THREADS": "1"} if weight_bytes < SMALL_MODEL_BYTES else {}
+
+
+def is_float16(model_folder: Path) -> bool:
+    """Whether the weights are stored in float16."""
+    model_config = _read_json(model_folder / "config.json")
+    return "float16" in (model_config.get("dtype"), model_config.get("torch_dtype"))
 
 
 def build_tokenizer_config(model_folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tokenizers.models import BPE, Unigram
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-PLAN_OPEN, PLAN_CLOSE = "<|plan:", "|>"
+from backend.training.programs.served_folder import PLAN_CLOSE, PLAN_OPEN
 
 
 def plan_token(plan_word: str) -> str:
@@ -34,7 +34,9 @@ def text_with_plan(data_row: Mapping[str, Any], vocabulary: Mapping[str, int]) -
 
 VOCABULARY_SIZE = 9_500
 MAX_WORDS = 1_500
-WORD_FREQUENCY, CLAUSE_FREQUENCY = 10, 4  # a token seen less often in a small corpus is hardly learnt
+# A token seen less often is hardly learnt; of many greetings a rarer one is not worth its place in a small model.
+WORD_FREQUENCY, CLAUSE_FREQUENCY = 10, 4
+GREETINGS_PER_WORD_USE, GREETINGS_PER_CLAUSE_USE = 2_000, 6_500
 WORD_LENGTH, CLAUSE_LENGTH, SENTENCE_LENGTH = 4, 16, 28
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 PAD_TOKEN, USER_TOKEN, BOT_TOKEN, END_TOKEN = "<|pad|>", "<|user|>", "<|bot|>", "<|end|>"
@@ -73,13 +75,17 @@ def train_tokenizer(
     sentences = Counter(
         sentence for source_text in greetings for sentence, _ in _SENTENCE_SPLITTER.pre_tokenize_str(source_text)
     )
-    token_counts = _bound_sentences(sentences, max(free_slots, 0) // 2)
+    clause_frequency = max(CLAUSE_FREQUENCY, len(greetings) // GREETINGS_PER_CLAUSE_USE)
+    word_frequency = max(WORD_FREQUENCY, len(greetings) // GREETINGS_PER_WORD_USE)
+    token_counts = _bound_sentences(sentences, clause_frequency, max(free_slots, 0) // 2)
     clause_counts = _count_clauses(sentences - Counter(token_counts))
-    token_counts |= _most_frequent(clause_counts, CLAUSE_LENGTH, max(free_slots, 0) - len(token_counts))
+    max_clauses = max(free_slots, 0) - len(token_counts)
+    token_counts |= _most_frequent(clause_counts, clause_frequency, CLAUSE_LENGTH, max_clauses)
     word_counts = _count_spelling(greetings, clause_counts, token_counts.keys())
-    token_counts |= {word: word_counts[word] for word in sorted(word_counts) if word_counts[word] >= WORD_FREQUENCY}
+    token_counts |= {word: word_counts[word] for word in sorted(word_counts) if word_counts[word] >= word_frequency}
     token_counts |= _most_frequent(
         Counter(digit_group for source_text in requests for digit_group in _LONG_NUMBER.findall(source_text)),
+        CLAUSE_FREQUENCY,
         3,
         MAX_WORDS,
     )
@@ -87,7 +93,8 @@ def train_tokenizer(
     total_count = sum(token_counts.values()) + len(token_counts)
     token_scores = [(token_text, LEAST_LOG_PROBABILITY) for token_text in (*SPECIAL_TOKENS, *BYTE_TOKENS)]
     token_scores += [
-        (token_text, math.log((token_count + 0.5) / total_count)) for token_text, token_count in token_counts.items()
+        (token_text, round(math.log((token_count + 0.5) / total_count), 3))
+        for token_text, token_count in token_counts.items()
     ]
     return PreTrainedTokenizerFast(
         tokenizer_object=_build_unigram(token_scores),
@@ -101,7 +108,7 @@ def train_tokenizer(
     )
 
 
-def _bound_sentences(sentences: Counter[str], max_tokens: int) -> dict[str, int]:
+def _bound_sentences(sentences: Counter[str], least_count: int, max_tokens: int) -> dict[str, int]:
     """Sentences of several clauses, one of which hardly occurs without the others, and how often they do."""
     clause_counts = _count_clauses(sentences)
     bound_counts: Counter[str] = Counter()
@@ -109,15 +116,15 @@ def _bound_sentences(sentences: Counter[str], max_tokens: int) -> dict[str, int]
         sentence_clauses = [clause for clause, _ in _CLAUSE_SPLITTER.pre_tokenize_str(sentence) if len(clause) > 1]
         if len(sentence_clauses) > 1 and 2 * count > min(clause_counts[clause] for clause in sentence_clauses):
             bound_counts[sentence] = count
-    return _most_frequent(bound_counts, SENTENCE_LENGTH, max_tokens)
+    return _most_frequent(bound_counts, least_count, SENTENCE_LENGTH, max_tokens)
 
 
-def _most_frequent(counts: Counter[str], longest_text: int, max_tokens: int) -> dict[str, int]:
+def _most_frequent(counts: Counter[str], least_count: int, longest_text: int, max_tokens: int) -> dict[str, int]:
     """What is worth a token of its own, the most frequent first."""
     frequent_texts = [
         (-count, token_text)
         for token_text, count in counts.items()
-        if count >= CLAUSE_FREQUENCY and 1 < len(token_text) <= longest_text
+        if count >= least_count and 1 < len(token_text) <= longest_text
     ]
     return {token_text: -count for count, token_text in sorted(frequent_texts)[:max_tokens]}
 
