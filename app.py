@@ -17,6 +17,7 @@ from backend.core.settings import Settings
 from backend.jobs.workers import WorkerKeeper
 from backend.services import Services, build_services
 from backend.training.service import TrainingService, train_unasked
+from backend.training.shipped import register_shipped_starter
 from backend.worker import WORKER_COMMAND
 
 # Seconds that a request still gets which is being answered when the application is stopped.
@@ -62,6 +63,8 @@ def serve_app(services: Services) -> None:
         if train_unasked(TrainingService(services.jobs), settings.starter):
             # Measured: 4 min 46 s for the policy and 1 min 28 s for its reward model (docs/experiments.md).
             print("Training the starter model in the background, about six minutes …", flush=True)
+    if settings.starter == "shipped":
+        _register_starter(services)
     app = build_app(services)
     worker_keeper = WorkerKeeper(settings, services.database, WORKER_COMMAND)
     worker_keeper.start()
@@ -77,6 +80,14 @@ def serve_app(services: Services) -> None:
         # Before the services: the keeper still looks into the database.
         worker_keeper.close()
         services.close()
+
+
+def _register_starter(services: Services) -> None:
+    """The trained starter that comes with the project; where its files are not whole, all else works without it."""
+    try:
+        register_shipped_starter(services.jobs, services.settings.home)
+    except UserError as error:
+        print(f"The starter model: {error}\n入门模型：{error.text('zh')}", file=sys.stderr, flush=True)
 
 
 class _GracefulServer(uvicorn.Server):

@@ -60,7 +60,8 @@ def start(home: Path, port: int | None = None, wait: float = 90, **settings: str
     """Start `app.py` on loopback, with these variables besides, and wait for its first page."""
     port = port or free_port()
     env = {key: value for key, value in os.environ.items() if not key.startswith("ZHUFU_")}
-    env |= {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(port)} | settings
+    # Without the model that comes along: a journey begins with what it names itself.
+    env |= {"ZHUFU_HOME": str(home), "ZHUFU_PORT": str(port), "ZHUFU_STARTER": "offer"} | settings
     home.mkdir(parents=True, exist_ok=True)
     process = start_app(env, home / "server.log")
     app = App(f"http://127.0.0.1:{port}", home, process)

@@ -132,7 +132,7 @@ ASKED_BY_OPEN_PAGES = {
         "/api/play/models",
         "/api/play/rounds",
     ),
-    "POST": ("/api/annotation/enter",),
+    "POST": ("/api/annotation/enter", "/api/play/wake"),
 }
 RESEARCHERS = {
     "GET": (

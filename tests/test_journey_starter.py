@@ -45,6 +45,27 @@ def app(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         database.close()
 
 
+@pytest.fixture
+def shipped_app(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    for name, value in (("OMP_NUM_THREADS", "1"), ("HF_HUB_OFFLINE", "1")):
+        monkeypatch.setenv(name, value)
+    with running(Path(shutil.copytree(prepared, tmp_path / "home")), ZHUFU_STARTER="shipped") as made:
+        yield made
+
+
+def test_the_starter_that_comes_along_wakes_with_the_page(browser: Browser, shipped_app: App) -> None:
+    expect.set_options(timeout=WAIT)
+    page = browser.new_page()
+    go(page, shipped_app, "write")
+    page.fill("#zf-play-text", "给奶奶的八十大寿祝福")
+    model = page.locator("[data-model^='artifact:']")
+    # Nobody has chosen or asked anything yet.
+    expect(model).to_have_attribute("data-readiness", "ready")
+    page.click("#zf-play-go")
+    expect(page.locator("#zf-rounds .zf-slip[data-state=done]").first).to_contain_text("您")
+    page.close()
+
+
 def train_a_little(app: App) -> None:
     """What the page's button does, with fewer steps."""
     database = Database(Settings(home=app.home).url)

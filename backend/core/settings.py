@@ -43,7 +43,7 @@ def _settings_file_error(reason: str, reason_zh: str) -> UserError:
     )
 
 
-StarterMode = Literal["auto", "offer", "off"]
+StarterMode = Literal["shipped", "auto", "offer", "off"]
 
 
 class Settings(Environment):
@@ -64,8 +64,8 @@ class Settings(Environment):
     open_pages: str = Field("", description="Pages that need no password: annotate, write.")
     lease_seconds: int = Field(600, ge=5, description="How long an annotator holds an item, in seconds.")
     starter: StarterMode = Field(
-        "offer",
-        description="The starter model on a machine without a GPU: auto trains it at the first start.",
+        "shipped",
+        description="The starter model: shipped uses the trained one that comes with the project.",
     )
     llm_base_url: str = Field("", description="Base URL of the default OpenAI-compatible endpoint.")
     llm_api_key: SecretStr = Field(SecretStr(""), description="Key of the default endpoint.")

@@ -80,6 +80,8 @@ class GeneratorInfo:
     artifact: int | None = None
     # The job that serves it now.
     job: int | None = None
+    # Whether it came with the project.
+    is_shipped: bool = False
 
 
 def is_policy_name(generator_name: str | None) -> bool:
@@ -98,7 +100,7 @@ class GeneratorService:
         self._start_lock = threading.Lock()
 
     def generators(self) -> list[GeneratorInfo]:
-        """Every endpoint, then every trained policy, the newest first."""
+        """Every endpoint, then every policy trained here, the newest first, then the one that came with the project."""
         serving_jobs = self._serving.jobs_by_name()
         policy_artifacts = self._jobs.artifacts(ArtifactKind.POLICY)
         endpoint_generators = [_endpoint_generator(endpoint_info) for endpoint_info in self._endpoints.endpoints()]
@@ -156,6 +158,20 @@ class GeneratorService:
                 return serving_job
             self._check_memory(generator)
             return self._serving.start_or_join(generator.artifact, IDLE_MINUTES)
+
+    def wake_starter(self) -> GeneratorInfo | None:
+        """Wake the starter that came with the project, where it sleeps and nothing else can write; None elsewhere.
+
+        Whoever opens the page finds it awake by the time that a request is written. Raises what `start` raises.
+        """
+        usable_generators = [generator for generator in self.generators() if generator.readiness is not Readiness.GONE]
+        if len(usable_generators) != 1:
+            return None
+        (only_generator,) = usable_generators
+        if not only_generator.is_shipped or only_generator.readiness is not Readiness.ASLEEP:
+            return None
+        self.start(only_generator.name)
+        return self.info(only_generator.name)
 
     def stop(self, generator_name: str) -> None:
         """Let a policy rest: end the job that serves it. Harmless where none runs. Raises NotFound."""
@@ -232,6 +248,7 @@ class GeneratorService:
             size=measure_size(policy_artifact.path),
             artifact=policy_artifact.id,
             job=serve_job.id if serve_job else None,
+            is_shipped=policy_artifact.is_shipped,
         )
 
     def _refuse_while_training(self, generator_name: str) -> None:

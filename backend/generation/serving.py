@@ -110,9 +110,13 @@ class PolicyServing:
                 f"Job {serving_job.id} serves this model already.",
                 f"任务 {serving_job.id} 已在提供这个模型的服务。",
             )
-        settings = parse_serve_settings({"artifact": f"{ARTIFACT_PREFIX}{artifact_id}", "idle_minutes": idle_minutes})
+        serve_values = {"artifact": f"{ARTIFACT_PREFIX}{artifact_id}", "idle_minutes": idle_minutes}
+        # The starter that came with the project wakes by itself, so it must never take a GPU from a training.
+        if artifact.is_shipped:
+            serve_values["engine"] = "transformers"
+        settings = parse_serve_settings(serve_values)
         # On a CPU a model that waits for requests must not keep the only slot from the next training.
-        slot_count = int(self._has_gpus())
+        slot_count = int(self._has_gpus() and not artifact.is_shipped)
         return self._job_service.submit(SERVE_KIND, settings, slot_count=slot_count)
 
     def start_or_join(self, artifact_id: int, idle_minutes: float) -> "JobInfo | None":
@@ -184,12 +188,25 @@ async def is_answering(server_address: ServedAddress) -> bool:
 
 
 def check_artifact_files(artifact: "ArtifactInfo") -> None:
-    """Raises NotFound where the files of an artifact are gone."""
+    """Raises NotFound where the files of an artifact are gone, UserError where those that came along were changed."""
     if not artifact.path.is_dir():
         raise NotFound(
             f"The files of artifact {artifact.id} are gone ({artifact.path}); train it again.",
             f"产物 {artifact.id} 的文件已不在（{artifact.path}），请重新训练。",
         )
+    if artifact.is_shipped and measure_hash(artifact.path) != artifact.sha256:
+        raise UserError(
+            f"The files of artifact {artifact.id} were changed ({artifact.path}); remove that folder and start Zhufu "
+            "again, which copies them anew.",
+            f"产物 {artifact.id} 的文件被改动过（{artifact.path}），请删除该文件夹并重新启动应用，会重新复制一份。",
+        )
+
+
+def measure_hash(model_folder: Path) -> str:
+    """SHA-256 of a folder, as its artifact's row holds it."""
+    from backend.jobs.service import compute_sha256
+
+    return compute_sha256(model_folder)
 
 
 def measure_size(file_path: Path) -> int | None:

@@ -13,6 +13,9 @@ from backend.core.errors import Message
 from backend.core.settings import Environment
 from backend.jobs.messages import JobMessage
 
+# `config["origin"]` of an artifact that came with the project.
+SHIPPED_ORIGIN = "shipped"
+
 
 class JobOptions(Environment):
     """How jobs are started, watched and ended."""
@@ -118,6 +121,11 @@ class ArtifactInfo:
     config: dict[str, Any]
     metrics: dict[str, Any]
     created_at: datetime
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it came with the project instead of a job of this home."""
+        return self.config.get("origin") == SHIPPED_ORIGIN
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, case, select
 from sqlalchemy.orm import Session
 
 from backend.core.enums import RESUMABLE_STATUSES, ArtifactKind, EventKind, JobStatus
@@ -20,7 +20,15 @@ from backend.jobs.local import refuse_if_blocked
 from backend.jobs.messages import JobMessage
 from backend.jobs.programs import OWN_PROGRAMS, JobConfig, JobProgramRegistry
 from backend.jobs.queue import change_status
-from backend.jobs.records import DEFAULT_OPTIONS, ArtifactInfo, JobEventInfo, JobInfo, JobOptions, WorkerInfo
+from backend.jobs.records import (
+    DEFAULT_OPTIONS,
+    SHIPPED_ORIGIN,
+    ArtifactInfo,
+    JobEventInfo,
+    JobInfo,
+    JobOptions,
+    WorkerInfo,
+)
 
 
 def explain_predecessor(session: Session, job: Job) -> Message | None:
@@ -61,9 +69,16 @@ def compute_sha256(target_path: Path) -> str:
     return folder_hash.hexdigest()
 
 
+def own_artifacts_first() -> tuple[ColumnElement[Any], ...]:
+    """An order of artifacts: what was trained in this home, the newest first, then what came with the project."""
+    is_shipped = Artifact.config["origin"].as_string() == SHIPPED_ORIGIN
+    # Else “latest” would leave what somebody trained, once the next release is started on this home.
+    return case((is_shipped, 1), else_=0), Artifact.id.desc()
+
+
 def list_artifacts(session: Session, artifact_kind: ArtifactKind | None) -> list[ArtifactInfo]:
-    """Artifacts, newest first."""
-    artifact_query = select(Artifact).order_by(Artifact.id.desc())
+    """Artifacts of jobs, newest first, then those that came with the project."""
+    artifact_query = select(Artifact).order_by(*own_artifacts_first())
     if artifact_kind is not None:
         artifact_query = artifact_query.where(Artifact.kind == artifact_kind)
     return [artifact_info(artifact_row) for artifact_row in session.scalars(artifact_query)]

@@ -97,7 +97,7 @@ def build_page(services: Services, translate: Translator) -> None:
     """Figures, three ways in, and the newest agreement board."""
     html_block(render("home/templates/hero.html", translate=translate))
     build_starter_card(services, translate)
-    html_block(_role_cards(translate))
+    html_block(_role_cards(translate, services.settings.starter == "shipped"))
     figures_block = html_block(elem_id="zf-home-figures")
     html_block(render_part("heading", translate("裁判和人有多一致", "How far judges agree with people")))
     # After new labels the board is computed anew, which takes seconds: the page opens without it.
@@ -125,14 +125,21 @@ def _corpus_figures(services: Services, translate: Translator) -> Markup:
     return render_part("figures", figure_cells)
 
 
-def _role_cards(translate: Translator) -> Markup:
+def _role_cards(translate: Translator, has_writer: bool) -> Markup:
+    """What to do next for each kind of visitor; `has_writer` says that the starter came along."""
+    writer_text = (
+        translate("自带一个小模型，打开就能写。", " A small model comes along and writes at once.")
+        if has_writer
+        else ""
+    )
     role_texts = (
         (
             translate("我要一条祝福", "I need a greeting"),
             translate(
                 "说说写给谁、为了什么事，模型写几条，你来挑；不满意就换一条。",
                 "Say whom it is for and why; models write a few, you choose, or ask for another.",
-            ),
+            )
+            + writer_text,
             "write",
             translate("写一条祝福", "Write a greeting"),
         ),

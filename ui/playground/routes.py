@@ -181,6 +181,11 @@ def _add_models(routes: APIRouter, services: Services, visitor_cookie: SignedCoo
         services.generators.start(body.model)
         return JSONResponse({"model": _generator_json(services.generators.info(body.model))})
 
+    @routes.post("/wake")
+    def wake_model() -> JSONResponse:
+        woken_generator = services.generators.wake_starter()
+        return JSONResponse({"model": _generator_json(woken_generator) if woken_generator else None})
+
     @routes.post("/models/stop")
     def stop_model(body: ModelBody) -> JSONResponse:
         services.generators.stop(body.model)

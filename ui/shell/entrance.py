@@ -35,6 +35,7 @@ _OPEN_PAGE_ROUTES = {
         ("GET", "/api/play/models"),
         ("GET", "/api/play/rounds"),
         ("POST", "/api/play/rounds"),
+        ("POST", "/api/play/wake"),
         ("POST", "/api/play/cards/"),
     ),
 }

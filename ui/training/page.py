@@ -33,14 +33,14 @@ class StarterCard:
 
 def build_starter_card(translate: Translator) -> StarterCard:
     """What it is, how long it takes, and the button with why it is off."""
-    heading = translate("没有显卡？先训练一个入门模型", "No GPU? Train the starter model")
+    heading = translate("没有显卡？训练一个自己的入门模型", "No GPU? Train a starter of your own")
     lead_text = translate(
-        "用为本项目写的写作语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑约六分钟。"
-        "它写的大多通顺，四条里约三条切题，但只会说这份语料里的话；想要更多变化，先导入几千条祝福，或者连接一个大模型。",
-        "A small writer from scratch on a writing corpus made for this project, then a reward model: about "
-        "six minutes on two cores. Most of what it writes reads well and about three in four fit the "
-        "request, but it says nothing beyond that corpus. For more variety import a few thousand greetings "
-        "first, or connect a language model.",
+        "用为本项目写的写作语料和你的语料从零训练一个小写作模型，再训练一个奖励模型，两核电脑约六分钟。"
+        "它写的大多通顺、切题，但只会说这些语料里的话；想要更多变化，先导入几千条祝福，或者连接一个大模型。",
+        "A small writer from scratch on a writing corpus made for this project and on yours, then a reward "
+        "model: about six minutes on two cores. Most of what it writes reads well and fits the request, but "
+        "it says nothing beyond these texts. For more variety import a few thousand greetings first, or "
+        "connect a language model.",
     )
     with gr.Row(elem_classes="zf-starter"):
         html_block(render("training/templates/starter_card.html", heading=heading, lead_text=lead_text))

@@ -35,6 +35,7 @@ from backend.db.job_tables import Artifact, Job
 from backend.db.migrate import migrate
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
 from backend.jobs.report import STOPPED, JobReport
+from backend.jobs.service import own_artifacts_first
 from backend.training.exporting import EXPORT_KIND, ExportSettings, missing_policy, no_writer, parse_export_settings
 from backend.training.messages import (
     EXPORT_NUMBERS_DIFFER,
@@ -143,7 +144,7 @@ def find_policy_folder(database: Database, requested_policy: str) -> PolicyFolde
 
 
 def _find_artifact_folder(database: Database, requested_policy: str) -> PolicyFolder:
-    artifact_query = select(Artifact).where(Artifact.kind == ArtifactKind.POLICY).order_by(Artifact.id.desc())
+    artifact_query = select(Artifact).where(Artifact.kind == ArtifactKind.POLICY).order_by(*own_artifacts_first())
     if requested_policy != LATEST:
         artifact_id = parse_row_number(requested_policy.removeprefix(ARTIFACT_PREFIX))
         artifact_query = select(Artifact).where(Artifact.id == artifact_id)

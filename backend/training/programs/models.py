@@ -21,6 +21,7 @@ from backend.core.folders import build_folder, hold_lock, remove_drafts
 from backend.core.text import parse_row_number
 from backend.db.job_tables import Artifact, Job
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
+from backend.jobs.service import own_artifacts_first
 from backend.training.messages import STARTER_BUILT
 from backend.training.programs import base_files, starter_tokenizer
 from backend.training.programs.chat_format import settle_chat_format, stop_at_turn_end
@@ -88,7 +89,7 @@ def find_artifact(
     if requested_artifact == LATEST and note_path.is_file():
         # A newer one may be there by now, and checkpoints go on from the base that they were trained on.
         requested_artifact = note_path.read_text("utf-8")
-    artifact_query = select(Artifact).where(Artifact.kind == artifact_kind).order_by(Artifact.id.desc()).limit(1)
+    artifact_query = select(Artifact).where(Artifact.kind == artifact_kind).order_by(*own_artifacts_first()).limit(1)
     if requested_artifact != LATEST:
         artifact_query = select(Artifact).where(
             Artifact.id == parse_row_number(requested_artifact.removeprefix(ARTIFACT_PREFIX))

@@ -29,10 +29,11 @@ from backend.db.job_tables import Artifact, Job, JobEvent
 from backend.db.migrate import migrate
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST, ServeSettings, parse_serve_settings
 from backend.jobs.report import STOPPED, JobReport
+from backend.jobs.service import own_artifacts_first
 from backend.training.messages import IDLE_STOP, MERGING, SERVED_AT, SERVING, STARTING
 from backend.training.programs.base_files import check_weight_files
 from backend.training.programs.environment import assigned_gpus
-from backend.training.programs.served_folder import arrange_folder, thread_environment
+from backend.training.programs.served_folder import arrange_folder, is_float16, thread_environment
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10.0
@@ -177,7 +178,7 @@ def _start_server(
         port = settings.port or _find_free_port(settings.host)
         url_host = f"[{settings.host}]" if ":" in settings.host else settings.host
         server = ModelServer(
-            _server_command(settings, model_name, port),
+            [*_server_command(settings, model_name, port), *dtype_options(settings, model_folder)],
             output_folder,
             f"http://{url_host}:{port}",
             thread_environment(model_folder),
@@ -263,6 +264,18 @@ def _server_command(settings: ServeSettings, model_name: str, port: int) -> list
     ]
 
 
+def dtype_options(settings: ServeSettings, model_folder: Path) -> list[str]:
+    """What makes a CPU compute in float32 where the file is float16, which it computes in slowly."""
+    if _choose_engine(settings) == "vllm" or not is_float16(model_folder) or _may_use_gpu():
+        return []
+    return ["--dtype", "float32"]
+
+
+def _may_use_gpu() -> bool:
+    # Without loading torch, which the server will do once more.
+    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and Path("/dev/nvidia0").exists()
+
+
 def _choose_engine(settings: ServeSettings) -> str:
     if settings.engine == "transformers" or (settings.engine == "auto" and not Path("/dev/nvidia0").exists()):
         return "transformers"
@@ -328,7 +341,7 @@ def find_policy(database: Database, requested_policy: str) -> Path:
                 Artifact.id == parse_row_number(requested_policy.removeprefix(ARTIFACT_PREFIX))
             )
         with database.read() as session:
-            artifact_path = session.scalar(artifact_query.order_by(Artifact.id.desc()).limit(1))
+            artifact_path = session.scalar(artifact_query.order_by(*own_artifacts_first()).limit(1))
         policy_folder = Path(artifact_path) if artifact_path else None
     else:
         policy_folder = Path(requested_policy).expanduser()

@@ -374,6 +374,8 @@
         h("details", { class: "zf-parts", id: "zf-earlier", hidden: true }, h("summary", {}, T.earlier), h("div", { id: "zf-earlier-rounds" })),
         research(), h("p", { class: "zf-note zf-privacy" }, T.privacy));
       await refresh();
+      // The starter that came along wakes while the request is being written. Should it not, its cards will tell why.
+      call("POST", "wake", {}).then(({ model }) => { if (model) refresh(); }, () => {});
       const { rounds } = (await guarded(() => call("GET", "rounds"))) || { rounds: [] };
       for (const round of rounds.reverse()) take(round);
       el("zf-play-nothing").toggleAttribute("hidden", state.rounds.size > 0 || !usable().length);
