@@ -4,7 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
 
 from backend.core.enums import ArtifactKind
 from backend.core.errors import UserError
@@ -14,13 +17,47 @@ from backend.jobs.service import compute_sha256
 from backend.llm.endpoints import EndpointInput
 from backend.services import Services
 from backend.training.programs.serve import dtype_options, find_policy
+from backend.training.programs.served_folder import is_float16
 from backend.training.service import OfferState, decide_offer
 from backend.training.shipped import (
+    LARGEST_SIZE,
+    MODEL_FOLDER,
     SHIP_COMMAND,
+    check_model_files,
+    composed_data_hash,
+    load_card,
+    recipe_hash,
     register_shipped_starter,
 )
 
 PARTS = ("policy", "reward_model")
+
+
+def test_the_committed_files_are_those_of_their_card() -> None:
+    card = check_model_files()
+    assert card.command == SHIP_COMMAND
+    size = sum(file.stat().st_size for file in MODEL_FOLDER.rglob("*") if file.is_file())
+    assert size < LARGEST_SIZE, f"{size:,} bytes travel with every clone"
+    assert card.recipe_hash == recipe_hash(), f"its settings have changed since it was trained: {SHIP_COMMAND}"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_committed_files_belong_together(part: str) -> None:
+    folder = MODEL_FOLDER / part
+    weights = load_file(folder / "model.safetensors")
+    assert is_float16(folder) and {str(weight.dtype) for weight in weights.values()} == {"float16"}
+    assert all(np.isfinite(weight).all() for weight in weights.values())
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    assert tokenizer.get_vocab_size() == config["vocab_size"] == len(weights["model.embed_tokens.weight"])
+    assert len(tokenizer.encode("生日快乐").ids) == 1
+    assert ("score.weight" in weights) is (part == "reward_model")
+
+
+def test_it_was_trained_on_what_the_clauses_compose_today() -> None:
+    assert load_card().data_hash == composed_data_hash(), (
+        f"data/starter has changed since; train it anew: {SHIP_COMMAND}"
+    )
 
 
 @pytest.fixture
