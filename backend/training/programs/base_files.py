@@ -8,10 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from backend.core.errors import UserError
-from backend.training.programs.loading import load_or_explain, load_tokenizer
 from backend.training.settings import TrainingSettings
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -64,6 +61,9 @@ def check_adapter(adapter_folder: Path) -> None:
     check_weight_files(base_folder)
     if not all((folder / "tokenizer.json").is_file() for folder in (base_folder, adapter_folder)):
         return
+    # Imported here, as below: who only looks at files, as serving does before it starts, need not wait for torch.
+    from backend.training.programs.loading import load_tokenizer
+
     base_vocabulary = load_tokenizer(str(base_folder)).get_vocab()
     own_vocabulary = load_tokenizer(str(adapter_folder)).get_vocab()
     # A template may bring tokens of its own; what both know must mean the same.
@@ -90,6 +90,10 @@ def check_vocabulary(model: Any, tokenizer: Any, base_model: str) -> None:
 def read_context_length(base_model: str, settings: TrainingSettings) -> int | None:
     """Tokens that the base reads at most; None where its configuration names no limit."""
     remote_code = allows_remote_code(base_model, settings)
+    from transformers import AutoConfig
+
+    from backend.training.programs.loading import load_or_explain
+
     model_config = load_or_explain(
         base_model,
         lambda: AutoConfig.from_pretrained(base_model, revision=settings.revision, trust_remote_code=remote_code),
