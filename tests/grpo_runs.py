@@ -242,9 +242,10 @@ def capped(out: Path, **settings: Any) -> dict[str, Any]:
     """A run under a cap on calls that is stopped and goes on, and the calls that the ledger holds."""
     key, before = os.environ["ZHUFU_LLM_API_KEY"], _recorded_calls()
     os.environ["ZHUFU_LLM_API_KEY"] = "right"
-    first = run(out, stop_at=1, judged_by="principle", max_calls=40, **settings)
+    # A seed of its own: replies to what another run has asked would come from the ledger, and cost no call.
+    first = run(out, stop_at=1, judged_by="principle", max_calls=40, seed=7, **settings)
     between = _recorded_calls()
-    second = run(out, judged_by="principle", max_calls=40, **settings)
+    second = run(out, judged_by="principle", max_calls=40, seed=7, **settings)
     os.environ["ZHUFU_LLM_API_KEY"] = key
     return {"first": first, "second": second, "calls": [between - before, _recorded_calls() - between]}
 

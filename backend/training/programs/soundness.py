@@ -110,11 +110,13 @@ class SoundnessReading:
     fluent: list[bool]
     fit_share: float
     unseen_share: float
+    # Beyond what a few texts may do by chance.
+    answers_requests: bool
 
     @property
     def is_beyond(self) -> bool:
         """Whether the greetings answer their requests in words too new to be called fluent or not."""
-        return fmean(self.fluent) < 1 - STRANGE_SHARE and self.fit_share >= MIN_KNOWN_FIT
+        return fmean(self.fluent) < 1 - STRANGE_SHARE and self.answers_requests
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,18 @@ class FitScale:
 
         nan where accepted greetings do not fit their own requests better than others.
         """
-        standard_error = self.accepted_spread * math.sqrt(1 / self.count + 1 / len(fits))
-        full_fit = self.accepted_mean - FIT_MARGIN * standard_error
+        full_fit = self.accepted_mean - self._margin(fits)
         if full_fit <= self.chance_mean:
             return math.nan
         return min(1.0, max(0.0, (fmean(fits) - self.chance_mean) / (full_fit - self.chance_mean)))
+
+    def answers_requests(self, fits: Sequence[float]) -> bool:
+        """Whether half of the texts, at least, are for their own requests, and surely not all for any."""
+        half_fit = self.chance_mean + MIN_KNOWN_FIT * (self.accepted_mean - self.chance_mean)
+        return fmean(fits) >= max(half_fit, self.chance_mean + self._margin(fits))
+
+    def _margin(self, fits: Sequence[float]) -> float:
+        return FIT_MARGIN * self.accepted_spread * math.sqrt(1 / self.count + 1 / len(fits))
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,7 @@ class SoundnessModel:
             fluent=[fluency.reaches(self.least_fluency) for fluency in fluencies],
             fit_share=self.fit_scale.fit_share(fits),
             unseen_share=fmean(map(self.character_model.unseen_share, greetings)),
+            answers_requests=self.fit_scale.answers_requests(fits),
         )
 
 
