@@ -7,6 +7,7 @@ GPUs only, the CPUs pass for some, and it gets the environment of the run's own 
 import faulthandler
 import json
 import os
+import shutil
 import socket
 import sys
 import traceback
@@ -28,8 +29,9 @@ from backend.core.errors import UserError
 from backend.core.settings import Settings
 from backend.db.engine import Database
 from backend.training.programs import dpo, grpo, precision, reward_model, reward_server, sft, sharding
+from backend.training.programs.checkpoints import TrainingStopped, mark_path
 from backend.training.programs.environment import PARENT_VARIABLE
-from backend.training.programs.program import TrainingRun, TrainingStopped
+from backend.training.programs.program import TrainingRun
 from backend.training.settings import parse_settings
 from tests.grpo_runs import TINY as GRPO
 from tests.grpo_runs import Told
@@ -162,6 +164,17 @@ def fsdp(program: str, out: Path, stop_at: int | None = None, **values: Any) -> 
         return run(program, out, stop_at, **SHARDED | values)
 
 
+def torn(out: Path) -> Path:
+    """A run that was stopped, with a newer checkpoint in its folder that a kill has broken off."""
+    if rank() == 0:
+        folder = out / "checkpoints"
+        shutil.copytree(folder / "checkpoint-2", folder / "checkpoint-3")
+        # As written by the first process; the other one's share is not there.
+        mark_path(folder / "checkpoint-3").touch()
+    dist.barrier()
+    return out
+
+
 def placed(out: Path) -> dict[str, Any]:
     """A run of GRPO, and where it loaded its reward model at which step of the trainer's."""
     devices: list[str] = []
@@ -182,14 +195,14 @@ def main(out: Path) -> dict[str, Any]:
     return {
         "sft": run("sft", out / "sft", **WRAPPED | TOGETHER),
         "stopped": run("sft", out / "resumed", stop_at=2, **WRAPPED | TOGETHER),
-        "resumed": run("sft", out / "resumed", **WRAPPED | TOGETHER),
+        "resumed": run("sft", torn(out / "resumed"), **WRAPPED | TOGETHER),
         "by_length": run("sft", out / "by_length", **quick | TOGETHER),
         "reward_model": run("reward_model", out / "reward_model", max_length=160, **quick | TOGETHER),
         "dpo": run("dpo", out / "dpo", max_length=160, **quick | TOGETHER),
         "grpo": placed(out / "grpo"),
         "fsdp_sft": fsdp("sft", out / "fsdp_sft", **WRAPPED | exact),
         "fsdp_stopped": fsdp("sft", out / "fsdp_resumed", stop_at=2, **WRAPPED | exact),
-        "fsdp_resumed": fsdp("sft", out / "fsdp_resumed", **WRAPPED | exact),
+        "fsdp_resumed": fsdp("sft", torn(out / "fsdp_resumed"), **WRAPPED | exact),
         "fsdp_lora": fsdp("reward_model", out / "fsdp_lora", max_length=160, lora_rank=2, **quick | rounded),
         "fsdp_dpo": fsdp("dpo", out / "fsdp_dpo", max_length=160, **quick | exact),
         "fsdp_grpo": fsdp("grpo", out / "fsdp_grpo", gold="off", gradient_checkpointing=True, **quick | rounded),
