@@ -14,8 +14,9 @@ help: ## Show what can be made
 run: $(STAMP) ## Set up if needed and open the application on http://127.0.0.1:7860
 	@$(PY) app.py
 
+# Three on two cores: two leave four tenths of them idle, since tests of servers and pages mostly wait.
 test: $(DEV_STAMP) browser ## Run every test (installs a browser when none is there)
-	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(DEV_STAMP) ## Check style, types and the rules between rooms
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports

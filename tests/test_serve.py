@@ -107,7 +107,7 @@ def test_a_broken_model_is_one_sentence(tmp_path: Path, home: Path, tiny_home: T
     began = time.monotonic()
     process = start(tmp_path / "out", f"artifact={tmp_path / 'broken'}")
     assert "error: The model server did not start" in said(process)
-    assert process.returncode == 2 and time.monotonic() - began < 30
+    assert process.returncode == 2 and time.monotonic() - began < 60
 
 
 VLLM = """
