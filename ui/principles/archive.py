@@ -16,7 +16,16 @@ from ui.components.judges import endpoint_choices
 from ui.components.language import Translator
 from ui.components.run_watcher import SILENT_EVENT
 from ui.components.templates import render
-from ui.components.widgets import ROW_CLICK, caption_html, fill_tab, friendly_errors, html_block, link_html, note
+from ui.components.widgets import (
+    ROW_CLICK,
+    caption_html,
+    fill_tab,
+    friendly_errors,
+    html_block,
+    link_html,
+    note,
+    row_click_script,
+)
 from ui.principles.figures import comparison_html
 from ui.principles.names import label_choices, version_label
 from ui.principles.versions import diff_html, rules_card, version_tree
@@ -24,13 +33,6 @@ from ui.principles.versions import diff_html, rules_card, version_tree
 # A comparison asks a model about every label twice: minutes, of which nobody misses three seconds.
 POLL_SECONDS = 3.0
 NO_VERSION_CHOSEN = UserError("Choose a version first.", "请先选一个版本。")
-# A poll never replaces the tree, so a plain click is enough.
-OPEN_SCRIPT = """
-element.addEventListener('click', (event) => {
-  const node = event.target.closest('[data-version]');
-  if (node) trigger('click', { version: node.dataset.version });
-});
-"""
 
 
 def build_tab(services: Services, translate: Translator, archive_tab: gr.Tab) -> None:
@@ -43,7 +45,8 @@ def build_tab(services: Services, translate: Translator, archive_tab: gr.Tab) ->
                 value=Role.DETECTOR.value,
                 elem_id="zf-tree-role",
             )
-            tree_block = html_block(elem_id="zf-tree", js_on_load=OPEN_SCRIPT)
+            # Choosing a version draws the tree anew, and a plain click on what was just replaced would be lost.
+            tree_block = html_block(elem_id="zf-tree", js_on_load=row_click_script("version"))
         with gr.Column(scale=3):
             version_dropdown = gr.Dropdown(label=translate("看哪一版", "Version"), choices=[], elem_id="zf-version")
             card_block = html_block(elem_id="zf-version-card")
