@@ -44,7 +44,7 @@ class Traffic:
         # What a page asked as it was left is not always told to have failed.
         page.on("framenavigated", lambda frame: None if frame.parent_frame else self._open.clear())
 
-    def settled(self, seconds: float = 20) -> None:
+    def settled(self, seconds: float = 90) -> None:
         """Wait until every answer is there, and nothing has followed from the last one."""
         end, quiet = time.monotonic() + seconds, 0
         while quiet < QUIET_MS:
