@@ -22,7 +22,7 @@ from backend.jobs.report import JobReport
 from backend.training.exporting import ExportSettings
 from backend.training.programs import export, hub_upload
 from backend.training.programs.export import export_policy, find_policy_folder
-from backend.training.programs.program import explain_error
+from backend.training.programs.foreseen_errors import explain_error
 from tests.export_models import build_all
 from tests.fake_hub import fake_hub
 

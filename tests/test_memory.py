@@ -268,6 +268,17 @@ def test_what_no_card_holds_is_not_queued(services: Services) -> None:
 
 
 @pytest.mark.database
+def test_a_model_that_is_not_there_yet_is_called_what_it_is(services: Services) -> None:
+    trainings = with_card(services, 24.0)
+    following = parse_settings("sft", {**LARGE, "base": "latest"})
+    none_yet = trainings.judge_memory(following)
+    assert isinstance(none_yet, Message) and none_yet.zh == "显存：无法估计，还没有训练好的写作模型。"
+    trainings.queue(parse_settings("sft", {"base": "starter"}))
+    coming = trainings.judge_memory(following)
+    assert isinstance(coming, Message) and "before the policy that is being trained is there" in coming.en
+
+
+@pytest.mark.database
 def test_a_card_whose_driver_says_nothing_is_not_judged(services: Services) -> None:
     trainings = with_card(services, None)
     verdict = trainings.judge_memory(parse_settings("sft", LARGE))

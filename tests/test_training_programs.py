@@ -4,11 +4,15 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from backend.core.enums import ArtifactKind
+from backend.core.settings import Settings
 from backend.db.engine import Database
+from backend.db.job_tables import Artifact
 from backend.db.migrate import migrate
 from backend.training.programs.reward_terms import LengthDebias
 from tests.training_helpers import arguments, card, interrupted, losses, probe, run, run_cold, snapshot
@@ -134,6 +138,11 @@ def test_what_cannot_work_is_one_sentence(policy: tuple[Path, str], data: str, t
     full.mkdir()
     (full / "snapshot.txt").symlink_to("/dev/full")
     trained = policy[0] / "artifact"
+    with closing(Database(Settings.load().url)) as database:
+        migrate(database)
+        with database.write() as session:
+            kind = ArtifactKind.REWARD_MODEL
+            session.add(Artifact(kind=kind, name="judge", path=str(trained), sha256="0" * 64, config={}, metrics={}))
     cases: list[tuple[list[str], str]] = [
         (arguments(tmp_path / "1", snapshot="nothing"), "There is no data snapshot “nothing”"),
         (arguments(tmp_path / "2", snapshot=data, base="nobody/nothing"), "base “nobody/nothing” cannot"),
@@ -141,6 +150,7 @@ def test_what_cannot_work_is_one_sentence(policy: tuple[Path, str], data: str, t
         (arguments(tmp_path / "4", snapshot=data, device="cuda"), "no usable GPU"),
         (arguments(tmp_path / "5", snapshot=few), "at least 20 are needed"),
         (arguments(tmp_path / "6", learning_rate=7), "learning_rate = 7 is not usable"),
+        (arguments(tmp_path / "7", snapshot=data, base="artifact:1"), "There is no policy “artifact:1”"),
         (arguments(policy[0], snapshot=data), "is not empty; add --resume"),
         (arguments(full, "--resume", snapshot=data, base=trained, max_steps=1), f"disk of {full} is full"),
     ]

@@ -11,19 +11,13 @@ from pydantic_core import ErrorDetails
 
 from backend.core.enums import ArtifactKind
 from backend.core.errors import Message, NotFound, UserError
-from backend.generation.serving import ARTIFACT_PREFIX, LATEST, check_artifact_files
+from backend.generation.serving import LATEST, check_artifact_files
 from backend.jobs.service import JobService
 from backend.judges.base import ASKING_KINDS, JudgeKind, JudgeSpec
+from backend.training.artifacts import find_requested_artifact, is_being_trained, names_artifact
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.memory_lookup import find_verdict
 from backend.training.settings import TrainingSettings, check_base, find_settings_class
-
-ARTIFACT_KIND_BY_PROGRAM = {
-    "sft": ArtifactKind.POLICY,
-    "dpo": ArtifactKind.POLICY,
-    "grpo": ArtifactKind.POLICY,
-    "reward_model": ArtifactKind.REWARD_MODEL,
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +95,7 @@ def _find_missing(
 
 def _check_artifact(job_service: JobService, requested_artifact: str, artifact_kind: ArtifactKind) -> None:
     """Raises UserError for “latest” where there is none, and for an artifact that is not there."""
-    if requested_artifact != LATEST and not requested_artifact.startswith(ARTIFACT_PREFIX):
+    if not names_artifact(requested_artifact):
         if (
             # A reward model is never fetched from the hub, so anything else must be a folder that holds one.
             artifact_kind is ArtifactKind.REWARD_MODEL
@@ -112,27 +106,12 @@ def _check_artifact(job_service: JobService, requested_artifact: str, artifact_k
                 f"“{requested_artifact}”中没有奖励模型，请从列表中选择，或先训练一个。",
             )
         return
-    known_artifacts = job_service.artifacts(artifact_kind)
-    artifact = next(
-        (
-            candidate
-            for candidate in known_artifacts
-            if requested_artifact in (LATEST, f"{ARTIFACT_PREFIX}{candidate.id}")
-        ),
-        None,
-    )
+    artifact = find_requested_artifact(job_service, requested_artifact, artifact_kind)
     if artifact is not None:
         check_artifact_files(artifact)
     # “Latest” may well mean what a job in front of this one is about to leave behind.
-    elif requested_artifact != LATEST or not _is_being_trained(job_service, artifact_kind):
+    elif requested_artifact != LATEST or not is_being_trained(job_service, artifact_kind):
         raise _missing_artifact(requested_artifact, artifact_kind)
-
-
-def _is_being_trained(job_service: JobService, artifact_kind: ArtifactKind) -> bool:
-    programs = [
-        program for program, produced_kind in ARTIFACT_KIND_BY_PROGRAM.items() if produced_kind is artifact_kind
-    ]
-    return any(not job.ended for program in programs for job in job_service.jobs(job_kind=program))
 
 
 def _find_judge_problems(settings: GrpoSettings, endpoints: Collection[str]) -> Iterator[SettingProblem]:

@@ -2,21 +2,16 @@
 
 from backend.core.enums import ArtifactKind
 from backend.core.errors import Message
-from backend.generation.serving import ARTIFACT_PREFIX, LATEST
+from backend.generation.serving import LATEST
 from backend.jobs.device_memory import find_device_memory
 from backend.jobs.local import CPU_PREFIX, find_devices
 from backend.jobs.service import JobService
+from backend.training.artifacts import find_requested_artifact, is_being_trained, names_artifact
 from backend.training.grpo_settings import GrpoSettings
 from backend.training.memory import RewardShape
 from backend.training.memory_check import Hardware, MemoryVerdict, ModelShapes, best_hardware, judge_memory
 from backend.training.model_shapes import STARTER_SHAPES, ModelShape, find_named_shape
 from backend.training.settings import STARTER, TrainingSettings
-
-# Kinds of jobs whose end makes “latest” mean another model than it does now.
-JOB_KINDS_BY_ARTIFACT = {
-    ArtifactKind.POLICY: ("sft", "grpo", "dpo"),
-    ArtifactKind.REWARD_MODEL: ("reward_model",),
-}
 
 
 def find_verdict(job_service: JobService, settings: TrainingSettings) -> MemoryVerdict | Message:
@@ -58,12 +53,12 @@ def find_shapes(job_service: JobService, settings: TrainingSettings) -> ModelSha
     """The shapes of all models that the training loads, or which one is unknown."""
     base_shape = _find_base_shape(job_service, settings)
     if base_shape is None:
-        return _unknown_model(settings.base)
+        return _unknown_model(job_service, settings.base, ArtifactKind.POLICY)
     if not (isinstance(settings, GrpoSettings) and settings.reward == "reward_model" and settings.reward_weight):
         return ModelShapes(base_shape)
     reward_shape = _find_model_shape(job_service, settings.reward_artifact, ArtifactKind.REWARD_MODEL)
     if reward_shape is None:
-        return _unknown_model(settings.reward_artifact)
+        return _unknown_model(job_service, settings.reward_artifact, ArtifactKind.REWARD_MODEL)
     return ModelShapes(base_shape, RewardShape(reward_shape))
 
 
@@ -74,31 +69,28 @@ def _find_base_shape(job_service: JobService, settings: TrainingSettings) -> Mod
 
 
 def _find_model_shape(job_service: JobService, model_name: str, artifact_kind: ArtifactKind) -> ModelShape | None:
-    if model_name != LATEST and not model_name.startswith(ARTIFACT_PREFIX):
+    if not names_artifact(model_name):
         return find_named_shape(model_name)
-    if model_name == LATEST and _is_being_trained(job_service, artifact_kind):
+    # Another one by the time the training starts.
+    if model_name == LATEST and is_being_trained(job_service, artifact_kind):
         return None
-    artifact = next(
-        (
-            candidate
-            for candidate in job_service.artifacts(artifact_kind)
-            if model_name in (LATEST, f"{ARTIFACT_PREFIX}{candidate.id}")
-        ),
-        None,
-    )
+    artifact = find_requested_artifact(job_service, model_name, artifact_kind)
     return find_named_shape(str(artifact.path)) if artifact is not None else None
 
 
-def _is_being_trained(job_service: JobService, artifact_kind: ArtifactKind) -> bool:
-    return any(
-        not job.ended
-        for job_kind in JOB_KINDS_BY_ARTIFACT[artifact_kind]
-        for job in job_service.jobs(limit=20, job_kind=job_kind)
-    )
-
-
-def _unknown_model(model_name: str) -> Message:
-    return Message(
-        f"Memory: cannot tell, since the size of “{model_name}” is not known before it is loaded.",
-        f"显存：无法估计，加载之前不知道“{model_name}”有多大。",
-    )
+def _unknown_model(job_service: JobService, model_name: str, artifact_kind: ArtifactKind) -> Message:
+    artifact = find_requested_artifact(job_service, model_name, artifact_kind)
+    is_being_made = model_name == LATEST and is_being_trained(job_service, artifact_kind)
+    if model_name != LATEST or (artifact is not None and not is_being_made):
+        model_name = artifact.name if artifact is not None else model_name
+        return Message(
+            f"Memory: cannot tell, since the size of “{model_name}” is not known before it is loaded.",
+            f"显存：无法估计，加载之前不知道“{model_name}”有多大。",
+        )
+    en, zh = ("reward model", "奖励模型") if artifact_kind is ArtifactKind.REWARD_MODEL else ("policy", "写作模型")
+    if is_being_made:
+        return Message(
+            f"Memory: cannot tell before the {en} that is being trained is there.",
+            f"显存：正在训练的{zh}完成之前无法估计。",
+        )
+    return Message(f"Memory: cannot tell, since no {en} has been trained yet.", f"显存：无法估计，还没有训练好的{zh}。")

@@ -13,7 +13,8 @@ from backend.generation.serving import ARTIFACT_PREFIX, SERVE_KIND, PolicyServin
 from backend.jobs.local import CPU_PREFIX, find_devices
 from backend.jobs.records import ArtifactInfo, JobInfo
 from backend.jobs.service import JobService
-from backend.training.checks import ARTIFACT_KIND_BY_PROGRAM, SettingProblem, find_problems
+from backend.training.artifacts import ARTIFACT_KIND_BY_PROGRAM
+from backend.training.checks import SettingProblem, find_problems
 from backend.training.exporting import EXPORT_KIND, export_folder, parse_export_settings, queue_export
 from backend.training.memory_check import MemoryVerdict
 from backend.training.memory_lookup import find_verdict

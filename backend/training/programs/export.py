@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
-from sqlalchemy import select
 from transformers import AutoConfig
 from transformers.utils import logging as hub_logging
 
@@ -29,13 +27,10 @@ from backend.core.enums import ArtifactKind
 from backend.core.errors import UserError
 from backend.core.folders import build_folder, remove_drafts
 from backend.core.settings import Settings
-from backend.core.text import parse_row_number
 from backend.db.engine import Database
-from backend.db.job_tables import Artifact, Job
 from backend.db.migrate import migrate
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
 from backend.jobs.report import STOPPED, JobReport
-from backend.jobs.service import own_artifacts_first
 from backend.training.exporting import EXPORT_KIND, ExportSettings, missing_policy, no_writer, parse_export_settings
 from backend.training.messages import (
     EXPORT_NUMBERS_DIFFER,
@@ -46,9 +41,11 @@ from backend.training.messages import (
     MERGING,
 )
 from backend.training.programs import hub_upload, ollama_files
+from backend.training.programs.checkpoints import TrainingStopped
+from backend.training.programs.command_line import artifact_query, build_parser, check_artifact_folder, read_job
+from backend.training.programs.foreseen_errors import explaining_errors
 from backend.training.programs.loading import holds_whole_model, load_or_explain, load_tokenizer
 from backend.training.programs.merging import ADAPTER_CONFIG, is_adapter, merge_adapter, read_base_name
-from backend.training.programs.program import TrainingStopped, explain_error
 
 CONVERTER = "convert_hf_to_gguf.py"
 CARD_FILE, FACTS_FILE, GENERATION_FILE = "README.md", "artifact.json", "generation_config.json"
@@ -144,21 +141,13 @@ def find_policy_folder(database: Database, requested_policy: str) -> PolicyFolde
 
 
 def _find_artifact_folder(database: Database, requested_policy: str) -> PolicyFolder:
-    artifact_query = select(Artifact).where(Artifact.kind == ArtifactKind.POLICY).order_by(*own_artifacts_first())
-    if requested_policy != LATEST:
-        artifact_id = parse_row_number(requested_policy.removeprefix(ARTIFACT_PREFIX))
-        artifact_query = select(Artifact).where(Artifact.id == artifact_id)
     with database.read() as session:
-        artifact = session.scalar(artifact_query.limit(1))
+        artifact = session.scalar(artifact_query(requested_policy, ArtifactKind.POLICY))
     if artifact is None:
         raise missing_policy(requested_policy)
     if artifact.kind is not ArtifactKind.POLICY:
         raise no_writer(f"artifact {artifact.id}", f"产物 {artifact.id}")
-    if not Path(artifact.path).is_dir():
-        raise UserError(
-            f"The files of artifact {artifact.id} are gone ({artifact.path}); train it again or choose another.",
-            f"产物 {artifact.id} 的文件已不在（{artifact.path}），请重新训练或另选一个。",
-        )
+    check_artifact_folder(artifact)
     return PolicyFolder(Path(artifact.path), artifact.name)
 
 
@@ -312,7 +301,7 @@ def _read_json(file_path: Path) -> dict[str, Any]:
 
 def main() -> NoReturn:
     """Exits 0, 2 (a sentence on stderr), 75 (asked to stop; nothing is left) or 1."""
-    options = _build_parser().parse_args()
+    options = build_parser("export").parse_args()
     try:
         app_settings = Settings.load()
         with closing(Database(app_settings.url)) as database:
@@ -332,7 +321,7 @@ def _run_export(options: argparse.Namespace, app_settings: Settings, database: D
     hub_logging.disable_progress_bar()
     with JobReport(database if options.job is not None else None, options.job) as report:
         settings, destination = _resolve_settings(options, app_settings, database)
-        try:
+        with explaining_errors(destination.parent):
             # Before hours of writing: an upload without a token would only fail at their end.
             hub_token = hub_upload.require_token() if settings.push else ""
             policy = find_policy_folder(database, settings.artifact)
@@ -343,12 +332,6 @@ def _run_export(options: argparse.Namespace, app_settings: Settings, database: D
                 address = hub_upload.upload_folder(destination, settings.push, hub_token, public=settings.public)
                 report.log(EXPORT_PUSHED.fill(address=address))
             report.progress(1.0, EXPORTED.fill(folder=str(destination)))
-        except Exception as error:
-            user_error = explain_error(error, destination.parent)
-            if user_error is None or user_error is error:
-                raise
-            traceback.print_exception(error)
-            raise user_error from error
 
 
 def _resolve_settings(
@@ -357,23 +340,9 @@ def _resolve_settings(
     if options.job is None:
         setting_values = dict(assignment_text.partition("=")[::2] for assignment_text in options.set)
         return parse_export_settings(setting_values), options.out.resolve()
-    with database.read() as session:
-        job = session.get(Job, options.job)
-        if job is None or job.kind != EXPORT_KIND:
-            raise UserError(f"There is no export job {options.job}.", f"没有编号为 {options.job} 的导出任务。")
-        job_config, log_path = dict(job.config), job.log_path
-    run_folder = Path(log_path).parent if log_path else app_settings.home.resolve() / "runs" / str(options.job)
+    job_config, run_folder = read_job(database, options.job, EXPORT_KIND, app_settings.home)
     settings = parse_export_settings(job_config)
     return settings, Path(settings.out).expanduser().resolve() if settings.out else run_folder / "export"
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m backend.training.programs.export")
-    destination = parser.add_mutually_exclusive_group(required=True)
-    destination.add_argument("--job", type=int, help="run this job of the database")
-    destination.add_argument("--out", type=Path, help="run by hand, into this folder")
-    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="one setting")
-    return parser
 
 
 if __name__ == "__main__":

@@ -18,13 +18,12 @@ from backend.core.enums import ArtifactKind
 from backend.core.errors import UserError
 from backend.core.files import write_atomically
 from backend.core.folders import build_folder, hold_lock, remove_drafts
-from backend.core.text import parse_row_number
 from backend.db.job_tables import Artifact, Job
 from backend.generation.serving import ARTIFACT_PREFIX, LATEST
-from backend.jobs.service import own_artifacts_first
 from backend.training.messages import STARTER_BUILT
 from backend.training.programs import base_files, starter_tokenizer
 from backend.training.programs.chat_format import settle_chat_format, stop_at_turn_end
+from backend.training.programs.command_line import artifact_query, check_artifact_folder
 from backend.training.programs.loading import holds_whole_model, load_or_explain
 from backend.training.programs.loading import load_tokenizer as load_tokenizer
 from backend.training.programs.merging import is_adapter
@@ -89,29 +88,21 @@ def find_artifact(
     if requested_artifact == LATEST and note_path.is_file():
         # A newer one may be there by now, and checkpoints go on from the base that they were trained on.
         requested_artifact = note_path.read_text("utf-8")
-    artifact_query = select(Artifact).where(Artifact.kind == artifact_kind).order_by(*own_artifacts_first()).limit(1)
-    if requested_artifact != LATEST:
-        artifact_query = select(Artifact).where(
-            Artifact.id == parse_row_number(requested_artifact.removeprefix(ARTIFACT_PREFIX))
-        )
+    requested_query = artifact_query(requested_artifact, artifact_kind)
     with training_run.open_database().read() as session:
         predecessor_query = select(Job.after_id).where(Job.id == training_run.job_id).scalar_subquery()
         predecessor_artifact = (
-            session.scalar(artifact_query.where(Artifact.job_id == predecessor_query))
+            session.scalar(requested_query.where(Artifact.job_id == predecessor_query))
             if requested_artifact == LATEST
             else None
         )
-        artifact = predecessor_artifact or session.scalar(artifact_query)
-    if artifact is None:
+        artifact = predecessor_artifact or session.scalar(requested_query)
+    if artifact is None or artifact.kind is not artifact_kind:
         raise UserError(
             f"There is no {artifact_kind.value} “{requested_artifact}”; train one first, or give a hub id or a folder.",
             f"没有找到模型“{requested_artifact}”（{artifact_kind.value}），请先训练，或填写 Hub 上的模型名或文件夹。",
         )
-    if not Path(artifact.path).is_dir():
-        raise UserError(
-            f"The files of artifact {artifact.id} are gone ({artifact.path}); train it again or choose another.",
-            f"产物 {artifact.id} 的文件已不在（{artifact.path}），请重新训练或另选一个。",
-        )
+    check_artifact_folder(artifact)
     if requested_artifact == LATEST:
         write_atomically(note_path, f"{ARTIFACT_PREFIX}{artifact.id}")
     return artifact.id, Path(artifact.path)

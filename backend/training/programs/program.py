@@ -7,13 +7,11 @@ A program is a function of a `TrainingRun`. It builds its trainer, calls its `fi
 """
 
 import argparse
-import errno
 import json
 import random
 import shutil
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -32,7 +30,6 @@ from backend.core.errors import UserError
 from backend.core.folders import put_in_place
 from backend.core.settings import Settings
 from backend.db.engine import Database
-from backend.db.job_tables import Job
 from backend.db.migrate import migrate
 from backend.jobs.report import STOPPED, JobReport
 from backend.training.messages import ARTIFACT_STORED, CHECKPOINTS_TORN, DATA_OPENED, DONE, RESUMED
@@ -47,22 +44,15 @@ from backend.training.programs.checkpoints import (
     mean_loss,
     remove_torn,
 )
+from backend.training.programs.command_line import build_parser, read_job
 from backend.training.programs.environment import has_parent_program, process_rank
+from backend.training.programs.foreseen_errors import explaining_errors
 from backend.training.programs.merging import MergedModels
 from backend.training.programs.sharding import is_sharded, save_whole_model
 from backend.training.settings import TrainingSettings, parse_assignments, parse_settings, settings_for
 from backend.training.snapshot import Snapshot, SnapshotOptions, export_snapshot, open_snapshot
 
 S = TypeVar("S", bound=TrainingSettings)
-FULL_DISK_BYTES = 5_000_000
-# What safetensors, tokenizers and torch.save (its last three) say where a file cannot be written to its end.
-FULL_DISK_SIGNS = (
-    "No space left on device",
-    "Disk quota exceeded",
-    "unexpected pos",
-    "basic_ios::clear: iostream error",
-    "PytorchStreamWriter failed writing",
-)
 
 
 @dataclass
@@ -326,20 +316,11 @@ def open_run(program: str, options: argparse.Namespace) -> Iterator[TrainingRun[
         # One process reports; the figures of the others are the same and would stand there many times.
         report_database = open_database() if options.job is not None and process_rank() == 0 else None
         report = exit_stack.enter_context(JobReport(report_database, options.job))
-        output_folder = Path.cwd()
-        try:
+        with explaining_errors(Path.cwd()):
             settings, output_folder = _resolve_settings(program, options, open_database, app_settings.home)
+        with explaining_errors(output_folder, launch.note_error):
             _seed_generators(settings)
             yield TrainingRun(program, settings, output_folder, app_settings.home, report, open_database, options.job)
-        except Exception as error:
-            user_error = explain_error(error, output_folder)
-            if user_error is not None:
-                launch.note_error(output_folder, user_error)
-            if user_error is None or user_error is error:
-                raise
-            # Into the log as well, for whoever has to mend it; the row holds the sentence alone.
-            traceback.print_exception(error)
-            raise user_error from error
 
 
 def _build_database_opener(database_url: str, exit_stack: ExitStack, *, by_hand: bool) -> Callable[[], Database]:
@@ -360,64 +341,17 @@ def _resolve_settings(
     program: str, options: argparse.Namespace, open_database: Callable[[], Database], home_folder: Path
 ) -> tuple[TrainingSettings, Path]:
     if options.job is not None:
-        return _load_job_settings(program, options.job, open_database(), home_folder)
+        job_config, output_folder = read_job(open_database(), options.job, program, home_folder)
+        output_folder.mkdir(parents=True, exist_ok=True)
+        return parse_settings(program, job_config), output_folder
     setting_values = _read_config_file(options.config) | parse_assignments(program, options.set)
     return settings_for(program, options.preset, setting_values), _prepare_folder(options.out, options.resume)
 
 
-def _load_job_settings(
-    program: str, job_id: int, database: Database, home_folder: Path
-) -> tuple[TrainingSettings, Path]:
-    with database.read() as session:
-        job = session.get(Job, job_id)
-        if job is None or job.kind != program:
-            raise UserError(f"There is no {program} job {job_id}.", f"没有编号为 {job_id} 的 {program} 任务。")
-        job_config, log_path = dict(job.config), job.log_path
-    output_folder = Path(log_path).parent if log_path else home_folder.resolve() / "runs" / str(job_id)
-    output_folder.mkdir(parents=True, exist_ok=True)
-    return parse_settings(program, job_config), output_folder
-
-
-def explain_error(error: Exception, output_folder: Path) -> UserError | None:
-    """One sentence for what a person can mend; None for a bug, whose traceback is the better answer."""
-    if isinstance(error, UserError):
-        return error
-    if _is_disk_full(error, output_folder):
-        return UserError(
-            f"The disk of {output_folder} is full; free some space and resume.",
-            f"{output_folder} 所在磁盘已满，请清理后继续。",
-        )
-    if isinstance(error, torch.OutOfMemoryError):
-        return UserError(
-            "The GPU's memory was not enough; use a smaller batch_size or max_length, LoRA, or "
-            "gradient_checkpointing, and resume.",
-            "显存不足，请减小 batch_size 或 max_length，或使用 LoRA、gradient_checkpointing 后继续。",
-        )
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return UserError(
-            "The machine's memory was not enough; use a smaller batch_size, max_length or base, and resume.",
-            "内存不足，请减小 batch_size、max_length 或换小一些的 base 后继续。",
-        )
-    return None
-
-
-def _is_disk_full(error: Exception, output_folder: Path) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    # torch, safetensors and tokenizers report a full disk as errors of their own; they lose the number.
-    return any(sign in str(error) for sign in FULL_DISK_SIGNS) or (
-        output_folder.exists() and shutil.disk_usage(output_folder).free < FULL_DISK_BYTES
-    )
-
-
 def _build_parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m backend.training.programs.{program}")
-    destination = parser.add_mutually_exclusive_group(required=True)
-    destination.add_argument("--job", type=int, help="run this job of the database")
-    destination.add_argument("--out", type=Path, help="run by hand, into this folder")
+    parser = build_parser(program)
     parser.add_argument("--preset", help="named settings to start from")
     parser.add_argument("--config", type=Path, help="JSON object of settings")
-    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="one setting")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     return parser
 

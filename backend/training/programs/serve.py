@@ -18,20 +18,17 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sqlalchemy import select
-
 from backend.core.enums import ArtifactKind, EventKind
 from backend.core.errors import Message, UserError
 from backend.core.settings import Settings
-from backend.core.text import parse_row_number
 from backend.db.engine import Database
-from backend.db.job_tables import Artifact, Job, JobEvent
+from backend.db.job_tables import JobEvent
 from backend.db.migrate import migrate
-from backend.generation.serving import ARTIFACT_PREFIX, LATEST, ServeSettings, parse_serve_settings
+from backend.generation.serving import ARTIFACT_PREFIX, LATEST, SERVE_KIND, ServeSettings, parse_serve_settings
 from backend.jobs.report import STOPPED, JobReport
-from backend.jobs.service import own_artifacts_first
 from backend.training.messages import IDLE_STOP, MERGING, SERVED_AT, SERVING, STARTING
 from backend.training.programs.base_files import check_weight_files
+from backend.training.programs.command_line import artifact_query, build_parser, read_job
 from backend.training.programs.environment import assigned_gpus
 from backend.training.programs.served_folder import arrange_folder, is_float16, thread_environment
 
@@ -335,14 +332,10 @@ def _ended_error(server: ModelServer) -> UserError:
 def find_policy(database: Database, requested_policy: str) -> Path:
     """Folder of "latest", "artifact:N" or a path. Raises UserError where there is no model, or only pickles."""
     if requested_policy == LATEST or requested_policy.startswith(ARTIFACT_PREFIX):
-        artifact_query = select(Artifact.path).where(Artifact.kind == ArtifactKind.POLICY)
-        if requested_policy != LATEST:
-            artifact_query = artifact_query.where(
-                Artifact.id == parse_row_number(requested_policy.removeprefix(ARTIFACT_PREFIX))
-            )
         with database.read() as session:
-            artifact_path = session.scalar(artifact_query.order_by(*own_artifacts_first()).limit(1))
-        policy_folder = Path(artifact_path) if artifact_path else None
+            artifact = session.scalar(artifact_query(requested_policy, ArtifactKind.POLICY))
+        is_policy = artifact is not None and artifact.kind is ArtifactKind.POLICY
+        policy_folder = Path(artifact.path) if artifact is not None and is_policy else None
     else:
         policy_folder = Path(requested_policy).expanduser()
     config_files = ("config.json", "adapter_config.json")
@@ -357,7 +350,7 @@ def find_policy(database: Database, requested_policy: str) -> Path:
 
 def main() -> NoReturn:
     """Exits 0 (idle), 75 (asked to stop), 2 (a sentence on stderr)."""
-    options = _build_parser().parse_args()
+    options = build_parser("serve").parse_args()
     try:
         app_settings = Settings.load()
         with closing(Database(app_settings.url)) as database:
@@ -390,12 +383,7 @@ def _resolve_settings(
     if options.job is None:
         assignments = dict(assignment_text.partition("=")[::2] for assignment_text in options.set)
         return parse_serve_settings(assignments), options.out.resolve()
-    with database.read() as session:
-        job = session.get(Job, options.job)
-        if job is None or job.kind != "serve":
-            raise UserError(f"There is no serve job {options.job}.", f"没有编号为 {options.job} 的 serve 任务。")
-        job_config, log_path = dict(job.config), job.log_path
-    output_folder = Path(log_path).parent if log_path else app_settings.home.resolve() / "runs" / str(options.job)
+    job_config, output_folder = read_job(database, options.job, SERVE_KIND, app_settings.home)
     return parse_serve_settings(job_config), output_folder
 
 
@@ -406,15 +394,6 @@ def _store_event(database: Database, job_id: int | None, endpoint: dict[str, Any
     event_data = SERVING.fill(**endpoint).to_data() | endpoint
     with database.write() as session:
         session.add(JobEvent(job_id=job_id, kind=EventKind.LOG, data=event_data))
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m backend.training.programs.serve")
-    destination = parser.add_mutually_exclusive_group(required=True)
-    destination.add_argument("--job", type=int, help="run this job of the database")
-    destination.add_argument("--out", type=Path, help="run by hand, with this folder for its files")
-    parser.add_argument("--set", action="append", default=[], metavar="key=value", help="one setting")
-    return parser
 
 
 if __name__ == "__main__":
